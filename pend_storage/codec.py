@@ -1,0 +1,389 @@
+"""Records to canonical JSON and back; what may be stored at all is decided here.
+
+The same rules hold for every store, because every record passes through here first.
+A value that one store could not give back equal is refused (`InvalidRecord`), never
+bent: NaN and infinities, NUL and lone surrogates, naive times, digits beyond a limit.
+Equal by value is good enough, so ``-0.0`` becomes ``0.0`` and times become UTC.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final, cast
+
+import msgspec
+
+from pend_storage.errors import CorruptFile, InvalidRecord
+from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage.records import JSON
+
+__all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODE_ANY: Final = msgspec.json.Decoder().decode
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_EXPONENT: Final = re.compile(rb"\d[eE]\+?\d")
+_MAX_DEPTH: Final = 200  # msgspec and json both give up at some 1,000 levels
+# PostgreSQL's numeric: https://www.postgresql.org/docs/current/datatype-numeric.html
+_MAX_DIGITS_BEFORE_POINT: Final = 131_072
+_MAX_DIGITS_AFTER_POINT: Final = 16_383
+_MAX_BITS: Final = 13_287  # 4,000 digits; CPython converts no more than 4,300 to text
+
+
+class _Refused(ValueError):
+    """Why a value cannot be stored; turned into InvalidRecord with its place."""
+
+
+Checker = Callable[[Any], Any]
+"""Gives the value back as it will be stored, or raises ``ValueError`` with the reason."""
+
+
+def dump_json(value: JSON) -> bytes:
+    """Compact JSON in which every float stays a float for every reader.
+
+    PostgreSQL's jsonb reads ``1e23`` as an integer of another value; written out as
+    ``100000000000000000000000.0`` it survives.
+    """
+    text = _ENCODER.encode(value)
+    if _EXPONENT.search(text) is None:
+        return text
+    return _ENCODER.encode(_with_plain_floats(value))
+
+
+def _with_plain_floats(value: JSON) -> Any:
+    if isinstance(value, float) and abs(value) >= 1e16:  # noqa: PLR2004 - where repr turns to exponents
+        return msgspec.Raw(f"{Decimal(repr(value)):f}.0".encode())
+    if isinstance(value, Mapping):
+        return {k: _with_plain_floats(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_plain_floats(v) for v in value]
+    return value
+
+
+def load_json(text: bytes | str) -> JSON:
+    """Parse JSON exactly: integers of any size stay integers."""
+    return cast("JSON", _DECODE_ANY(text))
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether a JSON value can be stored just as it is; the cheap, usual answer."""
+    kind = type(value)
+    if (test := _PLAIN_SCALARS.get(kind)) is not None:
+        return test(value)
+    if depth >= _MAX_DEPTH:
+        return False
+    if kind is dict:
+        return all(
+            type(k) is str and _is_plain(k) and _is_plain(v, depth + 1)
+            for k, v in value.items()
+        )
+    return kind is list and all(_is_plain(item, depth + 1) for item in value)
+
+
+_PLAIN_SCALARS: Final[Mapping[type, Callable[[Any], bool]]] = {
+    str: lambda value: value.isascii() and "\x00" not in value,
+    int: lambda value: value.bit_length() <= _MAX_BITS,
+    float: lambda value: math.isfinite(value) and value != 0.0,
+    bool: lambda _: True,
+    type(None): lambda _: True,
+}
+
+
+def check_json(value: Any, depth: int = 0) -> JSON:
+    """A JSON value as it will be stored (the same object where nothing changes).
+
+    Raises:
+        ValueError: it holds something that is not JSON, or that some store cannot hold.
+    """
+    if _is_plain(value, depth):
+        return cast("JSON", value)
+    if depth >= _MAX_DEPTH:
+        raise _Refused(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if isinstance(value, list | tuple):
+        return [check_json(item, depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            _check_name(name): check_json(item, depth + 1)
+            for name, item in value.items()
+        }
+    for kind, check in _JSON_SCALARS:
+        if isinstance(value, kind):
+            return cast("JSON", check(value))
+    raise _Refused(f"{type(value).__name__} is not a JSON value")
+
+
+def _check_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise _Refused(f"the member name {name!r} is not text")
+    return _check_text(name)
+
+
+def _check_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Refused(f"{type(value).__name__} given, text expected")
+    if not value.isascii() or "\x00" in value:
+        found = _UNSTORABLE.search(value)
+        if found is not None:
+            raise _Refused(
+                f"the character U+{ord(found[0]):04X} at {found.start()} cannot be "
+                "stored by every store"
+            )
+    return str(value)
+
+
+def _check_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise _Refused(f"{type(value).__name__} given, a number expected")
+    try:
+        value = float(value)
+    except OverflowError:
+        raise _Refused("the number is too large for a float") from None
+    if not math.isfinite(value):
+        raise _Refused(f"{value} is not a finite number")
+    return 0.0 if value == 0.0 and math.copysign(1.0, value) < 0 else value
+
+
+def _check_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _Refused(f"{type(value).__name__} given, an integer expected")
+    if value.bit_length() > _MAX_BITS:
+        raise _Refused("the integer has more than 4,000 digits")
+    return int(value)
+
+
+_JSON_SCALARS: Final[tuple[tuple[type, Checker], ...]] = (
+    (str, _check_text),
+    (int, _check_int),
+    (float, _check_float),
+)
+
+
+def _check_bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Refused(f"{type(value).__name__} given, true or false expected")
+    return value
+
+
+def _check_decimal(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        raise _Refused(f"{type(value).__name__} given, a Decimal expected")
+    number = Decimal(value)
+    if not number.is_finite():
+        raise _Refused(f"{number} is not a finite number")
+    exponent = cast("int", number.as_tuple().exponent)
+    if (
+        -exponent > _MAX_DIGITS_AFTER_POINT
+        or number.adjusted() >= _MAX_DIGITS_BEFORE_POINT
+    ):
+        raise _Refused("the Decimal has more digits than PostgreSQL's numeric can hold")
+    return number if number or not number.is_signed() else Decimal(0)  # -0 is 0
+
+
+def _check_datetime(value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise _Refused(f"{type(value).__name__} given, a datetime expected")
+    if value.tzinfo is UTC:
+        return value
+    if value.utcoffset() is None:
+        raise _Refused("the time has no time zone: give an aware datetime")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise _Refused("the time is outside of the years 1 to 9999 in UTC") from None
+
+
+def _check_date(value: Any) -> date:
+    if isinstance(value, datetime) or not isinstance(value, date):
+        raise _Refused(f"{type(value).__name__} given, a date expected")
+    return value
+
+
+def _check_bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise _Refused(f"{type(value).__name__} given, bytes expected")
+    return bytes(value)
+
+
+def _check_object(value: Any) -> JSON:
+    if not isinstance(value, Mapping):
+        raise _Refused(f"{type(value).__name__} given, a JSON object expected")
+    return check_json(value)
+
+
+def _check_list(value: Any) -> JSON:
+    if not isinstance(value, list | tuple):
+        raise _Refused(f"{type(value).__name__} given, a JSON list expected")
+    return check_json(value)
+
+
+_KIND_CHECKERS: Final[Mapping[Kind, Checker]] = {
+    Kind.STR: _check_text,
+    Kind.INT: _check_int,
+    Kind.BOOL: _check_bool,
+    Kind.FLOAT: _check_float,
+    Kind.DECIMAL: _check_decimal,
+    Kind.DATETIME: _check_datetime,
+    Kind.DATE: _check_date,
+    Kind.BYTES: _check_bytes,
+    Kind.JSON: check_json,
+    Kind.OBJECT: _check_object,
+    Kind.LIST: _check_list,
+}
+
+
+def _choice_checker(spec: FieldSpec) -> Checker:
+    if spec.enum is not None:
+        enum = spec.enum
+
+        def check_member(value: Any) -> Any:
+            if not isinstance(value, enum):
+                raise _Refused(f"{value!r} is not a member of {enum.__name__}")
+            return value
+
+        return check_member
+    allowed = {(type(choice), choice) for choice in spec.choices}
+
+    def check_choice(value: Any) -> Any:
+        if (type(value), value) not in allowed:
+            raise _Refused(
+                f"{value!r} is not one of {', '.join(map(repr, spec.choices))}"
+            )
+        return value
+
+    return check_choice
+
+
+def _bound_checks(limit: Limit) -> list[Callable[[Any], str | None]]:
+    checks: list[Callable[[Any], str | None]] = []
+    if (ge := limit.ge) is not None:
+        checks.append(lambda v: None if v >= ge else f"{v} is less than {ge}")
+    if (gt := limit.gt) is not None:
+        checks.append(lambda v: None if v > gt else f"{v} is not more than {gt}")
+    if (le := limit.le) is not None:
+        checks.append(lambda v: None if v <= le else f"{v} is more than {le}")
+    if (lt := limit.lt) is not None:
+        checks.append(lambda v: None if v < lt else f"{v} is not less than {lt}")
+    if (low := limit.min_length) is not None:
+        checks.append(lambda v: None if len(v) >= low else f"shorter than {low}")
+    if (high := limit.max_length) is not None:
+        checks.append(
+            lambda v: None if len(v) <= high else f"{len(v)} long, {high} allowed"
+        )
+    if limit.pattern is not None:
+        search = re.compile(limit.pattern).search
+        checks.append(
+            lambda v: None if search(v) else f"{v!r} does not match {limit.pattern}"
+        )
+    if limit.digits is not None or limit.places is not None:
+        checks.append(lambda v: _digits_excess(Decimal(v), limit))
+    return checks
+
+
+def _digits_excess(value: Decimal, limit: Limit) -> str | None:
+    places = max(0, -cast("int", _stripped(value).as_tuple().exponent))
+    if limit.places is not None and places > limit.places:
+        return f"{value} has more than {limit.places} digits after the point"
+    if limit.digits is None:
+        return None
+    before = max(0, value.adjusted() + 1) if value else 0
+    if before > limit.digits - (limit.places or 0):
+        return f"{value} has too many digits before the point"
+    return None
+
+
+def _stripped(value: Decimal) -> Decimal:
+    """Without trailing zeros; ``Decimal.normalize`` would round to the context."""
+    sign, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    if not text:
+        return Decimal(0)
+    kept = tuple(map(int, text))
+    return Decimal((sign, kept, cast("int", exponent) + len(digits) - len(text)))
+
+
+def value_checker(spec: FieldSpec) -> Checker:
+    """The check of one field: its value as stored, or ``ValueError`` with the reason."""
+    base = (
+        _choice_checker(spec) if spec.kind is Kind.CHOICE else _KIND_CHECKERS[spec.kind]
+    )
+    bounds = _bound_checks(spec.limit)
+    if not bounds:
+        return base
+
+    def check(value: Any) -> Any:
+        value = base(value)
+        for bound in bounds:
+            if (excess := bound(value)) is not None:
+                raise _Refused(excess)
+        return value
+
+    return check
+
+
+class RecordCodec:
+    """Checks, encodes and decodes the records of one collection."""
+
+    def __init__(
+        self, collection: str, record_type: type[Any], fields: tuple[FieldSpec, ...]
+    ) -> None:
+        self.collection = collection
+        self._type = record_type
+        self._checks = tuple((f.name, f.optional, value_checker(f)) for f in fields)
+        self._json_fields = tuple(f.name for f in fields if f.kind.is_json)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type)
+
+    def check(self, record: Any) -> Any:
+        """The record as it will be stored (the same object where nothing changes).
+
+        Raises:
+            InvalidRecord: a value that the schema or some store refuses.
+        """
+        kind: type = type(record)  # exactly: a subclass may hold more than is stored
+        if kind is not self._type:
+            raise InvalidRecord(
+                f"{kind.__name__} given, {self._type.__name__} expected",
+                collection=self.collection,
+            )
+        changed: dict[str, Any] = {}
+        for name, optional, checker in self._checks:
+            value = getattr(record, name)
+            if value is None and optional:
+                continue
+            try:
+                stored = checker(value)
+            except (ValueError, TypeError) as error:
+                raise InvalidRecord(
+                    str(error), collection=self.collection, field=name
+                ) from None
+            if stored is not value:
+                changed[name] = stored
+        return dataclasses.replace(record, **changed) if changed else record
+
+    def encode(self, record: Any) -> bytes:
+        """Canonical JSON of a record that has been checked."""
+        text = _ENCODER.encode(record)
+        if _EXPONENT.search(text) is None or not self._json_fields:
+            return text
+        # Only JSON values need it: typed fields are read back by their type.
+        plain = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        for name in self._json_fields:
+            plain[name] = msgspec.Raw(dump_json(plain[name]))
+        return _ENCODER.encode(plain)
+
+    def decode(self, body: bytes | str) -> Any:
+        """The record that was encoded.
+
+        Raises:
+            CorruptFile: the text is not a record of this collection.
+        """
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise CorruptFile(
+                str(error), path=f"a stored {self.collection} row"
+            ) from error

@@ -1,0 +1,71 @@
+"""Equality by value, and what differs between two records. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from typing_extensions import override
+
+__all__ = ["ABSENT", "Difference", "differences", "equal"]
+
+
+class _Absent:
+    """Stands for a member that is not there, which is not the same as null."""
+
+    __slots__ = ()
+
+    @override
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place at which two records are not equal."""
+
+    path: tuple[str | int, ...]
+    """Field, then member names and list indices inside of its JSON value."""
+    left: Any
+    right: Any
+
+    @override
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.path))}: {self.left!r} is not {self.right!r}"
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Equal by value: numbers by value, but true is not 1 and text is not a number."""
+    return next(_walk(left, right, ()), None) is None
+
+
+def differences(left: Any, right: Any) -> tuple[Difference, ...]:
+    """Every place at which two records (or two JSON values) differ."""
+    return tuple(_walk(_plain(left), _plain(right), ()))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return value
+
+
+def _walk(left: Any, right: Any, path: tuple[str | int, ...]) -> Iterator[Difference]:
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for name in {**left, **right}:
+            yield from _walk(
+                left.get(name, ABSENT), right.get(name, ABSENT), (*path, name)
+            )
+    elif isinstance(left, list) and isinstance(right, list):
+        if len(left) != len(right):
+            yield Difference(path, left, right)
+            return
+        for index, pair in enumerate(zip(left, right, strict=True)):
+            yield from _walk(*pair, (*path, index))
+    elif isinstance(left, bool) is not isinstance(right, bool) or left != right:
+        yield Difference(path, left, right)

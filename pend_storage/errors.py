@@ -1,0 +1,275 @@
+"""Every error of the library, in one tree.
+
+.. code-block:: text
+
+    PendStorageError
+    |-- InvalidRecord        a record breaks its schema
+    |-- InvalidQuery         a filter, an order or a cursor makes no sense (ValueError)
+    |-- Conflict             somebody else wrote first
+    |-- UniqueViolation      another record already has this value
+    |-- ReferenceViolation   the record referred to is missing, or still needed
+    |-- UnknownCollection    no such collection in the schema
+    |-- ConfigError          configuration or usage is wrong
+    |-- SchemaOutOfDate      database and library disagree about the schema
+    |-- StoreUnavailable     a server or a disk cannot be reached
+    |-- StaleEpoch           the store is not, or no longer, what the caller believes
+    |-- SwitchRefused        a phase change would lose something
+    |-- SwitchTimeout        a phase change did not finish in time
+    |-- CorruptFile          a file is damaged, and was left as it is
+    `-- LockTimeout          another process holds the lock
+
+Each message says what is wrong, where, and what to do next. Each error carries its facts
+as attributes and survives pickling, so that it can cross a process boundary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import override
+
+__all__ = [
+    "ConfigError",
+    "Conflict",
+    "CorruptFile",
+    "InvalidQuery",
+    "InvalidRecord",
+    "LockTimeout",
+    "PendStorageError",
+    "ReferenceViolation",
+    "SchemaOutOfDate",
+    "StaleEpoch",
+    "StoreUnavailable",
+    "SwitchRefused",
+    "SwitchTimeout",
+    "UniqueViolation",
+    "UnknownCollection",
+]
+
+
+def _restore(
+    cls: type[PendStorageError], args: tuple[Any, ...], state: dict[str, Any]
+) -> PendStorageError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class PendStorageError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class InvalidRecord(PendStorageError):
+    """A record, or one of its values, breaks its schema; nothing was written.
+
+    Attributes:
+        collection: name of the collection.
+        field: the field at fault, or None where the whole record is.
+        reason: what is wrong with it.
+    """
+
+    def __init__(
+        self, reason: str, *, collection: str, field: str | None = None
+    ) -> None:
+        self.collection = collection
+        self.field = field
+        self.reason = reason
+        place = collection if field is None else f"{collection}.{field}"
+        super().__init__(f"{place}: {reason}. Correct the value and write again.")
+
+
+class InvalidQuery(PendStorageError, ValueError):
+    """A filter, an order, a limit or a cursor does not fit the collection."""
+
+
+class Conflict(PendStorageError):
+    """The record was changed by somebody else since it was read; nothing was written.
+
+    Attributes:
+        collection: name of the collection.
+        key: key of the record.
+        expected: the version that the caller demanded (0: must not exist).
+        actual: the version found (0: does not exist).
+    """
+
+    def __init__(
+        self, *, collection: str, key: str, expected: int, actual: int
+    ) -> None:
+        self.collection = collection
+        self.key = key
+        self.expected = expected
+        self.actual = actual
+        found = f"version {actual}" if actual else "no record"
+        wanted = f"version {expected}" if expected else "no record"
+        super().__init__(
+            f"{collection}[{key!r}]: expected {wanted}, found {found}. Read it again "
+            "and repeat the change; store.run() does so by itself."
+        )
+
+
+class UniqueViolation(PendStorageError):
+    """Another record of the collection already has this value; nothing was written.
+
+    Attributes:
+        collection: name of the collection.
+        fields: names of the fields that must be unique together.
+        key: key of the record that was refused.
+    """
+
+    def __init__(self, *, collection: str, fields: tuple[str, ...], key: str) -> None:
+        self.collection = collection
+        self.fields = fields
+        self.key = key
+        super().__init__(
+            f"{collection}[{key!r}]: another record already has the same "
+            f"{', '.join(fields)}. Use another value, or change that record first."
+        )
+
+
+class ReferenceViolation(PendStorageError):
+    """A reference would lead nowhere; nothing was written.
+
+    Attributes:
+        collection: name of the collection that refers.
+        field: the field that refers.
+        target: name of the collection referred to.
+        value: the key that is missing, or that is still referred to.
+    """
+
+    def __init__(self, *, collection: str, field: str, target: str, value: str) -> None:
+        self.collection = collection
+        self.field = field
+        self.target = target
+        self.value = value
+        super().__init__(
+            f"{collection}.{field} refers to {target}[{value!r}], which would not "
+            "exist. Write the target first, or delete what refers to it first."
+        )
+
+
+class UnknownCollection(PendStorageError, LookupError):
+    """The schema has no such collection.
+
+    Attributes:
+        name: what was asked for.
+    """
+
+    def __init__(self, name: str, *, known: tuple[str, ...] = ()) -> None:
+        self.name = name
+        super().__init__(
+            f"there is no collection {name!r}; the schema has: {', '.join(known)}."
+        )
+
+
+class ConfigError(PendStorageError):
+    """Configuration or usage is wrong; the message names the place."""
+
+
+class SchemaOutOfDate(PendStorageError):
+    """Database and library disagree about the schema."""
+
+
+class StoreUnavailable(PendStorageError):
+    """A server or a disk cannot be reached, or refuses to work now.
+
+    Attributes:
+        store: which store, in a form fit for logs (no password).
+        reason: what it said.
+        outcome_known: False where a write may or may not have happened (the connection
+            died while the commit was under way); True where nothing was written.
+    """
+
+    def __init__(self, reason: str, *, store: str, outcome_known: bool = True) -> None:
+        self.store = store
+        self.reason = reason
+        self.outcome_known = outcome_known
+        tail = (
+            "Nothing was changed; try again when it is back."
+            if outcome_known
+            else "Whether the last write happened is not known: read before repeating."
+        )
+        super().__init__(f"{store}: {reason.rstrip('.')}. {tail}")
+
+
+class StaleEpoch(PendStorageError):
+    """The store does not have the role that the caller believes it to have.
+
+    Attributes:
+        store: which store.
+        role: the role it has.
+        epoch: the epoch it is at.
+    """
+
+    def __init__(self, *, store: str, role: str, epoch: int) -> None:
+        self.store = store
+        self.role = role
+        self.epoch = epoch
+        super().__init__(
+            f"{store} is {role} at epoch {epoch}: roles have changed. "
+            "Read the roles again and repeat the call at the store that is primary."
+        )
+
+
+class SwitchRefused(PendStorageError):
+    """A phase change was refused, because something would be lost.
+
+    Attributes:
+        blockers: (code, sentence) of each reason.
+    """
+
+    def __init__(self, blockers: tuple[tuple[str, str], ...]) -> None:
+        self.blockers = blockers
+        listing = "; ".join(f"{code}: {sentence}" for code, sentence in blockers)
+        super().__init__(
+            f"the switch was refused and nothing changed ({listing}). Remove the "
+            "blockers, or accept one by its code."
+        )
+
+
+class SwitchTimeout(PendStorageError):
+    """A phase change did not finish in time; the roles are as they were, or settle."""
+
+
+class CorruptFile(PendStorageError):
+    """A file is damaged. It was left exactly as it is.
+
+    Attributes:
+        path: the file.
+        offset: place of the damage in bytes from the start, or None where unknown.
+        reason: what is wrong.
+    """
+
+    def __init__(self, reason: str, *, path: str, offset: int | None = None) -> None:
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+        place = path if offset is None else f"{path}, byte {offset}"
+        super().__init__(
+            f"{place}: {reason.rstrip('.')}. The file was left as it is: restore it "
+            "from a backup, or repair it by hand, and start again."
+        )
+
+
+class LockTimeout(PendStorageError):
+    """Another process holds a lock for longer than the caller would wait.
+
+    Attributes:
+        path: the lock.
+        seconds: how long was waited.
+    """
+
+    def __init__(self, *, path: str, seconds: float) -> None:
+        self.path = path
+        self.seconds = seconds
+        super().__init__(
+            f"{path} was still locked by another process after {seconds:g} s. Find "
+            "and end that process, or try again later; nothing was changed."
+        )

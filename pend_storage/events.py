@@ -1,0 +1,35 @@
+"""What a store tells about itself while it works, and who listens."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+__all__ = ["Event", "Hook", "log_event"]
+
+_LOGGER: Final = logging.getLogger("pend_storage")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that an operator should be able to see."""
+
+    name: str
+    """A short, stable, hyphenated name: ``torn-tail-dropped``."""
+    message: str
+    """One sentence: what happened, where, and what to do if anything."""
+    level: int = logging.INFO
+    """As in the standard library's logging."""
+
+
+class Hook(Protocol):
+    """Gets every event. Must be quick, thread-safe, and must not raise."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of an event."""
+
+
+def log_event(event: Event) -> None:
+    """The default hook: standard logging, logger ``pend_storage``."""
+    _LOGGER.log(event.level, "%s: %s", event.name, event.message)

@@ -1,0 +1,81 @@
+"""The four phases, the roles of the two stores, and epochs. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pend_storage.records import JSON
+
+__all__ = ["ROLE_META", "Phase", "Role", "RoleState"]
+
+ROLE_META: Final = "role"
+"""Name of the meta entry in which a store keeps its own :class:`RoleState`."""
+
+
+class Role(StrEnum):
+    """What one store is at the moment."""
+
+    PRIMARY = "primary"
+    """Accepts commits and answers reads; at most one store at any instant."""
+    SECONDARY = "secondary"
+    """Accepts only what the primary's change log brings."""
+    FENCED = "fenced"
+    """Was primary, accepts nothing: a switch is under way."""
+    DETACHED = "detached"
+    """Takes no part."""
+
+
+class Phase(StrEnum):
+    """How far the migration has gone: a pair of roles, named."""
+
+    JSON_ONLY = "json-only"
+    """JSON is primary, PostgreSQL is detached: before, and after a full rollback."""
+    PARALLEL = "parallel"
+    """JSON is primary, PostgreSQL follows."""
+    POSTGRES_PRIMARY = "postgres-primary"
+    """PostgreSQL is primary, JSON follows."""
+    POSTGRES_ONLY = "postgres-only"
+    """PostgreSQL is primary, JSON is detached."""
+
+    @property
+    def json_role(self) -> Role:
+        """Role of the JSON store in this phase."""
+        return _ROLES[self][0]
+
+    @property
+    def postgres_role(self) -> Role:
+        """Role of the PostgreSQL store in this phase."""
+        return _ROLES[self][1]
+
+
+_ROLES: Final = {
+    Phase.JSON_ONLY: (Role.PRIMARY, Role.DETACHED),
+    Phase.PARALLEL: (Role.PRIMARY, Role.SECONDARY),
+    Phase.POSTGRES_PRIMARY: (Role.SECONDARY, Role.PRIMARY),
+    Phase.POSTGRES_ONLY: (Role.DETACHED, Role.PRIMARY),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleState:
+    """A role, and the epoch since which it holds."""
+
+    role: Role = Role.PRIMARY
+    epoch: int = 0
+    """Grows with every change of roles; 0 for a store that stands alone."""
+
+    def to_meta(self) -> JSON:
+        """As a meta value."""
+        return {"role": self.role.value, "epoch": self.epoch}
+
+    @classmethod
+    def from_meta(cls, value: JSON) -> RoleState:
+        """From a meta value; None (never set) is a store that stands alone."""
+        if value is None:
+            return cls()
+        if not isinstance(value, dict):
+            raise TypeError(f"not a role: {value!r}")
+        return cls(Role(str(value["role"])), int(str(value["epoch"])))

@@ -1,0 +1,414 @@
+"""Filters, orders and cursors: one meaning for every store.
+
+- A comparison with a null (or, inside a JSON value, a missing) field is false; ``!=`` is
+  the exact opposite of ``==``, and ``~`` of whatever it stands before. Two values, never
+  three.
+- Text orders by code point. Case is folded for ASCII letters only, because folding
+  beyond ASCII differs between servers, versions and locales.
+- Inside JSON, ``==`` compares values (numbers by value, true is not 1); order comparisons
+  hold only between two numbers or two texts.
+- Nulls come last in either direction; ties are broken by key, ascending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, Final
+
+from typing_extensions import override
+
+from pend_storage.codec import check_json, value_checker
+from pend_storage.diff import equal
+from pend_storage.errors import InvalidQuery
+from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage.records import JSON, Row
+from pend_storage.schema import CollectionSpec
+
+__all__ = [
+    "And",
+    "Comparison",
+    "Condition",
+    "FieldPath",
+    "Not",
+    "Operator",
+    "Or",
+    "Order",
+    "Query",
+    "field",
+    "fold_case",
+    "make_query",
+    "matches",
+    "select",
+    "sort_key",
+    "sort_values",
+]
+
+_ASCII_FOLD: Final = {c: c + 32 for c in range(ord("A"), ord("Z") + 1)}
+
+
+def fold_case(text: str) -> str:
+    """Lower case for A to Z; every other character stays."""
+    return text.translate(_ASCII_FOLD)
+
+
+class Operator(StrEnum):
+    """What a comparison does."""
+
+    EQ = "=="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    IN = "in"
+    IS_NULL = "is null"
+    STARTS_WITH = "starts with"
+    CONTAINS = "contains"
+
+
+class Condition:
+    """What a record must meet. Combine with ``&``, ``|`` and ``~``."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Condition) -> Condition:
+        return And((self, other))
+
+    def __or__(self, other: Condition) -> Condition:
+        return Or((self, other))
+
+    def __invert__(self) -> Condition:
+        return Not(self)
+
+    def __bool__(self) -> bool:
+        raise InvalidQuery(
+            "a condition has no truth of its own: combine conditions with &, | and ~ "
+            "instead of and, or and not."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Condition):
+    """One field, or one place inside a JSON field, against a value."""
+
+    path: tuple[str, ...]
+    operator: Operator
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class And(Condition):
+    """All of them; of none: true."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Condition):
+    """At least one of them."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Condition):
+    """Exactly the opposite."""
+
+    condition: Condition
+
+
+class FieldPath:
+    """A field to compare. Made by :func:`field`."""
+
+    __slots__ = ("path",)
+    __hash__ = None  # type: ignore[assignment]  # == makes a condition
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        self.path = path
+
+    @override
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]
+        return Comparison(self.path, Operator.EQ, value)
+
+    @override
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]
+        return Not(Comparison(self.path, Operator.EQ, value))
+
+    def __lt__(self, value: Any) -> Condition:
+        return Comparison(self.path, Operator.LT, value)
+
+    def __le__(self, value: Any) -> Condition:
+        return Comparison(self.path, Operator.LE, value)
+
+    def __gt__(self, value: Any) -> Condition:
+        return Comparison(self.path, Operator.GT, value)
+
+    def __ge__(self, value: Any) -> Condition:
+        return Comparison(self.path, Operator.GE, value)
+
+    def in_(self, values: Iterable[Any]) -> Condition:
+        """Equal to one of the values; of none: false."""
+        return Comparison(self.path, Operator.IN, tuple(values))
+
+    def is_null(self) -> Condition:
+        """Null; inside a JSON value also: missing."""
+        return Comparison(self.path, Operator.IS_NULL)
+
+    def starts_with(self, text: str) -> Condition:
+        """Text that begins so, case counts."""
+        return Comparison(self.path, Operator.STARTS_WITH, text)
+
+    def contains(self, text: str) -> Condition:
+        """Text with this part in it, ASCII case does not count."""
+        return Comparison(self.path, Operator.CONTAINS, text)
+
+
+def field(name: str, *path: str) -> FieldPath:
+    """A field of a record, or a place inside of one that holds JSON objects.
+
+    Args:
+        name: the field.
+        path: member names on the way into its JSON value.
+    """
+    return FieldPath((name, *path))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One field to sort by."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A checked query. Made by :func:`make_query`."""
+
+    where: Condition = And(())
+    order_by: tuple[Order, ...] = ()
+    limit: int | None = None
+    after: tuple[tuple[Any, ...], str] | None = None
+    """Sort values and key of the last record of the page before."""
+
+
+def make_query(
+    spec: CollectionSpec,
+    where: Sequence[Condition] = (),
+    order_by: Sequence[str] = (),
+    limit: int | None = None,
+    after: tuple[tuple[Any, ...], str] | None = None,
+) -> Query:
+    """Check a query against a collection.
+
+    Raises:
+        InvalidQuery: an unknown field, a value of another type, a negative limit.
+    """
+    if isinstance(order_by, str):
+        raise InvalidQuery(
+            f"order_by must be a list of names, not the text {order_by!r}"
+        )
+    if limit is not None and (isinstance(limit, bool) or limit < 0):
+        raise InvalidQuery(f"limit must be 0 or more, not {limit!r}")
+    orders = tuple(_order(spec, text) for text in order_by)
+    return Query(And(tuple(_checked(spec, w) for w in where)), orders, limit, after)
+
+
+def _order(spec: CollectionSpec, text: str) -> Order:
+    order = Order(text.removeprefix("-"), text.startswith("-"))
+    if _field(spec, order.field).kind.is_json:
+        raise InvalidQuery(
+            f"{spec.name}: cannot sort by the JSON field {order.field!r}"
+        )
+    return order
+
+
+def _field(spec: CollectionSpec, name: str) -> FieldSpec:
+    if name not in spec.fields:
+        raise InvalidQuery(
+            f"{spec.name} has no field {name!r}; it has: {', '.join(spec.fields)}"
+        )
+    return spec.fields[name]
+
+
+def _checked(spec: CollectionSpec, condition: Condition) -> Condition:
+    match condition:
+        case And(parts):
+            return And(tuple(_checked(spec, part) for part in parts))
+        case Or(parts):
+            return Or(tuple(_checked(spec, part) for part in parts))
+        case Not(part):
+            return Not(_checked(spec, part))
+        case Comparison():
+            return _checked_comparison(spec, condition)
+        case _:
+            raise InvalidQuery(
+                f"{condition!r} is not a condition: write field(...) == value, for example"
+            )
+
+
+def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Comparison:
+    target = _field(spec, item.path[0])
+    if len(item.path) > 1 and target.kind not in {Kind.OBJECT, Kind.JSON}:
+        raise InvalidQuery(f"{spec.name}.{target.name} is not a JSON object")
+    check = _operand_checker(target, item.operator, in_json=target.kind.is_json)
+    try:
+        match item.operator:
+            case Operator.IS_NULL:
+                return item
+            case Operator.IN:
+                return Comparison(
+                    item.path, item.operator, tuple(check(v) for v in item.value)
+                )
+            case _:
+                return Comparison(item.path, item.operator, check(item.value))
+    except (ValueError, TypeError) as error:
+        raise InvalidQuery(
+            f"{spec.name}.{'.'.join(item.path)} {item.operator} {item.value!r}: {error}"
+        ) from None
+
+
+def _operand_checker(
+    target: FieldSpec, operator: Operator, *, in_json: bool
+) -> Callable[[Any], Any]:
+    if operator in {Operator.STARTS_WITH, Operator.CONTAINS}:
+        if not in_json and target.kind not in {Kind.STR, Kind.CHOICE}:
+            raise InvalidQuery(f"{target.name} is not text")
+        return value_checker(FieldSpec(target.name, Kind.STR))
+    if in_json:
+        return _json_operand
+    if target.kind is Kind.CHOICE:
+        return _choice_operand(target)
+    # Limits of the field do not bind the operand: tier < 99 is a fair question.
+    return value_checker(FieldSpec(target.name, target.kind, limit=Limit()))
+
+
+def _json_operand(value: Any) -> JSON:
+    if value is None:
+        raise InvalidQuery("use is_null() to ask for null")
+    return check_json(value)
+
+
+def _choice_operand(target: FieldSpec) -> Callable[[Any], Any]:
+    kind = type(target.choices[0])
+
+    def check(value: Any) -> Any:
+        plain = value.value if isinstance(value, Enum) else value
+        if type(plain) is not kind:
+            raise InvalidQuery(f"{value!r} is not {kind.__name__}")
+        return plain
+
+    return check
+
+
+# -- evaluation -------------------------------------------------------------------
+
+
+def matches(condition: Condition, record: Any) -> bool:
+    """Whether a record meets a checked condition."""
+    match condition:
+        case And(parts):
+            return all(matches(part, record) for part in parts)
+        case Or(parts):
+            return any(matches(part, record) for part in parts)
+        case Not(part):
+            return not matches(part, record)
+        case Comparison(path, operator, value):
+            return _EVALUATE[operator](_value_at(record, path), value)
+        case _:
+            raise TypeError(f"not a condition: {condition!r}")
+
+
+def _value_at(record: Any, path: tuple[str, ...]) -> Any:
+    value = getattr(record, path[0])
+    for name in path[1:]:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value.value if isinstance(value, Enum) else value
+
+
+def _comparable(found: Any, value: Any) -> bool:
+    """Two numbers, two texts, or two typed values of one kind; never null or bool/number."""
+    if found is None or isinstance(found, bool) is not isinstance(value, bool):
+        return False
+    if isinstance(found, str) or isinstance(value, str):
+        return isinstance(found, str) and isinstance(value, str)
+    return not isinstance(found, Mapping | list) and not isinstance(
+        value, Mapping | list
+    )
+
+
+def _compares(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    return lambda found, value: _comparable(found, value) and test(found, value)
+
+
+def _text(test: Callable[[str, str], bool]) -> Callable[[Any, Any], bool]:
+    return lambda found, value: isinstance(found, str) and test(found, value)
+
+
+_EVALUATE: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
+    Operator.EQ: lambda found, value: found is not None and equal(found, value),
+    Operator.LT: _compares(lambda found, value: found < value),
+    Operator.LE: _compares(lambda found, value: found <= value),
+    Operator.GT: _compares(lambda found, value: found > value),
+    Operator.GE: _compares(lambda found, value: found >= value),
+    Operator.IN: lambda found, values: (
+        found is not None and any(equal(found, value) for value in values)
+    ),
+    Operator.IS_NULL: lambda found, _: found is None,
+    Operator.STARTS_WITH: _text(lambda found, value: found.startswith(value)),
+    Operator.CONTAINS: _text(lambda found, value: fold_case(value) in fold_case(found)),
+}
+
+
+class _Descending:
+    """Turns the order of a value round, for use in a sort key."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: _Descending) -> bool:
+        return bool(other.value < self.value)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and bool(other.value == self.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def sort_key(
+    order_by: Sequence[Order], values: Sequence[Any], key: str
+) -> tuple[Any, ...]:
+    """What to sort by: nulls last in either direction, then the key."""
+    parts: list[Any] = []
+    for order, value in zip(order_by, values, strict=True):
+        if value is None:
+            parts.append((1, 0))
+        else:
+            parts.append((0, _Descending(value) if order.descending else value))
+    return (*parts, key)
+
+
+def sort_values(order_by: Sequence[Order], record: Any) -> tuple[Any, ...]:
+    """The values of a record that it is sorted by."""
+    return tuple(_value_at(record, (order.field,)) for order in order_by)
+
+
+def select(query: Query, rows: Iterable[Row]) -> list[Row]:
+    """What a checked query gives of these rows: filtered, sorted, after, limited."""
+    keyed = [
+        (
+            sort_key(query.order_by, sort_values(query.order_by, row.record), row.key),
+            row,
+        )
+        for row in rows
+        if matches(query.where, row.record)
+    ]
+    if query.after is not None:
+        start = sort_key(query.order_by, *query.after)
+        keyed = [pair for pair in keyed if start < pair[0]]
+    keyed.sort(key=lambda pair: pair[0])
+    return [row for _, row in keyed[: query.limit]]

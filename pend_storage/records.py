@@ -1,0 +1,154 @@
+"""The values that stores exchange: rows, batches, changes. Pure, frozen, small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+)
+
+__all__ = [
+    "JSON",
+    "Batch",
+    "Change",
+    "ChangedRecord",
+    "Delete",
+    "LegacyFile",
+    "Page",
+    "Put",
+    "QuarantinedRecord",
+    "Row",
+    "Versioned",
+]
+
+if TYPE_CHECKING:
+    JSON: TypeAlias = (
+        Mapping[str, "JSON"] | list["JSON"] | str | int | float | bool | None
+    )
+else:
+    # At run time a JSON value is anything; the codec checks it value by value.
+    JSON = Any
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Versioned(NamedTuple, Generic[R]):
+    """A record and the version at which it was read."""
+
+    record: R
+    version: int
+
+
+class Row(NamedTuple):
+    """What a store holds under a key. A tombstone is a row without a record."""
+
+    key: str
+    version: int
+    record: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R_co]):
+    """One page of a query's answer."""
+
+    items: tuple[R_co, ...]
+    next: str | None = None
+    """Opaque cursor of the next page; None on the last one."""
+
+
+class Put(NamedTuple):
+    """Write this record. Made by ``schema.put``, which has checked it.
+
+    ``body`` is the record in canonical JSON, encoded once for whoever needs it.
+    """
+
+    collection: str
+    key: str
+    record: Any
+    body: bytes
+
+
+class Delete(NamedTuple):
+    """Delete this key; nothing happens where there is no such record."""
+
+    collection: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """An atomic commit: checks that must hold, then operations. Made by ``schema.batch``.
+
+    Operations name each key once. Checks map ``(collection, key)`` to the version that
+    must be there when the commit takes effect; 0 demands that there is no record.
+    """
+
+    operations: tuple[Put | Delete, ...] = ()
+    checks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+class ChangedRecord(NamedTuple):
+    """One key that a commit wrote; ``record`` is None where it was deleted."""
+
+    collection: str
+    key: str
+    version: int
+    record: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One commit in a store's change log."""
+
+    sequence: int
+    """Grows along the log; resume a feed after it."""
+    epoch: int
+    at: datetime
+    records: tuple[ChangedRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedRecord:
+    """A legacy record that could not be placed: whole, with the reason.
+
+    A system collection of every schema. The record stays visible, read-only, in its
+    legacy file.
+    """
+
+    id: str
+    file: str
+    place: str
+    """Member name or list index in the file; "" where the file as a whole is meant."""
+    position: int | None = None
+    """Place among the file's records, for rebuilding their order."""
+    raw: bytes
+    """The record's own text, byte for byte."""
+    code: str
+    """Short name of the reason."""
+    reason: str
+    """What is wrong, in a sentence."""
+    status: Literal["waiting", "accepted"] = "waiting"
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyFile:
+    """How a legacy file is written: whatever its records do not tell.
+
+    A system collection of every schema.
+    """
+
+    file: str
+    format: dict[str, JSON] = field(default_factory=dict)
+    """Indentation, final newline and the like; its meaning belongs to the layout."""
+    envelope: JSON = None
+    """The parts of the file outside of its records; belongs to the layout too."""

@@ -1,0 +1,269 @@
+"""What a user declares: record types, keys, uniqueness, references, indexes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from pend_storage.codec import RecordCodec
+from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
+from pend_storage.fields import FieldSpec, Kind, fields_of
+from pend_storage.records import Batch, Delete, LegacyFile, Put, QuarantinedRecord
+
+__all__ = [
+    "LEGACY_FILES",
+    "QUARANTINE",
+    "CollectionSpec",
+    "Index",
+    "Schema",
+    "collection",
+]
+
+QUARANTINE: Final = "quarantine"
+"""Name of the system collection of :class:`~pend_storage.records.QuarantinedRecord`."""
+LEGACY_FILES: Final = "legacy_files"
+"""Name of the system collection of :class:`~pend_storage.records.LegacyFile`."""
+_RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_version"})
+"""Tables that a database keeps beside the collections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An ordered index: field names, each ascending or (with a minus) descending."""
+
+    columns: tuple[tuple[str, bool], ...]
+    """(field, descending) pairs."""
+
+
+@dataclass(frozen=True)
+class CollectionSpec:
+    """One collection of a schema. Made by :func:`collection`."""
+
+    name: str
+    record_type: type
+    key: str
+    """The field whose text is the record's identity."""
+    fields: Mapping[str, FieldSpec]
+    unique: tuple[tuple[str, ...], ...] = ()
+    """Fields that are unique together; a record with a null among them is exempt."""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Field to the collection in which its value, unless null, must be a key."""
+    indexes: tuple[Index, ...] = ()
+    search: tuple[str, ...] = ()
+    """Text fields in which ``contains`` must be quick."""
+    codec: RecordCodec = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        codec = RecordCodec(self.name, self.record_type, tuple(self.fields.values()))
+        object.__setattr__(self, "codec", codec)
+
+    def key_of(self, record: Any) -> str:
+        """The key of a record."""
+        key: str = getattr(record, self.key)
+        return key
+
+
+def collection(
+    name: str,
+    record_type: type,
+    *,
+    key: str = "id",
+    unique: Iterable[str | Sequence[str]] = (),
+    references: Mapping[str, str] | None = None,
+    indexes: Iterable[Sequence[str]] = (),
+    search: Iterable[str] = (),
+) -> CollectionSpec:
+    """Declare a collection.
+
+    Args:
+        name: its name in code, tables and files; a lower-case identifier.
+        record_type: a frozen dataclass.
+        key: the field that holds a record's identity; text, never null, never empty.
+        unique: fields (or groups of fields) that no two records may share.
+        references: field to name of the collection that it refers to by key.
+        indexes: groups of fields to find and sort by, ``"-field"`` for descending.
+        search: text fields in which parts of the text are searched for.
+
+    Raises:
+        ConfigError: a name or a type that does not fit.
+    """
+    if not (name.isidentifier() and name == name.lower() and len(name) <= 40):  # noqa: PLR2004 - leaves room for index names in PostgreSQL's 63
+        raise ConfigError(
+            f"the collection name {name!r} must be a lower-case identifier of at most "
+            "40 characters."
+        )
+    if name in _RESERVED:
+        raise ConfigError(f"the collection name {name!r} is taken: choose another.")
+    specs = {f.name: f for f in fields_of(record_type)}
+    spec = CollectionSpec(
+        name,
+        record_type,
+        key,
+        specs,
+        tuple((u,) if isinstance(u, str) else tuple(u) for u in unique),
+        dict(references or {}),
+        tuple(Index(tuple(_column(c) for c in columns)) for columns in indexes),
+        tuple(search),
+    )
+    _check_names(spec)
+    return spec
+
+
+def _column(text: str) -> tuple[str, bool]:
+    return text.removeprefix("-"), text.startswith("-")
+
+
+def _check_names(spec: CollectionSpec) -> None:
+    used = [spec.key, *spec.references, *spec.search]
+    used += [name for group in spec.unique for name in group]
+    used += [name for index in spec.indexes for name, _ in index.columns]
+    for name in used:
+        if name not in spec.fields:
+            raise ConfigError(
+                f"collection {spec.name!r}: {spec.record_type.__qualname__} has no "
+                f"field {name!r}."
+            )
+    for name in (spec.key, *spec.references, *spec.search):
+        if spec.fields[name].kind is not Kind.STR:
+            raise ConfigError(
+                f"collection {spec.name!r}: the field {name!r} must be text, because it "
+                "is a key, a reference or searched in."
+            )
+    if spec.fields[spec.key].optional:
+        raise ConfigError(f"collection {spec.name!r}: the key must not be optional.")
+    for group in spec.unique:
+        if any(spec.fields[name].kind.is_json for name in group):
+            raise ConfigError(
+                f"collection {spec.name!r}: JSON values cannot be unique."
+            )
+
+
+_SYSTEM: Final = (
+    collection(
+        QUARANTINE,
+        QuarantinedRecord,
+        indexes=[["file", "position"], ["status", "file"]],
+    ),
+    collection(LEGACY_FILES, LegacyFile, key="file"),
+)
+
+
+class Schema:
+    """All collections of a server, and what they promise.
+
+    Two system collections are part of every schema: ``quarantine`` and
+    ``legacy_files``. They are ordinary collections in every other respect.
+    """
+
+    def __init__(self, collections: Iterable[CollectionSpec]) -> None:
+        """Check the collections against each other.
+
+        Raises:
+            ConfigError: a name twice, a record type twice, or a reference to nowhere.
+        """
+        self.declared: Final = tuple(collections)
+        self._by_name = {c.name: c for c in (*self.declared, *_SYSTEM)}
+        self._by_type = {c.record_type: c for c in self._by_name.values()}
+        total = len(self.declared) + len(_SYSTEM)
+        if len(self._by_name) < total or len(self._by_type) < total:
+            raise ConfigError(
+                "a collection name or a record type is declared twice (quarantine and "
+                "legacy_files are taken)."
+            )
+        for spec in self.declared:
+            for name, target in spec.references.items():
+                if target not in self._by_name:
+                    raise ConfigError(
+                        f"collection {spec.name!r}: {name!r} refers to {target!r}, "
+                        "which is not declared."
+                    )
+        self._referrers: dict[str, list[tuple[CollectionSpec, str]]] = {}
+        for spec in self.declared:
+            for name, target in spec.references.items():
+                self._referrers.setdefault(target, []).append((spec, name))
+
+    def __iter__(self) -> Iterator[CollectionSpec]:
+        """Every collection, system collections last."""
+        return iter(self._by_name.values())
+
+    def __getitem__(self, name: str | type) -> CollectionSpec:
+        """The collection of this name or record type.
+
+        Raises:
+            UnknownCollection: there is none.
+        """
+        spec = (
+            self._by_name.get(name)
+            if isinstance(name, str)
+            else self._by_type.get(name)
+        )
+        if spec is None:
+            shown = name if isinstance(name, str) else name.__qualname__
+            raise UnknownCollection(shown, known=self.names)
+        return spec
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every collection, system collections last."""
+        return tuple(self._by_name)
+
+    def referrers(self, target: str) -> Sequence[tuple[CollectionSpec, str]]:
+        """Which fields of which collections refer to this one."""
+        return self._referrers.get(target, ())
+
+    def fingerprint(self) -> str:
+        """A digest that changes with anything declared here; 16 hex digits."""
+        shown = [
+            (
+                c.name,
+                c.key,
+                list(c.fields.values()),
+                c.unique,
+                c.references,
+                c.indexes,
+                c.search,
+            )
+            for c in self
+        ]
+        return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+
+    def put(self, name: str | type, record: Any) -> Put:
+        """The checked operation that writes this record.
+
+        Raises:
+            InvalidRecord: the record breaks the schema.
+            UnknownCollection: the schema has no such collection.
+        """
+        spec = self[name]
+        record = spec.codec.check(record)
+        key = spec.key_of(record)
+        if not key:
+            raise InvalidRecord(
+                "the key is empty", collection=spec.name, field=spec.key
+            )
+        try:
+            body = spec.codec.encode(record)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise InvalidRecord(str(error), collection=spec.name) from error
+        return Put(spec.name, key, record, body)
+
+    def delete(self, name: str | type, key: str) -> Delete:
+        """The operation that deletes this key."""
+        return Delete(self[name].name, key)
+
+    def batch(
+        self,
+        operations: Iterable[Put | Delete],
+        checks: Mapping[tuple[str, str], int] | None = None,
+    ) -> Batch:
+        """One atomic commit; of several operations on one key the last one counts."""
+        last: dict[tuple[str, str], Put | Delete] = {}
+        for operation in operations:
+            place = (operation.collection, operation.key)
+            last.pop(place, None)
+            last[place] = operation
+        return Batch(tuple(last.values()), dict(checks or {}))

@@ -1,0 +1,222 @@
+"""The contract that every store keeps.
+
+A store holds *rows*: a record, its key and its version, by collection. Everything that a
+user calls (:class:`~pend_storage.collection.Collection`,
+:class:`~pend_storage.transaction.Transaction`) is written once, over these few verbs.
+
+Epochs: a caller that takes part in a migration passes the epoch at which it believes
+this store to be primary (or, for ``apply``, secondary). The store looks at its own role
+in the same instant and raises :class:`~pend_storage.errors.StaleEpoch` where it differs.
+``epoch=None`` asks no such question for reads; a commit then demands the role primary and
+an ``apply`` the role secondary, at whatever epoch. A store that stands alone, because no
+role was ever set, takes both.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self, TypeVar, overload
+
+from pend_storage.collection import Collection
+from pend_storage.errors import ConfigError
+from pend_storage.layout import Layout
+from pend_storage.phases import ROLE_META, RoleState
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.schema import Schema
+from pend_storage.transaction import Transaction, run_transaction
+
+__all__ = ["Store"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Store(ABC):
+    """A place that keeps the records of a schema.
+
+    Safe to use from any number of threads. Required: the abstract methods. The rest is
+    built on them.
+    """
+
+    schema: Schema
+    layouts: tuple[Layout, ...] = ()
+    """The legacy files that this store can show; see :meth:`legacy`."""
+
+    # -- the contract -----------------------------------------------------------
+
+    @abstractmethod
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        """The rows under these keys, in one consistent look; missing keys are absent.
+
+        Args:
+            collection: name of the collection.
+            keys: no keys means none, not all.
+            deleted: also give tombstones (rows without a record).
+            epoch: see the module.
+
+        Raises:
+            StaleEpoch: the store is not primary at that epoch.
+            StoreUnavailable: it cannot be reached.
+        """
+
+    @abstractmethod
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        """The rows that meet a checked query, sorted, at most ``query.limit``."""
+
+    @abstractmethod
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        """How many rows meet a checked condition."""
+
+    @abstractmethod
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        """Every row in key order, beginning after a key, in bounded memory.
+
+        Rows written during the scan may or may not appear; a row that was there all the
+        time appears exactly once.
+        """
+
+    @abstractmethod
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        """Write a batch atomically and durably, and enter it in the change log.
+
+        Checked in this order, before anything is written: epoch, ``batch.checks``,
+        uniqueness, references; the last two against the state after the batch.
+
+        Returns:
+            For each operation its new version; 0 for a delete that found no record.
+
+        Raises:
+            StaleEpoch: not primary (at that epoch).
+            Conflict: a check does not hold.
+            UniqueViolation: another record has the same value.
+            ReferenceViolation: a reference would lead nowhere.
+            StoreUnavailable: it cannot be reached; ``outcome_known`` tells more.
+        """
+
+    @abstractmethod
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        """Follow another store: write what is newer than what is here, atomically.
+
+        Versions and tombstones are taken over as they are; nothing enters this store's
+        change log; uniqueness and references are not judged (PostgreSQL defers them to
+        the end of the call).
+
+        Args:
+            records: in commit order; a key may occur more than once.
+            epoch: see the module.
+            mark: a meta entry to set together with the data.
+
+        Returns:
+            How many rows were written; the others were not newer.
+
+        Raises:
+            StaleEpoch: not secondary (at that epoch).
+        """
+
+    @abstractmethod
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        """The change log after a sequence number, up to its present end.
+
+        In an order in which no later look can find an earlier entry: a commit that is
+        still open holds back what would come after it.
+        """
+
+    @abstractmethod
+    def meta(self, name: str) -> JSON:
+        """A named value beside the data (role, marks, cursors); None if never set."""
+
+    @abstractmethod
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        """Set a named value if it is what the caller expects; durable when it returns.
+
+        Changing the role waits for commits and applies under way, and later ones see it.
+
+        Args:
+            name: name of the entry.
+            expected: the value it must have (by value); None: never set.
+            value: the new value; None removes the entry.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what is under way and let go of files and connections. Idempotent."""
+
+    # -- what follows from it ---------------------------------------------------
+
+    @overload
+    def collection(self, name: type[R]) -> Collection[R]: ...
+    @overload
+    def collection(self, name: str) -> Collection[Any]: ...
+    def collection(self, name: str | type) -> Collection[Any]:
+        """The verbs of one collection, by record type or name.
+
+        Raises:
+            UnknownCollection: the schema has none of that name.
+        """
+        return Collection(self, self.schema[name])
+
+    def transaction(self) -> Transaction:
+        """Reads that are checked, and writes that take effect together at the end."""
+        return Transaction(self)
+
+    def run(self, fn: Callable[[Transaction], T], *, attempts: int = 10) -> T:
+        """Call ``fn`` in a transaction; again, with back-off, as long as it conflicts.
+
+        Args:
+            fn: may run several times, so it must have no other effects.
+            attempts: how often at most.
+
+        Raises:
+            Conflict: the last attempt conflicted too.
+        """
+        return run_transaction(self, fn, attempts)
+
+    def role(self) -> RoleState:
+        """The role this store has, and its epoch."""
+        return RoleState.from_meta(self.meta(ROLE_META))
+
+    def legacy(self, file: str) -> Any:
+        """A legacy file as a live mapping or sequence, in its legacy shape.
+
+        Raises:
+            ConfigError: no layout claims a file of that name.
+        """
+        for layout in self.layouts:
+            if layout.file == file:
+                return layout.view(self)
+        known = ", ".join(layout.file for layout in self.layouts) or "none"
+        raise ConfigError(
+            f"no layout claims the legacy file {file!r}; this store knows: {known}."
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,145 @@
+"""The reference model: every promise of the contract, and nothing durable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from typing_extensions import override
+
+from pend_storage.diff import equal
+from pend_storage.errors import StoreUnavailable
+from pend_storage.layout import Layout
+from pend_storage.phases import Role
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.plan import Plan
+from pend_storage.stores.state import Effect, State
+
+__all__ = ["MemoryStore"]
+
+_PAGE: Final = 500
+"""Rows that a scan takes under the lock at a time."""
+
+
+class MemoryStore(Store):
+    """A store in memory: for tests, and the measure of what every other store answers."""
+
+    def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
+        self.schema = schema
+        self.layouts = tuple(layouts)
+        self._state = State(schema, "memory")
+        self._log: list[Effect] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def _open_state(self) -> State:
+        if self._closed:
+            raise StoreUnavailable("the store is closed", store="memory")
+        return self._state
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        with self._lock:
+            state = self._open_state()
+            state.require_read(epoch)
+            return state.read(collection, keys, deleted=deleted)
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        with self._lock:
+            state = self._open_state()
+            state.require_read(epoch)
+            return state.query(collection, query)
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        with self._lock:
+            state = self._open_state()
+            state.require_read(epoch)
+            return state.count(collection, where)
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        while True:
+            with self._lock:
+                state = self._open_state()
+                state.require_read(epoch)
+                rows = state.page(collection, after, deleted=deleted, size=_PAGE)
+            yield from rows
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].key
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        with self._lock:
+            plan = Plan(self._open_state())
+            versions = plan.add(batch, epoch)
+            for effect in plan.effects:
+                self._state.install(effect)
+                self._log.append(effect)
+            return versions
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        with self._lock:
+            state = self._open_state()
+            state.require(Role.SECONDARY, epoch)
+            rows = tuple(state.encoded(records))
+            state.install(Effect(rows=rows, meta=() if mark is None else (mark,)))
+            return len({(row.collection, row.key) for row in rows})
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        with self._lock:
+            state = self._open_state()
+            effects = [effect for effect in self._log if effect.sequence > after]
+        for effect in effects:
+            yield state.change_of(effect)
+
+    @override
+    def meta(self, name: str) -> JSON:
+        with self._lock:
+            return self._open_state().meta.get(name)
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        with self._lock:
+            state = self._open_state()
+            if not equal(state.meta.get(name), expected):
+                return False
+            state.install(Effect(meta=((name, value),)))
+            return True
+
+    @override
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
