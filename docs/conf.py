@@ -1,0 +1,22 @@
+"""Sphinx configuration. Build with ``.ci/run docs``; warnings are errors."""
+
+from importlib.metadata import version as _version
+
+project = "pend_storage"
+author = "The pend_storage maintainers"
+copyright = "2026, the pend_storage maintainers"
+release = _version("pend_storage")
+version = release
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = "pend_storage"
+exclude_patterns = ["_build", "examples"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+# Types of the standard library and of other packages have no page here: inventories of
+# other projects are fetched over the network, which a build must not need.
+nitpick_ignore_regex = [("py:.*", r".*")]

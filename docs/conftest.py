@@ -1,0 +1,54 @@
+"""Every Python and bash block of the documentation is run, page by page, in order.
+
+A page gets an empty directory as its working directory and an empty database of its own
+(``PEND_DATABASE_URL``). What is only to be looked at stands in ``text`` blocks.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Example, Sybil
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+
+
+def run_bash(example: Example) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(  # noqa: S603 - the project's own documentation
+        ["/bin/bash", "-euo", "pipefail", "-c", str(example.parsed)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+
+
+@pytest.fixture(scope="module")
+def page(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Any
+) -> Any:
+    before, patch = Path.cwd(), pytest.MonkeyPatch()
+    os.chdir(tmp_path_factory.mktemp("page"))
+    patch.setenv("PEND_DATABASE_URL", new_database())
+    yield
+    patch.undo()
+    os.chdir(before)
+
+
+pytest_collect_file = Sybil(
+    parsers=[
+        PythonCodeBlockParser(),
+        CodeBlockParser(language="bash", evaluator=run_bash),
+    ],
+    patterns=["*.md"],
+    fixtures=["page"],
+).pytest()
