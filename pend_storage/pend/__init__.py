@@ -1,0 +1,1 @@
+"""The Pend server: its collections, its legacy files and invented data for them."""
