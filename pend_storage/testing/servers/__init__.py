@@ -1,0 +1,27 @@
+"""Real PostgreSQL and Redis servers for tests, demos and first steps.
+
+Nothing has to be installed as a service: a server is started from binaries that are
+already there (the system's, or those of the ``embedded`` extra) in a directory that you
+name, and it ends when nobody uses it any more, however they ended.
+
+.. code-block:: python
+
+    with EmbeddedPostgres(Path("demo")) as server:
+        store = PostgresStore(schema, server.url)
+
+The servers trust everybody who can reach them: the socket directory is private to its
+owner, and TCP is off unless asked for. They are not meant for production.
+"""
+
+from pend_storage.testing.servers.discovery import find_postgres, find_redis
+from pend_storage.testing.servers.postgres import EmbeddedPostgres, temporary_postgres
+from pend_storage.testing.servers.redis import EmbeddedRedis, temporary_redis
+
+__all__ = [
+    "EmbeddedPostgres",
+    "EmbeddedRedis",
+    "find_postgres",
+    "find_redis",
+    "temporary_postgres",
+    "temporary_redis",
+]
