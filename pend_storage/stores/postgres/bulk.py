@@ -1,0 +1,78 @@
+"""Many rows at once: COPY into the part of a table in which there is nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from pend_storage.fields import FieldSpec
+from pend_storage.records import ChangedRecord
+from pend_storage.schema import CollectionSpec
+from pend_storage.stores.postgres.columns import type_text
+from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
+from pend_storage.stores.postgres.link import Link
+from pend_storage.stores.postgres.tables import column_name, quoted, table_name
+
+__all__ = ["Copier"]
+
+
+class Copier:
+    """Copies records of one collection."""
+
+    def __init__(self, spec: CollectionSpec) -> None:
+        fields = list(spec.fields.values())
+        columns = [quoted(column_name(field.name)) for field in fields]
+        self._statement = (
+            f"copy {quoted(table_name(spec.name))} "
+            f"({', '.join([*columns, 'version'])}) from stdin (format binary)"
+        )
+        self._types = [*map(type_text, fields), "bigint"]
+        self._values: Callable[[Any], Any] = attrgetter(*[f.name for f in fields])
+        self._is_single = len(fields) == 1
+        self._adapters = [
+            (place, adapt)
+            for place, field in enumerate(fields)
+            if (adapt := _adapter(field)) is not None
+        ]
+
+    def copy(self, link: Link, records: Sequence[ChangedRecord]) -> None:
+        """Copy records; their keys must not be in the table.
+
+        Raises:
+            ServerRefusal: the server does not take them.
+            ConnectionLost: the connection died.
+        """
+        try:
+            with link.connection.cursor().copy(self._statement) as copy:
+                copy.set_types(self._types)
+                for item in records:
+                    copy.write_row(self._row(item))
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(str(error).strip(), sent=True) from error
+        except psycopg.Error as error:
+            constraint = error.diag.constraint_name or ""
+            code, message = error.sqlstate or "XX000", str(error).splitlines()[0]
+            raise ServerRefusal(code, message, constraint) from error
+
+    def _row(self, item: ChangedRecord) -> list[Any]:
+        found = self._values(item.record)
+        row = [found] if self._is_single else [*found]
+        for place, adapt in self._adapters:
+            value = row[place]
+            row[place] = adapt(value)
+        row.append(item.version)
+        return row
+
+
+def _adapter(field: FieldSpec) -> Callable[[Any], Any] | None:
+    """How a value must be changed before the driver writes it, if at all."""
+    if field.enum is not None:
+        return lambda value: None if value is None else value.value
+    if field.kind.is_json and not field.optional:
+        # The driver would write a null, but here it is a value.
+        return lambda value: Jsonb(None) if value is None else value
+    return None

@@ -1,0 +1,296 @@
+"""What the database runs itself: one call, one round trip for each commit or apply.
+
+The functions are written from the declaration of the tables, and put into the database by
+``migrate()``. A plain SQL statement could not do their work: it looks at the database as
+it was when the statement began, so it would not see what it waited for. Each statement
+inside of a PL/pgSQL function takes a look of its own.
+
+Locks, in this order (all end with the transaction, so they are safe behind a pooler):
+
+1. *The store's lock.* Commits and applies share it; a change of role, and a commit of very
+   many keys, hold it alone.
+2. *A lock for each key*, shared by those who only check it. It is what makes absent keys
+   part of the order: two transactions that each read what the other writes meet here, and
+   the second one sees that it lost. Locks are taken in one order, so nobody waits in a
+   circle.
+
+Sequence numbers are transaction ids (plus a base, see ``pend_horizon``). A transaction gets
+its id after its locks, so versions grow along each key; and the server itself knows below
+which id nothing is open any more, so no reader of the change log can overtake a commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+from pend_storage.schema import Schema
+from pend_storage.stores.postgres.tables import constraint_name
+from pend_storage.stores.postgres.writes import (
+    apply_block,
+    check_block,
+    delete_block,
+    put_block,
+    single_put,
+)
+
+__all__ = [
+    "BASE_META",
+    "PRUNED_META",
+    "MANY_KEYS",
+    "STORE_LOCK",
+    "definitions",
+    "digest",
+    "put_function",
+]
+
+STORE_LOCK: Final = 0x70656E64_73746F72
+"""Number of the store's advisory lock: the ASCII of ``pendstor``."""
+BASE_META: Final = "postgres.base"
+"""Name of the meta entry that is added to transaction ids; absent: 0."""
+PRUNED_META: Final = "postgres.pruned"
+"""Name of the meta entry that tells up to where the change log is gone; absent: 0."""
+MANY_KEYS: Final = 256
+"""From so many keys on, a commit holds the store's lock alone instead of one lock for
+each key: PostgreSQL has room for 64 times ``max_connections`` locks altogether."""
+
+_ENTER: Final = f"""
+  if {{alone}} then
+    perform pg_advisory_xact_lock({STORE_LOCK});
+  else
+    perform pg_advisory_xact_lock_shared({STORE_LOCK});
+  end if;
+  select (select value from store_meta where name = 'role'),
+         (select (value #>> '{{{{}}}}')::bigint from store_meta where name = '{BASE_META}')
+    into _state, _base;
+  _role := coalesce(_state ->> 'role', 'primary');
+  _at := coalesce((_state ->> 'epoch')::bigint, 0);
+  if {{refused}} then
+    return format('stale %s %s', _role, _at);
+  end if;"""
+
+_REFUSE_COMMIT: Final = "_role <> 'primary' or _epoch <> _at"
+_REFUSE_APPLY: Final = (
+    "(_role <> 'secondary' or _epoch <> _at) "
+    "and not (_state is null and _epoch is null)"
+)
+
+_KEY_LOCKS: Final = """
+  if not _many then
+    perform case when alone then pg_advisory_xact_lock(h)
+                 else pg_advisory_xact_lock_shared(h) end
+      from (select hashtextextended(c || chr(1) || k, 0) as h, bool_or(w) as alone
+              from unnest({places}) as u (c, k, w)
+             group by 1 order by 1) as z;
+  end if;"""
+
+_SEQUENCE: Final = (
+    "_sequence := coalesce(_base, 0) + pg_current_xact_id()::text::bigint;"
+)
+
+_VARIABLES: Final = """
+  _state jsonb; _role text; _at bigint; _base bigint; _sequence bigint;"""
+
+
+def _enter(refused: str, alone: str) -> str:
+    return _ENTER.format(refused=refused, alone=alone)
+
+
+def put_function(collection: str) -> str:
+    """Name of the function that puts one record of a collection."""
+    return constraint_name("pend_put", collection)
+
+
+def definitions(schema: Schema) -> Iterator[str]:
+    """The statements that create or replace every function."""
+    yield _guard()
+    yield _kept()
+    yield _horizon()
+    for spec in schema:
+        body = single_put(spec)
+        key_lock = (
+            f"perform pg_advisory_xact_lock("
+            f"hashtextextended('{spec.name}' || chr(1) || _key, 0));"
+        )
+        yield f"""
+create or replace function "{put_function(spec.name)}"(
+  _epoch bigint, _key text, _body json, _expected bigint
+) returns text language plpgsql as $pend$
+declare {_VARIABLES}
+  _version bigint;
+begin {_enter(_REFUSE_COMMIT, "false")}
+  {key_lock}
+{body}
+  insert into changes (sequence, epoch, at, records)
+  values (_sequence, _at, clock_timestamp(), json_build_array(
+    json_build_array('{spec.name}', _key, _version, _body)));
+  return _version::text;
+end $pend$"""
+    yield _commit(schema)
+    yield _apply(schema)
+    yield _apply_enter()
+
+
+def digest(schema: Schema) -> str:
+    """Changes with any function; 16 hex digits."""
+    text = "\n".join(definitions(schema))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _guard() -> str:
+    """True where the store is primary at an epoch; an error where it is not.
+
+    Stable, so that it looks at the same instant as the statement that asks; with no column
+    in it, so that the planner asks once, before anything else.
+    """
+    return """
+create or replace function pend_guard(_epoch bigint)
+returns boolean language plpgsql stable as $pend$
+declare _state jsonb; _role text; _at bigint;
+begin
+  select value into _state from store_meta where name = 'role';
+  _role := coalesce(_state ->> 'role', 'primary');
+  _at := coalesce((_state ->> 'epoch')::bigint, 0);
+  if _role <> 'primary' or _epoch <> _at then
+    raise exception using errcode = 'PEND1', message = format('stale %s %s', _role, _at);
+  end if;
+  return true;
+end $pend$"""
+
+
+def _kept() -> str:
+    """True where the change log still has everything after a number; else an error."""
+    return f"""
+create or replace function pend_kept(_after bigint)
+returns boolean language plpgsql stable as $pend$
+declare _oldest bigint;
+begin
+  select (value #>> '{{}}')::bigint into _oldest
+    from store_meta where name = '{PRUNED_META}';
+  if _after < _oldest then
+    raise exception using errcode = 'PEND2', message = format('expired %s %s', _after, _oldest);
+  end if;
+  return true;
+end $pend$"""
+
+
+def _horizon() -> str:
+    """The highest sequence number below which nothing can appear any more.
+
+    Below the oldest open transaction of the whole server, nothing can. Where somebody
+    else's long transaction holds that back, the store's lock tells as well: whoever has it
+    alone knows that no commit is under way. It is taken at once if it is free, and waited
+    for only where the end must be known (a fenced store) or was hidden for a second.
+
+    A database that was dumped and restored elsewhere may hold sequence numbers that this
+    server's transaction ids have not reached; the base is then raised above them.
+    """
+    return f"""
+create or replace function pend_horizon()
+returns bigint language plpgsql as $pend$
+declare _last bigint; _since timestamptz; _safe bigint; _next bigint; _base bigint;
+        _primary boolean;
+begin
+  select coalesce((value #>> '{{}}')::bigint, 0) into _base
+    from store_meta where name = '{BASE_META}';
+  _base := coalesce(_base, 0);
+  _safe := _base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1;
+  select at into _since from changes where sequence > _safe order by sequence limit 1;
+  if not found then
+    return _safe;
+  end if;
+  if not pg_try_advisory_xact_lock({STORE_LOCK}) then
+    select coalesce(value ->> 'role', 'primary') = 'primary' into _primary
+      from store_meta where name = 'role';
+    if coalesce(_primary, true) and _since > clock_timestamp() - interval '1 s' then
+      return _safe;
+    end if;
+    perform pg_advisory_xact_lock({STORE_LOCK});
+  end if;
+  select max(sequence) into _last from changes;
+  _next := _base + pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+  if _last >= _next then
+    insert into store_meta (name, value)
+    values ('{BASE_META}', to_jsonb(_last - (_next - _base) + 1))
+    on conflict (name) do update set value = excluded.value;
+  end if;
+  return _last;
+end $pend$"""
+
+
+def _commit(schema: Schema) -> str:
+    """A batch: checks, then writes. Bodies are null for deletes."""
+    checks = "".join(check_block(spec) for spec in schema)
+    # Deletes first: what they free may be used by the puts.
+    deletes = "".join(delete_block(spec) for spec in schema)
+    puts = "".join(put_block(spec) for spec in schema)
+    places = "_c || _check_c, _k || _check_k, array_fill(true, array[cardinality(_k)])"
+    places += " || array_fill(false, array[cardinality(_check_k)])"
+    return f"""
+create or replace function pend_commit(
+  _epoch bigint, _check_c text[], _check_k text[], _check_v bigint[],
+  _c text[], _k text[], _b json[]
+) returns text language plpgsql as $pend$
+declare {_VARIABLES}
+  _many boolean := cardinality(_k) + cardinality(_check_k) > {MANY_KEYS};
+  _versions bigint[] := array_fill(0::bigint, array[cardinality(_k)]);
+  _first bigint; _actual bigint; _n bigint; _v bigint;
+begin {_enter(_REFUSE_COMMIT, "_many")}
+{_KEY_LOCKS.format(places=places)}
+  if cardinality(_check_k) > 0 then{checks}
+    if _first is not null then
+      return format('conflict %s %s', _first, _actual);
+    end if;
+  end if;
+  if cardinality(_k) = 0 then
+    return '{{}}';
+  end if;
+  {_SEQUENCE}
+{deletes}{puts}
+  insert into changes (sequence, epoch, at, records)
+  select _sequence, _at, clock_timestamp(),
+         json_agg(json_build_array(u.c, u.k, u.v, u.b) order by u.n)
+    from unnest(_c, _k, _versions, _b) with ordinality as u (c, k, v, b, n)
+   where u.v > 0
+  having count(*) > 0;
+  return _versions::text;
+end $pend$"""
+
+
+def _apply(schema: Schema) -> str:
+    """Another store's changes: whatever is newer than what is here."""
+    blocks = "".join(apply_block(spec) for spec in schema)
+    places = "_c, _k, array_fill(true, array[cardinality(_k)])"
+    return f"""
+create or replace function pend_apply(
+  _epoch bigint, _c text[], _k text[], _v bigint[], _b json[],
+  _mark text, _mark_value jsonb
+) returns text language plpgsql as $pend$
+declare {_VARIABLES}
+  _many boolean := cardinality(_k) > {MANY_KEYS};
+  _written bigint := 0; _n bigint;
+begin {_enter(_REFUSE_APPLY, "_many")}
+{_KEY_LOCKS.format(places=places)}
+  set constraints all deferred;
+{blocks}
+  if _mark is not null and _mark_value is null then
+    delete from store_meta where name = _mark;
+  elsif _mark is not null then
+    insert into store_meta (name, value) values (_mark, _mark_value)
+    on conflict (name) do update set value = excluded.value;
+  end if;
+  return _written::text;
+end $pend$"""
+
+
+def _apply_enter() -> str:
+    """Begin an apply in several statements: the store's lock, alone, and the role."""
+    return f"""
+create or replace function pend_apply_enter(_epoch bigint)
+returns text language plpgsql as $pend$
+declare {_VARIABLES}
+begin {_enter(_REFUSE_APPLY, "true")}
+  set constraints all deferred;
+  return '';
+end $pend$"""

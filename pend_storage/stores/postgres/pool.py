@@ -1,0 +1,192 @@
+"""A light pool of connections: last in, first out, made when needed, closed when idle.
+
+psycopg_pool costs a read about as much as the server's work on it; measured with
+``benchmarks/`` (the ratios stand in ``docs/explanation/postgresql.md``).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from pend_storage.stores.postgres.errors import ConnectionLost
+from pend_storage.stores.postgres.link import Link
+
+__all__ = ["Pool"]
+
+_INHERITED: Final[list[Link]] = []
+"""Connections of a parent process: kept, because closing them would end its sessions."""
+
+
+class Pool:
+    """Connections to one database. Safe to share between threads, and across a fork."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Link],
+        *,
+        size: int,
+        wait: float,
+        idle_timeout: float,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            connect: makes a connection.
+            size: how many there may be at a time.
+            wait: seconds to wait for one where all are in use.
+            idle_timeout: seconds after which an unused one is closed.
+        """
+        self._connect = connect
+        self._size = size
+        self._wait = wait
+        self._idle_timeout = idle_timeout
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._idle: deque[Link] = deque()
+        self._returned = threading.Condition()
+        self._open = 0
+        self._waiting = 0
+        self._closed = threading.Event()
+        self._reaping = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it gives no more connections."""
+        return self._closed.is_set()
+
+    def take(self) -> Link:
+        """A healthy connection; give it back with :meth:`give_back`.
+
+        Raises:
+            ConnectionLost: none can be had in time, or the pool is closed.
+        """
+        if os.getpid() != self._process:
+            self._leave_parent()
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return self._more()
+            if link.is_usable:
+                return link
+            self._drop(link)
+
+    def give_back(self, link: Link) -> None:
+        """Take a connection back, or close it if it is no longer good."""
+        if link.process != self._process:
+            return
+        if self._closed.is_set() or not link.is_quiet:
+            self._drop(link)
+            return
+        link.idle_since = time.monotonic()
+        self._idle.append(link)
+        if self._closed.is_set():
+            self._close_idle(older_than=0.0)
+        if self._waiting:
+            with self._returned:
+                self._returned.notify()
+
+    def close(self) -> None:
+        """Close idle connections now, and those in use when they come back."""
+        if os.getpid() != self._process:
+            self._leave_parent()
+        self._closed.set()
+        with self._returned:
+            self._returned.notify_all()
+        self._close_idle(older_than=0.0)
+
+    def _more(self) -> Link:
+        deadline = time.monotonic() + self._wait
+        with self._returned:
+            self._waiting += 1
+            try:
+                while True:
+                    self._refuse_closed()
+                    if self._idle:
+                        link = self._idle.pop()
+                        if link.is_usable:
+                            return link
+                        link.close()
+                        self._open -= 1
+                    elif self._open < self._size:
+                        self._open += 1
+                        break
+                    elif not self._returned.wait(deadline - time.monotonic()):
+                        raise ConnectionLost(
+                            f"all {self._size} connections were in use for "
+                            f"{self._wait:g} s",
+                            sent=False,
+                        )
+            finally:
+                self._waiting -= 1
+        return self._new()
+
+    def _new(self) -> Link:
+        try:
+            link = self._connect()
+        except BaseException:
+            with self._returned:
+                self._open -= 1
+                self._returned.notify()
+            raise
+        self._reap()
+        return link
+
+    def _refuse_closed(self) -> None:
+        if self._closed.is_set():
+            raise ConnectionLost("the store is closed", sent=False)
+
+    def _drop(self, link: Link) -> None:
+        link.close()
+        with self._returned:
+            self._open -= 1
+            self._returned.notify()
+
+    def _close_idle(self, older_than: float) -> None:
+        limit = time.monotonic() - older_than
+        while True:
+            try:
+                link = self._idle.popleft()
+            except IndexError:
+                return
+            if older_than and link.idle_since > limit:
+                self._idle.appendleft(link)
+                return
+            self._drop(link)
+
+    def _reap(self) -> None:
+        """See to it that idle connections are closed, even if nobody calls any more."""
+        with self._returned:
+            if self._reaping:
+                return
+            self._reaping = True
+        arguments = (weakref.ref(self), self._closed, self._idle_timeout)
+        name = "pend-storage-idle-connections"
+        threading.Thread(target=_reaper, args=arguments, name=name, daemon=True).start()
+
+    def _leave_parent(self) -> None:
+        """Begin anew in a forked child: the sockets belong to the parent."""
+        closed = self._closed.is_set()
+        _INHERITED.extend(self._idle)
+        self._begin()
+        if closed:
+            self._closed.set()
+
+
+def _reaper(
+    pool: weakref.ref[Pool], closed: threading.Event, idle_timeout: float
+) -> None:
+    while not closed.wait(idle_timeout / 2):
+        alive = pool()
+        if alive is None:
+            return
+        alive._close_idle(older_than=idle_timeout)  # noqa: SLF001 - same module
+        del alive

@@ -1,0 +1,415 @@
+"""PostgreSQL as a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Literal, TypeVar
+
+from psycopg.pq.abc import PGresult
+from typing_extensions import override
+
+from pend_storage.codec import dump_json, load_json
+from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.events import Hook, log_event
+from pend_storage.layout import Layout
+from pend_storage.phases import ROLE_META
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.postgres import revision, statements
+from pend_storage.stores.postgres.applying import Applier
+from pend_storage.stores.postgres.committing import Committer
+from pend_storage.stores.postgres.conditions import count_statement, query_statement
+from pend_storage.stores.postgres.connections import Address, Connector
+from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
+from pend_storage.stores.postgres.link import Link, Statement
+from pend_storage.stores.postgres.pool import Pool
+from pend_storage.stores.postgres.rows import change_of, rows_of, tombstone_rows_of
+from pend_storage.stores.postgres.statements import CollectionStatements
+from pend_storage.stores.postgres.wire import Value, is_storable, number, text_array
+
+__all__ = ["PostgresStore"]
+
+T = TypeVar("T")
+
+
+_PAGE: Final = 1000
+"""Rows of a scan that are in memory at a time."""
+_CHANGES_PAGE: Final = 200
+"""Commits of the change log that are in memory at a time."""
+
+
+class PostgresStore(Store):
+    """A PostgreSQL database, version 15 or newer, as a store."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        url: str,
+        *,
+        layouts: Sequence[Layout] = (),
+        pool_size: int = 20,
+        pool_timeout: float = 10.0,
+        connect_timeout: float = 2.0,
+        idle_timeout: float = 30.0,
+        statement_timeout: float = 30.0,
+        pooler: Literal["transaction"] | None = None,
+        application_name: str = "pend_storage",
+        hook: Hook = log_event,
+    ) -> None:
+        """Understand the settings; nothing is connected to before it is needed.
+
+        Args:
+            schema: the collections; :meth:`migrate` makes their tables.
+            url: ``postgresql://user:password@host:port/database``, with any setting of
+                libpq as a parameter (``sslmode``, ``sslrootcert``, ...).
+            layouts: the legacy files that :meth:`legacy` can show.
+            pool_size: how many connections at most.
+            pool_timeout: seconds to wait for one where all are in use.
+            connect_timeout: seconds to wait for a new one.
+            idle_timeout: seconds after which an unused one is closed.
+            statement_timeout: seconds that one statement may take.
+            pooler: ``"transaction"`` behind PgBouncer in transaction mode; migrations
+                need a URL that goes straight to the server.
+            application_name: shown in ``pg_stat_activity``.
+            hook: gets told what an operator should know.
+
+        Raises:
+            ConfigError: the URL cannot be understood, or the schema does not fit.
+        """
+        self.schema = schema
+        self.layouts = tuple(layouts)
+        self.address = Address.parse(url)
+        self._connector = Connector(
+            address=self.address,
+            connect_timeout=connect_timeout,
+            statement_timeout=statement_timeout,
+            pooler=pooler,
+            application_name=application_name,
+        )
+        self._patience = self._connector.patience
+        self._hook = hook
+        self._pool = Pool(
+            self._connector.open,
+            size=pool_size,
+            wait=pool_timeout,
+            idle_timeout=idle_timeout,
+        )
+        self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
+        self._committer = Committer(self, self._statements)
+        self._applier = Applier(schema, self._statements)
+        self._is_current = False
+
+    @property
+    def name(self) -> str:
+        """How errors call the store: where it is, without user and password."""
+        return str(self.address)
+
+    def migrate(self) -> None:
+        """Bring an empty or older database to the schema; harmless to repeat.
+
+        Any number of processes may do so at once, while others work. What exists is
+        added to, never removed.
+
+        Raises:
+            SchemaOutOfDate: the database is newer than the library or the schema, or
+                would have to lose something.
+            ConfigError: the user may not do it, or the server lacks an extension.
+            StoreUnavailable: it cannot be reached.
+        """
+        from pend_storage.stores.postgres.migrate import (  # noqa: PLC0415 - slow
+            migrate,
+        )
+
+        migrate(self.schema, self._connector, self._hook)
+        self._is_current = False
+
+    # -- looking ------------------------------------------------------------------
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        known = self._known(collection)
+        wanted = list(keys)
+        if not wanted:
+            self._require_primary(epoch)
+            return {}
+        if deleted:
+            result = self._ask(
+                known.read_deleted,
+                (text_array(filter(is_storable, wanted)), number(epoch)),
+            )
+            rows = tombstone_rows_of(known.spec, result)
+        elif len(wanted) == 1:
+            rows = self._read_one(known, wanted[0], epoch)
+        else:
+            rows = self._read_many(known, wanted, epoch)
+        found = {row.key: row for row in rows}
+        if len(wanted) == 1:
+            return found
+        return {key: found[key] for key in wanted if key in found}
+
+    def _read_one(
+        self, known: CollectionStatements, key: str, epoch: int | None
+    ) -> list[Row]:
+        if not is_storable(key):
+            self._require_primary(epoch)
+            return []
+        if epoch is None:
+            result = self._ask(known.read_one, (key.encode(),))
+        else:
+            values = (key.encode(), b"%d" % epoch)
+            result = self._ask(known.read_one_guarded, values)
+        return rows_of(known.spec, result)
+
+    def _read_many(
+        self, known: CollectionStatements, keys: list[str], epoch: int | None
+    ) -> list[Row]:
+        array = text_array(filter(is_storable, keys))
+        if epoch is None:
+            return rows_of(known.spec, self._ask(known.read_many, (array,)))
+        values = (array, b"%d" % epoch)
+        return rows_of(known.spec, self._ask(known.read_many_guarded, values))
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        known = self._known(collection)
+        if query.limit == 0:
+            self._require_primary(epoch)
+            return []
+        statement, values = query_statement(known, query, epoch)
+        return rows_of(known.spec, self._ask(statement, values))
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        known = self._known(collection)
+        statement, values = count_statement(known, where, epoch)
+        return int(self._ask(statement, values).get_value(0, 0) or 0)
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        known = self._known(collection)
+        statement = known.page_deleted if deleted else known.page
+        while True:
+            start = (after or "").encode()
+            values = (start, number(epoch), b"%d" % _PAGE)
+            rows = tombstone_rows_of(known.spec, self._ask(statement, values))
+            yield from rows
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].key
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        horizon = self._ask(statements.HORIZON).get_value(0, 0)
+        while True:
+            values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE)
+            result = self._ask(statements.CHANGES, values)
+            for index in range(result.ntuples):
+                change = change_of(self.schema, result, index)
+                yield change
+                after = change.sequence
+            if result.ntuples < _CHANGES_PAGE:
+                return
+
+    @override
+    def prune(self, upto: int) -> None:
+        horizon = int(self._ask(statements.HORIZON).get_value(0, 0) or 0)
+        values = (b"%d" % min(upto, horizon),)
+        self.repeat(
+            lambda link: link.run(statements.PRUNE, values, timeout=self._patience)
+        )
+
+    @override
+    def head(self) -> int:
+        return int(self._ask(statements.HEAD).get_value(0, 0) or 0)
+
+    @override
+    def meta(self, name: str) -> JSON:
+        result = self._ask(statements.META, (name.encode(),))
+        value = result.get_value(0, 0) if result.ntuples else None
+        return None if value is None else load_json(value)
+
+    def _require_primary(self, epoch: int | None) -> None:
+        """What a look at nothing still has to check."""
+        if epoch is not None:
+            self._ask(statements.GUARD, (b"%d" % epoch,))
+        else:
+            self._refuse_closed()
+
+    # -- writing ------------------------------------------------------------------
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return self._committer.commit(batch, epoch)
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        work = self._applier.prepare(records, mark)
+
+        def attempt(link: Link) -> int:
+            return self._applier.apply(link, work, epoch, self.name, self._patience)
+
+        return self.repeat(attempt)
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        if expected is None and value is None:
+            return self.meta(name) is None
+        statement, values = _meta_change(name, expected, value)
+
+        def attempt(link: Link) -> bool:
+            with link.transaction(timeout=self._patience):
+                if name == ROLE_META:
+                    link.run(statements.STORE_ALONE, timeout=self._patience)
+                result = link.run(statement, values, timeout=self._patience)
+                return bool(result.command_tuples)
+
+        return self.once(attempt)
+
+    @override
+    def close(self) -> None:
+        self._pool.close()
+
+    # -- asking the server ----------------------------------------------------------
+
+    def _known(self, collection: str) -> CollectionStatements:
+        known = self._statements.get(collection)
+        return (
+            self._statements[self.schema[collection].name] if known is None else known
+        )
+
+    def _ask(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
+        """The result of a statement that only looks."""
+        patience = self._patience
+        link = self.take()
+        try:
+            return link.run(statement, values, timeout=patience)
+        except ServerRefusal as refusal:
+            if not refusal.is_transient:
+                raise refusal.public(self.name) from refusal
+        except ConnectionLost:
+            pass
+        finally:
+            self._pool.give_back(link)
+        return self.repeat(
+            lambda link: link.run(statement, values, timeout=patience), times=1
+        )
+
+    def repeat(self, attempt: Callable[[Link], T], *, times: int = 3) -> T:
+        """Do what may be done again until the server lets it through.
+
+        Raises:
+            StoreUnavailable: it did not, ``times`` times.
+        """
+        while True:
+            times -= 1
+            link = self.take()
+            try:
+                return attempt(link)
+            except ServerRefusal as refusal:
+                if not (refusal.is_transient and times):
+                    raise refusal.public(self.name) from refusal
+            except ConnectionLost as lost:
+                if not times:
+                    raise StoreUnavailable(lost.reason, store=self.name) from lost
+            finally:
+                self._pool.give_back(link)
+
+    def once(self, attempt: Callable[[Link], T]) -> T:
+        """Do what must not be done twice.
+
+        Raises:
+            StoreUnavailable: the connection died; ``outcome_known`` tells whether
+                before or after the server was asked.
+        """
+        link = self.take()
+        try:
+            return attempt(link)
+        except ServerRefusal as refusal:
+            raise refusal.public(self.name) from refusal
+        except ConnectionLost as lost:
+            raise self.lost(lost) from lost
+        finally:
+            self._pool.give_back(link)
+
+    def lost(self, lost: ConnectionLost) -> StoreUnavailable:
+        """The public error for a connection that died during a write."""
+        return StoreUnavailable(
+            lost.reason, store=self.name, outcome_known=not lost.sent
+        )
+
+    def take(self) -> Link:
+        """A connection to a database that fits the schema; to be given back.
+
+        Raises:
+            SchemaOutOfDate: the database does not fit.
+            StoreUnavailable: it cannot be reached.
+        """
+        try:
+            link = self._pool.take()
+            if not self._is_current:
+                self._check(link)
+        except ConnectionLost as lost:
+            raise StoreUnavailable(lost.reason, store=self.name) from lost
+        return link
+
+    def give_back(self, link: Link) -> None:
+        """Give back what :meth:`take` gave."""
+        self._pool.give_back(link)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a silent server is taken for dead."""
+        return self._patience
+
+    def _check(self, link: Link) -> None:
+        try:
+            revision.require_current(link, self.schema, self.name, self._patience)
+        except ServerRefusal as refusal:
+            self._pool.give_back(link)
+            raise refusal.public(self.name) from refusal
+        except (PendStorageError, ConnectionLost):
+            self._pool.give_back(link)
+            raise
+        self._is_current = True
+
+    def _refuse_closed(self) -> None:
+        if self._pool.is_closed:
+            raise StoreUnavailable("the store is closed", store=self.name)
+
+
+def _meta_change(
+    name: str, expected: JSON, value: JSON
+) -> tuple[Statement, tuple[Value, ...]]:
+    place = name.encode()
+    if expected is None:
+        return statements.META_INSERT, (place, dump_json(value))
+    if value is None:
+        return statements.META_DELETE, (place, dump_json(expected))
+    values = (place, dump_json(value), dump_json(expected))
+    return statements.META_UPDATE, values

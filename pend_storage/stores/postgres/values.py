@@ -1,0 +1,65 @@
+"""Python values as text that PostgreSQL reads, with the type to read it as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final
+
+from pend_storage.codec import dump_json
+from pend_storage.fields import FieldSpec, Kind
+
+__all__ = ["default_text", "fits_bigint", "quoted_text", "typed"]
+
+
+def fits_bigint(value: int) -> bool:
+    """Whether an integer is one of eight bytes."""
+    return -(1 << 63) <= value < 1 << 63
+
+
+def typed(kind: Kind, value: Any) -> tuple[bytes, str]:
+    """A checked, plain value of a kind, not null."""
+    return _TYPED[kind](value)
+
+
+def _integer(value: int) -> tuple[bytes, str]:
+    # Of a type that the indexes on small columns can be searched with, where it fits.
+    return b"%d" % value, "bigint" if fits_bigint(value) else "numeric"
+
+
+def _json(value: Any) -> tuple[bytes, str]:
+    return dump_json(value), "jsonb"
+
+
+_TYPED: Final[Mapping[Kind, Callable[[Any], tuple[bytes, str]]]] = {
+    Kind.STR: lambda v: (v.encode(), "text"),
+    Kind.INT: _integer,
+    Kind.BOOL: lambda v: (b"true" if v else b"false", "boolean"),
+    Kind.FLOAT: lambda v: (repr(v).encode(), "double precision"),
+    Kind.DECIMAL: lambda v: (str(v).encode(), "numeric"),
+    Kind.DATETIME: lambda v: (v.isoformat().encode(), "timestamptz"),
+    Kind.DATE: lambda v: (v.isoformat().encode(), "date"),
+    Kind.BYTES: lambda v: (b"\\x" + v.hex().encode(), "bytea"),
+    Kind.CHOICE: lambda v: typed(Kind.STR if isinstance(v, str) else Kind.INT, v),
+    Kind.JSON: _json,
+    Kind.OBJECT: _json,
+    Kind.LIST: _json,
+}
+
+
+def quoted_text(text: str) -> str:
+    """Text as a literal; the same whatever standard_conforming_strings says."""
+    quoted = text.replace("'", "''")
+    if "\\" not in text:
+        return f"'{quoted}'"
+    escaped = quoted.replace("\\", "\\\\")
+    return f"E'{escaped}'"
+
+
+def default_text(field: FieldSpec) -> str | None:
+    """SQL text of a field's default; None if it has none, or null."""
+    value = field.default.value if isinstance(field.default, Enum) else field.default
+    if value is ... or (value is None and (field.optional or not field.kind.is_json)):
+        return None
+    content, kind = typed(field.kind, value)
+    return f"{quoted_text(content.decode())}::{kind}"

@@ -1,0 +1,83 @@
+"""Parameters as PostgreSQL's protocol takes them: text as it is, arrays in binary.
+
+Arrays are built here, because for text the driver's own way costs five times as much.
+Format: https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c
+(``array_recv``).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+
+__all__ = [
+    "Value",
+    "bigint_array",
+    "is_storable",
+    "json_array",
+    "jsonb_array",
+    "number",
+    "text_array",
+]
+
+Value: TypeAlias = bytes | None
+"""One parameter, or one field of a result; None is null."""
+
+_BIGINT: Final = 20  # object identifiers of types, fixed in pg_type.dat
+_TEXT: Final = 25
+_JSON: Final = 114
+_JSONB: Final = 3802
+_HEAD: Final = struct.Struct("!iiiii")  # dimensions, nulls, type, length, first index
+_EMPTY: Final = struct.Struct("!iii")
+_LENGTH: Final = struct.Struct("!i").pack
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_NULL: Final = _LENGTH(-1)
+_BIGINT_ITEM: Final = struct.Struct("!iq").pack
+
+
+def _array(kind: int, items: Sequence[Value]) -> bytes:
+    if not items:
+        return _EMPTY.pack(0, 0, kind)
+    parts = [_HEAD.pack(1, 1 if None in items else 0, kind, len(items), 1)]
+    for item in items:
+        if item is None:
+            parts.append(_NULL)
+        else:
+            parts.append(_LENGTH(len(item)))
+            parts.append(item)
+    return b"".join(parts)
+
+
+def text_array(items: Iterable[str]) -> bytes:
+    """A ``text[]``."""
+    return _array(_TEXT, [item.encode() for item in items])
+
+
+def json_array(items: Sequence[Value]) -> bytes:
+    """A ``json[]`` of texts that are JSON already."""
+    return _array(_JSON, items)
+
+
+def jsonb_array(items: Iterable[bytes]) -> bytes:
+    """A ``jsonb[]`` of texts that are JSON already."""
+    return _array(_JSONB, [b"\x01" + item for item in items])
+
+
+def bigint_array(items: Sequence[int]) -> bytes:
+    """A ``bigint[]``."""
+    if not items:
+        return _EMPTY.pack(0, 0, _BIGINT)
+    head = _HEAD.pack(1, 0, _BIGINT, len(items), 1)
+    return head + b"".join([_BIGINT_ITEM(8, item) for item in items])
+
+
+def number(value: int | None) -> Value:
+    """An integer as text."""
+    return None if value is None else b"%d" % value
+
+
+def is_storable(text: str) -> bool:
+    """Whether a text can be sent at all: no NUL and no lone surrogate in it."""
+    return _UNSTORABLE.search(text) is None
