@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.diff import equal
-from pend_storage.errors import StoreUnavailable
+from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.layout import Layout
-from pend_storage.phases import Role
 from pend_storage.query import Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
 from pend_storage.schema import Schema
@@ -33,6 +33,7 @@ class MemoryStore(Store):
         self.layouts = tuple(layouts)
         self._state = State(schema, "memory")
         self._log: list[Effect] = []
+        self._pruned = 0
         self._lock = threading.Lock()
         self._closed = False
 
@@ -62,16 +63,14 @@ class MemoryStore(Store):
         with self._lock:
             state = self._open_state()
             state.require_read(epoch)
-            return state.query(collection, query)
+            candidates = state.candidates(collection, query)
+        return state.answer(collection, query, candidates)
 
     @override
     def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
-        with self._lock:
-            state = self._open_state()
-            state.require_read(epoch)
-            return state.count(collection, where)
+        return len(self.query(collection, Query(where), epoch=epoch))
 
     @override
     def scan(
@@ -87,19 +86,17 @@ class MemoryStore(Store):
                 state = self._open_state()
                 state.require_read(epoch)
                 rows = state.page(collection, after, deleted=deleted, size=_PAGE)
-            yield from rows
+            yield from state.table(collection).decoded(rows)
             if len(rows) < _PAGE:
                 return
-            after = rows[-1].key
+            after = rows[-1][0]
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         with self._lock:
             plan = Plan(self._open_state())
             versions = plan.add(batch, epoch)
-            for effect in plan.effects:
-                self._state.install(effect)
-                self._log.append(effect)
+            self._install(plan)
             return versions
 
     @override
@@ -111,35 +108,57 @@ class MemoryStore(Store):
         mark: tuple[str, JSON] | None = None,
     ) -> int:
         with self._lock:
-            state = self._open_state()
-            state.require(Role.SECONDARY, epoch)
-            rows = tuple(state.encoded(records))
-            state.install(Effect(rows=rows, meta=() if mark is None else (mark,)))
-            return len({(row.collection, row.key) for row in rows})
+            plan = Plan(self._open_state())
+            written = plan.follow(records, epoch, deepcopy(mark))
+            self._install(plan)
+            return written
+
+    def _install(self, plan: Plan) -> None:
+        for effect in plan.effects:
+            self._state.install(effect)
+            if effect.sequence:
+                self._log.append(effect)
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         with self._lock:
             state = self._open_state()
-            effects = [effect for effect in self._log if effect.sequence > after]
+            if after < self._pruned:
+                raise ChangesExpired(store=state.name, after=after, oldest=self._pruned)
+            effects = self._log[_place(self._log, after) :]
         for effect in effects:
             yield state.change_of(effect)
 
     @override
+    def prune(self, upto: int) -> None:
+        with self._lock:
+            self._pruned = max(self._pruned, min(upto, self._open_state().sequence))
+            del self._log[: _place(self._log, self._pruned)]
+
+    @override
+    def head(self) -> int:
+        with self._lock:
+            return self._open_state().sequence
+
+    @override
     def meta(self, name: str) -> JSON:
         with self._lock:
-            return self._open_state().meta.get(name)
+            return deepcopy(self._open_state().meta.get(name))
 
     @override
     def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
         with self._lock:
-            state = self._open_state()
-            if not equal(state.meta.get(name), expected):
-                return False
-            state.install(Effect(meta=((name, value),)))
-            return True
+            plan = Plan(self._open_state())
+            done = plan.set_meta(name, expected, deepcopy(value))
+            self._install(plan)
+            return done
 
     @override
     def close(self) -> None:
         with self._lock:
             self._closed = True
+
+
+def _place(log: list[Effect], sequence: int) -> int:
+    """Where the entries after a sequence begin."""
+    return bisect_right(log, sequence, key=lambda effect: effect.sequence)

@@ -1,14 +1,16 @@
-"""Checks batches one after the other against a state that does not change meanwhile."""
+"""Plans changes one after the other on a state that does not change meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+from pend_storage.diff import equal
 from pend_storage.errors import Conflict, ReferenceViolation, UniqueViolation
-from pend_storage.phases import Role
-from pend_storage.records import Batch, Put
+from pend_storage.phases import ROLE_META, Role
+from pend_storage.records import JSON, Batch, ChangedRecord, Put
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.state import ChangedRow, Effect, State
 from pend_storage.stores.table import index_value
@@ -28,20 +30,49 @@ class _Rows:
         """Owner of a unique value; None where it has become free."""
 
 
-class Plan:
-    """Batches that will take effect together, each checked on top of those before it.
+_NOTHING: Final = _Rows()
+"""No changes: what was there before."""
 
-    A batch that is refused leaves no trace, and the next one is checked without it.
+
+def _claims(spec: CollectionSpec, record: Any) -> list[_Claim]:
+    """The unique values that a record has, if there is one."""
+    if record is None:
+        return []
+    return [
+        (spec.name, fields, value)
+        for fields in spec.unique
+        if (value := index_value(record, fields)) is not None
+    ]
+
+
+class Plan:
+    """Changes that will take effect together, each checked on top of those before it.
+
+    What is refused leaves no trace, and the next one is checked without it.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._done = _Rows()
+        self._meta: dict[str, JSON] = {}
         self._sequence = state.sequence
         self.effects: list[Effect] = []
+        self.closed = False
+        """Roles change with this plan: what comes next must be planned after it."""
 
-    def add(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
-        """Check a batch, and plan it; gives the versions as ``Store.commit`` does.
+    def add(
+        self,
+        batch: Batch,
+        epoch: int | None,
+        *,
+        meta: tuple[tuple[str, JSON], ...] = (),
+    ) -> tuple[int, ...]:
+        """Plan a commit; gives the versions as ``Store.commit`` does.
+
+        Args:
+            batch: the commit.
+            epoch: see :mod:`pend_storage.store`.
+            meta: named values to set together with it.
 
         Raises:
             StaleEpoch: the store is not primary at that epoch.
@@ -61,29 +92,97 @@ class Plan:
         rows = tuple(self._rows_of(batch, sequence, mine))
         self._check_unique(batch, mine)
         self._check_references(batch, mine)
-        if rows:
-            self._take(mine, rows, sequence)
+        if rows or meta:
+            self._take(mine, rows, meta, sequence if rows else 0)
         written = {(row.collection, row.key): row.version for row in rows}
         return tuple(written.get((o.collection, o.key), 0) for o in batch.operations)
 
-    def _take(self, mine: _Rows, rows: tuple[ChangedRow, ...], sequence: int) -> None:
+    def follow(
+        self,
+        records: Sequence[ChangedRecord],
+        epoch: int | None,
+        mark: tuple[str, JSON] | None,
+    ) -> int:
+        """Plan to take over what is newer, as ``Store.apply`` does.
+
+        Raises:
+            StaleEpoch: the store is not secondary at that epoch.
+        """
+        self._state.require(Role.SECONDARY, epoch)
+        newer: dict[tuple[str, str], ChangedRecord] = {}
+        for item in records:
+            place = (self._state.schema[item.collection].name, item.key)
+            known = newer.get(place)
+            here = self._version(*place) if known is None else known.version
+            if item.version > here:
+                newer[place] = item
+        mine = _Rows()
+        rows = tuple(self._followed(newer, mine))
+        if rows or mark is not None:
+            self._take(mine, rows, () if mark is None else (mark,), 0)
+        return len(rows)
+
+    def note(
+        self, puts: Iterable[Put], meta: tuple[tuple[str, JSON], ...] = ()
+    ) -> None:
+        """Plan rows of this store's own, whatever its role, outside of the change log."""
+        mine = _Rows()
+        batch = self._state.schema.batch(puts)
+        rows = tuple(self._rows_of(batch, self._sequence + 1, mine))
+        self._take(mine, rows, meta, 0)
+
+    def set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        """Plan to set a named value, if it is what is expected."""
+        here = self._meta[name] if name in self._meta else self._state.meta.get(name)
+        if not equal(here, expected):
+            return False
+        self._take(_Rows(), (), ((name, value),), 0)
+        self.closed = name == ROLE_META
+        return True
+
+    def _take(
+        self,
+        mine: _Rows,
+        rows: tuple[ChangedRow, ...],
+        meta: tuple[tuple[str, JSON], ...],
+        sequence: int,
+    ) -> None:
         self._done.rows.update(mine.rows)
         self._done.claims.update(mine.claims)
-        self._sequence = max(sequence, *(row.version for row in rows))
-        epoch = self._state.role.epoch
-        self.effects.append(Effect(sequence, epoch, datetime.now(UTC), rows))
+        meta = deepcopy(meta) if meta else ()  # the caller may change what he gave
+        self._meta.update(meta)
+        self._sequence = max(self._sequence, sequence, *(row.version for row in rows))
+        epoch = self._state.role.epoch if sequence else 0
+        at = datetime.now(UTC) if sequence else None
+        self.effects.append(Effect(sequence, epoch, at, rows, meta))
+
+    def _followed(
+        self, newer: dict[tuple[str, str], ChangedRecord], mine: _Rows
+    ) -> Iterator[ChangedRow]:
+        for (collection, key), item in newer.items():
+            spec = self._state.schema[collection]
+            if spec.unique:
+                old = self._record(collection, key, mine)
+                self._free(key, _claims(spec, old), mine)
+            mine.rows[collection, key] = (item.version, item.record)
+            body = None
+            if item.record is not None:
+                body = spec.codec.encode(item.record)
+                # Not judged: the store followed has done that.
+                mine.claims.update(dict.fromkeys(_claims(spec, item.record), key))
+            yield ChangedRow(collection, key, item.version, body)
 
     def _rows_of(
         self, batch: Batch, sequence: int, mine: _Rows
     ) -> Iterator[ChangedRow]:
         for operation in batch.operations:
             place = (operation.collection, operation.key)
-            exists = self._live_version(*place) > 0
-            if not (exists or isinstance(operation, Put)):
+            record = body = None
+            if isinstance(operation, Put):
+                record, body = operation.record, operation.body
+            elif not self._live_version(*place):
                 continue
             version = max(self._version(*place) + 1, sequence)
-            body = operation.body if isinstance(operation, Put) else None
-            record = operation.record if isinstance(operation, Put) else None
             mine.rows[place] = (version, record)
             yield ChangedRow(*place, version, body)
 
@@ -113,44 +212,36 @@ class Plan:
     # -- uniqueness ---------------------------------------------------------------------
 
     def _check_unique(self, batch: Batch, mine: _Rows) -> None:
-        before = _Rows()  # an empty layer: what was there before the batch
+        wanted: list[tuple[_Claim, str]] = []
         for operation in batch.operations:
             spec = self._state.schema[operation.collection]
-            if spec.unique:
-                old = self._record(spec.name, operation.key, before)
-                self._free(spec, operation.key, old, mine)
-        for operation in batch.operations:
-            spec = self._state.schema[operation.collection]
-            if spec.unique and isinstance(operation, Put):
-                self._claim(spec, operation, mine)
-
-    def _free(self, spec: CollectionSpec, key: str, old: Any, mine: _Rows) -> None:
-        for fields in spec.unique if old is not None else ():
-            value = index_value(old, fields)
-            if value is not None and self._owner(spec, fields, value, mine) == key:
-                mine.claims[spec.name, fields, value] = None
-
-    def _claim(self, spec: CollectionSpec, put: Put, mine: _Rows) -> None:
-        for fields in spec.unique:
-            value = index_value(put.record, fields)
-            if value is None:
+            if not spec.unique:
                 continue
-            if self._owner(spec, fields, value, mine) not in {None, put.key}:
-                raise UniqueViolation(collection=spec.name, fields=fields, key=put.key)
-            mine.claims[spec.name, fields, value] = put.key
+            key = operation.key
+            old = _claims(spec, self._record(spec.name, key, _NOTHING))
+            new = _claims(
+                spec, operation.record if isinstance(operation, Put) else None
+            )
+            if old != new:  # else it keeps what it has
+                self._free(key, old, mine)
+                wanted += [(claim, key) for claim in new]
+        for claim, key in wanted:
+            if self._owner(claim, mine) not in {None, key}:
+                raise UniqueViolation(collection=claim[0], fields=claim[1], key=key)
+            mine.claims[claim] = key
 
-    def _owner(
-        self,
-        spec: CollectionSpec,
-        fields: tuple[str, ...],
-        value: tuple[Any, ...],
-        mine: _Rows,
-    ) -> str | None:
-        claim = (spec.name, fields, value)
+    def _free(self, key: str, claims: Iterable[_Claim], mine: _Rows) -> None:
+        for claim in claims:
+            if self._owner(claim, mine) == key:
+                mine.claims[claim] = None
+
+    def _owner(self, claim: _Claim, mine: _Rows) -> str | None:
         for layer in (mine, self._done):
             if claim in layer.claims:
                 return layer.claims[claim]
-        return next(iter(self._state.table(spec.name).index(fields).keys(value)), None)
+        collection, fields, value = claim
+        index = self._state.table(collection).index(fields)
+        return next(iter(index.keys(value)), None)
 
     # -- references -----------------------------------------------------------------------
 

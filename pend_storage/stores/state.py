@@ -7,19 +7,21 @@ two steps: a :class:`Plan` checks batches and turns each into an :class:`Effect`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.query import Condition, Query, select
+from pend_storage.query import And, Query, select
 from pend_storage.records import JSON, Change, ChangedRecord, Row
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.stores.table import Table
+from pend_storage.stores.table import StoredRow, Table
 
 __all__ = ["ChangedRow", "Effect", "State"]
+
+_ALL: Final = And(())
 
 
 class ChangedRow(NamedTuple):
@@ -43,6 +45,13 @@ class Effect:
     meta: tuple[tuple[str, JSON], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Stands for the record type of a collection that this schema does not have."""
+
+    id: str
+
+
 class State:
     """Rows, tombstones and meta of one store. Not thread-safe: its owner locks."""
 
@@ -50,7 +59,9 @@ class State:
         self.schema = schema
         self.name = name
         """How errors call the store."""
-        self.tables = {spec.name: Table(spec) for spec in schema}
+        self._known = {spec.name: Table(spec) for spec in schema}
+        self.tables = dict(self._known)
+        """By name; collections that the schema does not have are among them."""
         self.meta: dict[str, JSON] = {}
         self.sequence = 0
         """The highest sequence or version given or seen so far."""
@@ -61,7 +72,7 @@ class State:
     def install(self, effect: Effect) -> None:
         """Make an effect visible. It has been checked, and never fails."""
         for row in effect.rows:
-            self.tables[row.collection].set(row.key, row.version, row.body)
+            self.any_table(row.collection).set(row.key, row.version, row.body)
             self.sequence = max(self.sequence, row.version)
         self.sequence = max(self.sequence, effect.sequence)
         for name, value in effect.meta:
@@ -105,7 +116,19 @@ class State:
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return self.tables[self.schema[collection].name]
+        table = self._known.get(collection)
+        return self._known[self.schema[collection].name] if table is None else table
+
+    def any_table(self, name: str) -> Table:
+        """The rows of a collection that the schema need not have.
+
+        A program with an older or a newer schema may have written it; its rows are kept.
+        """
+        table = self.tables.get(name)
+        if table is None:
+            spec = CollectionSpec(name, Stranger, "id", {})
+            table = self.tables[name] = Table(spec)
+        return table
 
     def read(
         self, collection: str, keys: Iterable[str], *, deleted: bool
@@ -115,19 +138,27 @@ class State:
         found = ((key, table.row(key, deleted=deleted)) for key in keys)
         return {key: row for key, row in found if row is not None}
 
-    def query(self, collection: str, query: Query) -> list[Row]:
-        """See :meth:`Store.query`."""
+    def candidates(self, collection: str, query: Query) -> list[StoredRow]:
+        """Rows from which :func:`select` makes the answer of a query, as they are now.
+
+        They need no lock any more, so that a long query stops nobody.
+        """
         if query.limit == 0:
             return []
-        return select(query, self.table(collection).candidates(query.where))
+        table = self.table(collection)
+        if query.order_by or query.where != _ALL:
+            return table.candidates(query.where)
+        return table.after(None if query.after is None else query.after[1], query.limit)
 
-    def count(self, collection: str, where: Condition) -> int:
-        """See :meth:`Store.count`."""
-        return len(select(Query(where), self.table(collection).candidates(where)))
+    def answer(
+        self, collection: str, query: Query, candidates: list[StoredRow]
+    ) -> list[Row]:
+        """The answer of a query, from its candidates."""
+        return select(query, self.table(collection).decoded(candidates))
 
     def page(
         self, collection: str, after: str | None, *, deleted: bool, size: int
-    ) -> list[Row]:
+    ) -> list[StoredRow]:
         """The next rows of a scan; fewer than ``size`` on the last page."""
         return self.table(collection).page(after, deleted=deleted, size=size)
 
@@ -139,25 +170,13 @@ class State:
         )
 
     def decoded(self, rows: Iterable[ChangedRow]) -> Iterator[ChangedRecord]:
-        """Rows with their records instead of their bodies."""
+        """Rows with their records instead of their bodies.
+
+        Without rows of collections that this schema does not have.
+        """
         for row in rows:
+            if row.collection not in self._known:
+                continue
             codec = self.schema[row.collection].codec
             record = None if row.body is None else codec.decode(row.body)
             yield ChangedRecord(row.collection, row.key, row.version, record)
-
-    def encoded(self, records: Sequence[ChangedRecord]) -> Iterator[ChangedRow]:
-        """Of another store's changes, those that are newer than what is here."""
-        newest: dict[tuple[str, str], int] = {}
-        for item in records:
-            place = (item.collection, item.key)
-            spec: CollectionSpec = self.schema[item.collection]
-            here = newest.get(place, self.tables[spec.name].version(item.key))
-            if item.version > here:
-                newest[place] = item.version
-                yield ChangedRow(
-                    item.collection, item.key, item.version, _body(spec, item.record)
-                )
-
-
-def _body(spec: CollectionSpec, record: Any) -> bytes | None:
-    return None if record is None else spec.codec.encode(record)

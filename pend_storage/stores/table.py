@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any
+from heapq import nsmallest
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from pend_storage.query import And, Comparison, Condition, Operator
 from pend_storage.records import Row
 from pend_storage.schema import CollectionSpec
 
-__all__ = ["Table", "ValueIndex", "index_value"]
+__all__ = ["StoredRow", "Table", "ValueIndex", "index_value"]
+
+StoredRow: TypeAlias = tuple[str, int, bytes | None]
+"""Key, version and encoded record (None: a tombstone) as they are in memory."""
 
 
 def index_value(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...] | None:
@@ -44,13 +49,55 @@ class ValueIndex:
         if value is not None:
             self._keys.setdefault(value, set()).add(key)
 
-    def remove(self, key: str, record: Any) -> None:
-        """Take a record out."""
-        value = index_value(record, self.fields)
-        if value is not None and (keys := self._keys.get(value)) is not None:
+    def move(self, key: str, old: Any, new: Any) -> None:
+        """Enter a record in the place of another; None where there is none."""
+        before = None if old is None else index_value(old, self.fields)
+        after = None if new is None else index_value(new, self.fields)
+        if before == after:
+            return
+        if before is not None and (keys := self._keys.get(before)) is not None:
             keys.discard(key)
             if not keys:
-                del self._keys[value]
+                del self._keys[before]
+        if after is not None:
+            self._keys.setdefault(after, set()).add(key)
+
+
+class _KeyOrder:
+    """Keys in order; sorted only when looked at, and then only what has changed."""
+
+    __slots__ = ("_added", "_keys", "_removed", "_rows")
+
+    def __init__(self, rows: Mapping[str, object]) -> None:
+        self._rows = rows
+        self._keys: list[str] | None = None
+        self._added: set[str] = set()
+        self._removed: set[str] = set()
+
+    def add(self, key: str) -> None:
+        """Enter a key that is not there."""
+        if key in self._removed:
+            self._removed.discard(key)
+        elif self._keys is not None:
+            self._added.add(key)
+
+    def remove(self, key: str) -> None:
+        """Take out a key that is there."""
+        if key in self._added:
+            self._added.discard(key)
+        elif self._keys is not None:
+            self._removed.add(key)
+
+    def keys(self) -> list[str]:
+        """All of them, in order; not to be changed, and itself never changed later."""
+        if self._keys is None:
+            self._keys = sorted(self._rows)
+        elif self._added or self._removed:
+            gone = self._removed
+            kept = [k for k in self._keys if k not in gone] if gone else self._keys
+            self._keys = sorted([*kept, *sorted(self._added)])
+            self._added, self._removed = set(), set()
+        return self._keys
 
 
 class Table:
@@ -63,9 +110,10 @@ class Table:
         self.spec = spec
         self.rows: dict[str, tuple[int, bytes]] = {}
         self.tombstones: dict[str, int] = {}
+        self.changes = 0
+        """Grows with every row that is set."""
         self._indexes: dict[tuple[str, ...], ValueIndex] = {}
-        self._order: list[str] = []
-        self._unsorted = False
+        self._order = _KeyOrder(self.rows)
         self._indexable = {spec.unique[i] for i in range(len(spec.unique))}
         self._indexable |= {(name,) for name in spec.references}
         self._indexable |= {(index.columns[0][0],) for index in spec.indexes}
@@ -75,24 +123,26 @@ class Table:
 
     def set(self, key: str, version: int, body: bytes | None) -> None:
         """Put a row, or with no body a tombstone, in the place of what was there."""
+        self.changes += 1
         old = self.rows.get(key)
-        for index in self._indexes.values():
-            if old is not None:
-                index.remove(key, self.spec.codec.decode(old[1]))
-            if body is not None:
-                index.add(key, self.spec.codec.decode(body))
+        if self._indexes:
+            self._enter(key, None if old is None else old[1], body)
         if body is None:
             self.rows.pop(key, None)
             self.tombstones[key] = version
-            self._unsorted = self._unsorted or old is not None
+            if old is not None:
+                self._order.remove(key)
             return
         self.tombstones.pop(key, None)
         self.rows[key] = (version, body)
-        if old is None and not self._unsorted:
-            if self._order and key > self._order[-1]:
-                self._order.append(key)  # keys that grow keep their order for free
-            else:
-                self._unsorted = True
+        if old is None:
+            self._order.add(key)
+
+    def _enter(self, key: str, old: bytes | None, new: bytes | None) -> None:
+        before = None if old is None else self.spec.codec.decode(old)
+        after = None if new is None else self.spec.codec.decode(new)
+        for index in self._indexes.values():
+            index.move(key, before, after)
 
     def load(
         self, rows: dict[str, tuple[int, bytes]], tombstones: dict[str, int]
@@ -100,7 +150,7 @@ class Table:
         """Take over a whole content, without looking into it."""
         self.rows, self.tombstones = rows, tombstones
         self._indexes.clear()
-        self._unsorted = True
+        self._order = _KeyOrder(rows)
 
     def version(self, key: str) -> int:
         """The version of a row or a tombstone; 0 where there is neither."""
@@ -126,13 +176,28 @@ class Table:
             self._indexes[fields] = index
         return index
 
-    def candidates(self, where: Condition) -> Iterator[Row]:
-        """Rows among which are all that meet a condition."""
+    def candidates(self, where: Condition) -> list[StoredRow]:
+        """Rows among which are all that meet a condition, as they are now."""
         keys = self._narrowed(where)
-        for key in list(self.rows) if keys is None else keys:
-            row = self.row(key)
-            if row is not None:
-                yield row
+        if keys is None:
+            return [(key, row[0], row[1]) for key, row in self.rows.items()]
+        return self._stored(keys)
+
+    def after(self, key: str | None, limit: int | None) -> list[StoredRow]:
+        """The rows in key order, beginning after a key, at most ``limit``."""
+        order = self._order.keys()
+        start = 0 if key is None else bisect_right(order, key)
+        return self._stored(order[start : None if limit is None else start + limit])
+
+    def _stored(self, keys: Iterable[str]) -> list[StoredRow]:
+        found = ((key, self.rows.get(key)) for key in keys)
+        return [(key, row[0], row[1]) for key, row in found if row is not None]
+
+    def decoded(self, rows: Iterable[StoredRow]) -> Iterator[Row]:
+        """The rows with their records; needs no lock, because rows never change."""
+        decode = self.spec.codec.decode
+        for key, version, body in rows:
+            yield Row(key, version, None if body is None else decode(body))
 
     def _narrowed(self, where: Condition) -> list[str] | None:
         """The keys that an indexed equality leaves; None where none of them helps."""
@@ -155,19 +220,11 @@ class Table:
                 pass
         return None
 
-    def page(self, after: str | None, *, deleted: bool, size: int) -> list[Row]:
+    def page(self, after: str | None, *, deleted: bool, size: int) -> list[StoredRow]:
         """The next rows in key order after a key, at most ``size``."""
-        order = self._sorted_keys()
-        start = 0 if after is None else bisect_right(order, after)
-        keys = order[start : start + size]
-        if deleted:
-            graves = sorted(k for k in self.tombstones if after is None or k > after)
-            keys = sorted([*keys, *graves[:size]])[:size]
-        rows = (self.row(key, deleted=deleted) for key in keys)
-        return [row for row in rows if row is not None]
-
-    def _sorted_keys(self) -> list[str]:
-        if self._unsorted:
-            self._order = sorted(self.rows)
-            self._unsorted = False
-        return self._order
+        found = self.after(after, size)
+        if not deleted or not self.tombstones:
+            return found
+        graves = nsmallest(size, (k for k in self.tombstones if k > (after or "")))
+        found += [(key, self.tombstones[key], None) for key in graves]
+        return sorted(found, key=itemgetter(0))[:size]

@@ -1,0 +1,7 @@
+"""The JSON store: a journal, snapshots, and legacy files that follow."""
+
+from pend_storage.stores.json.compaction import Retention
+from pend_storage.stores.json.intake import AdoptedFile
+from pend_storage.stores.json.store import JsonStore
+
+__all__ = ["AdoptedFile", "JsonStore", "Retention"]

@@ -1,0 +1,183 @@
+"""Keeps all legacy files true, in the background, by one process at a time."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pend_storage.errors import LockTimeout, PendStorageError
+from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout
+from pend_storage.stores.json.compaction import (
+    Retention,
+    clear_leavings,
+    compact,
+    is_due,
+)
+from pend_storage.stores.json.disk import translate
+from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.keeper import FileKeeper
+from pend_storage.stores.json.locks import process_lock
+
+__all__ = ["Checkpointer", "unclaimed"]
+
+_REPEAT: Final = 60
+"""A failure is told again after so many rounds in which it has lasted."""
+
+
+class Checkpointer:
+    """Looks after the legacy files of one store."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        layouts: Sequence[Layout],
+        paths: Mapping[str, Path],
+        *,
+        retention: Retention,
+        lock_timeout: float,
+        hook: Hook,
+    ) -> None:
+        """Make one.
+
+        Args:
+            engine: the store.
+            layouts: of the files.
+            paths: where each file is.
+            retention: how much of the change log to keep.
+            lock_timeout: seconds to wait for another process at most.
+            hook: is told what was done, and what could not be.
+        """
+        self._engine = engine
+        self._keepers = [FileKeeper(engine, x, paths[x.file], hook) for x in layouts]
+        self._retention = retention
+        self._timeout = lock_timeout
+        self._hook = hook
+        self._lock = process_lock(engine.directory / "checkpoint.lock")
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failures: dict[str, int] = {}
+
+    # -- rounds -----------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Take in what others changed in the files, unless another process does so."""
+        with self._mutex, self._lock.tried() as mine:
+            if mine:
+                clear_leavings(self._engine.directory)
+                for keeper in self._keepers:
+                    keeper.look_only()
+
+    def round(self) -> None:
+        """One round in the background; failures are told and tried again."""
+        with self._mutex, self._lock.tried() as mine:
+            for keeper in self._keepers if mine else ():
+                keep = functools.partial(keeper.keep, force=False, wait=False)
+                self._attempt(keeper.layout.file, keep)
+            if mine and is_due(self._engine):
+                self._attempt("a snapshot", self._compact)
+
+    def checkpoint(self) -> None:
+        """Bring every file up to date now.
+
+        Raises:
+            LockTimeout: another process is doing so for too long.
+            StoreUnavailable: a file cannot be written; the others were.
+        """
+        errors: list[PendStorageError] = []
+        with self._mutex, self._lock.held(self._timeout):
+            for keeper in self._keepers:
+                try:
+                    keeper.keep(force=True, wait=True)
+                except PendStorageError as error:
+                    errors.append(error)
+                except OSError as error:
+                    errors.append(translate(error, keeper.path))
+        if errors:
+            raise errors[0]
+
+    def compact(self) -> None:
+        """Write a snapshot now, and drop what it replaces."""
+        with self._mutex, self._lock.held(self._timeout):
+            self._compact()
+
+    def _compact(self) -> None:
+        def needed(now: Position) -> list[Position]:
+            return [p for keeper in self._keepers for p in keeper.positions(now)]
+
+        compact(self._engine, self._retention, needed)
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (PendStorageError, OSError) as error:
+            count = self._failures[what] = self._failures.get(what, -1) + 1
+            if count % _REPEAT == 0:
+                self._hook(
+                    Event(
+                        "checkpoint-failed",
+                        f"{what} could not be written: {error}. Nothing is lost, it will "
+                        "be tried again",
+                        logging.ERROR,
+                    )
+                )
+        else:
+            self._failures.pop(what, None)
+
+    # -- life -------------------------------------------------------------------------
+
+    def start(self, interval: float) -> None:
+        """Begin to work in the background, one round every so many seconds."""
+        self._thread = threading.Thread(
+            target=self._run, args=(interval,), name="pend-checkpoint", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, interval: float) -> None:
+        while not self._stop.wait(interval):
+            self.round()
+
+    def close(self) -> None:
+        """Stop working, and bring the files up to date one last time."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self.checkpoint()
+        except (LockTimeout, PendStorageError) as error:
+            self._hook(
+                Event(
+                    "checkpoint-failed",
+                    f"the files could not be brought up to date at the end: {error} "
+                    "Nothing is lost; the next process will do it",
+                    logging.ERROR,
+                )
+            )
+        self._lock.close()
+
+    def abandon(self) -> None:
+        """Close the files and nothing else, in a forked child."""
+        self._lock.close()
+
+
+def unclaimed(directory: Path, claimed: set[Path]) -> Iterator[Path]:
+    """The JSON files below a directory that no layout claims.
+
+    Args:
+        directory: the directory of the legacy files.
+        claimed: absolute paths of those that are claimed.
+    """
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            hidden = name.startswith(".")
+            if name.endswith(".json") and not hidden and path not in claimed:
+                yield path

@@ -1,0 +1,172 @@
+"""What a store holds of one legacy file, at one place in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pend_storage.layout import Entry, Layout, is_whole_file
+from pend_storage.records import LegacyFile, QuarantinedRecord
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.live import Live
+from pend_storage.stores.json.views import UNKNOWN, View, place_of, token_of
+from pend_storage.stores.state import State
+
+__all__ = ["Content", "Seen", "content_at", "content_of", "generation", "match"]
+
+StoredRows = Mapping[str, tuple[int, bytes]]
+"""Token to version and body."""
+
+
+@dataclass(slots=True)
+class Content:
+    """The rows that belong to a file, or may."""
+
+    schema: Schema
+    layout: Layout
+    position: Position
+    header: LegacyFile
+    header_version: int
+    homes: StoredRows
+    """Of the whole collection: other files may share it."""
+    aside: StoredRows
+    """Quarantined records of the file."""
+    others: dict[str, int] = field(default_factory=dict)
+    """Keys and versions of rows that are known to belong to another file."""
+
+    def row(self, token: str) -> tuple[int, bytes] | None:
+        """Version and body of a record of the file."""
+        return self.homes.get(token) or self.aside.get(token)
+
+    def record(self, token: str) -> Any:
+        """The record itself, which must be there."""
+        row = self.row(token)
+        assert row is not None  # noqa: S101 - the caller has looked
+        return self.decode(token, row[1])
+
+    def decode(self, token: str, body: bytes) -> Any:
+        """A record of the file from its body."""
+        name, _ = place_of(token, self.layout.collection)
+        return self.schema[name].codec.decode(body)
+
+    def changed(self, known: Mapping[str, int]) -> Iterator[str]:
+        """Tokens of records of the file that are not at the versions given."""
+        for token, (version, body) in self.homes.items():
+            if known.get(token) == version or self.others.get(token) == version:
+                continue
+            if self.layout.owns(self.decode(token, body)):
+                yield token
+            else:
+                self.others[token] = version
+        for token, (version, body) in self.aside.items():
+            if known.get(token) != version and _stands(self.decode(token, body)):
+                yield token
+
+    def tokens(self) -> list[str]:
+        """Every record of the file."""
+        return list(self.changed({}))
+
+    def waits(self) -> bool:
+        """Whether the file as a whole is in quarantine, and nobody has accepted that."""
+        records = (self.decode(t, body) for t, (_, body) in self.aside.items())
+        return any(is_whole_file(r) and r.status == "waiting" for r in records)
+
+
+def _stands(record: QuarantinedRecord) -> bool:
+    """Whether a quarantined record has its place among the others in the file."""
+    return record.position is not None
+
+
+def content_of(live: Live, layout: Layout, others: dict[str, int]) -> Content:
+    """What the store holds of a file now. Hold the mutex."""
+    return content_at(live.state, live.journal.position, layout, others)
+
+
+def content_at(
+    state: State, position: Position, layout: Layout, others: dict[str, int]
+) -> Content:
+    """What a state, that of a place in the journal, holds of a file."""
+    schema = state.schema
+    headers = state.tables[LEGACY_FILES].rows
+    header_version, body = headers.get(layout.file, (0, b""))
+    header = schema[LEGACY_FILES].codec.decode(body) if body else layout.missing()
+    return Content(
+        schema,
+        layout,
+        position,
+        header,
+        header_version,
+        state.tables[layout.collection].rows.copy(),
+        _aside(state, layout.file),
+        others,
+    )
+
+
+def _aside(state: State, file: str) -> StoredRows:
+    table = state.tables[QUARANTINE]
+    keys = table.index(("file",)).keys((file,)) if table.rows else ()
+    return {token_of(QUARANTINE, key): table.rows[key] for key in keys}
+
+
+def generation(live: Live, layout: Layout) -> tuple[int, ...]:
+    """Numbers that change with anything that a file may show. Hold the mutex."""
+    names = (layout.collection, QUARANTINE, LEGACY_FILES)
+    return (id(live.state), *(live.state.tables[name].changes for name in names))
+
+
+class Seen(NamedTuple):
+    """An entry of a file that was parsed, as far as it must be remembered."""
+
+    token: str
+    body: bytes
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, entry: Entry) -> Seen:
+        """Of an entry."""
+        start, end = entry.span or (UNKNOWN, UNKNOWN)
+        home = entry.home
+        return cls(token_of(home.collection, home.key), home.body, start, end)
+
+
+def match(view: View, seen: Iterable[Seen], content: Content) -> None:
+    """Fill a view: which text of a file that was read stands for which row.
+
+    A text is taken for a row if it says exactly the same; what is left over is written
+    anew with the next change. So the order is not known either.
+    """
+    left: list[Seen] = []
+    matched: set[str] = set()
+    for item in seen:
+        row = content.row(item.token)
+        if row is not None and row[1] == item.body and item.token not in matched:
+            matched.add(item.token)
+            view.add(item.token, row[0], item.start, item.end)
+        else:
+            left.append(item)
+    if left:
+        _match_by_text(view, left, matched, content)
+    view.ordered = False
+
+
+def _match_by_text(
+    view: View, left: list[Seen], matched: set[str], content: Content
+) -> None:
+    """Match what has another key or more fields in the store, but the same text."""
+    layout, header = content.layout, content.header
+    waiting: dict[bytes, list[str]] = {}
+    for token in content.tokens():
+        if token not in matched:
+            text = layout.render_one(header, content.record(token))
+            waiting.setdefault(text, []).append(token)
+    for item in left if waiting else ():
+        text = layout.render_one(header, content.decode(item.token, item.body))
+        tokens = waiting.get(text)
+        if tokens:
+            token = tokens.pop(0)
+            row = content.row(token)
+            assert row is not None  # noqa: S101 - it was there a moment ago
+            view.add(token, row[0], item.start, item.end)

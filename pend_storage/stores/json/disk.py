@@ -1,0 +1,180 @@
+"""Files that survive: whole or not at all, synced, with the owner they should have.
+
+Whatever the operating system reports becomes an error of the library here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
+
+__all__ = [
+    "create",
+    "exchange",
+    "move_new",
+    "replace_file",
+    "sync",
+    "sync_directory",
+    "translate",
+    "translated",
+    "write_all",
+]
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED: Final = {errno.EACCES, errno.EPERM}
+_NO_FLAGS: Final = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+_AT_FDCWD: Final = -100
+_RENAME_NOREPLACE: Final = 1  # linux/fs.h
+_RENAME_EXCHANGE: Final = 2
+
+_fdatasync: Final = getattr(os, "fdatasync", os.fsync)
+
+
+def translate(
+    error: OSError, path: str | os.PathLike[str], *, outcome_known: bool = True
+) -> PendStorageError:
+    """What an error of the operating system means to a user of the store."""
+    place = str(path)
+    if error.errno in _FULL:
+        reason = "there is not enough space on the disk, or a limit on file size is met"
+    elif error.errno == errno.EROFS:
+        reason = "the file system is read-only: mount it for writing"
+    elif error.errno in _DENIED:
+        return ConfigError(
+            f"{place}: permission denied to user {_user()}. Give that user the right to "
+            "read and write the directory and what is in it, or run as its owner."
+        )
+    elif error.errno in {errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}:
+        return ConfigError(f"{place}: {error.strerror}. Correct the path.")
+    else:
+        reason = error.strerror or str(error)
+    return StoreUnavailable(reason, store=place, outcome_known=outcome_known)
+
+
+def _user() -> str:
+    return str(os.geteuid()) if hasattr(os, "geteuid") else os.getlogin()
+
+
+@contextmanager
+def translated(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Within the block, errors of the operating system become ours."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, path) from error
+
+
+def write_all(fd: int, data: bytes, offset: int | None = None) -> None:
+    """Write everything, here or at an offset; one call unless it takes only a part."""
+    rest: bytes | memoryview = data
+    while rest:
+        if offset is None:
+            done = os.write(fd, rest)
+        else:
+            done = os.pwrite(fd, rest, offset)
+            offset += done
+        if done == len(rest):
+            return
+        rest = memoryview(rest)[done:]
+
+
+def sync(fd: int) -> None:
+    """Have a file's content on the disk, not only in the system's memory."""
+    _fdatasync(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory on the disk."""
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def create(path: Path, flags: int = 0) -> int:
+    """Open a new, empty file of the store's own directory for reading and writing.
+
+    It belongs to whom the directory belongs to, so that an administrator's call does not
+    lock the server out of its own store.
+    """
+    directory = path.parent.stat()
+    mode = stat.S_IMODE(directory.st_mode) & 0o660 | 0o600
+    flags |= os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    fd = os.open(path, flags, mode)
+    try:
+        os.fchmod(fd, mode)
+        give_to(fd, directory)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def give_to(fd: int, owner: os.stat_result) -> None:
+    """Give an open file the owner of another one, as far as the system lets us."""
+    mine = os.fstat(fd)
+    if (mine.st_uid, mine.st_gid) != (owner.st_uid, owner.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file of the store's own directory, so that it is the old one or the new.
+
+    Raises:
+        OSError: the disk is full, and so on; the old file is there still.
+    """
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        fd = create(new)
+        try:
+            for chunk in chunks:
+                write_all(fd, chunk)
+            sync(fd)
+        finally:
+            os.close(fd)
+        os.replace(new, path)  # noqa: PTH105 - the crash points stand around it
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def _renameat2(source: Path, target: Path, flag: int) -> bool:
+    """Rename in a special way; False where this system or file system cannot."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    left, right = os.fsencode(source), os.fsencode(target)
+    if function(_AT_FDCWD, left, _AT_FDCWD, right, flag) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_FLAGS:
+        return False
+    raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+
+def exchange(left: Path, right: Path) -> bool:
+    """Swap two files in one step; False where that is not possible here."""
+    return _renameat2(left, right, _RENAME_EXCHANGE)
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Rename a file to a name that must not be taken.
+
+    Raises:
+        FileExistsError: it is.
+    """
+    if not _renameat2(source, target, _RENAME_NOREPLACE):
+        os.link(source, target)  # fails where the name is taken
+        source.unlink()

@@ -1,0 +1,243 @@
+"""Commits of many threads and many processes, one frame at a time.
+
+Threads of one process share a frame and its sync: whoever comes while one is under way
+leaves a ticket, and the first to get on carries out all tickets that wait. Between
+processes the commit lock decides, and each writer first reads what the others wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
+from pend_storage.events import Event, Hook
+from pend_storage.schema import Schema
+from pend_storage.stores.json.disk import translate
+from pend_storage.stores.json.group import Group, Ticket
+from pend_storage.stores.json.journal import SegmentDropped
+from pend_storage.stores.json.live import Cut, Live, load
+from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.payloads import encode_effects
+from pend_storage.stores.plan import Plan
+from pend_storage.stores.state import State
+
+__all__ = ["Engine"]
+
+T = TypeVar("T")
+
+
+class Engine:
+    """The state of a store's directory, shared by threads and processes."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        directory: Path,
+        *,
+        name: str,
+        lock_timeout: float,
+        hook: Hook,
+    ) -> None:
+        """Load the state.
+
+        Args:
+            schema: the collections.
+            directory: the store's own directory.
+            name: how errors call the store.
+            lock_timeout: seconds to wait for another process at most.
+            hook: is told of torn frames.
+        """
+        self.directory = directory
+        self.schema = schema
+        self._name = name
+        self._timeout = lock_timeout
+        self._hook = hook
+        self.mutex = threading.Lock()
+        """Guards the state; held for microseconds."""
+        self._group = Group(self._carry_out)
+        self._closed = False
+        self._stale = False
+        self._torn: list[Path] = []
+        self._lock = process_lock(directory / "lock")
+        try:
+            self._live = self._loaded()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _loaded(self) -> Live:
+        """Load, and see that what was loaded is durable and known to all."""
+        try:
+            live = load(self.directory, self.schema, self._name)
+        except CorruptFile:
+            # What looks damaged may be a write under way: look again while nobody writes.
+            with self._lock.held(self._timeout):
+                live = load(self.directory, self.schema, self._name)
+        if live.journal.position > live.journal.published():
+            with self._lock.held(self._timeout):
+                if live.journal.position > live.journal.published():
+                    live.journal.sync()
+                    live.journal.publish()
+        return live
+
+    # -- looking ------------------------------------------------------------------------
+
+    def current(self) -> State:
+        """The state with all that is committed by now. Hold the mutex.
+
+        Raises:
+            StoreUnavailable: the store is closed.
+        """
+        live = self._live
+        try:
+            if not live.journal.changed() and not self._stale and not self._closed:
+                return live.state
+        except OSError:
+            pass  # found again, and told, on the longer way
+        return self._current().state
+
+    def _current(self) -> Live:
+        if self._closed:
+            raise StoreUnavailable("the store is closed", store=self._name)
+        if self._stale:
+            self._reload()
+        try:
+            self._live.look()
+        except SegmentDropped:
+            self._reload()
+        except OSError as error:
+            raise translate(error, self.directory) from error
+        except BaseException:
+            self._stale = True
+            raise
+        return self._live
+
+    def _reload(self) -> None:
+        old, self._live = self._live, load(self.directory, self.schema, self._name)
+        old.journal.close()
+        self._stale = False
+
+    @contextmanager
+    def live(self) -> Iterator[Live]:
+        """The state and the journal, up to date, for the length of the block."""
+        with self.mutex:
+            yield self._current()
+
+    # -- changing -----------------------------------------------------------------------
+
+    def submit(self, job: Callable[[Plan], T]) -> T:
+        """Plan something, write it to the journal, and make it visible.
+
+        Args:
+            job: plans it; what it raises is raised here, and nothing is written.
+
+        Raises:
+            LockTimeout: another process holds the commit lock for too long.
+            StoreUnavailable: the disk refuses.
+        """
+        ticket = Ticket(job)
+        self._group.run(ticket)
+        if self._torn:
+            self._tell_torn()
+        outcome: T = ticket.outcome()
+        return outcome
+
+    def _carry_out(self, tickets: list[Ticket]) -> None:
+        try:
+            with self._lock.held(self._timeout):
+                self._commit(tickets)
+        except PendStorageError as error:
+            _fail(tickets, error)
+        except OSError as error:
+            _fail(tickets, translate(error, self.directory))
+        except BaseException:
+            # Interrupted somewhere: only the files know how far it went.
+            self._stale = True
+            reason = "the commit was interrupted"
+            _fail(
+                tickets,
+                StoreUnavailable(reason, store=self._name, outcome_known=False),
+            )
+            raise
+
+    def _commit(self, tickets: list[Ticket]) -> None:
+        """Plan what the tickets want, write it as one frame, make it visible."""
+        with self.mutex:
+            live = self._caught_up()
+            plan = Plan(live.state)
+            planned: list[Ticket] = []
+            for ticket in tickets:
+                if plan.closed:
+                    break
+                ticket.do(plan)
+                planned.append(ticket)
+        if plan.effects:
+            live.journal.append(encode_effects(plan.effects))
+            with self.mutex:
+                live.install(plan.effects)
+                live.journal.publish()
+        for ticket in planned:
+            ticket.done = True
+
+    def _caught_up(self) -> Live:
+        if self._closed:
+            raise StoreUnavailable("the store is closed", store=self._name)
+        if self._stale:
+            self._reload()
+        try:
+            aside = self._live.catch_up()
+        except SegmentDropped:
+            self._reload()
+            aside = self._live.catch_up()
+        if aside is not None:
+            self._torn.append(aside)
+        return self._live
+
+    def _tell_torn(self) -> None:
+        while self._torn:
+            aside = self._torn.pop()
+            self._hook(
+                Event(
+                    "torn-tail-dropped",
+                    "a commit that a crash had interrupted, and that nobody was told had "
+                    f"succeeded, was dropped; what there was of it is in {aside}",
+                    logging.WARNING,
+                )
+            )
+
+    # -- the rest -----------------------------------------------------------------------
+
+    def cut(self) -> Cut:
+        """Begin a new segment of the journal, and copy the state as it is there."""
+        with self._group.exclusive(), self._lock.held(self._timeout), self.mutex:
+            live = self._caught_up()
+            try:
+                return live.cut()
+            except PendStorageError:
+                raise
+            except BaseException:
+                self._stale = True
+                raise
+
+    def close(self) -> None:
+        """Let go of the files; later calls are refused."""
+        with self._group.exclusive(), self.mutex:
+            if not self._closed:
+                self._closed = True
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close the files and nothing else; for a forked child, whose locks mean nothing."""
+        self._live.journal.close()
+        self._lock.close()
+
+
+def _fail(tickets: list[Ticket], error: Exception) -> None:
+    for ticket in tickets:
+        if not ticket.done:
+            ticket.fail(error)

@@ -1,0 +1,242 @@
+"""The first opening of a directory: what is in its legacy files becomes rows.
+
+Each layout decides what its file says. What only all files together can tell is decided
+here: a unique value that two files claim, and references to what no file has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pend_storage.events import Event, Hook
+from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
+from pend_storage.stores.json.content import Seen, content_at, match
+from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.swap import Place
+from pend_storage.stores.json.views import View, digest_of, signature_of
+from pend_storage.stores.state import State
+from pend_storage.stores.table import index_value
+
+__all__ = ["AdoptedFile", "Intake"]
+
+ADOPTED_VERSION: Final = 1
+"""Version of every record that a legacy file held when its directory was first opened."""
+
+_Place = tuple[str, str]
+_Claim = tuple[str, tuple[str, ...], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedFile:
+    """What became of a legacy file when its directory was first opened."""
+
+    file: str
+    read: int
+    """Records found in it; 1 for a file that is broken as a whole."""
+    adopted: int
+    quarantined: int
+    derived: int = 0
+    """Further records that it told of."""
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that was read."""
+
+    layout: Layout
+    place: Place
+    header: LegacyFile
+    view: View
+    seen: list[Seen]
+    derived: int = 0
+
+
+class Intake:
+    """Rows in the making."""
+
+    def __init__(self, schema: Schema, hook: Hook) -> None:
+        self._schema = schema
+        self._hook = hook
+        self._rows: dict[str, dict[str, tuple[int, bytes]]] = {
+            n: {} for n in schema.names
+        }
+        self._claims: dict[_Claim, str] = {}
+        self._claimed: dict[_Place, list[_Claim]] = {}
+        self._references: dict[_Place, _File] = {}
+        self._files: list[_File] = []
+
+    # -- reading ------------------------------------------------------------------------
+
+    def read(self, layouts: Sequence[Layout], places: Mapping[str, Place]) -> None:
+        """Read every file that is there."""
+        for layout in layouts:
+            read = places[layout.file].read()
+            if read is not None:
+                raw, status = read
+                view = View(signature_of(status), digest_of(raw), ())
+                self._read(layout, places[layout.file], raw, view)
+        while self._mend_references():
+            pass
+
+    def _read(self, layout: Layout, place: Place, raw: bytes, view: View) -> None:
+        parsed = layout.parse(self._schema, raw)
+        file = _File(layout, place, parsed.header, view, [])
+        self._files.append(file)
+        noted = ParsedFile(parsed.header, _noted(parsed.entries, file.seen))
+        for operation in layout.adopt(self._schema, noted, (), self._find):
+            if isinstance(operation, Delete):
+                self._remove((operation.collection, operation.key))
+            else:
+                self._take(file, operation)
+        self._set(self._schema.put(LEGACY_FILES, parsed.header))
+
+    def _find(self, collection: str, key: str) -> Any:
+        row = self._rows[collection].get(key)
+        return None if row is None else self._schema[collection].codec.decode(row[1])
+
+    # -- writing ------------------------------------------------------------------------
+
+    def _take(self, file: _File, put: Put) -> None:
+        spec = self._schema[put.collection]
+        taken = self._taken(spec, put)
+        if taken is not None:
+            fields = ", ".join(taken[1])
+            reason = f"{self._claims[taken]!r} has the same {fields}"
+            put, spec = self._aside(file, put, reason), self._schema[QUARANTINE]
+        if put.collection not in {file.layout.collection, QUARANTINE}:
+            file.derived += put.key not in self._rows[put.collection]
+        self._set(put)
+        if spec.references:
+            self._references[put.collection, put.key] = file
+
+    def _aside(self, file: _File, put: Put, reason: str) -> Put:
+        """The record in quarantine instead; of derived ones nothing is lost."""
+        aside = file.layout.set_aside(self._schema, file.header, put.record, reason)
+        seen = replace(aside.record, seen_at=datetime.now(UTC))
+        return self._schema.put(QUARANTINE, seen)
+
+    def _taken(self, spec: CollectionSpec, put: Put) -> _Claim | None:
+        """A unique value of this record that another one has."""
+        for claim in _claims_of(spec, put.record):
+            if self._claims.get(claim, put.key) != put.key:
+                return claim
+        return None
+
+    def _set(self, put: Put) -> None:
+        spec, place = self._schema[put.collection], (put.collection, put.key)
+        if spec.unique:
+            self._free(place)
+            claims = list(_claims_of(spec, put.record))
+            self._claims.update(dict.fromkeys(claims, put.key))
+            self._claimed[place] = claims
+        self._rows[put.collection][put.key] = (ADOPTED_VERSION, put.body)
+
+    def _free(self, place: _Place) -> None:
+        for claim in self._claimed.pop(place, ()):
+            del self._claims[claim]
+
+    def _remove(self, place: _Place) -> None:
+        self._free(place)
+        self._rows[place[0]].pop(place[1], None)
+
+    def _mend_references(self) -> bool:
+        """Let no reference lead nowhere; True where that may have made others do so."""
+        removed = False
+        for place, file in list(self._references.items()):
+            spec, record = self._schema[place[0]], self._find(*place)
+            lost = [] if record is None else self._lost(spec, record)
+            if not lost:
+                continue
+            if all(spec.fields[name].optional for name in lost):
+                mended = replace(record, **dict.fromkeys(lost))
+                self._set(self._schema.put(spec.name, mended))
+                continue
+            del self._references[place]
+            self._remove(place)
+            put = self._schema.put(spec.name, record)
+            reason = f"its {', '.join(lost)} refers to a record that is not there"
+            if spec.name == file.layout.collection:
+                self._set(self._aside(file, put, reason))
+            removed = True
+        return removed
+
+    def _lost(self, spec: CollectionSpec, record: Any) -> list[str]:
+        return [
+            name
+            for name, target in spec.references.items()
+            if (value := getattr(record, name)) is not None
+            and value not in self._rows[target]
+        ]
+
+    # -- the end ------------------------------------------------------------------------
+
+    def state(self, name: str) -> State:
+        """The state that begins with these rows."""
+        state = State(self._schema, name)
+        for collection, rows in self._rows.items():
+            state.tables[collection].load(rows, {})
+        state.sequence = ADOPTED_VERSION if any(self._rows.values()) else 0
+        return state
+
+    def views(self, state: State, position: Position) -> Iterator[tuple[Layout, View]]:
+        """What each file shows."""
+        for file in self._files:
+            view = file.view
+            view.positions, view.header = (position,), ADOPTED_VERSION
+            view.broken = self._is_broken(file)
+            content = content_at(state, position, file.layout, {})
+            match(view, [] if view.broken else file.seen, content)
+            yield file.layout, view
+
+    def _is_broken(self, file: _File) -> bool:
+        records = (
+            self._find(QUARANTINE, key)
+            for key in self._rows[QUARANTINE]
+            if len(file.seen) == 1 and file.seen[0].token.endswith(key)
+        )
+        return any(r is not None and is_whole_file(r) for r in records)
+
+    def report(self) -> tuple[AdoptedFile, ...]:
+        """What became of each file; tells the hook about it too."""
+        aside: dict[str, int] = {}
+        for key in self._rows[QUARANTINE]:
+            record: QuarantinedRecord = self._find(QUARANTINE, key)
+            aside[record.file] = aside.get(record.file, 0) + 1
+        made = []
+        for file in self._files:
+            name, read = file.layout.file, len(file.seen)
+            quarantined = aside.get(name, 0)
+            one = AdoptedFile(name, read, read - quarantined, quarantined, file.derived)
+            made.append(one)
+            self._tell(one)
+        return tuple(made)
+
+    def _tell(self, one: AdoptedFile) -> None:
+        level = logging.WARNING if one.quarantined else logging.INFO
+        self._hook(
+            Event(
+                "file-adopted",
+                f"{one.file}: {one.read} records read, {one.adopted} adopted, "
+                f"{one.quarantined} in quarantine, {one.derived} more derived from them",
+                level,
+            )
+        )
+
+
+def _claims_of(spec: CollectionSpec, record: Any) -> Iterator[_Claim]:
+    for fields in spec.unique:
+        value = index_value(record, fields)
+        if value is not None:
+            yield spec.name, fields, value
+
+
+def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:
+    for entry in entries:
+        seen.append(Seen.of(entry))
+        yield entry

@@ -1,0 +1,333 @@
+"""The journal: what is true. Frames in segments, one writer at a time, many readers.
+
+A writer holds the commit lock. It appends a frame, syncs it, and then publishes how far
+the journal reaches, in a file of its own. Readers hold no lock: they compare that file
+with what they saw last, and read on if it has changed. So nobody ever sees a frame that
+is not on the disk yet.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pend_storage import crashpoints
+from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.stores.json.disk import (
+    create,
+    sync,
+    sync_directory,
+    translate,
+    write_all,
+)
+from pend_storage.stores.json.frames import encode_frame
+from pend_storage.stores.json.payloads import (
+    SegmentStart,
+    encode_end,
+    encode_start,
+)
+from pend_storage.stores.json.segments import SegmentReader, segment_path
+from pend_storage.stores.state import Effect
+
+__all__ = ["END_FILE", "Journal", "Position", "SegmentDropped", "create_segment"]
+
+END_FILE: Final = "end"
+_END: Final = struct.Struct("<QQI")
+_SIZE: Final = _END.size
+
+_WRITTEN = crashpoints.declare(
+    "json.frame-written", "a frame is in the journal's file, but not synced"
+)
+_SYNCED = crashpoints.declare(
+    "json.frame-synced", "a frame is synced, but no other process is told"
+)
+_SEGMENT_MADE = crashpoints.declare(
+    "json.segment-made", "a new segment exists, but the old one does not name it"
+)
+_SEGMENT_ENDED = crashpoints.declare(
+    "json.segment-ended", "the old segment names the new one; no snapshot yet"
+)
+
+
+class Position(NamedTuple):
+    """A place in the journal, between two frames."""
+
+    segment: int = 0
+    end: int = 0
+
+
+class SegmentDropped(Exception):
+    """The journal goes on in a segment that is not kept any more: load a snapshot."""
+
+
+def create_segment(directory: Path, start: SegmentStart) -> SegmentReader:
+    """Make a segment with nothing in it but its first frame, durable."""
+    path = segment_path(directory, start.number)
+    path.unlink(missing_ok=True)  # left by a process that died before it was named
+    reader = SegmentReader(path, create(path, os.O_EXCL))
+    frame, chain = encode_frame(encode_start(start), 0)
+    write_all(reader.fd, frame)
+    os.fsync(reader.fd)
+    sync_directory(directory)
+    reader.end, reader.chain = len(frame), chain
+    return reader
+
+
+class Journal:
+    """One process's place in the journal. Its owner sees that threads take turns."""
+
+    def __init__(self, directory: Path, number: int, chain: int) -> None:
+        """Open the journal at the start of a segment.
+
+        Args:
+            directory: where its files are.
+            number: the segment.
+            chain: the checksum at the end of the one before.
+
+        Raises:
+            CorruptFile: that segment does not continue the one before.
+            FileNotFoundError: it has been dropped.
+        """
+        self._directory = directory
+        self._end_fd = self._open_end()
+        try:
+            self._seen = self._peek()
+            self._reader = self._open(number, chain)
+        except BaseException:
+            os.close(self._end_fd)
+            raise
+        self._broken = False
+
+    def _open_end(self) -> int:
+        path = self._directory / END_FILE
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return create(path)
+
+    def _open(self, number: int, chain: int) -> SegmentReader:
+        reader = SegmentReader.open(segment_path(self._directory, number))
+        try:
+            self.start = _expected(reader, number, chain)
+            """What the first frame of the present segment says."""
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+    def close(self) -> None:
+        """Let go of the files."""
+        os.close(self._end_fd)
+        self._reader.close()
+
+    @property
+    def position(self) -> Position:
+        """How far this process has read or written."""
+        return Position(self.start.number, self._reader.end)
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _peek(self) -> bytes:
+        return os.pread(self._end_fd, _SIZE, 0)
+
+    def changed(self) -> bool:
+        """Whether there may be news; the quick, usual answer is no."""
+        return os.pread(self._end_fd, _SIZE, 0) != self._seen
+
+    def news(self) -> Position | None:
+        """How far the journal reaches, if that has changed since the last look."""
+        found = self._peek()
+        if found == self._seen:
+            return None
+        position = _unpacked(found)
+        if position is not None:  # else a writer is just about to change it
+            self._seen = found
+        if position is None or position <= self.position:
+            return None
+        return position
+
+    def published(self) -> Position:
+        """How far readers have been told that the journal reaches."""
+        return _unpacked(self._peek()) or Position()
+
+    def effects(self, limit: Position | None = None) -> Iterator[Effect]:
+        """What the frames from here on do, up to a place or to the last whole frame.
+
+        Raises:
+            CorruptFile: a frame on the way is damaged.
+            SegmentDropped: this process has slept for too long.
+        """
+        while True:
+            here = limit is not None and limit.segment == self.start.number
+            following = None
+            for payload in self._reader.payloads(limit.end if limit and here else None):
+                yield from payload.effects
+                following = payload.next
+            if following is None:
+                self._check_end(limit)
+                return
+            self._follow(following)
+
+    def _check_end(self, limit: Position | None) -> None:
+        """See that nothing but a torn frame stands where the reading ended."""
+        if limit is not None and self.position >= limit:
+            return
+        damage = self._reader.damage()
+        if damage is not None and not damage.torn:
+            raise self._reader.corrupt(damage.reason)
+
+    def _follow(self, number: int) -> None:
+        try:
+            following = self._open(number, self._reader.chain)
+        except FileNotFoundError:
+            raise SegmentDropped from None
+        self._reader.close()
+        self._reader = following
+
+    # -- writing: under the commit lock, and after reading to the end ------------------------
+
+    def size_changed(self) -> bool:
+        """Whether there is more in the segment than was read.
+
+        Raises:
+            CorruptFile: there is less.
+            StoreUnavailable: somebody has deleted the file.
+        """
+        status = os.fstat(self._reader.fd)
+        if status.st_nlink == 0:
+            raise StoreUnavailable(
+                "the journal was deleted while in use. Stop every process that uses "
+                "the directory, and restore it from a backup",
+                store=str(self._reader.path),
+            )
+        if status.st_size < self._reader.end:
+            raise self._reader.corrupt("the file has become shorter while in use")
+        return status.st_size > self._reader.end
+
+    def set_aside_tail(self) -> Path | None:
+        """Keep what a crash left of a frame in a file of its own, and cut it off.
+
+        Gives the file; None where there is no such thing.
+        """
+        tail = self._reader.tail()
+        if not tail:
+            return None
+        number, end = self.position
+        aside = self._directory / f"torn-{number:08}-{end}-{time.time_ns()}"
+        fd = create(aside)
+        try:
+            write_all(fd, tail)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.ftruncate(self._reader.fd, end)
+        sync(self._reader.fd)
+        return aside
+
+    def append(self, payload: bytes) -> None:
+        """Write a frame, durable when this returns; readers are told by ``publish``.
+
+        Raises:
+            StoreUnavailable: the disk refuses; nothing has changed, if it says so.
+        """
+        frame, chain = encode_frame(payload, self._reader.chain)
+        try:
+            write_all(self._reader.fd, frame, self._reader.end)
+            _WRITTEN()
+            sync(self._reader.fd)
+        except OSError as error:
+            raise self._undone(error) from error
+        _SYNCED()
+        self._reader.end += len(frame)
+        self._reader.chain = chain
+
+    def _undone(self, error: OSError) -> PendStorageError:
+        """Cut off what was written of a frame that could not be synced."""
+        self._broken = True
+        try:
+            self._cut_off()
+        except OSError:
+            return translate(error, self._reader.path, outcome_known=False)
+        return translate(error, self._reader.path)
+
+    def _cut_off(self) -> None:
+        os.ftruncate(self._reader.fd, self._reader.end)
+        # After a failed sync, the system takes the pages for clean: only a sync that
+        # succeeds with the old length tells that the disk holds what we think it holds.
+        os.fsync(self._reader.fd)
+        self._broken = False
+
+    def repair(self) -> None:
+        """Cut off what could not be cut off when a write had failed.
+
+        Raises:
+            StoreUnavailable: the disk still refuses.
+        """
+        if self._broken:
+            try:
+                self._cut_off()
+            except OSError as error:
+                raise translate(error, self._reader.path) from error
+
+    def sync(self) -> None:
+        """Have on the disk what another process wrote before it died."""
+        sync(self._reader.fd)
+
+    def publish(self) -> None:
+        """Tell readers how far the journal reaches now."""
+        number, end = self.position
+        body = struct.pack("<QQ", number, end)
+        self._seen = body + struct.pack("<I", zlib.crc32(body))
+        os.pwrite(self._end_fd, self._seen, 0)
+
+    def rotate(self, base: int) -> None:
+        """Go on in a new segment.
+
+        Args:
+            base: the highest sequence of the change log so far.
+        """
+        start = SegmentStart(
+            number=self.start.number + 1,
+            chain=_chain_after_end(self._reader.chain, self.start.number + 1),
+            base=base,
+            at=datetime.now(UTC),
+        )
+        try:
+            following = create_segment(self._directory, start)
+        except OSError as error:
+            raise translate(error, self._directory) from error
+        _SEGMENT_MADE()
+        try:
+            self.append(encode_end(start.number))
+        except BaseException:
+            following.close()
+            raise
+        _SEGMENT_ENDED()
+        self._reader.close()
+        self._reader, self.start = following, start
+        self.publish()
+
+
+def _expected(reader: SegmentReader, number: int, chain: int) -> SegmentStart:
+    start = reader.start()
+    if (start.number, start.chain) != (number, chain):
+        raise reader.corrupt("the segment does not continue the one before it")
+    return start
+
+
+def _chain_after_end(chain: int, number: int) -> int:
+    """The checksum of a segment after the frame that ends it."""
+    return encode_frame(encode_end(number), chain)[1]
+
+
+def _unpacked(found: bytes) -> Position | None:
+    if len(found) != _END.size:
+        return None
+    number, end, check = _END.unpack(found)
+    return Position(number, end) if check == zlib.crc32(found[:-4]) else None

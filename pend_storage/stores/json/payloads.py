@@ -1,0 +1,137 @@
+"""What frames say, as JSON. Pure.
+
+A frame of the journal holds the effects of one or more commits, or it begins a segment,
+or it ends one by naming the next. Members have short names, because a journal is long:
+
+.. code-block:: text
+
+    {"effects": [{"s": sequence, "p": epoch, "t": time,
+                  "r": [[collection, key, version, record], [collection, key, version]],
+                  "m": [[name, value]]}]}
+
+A row without a record is a tombstone. An effect without a sequence is not part of the
+change log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from pend_storage.codec import dump_json
+from pend_storage.records import JSON
+from pend_storage.stores.state import ChangedRow, Effect
+
+__all__ = [
+    "Payload",
+    "SegmentStart",
+    "decode_payload",
+    "encode_effects",
+    "encode_start",
+]
+
+
+class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the first frame of a segment says."""
+
+    number: int
+    chain: int
+    """The checksum at the end of the segment before."""
+    base: int
+    """Every later entry of the change log has a sequence above it, no earlier one has."""
+    at: datetime
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    collection: str
+    key: str
+    version: int
+    record: msgspec.Raw = msgspec.Raw()
+
+
+class _Effect(msgspec.Struct, frozen=True):
+    s: int = 0
+    p: int = 0
+    t: datetime | None = None
+    r: list[_Row] = []
+    m: list[tuple[str, Any]] = []
+
+    def effect(self) -> Effect:
+        rows = tuple(
+            ChangedRow(r.collection, r.key, r.version, bytes(r.record) or None)
+            for r in self.r
+        )
+        return Effect(self.s, self.p, self.t, rows, tuple(self.m))
+
+
+class _Frame(msgspec.Struct, frozen=True):
+    effects: list[_Effect] = []
+    segment: SegmentStart | None = None
+    next: int | None = None
+
+
+class Payload:
+    """What one frame of the journal says."""
+
+    __slots__ = ("effects", "next", "segment")
+
+    def __init__(self, frame: _Frame) -> None:
+        self.effects = [effect.effect() for effect in frame.effects]
+        self.segment = frame.segment
+        self.next = frame.next
+        """Number of the segment in which the journal goes on."""
+
+
+_decode: Final = msgspec.json.Decoder(_Frame).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def decode_payload(payload: bytes) -> Payload:
+    """Understand a frame.
+
+    Raises:
+        msgspec.DecodeError: it is none of ours.
+    """
+    return Payload(_decode(payload))
+
+
+def encode_effects(effects: Iterable[Effect]) -> bytes:
+    """The payload that holds these effects, in order."""
+    return b'{"effects":[%b]}' % b",".join(map(_effect_text, effects))
+
+
+def _effect_text(effect: Effect) -> bytes:
+    parts = []
+    if effect.sequence:
+        parts.append(b'"s":%d,"p":%d' % (effect.sequence, effect.epoch))
+    if effect.at is not None:
+        parts.append(b'"t":%b' % _encode(effect.at))
+    if effect.rows:
+        parts.append(b'"r":[%b]' % b",".join(map(_row_text, effect.rows)))
+    if effect.meta:
+        parts.append(b'"m":[%b]' % b",".join(map(_meta_text, effect.meta)))
+    return b"{%b}" % b",".join(parts)
+
+
+def _row_text(row: ChangedRow) -> bytes:
+    place = (_encode(row.collection), _encode(row.key), row.version)
+    if row.body is None:
+        return b"[%b,%b,%d]" % place
+    return b"[%b,%b,%d,%b]" % (*place, row.body)
+
+
+def _meta_text(item: tuple[str, JSON]) -> bytes:
+    return b"[%b,%b]" % (_encode(item[0]), dump_json(item[1]))
+
+
+def encode_start(start: SegmentStart) -> bytes:
+    """The payload of the first frame of a segment."""
+    return _encode({"segment": start})
+
+
+def encode_end(following: int) -> bytes:
+    """The payload of the last frame of a segment."""
+    return b'{"next":%d}' % following

@@ -1,0 +1,238 @@
+"""The file of a collection that no legacy file is claimed for: one record a line.
+
+.. code-block:: text
+
+    {
+      "key": {"id": "key", ...},
+      ...
+    }
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, MutableMapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from typing_extensions import override
+
+from pend_storage.codec import dump_json, load_json
+from pend_storage.errors import CorruptFile, InvalidRecord
+from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
+from pend_storage.store import Store
+
+__all__ = ["PlainLayout", "PlainView"]
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OPENING: Final = b"{\n  "
+_BETWEEN: Final = b",\n  "
+_CLOSING: Final = b"\n}\n"
+
+
+class PlainLayout(Layout):
+    """A JSON object: key to the record's members, in the order of the keys."""
+
+    def __init__(self, spec: CollectionSpec, file: str) -> None:
+        self.file = file
+        self.collection = spec.name
+        self._spec = spec
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.file!r})"
+
+    # -- reading --------------------------------------------------------------------
+
+    @override
+    def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
+        try:
+            members = _members(raw) if raw.strip() else {}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            reason = f"the file is not a JSON object ({error})"
+            broken = self._quarantined("", raw, None, "not-json", reason)
+            entry = Entry("", schema.put(QUARANTINE, broken))
+            return ParsedFile(self.missing(), (entry,))
+        return ParsedFile(self.missing(), self._entries(schema, raw, members))
+
+    def _entries(
+        self, schema: Schema, raw: bytes, members: dict[str, msgspec.Raw]
+    ) -> Iterator[Entry]:
+        place: int | None = len(_OPENING)
+        for index, (name, value) in enumerate(members.items()):
+            text = _text(name, bytes(value))
+            span = None
+            if place is not None and raw.startswith(text, place):
+                span = (place, place + len(text))
+                place = span[1] + len(_BETWEEN)
+            else:
+                place = None  # somebody else has laid it out
+            yield Entry(name, self._home(schema, name, bytes(value), index), (), span)
+
+    def _home(self, schema: Schema, name: str, value: bytes, index: int) -> Put:
+        try:
+            put = schema.put(self.collection, self._spec.codec.decode(value))
+            if put.key == name:
+                return put
+            reason = f"it has the key {put.key!r}, but stands under another name"
+        except CorruptFile as error:
+            reason = error.reason
+        except InvalidRecord as error:
+            reason = f"{error.field or 'record'}: {error.reason}"
+        text = _text(name, value)
+        aside = self._quarantined(name, text, index, "bad-value", reason)
+        return schema.put(QUARANTINE, aside)
+
+    def _quarantined(
+        self, place: str, raw: bytes, position: int | None, code: str, reason: str
+    ) -> QuarantinedRecord:
+        digest = hashlib.sha256(b"%b\n%b" % (place.encode(), raw)).hexdigest()
+        return QuarantinedRecord(
+            id=f"{self.file}#{digest[:32]}",
+            file=self.file,
+            place=place,
+            position=position,
+            raw=raw,
+            code=code,
+            reason=reason,
+            seen_at=_UNSEEN,
+        )
+
+    @override
+    def missing(self) -> LegacyFile:
+        return LegacyFile(file=self.file)
+
+    @override
+    def adopt(
+        self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
+    ) -> Iterator[Put | Delete]:
+        known = {self._place(record) for record in present}
+        for entry in parsed.entries:
+            home = entry.home
+            place = (home.collection, home.key)
+            if place in known:
+                known.discard(place)
+                if home.collection == QUARANTINE or find(*place) == home.record:
+                    continue
+            elif home.collection == QUARANTINE:
+                seen = replace(home.record, seen_at=datetime.now(UTC))
+                home = schema.put(QUARANTINE, seen)
+            yield home
+            if home.collection == QUARANTINE and is_whole_file(home.record):
+                return
+        for collection, key in known:
+            yield schema.delete(collection, key)
+
+    def _place(self, record: Any) -> tuple[str, str]:
+        if isinstance(record, QuarantinedRecord):
+            return QUARANTINE, record.id
+        return self.collection, self._spec.key_of(record)
+
+    @override
+    def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
+        whole = is_whole_file(record)
+        raw = record.raw if whole else b"{%b}" % record.raw
+        entry = next(iter(self.parse(schema, raw).entries), None)
+        return entry or Entry(record.place, schema.put(QUARANTINE, record))
+
+    @override
+    def set_aside(
+        self, schema: Schema, header: LegacyFile, record: Any, reason: str
+    ) -> Put:
+        raw = self.render_one(header, record)
+        key = self._spec.key_of(record)
+        return schema.put(
+            QUARANTINE, self._quarantined(key, raw, 0, "value-taken", reason)
+        )
+
+    # -- writing --------------------------------------------------------------------
+
+    @override
+    def owns(self, record: Any) -> bool:
+        return not isinstance(record, QuarantinedRecord) or record.file == self.file
+
+    @override
+    def order(self, record: Any, version: int) -> tuple[Any, ...]:
+        if isinstance(record, QuarantinedRecord):
+            return (1, record.id)
+        return (0, self._spec.key_of(record))
+
+    @override
+    def placed(self, record: Any, position: int) -> Any:
+        if isinstance(record, QuarantinedRecord):
+            return replace(record, position=position)
+        return record
+
+    @override
+    def position(self, record: Any) -> int | None:
+        return record.position if isinstance(record, QuarantinedRecord) else None
+
+    @override
+    def render_one(self, header: LegacyFile, record: Any) -> bytes:
+        if isinstance(record, QuarantinedRecord):
+            return record.raw
+        return _text(self._spec.key_of(record), self._spec.codec.encode(record))
+
+    @override
+    def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
+        rest = iter(texts)
+        first = next(rest, None)
+        if first is None:
+            yield b"{}\n"
+            return
+        yield _OPENING
+        yield first
+        for text in rest:
+            yield _BETWEEN
+            yield text
+        yield _CLOSING
+
+    @override
+    def view(self, store: Store) -> PlainView:
+        return PlainView(store, self._spec)
+
+
+def _text(name: str, value: bytes) -> bytes:
+    return b"%b: %b" % (dump_json(name), value)
+
+
+class PlainView(MutableMapping[str, Any]):
+    """The records of a collection as plain JSON objects, live."""
+
+    def __init__(self, store: Store, spec: CollectionSpec) -> None:
+        self._records = store.collection(spec.name)
+        self._spec = spec
+
+    @override
+    def __getitem__(self, key: str) -> Any:
+        record = self._records.get(key)
+        if record is None:
+            raise KeyError(key)
+        return load_json(self._spec.codec.encode(record))
+
+    @override
+    def __setitem__(self, key: str, value: Any) -> None:
+        members = {**value, self._spec.key: key}
+        try:
+            record = self._spec.codec.decode(dump_json(members))
+        except CorruptFile as error:
+            raise InvalidRecord(error.reason, collection=self._spec.name) from error
+        self._records.put(record)
+
+    @override
+    def __delitem__(self, key: str) -> None:
+        if not self._records.delete(key):
+            raise KeyError(key)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return (self._spec.key_of(record) for record in self._records.scan())
+
+    @override
+    def __len__(self) -> int:
+        return self._records.count()

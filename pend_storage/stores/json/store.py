@@ -1,0 +1,352 @@
+"""The JSON store: a directory on a local disk, for many threads and many processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Final
+
+from typing_extensions import override
+
+from pend_storage.errors import StoreUnavailable
+from pend_storage.events import Hook, log_event
+from pend_storage.layout import Layout
+from pend_storage.query import And, Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.store import Store
+from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
+from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
+from pend_storage.stores.json.disk import translated
+from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.home import adoption_report, check_directory, open_home
+from pend_storage.stores.json.intake import AdoptedFile
+from pend_storage.stores.json.locks import forget_waits
+from pend_storage.stores.json.past import effects_after
+from pend_storage.stores.json.plain import PlainLayout
+from pend_storage.stores.json.swap import Place
+from pend_storage.stores.json.views import view_path
+
+__all__ = ["JsonStore"]
+
+_PAGE: Final = 500
+"""Rows that a scan takes under the lock at a time."""
+
+_stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
+_fork_guard: Final = threading.Lock()
+_watching_forks = False
+
+
+class JsonStore(Store):
+    """Keeps records in a directory whose legacy JSON files stay true.
+
+    What is true is in the directory ``.pend-storage``: a snapshot, and a journal of all
+    commits since, which is the change log too. The legacy files follow it, and what
+    others change in them is adopted.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        directory: str | os.PathLike[str],
+        *,
+        layouts: Sequence[Layout] = (),
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
+        checkpoint_interval: float | None = 1.0,
+        lock_timeout: float = 5.0,
+        retain: Retention = KEEP_A_WEEK,
+        hook: Hook = log_event,
+    ) -> None:
+        """Open a directory; the first time its legacy files are adopted.
+
+        Args:
+            schema: the collections.
+            directory: where the legacy files are; it is made if it is missing.
+            layouts: how legacy files map to collections. A collection without one is
+                kept in a file of its own name.
+            files: where a layout's file is, if not below the directory.
+            checkpoint_interval: seconds in which the legacy files follow; None: only
+                when :meth:`checkpoint` is called, and at the end.
+            lock_timeout: seconds to wait for another process at most.
+            retain: how much of the change log to keep.
+            hook: is told what should not go unnoticed.
+
+        Raises:
+            ConfigError: not a directory, or not ours to read and write.
+            CorruptFile: a file of the store is damaged.
+            LockTimeout: another process holds the directory for too long.
+            SchemaOutOfDate: a newer version of the library has written it.
+            StoreUnavailable: the disk is full, read-only, or out of order.
+        """
+        self.schema = schema
+        self.directory = Path(directory).absolute()
+        self.layouts = (*layouts, *_plain_layouts(schema, layouts))
+        self._interval = checkpoint_interval
+        self._timeout = lock_timeout
+        self._retain = retain
+        self._hook = hook
+        self._opening = threading.Lock()
+        self._closed = False
+        given = {name: Path(path).absolute() for name, path in (files or {}).items()}
+        self._paths = {
+            x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
+        }
+        self._engine: Engine | None = None
+        self._checkpointer: Checkpointer | None = None
+        self._open()
+        _stores.add(self)
+        _watch_forks()
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.directory)!r})"
+
+    # -- life ---------------------------------------------------------------------------
+
+    def _open(self) -> Engine:
+        check_directory(self.directory)
+        views = self.directory / ".pend-storage"
+        places = {n: Place(p, view_path(views, n)) for n, p in self._paths.items()}
+        own = open_home(
+            self.schema,
+            self.directory,
+            self.layouts,
+            places,
+            timeout=self._timeout,
+            hook=self._hook,
+        )
+        with translated(self.directory):
+            engine = Engine(
+                self.schema,
+                own,
+                name=str(self.directory),
+                lock_timeout=self._timeout,
+                hook=self._hook,
+            )
+            try:
+                self._watch_files(engine)
+            except BaseException:
+                engine.close()
+                raise
+        self._engine = engine
+        return engine
+
+    def _watch_files(self, engine: Engine) -> None:
+        checkpointer = Checkpointer(
+            engine,
+            self.layouts,
+            self._paths,
+            retention=self._retain,
+            lock_timeout=self._timeout,
+            hook=self._hook,
+        )
+        try:
+            checkpointer.look()
+        except BaseException:
+            checkpointer.abandon()
+            raise
+        self._checkpointer = checkpointer
+        if self._interval is not None:
+            checkpointer.start(self._interval)
+
+    def _opened(self) -> Engine:
+        """The engine; opened again in a process that was forked."""
+        engine = self._engine
+        if engine is not None:
+            return engine
+        with self._opening:
+            if self._closed:
+                raise StoreUnavailable("the store is closed", store=str(self.directory))
+            return self._engine or self._open()
+
+    @override
+    def close(self) -> None:
+        with self._opening:
+            self._closed = True
+            engine, self._engine = self._engine, None
+            checkpointer, self._checkpointer = self._checkpointer, None
+        if checkpointer is not None:
+            checkpointer.close()
+        if engine is not None:
+            engine.close()
+
+    def _forked(self) -> None:
+        """In a forked child: share nothing with the parent, open again when needed."""
+        self._opening = threading.Lock()
+        engine, self._engine = self._engine, None
+        checkpointer, self._checkpointer = self._checkpointer, None
+        if checkpointer is not None:
+            checkpointer.abandon()
+        if engine is not None:
+            engine.abandon()
+
+    # -- the contract ---------------------------------------------------------------------
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        engine = self._engine or self._opened()
+        with engine.mutex:
+            state = engine.current()
+            if epoch is not None:
+                state.require_read(epoch)
+            if deleted:
+                return state.read(collection, keys, deleted=True)
+            table = state.table(collection)
+            rows = table.rows
+            found = [(key, rows.get(key)) for key in keys]
+        decode = table.spec.codec.decode
+        return {
+            key: Row(key, row[0], decode(row[1]))
+            for key, row in found
+            if row is not None
+        }
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        engine = self._opened()
+        with engine.mutex:
+            state = engine.current()
+            state.require_read(epoch)
+            candidates = state.candidates(collection, query)
+        return state.answer(collection, query, candidates)
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        if where != And(()):
+            return len(self.query(collection, Query(where), epoch=epoch))
+        engine = self._opened()
+        with engine.mutex:
+            state = engine.current()
+            state.require_read(epoch)
+            return len(state.table(collection))
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        while True:
+            engine = self._opened()
+            with engine.mutex:
+                state = engine.current()
+                state.require_read(epoch)
+                rows = state.page(collection, after, deleted=deleted, size=_PAGE)
+            yield from state.table(collection).decoded(rows)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return self._opened().submit(lambda plan: plan.add(batch, epoch))
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        return self._opened().submit(lambda plan: plan.follow(records, epoch, mark))
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        engine = self._opened()
+        with engine.live() as live:
+            state, end = live.state, live.journal.position
+            found = live.history.since(after)
+        if found is None:
+            with translated(engine.directory):
+                effects = effects_after(engine.directory, after, end, state.name)
+                yield from map(state.change_of, effects)
+        else:
+            yield from map(state.change_of, found)
+
+    @override
+    def head(self) -> int:
+        with self._opened().live() as live:
+            return live.state.sequence
+
+    @override
+    def meta(self, name: str) -> JSON:
+        with self._opened().live() as live:
+            return deepcopy(live.state.meta.get(name))
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        return self._opened().submit(lambda plan: plan.set_meta(name, expected, value))
+
+    # -- legacy files ---------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Bring every legacy file up to date now.
+
+        Raises:
+            LockTimeout: another process is doing so for too long.
+            StoreUnavailable: a file cannot be written; the others were.
+        """
+        self._opened()
+        if self._checkpointer is not None:
+            self._checkpointer.checkpoint()
+
+    def compact(self) -> None:
+        """Write a snapshot now, so that the next opening has less to read."""
+        self._opened()
+        if self._checkpointer is not None:
+            with translated(self.directory):
+                self._checkpointer.compact()
+
+    def adoption_report(self) -> tuple[AdoptedFile, ...]:
+        """What became of each legacy file when the directory was first opened."""
+        with translated(self.directory):
+            return adoption_report(self._opened().directory)
+
+    def unclaimed_files(self) -> tuple[Path, ...]:
+        """The JSON files below the directory that no layout claims; never touched."""
+        with translated(self.directory):
+            return tuple(unclaimed(self.directory, set(self._paths.values())))
+
+
+def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
+    """A layout for each collection that has none."""
+    have = {layout.collection for layout in layouts} | {QUARANTINE, LEGACY_FILES}
+    taken = {layout.file for layout in layouts}
+    for spec in schema:
+        if spec.name not in have:
+            file = f"{spec.name}.json"
+            yield PlainLayout(spec, f"{spec.name}.rows.json" if file in taken else file)
+
+
+def _watch_forks() -> None:
+    """Have a forked child forget what it shares with its parent."""
+    global _watching_forks  # noqa: PLW0603 - the system takes it only once per process
+    with _fork_guard:
+        if not _watching_forks and hasattr(os, "register_at_fork"):
+            _watching_forks = True
+            os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    forget_waits()
+    for store in list(_stores):
+        store._forked()  # noqa: SLF001 - its own module

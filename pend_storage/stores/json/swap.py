@@ -1,0 +1,227 @@
+"""Puts a new file in the place of an old one, so that nobody's edit gets lost.
+
+Where the system can, the two files are exchanged in one step, and the old one is looked
+at afterwards: if somebody has changed it at the last moment, it is put back. What the new
+file shows is noted before, so that a crash anywhere in between can be understood.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from pend_storage import crashpoints
+from pend_storage.stores.json.disk import exchange, move_new, sync_directory
+from pend_storage.stores.json.views import (
+    Signature,
+    View,
+    load_signature,
+    load_view,
+    save_view,
+    signature_of,
+)
+
+__all__ = ["Place"]
+
+_KEPT: Final = "kept"
+
+_FILE_WRITTEN = crashpoints.declare(
+    "json.file-written", "a legacy file is written anew, beside the old one"
+)
+_FILE_NOTED = crashpoints.declare(
+    "json.file-noted", "what the new legacy file shows is noted; the old one stands"
+)
+_FILE_SWAPPED = crashpoints.declare(
+    "json.file-swapped",
+    "the new legacy file stands in its place; the old one is beside",
+)
+_FILE_SETTLED = crashpoints.declare(
+    "json.file-settled", "the old legacy file is gone; the note is not yet confirmed"
+)
+
+
+class Place:
+    """Where a legacy file is, and everything that is kept with it."""
+
+    def __init__(self, target: Path, view_path: Path) -> None:
+        """Make one.
+
+        Args:
+            target: the legacy file; a symbolic link stays one.
+            view_path: where its view is kept.
+        """
+        self.target = target.resolve()
+        self.new = self.target.with_name(f".{self.target.name}.pend-new")
+        self._view_path = view_path
+        self._next_path = view_path.with_suffix(".next")
+        self._old_path = view_path.with_suffix(".old")
+        self._own = view_path.parent.parent
+        self._swapped: Signature | None = None
+
+    def status(self) -> os.stat_result | None:
+        """Of the file; None where it is missing."""
+        try:
+            return self.target.stat()
+        except FileNotFoundError:
+            return None
+
+    def read(self) -> tuple[bytes, os.stat_result] | None:
+        """The file and its status, if it holds still meanwhile; None if it is missing.
+
+        Raises:
+            InterruptedError: somebody is writing it just now.
+        """
+        try:
+            with self.target.open("rb") as file:
+                before = os.fstat(file.fileno())
+                raw = file.read()
+                after = os.fstat(file.fileno())
+        except FileNotFoundError:
+            return None
+        if signature_of(before) != signature_of(after):
+            raise InterruptedError(errno.EINTR, "being written", str(self.target))
+        return raw, after
+
+    # -- view -----------------------------------------------------------------------
+
+    def view(self) -> View | None:
+        """What the file showed when this store wrote or read it last."""
+        return load_view(self._view_path)
+
+    def untouched(self) -> bool:
+        """Whether the file seems to be as it was left, with nothing to tidy up."""
+        status = self.status()
+        shown = load_signature(self._view_path)
+        if status is None or shown != signature_of(status):
+            return status is None and shown is None
+        return not (self._next_path.exists() or self.new.exists())
+
+    def view_stamp(self) -> Signature | None:
+        """By which a change of the view by another process is noticed."""
+        try:
+            return signature_of(self._view_path.stat())
+        except FileNotFoundError:
+            return None
+
+    def forget_view(self) -> None:
+        """The file shows nothing any more."""
+        self._view_path.unlink(missing_ok=True)
+
+    def save_view(self, view: View) -> None:
+        """Keep what the file shows."""
+        save_view(self._view_path, view)
+
+    # -- swapping -------------------------------------------------------------------
+
+    def put(self, view: View, before: Signature | None) -> bool:
+        """Put the new file, which has been written, in the place of the old one.
+
+        Args:
+            view: what the new file shows.
+            before: of the old file; None where there was none.
+
+        Returns:
+            False where somebody has changed the old one meanwhile: it stays.
+        """
+        _FILE_WRITTEN()
+        save_view(self._next_path, view)
+        _FILE_NOTED()
+        if not self._swap(view, before):
+            self.new.unlink(missing_ok=True)
+            self._next_path.unlink(missing_ok=True)
+            return False
+        _FILE_SWAPPED()
+        sync_directory(self.target.parent)
+        self._retire_old()
+        _FILE_SETTLED()
+        self._confirm()
+        return True
+
+    def _swap(self, view: View, before: Signature | None) -> bool:
+        if before is None:
+            try:
+                move_new(self.new, self.target)
+            except FileExistsError:
+                return False
+            return True
+        status = self.status()
+        if status is None or signature_of(status) != before:
+            return False
+        if not exchange(self.new, self.target):
+            os.replace(self.new, self.target)  # noqa: PTH105 - as in disk
+            return True
+        if signature_of(self.new.stat()) == before:
+            return True
+        self._put_back(view)
+        return False
+
+    def _put_back(self, view: View) -> None:
+        """The old file was changed at the very last moment: it is the one that counts."""
+        exchange(self.new, self.target)
+        if self.new.stat().st_ino != view.signature.inode:
+            # And replaced once more, before we could put it back: the last one counts.
+            exchange(self.new, self.target)
+            self._keep(self.new)
+
+    def _retire_old(self) -> None:
+        """Keep the old file a little longer: a program may have it open for writing."""
+        with contextlib.suppress(FileNotFoundError):
+            self._swapped = signature_of(self.new.stat())
+            try:
+                os.replace(self.new, self._old_path)  # noqa: PTH105 - as in disk
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self.new.unlink()  # it is on another file system
+
+    def _confirm(self) -> None:
+        os.replace(self._next_path, self._view_path)  # noqa: PTH105 - as in disk
+        sync_directory(self._view_path.parent)
+
+    # -- afterwards -----------------------------------------------------------------
+
+    def late_edit(self) -> Path | None:
+        """Let go of the old file; gives where it is kept if it was changed even so."""
+        if not self._old_path.exists():
+            return None
+        found = signature_of(self._old_path.stat())
+        if self._swapped is not None and found != self._swapped:
+            return self._keep(self._old_path)
+        self._old_path.unlink()
+        return None
+
+    def recover(self) -> Path | None:
+        """Tidy up after a process that died on the way.
+
+        Gives a file in which somebody's edit is kept, if one was lost on that way.
+        """
+        kept = None
+        if self._next_path.exists():
+            kept = self._recover_swap()
+        self.new.unlink(missing_ok=True)
+        return kept
+
+    def _recover_swap(self) -> Path | None:
+        coming = load_view(self._next_path)
+        beside = signature_of(self.new.stat()) if self.new.exists() else None
+        if coming is None or (beside and beside.inode == coming.signature.inode):
+            self._next_path.unlink()  # the new file never came to its place
+            return None
+        kept = None
+        before = self.view()
+        if beside is not None and (before is None or before.signature != beside):
+            kept = self._keep(self.new)
+        self._confirm()
+        return kept
+
+    def _keep(self, path: Path) -> Path:
+        folder = self._own / _KEPT
+        folder.mkdir(exist_ok=True)
+        kept = folder / f"{self.target.name}-{time.time_ns()}"
+        kept.write_bytes(path.read_bytes())
+        path.unlink()
+        return kept

@@ -1,0 +1,102 @@
+"""A store that forwards every verb to another one; what wrappers are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from typing_extensions import override
+
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.store import Store
+
+__all__ = ["WrapperStore"]
+
+
+class WrapperStore(Store):
+    """Forwards every verb of the contract; override those that you want to change.
+
+    Collections and transactions of the wrapper go through the wrapper. Closing it
+    closes the inner store.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.schema = inner.schema
+        self.layouts = inner.layouts
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        return self.inner.read(collection, keys, deleted=deleted, epoch=epoch)
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        return self.inner.query(collection, query, epoch=epoch)
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        return self.inner.count(collection, where, epoch=epoch)
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        return self.inner.scan(collection, after=after, deleted=deleted, epoch=epoch)
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return self.inner.commit(batch, epoch=epoch)
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        return self.inner.apply(records, epoch=epoch, mark=mark)
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        return self.inner.changes(after)
+
+    @override
+    def head(self) -> int:
+        return self.inner.head()
+
+    @override
+    def prune(self, upto: int) -> None:
+        self.inner.prune(upto)
+
+    @override
+    def meta(self, name: str) -> JSON:
+        return self.inner.meta(name)
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        return self.inner.compare_and_set_meta(name, expected, value)
+
+    @override
+    def close(self) -> None:
+        self.inner.close()
