@@ -236,7 +236,7 @@ def directory() -> Iterator[Irregularity]:
     yield from phones(short, DIRECTORY, "phoneNumber")
     yield from amounts(short, DIRECTORY, "egpBalance")
     yield from times(short, DIRECTORY, "createdAt")
-    yield from anywhere(short, DIRECTORY, typed=True)
+    yield from anywhere(short, DIRECTORY)
 
 
 def others() -> Iterator[Irregularity]:

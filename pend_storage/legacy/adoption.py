@@ -1,0 +1,256 @@
+"""What a store must write to agree with a legacy file that somebody else has changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pend_storage.diff import differences
+from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
+
+if TYPE_CHECKING:
+    from pend_storage.legacy.layout import RecordLayout
+
+__all__ = ["absorbed", "adopt", "anchored"]
+
+_Match = tuple[int, str]
+"""Rank and key of a record that is in the store."""
+
+
+def adopt(
+    layout: RecordLayout,
+    schema: Schema,
+    parsed: ParsedFile,
+    present: Iterable[Any],
+    find: Find,
+) -> Iterator[Put | Delete]:
+    """See :meth:`pend_storage.layout.Layout.adopt`."""
+    work = _Adoption(layout, schema, parsed.header, find)
+    work.look(present)
+    for entry in parsed.entries:
+        if _is_broken(entry):
+            yield from work.broken(entry)
+            return
+        yield from work.entry(entry)
+    yield from work.leftover()
+
+
+def _is_broken(entry: Entry) -> bool:
+    record = entry.home.record
+    return isinstance(record, QuarantinedRecord) and is_whole_file(record)
+
+
+class _Adoption:
+    """One file being adopted."""
+
+    def __init__(
+        self, layout: RecordLayout, schema: Schema, header: LegacyFile, find: Find
+    ) -> None:
+        self.layout: Final = layout
+        self.schema: Final = schema
+        self.header: Final = header
+        self.find: Final = find
+        self.known: Final[dict[str, deque[_Match]]] = {}
+        """What the store holds of the file, by what it is recognised by."""
+        self.last = -1
+        """Rank of the entry before."""
+        self.written: Final[dict[tuple[str, str], Any]] = {}
+        """Records of this adoption that later entries may refer or add to."""
+        self.there: Final[dict[tuple[str, str], bool]] = {}
+        """Which references have been followed, and whether they lead somewhere."""
+        self.given: Final[set[str]] = set()
+        """Keys given to records whose own was taken."""
+
+    def look(self, present: Iterable[Any]) -> None:
+        """Take note of what is in the store."""
+        found: dict[str, list[_Match]] = {}
+        for record in present:
+            rank = self.layout.rank(record)
+            match = (sys.maxsize if rank is None else rank, self._key(record))
+            found.setdefault(self._identity(record), []).append(match)
+        for identity, matches in found.items():
+            self.known[identity] = deque(sorted(matches))
+
+    def entry(self, entry: Entry) -> Iterator[Put]:
+        """What one entry of the file changes."""
+        matches = self.known and self.known.get(self._identity_of_entry(entry))
+        if not matches:
+            self.last += 1
+            yield from self._new(entry)
+            return
+        rank, key = matches.popleft()
+        moved = rank <= self.last
+        self.last = self.last + 1 if moved else rank
+        home = entry.home
+        by_content = self.layout.mapping.by_content
+        if home.collection != QUARANTINE and not by_content(home.record):
+            yield from self._changed(entry, key, moved=moved)
+        elif moved:
+            record = self.layout.placed(self.find(home.collection, key), self.last)
+            yield self.schema.put(home.collection, record)
+
+    def broken(self, entry: Entry) -> Iterator[Put]:
+        """A file that is broken as a whole: only that is written."""
+        if self._identity(entry.home.record) not in self.known:
+            yield self._seen_now(entry.home)
+
+    def leftover(self) -> Iterator[Delete]:
+        """What the file no longer holds."""
+        for identity, matches in self.known.items():
+            name = QUARANTINE if identity[:1] == _RAW else self.layout.collection
+            for _, key in matches:
+                yield self.schema.delete(name, key)
+
+    # -- one entry ----------------------------------------------------------------------
+
+    def _new(self, entry: Entry) -> Iterator[Put]:
+        home = entry.home
+        if home.collection == QUARANTINE:
+            yield self._seen_now(home, self.last)
+            return
+        home = self._free(home)
+        record = anchored(self.schema[home.collection], home.record, self._leads)
+        if record is None:
+            reason = "it refers to a record that is not there"
+            aside = self.layout.set_aside(self.schema, self.header, home.record, reason)
+            yield self._seen_now(aside, self.last)
+            return
+        if self.layout.position(record) != self.last:
+            record = self.layout.placed(record, self.last)
+        yield self._put(home, record)
+        yield from self._derived(entry, record)
+
+    def _changed(self, entry: Entry, key: str, *, moved: bool) -> Iterator[Put]:
+        home = entry.home
+        spec = self.schema[home.collection]
+        present = self.find(home.collection, key)
+        record = self.layout.mapping.merge(present, home.record)
+        record = self._resolved(spec, record, home.record)
+        if moved:
+            record = self.layout.placed(record, self.last)
+        if differences(present, record):
+            yield self._put(home, record)
+            yield from self._derived(entry, record)
+        elif entry.derived:
+            self.written[home.collection, key] = present
+
+    def _resolved(self, spec: CollectionSpec, record: Any, read: Any) -> Any:
+        """With the references that could not be followed when it was adopted first."""
+        changes = {
+            name: value
+            for name, target in spec.references.items()
+            if getattr(record, name) is None
+            and (value := getattr(read, name)) is not None
+            and self._leads(target, value)
+        }
+        return replace(record, **changes) if changes else record
+
+    def _derived(self, entry: Entry, home: Any) -> Iterator[Put]:
+        if entry.derived:
+            self.written[entry.home.collection, self._key(home)] = home
+        for put in entry.derived:
+            spec = self.schema[put.collection]
+            place = (put.collection, put.key)
+            present = self.written.get(place) or self.find(*place)
+            told = anchored(spec, put.record, self._leads)
+            record = told if present is None else absorbed(spec, present, told)
+            if record is None or (present and not differences(present, record)):
+                continue
+            self.written[place] = record
+            yield self.schema.put(put.collection, record)
+
+    def _put(self, home: Put, record: Any) -> Put:
+        return (
+            home if record is home.record else self.schema.put(home.collection, record)
+        )
+
+    def _seen_now(self, home: Put, position: int | None = None) -> Put:
+        """First seen is when it is adopted."""
+        record = replace(home.record, position=position, seen_at=datetime.now(UTC))
+        return self.schema.put(home.collection, record)
+
+    def _free(self, home: Put) -> Put:
+        """The record under a key that no other record has."""
+        occurrence, key = getattr(home.record, "occurrence", 0), home.key
+        while key in self.given or self.find(home.collection, key) is not None:
+            occurrence += 1
+            record = self.layout.mapping.again(home.record, occurrence)
+            home = self.schema.put(home.collection, record)
+            key = home.key
+        if home.key != key or occurrence:
+            self.given.add(key)
+        return home
+
+    # -- look ---------------------------------------------------------------------------
+
+    def _leads(self, target: str, key: str) -> bool:
+        """Whether a reference leads somewhere."""
+        place = (target, key)
+        if place in self.written:
+            return True
+        if place not in self.there:
+            self.there[place] = self.find(target, key) is not None
+        return self.there[place]
+
+    def _identity_of_entry(self, entry: Entry) -> str:
+        home = entry.home
+        by_content = self.layout.mapping.by_content
+        if home.collection != QUARANTINE and by_content(home.record):
+            return f"{_PLACED}{home.record.content_hash}"  # it was made a moment ago
+        return self._identity(home.record)
+
+    def _identity(self, record: Any) -> str:
+        if isinstance(record, QuarantinedRecord):
+            return _RAW + hashlib.sha256(record.raw).hexdigest()
+        return _PLACED + self.layout.mapping.identity(record)
+
+    def _key(self, record: Any) -> str:
+        if isinstance(record, QuarantinedRecord):
+            return record.id
+        return self.schema[self.layout.collection].key_of(record)
+
+
+_RAW: Final = "q"
+_PLACED: Final = "p"
+
+
+def anchored(spec: CollectionSpec, record: Any, leads: Any) -> Any:
+    """The record with null for every reference that leads nowhere.
+
+    None where a reference that may not be null leads nowhere. What it referred to is
+    told by another field, such as the hash from which the key of a user is made.
+    """
+    lost = {
+        name: None
+        for name, target in spec.references.items()
+        if (value := getattr(record, name)) is not None and not leads(target, value)
+    }
+    if not all(spec.fields[name].optional for name in lost):
+        return None
+    return replace(record, **lost) if lost else record
+
+
+def absorbed(spec: CollectionSpec, present: Any, told: Any) -> Any:
+    """A record that is there, with what another source tells of the same thing.
+
+    What the other source leaves at its default it does not tell; objects are united.
+    """
+    if told is None:
+        return None
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(told):
+        value, old = getattr(told, field.name), getattr(present, field.name)
+        if value == spec.fields[field.name].default:
+            continue
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            value = {**old, **value}
+        changes[field.name] = value
+    return replace(present, **changes)

@@ -1,0 +1,303 @@
+"""JSON values exactly: nothing is rounded, doubled or bent on the way in or out.
+
+Parsers disagree where files are irregular: of two members of one name most keep the
+last, long decimals are rounded, ``NaN`` is let through. Here a text either gives exactly
+its value, or it is refused with the reason.
+
+Numbers are what they are worth: ``1.0`` is read as 1 and ``-0.0`` as 0. A number that no
+float holds is an :class:`ExactFloat`, which remembers its digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NoReturn, Self, TypeAlias
+
+import msgspec
+
+from pend_storage.diff import equal
+
+__all__ = [
+    "ExactFloat",
+    "Path",
+    "UnreadableError",
+    "as_decimal",
+    "as_number",
+    "as_plain",
+    "canonical",
+    "digest",
+    "dump",
+    "exact_numbers",
+    "read",
+    "same",
+    "with_numbers",
+]
+
+Path: TypeAlias = Sequence[str | int]
+"""Member names and list indices on the way to a value."""
+
+_DECODE: Final = msgspec.json.Decoder().decode
+_ENCODE: Final = msgspec.json.Encoder().encode
+_ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
+_COMPACT: Final = msgspec.json.format
+# Numbers that msgspec reads and prints alike, and that still are not in normal form.
+_ZERO_FRACTION: Final = re.compile(rb"\.0[ \t\r\n,\]}]")
+_EXPONENT: Final = re.compile(rb"e[+-]?\d+(?:[,\]}]|$)")
+_MAX_DIGITS: Final = 4_000  # as many as the stores take
+_SAFE: Final = 2**53
+"""Below it every integer is a float, and JavaScript prints it without a point."""
+_JS_DECIMAL_FROM: Final = Decimal("1e-6")
+_JS_DECIMAL_BELOW: Final = Decimal("1e21")
+
+
+class UnreadableError(ValueError):
+    """Why a text is refused, or a record cannot be placed."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class ExactFloat(float):
+    """A float with the digits that it was written with, because it cannot hold them."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """A float from its digits."""
+        self = super().__new__(cls, text)
+        self.text = text
+        return self
+
+
+# -- reading ------------------------------------------------------------------------
+
+
+def read(text: bytes) -> tuple[Any, bool]:
+    """The value of a JSON text, and whether there is an :class:`ExactFloat` in it.
+
+    Raises:
+        UnreadableError: not JSON, a member twice, NaN or Infinity, too long, too deep.
+    """
+    try:
+        value = _DECODE(text)
+        if (
+            # Printed again it is the same: nothing was lost in between.
+            _ENCODE(value) == _COMPACT(text, indent=-1)
+            and b"-0.0" not in text
+            and not (b".0" in text and _ZERO_FRACTION.search(text + b" "))
+        ):
+            return value, False
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    return _Reader().read(text)
+
+
+class _Reader:
+    """The standard library's parser, with every doubt raised; slower."""
+
+    def __init__(self) -> None:
+        self._exact = False
+
+    def read(self, text: bytes) -> tuple[Any, bool]:
+        decoder = json.JSONDecoder(
+            object_pairs_hook=_members,
+            parse_float=self._number,
+            parse_int=_integer,
+            parse_constant=_constant,
+            strict=False,
+        )
+        try:
+            return decoder.decode(text.decode()), self._exact
+        except UnreadableError:
+            raise
+        except RecursionError as error:
+            raise UnreadableError("too-deep", "it is nested too deeply") from error
+        except ValueError as error:
+            raise UnreadableError("not-json", f"it is not JSON: {error}") from error
+
+    def _number(self, text: str) -> float:
+        value = as_number(text)
+        self._exact = self._exact or isinstance(value, ExactFloat)
+        return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise UnreadableError("duplicate-member", f"the member {twice!r} occurs twice")
+
+
+def _constant(word: str) -> NoReturn:
+    raise UnreadableError("not-a-number", f"{word} is not JSON")
+
+
+def _too_long() -> UnreadableError:
+    return UnreadableError(
+        "number-too-long", f"a number has more than {_MAX_DIGITS:,} digits"
+    )
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise _too_long()
+    return int(text)
+
+
+def as_number(text: str) -> int | float:
+    """The number that a JSON text with a point or an exponent is worth.
+
+    Raises:
+        UnreadableError: it has too many digits.
+    """
+    try:
+        exact = Decimal(text)
+    except ArithmeticError as error:
+        raise _too_long() from error
+    if not exact:
+        return 0
+    if exact.adjusted() >= _MAX_DIGITS:
+        raise _too_long()
+    value = float(text)
+    fits = not math.isinf(value) and exact == Decimal(repr(value))
+    if exact == exact.to_integral_value():
+        return value if fits and abs(value) >= _SAFE else int(exact)
+    if math.isinf(value):
+        raise _too_long()
+    return value if fits else ExactFloat(text)
+
+
+# -- comparing ------------------------------------------------------------------------
+
+
+def as_decimal(value: float | Decimal) -> Decimal:
+    """What a JSON number is worth, exactly."""
+    if isinstance(value, ExactFloat):
+        return Decimal(value.text)
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal by value, to the last digit; true is not 1."""
+    if not equal(left, right):
+        return False
+    return dict(exact_numbers(left)) == dict(exact_numbers(right))
+
+
+def exact_numbers(
+    value: Any, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Where in a value there is an :class:`ExactFloat`, and its digits."""
+    if isinstance(value, ExactFloat):
+        yield path, value.text
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from exact_numbers(item, (*path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from exact_numbers(item, (*path, index))
+
+
+def with_numbers(value: Any, numbers: Sequence[tuple[Path, str]]) -> Any:
+    """A copy with the digits back in place, where the float still is theirs."""
+    for path, text in numbers:
+        value = _with_number(value, path, text)
+    return value
+
+
+def _with_number(value: Any, path: Path, text: str) -> Any:
+    if not path:
+        untouched = type(value) in {int, float} and value == float(text)
+        return ExactFloat(text) if untouched else value
+    step, rest = path[0], path[1:]
+    if isinstance(value, Mapping) and step in value:
+        return {**value, str(step): _with_number(value[str(step)], rest, text)}
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        return [
+            *value[:step],
+            _with_number(value[step], rest, text),
+            *value[step + 1 :],
+        ]
+    return value
+
+
+# -- writing --------------------------------------------------------------------------
+
+
+def canonical(value: Any) -> bytes:
+    """One text for one value: compact, members sorted.
+
+    Raises:
+        UnreadableError: it holds half a character.
+    """
+    try:
+        try:
+            return _ENCODE_SORTED(value)
+        except TypeError:  # an ExactFloat
+            return _ENCODE_SORTED(_with_raw_numbers(value, javascript=False))
+    except UnicodeEncodeError as error:
+        raise UnreadableError(
+            "unstorable", "a text holds half a character (a lone surrogate)"
+        ) from error
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a value's canonical text, 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def dump(value: Any) -> bytes:
+    """Compact JSON, its numbers printed as JavaScript prints them."""
+    try:
+        text = _ENCODE(value)
+    except TypeError:  # an ExactFloat
+        return _ENCODE(_with_raw_numbers(value, javascript=True))
+    if _EXPONENT.search(text) is None:
+        return text
+    return _ENCODE(_with_raw_numbers(value, javascript=True))
+
+
+def _with_raw_numbers(value: Any, *, javascript: bool) -> Any:
+    if type(value) is ExactFloat:
+        return msgspec.Raw(value.text.encode())
+    if javascript and type(value) is float:
+        return msgspec.Raw(_javascript(value).encode())
+    if type(value) is dict:
+        return {
+            name: _with_raw_numbers(item, javascript=javascript)
+            for name, item in value.items()
+        }
+    if type(value) is list:
+        return [_with_raw_numbers(item, javascript=javascript) for item in value]
+    return value
+
+
+def _javascript(value: float) -> str:
+    """As ``Number.prototype.toString``: an exponent from 1e21 and below 1e-6."""
+    exact = Decimal(repr(value))
+    if not exact or _JS_DECIMAL_FROM <= abs(exact) < _JS_DECIMAL_BELOW:
+        text = f"{exact:f}"
+        return text.removesuffix(".0")
+    digits, _, exponent = repr(value).partition("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent):+d}"
+
+
+def as_plain(value: Any) -> Any:
+    """A copy of a JSON value as ``json.loads`` would give it."""
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {name: as_plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [as_plain(item) for item in value]
+    return value

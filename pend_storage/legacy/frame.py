@@ -1,0 +1,213 @@
+"""What stands around the records of a file, and how their text is laid out.
+
+A frame is taken from a file as it is, or made in the manner of
+``JSON.stringify(value, null, 2)``, which the legacy server uses; it is stored in the
+file's :class:`~pend_storage.records.LegacyFile` header.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from pend_storage.legacy.exact import dump
+from pend_storage.legacy.scan import Container
+from pend_storage.records import JSON, LegacyFile
+
+__all__ = ["BROKEN", "LIST", "MAP", "WRAPPED", "Frame"]
+
+LIST: Final = "list"
+"""The file is a list of records."""
+MAP: Final = "map"
+"""The file is an object; each member is a record."""
+WRAPPED: Final = "wrapped"
+"""The file is an object; one of its members is the list of records."""
+BROKEN: Final = "broken"
+"""The file is quarantined as a whole."""
+
+_SPACE: Final = b" \t\r\n"
+_INDENT: Final = "  "
+_SAMPLE: Final = 50
+_NAME: Final = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"(\s*:\s*)').match
+_LINE: Final = re.compile(rb"\n( *)")
+_BREAK: Final = re.compile(rb"\r?\n[ \t]*").search
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a file is written, apart from its records."""
+
+    shape: str
+    before: bytes
+    """Everything up to the first record."""
+    after: bytes
+    between: bytes
+    """What separates two records."""
+    unit: str | None = _INDENT
+    """One step of indentation inside of a record; None where a record is one line."""
+    colon: str = ": "
+    nothing: bytes | None = None
+    """The whole file while there is no record in it, where that was seen."""
+    missing: bool = False
+    """The file was not there."""
+
+    # -- origin -----------------------------------------------------------------------
+
+    @classmethod
+    def usual(cls, shape: str, wrapper: str | None) -> Frame:
+        """As the legacy server writes a new file."""
+        if shape == WRAPPED:
+            opening = b"{\n  %b: [" % dump(wrapper)
+            return cls._around(shape, opening, b"]\n}", _INDENT)
+        opening, closing = (b"[", b"]") if shape == LIST else (b"{", b"}")
+        return cls._around(shape, opening, closing, "")
+
+    @classmethod
+    def _around(cls, shape: str, opening: bytes, closing: bytes, margin: str) -> Frame:
+        outer = b"\n" + margin.encode()
+        inner = outer + _INDENT.encode()
+        return cls(shape, opening + inner, outer + closing, b"," + inner)
+
+    @classmethod
+    def found(cls, shape: str, raw: bytes, records: Container) -> Frame:
+        """As a file is written."""
+        if not len(records):
+            margin = _INDENT if shape == WRAPPED else ""
+            opening, closing = raw[: records.start + 1], raw[records.end - 1 :]
+            around = cls._around(shape, opening, closing, margin)
+            return replace(around, nothing=raw)
+        before, after = raw[: records.starts[0]], raw[records.ends[-1] :]
+        space = before[len(before.rstrip(_SPACE)) :]
+        unit, colon = _style(raw, records, _margin(space))
+        if len(records) > 1:
+            between = raw[records.ends[0] : records.starts[1]]
+        elif _margin(space):
+            between = b"," + space
+        else:
+            between = b", " if colon.endswith(" ") else b","
+        return cls(shape, before, after, between, unit, colon)
+
+    @classmethod
+    def inserted(cls, raw: bytes, top: Container, wrapper: str) -> Frame:
+        """Of an object that lacks the member with its list of records."""
+        opening = raw[: top.ends[-1]] if len(top) else raw[: top.start + 1]
+        comma = b"," if len(top) else b""
+        opening += b"%b\n  %b: [" % (comma, dump(wrapper))
+        closing = b"]\n" + raw[top.end - 1 :]
+        return replace(cls._around(WRAPPED, opening, closing, _INDENT), nothing=raw)
+
+    @classmethod
+    def of(cls, header: LegacyFile) -> Frame:
+        """The frame that a header keeps."""
+        kept, envelope = header.format, header.envelope
+        if not isinstance(envelope, Mapping):
+            envelope = {}
+        unit, nothing = kept.get("unit", _INDENT), kept.get("nothing")
+        return cls(
+            str(kept.get("shape", LIST)),
+            str(envelope.get("before", "")).encode(),
+            str(envelope.get("after", "")).encode(),
+            str(kept.get("between", ",")).encode(),
+            None if unit is None else str(unit),
+            str(kept.get("colon", ": ")),
+            None if nothing is None else str(nothing).encode(),
+            bool(kept.get("missing", False)),
+        )
+
+    def header(self, file: str) -> LegacyFile:
+        """The frame as the header of its file."""
+        kept: dict[str, JSON] = {
+            "shape": self.shape,
+            "between": self.between.decode(),
+            "unit": self.unit,
+            "colon": self.colon,
+        }
+        if self.nothing is not None:
+            kept["nothing"] = self.nothing.decode()
+        if self.missing:
+            kept["missing"] = True
+        envelope: JSON = {"before": self.before.decode(), "after": self.after.decode()}
+        return LegacyFile(file=file, format=kept, envelope=envelope)
+
+    # -- text -------------------------------------------------------------------------
+
+    def text(self, value: Any, name: str | None = None) -> bytes:
+        """A record as it stands in the file, with its name where it has one."""
+        shown = self._indented(dump(value))
+        if name is None:
+            return shown
+        return dump(name) + self.colon.encode() + shown
+
+    def _indented(self, compact: bytes) -> bytes:
+        if self.unit is None:
+            spaced = self.colon.endswith(" ")
+            return msgspec.json.format(compact, indent=0) if spaced else compact
+        if compact[:1] not in {b"{", b"["} or len(compact) == len(b"{}"):
+            return compact
+        margin = _margin(self.between)
+        if set(self.unit) == {" "}:
+            lines = msgspec.json.format(compact, indent=len(self.unit))
+            return lines.replace(b"\n", margin)
+        unit = self.unit.encode()
+        lines = msgspec.json.format(compact, indent=1)
+        return _LINE.sub(lambda found: margin + unit * len(found[1]), lines)
+
+    def whole(self, texts: Iterable[bytes]) -> Iterator[bytes]:
+        """The file, from the texts of its records."""
+        rest = iter(texts)
+        first = next(rest, None)
+        if self.shape == BROKEN:
+            yield first or b""
+        elif first is None:
+            yield self._empty()
+        else:
+            yield self.before
+            yield first
+            for text in rest:
+                yield self.between
+                yield text
+            yield self.after
+
+    def _empty(self) -> bytes:
+        if self.nothing is not None:
+            return self.nothing
+        return self.before.rstrip(_SPACE) + self.after.lstrip(_SPACE)
+
+
+def _margin(between: bytes) -> bytes:
+    """Line break and indentation of the records; nothing where they share a line."""
+    found = _BREAK(between)
+    return found[0] if found else b""
+
+
+def _style(raw: bytes, records: Container, margin: bytes) -> tuple[str | None, str]:
+    """Unit of indentation and colon, from the first record that shows them."""
+    colon = ": " if margin else ""
+    for index in range(min(len(records), _SAMPLE)):
+        start, end = records.span(index)
+        value = raw[records.values[index] : end]
+        if start != records.values[index]:
+            name_and_colon = raw[start : records.values[index]].decode()
+            colon = name_and_colon[name_and_colon.rindex('"') + 1 :]
+        if value[:1] in {b"{", b"["} and len(value) > len(b"{ }"):
+            found = _NAME(value)
+            return _unit(value, margin), found[1].decode() if found else colon or ":"
+    return (_unit_of_margin(margin) if margin else None), colon or ":"
+
+
+def _unit(value: bytes, margin: bytes) -> str | None:
+    """By how much the first line inside of a record is indented more than its own."""
+    _, newline, rest = value.partition(b"\n")
+    if not newline:
+        return None
+    space = rest[: len(rest) - len(rest.lstrip(b" \t"))]
+    own = margin.rpartition(b"\n")[2]
+    return (space.removeprefix(own)).decode()
+
+
+def _unit_of_margin(margin: bytes) -> str:
+    return margin.rpartition(b"\n")[2].decode() or _INDENT

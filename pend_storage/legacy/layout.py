@@ -1,0 +1,267 @@
+"""The layout of one legacy file: a frame around records, and a mapping for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from typing_extensions import override
+
+from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.legacy import quarantine
+from pend_storage.legacy.adoption import adopt
+from pend_storage.legacy.frame import BROKEN, LIST, MAP, WRAPPED, Frame
+from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.reader import Piece, Reader
+from pend_storage.legacy.scan import (
+    BrokenFileError,
+    Container,
+    contents,
+    name_at,
+    top_level,
+)
+from pend_storage.legacy.views import view_of
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.store import Store
+
+__all__ = ["RecordLayout"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class RecordLayout(Layout):
+    """A file whose records become records of one collection.
+
+    Attributes:
+        mapping: what the records become.
+        shapes: what the top level of the file may be, the usual one first; one of
+            ``"list"``, ``"map"`` and ``"wrapped"``. Where there is no record yet, any.
+        wrapper: the member that holds the list of a wrapped file.
+        newest_first: the file grows at the front.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        mapping: RecordMapping,
+        *,
+        shapes: tuple[str, ...],
+        wrapper: str | None = None,
+        newest_first: bool = False,
+    ) -> None:
+        self.file = file
+        self.collection = mapping.collection
+        self.mapping: Final = mapping
+        self.shapes: Final = shapes
+        self.wrapper: Final = wrapper
+        self.newest_first: Final = newest_first
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.file!r})"
+
+    # -- reading ----------------------------------------------------------------------
+
+    @override
+    def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
+        try:
+            frame, records = self._divide(raw)
+        except BrokenFileError as error:
+            broken = Frame(BROKEN, b"", b"", b"").header(self.file)
+            return ParsedFile(broken, (self._broken(schema, raw, error),))
+        header = frame.header(self.file)
+        if records is None:
+            return ParsedFile(header, ())
+        return ParsedFile(header, self._entries(schema, raw, records))
+
+    def _divide(self, raw: bytes) -> tuple[Frame, Container | None]:
+        top = top_level(raw)
+        if top is None:
+            frame = replace(self._usual(), nothing=raw)
+        else:
+            frame, top = self._frame_of(raw, top)
+        if b"\x00" in frame.before + frame.after:
+            raise BrokenFileError("unstorable", "a NUL stands beside the records")
+        return frame, top
+
+    def _frame_of(self, raw: bytes, top: Container) -> tuple[Frame, Container | None]:
+        records = top if top.is_list else self._wrapped_list(raw, top)
+        shape = LIST if top.is_list else WRAPPED
+        if records is None and (MAP in self.shapes or WRAPPED not in self.shapes):
+            records, shape = top, MAP
+        if records is None and len(top) and self.wrapper is not None:
+            return Frame.inserted(raw, top, self.wrapper), None
+        if records is None or (not len(records) and shape not in self.shapes):
+            return replace(self._usual(), nothing=raw), None
+        if shape not in self.shapes:
+            kind = "a list" if top.is_list else "an object"
+            raise BrokenFileError("wrong-shape", f"the file is {kind}")
+        return Frame.found(shape, raw, records), records
+
+    def _wrapped_list(self, raw: bytes, top: Container) -> Container | None:
+        """The list inside of a wrapped file; None where it has no such member."""
+        if WRAPPED not in self.shapes:
+            return None
+        found = [
+            value
+            for start, value in zip(top.starts, top.values, strict=True)
+            if name_at(raw, start) == self.wrapper
+        ]
+        if not found:
+            return None
+        if len(found) > 1:
+            raise BrokenFileError("duplicate-member", f"{self.wrapper!r} occurs twice")
+        if raw[found[0] : found[0] + 1] != b"[":
+            if MAP in self.shapes:
+                return None
+            raise BrokenFileError("wrong-shape", f"{self.wrapper!r} is not a list")
+        return contents(raw, found[0])
+
+    def _usual(self) -> Frame:
+        return Frame.usual(self.shapes[0], self.wrapper)
+
+    def _broken(self, schema: Schema, raw: bytes, error: BrokenFileError) -> Entry:
+        record = quarantine.make(
+            self.file,
+            "",
+            raw,
+            position=None,
+            occurrence=0,
+            code=error.code,
+            reason=error.reason,
+        )
+        return Entry("", schema.put(QUARANTINE, record), span=(0, len(raw)))
+
+    def _entries(
+        self, schema: Schema, raw: bytes, records: Container
+    ) -> Iterator[Entry]:
+        reader = Reader(self.file, self.mapping, schema)
+        count = len(records)
+        order = range(count - 1, -1, -1) if self.newest_first else range(count)
+        for position, index in enumerate(order):
+            span = records.span(index)
+            value = records.values[index] - span[0]
+            name = None if records.is_list else name_at(raw, span[0])
+            text = raw[span[0] : span[1]]
+            yield reader.entry(Piece(name, text, value, index, position, span))
+
+    @override
+    def missing(self) -> LegacyFile:
+        return replace(self._usual(), nothing=b"", missing=True).header(self.file)
+
+    @override
+    def adopt(
+        self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
+    ) -> Iterator[Put | Delete]:
+        return adopt(self, schema, parsed, present, find)
+
+    @override
+    def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
+        if is_whole_file(record):
+            parsed = self.parse(schema, record.raw)
+            return next(iter(parsed.entries), Entry("", schema.put(QUARANTINE, record)))
+        for frame in self._frames_of_one(record.raw):
+            try:
+                top = top_level(frame)
+            except BrokenFileError:
+                continue
+            if top is not None and len(top) == 1:
+                name = None if top.is_list else name_at(frame, 1)
+                reader = Reader(self.file, self.mapping, schema)
+                position = 0 if record.position is None else record.position
+                value = top.values[0] - 1
+                return reader.entry(Piece(name, record.raw, value, 0, position))
+        return Entry(record.place, schema.put(QUARANTINE, record))
+
+    def _frames_of_one(self, raw: bytes) -> Iterator[bytes]:
+        if MAP in self.shapes:
+            yield b"{%b}" % raw
+        if self.shapes != (MAP,):
+            yield b"[%b]" % raw
+
+    @override
+    def set_aside(
+        self, schema: Schema, header: LegacyFile, record: Any, reason: str
+    ) -> Put:
+        position = self.position(record)
+        aside = quarantine.make(
+            self.file,
+            self.place(record),
+            self.render_one(header, record),
+            position=position,
+            # Apart from those that reading the file has put aside.
+            occurrence=-1 if position is None else -2 - position,
+            code="value-taken",
+            reason=reason,
+        )
+        return schema.put(QUARANTINE, aside)
+
+    # -- writing ------------------------------------------------------------------
+
+    @override
+    def owns(self, record: Any) -> bool:
+        if isinstance(record, QuarantinedRecord):
+            return record.file == self.file
+        return self.mapping.owns(record)
+
+    @override
+    def order(self, record: Any, version: int) -> tuple[Any, ...]:
+        sign = -1 if self.newest_first else 1
+        if isinstance(record, QuarantinedRecord) and is_whole_file(record):
+            return (-2, 0, -version)
+        rank = self.rank(record)
+        if rank is None:  # the newest of all, as far as anybody can tell
+            return (sign, 0, sign * version)
+        return (0, sign * rank, sign * version)
+
+    def rank(self, record: Any) -> int | None:
+        """The position, else the microsecond of its making.
+
+        That is later than any position that a file gives. None where nothing is known.
+        """
+        position = self.position(record)
+        if position is not None or isinstance(record, QuarantinedRecord):
+            return position
+        born = self.mapping.born(record)
+        return None if born is None else (born - _EPOCH) // _MICROSECOND
+
+    @override
+    def placed(self, record: Any, position: int) -> Any:
+        if isinstance(record, QuarantinedRecord):
+            return replace(record, position=position)
+        return replace(record, legacy_position=position)
+
+    @override
+    def position(self, record: Any) -> int | None:
+        if isinstance(record, QuarantinedRecord):
+            return record.position
+        position: int | None = record.legacy_position
+        return position
+
+    def place(self, record: Any) -> str:
+        """The member name of a record in a map, for messages; else its position."""
+        if isinstance(record, QuarantinedRecord):
+            return record.place
+        if self.shapes[0] == MAP:
+            return self.mapping.name(record)
+        return str(self.position(record))
+
+    @override
+    def render_one(self, header: LegacyFile, record: Any) -> bytes:
+        if isinstance(record, QuarantinedRecord):
+            return record.raw
+        frame = Frame.of(header)
+        name = self.mapping.name(record) if frame.shape == MAP else None
+        return frame.text(self.mapping.write(record), name)
+
+    @override
+    def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
+        return Frame.of(header).whole(texts)
+
+    @override
+    def view(self, store: Store) -> Any:
+        return view_of(self, store)

@@ -1,0 +1,80 @@
+"""Legacy records that cannot be placed: why, and the form in which they wait."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from pend_storage.records import QuarantinedRecord
+
+__all__ = ["CODES", "make", "safe_text"]
+
+CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "not-utf8": "the file is not UTF-8 text",
+        "not-json": "the file, or the record, is not JSON",
+        "half-written": "the file ends before its JSON does",
+        "wrong-shape": "the file is JSON, but neither the list nor the object expected",
+        "duplicate-member": "a member name occurs twice in one object",
+        "not-a-number": "NaN or Infinity stands where JSON has a number",
+        "number-too-long": "a number has more digits than the stores take",
+        "too-deep": "it is nested deeper than parsers go",
+        "wrong-type": "something else stands where a record is expected",
+        "bad-key": "the member name is not what the file's records are named by",
+        "missing-member": "a member is missing, or null, without which there is no record",
+        "bad-value": "a member cannot be read, without which there is no record",
+        "unstorable": "a value that some store cannot hold, such as an escaped NUL",
+        "key-taken": "an earlier record of the file has the same key",
+        "value-taken": "another record has a value that must be unique",
+    }
+)
+"""Every reason for quarantine: its code and what it means."""
+
+_NAMESPACE: Final = uuid.UUID("5f0e2c1a-8d4b-5c39-9a51-6f1c0e7b2d48")
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a record was first seen is not in its file: the store that adopts it knows."""
+
+
+def safe_text(text: str) -> str:
+    """Text that every store can hold: NUL and half characters are escaped."""
+    return _UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def make(
+    file: str,
+    place: str,
+    raw: bytes,
+    *,
+    position: int | None,
+    occurrence: int,
+    code: str,
+    reason: str,
+) -> QuarantinedRecord:
+    """A quarantined record with a key that depends on file, text and occurrence only.
+
+    Args:
+        file: the legacy file.
+        place: member name or index; "" for a whole file.
+        raw: its bytes, in a map with its name.
+        position: as of placed records; None for a whole file.
+        occurrence: how many equal texts of the file are older.
+        code: one of :data:`CODES`.
+        reason: a sentence.
+    """
+    name = f"{file}\n{hashlib.sha256(raw).hexdigest()}\n{occurrence}"
+    return QuarantinedRecord(
+        id=str(uuid.uuid5(_NAMESPACE, name)),
+        file=file,
+        place=safe_text(place),
+        position=position,
+        raw=raw,
+        code=code,
+        reason=safe_text(reason),
+        seen_at=_UNSEEN,
+    )

@@ -1,0 +1,137 @@
+"""The records of a legacy file, one after the other: placed, or set aside with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pend_storage.errors import InvalidRecord
+from pend_storage.layout import Entry
+from pend_storage.legacy import quarantine
+from pend_storage.legacy.exact import UnreadableError, digest, read
+from pend_storage.legacy.mapping import RecordMapping, Source
+from pend_storage.records import Put
+from pend_storage.schema import QUARANTINE, Schema
+
+__all__ = ["Piece", "Reader"]
+
+
+class Piece(NamedTuple):
+    """The text of one record, cut out of its file."""
+
+    name: str | None
+    """Its member name; None in a list."""
+    text: bytes
+    """In a map with its name."""
+    value: int
+    """Where in the text the value begins."""
+    number: int = 0
+    """Its place in a list, for messages."""
+    position: int = 0
+    span: tuple[int, int] | None = None
+    """Where in the file the text stands."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Turns the texts of one file's records into entries, one after the other."""
+
+    file: str
+    mapping: RecordMapping
+    schema: Schema
+    equal: dict[int, int] = field(default_factory=dict)
+    """How many records of a digest have been seen; the first 64 bits tell it apart."""
+    raws: Counter[bytes] = field(default_factory=Counter)
+    taken: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    """Keys and guarded values, and the place that has them."""
+
+    def entry(self, piece: Piece) -> Entry:
+        """The entry of one record; what cannot be placed is quarantined."""
+        place = str(piece.number) if piece.name is None else piece.name
+        try:
+            return self._placed(piece, place)
+        except UnreadableError as error:
+            return self._set_aside(piece, place, error.code, error.reason)
+        except RecursionError:
+            reason = "it is nested too deeply"
+            return self._set_aside(piece, place, "too-deep", reason)
+
+    def _placed(self, piece: Piece, place: str) -> Entry:
+        source = self._source(piece.name, piece.text[piece.value :], piece.position)
+        home = self._home(source)
+        self._claim(home, place)
+        derived = tuple(self._derived(home.record, source.value))
+        return Entry(quarantine.safe_text(place), home, derived, piece.span)
+
+    def _source(self, name: str | None, text: bytes, position: int) -> Source:
+        value, exact = read(text)
+        found = digest(value)
+        occurrence = 0
+        if name is None:
+            short = int(found[:16], 16)
+            occurrence = self.equal.get(short, 0)
+            self.equal[short] = occurrence + 1
+        return Source(name, value, found, occurrence, position, exact)
+
+    def _home(self, source: Source) -> Put:
+        mapping = self.mapping
+        refused: frozenset[str] = frozenset()
+        while True:
+            record = mapping.read(source, refused)
+            try:
+                return self.schema.put(mapping.collection, record)
+            except InvalidRecord as error:
+                column = mapping.demote(error.field)
+                if column is None or column in refused:
+                    raise UnreadableError("unstorable", str(error.reason)) from error
+                refused |= {column}
+
+    def _claim(self, home: Put, place: str) -> None:
+        """Take key and guarded values for this record, unless another one has them."""
+        mapping, record = self.mapping, home.record
+        claims: list[tuple[Any, ...]] = []
+        if not mapping.by_content(record):
+            claims.append((home.key,))
+        for group in mapping.guarded:
+            values = tuple(getattr(record, column) for column in group)
+            if None not in values:
+                claims.append((group, *values))
+        for claim in claims:
+            if claim in self.taken:
+                raise _taken(claim, self.taken[claim])
+        self.taken.update(dict.fromkeys(claims, place))
+
+    def _derived(self, record: Any, value: Any) -> Iterator[Put]:
+        for collection, further in self.mapping.derive(record, value):
+            try:
+                yield self.schema.put(collection, further)
+            except InvalidRecord:
+                continue  # the legacy record itself is kept whole in any case
+
+    def _set_aside(self, piece: Piece, place: str, code: str, reason: str) -> Entry:
+        fingerprint = hashlib.sha256(piece.text).digest()
+        record = quarantine.make(
+            self.file,
+            place,
+            piece.text,
+            position=piece.position,
+            occurrence=self.raws[fingerprint],
+            code=code,
+            reason=reason,
+        )
+        self.raws[fingerprint] += 1
+        return Entry(record.place, self.schema.put(QUARANTINE, record), span=piece.span)
+
+
+def _taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
+    if len(claim) == 1:
+        return UnreadableError(
+            "key-taken", f"{place!r} earlier in the file has its key"
+        )
+    columns = ", ".join(claim[0])
+    return UnreadableError(
+        "value-taken", f"{place!r} earlier in the file has its {columns}"
+    )

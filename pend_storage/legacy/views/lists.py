@@ -1,0 +1,179 @@
+"""A file that is a list of records, or the list inside of a wrapped file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, MutableSequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from typing_extensions import override
+
+from pend_storage.layout import Entry
+from pend_storage.legacy.views.contents import Contents, now
+from pend_storage.records import QuarantinedRecord
+from pend_storage.schema import QUARANTINE
+from pend_storage.store import Store
+from pend_storage.transaction import Transaction
+
+if TYPE_CHECKING:
+    from pend_storage.legacy.layout import RecordLayout
+
+__all__ = ["ListView"]
+
+
+class ListView(MutableSequence[Any]):
+    """Records in the order of the file.
+
+    ``insert(0, ...)`` of a file that grows at the front, and ``append`` of any other, take
+    the same time however long the list is. Everything else looks at the whole list.
+    """
+
+    def __init__(self, layout: RecordLayout, store: Store) -> None:
+        self._contents: Final = Contents(layout, store)
+        self._layout: Final = layout
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _all(self) -> list[Any]:
+        return self._contents.all(self._contents.store)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> Any:
+        found = self._all()[index]
+        if isinstance(index, slice):
+            return [self._contents.value(record) for record in found]
+        return self._contents.value(found)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @override
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self._contents.value(record) for record in self._all()])
+
+    def snapshot(self) -> list[Any]:
+        """Everything, as plain data."""
+        return list(self)
+
+    # -- writing ------------------------------------------------------------------------
+
+    @override
+    def append(self, value: Any) -> None:
+        if self._layout.newest_first:
+            self._insert_between(None, value)
+        else:
+            self._insert_newest(value)
+
+    @override
+    def insert(self, index: int, value: Any) -> None:
+        if self._layout.newest_first and index == 0:
+            self._insert_newest(value)
+        else:
+            self._insert_between(index, value)
+
+    @overload
+    def __setitem__(self, index: int, value: Any) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[Any]) -> None: ...
+    @override
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        if isinstance(index, slice):
+            if index != slice(None):
+                raise TypeError(
+                    "a view takes a whole new list (view[:] = ...) or an item"
+                )
+            self._replace_all(list(value))
+            return
+        entry = self._contents.entry(None, value)
+
+        def write(tx: Transaction) -> None:
+            present = self._contents.all(tx)[index]
+            self._contents.require_placed(present)
+            merged = self._layout.mapping.merge(present, entry.home.record)
+            # It no longer is what some file told.
+            self._contents.put(tx, replace(merged, content_hash=None), entry.derived)
+
+        self._contents.store.run(write)
+
+    @override
+    def __delitem__(self, index: int | slice) -> None:
+        def write(tx: Transaction) -> None:
+            found = self._contents.all(tx)[index]
+            for record in found if isinstance(index, slice) else [found]:
+                self._contents.remove(tx, record)
+
+        self._contents.store.run(write)
+
+    def _replace_all(self, values: list[Any]) -> None:
+        """Make the list consist of these values, in one commit."""
+        entries = [self._contents.entry(None, value) for value in values]
+        if self._layout.newest_first:
+            entries.reverse()
+
+        def write(tx: Transaction) -> None:
+            for record in self._contents.all(tx):
+                self._contents.remove(tx, record)
+            start = now()
+            for offset, entry in enumerate(entries):
+                self._add(tx, entry, start + offset)
+
+        self._contents.store.run(write)
+
+    def _insert_newest(self, value: Any) -> None:
+        entry = self._contents.entry(None, value)
+        position = entry.home.record.legacy_position
+        self._contents.store.run(lambda tx: self._add(tx, entry, position))
+
+    def _insert_between(self, index: int | None, value: Any) -> None:
+        """Insert somewhere; what is newer moves as far as it must to make room."""
+        layout = self._layout
+        entry = self._contents.entry(None, value)
+
+        def write(tx: Transaction) -> None:
+            ordered = self._contents.all(tx)
+            ordered.insert(len(ordered) if index is None else index, None)
+            if layout.newest_first:
+                ordered.reverse()
+            last = _below(layout, ordered)
+            for record in ordered:
+                rank = None if record is None else layout.rank(record)
+                last = last + 1 if rank is None or rank <= last else rank
+                if record is None:
+                    self._add(tx, entry, last)
+                elif rank != last:
+                    self._move(tx, record, last)
+
+        self._contents.store.run(write)
+
+    def _move(self, tx: Transaction, record: Any, position: int) -> None:
+        waiting = isinstance(record, QuarantinedRecord)
+        name = QUARANTINE if waiting else self._layout.collection
+        tx.collection(name).put(self._layout.placed(record, position))
+
+    def _add(self, tx: Transaction, entry: Entry, position: int) -> None:
+        """Write a new record, as a later one where equal ones are there."""
+        mapping, spec = self._layout.mapping, self._contents.spec
+        record, occurrence = entry.home.record, 0
+        while tx.collection(spec.name).get(spec.key_of(record)) is not None:
+            if not mapping.by_content(record):
+                raise self._contents.refusal(
+                    "the list has a record of the same identity already"
+                )
+            occurrence += 1
+            record = mapping.again(entry.home.record, occurrence)
+        self._contents.put(tx, self._layout.placed(record, position), entry.derived)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<live view of {self._layout.file}>"
+
+
+def _below(layout: RecordLayout, ordered: list[Any]) -> int:
+    """A rank with room above it for what is to be first."""
+    ranks = [layout.rank(record) for record in ordered if record is not None]
+    return min((rank for rank in ranks if rank is not None), default=0) - 2

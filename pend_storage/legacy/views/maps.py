@@ -1,0 +1,98 @@
+"""A file that is an object of records, such as ``wallet-db.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from typing_extensions import override
+
+from pend_storage.legacy.quarantine import safe_text
+from pend_storage.legacy.views.contents import Contents
+from pend_storage.records import QuarantinedRecord
+from pend_storage.store import Store
+from pend_storage.transaction import Transaction
+
+if TYPE_CHECKING:
+    from pend_storage.legacy.layout import RecordLayout
+
+__all__ = ["MapView"]
+
+
+class MapView(MutableMapping[str, Any]):
+    """Member name to record."""
+
+    def __init__(self, layout: RecordLayout, store: Store) -> None:
+        self._contents: Final = Contents(layout, store)
+
+    def _lookup(self, reads: Store | Transaction, name: str) -> Any:
+        """The record under exactly this name, or None."""
+        contents = self._contents
+        found = contents.layout.mapping.find(reads, name)
+        if found is not None and contents.name(found) == name:
+            return found
+        for waiting in contents.quarantined(reads):
+            if waiting.place == safe_text(name) and contents.name(waiting) == name:
+                return waiting
+        return None
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        found = self._lookup(self._contents.store, name)
+        if found is None:
+            raise KeyError(name)
+        return self._contents.value(found)
+
+    @override
+    def __setitem__(self, name: str, value: Any) -> None:
+        contents = self._contents
+        entry = contents.entry(name, value)
+        mapping = contents.layout.mapping
+
+        def write(tx: Transaction) -> None:
+            contents.require_placed(self._lookup(tx, name))
+            record, present = entry.home.record, mapping.find(tx, name)
+            if present is not None:
+                if contents.name(present) != name:
+                    raise contents.refusal(
+                        f"{name!r} is another spelling of {contents.name(present)!r}, "
+                        "which is in the file"
+                    )
+                record = mapping.merge(present, record)
+            contents.put(tx, record, entry.derived)
+
+        contents.store.run(write)
+
+    @override
+    def __delitem__(self, name: str) -> None:
+        def write(tx: Transaction) -> None:
+            found = self._lookup(tx, name)
+            if found is None:
+                raise KeyError(name)
+            self._contents.remove(tx, found)
+
+        self._contents.store.run(write)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        contents = self._contents
+        names = (contents.name(record) for record in contents.all(contents.store))
+        return iter(dict.fromkeys(names))
+
+    @override
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        contents = self._contents
+        records = contents.all(contents.store)
+        # Placed ones last, so that they count; the order is that of the first look.
+        plain = dict.fromkeys(contents.name(record) for record in records)
+        records.sort(key=lambda record: not isinstance(record, QuarantinedRecord))
+        plain.update((contents.name(r), contents.value(r)) for r in records)
+        return plain
+
+    @override
+    def __repr__(self) -> str:
+        return f"<live view of {self._contents.layout.file}>"

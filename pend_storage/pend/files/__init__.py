@@ -1,0 +1,1 @@
+"""One module for each legacy file of the Pend server: what its records become."""

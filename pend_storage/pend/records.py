@@ -1,0 +1,320 @@
+"""The record types of the Pend server: one for each table, one for what has none.
+
+Fields that every type has:
+
+``extra``
+    members of the legacy record that have no field, and spellings that a field does not
+    give back; rendered into the legacy file again.
+``legacy_position``
+    the place in the legacy file: the older, the smaller. None: newer than all of them.
+``content_hash``
+    SHA-256 of the canonical JSON of the legacy record, when it was read; None for
+    records that no file held yet.
+
+A time that no source tells is None; records made by new code get the present.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal, TypeAlias
+
+from pend_storage.fields import Limit
+from pend_storage.pend.identity import record_id, user_id_of
+from pend_storage.records import JSON
+
+__all__ = [
+    "AdminLog",
+    "Asset",
+    "BlockchainEvent",
+    "Document",
+    "Investment",
+    "KycApplication",
+    "User",
+    "UserProfile",
+]
+
+Uuid: TypeAlias = Annotated[
+    str, Limit(pattern=r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+]
+Hash: TypeAlias = Annotated[str, Limit(pattern=r"\A0x[0-9a-f]{64}\Z", max_length=66)]
+"""32 bytes: lower case, with ``0x``."""
+Address: TypeAlias = Annotated[str, Limit(pattern=r"\A0x[0-9a-f]{40}\Z", max_length=42)]
+"""20 bytes: lower case, with ``0x``."""
+Inet: TypeAlias = Annotated[str, Limit(pattern=r"\A[0-9a-f:.]+\Z", max_length=45)]
+Tier: TypeAlias = Annotated[int, Limit(ge=0, le=5)]
+"""The widest documented scale; what a tier means is not the store's business."""
+Amount: TypeAlias = Annotated[Decimal, Limit(digits=38, places=18)]
+Integer: TypeAlias = Annotated[int, Limit(ge=-(2**31), le=2**31 - 1)]
+Count: TypeAlias = Annotated[int, Limit(ge=0, le=2**31 - 1)]
+BigInteger: TypeAlias = Annotated[int, Limit(ge=-(2**63), le=2**63 - 1)]
+ContentHash: TypeAlias = Annotated[str, Limit(pattern=r"\A[0-9a-f]{64}\Z")]
+Word: TypeAlias = Annotated[str, Limit(max_length=20)]
+Name: TypeAlias = Annotated[str, Limit(max_length=255)]
+
+TRANSACTIONS_LOG = "explorer-data/transactions-log.json"
+"""Where old code looks for events, so where those of new code appear."""
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """One identity: a phone number's hash and the wallet that belongs to it."""
+
+    id: Uuid = ""
+    """Left empty, it follows from the phone hash: one number is one user."""
+    phone_hash: Hash
+    blockchain_address: Address
+    tier: Tier = 0
+    status: Literal["active", "suspended", "closed"] = "active"
+    created_at: datetime | None = field(default_factory=_now)
+    updated_at: datetime | None = field(default_factory=_now)
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    legacy_key: str | None = None
+    """The member name in ``wallet-db.json`` as it is written there."""
+    legacy_value: JSON = None
+    """The value in ``wallet-db.json`` where it is more than the canonical address."""
+    pin_hash: str | None = None
+    pin_created_at: datetime | None = None
+    pin_updated_at: datetime | None = None
+    pin_attempts: Count | None = None
+    pin_locked_until: datetime | None = None
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", user_id_of(self.phone_hash))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserProfile:
+    """What is known of a user beyond identity and wallet; one for each user."""
+
+    user_id: Uuid
+    phone_number_masked: Word | None = None
+    """Never the whole number, and never made up from the hash."""
+    country_code: Annotated[str, Limit(max_length=3)] | None = None
+    registration_ip: Inet | None = None
+    last_login_at: datetime | None = None
+    last_activity_at: datetime | None = None
+    """Last activity on the chain."""
+    wallet_created_at: datetime | None = None
+    login_count: Count = 0
+    device_fingerprints: list[JSON] = field(default_factory=list)
+    preferences: dict[str, JSON] = field(default_factory=dict)
+    balances: dict[str, JSON] = field(default_factory=dict)
+    """Decimal texts by token."""
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    kyc_status: Word | None = None
+    """A copy for filters, to be written together with the KYC application."""
+    wallet_created_block: BigInteger | None = None
+    creation_tx_hash: Hash | None = None
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """Something to invest in."""
+
+    id: Uuid = field(default_factory=_new_id)
+    legacy_id: Annotated[str, Limit(max_length=255)] | None = None
+    """The legacy ``id``, as text."""
+    contract_address: Address | None = None
+    """None for drafts, which are not deployed yet."""
+    type: Literal["investment", "interest"] = "investment"
+    title: Name
+    description: str | None = None
+    image_url: str | None = None
+    category: Annotated[str, Limit(max_length=50)] | None = None
+    location: Name | None = None
+    status: Literal["active", "paused", "closed", "draft"] = "active"
+    token_symbol: Annotated[str, Limit(max_length=32)] | None = None
+    token_price: Amount | None = None
+    minimum_investment: Amount | None = None
+    soft_cap: Amount | None = None
+    total_invested: Amount = Decimal(0)
+    max_supply: Annotated[Decimal, Limit(digits=78, places=0)] | None = None
+    """Wide enough for 256 bits."""
+    expected_roi: Annotated[Decimal, Limit(digits=9, places=4)] | None = None
+    """Percent; None where the file says more than one number."""
+    lockup_days: Integer | None = None
+    deadline: datetime | None = None
+    min_tier_required: Tier | None = None
+    investor_count: Integer = 0
+    interested_count: Integer = 0
+    details: dict[str, JSON] = field(default_factory=dict)
+    """Contact, jurisdiction, SPV, custody, legal documents, agreement, manager."""
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    created_by: Uuid | None = None
+    created_at: datetime | None = field(default_factory=_now)
+    updated_at: datetime | None = field(default_factory=_now)
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Investment:
+    """Money that a user has put into an asset, or taken out (a negative amount)."""
+
+    id: Uuid = field(default_factory=_new_id)
+    user_id: Uuid | None = None
+    asset_id: Uuid | None = None
+    amount: Amount
+    currency: Annotated[str, Limit(max_length=10)] = "EGP"
+    payment_method: Word | None = None
+    status: Literal["pending", "confirmed", "failed", "refunded"] = "pending"
+    transaction_hash: Hash | None = None
+    block_number: BigInteger | None = None
+    invested_at: datetime = field(default_factory=_now)
+    confirmed_at: datetime | None = None
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    source_event_id: Uuid | None = None
+    """The event from which it was derived; None where new code made it."""
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KycApplication:
+    """What a user has handed in to prove an identity, and what became of it."""
+
+    id: Uuid = ""
+    """Left empty, it follows from the phone hash: handing in again overwrites, as in
+    the legacy file. One with an id of its own is not shown to old code."""
+    user_id: Uuid | None = None
+    """None where the user is not known."""
+    phone_hash: Hash
+    status: Literal["pending_review", "under_review", "verified", "rejected"] = (
+        "pending_review"
+    )
+    submitted_at: datetime | None = None
+    reviewed_at: datetime | None = None
+    updated_at: datetime = field(default_factory=_now)
+    verified_by: str | None = None
+    rejection_reason: str | None = None
+    review_notes: str | None = None
+    documents: dict[str, JSON] = field(default_factory=dict)
+    """Kind of document to what is stored of it, as in the file."""
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    legacy_key: str | None = None
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            made = record_id("kyc_applications", self.phone_hash)
+            object.__setattr__(self, "id", made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminLog:
+    """Something that an administrator did. Append only."""
+
+    id: Uuid = field(default_factory=_new_id)
+    admin_id: str | None = None
+    action: Annotated[str, Limit(max_length=100)]
+    resource_type: Annotated[str, Limit(max_length=50)] | None = None
+    resource_id: Name | None = None
+    old_values: JSON = None
+    new_values: JSON = None
+    """The legacy ``data``."""
+    ip_address: Inet | None = None
+    ip_raw: str | None = None
+    """What stood where an address is expected, if it is none."""
+    user_agent: str | None = None
+    created_at: datetime = field(default_factory=_now)
+    created_at_raw: str | None = None
+    """The legacy time where its text cannot be rebuilt from the time."""
+    occurrence: Count = 0
+    """How many entries of the same content are older."""
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockchainEvent:
+    """Something that happened to a wallet or on the chain. Append only."""
+
+    id: Uuid = field(default_factory=_new_id)
+    source: Annotated[str, Limit(max_length=64)] = TRANSACTIONS_LOG
+    """The legacy file that shows it, or ``chain``, which none shows."""
+    legacy_id: str | None = None
+    """The ``id`` in the log; it repeats, and means nothing."""
+    event_type: Annotated[str, Limit(max_length=50)]
+    sub_type: Annotated[str, Limit(max_length=50)] | None = None
+    timestamp: datetime = field(default_factory=_now)
+    contract_address: Address | None = None
+    from_address: Address | None = None
+    to_address: Address | None = None
+    wallet_address: Address | None = None
+    transaction_hash: Hash | None = None
+    block_hash: Hash | None = None
+    event_signature: Hash | None = None
+    identity_hash: Hash | None = None
+    block_number: BigInteger | None = None
+    log_index: Integer | None = None
+    amount: Amount | None = None
+    amount_raw: str | None = None
+    """The amount as it is spelled."""
+    token: Annotated[str, Limit(max_length=16)] | None = None
+    status: Word | None = None
+    """None counts as confirmed in the wallet's interface, and stays None here."""
+    decoded_data: dict[str, JSON] = field(default_factory=dict)
+    """What the event says beside the columns, consent and ``metadata`` included."""
+    raw_data: str | None = None
+    processed: bool = False
+    processing_attempts: Count = 0
+    last_processing_error: str | None = None
+    processed_at: datetime | None = None
+    user_id: Uuid | None = None
+    """The user of ``identity_hash``, if known."""
+    occurrence: Count = 0
+    """How many events of the same source and content are older."""
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A record of a legacy file that has no table of its own."""
+
+    id: Uuid = ""
+    """Left empty, it follows from file and key; without a key it is a new one."""
+    file: Annotated[str, Limit(max_length=255)]
+    key: str | None = None
+    """The member name in the file; None in a list."""
+    body: JSON
+    occurrence: Count = 0
+    """How many records of the same file and content are older, in a list."""
+    created_at: datetime | None = field(default_factory=_now)
+    extra: dict[str, JSON] = field(default_factory=dict)
+    legacy_position: BigInteger | None = None
+    content_hash: ContentHash | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            made = (
+                _new_id()
+                if self.key is None
+                else record_id("documents", self.file, "key", self.key)
+            )
+            object.__setattr__(self, "id", made)
