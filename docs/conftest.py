@@ -33,9 +33,7 @@ def run_bash(example: Example) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(
-    tmp_path_factory: pytest.TempPathFactory, new_database: Any
-) -> Any:
+def page(tmp_path_factory: pytest.TempPathFactory, new_database: Any) -> Any:
     before, patch = Path.cwd(), pytest.MonkeyPatch()
     os.chdir(tmp_path_factory.mktemp("page"))
     patch.setenv("PEND_DATABASE_URL", new_database())

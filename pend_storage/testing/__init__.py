@@ -1,0 +1,80 @@
+"""What a test of a store needs.
+
+.. code-block:: python
+
+    from pend_storage.testing import StoreContract, machine_for
+
+- :class:`StoreContract`: the promises of a store, as tests; subclass it.
+- :class:`StoreMachine`, :func:`machine_for`, :func:`run_machine`: a Hypothesis state
+  machine that drives a store and a ``MemoryStore`` together.
+- :mod:`~pend_storage.testing.strategies`: records, conditions and queries for any schema.
+- :class:`FaultyStore`, :class:`SlowStore`: wrappers that fail, or wait, when told to.
+- :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
+- :mod:`~pend_storage.testing.domain`: a schema to test with.
+- :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real
+  PostgreSQL and Redis servers.
+
+Importing this package imports none of it, neither pytest nor hypothesis.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pend_storage.testing.contract import StoreContract
+    from pend_storage.testing.crash import (
+        Child,
+        Outcome,
+        Report,
+        kill_at_random,
+        run_until_crash,
+    )
+    from pend_storage.testing.faults import FaultyStore, SlowStore
+    from pend_storage.testing.machine import StoreMachine, machine_for, run_machine
+
+__all__ = [
+    "Child",
+    "FaultyStore",
+    "Outcome",
+    "Report",
+    "SlowStore",
+    "StoreContract",
+    "StoreMachine",
+    "kill_at_random",
+    "machine_for",
+    "run_machine",
+    "run_until_crash",
+]
+
+_HOMES: Final = {
+    "Child": "crash",
+    "FaultyStore": "faults",
+    "Outcome": "crash",
+    "Report": "crash",
+    "SlowStore": "faults",
+    "StoreContract": "contract",
+    "StoreMachine": "machine",
+    "kill_at_random": "crash",
+    "machine_for": "machine",
+    "run_machine": "machine",
+    "run_until_crash": "crash",
+}
+_WITH_ASSERTIONS: Final = ("contract", "machine")
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if home in _WITH_ASSERTIONS:
+        import pytest
+
+        # So that a failure shows the values, as in the reader's own tests.
+        pytest.register_assert_rewrite(f"{__name__}.{home}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

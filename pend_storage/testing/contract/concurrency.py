@@ -1,0 +1,188 @@
+"""Many threads at once."""
+
+from __future__ import annotations
+
+from threading import Barrier, Thread
+
+from pend_storage.errors import Conflict, ReferenceViolation, UniqueViolation
+from pend_storage.query import field
+from pend_storage.store import Store
+from pend_storage.testing.contract.children import add
+from pend_storage.testing.contract.harness import Harness, commit
+from pend_storage.testing.domain import (
+    Log,
+    Ship,
+    Tally,
+    a_berth,
+    a_log,
+    a_ship,
+    a_tally,
+)
+from pend_storage.transaction import Transaction
+
+__all__ = ["ConcurrencyContract"]
+
+
+class ConcurrencyContract(Harness):
+    """Many threads at once."""
+
+    def test_concurrent_increments_lose_nothing(self, store: Store) -> None:
+        threads, times = 4, 25
+        barrier, errors = Barrier(threads), []
+
+        def work() -> None:
+            barrier.wait()
+            try:
+                for _ in range(times):
+                    store.run(lambda tx: add(tx, "t"), attempts=1000)
+            except Exception as error:  # noqa: BLE001 - shown by the test
+                errors.append(error)
+
+        in_threads(threads, work)
+
+        assert errors == []
+        assert store.collection(Tally).get("t") == a_tally("t", threads * times)
+        assert len(list(store.changes())) == threads * times
+
+    def test_of_many_who_create_one_record_one_wins(self, store: Store) -> None:
+        threads, rounds = 4, 10
+        barrier, wins, losses = Barrier(threads), [], []
+
+        def work() -> None:
+            for n in range(rounds):
+                barrier.wait()
+                try:
+                    store.collection(Log).put(a_log(f"{n}"), if_version=0)
+                    wins.append(n)
+                except Conflict:
+                    losses.append(n)
+
+        in_threads(threads, work)
+
+        assert sorted(wins) == list(range(rounds))
+        assert len(losses) == rounds * (threads - 1)
+
+    def test_of_many_who_want_one_unique_value_one_wins(self, store: Store) -> None:
+        threads, rounds = 4, 10
+        barrier, wins, losses = Barrier(threads), [], []
+
+        def work(me: int) -> None:
+            for n in range(rounds):
+                barrier.wait()
+                try:
+                    store.collection(Ship).put(a_ship(f"{n}-{me}", call_sign=f"S{n}"))
+                    wins.append(n)
+                except UniqueViolation:
+                    losses.append(n)
+
+        in_threads(threads, work, numbered=True)
+
+        assert sorted(wins) == list(range(rounds))
+        assert len(losses) == rounds * (threads - 1)
+
+    def test_a_target_is_never_deleted_under_a_new_referrer(self, store: Store) -> None:
+        rounds, barrier, done = 15, Barrier(2), []
+
+        def refer() -> None:
+            for n in range(rounds):
+                barrier.wait()
+                try:
+                    store.collection(Ship).put(a_ship(f"s{n}", berth_id=f"b{n}"))
+                    done.append(("refer", n))
+                except ReferenceViolation:
+                    pass
+
+        def delete() -> None:
+            for n in range(rounds):
+                barrier.wait()
+                try:
+                    store.collection("berths").delete(f"b{n}")
+                    done.append(("delete", n))
+                except ReferenceViolation:
+                    pass
+
+        commit(store, *(a_berth(f"b{n}") for n in range(rounds)))
+        workers = [Thread(target=refer), Thread(target=delete)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+        assert sorted(n for _, n in done) == list(range(rounds))
+        berths = {berth.id for berth in store.collection("berths").scan()}
+        assert {ship.berth_id for ship in store.collection(Ship).scan()} == berths
+
+    def test_write_skew_in_threads_never_breaks_what_both_guard(
+        self, store: Store
+    ) -> None:
+        rounds, barrier = 15, Barrier(2)
+
+        def leave(me: int) -> None:
+            mine, other = f"watch-{me}", f"watch-{1 - me}"
+            for n in range(rounds):
+                barrier.wait()
+
+                def off_duty(tx: Transaction, n: int = n) -> None:
+                    watch = tx.collection(Tally)
+                    if watch.get(f"{n}-{other}") is not None:
+                        watch.delete(f"{n}-{mine}")
+
+                store.run(off_duty, attempts=100)
+
+        commit(
+            store, *(a_tally(f"{n}-watch-{m}") for n in range(rounds) for m in (0, 1))
+        )
+        in_threads(2, leave, numbered=True)
+
+        left = [tally.name.split("-")[0] for tally in store.collection(Tally).scan()]
+        assert sorted(map(int, left)) == list(range(rounds))
+
+    def test_a_thread_reads_what_it_wrote(self, store: Store) -> None:
+        threads, stale = 4, []
+
+        def work(me: int) -> None:
+            logs = store.collection(Log)
+            for n in range(25):
+                version = logs.put(a_log(f"{me}", str(n)))
+                if logs.versioned(f"{me}") != (a_log(f"{me}", str(n)), version):
+                    stale.append((me, n))
+                if logs.count(field("id") == f"{me}", field("text") == str(n)) != 1:
+                    stale.append((me, n))
+
+        in_threads(threads, work, numbered=True)
+
+        assert stale == []
+
+    def test_a_reader_never_sees_half_a_commit(self, store: Store) -> None:
+        torn: list[set[int]] = []
+        stop: list[bool] = []
+
+        def read() -> None:
+            while not stop:
+                rows = store.read("tallies", ["x", "y"])
+                values = {row.record.value for row in rows.values()}
+                found = {t.value for t in store.collection(Tally).find().items}
+                torn.extend(seen for seen in (values, found) if len(seen) > 1)
+
+        reader = Thread(target=read)
+        reader.start()
+        try:
+            for n in range(40):
+                commit(store, a_tally("x", n), a_tally("y", n))
+        finally:
+            stop.append(True)
+            reader.join()
+
+        assert torn == []
+
+
+def in_threads(count: int, work: object, *, numbered: bool = False) -> None:
+    """Run this in so many threads, and wait for all."""
+    workers = [
+        Thread(target=work, args=(n,) if numbered else ())  # type: ignore[arg-type]
+        for n in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()

@@ -1,0 +1,381 @@
+"""changes and apply: the change log, and following it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+
+import pytest
+
+from pend_storage.errors import Conflict, InvalidRecord, UniqueViolation
+from pend_storage.phases import Role
+from pend_storage.query import field
+from pend_storage.records import Change, ChangedRecord, Row
+from pend_storage.store import Store
+from pend_storage.testing.contract.harness import Harness, become, commit
+from pend_storage.testing.domain import (
+    Log,
+    Ship,
+    a_berth,
+    a_log,
+    a_ship,
+    a_tally,
+)
+
+__all__ = ["ApplyContract", "ChangesContract", "FollowContract"]
+
+
+def put(key: str, version: int, text: str = "") -> ChangedRecord:
+    """A log written elsewhere."""
+    return ChangedRecord("logs", key, version, a_log(key, text))
+
+
+def deleted(key: str, version: int) -> ChangedRecord:
+    """A log deleted elsewhere."""
+    return ChangedRecord("logs", key, version, None)
+
+
+def all_rows(store: Store) -> dict[str, list[Row]]:
+    """Everything in a store, tombstones too."""
+    return {
+        spec.name: list(store.scan(spec.name, deleted=True)) for spec in store.schema
+    }
+
+
+class ChangesContract(Harness):
+    """``Store.changes``."""
+
+    def test_a_new_store_has_no_changes(self, store: Store) -> None:
+        assert list(store.changes()) == []
+
+    def test_each_commit_is_one_entry_in_order(self, store: Store) -> None:
+        first = commit(store, a_log("a"), a_tally("t", 3))
+        second = commit(store, a_log("a", "new"))
+
+        one, two = store.changes()
+
+        assert set(one.records) == {
+            ChangedRecord("logs", "a", first[0], a_log("a")),
+            ChangedRecord("tallies", "t", first[1], a_tally("t", 3)),
+        }
+        assert two.records == (
+            ChangedRecord("logs", "a", second[0], a_log("a", "new")),
+        )
+        assert 0 < one.sequence < two.sequence
+
+    def test_a_delete_is_a_record_without_content(self, store: Store) -> None:
+        commit(store, a_log("a"))
+        commit(store, delete=[("logs", "a"), ("logs", "never")])
+
+        (_, change) = store.changes()
+
+        version = store.read("logs", ["a"], deleted=True)["a"].version
+        assert change.records == (ChangedRecord("logs", "a", version, None),)
+
+    def test_a_commit_that_wrote_nothing_is_not_in_it(self, store: Store) -> None:
+        commit(store, delete=[("logs", "never")])
+        commit(store, checks={("logs", "a"): 0})
+
+        assert list(store.changes()) == []
+
+    def test_a_refused_commit_is_not_in_it(self, store: Store) -> None:
+        commit(store, a_ship("s1", call_sign="AB"))
+        with pytest.raises(UniqueViolation):
+            commit(store, a_ship("s2", call_sign="AB"))
+        with pytest.raises(Conflict):
+            commit(store, a_log("a"), checks={("logs", "a"): 5})
+        with pytest.raises(InvalidRecord):
+            commit(store, a_log("a", "\x00"))
+
+        assert len(list(store.changes())) == 1
+
+    def test_a_feed_resumes_after_a_sequence_number(self, store: Store) -> None:
+        for n in range(5):
+            commit(store, a_log("a", str(n)))
+        feed = list(store.changes())
+
+        for n, change in enumerate(feed):
+            assert list(store.changes(after=change.sequence)) == feed[n + 1 :]
+        assert list(store.changes(after=0)) == feed
+        commit(store, a_log("b"))
+
+        (later,) = store.changes(after=feed[-1].sequence)
+        assert later.records[0].key == "b"
+
+    def test_it_keeps_former_contents(self, store: Store) -> None:
+        for n in range(3):
+            commit(store, a_log("a", str(n)))
+
+        texts = [change.records[0].record.text for change in store.changes()]
+
+        assert texts == ["0", "1", "2"]
+
+    def test_it_tells_when_and_at_which_epoch(self, store: Store) -> None:
+        commit(store, a_log("a"))
+        become(store, Role.PRIMARY, 7)
+        commit(store, a_log("b"))
+
+        one, two = store.changes()
+
+        assert (one.epoch, two.epoch) == (0, 7)
+        for change in (one, two):
+            assert change.at.tzinfo is UTC
+            # The clocks of a server and of this machine may differ, but not by a day.
+            assert abs(datetime.now(UTC) - change.at) < timedelta(days=1)
+
+    def test_thousands_of_commits_come_in_order(self, store: Store) -> None:
+        commits = 1100
+        for n in range(commits):
+            commit(store, a_log(f"{n:05}"))
+
+        feed = list(store.changes())
+
+        assert [change.records[0].key for change in feed] == [
+            f"{n:05}" for n in range(commits)
+        ]
+
+    def test_a_reader_of_the_log_misses_nothing_while_others_write(
+        self, store: Store
+    ) -> None:
+        threads, times = 3, 30
+        workers = [
+            Thread(
+                target=lambda me=me: [
+                    commit(store, a_log(f"{me}-{n}")) for n in range(times)
+                ]
+            )
+            for me in range(threads)
+        ]
+        seen: list[Change] = []
+
+        def look() -> None:
+            seen.extend(store.changes(after=seen[-1].sequence if seen else 0))
+
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            look()
+        look()
+
+        keys = [record.key for change in seen for record in change.records]
+        assert len(keys) == threads * times
+        assert set(keys) == {f"{me}-{n}" for me in range(threads) for n in range(times)}
+        sequences = [change.sequence for change in seen]
+        assert sequences == sorted(set(sequences))
+
+    def test_changing_a_change_does_not_change_the_log(self, store: Store) -> None:
+        commit(store, a_ship("s1", extra={"a": 1}))
+
+        next(iter(store.changes())).records[0].record.extra.clear()
+
+        assert next(iter(store.changes())).records[0].record.extra == {"a": 1}
+
+
+class ApplyContract(Harness):
+    """``Store.apply``."""
+
+    def test_rows_keep_the_versions_that_they_come_with(self, secondary: Store) -> None:
+        count = secondary.apply([put("a", 41), deleted("b", 42)])
+
+        assert count == 2
+        assert secondary.read("logs", ["a", "b"], deleted=True) == {
+            "a": Row("a", 41, a_log("a")),
+            "b": Row("b", 42, None),
+        }
+
+    def test_nothing_is_nothing(self, secondary: Store) -> None:
+        assert secondary.apply([]) == 0
+
+    def test_only_what_is_newer_is_written(self, secondary: Store) -> None:
+        secondary.apply([put("a", 10, "ten"), put("b", 10, "ten")])
+
+        count = secondary.apply(
+            [put("a", 9, "late"), put("b", 11, "new"), put("a", 10, "same")]
+        )
+
+        assert count == 1
+        assert secondary.read("logs", ["a", "b"]) == {
+            "a": Row("a", 10, a_log("a", "ten")),
+            "b": Row("b", 11, a_log("b", "new")),
+        }
+
+    def test_a_tombstone_keeps_older_records_out(self, secondary: Store) -> None:
+        secondary.apply([deleted("a", 10)])
+
+        assert secondary.apply([put("a", 9)]) == 0
+        assert secondary.apply([put("a", 10)]) == 0
+        assert secondary.collection(Log).get("a") is None
+        assert secondary.apply([put("a", 11)]) == 1
+        assert secondary.collection(Log).get("a") == a_log("a")
+
+    def test_a_late_delete_does_not_remove_a_newer_record(
+        self, secondary: Store
+    ) -> None:
+        secondary.apply([put("a", 10)])
+
+        assert secondary.apply([deleted("a", 9)]) == 0
+        assert secondary.apply([deleted("a", 10)]) == 0
+        assert secondary.collection(Log).get("a") == a_log("a")
+
+    def test_of_one_key_the_newest_counts_in_whatever_order(
+        self, secondary: Store
+    ) -> None:
+        count = secondary.apply(
+            [
+                put("a", 1, "1"),
+                put("b", 5, "5"),
+                put("a", 3, "3"),
+                put("b", 4, "4"),
+                put("a", 2, "2"),
+                put("c", 1),
+                deleted("c", 2),
+                deleted("d", 1),
+                put("d", 2, "2"),
+            ]
+        )
+
+        assert count == 4
+        rows = secondary.read("logs", "abcd", deleted=True)
+        assert {key: row.version for key, row in rows.items()} == {
+            "a": 3,
+            "b": 5,
+            "c": 2,
+            "d": 2,
+        }
+        assert rows["a"].record == a_log("a", "3")
+        assert rows["b"].record == a_log("b", "5")
+        assert rows["c"].record is None
+        assert rows["d"].record == a_log("d", "2")
+
+    def test_it_may_be_repeated_without_harm(self, secondary: Store) -> None:
+        batch = [put("a", 1), put("a", 2, "new"), deleted("b", 3)]
+        secondary.apply(batch)
+        before = all_rows(secondary)
+
+        assert secondary.apply(batch) == 0
+        assert all_rows(secondary) == before
+
+    def test_it_does_not_enter_the_change_log(self, secondary: Store) -> None:
+        secondary.apply([put("a", 5)])
+
+        assert list(secondary.changes()) == []
+
+    def test_the_mark_is_set_with_the_data(self, secondary: Store) -> None:
+        secondary.apply([put("a", 5)], mark=("mark:json", {"sequence": 5}))
+
+        assert secondary.meta("mark:json") == {"sequence": 5}
+
+    def test_the_mark_is_set_even_if_nothing_was_newer(self, secondary: Store) -> None:
+        secondary.apply([put("a", 5)], mark=("m", 5))
+
+        assert secondary.apply([put("a", 4)], mark=("m", 6)) == 0
+        assert secondary.meta("m") == 6
+        assert secondary.apply([], mark=("m", 7)) == 0
+        assert secondary.meta("m") == 7
+
+    def test_uniqueness_is_not_judged_on_the_way(self, secondary: Store) -> None:
+        one, two = a_ship("s1", call_sign="AB"), a_ship("s2", call_sign="CD")
+        secondary.apply(
+            [ChangedRecord("ships", "s1", 1, one), ChangedRecord("ships", "s2", 2, two)]
+        )
+
+        secondary.apply(
+            [
+                ChangedRecord("ships", "s1", 3, a_ship("s1", call_sign="CD")),
+                ChangedRecord("ships", "s2", 3, a_ship("s2", call_sign="AB")),
+            ]
+        )
+
+        found = secondary.collection(Ship).get_by("call_sign", "AB")
+        assert found == a_ship("s2", call_sign="AB")
+
+    def test_references_may_come_in_any_order(self, secondary: Store) -> None:
+        secondary.apply(
+            [
+                ChangedRecord("ships", "s1", 1, a_ship("s1", berth_id="b1")),
+                ChangedRecord("berths", "b1", 2, a_berth("b1", neighbour_id="b2")),
+                ChangedRecord("berths", "b2", 3, a_berth("b2")),
+            ]
+        )
+        secondary.apply(
+            [
+                ChangedRecord("berths", "b2", 4, None),
+                ChangedRecord("berths", "b1", 5, None),
+                ChangedRecord("ships", "s1", 6, None),
+            ]
+        )
+
+        assert secondary.collection(Ship).count() == 0
+
+    def test_later_commits_grow_the_versions_that_were_applied(
+        self, secondary: Store
+    ) -> None:
+        secondary.apply([put("a", 10**12), deleted("b", 10**12 + 1)])
+        become(secondary, Role.PRIMARY, 2)
+
+        versions = commit(secondary, a_log("a", "mine"), a_log("b"))
+
+        assert versions[0] > 10**12
+        assert versions[1] > 10**12 + 1
+
+    def test_applied_records_can_be_found(self, secondary: Store) -> None:
+        secondary.collection(Log).count(field("text") == "x")
+        secondary.apply([put("a", 1, "x"), put("b", 2, "y")])
+        secondary.apply([put("b", 3, "x"), deleted("a", 4)])
+
+        found = secondary.collection(Log).find(field("text") == "x").items
+
+        assert found == (a_log("b", "x"),)
+        assert [log.id for log in secondary.collection(Log).scan()] == ["b"]
+
+    def test_thousands_are_applied_at_once(self, secondary: Store) -> None:
+        rows = [put(f"{n % 1500:05}", n + 1, str(n)) for n in range(3000)]
+
+        assert secondary.apply(rows) == 1500
+        assert secondary.collection(Log).get("00000") == a_log("00000", "1500")
+
+
+class FollowContract(Harness):
+    """A second store that follows the first."""
+
+    def test_a_follower_becomes_equal(self, store: Store, other: Store) -> None:
+        become(other, Role.SECONDARY, 1)
+        commit(store, a_berth("b1"), a_ship("s1", berth_id="b1", call_sign="AB"))
+        commit(store, a_ship("s2", call_sign="CD", extra={"a": [1, None, "x"]}))
+        commit(store, a_ship("s1", call_sign="CD"), a_ship("s2", call_sign="AB"))
+        commit(store, delete=[("berths", "b1")])
+        commit(store, a_berth("b1", number=0))
+
+        for change in store.changes():
+            other.apply(change.records, mark=("mark", change.sequence))
+
+        assert all_rows(other) == all_rows(store)
+        assert other.meta("mark") == list(store.changes())[-1].sequence
+
+    def test_a_follower_may_take_the_whole_log_at_once(
+        self, store: Store, other: Store
+    ) -> None:
+        become(other, Role.SECONDARY, 1)
+        for n in range(10):
+            commit(store, a_ship("s1", call_sign=f"A{n}"), a_tally("t", n))
+            commit(store, delete=[("ships", "s1")])
+            commit(store, a_ship("s2", call_sign=f"A{n}"))
+
+        other.apply([record for change in store.changes() for record in change.records])
+
+        assert all_rows(other) == all_rows(store)
+
+    def test_roles_may_be_exchanged_and_versions_go_on_growing(
+        self, store: Store, other: Store
+    ) -> None:
+        become(other, Role.SECONDARY, 1)
+        become(store, Role.PRIMARY, 1)
+        versions = [commit(store, a_log("a"))[0]]
+        for old, new, epoch in ((store, other, 2), (other, store, 3)):
+            for change in old.changes():
+                new.apply(change.records)
+            become(old, Role.SECONDARY, epoch)
+            become(new, Role.PRIMARY, epoch)
+            versions += commit(new, a_log("a", str(epoch)))
+
+        assert versions == sorted(set(versions))

@@ -1,0 +1,120 @@
+"""Databases for tests: empty ones, migrated ones, and used ones made empty again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Mapping
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from pend_storage.schema import Schema
+
+__all__ = ["Databases"]
+
+_numbers: Final = itertools.count(1)
+
+Contents = Mapping[str, bytes]
+"""Rows of tables, as COPY gives them."""
+
+
+class Databases:
+    """Makes databases on a server, and drops them at the end.
+
+    Args:
+        server: URL of any database there; its user must be allowed to make others.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._made: list[str] = []
+        self._fresh: dict[str, tuple[str, Contents]] = {}
+        self._free: dict[str, list[str]] = {}
+        self._lent: dict[str, str] = {}
+
+    def make(self, template: str = "template0") -> str:
+        """URL of a new database, a copy of another one that nobody is connected to."""
+        name = f"pend_test_{os.getpid()}_{next(_numbers)}"
+        self._run("create database {} template {}", name, template)
+        self._made.append(name)
+        return _with_database(self._server, name)
+
+    def lend(self, schema: Schema) -> str:
+        """URL of a database that has been migrated to a schema and is empty."""
+        mark = schema.fingerprint()
+        if mark not in self._fresh:
+            self._fresh[mark] = self._migrate(schema)
+        free = self._free.setdefault(mark, [])
+        url = free.pop() if free else self.make(self._fresh[mark][0])
+        self._lent[url] = mark
+        return url
+
+    def give_back(self, url: str) -> None:
+        """Empty a database that was lent; nobody may use it any more."""
+        mark = self._lent.pop(url)
+        _restore(url, self._fresh[mark][1])
+        self._free[mark].append(url)
+
+    def drop_all(self) -> None:
+        """Drop what was made, whoever is connected to it."""
+        while self._made:
+            self._run("drop database if exists {} with (force)", self._made.pop())
+
+    def _migrate(self, schema: Schema) -> tuple[str, Contents]:
+        from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415
+
+        url = self.make()
+        name = self._made[-1]
+        with PostgresStore(schema, url) as store:
+            store.migrate()
+        return name, _contents(url)
+
+    def _run(self, text: LiteralString, *names: str) -> None:
+        statement = sql.SQL(text).format(*map(sql.Identifier, names))
+        with psycopg.connect(self._server, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+def _with_database(url: str, name: str) -> str:
+    # urllib would take one of the slashes out of postgresql:///name.
+    return re.sub(r"^([\w+]+://[^/?]*)(?:/[^?]*)?", rf"\g<1>/{name}", url)
+
+
+def _filled(connection: psycopg.Connection) -> list[str]:
+    """The tables that have rows."""
+    rows = connection.execute(
+        "select relname from pg_class where relkind = 'r' and "
+        "relnamespace = current_schema()::regnamespace order by relname"
+    ).fetchall()
+    names = [str(row[0]) for row in rows]
+    ask = sql.SQL(", ").join(
+        sql.SQL("exists (select from {})").format(sql.Identifier(name))
+        for name in names
+    )
+    answer = connection.execute(sql.SQL("select {}").format(ask)).fetchone() or ()
+    return [name for name, has_rows in zip(names, answer, strict=True) if has_rows]
+
+
+def _contents(url: str) -> Contents:
+    with psycopg.connect(url) as connection:
+        found = {}
+        for name in _filled(connection):
+            statement = sql.SQL("copy {} to stdout").format(sql.Identifier(name))
+            with connection.cursor().copy(statement) as rows:
+                found[name] = b"".join(rows)
+        return found
+
+
+def _restore(url: str, contents: Contents) -> None:
+    with psycopg.connect(url) as connection:
+        filled = [sql.Identifier(name) for name in _filled(connection)]
+        if filled:
+            tables = sql.SQL(", ").join(filled)
+            connection.execute(sql.SQL("truncate {} cascade").format(tables))
+        for name, text in contents.items():
+            statement = sql.SQL("copy {} from stdin").format(sql.Identifier(name))
+            with connection.cursor().copy(statement) as rows:
+                rows.write(text)

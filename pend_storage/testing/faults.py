@@ -1,0 +1,264 @@
+"""Stores that fail, or wait, when a test says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from typing_extensions import override
+
+from pend_storage.errors import StoreUnavailable
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.store import Store
+from pend_storage.stores.wrapper import WrapperStore
+
+__all__ = ["FaultyStore", "Gate", "InterceptingStore", "SlowStore", "Verb"]
+
+T = TypeVar("T")
+Verb: TypeAlias = Literal[
+    "read",
+    "query",
+    "count",
+    "scan",
+    "commit",
+    "apply",
+    "changes",
+    "meta",
+    "compare_and_set_meta",
+]
+"""The verbs of the contract that can be made to fail."""
+_WRITES: Final = frozenset({"commit", "apply", "compare_and_set_meta"})
+
+
+class InterceptingStore(WrapperStore):
+    """Passes every call through :meth:`around`; override that."""
+
+    def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        """Do the call, or something else. ``scan`` and ``changes`` arrive as lists."""
+        raise NotImplementedError
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        inner = self.inner
+        return self.around(
+            "read", lambda: inner.read(collection, keys, deleted=deleted, epoch=epoch)
+        )
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        return self.around(
+            "query", lambda: self.inner.query(collection, query, epoch=epoch)
+        )
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        return self.around(
+            "count", lambda: self.inner.count(collection, where, epoch=epoch)
+        )
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        inner = self.inner
+        yield from self.around(
+            "scan",
+            lambda: list(
+                inner.scan(collection, after=after, deleted=deleted, epoch=epoch)
+            ),
+        )
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return self.around("commit", lambda: self.inner.commit(batch, epoch=epoch))
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        return self.around(
+            "apply", lambda: self.inner.apply(records, epoch=epoch, mark=mark)
+        )
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        inner = self.inner
+        yield from self.around("changes", lambda: list(inner.changes(after)))
+
+    @override
+    def meta(self, name: str) -> JSON:
+        return self.around("meta", lambda: self.inner.meta(name))
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        return self.around(
+            "compare_and_set_meta",
+            lambda: self.inner.compare_and_set_meta(name, expected, value),
+        )
+
+
+@dataclass(slots=True)
+class _Fault:
+    after: bool
+    skip: int
+    times: int | None
+    error: BaseException | None
+
+
+class FaultyStore(InterceptingStore):
+    """Fails where it is told to, before or after the inner call.
+
+    .. code-block:: python
+
+        store = FaultyStore(MemoryStore(schema))
+        store.fail("commit", after=True, skip=2)   # the third one happens, and fails
+    """
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self._faults: dict[str, list[_Fault]] = {}
+        self._lock = threading.Lock()
+        self.calls: dict[str, int] = {}
+        """How often each verb was called."""
+
+    def fail(
+        self,
+        *verbs: Verb,
+        after: bool = False,
+        skip: int = 0,
+        times: int | None = 1,
+        error: BaseException | None = None,
+    ) -> None:
+        """Let calls fail.
+
+        Args:
+            verbs: which.
+            after: do the inner call first: the write happens, and its answer is lost.
+            skip: so many calls go well before.
+            times: so many calls fail; None for all, until :meth:`heal`.
+            error: what is raised; ``StoreUnavailable`` if not given.
+        """
+        with self._lock:
+            for verb in verbs:
+                fault = _Fault(after, skip, times, error)
+                self._faults.setdefault(verb, []).append(fault)
+
+    def heal(self) -> None:
+        """Let all calls go well again."""
+        with self._lock:
+            self._faults.clear()
+
+    @override
+    def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        with self._lock:
+            self.calls[verb] = self.calls.get(verb, 0) + 1
+            fault = self._due(verb)
+        if fault is None:
+            return call()
+        if fault.after:
+            call()
+        if fault.error is not None:
+            raise fault.error
+        lost = fault.after and verb in _WRITES
+        raise StoreUnavailable(
+            f"told to fail at {verb}", store="faulty", outcome_known=not lost
+        )
+
+    def _due(self, verb: str) -> _Fault | None:
+        for fault in self._faults.get(verb, ()):
+            if fault.skip:
+                fault.skip -= 1
+            elif fault.times is None:
+                return fault
+            elif fault.times:
+                fault.times -= 1
+                return fault
+        return None
+
+
+class Gate:
+    """Holds calls back until it is opened."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._open = threading.Event()
+
+    def wait_until_reached(self, timeout: float = 30.0) -> None:
+        """Wait until a call stands before the gate.
+
+        Raises:
+            AssertionError: none came in so many seconds.
+        """
+        assert self._reached.wait(timeout), f"no call came in {timeout:g} s"
+
+    def open(self) -> None:
+        """Let all calls pass, now and later."""
+        self._open.set()
+
+    def pass_through(self) -> None:
+        """Stand before the gate until it is open."""
+        self._reached.set()
+        self._open.wait()
+
+
+class SlowStore(InterceptingStore):
+    """Waits before its calls: a fixed time, or until the test lets it go on.
+
+    Args:
+        inner: the store that does the work.
+        delays: seconds to sleep before each call of a verb.
+    """
+
+    def __init__(
+        self, inner: Store, delays: Mapping[Verb, float] | None = None
+    ) -> None:
+        super().__init__(inner)
+        self._delays = dict(delays or {})
+        self._gates: dict[str, Gate] = {}
+
+    @contextmanager
+    def holding(self, *verbs: Verb) -> Iterator[Gate]:
+        """Hold back every call of these verbs until the gate opens, or the block ends."""
+        gate = Gate()
+        self._gates.update(dict.fromkeys(verbs, gate))
+        try:
+            yield gate
+        finally:
+            for verb in verbs:
+                self._gates.pop(verb, None)
+            gate.open()
+
+    @override
+    def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        gate = self._gates.get(verb)
+        if gate is not None:
+            gate.pass_through()
+        delay = self._delays.get(verb, 0.0)
+        if delay:
+            time.sleep(delay)
+        return call()

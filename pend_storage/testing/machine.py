@@ -1,0 +1,428 @@
+"""A state machine that drives a store and a ``MemoryStore``, and compares every answer.
+
+What differs is a fault of one of them. Answers, errors and their attributes must agree;
+versions may be other numbers, but must grow per key and mean the same.
+
+.. code-block:: python
+
+    TestMyStore = machine_for(lambda schema: MyStore(schema, ...))
+
+or, where the store needs fixtures, inside a test::
+
+    run_machine(make_store, schema=SCHEMA, reopen=lambda store: ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Final
+from unittest import TestCase
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from typing_extensions import override
+
+from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.query import Condition
+from pend_storage.records import Delete, Put
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.memory import MemoryStore
+from pend_storage.testing import domain
+from pend_storage.testing import strategies as given
+from pend_storage.testing.agreement import Age, Pair, Place, Side
+from pend_storage.testing.inputs import machine_inputs
+
+__all__ = ["StoreMachine", "machine_for", "run_machine"]
+
+_OPEN: Final = 3
+"""So many transactions at once."""
+
+
+def _own(name: str) -> st.SearchStrategy[Any]:
+    """A strategy that belongs to the machine at work, because it depends on its schema."""
+    return st.runner().flatmap(lambda machine: machine.inputs[name])
+
+
+_EPOCHS: Final = st.sampled_from([None, None, None, None, 0, 1, 2])
+_AGES: Final = st.sampled_from(list(Age))
+_CHECK: Final = st.tuples(_own("place"), _AGES)
+_LIMITS: Final = st.sampled_from([None, None, 0, 1, 2, 5])
+_WHICH: Final = st.integers(0, _OPEN - 1)
+_NAMES: Final = st.sampled_from(["m", "n"])
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """See the module. Made for one schema and one backend by :func:`machine_for`."""
+
+    schema: ClassVar[Schema] = domain.SCHEMA
+    inputs: ClassVar[dict[str, st.SearchStrategy[Any]]]
+
+    def make_store(self) -> Store:
+        """A fresh, empty store of the schema."""
+        raise NotImplementedError
+
+    def reopen(self, store: Store) -> Store:
+        """Close a store and open its data again; a store that cannot stays as it is."""
+        return store
+
+    @override
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.inputs = machine_inputs(cls.schema)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
+        self.followers = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
+        self.followers.set_role(RoleState(Role.SECONDARY, 1))
+        self._transactions = 0
+
+    @override
+    def teardown(self) -> None:
+        try:
+            self.everything_is_equal()
+        finally:
+            self.pair.close()
+            self.followers.close()
+            super().teardown()
+
+    # -- writing ----------------------------------------------------------------------
+
+    @rule(put=_own("record"), age=_AGES)
+    def put(self, put: tuple[str, Any], age: Age) -> None:
+        """One record, whatever is there, or at a version."""
+        name, record = put
+        place = (name, self.schema[name].key_of(record))
+        self.pair.write(
+            [place],
+            lambda side: side.store.collection(name).put(
+                record, if_version=side.version(place, age)
+            ),
+        )
+
+    @rule(spoiled=_own("spoiled"))
+    def put_what_breaks_the_schema(self, spoiled: tuple[str, Any]) -> None:
+        """Refused, with the same place."""
+        name, record = spoiled
+        self.pair.agree(lambda side: side.store.collection(name).put(record))
+
+    @rule(place=_own("place"), age=_AGES)
+    def delete(self, place: Place, age: Age) -> None:
+        """One key, whatever is there, or at a version."""
+        name, key = place
+        self.pair.write(
+            [place],
+            lambda side: side.store.collection(name).delete(
+                key, if_version=side.version(place, age)
+            ),
+        )
+
+    @rule(puts=_own("records"))
+    def put_many(self, puts: tuple[str, list[Any]]) -> None:
+        """Several records of one collection in one commit."""
+        name, records = puts
+        places = [(name, self.schema[name].key_of(record)) for record in records]
+        self.pair.write(
+            places, lambda side: len(side.store.collection(name).put_many(records))
+        )
+
+    @rule(
+        puts=st.lists(_own("record"), max_size=4),
+        deletes=st.lists(_own("place"), max_size=3),
+        checks=st.lists(_CHECK, max_size=3),
+        epoch=_EPOCHS,
+    )
+    def commit(
+        self,
+        puts: list[tuple[str, Any]],
+        deletes: list[Place],
+        checks: list[tuple[Place, Age]],
+        epoch: int | None,
+    ) -> None:
+        """Puts, deletes and checks of any collections in one commit."""
+        operations: list[Put | Delete] = [self.schema.delete(*d) for d in deletes]
+        operations += [self.schema.put(*put) for put in puts]
+        self.pair.write(
+            [(o.collection, o.key) for o in operations],
+            lambda side: [
+                version > 0
+                for version in side.store.commit(
+                    self.schema.batch(operations, side.checks(checks)), epoch=epoch
+                )
+            ],
+        )
+
+    # -- reading ----------------------------------------------------------------------
+
+    @rule(wanted=_own("places"), epoch=_EPOCHS, deleted=st.booleans())
+    def read(
+        self, wanted: tuple[str, list[str]], epoch: int | None, *, deleted: bool
+    ) -> None:
+        """Rows by key, tombstones too, at an epoch."""
+        name, keys = wanted
+
+        def read(side: Side) -> Any:
+            rows = side.store.read(name, keys, deleted=deleted, epoch=epoch)
+            return side.rows(name, rows.values())
+
+        self.pair.agree(read)
+
+    @rule(place=_own("place"))
+    def get(self, place: Place) -> None:
+        """One record, plain and with its version."""
+        name, key = place
+        self.pair.agree(lambda side: side.store.collection(name).get(key))
+        self.pair.agree(
+            lambda side: side.shown(place, side.store.collection(name).versioned(key))
+        )
+
+    @rule(lookup=_own("lookup"))
+    def get_by(self, lookup: tuple[str, str, Any]) -> None:
+        """One record by a unique field."""
+        name, field, value = lookup
+        self.pair.agree(lambda side: side.store.collection(name).get_by(field, value))
+
+    @rule(query=_own("query"), limit=_LIMITS)
+    def find(
+        self, query: tuple[str, list[Condition], list[str]], limit: int | None
+    ) -> None:
+        """A page, and how many there are in all."""
+        name, where, order_by = query
+
+        def find(side: Side) -> Any:
+            page = side.store.collection(name).find(
+                *where, order_by=order_by, limit=limit
+            )
+            return page.items, page.next is None
+
+        self.pair.agree(find)
+        self.pair.agree(lambda side: side.store.collection(name).count(*where))
+
+    @rule(query=_own("query"), limit=st.integers(1, 3))
+    def page(self, query: tuple[str, list[Condition], list[str]], limit: int) -> None:
+        """All pages to the end."""
+        name, where, order_by = query
+
+        def pages(side: Side) -> list[Any]:
+            found: list[Any] = []
+            after = None
+            while not found or after is not None:
+                page = side.store.collection(name).find(
+                    *where, order_by=order_by, limit=limit, after=after
+                )
+                found.append(page.items)
+                after = page.next
+            return found
+
+        self.pair.agree(pages)
+
+    @rule(place=_own("place"), epoch=_EPOCHS, deleted=st.booleans())
+    def scan(self, place: Place, epoch: int | None, *, deleted: bool) -> None:
+        """What follows a key."""
+        name, after = place
+        self.pair.agree(
+            lambda side: side.rows(
+                name, side.store.scan(name, after=after, deleted=deleted, epoch=epoch)
+            )
+        )
+
+    # -- transactions, several at once ------------------------------------------------
+
+    @rule()
+    @precondition(lambda self: self._transactions < _OPEN)
+    def begin(self) -> None:
+        """Open a transaction beside those that are open."""
+        self._transactions += 1
+        self.pair.agree(lambda side: side.begin())
+
+    @rule(which=_WHICH, places=st.lists(_own("place"), min_size=1, max_size=3))
+    @precondition(lambda self: self._transactions)
+    def read_inside(self, which: int, places: list[Place]) -> None:
+        """Get records in a transaction."""
+        for place in places:
+            self.pair.agree(partial(Side.seen_inside, which=which, place=place))
+
+    @rule(which=_WHICH, query=_own("query"), limit=_LIMITS)
+    @precondition(lambda self: self._transactions)
+    def find_inside(
+        self,
+        which: int,
+        query: tuple[str, list[Condition], list[str]],
+        limit: int | None,
+    ) -> None:
+        """Find and count records in a transaction."""
+        name, where, order_by = query
+
+        def find(side: Side) -> Any:
+            page = (
+                side.inside(which)
+                .collection(name)
+                .find(*where, order_by=order_by, limit=limit)
+            )
+            return page.items, page.next is None
+
+        self.pair.agree(find)
+        self.pair.agree(lambda side: side.inside(which).collection(name).count(*where))
+
+    @rule(which=_WHICH, put=_own("record"), age=_AGES)
+    @precondition(lambda self: self._transactions)
+    def put_inside(self, which: int, put: tuple[str, Any], age: Age) -> None:
+        """Put a record in a transaction."""
+        name, record = put
+        place = (name, self.schema[name].key_of(record))
+        self.pair.agree(
+            lambda side: (
+                side.inside(which)
+                .collection(name)
+                .put(record, if_version=side.version(place, age))
+            )
+        )
+
+    @rule(which=_WHICH, place=_own("place"), age=_AGES)
+    @precondition(lambda self: self._transactions)
+    def delete_inside(self, which: int, place: Place, age: Age) -> None:
+        """Delete a key in a transaction."""
+        name, key = place
+        self.pair.agree(
+            lambda side: (
+                side.inside(which)
+                .collection(name)
+                .delete(key, if_version=side.version(place, age))
+            )
+        )
+
+    @rule(which=_WHICH)
+    @precondition(lambda self: self._transactions)
+    def end(self, which: int) -> None:
+        """Commit a transaction."""
+        places = self.pair.model.written_inside(which)
+        self.pair.write(places, lambda side: side.end(which))
+        self._transactions -= 1
+
+    @rule(which=_WHICH)
+    @precondition(lambda self: self._transactions)
+    def abandon(self, which: int) -> None:
+        """Forget a transaction."""
+        self.pair.agree(lambda side: side.forget(which))
+        self._transactions -= 1
+
+    # -- the change log, meta, roles, closing -----------------------------------------
+
+    @rule(epoch=st.sampled_from([None, None, 1, 2]), marked=st.booleans())
+    def follow(self, epoch: int | None, *, marked: bool) -> None:
+        """Bring the followers up to date from the change logs."""
+        batches = [side.news() for side in self.pair]
+        for side, (records, _) in zip(self.followers, batches, strict=True):
+            side.incoming = records
+        mark = ("mark", len(self.pair.model.log())) if marked else None
+        written = self.followers.agree(
+            lambda side: side.store.apply(side.incoming, epoch=epoch, mark=mark)
+        )
+        if written is not None:
+            for side, (_, sequence) in zip(self.pair, batches, strict=True):
+                side.followed = sequence
+            self.followers.agree(lambda side: side.store.meta("mark"))
+
+    @rule(start=st.integers(0, 30), count=st.integers(1, 10), back=st.booleans())
+    def replay(self, start: int, count: int, *, back: bool) -> None:
+        """Apply a part of the change log (again, too early, backwards)."""
+        for side, follower in zip(self.pair, self.followers, strict=True):
+            part = side.log()[start : start + count]
+            follower.incoming = part[::-1] if back else part
+        self.followers.agree(lambda side: side.store.apply(side.incoming))
+
+    @rule(name=_NAMES, value=given.json_values(3), right=st.booleans())
+    def set_meta(self, name: str, value: Any, *, right: bool) -> None:
+        """Compare and set a named value."""
+        expected = self.pair.model.store.meta(name) if right else "something else"
+        self.pair.agree(
+            lambda side: side.store.compare_and_set_meta(name, expected, value)
+        )
+        self.pair.agree(lambda side: side.store.meta(name))
+
+    @rule(
+        role=st.sampled_from([Role.PRIMARY, Role.PRIMARY, Role.PRIMARY, *Role]),
+        epoch=st.integers(0, 2),
+    )
+    def change_role(self, role: Role, epoch: int) -> None:
+        """Set a role, which is mostly primary so that commits go through."""
+        self.pair.set_role(RoleState(role, epoch))
+
+    @rule()
+    @precondition(lambda self: self.pair.model.store.meta(ROLE_META) is not None)
+    def become_primary(self) -> None:
+        """Come back from a role that refuses commits."""
+        self.pair.set_role(RoleState(Role.PRIMARY, 1))
+
+    @rule()
+    def close_and_open(self) -> None:
+        """Close and open again; transactions that were open are gone."""
+        for side in self.pair:
+            side.forget_all()
+        self._transactions = 0
+        self.pair.real.store = self.reopen(self.pair.real.store)
+        self.followers.real.store = self.reopen(self.followers.real.store)
+
+    @rule()
+    def everything_is_equal(self) -> None:
+        """Compare all rows, tombstones and changes; followers with what they follow."""
+        for pair in (self.pair, self.followers):
+            for spec in self.schema:
+                pair.agree(partial(Side.everything, name=spec.name))
+        self.pair.agree(lambda side: side.shown_log())
+        assert self.followers.real.log() == []
+
+
+MakeStore = Callable[[Schema], Store]
+
+
+def _machine(
+    make_store: MakeStore, schema: Schema, reopen: Callable[[Store], Store] | None
+) -> type[StoreMachine]:
+    def make(_: StoreMachine) -> Store:
+        return make_store(schema)
+
+    members: dict[str, Any] = {"schema": schema, "make_store": make}
+    if reopen is not None:
+        members["reopen"] = lambda _, store: reopen(store)
+    return type("Machine", (StoreMachine,), members)
+
+
+def machine_for(
+    make_store: MakeStore,
+    *,
+    schema: Schema = domain.SCHEMA,
+    reopen: Callable[[Store], Store] | None = None,
+    settings: hypothesis_settings | None = None,
+) -> type[TestCase]:
+    """A test case that runs the machine on a store; assign it to a name of a module.
+
+    Args:
+        make_store: gives a fresh, empty store each time.
+        schema: of the records; your own, for instance.
+        reopen: closes a store and opens its data again, where that makes sense.
+        settings: how many examples, and so on; else those of the profile.
+    """
+    case: type[TestCase] = _machine(make_store, schema, reopen).TestCase
+    if settings is not None:
+        case.settings = settings  # type: ignore[attr-defined]
+    return case
+
+
+def run_machine(
+    make_store: MakeStore,
+    *,
+    schema: Schema = domain.SCHEMA,
+    reopen: Callable[[Store], Store] | None = None,
+    settings: hypothesis_settings | None = None,
+) -> None:
+    """Run the machine on a store, now; for use in a test. As :func:`machine_for`."""
+    run_state_machine_as_test(_machine(make_store, schema, reopen), settings=settings)

@@ -1,0 +1,70 @@
+"""What all tests share: Hypothesis profiles, and the servers of the run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from pend_storage.testing.fixtures import (
+    databases,
+    new_database,
+    new_migrated_database,
+    postgres_server,
+    postgres_url,
+    redis_server,
+    redis_url,
+    warm_up,
+)
+
+__all__ = [
+    "databases",
+    "new_database",
+    "new_migrated_database",
+    "postgres_server",
+    "postgres_url",
+    "redis_server",
+    "redis_url",
+]
+
+settings.register_profile(
+    "dev",
+    max_examples=50,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "ci",
+    settings.get_profile("dev"),
+    max_examples=200,
+    stateful_step_count=50,
+    derandomize=True,
+    print_blob=True,
+)
+settings.register_profile(
+    "deep", settings.get_profile("dev"), max_examples=2000, stateful_step_count=100
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
+
+
+def pytest_report_header() -> str:
+    """Tell which settings hold."""
+    return (
+        f"hypothesis profile: {settings.get_current_profile_name()}; "
+        f"PostgreSQL: {os.environ.get('PEND_TEST_DSN') or 'embedded'}; "
+        f"Redis: {os.environ.get('PEND_TEST_REDIS_URL') or 'embedded'}"
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the servers that the collected tests need, or end the run."""
+    if session.config.option.collectonly:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    for name, version in warm_up(session).items():
+        if reporter is not None:
+            reporter.write_line(f"{name} {version} answers")

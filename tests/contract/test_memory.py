@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from typing_extensions import override
+
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.memory import MemoryStore
+from pend_storage.testing import StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    @override
+    def make_store(self, schema: Schema) -> Store:
+        return MemoryStore(schema)
+
+    @override
+    def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
+        assert isinstance(store, MemoryStore)
+        row = store._state.tables[collection].rows.get(key)
+        return None if row is None else msgspec.json.decode(row[1])
