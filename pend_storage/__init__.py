@@ -1,1 +1,172 @@
-"""Move a live server from JSON files to PostgreSQL and back, with nothing lost."""
+"""Move a live server from JSON files to PostgreSQL and back, with nothing lost.
+
+.. code-block:: python
+
+    import pend_storage as ps
+
+    store = ps.open_store("pend.toml", environment="production")
+    users = store.collection("users")
+
+The public names are those in ``__all__``. Each is loaded when it is first used, so that
+importing the package is quick, and needs no optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from pend_storage.errors import (
+        ConfigError,
+        Conflict,
+        CorruptFile,
+        InvalidQuery,
+        InvalidRecord,
+        LockTimeout,
+        PendStorageError,
+        ReferenceViolation,
+        SchemaOutOfDate,
+        StaleEpoch,
+        StoreUnavailable,
+        SwitchRefused,
+        SwitchTimeout,
+        UniqueViolation,
+        UnknownCollection,
+    )
+    from pend_storage.factory import open_store
+    from pend_storage.fields import Limit
+    from pend_storage.layout import Layout
+    from pend_storage.phases import Phase, Role, RoleState
+    from pend_storage.query import field
+    from pend_storage.records import (
+        JSON,
+        Change,
+        ChangedRecord,
+        LegacyFile,
+        Page,
+        QuarantinedRecord,
+        Versioned,
+    )
+    from pend_storage.schema import CollectionSpec, Schema, collection
+    from pend_storage.store import Store
+    from pend_storage.stores.json import JsonStore
+    from pend_storage.stores.memory import MemoryStore
+    from pend_storage.stores.postgres import PostgresStore
+    from pend_storage.transaction import Transaction
+
+__all__ = [
+    "JSON",
+    "Change",
+    "ChangedRecord",
+    "CollectionSpec",
+    "ConfigError",
+    "Conflict",
+    "CorruptFile",
+    "InvalidQuery",
+    "InvalidRecord",
+    "JsonStore",
+    "Layout",
+    "LegacyFile",
+    "Limit",
+    "LockTimeout",
+    "MemoryStore",
+    "Page",
+    "PendStorageError",
+    "Phase",
+    "PostgresStore",
+    "QuarantinedRecord",
+    "ReferenceViolation",
+    "Role",
+    "RoleState",
+    "Schema",
+    "SchemaOutOfDate",
+    "StaleEpoch",
+    "Store",
+    "StoreUnavailable",
+    "SwitchRefused",
+    "SwitchTimeout",
+    "Transaction",
+    "UniqueViolation",
+    "UnknownCollection",
+    "Versioned",
+    "collection",
+    "field",
+    "open_store",
+]
+
+_HOME: Final = {
+    "Change": "pend_storage.records",
+    "ChangedRecord": "pend_storage.records",
+    "CollectionSpec": "pend_storage.schema",
+    "ConfigError": "pend_storage.errors",
+    "Conflict": "pend_storage.errors",
+    "CorruptFile": "pend_storage.errors",
+    "InvalidQuery": "pend_storage.errors",
+    "InvalidRecord": "pend_storage.errors",
+    "JSON": "pend_storage.records",
+    "JsonStore": "pend_storage.stores.json",
+    "Layout": "pend_storage.layout",
+    "LegacyFile": "pend_storage.records",
+    "Limit": "pend_storage.fields",
+    "LockTimeout": "pend_storage.errors",
+    "MemoryStore": "pend_storage.stores.memory",
+    "Page": "pend_storage.records",
+    "PendStorageError": "pend_storage.errors",
+    "Phase": "pend_storage.phases",
+    "PostgresStore": "pend_storage.stores.postgres",
+    "QuarantinedRecord": "pend_storage.records",
+    "ReferenceViolation": "pend_storage.errors",
+    "Role": "pend_storage.phases",
+    "RoleState": "pend_storage.phases",
+    "Schema": "pend_storage.schema",
+    "SchemaOutOfDate": "pend_storage.errors",
+    "StaleEpoch": "pend_storage.errors",
+    "Store": "pend_storage.store",
+    "StoreUnavailable": "pend_storage.errors",
+    "SwitchRefused": "pend_storage.errors",
+    "SwitchTimeout": "pend_storage.errors",
+    "Transaction": "pend_storage.transaction",
+    "UniqueViolation": "pend_storage.errors",
+    "UnknownCollection": "pend_storage.errors",
+    "Versioned": "pend_storage.records",
+    "collection": "pend_storage.schema",
+    "field": "pend_storage.query",
+    "open_store": "pend_storage.factory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(__name__):
+            raise
+        raise ConfigError(
+            f"{name} needs the package {error.name}, which is not installed: "
+            "pip install 'pend_storage[postgres]'."
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps the name ``collection`` for the function, when its namesake is loaded."""
+
+    @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "collection" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

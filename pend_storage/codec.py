@@ -20,6 +20,7 @@ import msgspec
 
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.records import JSON
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
@@ -27,12 +28,11 @@ __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODE_ANY: Final = msgspec.json.Decoder().decode
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_EXPONENT: Final = re.compile(rb"\d[eE]\+?\d")
-_MAX_DEPTH: Final = 200  # msgspec and json both give up at some 1,000 levels
+# The end of a number with an exponent. Hashes are full of "1e5", but not before a comma.
+_EXPONENT: Final = re.compile(rb"e\d\d+(?:[,\]}]|$)")
 # PostgreSQL's numeric: https://www.postgresql.org/docs/current/datatype-numeric.html
 _MAX_DIGITS_BEFORE_POINT: Final = 131_072
 _MAX_DIGITS_AFTER_POINT: Final = 16_383
-_MAX_BITS: Final = 13_287  # 4,000 digits; CPython converts no more than 4,300 to text
 
 
 class _Refused(ValueError):
@@ -47,7 +47,8 @@ def dump_json(value: JSON) -> bytes:
     """Compact JSON in which every float stays a float for every reader.
 
     PostgreSQL's jsonb reads ``1e23`` as an integer of another value; written out as
-    ``100000000000000000000000.0`` it survives.
+    ``99999999999999991611392.0``, which it is exactly, it survives, and compares with
+    large integers as it does here.
     """
     text = _ENCODER.encode(value)
     if _EXPONENT.search(text) is None:
@@ -57,7 +58,7 @@ def dump_json(value: JSON) -> bytes:
 
 def _with_plain_floats(value: JSON) -> Any:
     if isinstance(value, float) and abs(value) >= 1e16:  # noqa: PLR2004 - where repr turns to exponents
-        return msgspec.Raw(f"{Decimal(repr(value)):f}.0".encode())
+        return msgspec.Raw(f"{Decimal(value):f}.0".encode())
     if isinstance(value, Mapping):
         return {k: _with_plain_floats(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -70,40 +71,16 @@ def load_json(text: bytes | str) -> JSON:
     return cast("JSON", _DECODE_ANY(text))
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a JSON value can be stored just as it is; the cheap, usual answer."""
-    kind = type(value)
-    if (test := _PLAIN_SCALARS.get(kind)) is not None:
-        return test(value)
-    if depth >= _MAX_DEPTH:
-        return False
-    if kind is dict:
-        return all(
-            type(k) is str and _is_plain(k) and _is_plain(v, depth + 1)
-            for k, v in value.items()
-        )
-    return kind is list and all(_is_plain(item, depth + 1) for item in value)
-
-
-_PLAIN_SCALARS: Final[Mapping[type, Callable[[Any], bool]]] = {
-    str: lambda value: value.isascii() and "\x00" not in value,
-    int: lambda value: value.bit_length() <= _MAX_BITS,
-    float: lambda value: math.isfinite(value) and value != 0.0,
-    bool: lambda _: True,
-    type(None): lambda _: True,
-}
-
-
 def check_json(value: Any, depth: int = 0) -> JSON:
     """A JSON value as it will be stored (the same object where nothing changes).
 
     Raises:
         ValueError: it holds something that is not JSON, or that some store cannot hold.
     """
-    if _is_plain(value, depth):
+    if plain_json(value, depth):
         return cast("JSON", value)
-    if depth >= _MAX_DEPTH:
-        raise _Refused(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if depth >= MAX_DEPTH:
+        raise _Refused(f"it is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list | tuple):
         return [check_json(item, depth + 1) for item in value]
     if isinstance(value, Mapping):
@@ -133,25 +110,28 @@ def _check_text(value: Any) -> str:
                 f"the character U+{ord(found[0]):04X} at {found.start()} cannot be "
                 "stored by every store"
             )
-    return str(value)
+    return str.__str__(value)  # plain text, even of a text Enum
 
 
 def _check_float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, float | int):
         raise _Refused(f"{type(value).__name__} given, a number expected")
+    given = value
     try:
         value = float(value)
     except OverflowError:
         raise _Refused("the number is too large for a float") from None
     if not math.isfinite(value):
         raise _Refused(f"{value} is not a finite number")
+    if value != given:
+        raise _Refused(f"no float is exactly {given}")
     return 0.0 if value == 0.0 and math.copysign(1.0, value) < 0 else value
 
 
 def _check_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise _Refused(f"{type(value).__name__} given, an integer expected")
-    if value.bit_length() > _MAX_BITS:
+    if value.bit_length() > MAX_BITS:
         raise _Refused("the integer has more than 4,000 digits")
     return int(value)
 
@@ -187,20 +167,21 @@ def _check_decimal(value: Any) -> Decimal:
 def _check_datetime(value: Any) -> datetime:
     if not isinstance(value, datetime):
         raise _Refused(f"{type(value).__name__} given, a datetime expected")
-    if value.tzinfo is UTC:
+    if value.tzinfo is UTC and type(value) is datetime:
         return value
     if value.utcoffset() is None:
         raise _Refused("the time has no time zone: give an aware datetime")
     try:
-        return value.astimezone(UTC)
+        utc = value.astimezone(UTC)
     except OverflowError:
         raise _Refused("the time is outside of the years 1 to 9999 in UTC") from None
+    return datetime.combine(utc.date(), utc.time(), UTC)  # plain, of a subclass too
 
 
 def _check_date(value: Any) -> date:
     if isinstance(value, datetime) or not isinstance(value, date):
         raise _Refused(f"{type(value).__name__} given, a date expected")
-    return value
+    return value if type(value) is date else date(value.year, value.month, value.day)
 
 
 def _check_bytes(value: Any) -> bytes:
@@ -333,6 +314,7 @@ class RecordCodec:
     ) -> None:
         self.collection = collection
         self._type = record_type
+        self._is_plain = PlainRecords(fields)
         self._checks = tuple((f.name, f.optional, value_checker(f)) for f in fields)
         self._json_fields = tuple(f.name for f in fields if f.kind.is_json)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type)
@@ -349,6 +331,8 @@ class RecordCodec:
                 f"{kind.__name__} given, {self._type.__name__} expected",
                 collection=self.collection,
             )
+        if self._is_plain(record):
+            return record
         changed: dict[str, Any] = {}
         for name, optional, checker in self._checks:
             value = getattr(record, name)

@@ -15,6 +15,7 @@
     |-- StaleEpoch           the store is not, or no longer, what the caller believes
     |-- SwitchRefused        a phase change would lose something
     |-- SwitchTimeout        a phase change did not finish in time
+    |-- ChangesExpired       the change log no longer reaches back so far
     |-- CorruptFile          a file is damaged, and was left as it is
     `-- LockTimeout          another process holds the lock
 
@@ -29,6 +30,7 @@ from typing import Any
 from typing_extensions import override
 
 __all__ = [
+    "ChangesExpired",
     "ConfigError",
     "Conflict",
     "CorruptFile",
@@ -108,6 +110,8 @@ class Conflict(PendStorageError):
         self.expected = expected
         self.actual = actual
         found = f"version {actual}" if actual else "no record"
+        if expected == actual:
+            found = "one that this transaction wrote"
         wanted = f"version {expected}" if expected else "no record"
         super().__init__(
             f"{collection}[{key!r}]: expected {wanted}, found {found}. Read it again "
@@ -236,6 +240,25 @@ class SwitchRefused(PendStorageError):
 
 class SwitchTimeout(PendStorageError):
     """A phase change did not finish in time; the roles are as they were, or settle."""
+
+
+class ChangesExpired(PendStorageError):
+    """The change log was asked for entries that are not kept any more.
+
+    Attributes:
+        store: which store.
+        after: the sequence number asked for.
+        oldest: the lowest number after which every entry is still there.
+    """
+
+    def __init__(self, *, store: str, after: int, oldest: int) -> None:
+        self.store = store
+        self.after = after
+        self.oldest = oldest
+        super().__init__(
+            f"{store}: the change log after {after} is not kept any more; it begins "
+            f"after {oldest}. Copy the whole store, and follow the log from there."
+        )
 
 
 class CorruptFile(PendStorageError):

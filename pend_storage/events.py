@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
-__all__ = ["Event", "Hook", "log_event"]
+__all__ = ["Event", "Hook", "Progress", "log_event"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called from time to time with the records done and, as far as known, those to do."""
 
 _LOGGER: Final = logging.getLogger("pend_storage")
 

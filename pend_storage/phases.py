@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pend_storage.records import JSON
 
-__all__ = ["ROLE_META", "Phase", "Role", "RoleState"]
+__all__ = ["IDENTITY_META", "ROLE_META", "Phase", "Role", "RoleState"]
 
 ROLE_META: Final = "role"
 """Name of the meta entry in which a store keeps its own :class:`RoleState`."""
+IDENTITY_META: Final = "identity"
+"""Name of the meta entry by which a store is known again."""
 
 
 class Role(StrEnum):

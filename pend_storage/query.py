@@ -67,16 +67,25 @@ class Operator(StrEnum):
     CONTAINS = "contains"
 
 
+_ORDERS: Final = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
+
+
 class Condition:
     """What a record must meet. Combine with ``&``, ``|`` and ``~``."""
 
     __slots__ = ()
 
     def __and__(self, other: Condition) -> Condition:
-        return And((self, other))
+        return And((self, _condition(other)))
 
     def __or__(self, other: Condition) -> Condition:
-        return Or((self, other))
+        return Or((self, _condition(other)))
+
+    def __rand__(self, other: object) -> Condition:
+        return And((_condition(other), self))
+
+    def __ror__(self, other: object) -> Condition:
+        return Or((_condition(other), self))
 
     def __invert__(self) -> Condition:
         return Not(self)
@@ -86,6 +95,15 @@ class Condition:
             "a condition has no truth of its own: combine conditions with &, | and ~ "
             "instead of and, or and not."
         )
+
+
+def _condition(value: object) -> Condition:
+    if isinstance(value, Condition):
+        return value
+    raise InvalidQuery(
+        f"{value!r} is not a condition. Put each comparison in parentheses, as in "
+        '(field("a") == 1) & (field("b") == 2).'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +227,8 @@ def make_query(
         raise InvalidQuery(
             f"order_by must be a list of names, not the text {order_by!r}"
         )
-    if limit is not None and (isinstance(limit, bool) or limit < 0):
-        raise InvalidQuery(f"limit must be 0 or more, not {limit!r}")
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise InvalidQuery(f"limit must be an integer, 0 or more, not {limit!r}")
     orders = tuple(_order(spec, text) for text in order_by)
     return Query(And(tuple(_checked(spec, w) for w in where)), orders, limit, after)
 
@@ -248,25 +266,31 @@ def _checked(spec: CollectionSpec, condition: Condition) -> Condition:
             )
 
 
-def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Comparison:
+def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Condition:
     target = _field(spec, item.path[0])
     if len(item.path) > 1 and target.kind not in {Kind.OBJECT, Kind.JSON}:
         raise InvalidQuery(f"{spec.name}.{target.name} is not a JSON object")
     check = _operand_checker(target, item.operator, in_json=target.kind.is_json)
     try:
+        check_json(item.path)
         match item.operator:
             case Operator.IS_NULL:
                 return item
             case Operator.IN:
-                return Comparison(
-                    item.path, item.operator, tuple(check(v) for v in item.value)
-                )
+                value: Any = tuple(check(v) for v in item.value)
             case _:
-                return Comparison(item.path, item.operator, check(item.value))
+                value = check(item.value)
     except (ValueError, TypeError) as error:
         raise InvalidQuery(
             f"{spec.name}.{'.'.join(item.path)} {item.operator} {item.value!r}: {error}"
         ) from None
+    if target.kind.is_json and item.operator in _ORDERS and not _has_order(value):
+        return Or(())
+    return Comparison(item.path, item.operator, value)
+
+
+def _has_order(value: JSON) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def _operand_checker(
@@ -291,15 +315,9 @@ def _json_operand(value: Any) -> JSON:
 
 
 def _choice_operand(target: FieldSpec) -> Callable[[Any], Any]:
-    kind = type(target.choices[0])
-
-    def check(value: Any) -> Any:
-        plain = value.value if isinstance(value, Enum) else value
-        if type(plain) is not kind:
-            raise InvalidQuery(f"{value!r} is not {kind.__name__}")
-        return plain
-
-    return check
+    kind = Kind.STR if isinstance(target.choices[0], str) else Kind.INT
+    check = value_checker(FieldSpec(target.name, kind))
+    return lambda value: check(value.value if isinstance(value, Enum) else value)
 
 
 # -- evaluation -------------------------------------------------------------------

@@ -137,6 +137,8 @@ class QuarantinedRecord:
     reason: str
     """What is wrong, in a sentence."""
     status: Literal["waiting", "accepted"] = "waiting"
+    note: str | None = None
+    """Why an operator accepted it."""
     seen_at: datetime
 
 

@@ -14,6 +14,7 @@ role was ever set, takes both.
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar, overload
@@ -21,7 +22,7 @@ from typing import Any, Self, TypeVar, overload
 from pend_storage.collection import Collection
 from pend_storage.errors import ConfigError
 from pend_storage.layout import Layout
-from pend_storage.phases import ROLE_META, RoleState
+from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
 from pend_storage.schema import Schema
@@ -144,7 +145,11 @@ class Store(ABC):
         """The change log after a sequence number, up to its present end.
 
         In an order in which no later look can find an earlier entry: a commit that is
-        still open holds back what would come after it.
+        still open holds back what would come after it. A store that is not primary has
+        no such commit, and gives its whole log.
+
+        Raises:
+            ChangesExpired: it is not kept so far back.
         """
 
     @abstractmethod
@@ -196,6 +201,28 @@ class Store(ABC):
             Conflict: the last attempt conflicted too.
         """
         return run_transaction(self, fn, attempts)
+
+    def head(self) -> int:
+        """A number below that of every later commit, and below the versions it gives.
+
+        Stores override it with something quicker than a walk along the change log.
+        """
+        return max((change.sequence for change in self.changes()), default=0)
+
+    def identity(self) -> str:
+        """A name by which this store is known again; given to it when first asked for."""
+        known = self.meta(IDENTITY_META)
+        if known is None:
+            self.compare_and_set_meta(IDENTITY_META, None, uuid.uuid4().hex)
+            known = self.meta(IDENTITY_META)
+        return str(known)
+
+    def prune(self, upto: int) -> None:  # noqa: B027 - not every store can or must
+        """Entries of the change log up to this one may be forgotten: nobody needs them.
+
+        Looking for them raises ``ChangesExpired`` then. A store may keep them longer; one
+        that has a retention of its own need not override this.
+        """
 
     def role(self) -> RoleState:
         """The role this store has, and its epoch."""

@@ -75,7 +75,7 @@ class Transaction:
         return TransactionCollection(self._work, self._work.store.schema[name])
 
     def commit(self) -> None:
-        """Check all reads and write all writes, atomically.
+        """Check all reads and write all writes, atomically; what follows begins anew.
 
         Raises:
             Conflict: something that was read has changed.
@@ -89,6 +89,8 @@ class Transaction:
         versions = work.store.commit(batch)
         places = [(o.collection, o.key) for o in batch.operations]
         self.versions = dict(zip(places, versions, strict=True))
+        work.seen.clear()
+        work.writes.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -165,18 +167,28 @@ class TransactionCollection(Generic[R]):
 
     def _write(self, operation: Put | Delete, if_version: int | None) -> None:
         place = (operation.collection, operation.key)
-        earlier = self._work.writes.get(place)
-        if if_version is not None and earlier is None:
-            self._work.remember(*place, if_version)
-        elif if_version is not None and (if_version or isinstance(earlier, Put)):
-            # A record written a moment ago has no version yet that could match.
-            raise Conflict(
-                collection=operation.collection,
-                key=operation.key,
-                expected=if_version,
-                actual=self._work.seen.get(place, 0),
-            )
+        if if_version is not None:
+            self._demand(place, if_version)
         self._work.writes[place] = operation
+
+    def _demand(self, place: Place, version: int) -> None:
+        """Check a version as far as it is known; the rest is checked at the end."""
+        work = self._work
+        earlier = work.writes.get(place)
+        if earlier is None:
+            known = work.seen.setdefault(place, version)
+            fits = known == version
+        elif isinstance(earlier, Put):  # there now, without a version of its own yet
+            known = work.seen.get(place, 0)
+            fits = known == version != 0
+        else:
+            known = 0
+            fits = version == 0
+        if not fits:
+            collection, key = place
+            raise Conflict(
+                collection=collection, key=key, expected=version, actual=known
+            )
 
     def _rows(self, keys: Iterable[str]) -> dict[str, Row]:
         work, name, keys = self._work, self.spec.name, list(keys)

@@ -1,0 +1,6 @@
+"""Copying what one store holds into another, in order, resumable, in bounded memory."""
+
+from pend_storage.backfill.report import BackfillReport, FileTally, Tally
+from pend_storage.backfill.run import BACKFILL_META, backfill
+
+__all__ = ["BACKFILL_META", "BackfillReport", "FileTally", "Tally", "backfill"]

@@ -1,0 +1,28 @@
+"""In which order collections are copied: what is referred to comes first."""
+
+from __future__ import annotations
+
+from pend_storage.schema import CollectionSpec, Schema
+
+__all__ = ["copy_order"]
+
+
+def copy_order(schema: Schema) -> list[CollectionSpec]:
+    """Every collection, each after those that it refers to.
+
+    Collections that refer to each other in a circle come in the schema's order.
+    """
+    ordered: dict[str, CollectionSpec] = {}
+    visited: set[str] = set()
+
+    def visit(spec: CollectionSpec) -> None:
+        if spec.name in visited:
+            return
+        visited.add(spec.name)
+        for target in spec.references.values():
+            visit(schema[target])
+        ordered[spec.name] = spec
+
+    for spec in schema:
+        visit(spec)
+    return list(ordered.values())

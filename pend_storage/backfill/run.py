@@ -1,0 +1,255 @@
+"""One backfill: a thread that reads ahead, and the caller's thread that writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pend_storage import crashpoints
+from pend_storage.backfill.cursor import BACKFILL_META, Cursor
+from pend_storage.backfill.obstacles import apply_rows
+from pend_storage.backfill.order import copy_order
+from pend_storage.backfill.report import BackfillReport, Counts
+from pend_storage.events import Progress
+from pend_storage.layout import Layout
+from pend_storage.query import And
+from pend_storage.records import ChangedRecord, Row
+from pend_storage.schema import QUARANTINE, CollectionSpec
+from pend_storage.store import Store
+
+__all__ = ["BACKFILL_META", "backfill"]
+
+_SECONDS_PER_CHUNK: Final = 0.25
+"""Long enough that the cost of a call does not count; short enough for progress and for
+others who wait for the same rows."""
+_SMALLEST: Final = 100
+_LARGEST: Final = 5_000
+_FIRST: Final = 500
+
+_CHUNK_WRITTEN: Final = crashpoints.declare(
+    "backfill.chunk", "a chunk and its cursor are durable in the target"
+)
+_COMPLETE: Final = crashpoints.declare(
+    "backfill.complete", "every row is durable, and so is that the backfill is complete"
+)
+
+
+def backfill(
+    source: Store,
+    target: Store,
+    *,
+    progress: Progress | None = None,
+    rate: float | None = None,
+    epoch: int | None = None,
+) -> BackfillReport:
+    """Copy every collection of a store into another one that follows it.
+
+    The target takes a row only if it is newer than its own, deleted rows included, so
+    repeating does no harm. How far it has come is committed together with the rows: after
+    a crash the next call goes on from there, and looks through what was copied before
+    only for rows that were written since.
+
+    Args:
+        source: with the same schema as the target.
+        target: a store that is secondary, or stands alone.
+        progress: called after every chunk.
+        rate: records per second at most.
+        epoch: as in ``Store.apply``.
+
+    Raises:
+        StaleEpoch: the target does not follow (at that epoch).
+        UniqueViolation: the target has a record of its own that is in the way.
+        ReferenceViolation: likewise, or the source refers to what it does not have.
+        StoreUnavailable: one of the two cannot be reached; call again later.
+    """
+    started = time.monotonic()
+    cursor = Cursor.load(source, target)
+    work = _Work(source, target, cursor, epoch=epoch, pace=_Pace(rate))
+    work.copy(progress)
+    declared = frozenset(spec.name for spec in source.schema.declared)
+    return work.counts.report(
+        declared,
+        seconds=time.monotonic() - started,
+        resumed=bool(cursor.collection),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Some rows of one collection, in key order."""
+
+    spec: CollectionSpec
+    rows: Sequence[Row]
+    """What has to be applied."""
+    skipped: Sequence[Row]
+    """What was applied before the backfill was interrupted."""
+    cursor: Cursor
+    """Where it stands once this is done."""
+
+
+class _Pace:
+    """How large the chunks are, and how quickly they follow each other."""
+
+    def __init__(self, rate: float | None) -> None:
+        self.size = _FIRST
+        self._rate = rate
+        self._started = time.monotonic()
+        self._done = 0
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Learn from a chunk; wait if they come more quickly than wanted."""
+        fitting = int(rows * _SECONDS_PER_CHUNK / max(seconds, 0.001))
+        if rows >= self.size:  # the last chunk of a collection says nothing
+            self.size = max(_SMALLEST, min(_LARGEST, 2 * self.size, fitting))
+        self._done += rows
+        if self._rate is not None:
+            ahead = self._done / self._rate - (time.monotonic() - self._started)
+            time.sleep(max(0.0, ahead))
+
+
+class _Work:
+    """A backfill under way."""
+
+    def __init__(
+        self,
+        source: Store,
+        target: Store,
+        cursor: Cursor,
+        *,
+        epoch: int | None,
+        pace: _Pace,
+    ) -> None:
+        self.counts = Counts()
+        self._source, self._target = source, target
+        self._cursor = cursor
+        self._epoch = epoch
+        self._pace = pace
+        layouts = source.layouts or target.layouts
+        self._owners = {
+            spec.name: _owner_finder(spec, layouts) for spec in source.schema
+        }
+
+    def copy(self, progress: Progress | None) -> None:
+        """Copy everything; a second thread prepares the next chunk meanwhile."""
+        total = self._total() if progress is not None else 0
+        done = 0
+        chunks = self._chunks()
+        with ThreadPoolExecutor(1, "pend-backfill-reader") as reader:
+            upcoming = reader.submit(next, chunks, None)
+            while (chunk := upcoming.result()) is not None:
+                upcoming = reader.submit(next, chunks, None)
+                self._write(chunk)
+                done += len(chunk.rows) + len(chunk.skipped)
+                if progress is not None:
+                    progress(min(done, total), total)
+        end = replace(self._cursor, complete=True)
+        self._target.apply((), epoch=self._epoch, mark=(BACKFILL_META, end.to_meta()))
+        _COMPLETE()
+
+    def _total(self) -> int:
+        return sum(
+            self._source.count(spec.name, And(())) for spec in self._source.schema
+        )
+
+    # -- reading (in the second thread) ----------------------------------------------
+
+    def _chunks(self) -> Iterator[_Chunk]:
+        start = cursor = self._cursor
+        reached = not start.collection
+        for spec in copy_order(self._source.schema):
+            under_way = spec.name == start.collection
+            reached = reached or under_way
+            # Copied before the interruption are the keys up to this one (None: all).
+            upto = None if not reached else start.after if under_way else ""
+            for rows in self._pages(spec.name):
+                news, skipped = _split(rows, upto, start.head)
+                if news and not skipped:  # perhaps back a little: that does no harm
+                    cursor = replace(cursor, collection=spec.name, after=rows[-1].key)
+                yield _Chunk(spec, news, skipped, cursor)
+
+    def _pages(self, collection: str) -> Iterator[list[Row]]:
+        rows: list[Row] = []
+        for row in self._source.scan(collection, deleted=True):
+            rows.append(row)
+            if len(rows) >= self._pace.size:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+    # -- writing ---------------------------------------------------------------------
+
+    def _write(self, chunk: _Chunk) -> None:
+        started = time.monotonic()
+        name = chunk.spec.name
+        self._note_skipped(chunk)
+        groups = self._groups(name, chunk.rows)
+        last = len(groups) - 1
+        for place, (file, records) in enumerate(groups):
+            mark = (BACKFILL_META, chunk.cursor.to_meta()) if place == last else None
+            written = apply_rows(
+                self._source, self._target, records, epoch=self._epoch, mark=mark
+            )
+            if records[0].record is None:
+                self.counts.add_deleted(name, written)
+            else:
+                self.counts.add(name, file, len(records), written)
+        self._cursor = chunk.cursor
+        self._note_quarantined(chunk)
+        self._pace.note(len(chunk.rows), time.monotonic() - started)
+        _CHUNK_WRITTEN()
+
+    def _groups(
+        self, collection: str, rows: Sequence[Row]
+    ) -> list[tuple[str | None, list[ChangedRecord]]]:
+        """Rows by legacy file, to count them by file; deleted ones first, apart."""
+        owner = self._owners[collection]
+        deleted: list[ChangedRecord] = []
+        groups: dict[str | None, list[ChangedRecord]] = {}
+        for key, version, record in rows:
+            item = ChangedRecord(collection, key, version, record)
+            if record is None:
+                deleted.append(item)
+            else:
+                groups.setdefault(owner(record), []).append(item)
+        return [*([(None, deleted)] if deleted else []), *groups.items()]
+
+    def _note_skipped(self, chunk: _Chunk) -> None:
+        owner = self._owners[chunk.spec.name]
+        for row in chunk.skipped:
+            if row.record is not None:
+                self.counts.add(chunk.spec.name, owner(row.record), 1, 0)
+
+    def _note_quarantined(self, chunk: _Chunk) -> None:
+        if chunk.spec.name != QUARANTINE:
+            return
+        for row in (*chunk.rows, *chunk.skipped):
+            if row.record is not None:
+                self.counts.add_quarantined(row.record.file)
+
+
+def _split(rows: list[Row], upto: str | None, head: int) -> tuple[list[Row], list[Row]]:
+    """Rows that must be applied, and rows that were before the interruption."""
+    if upto is not None and rows[0].key > upto:
+        return rows, []
+    news: list[Row] = []
+    skipped: list[Row] = []
+    for row in rows:
+        copied = (upto is None or row.key <= upto) and row.version <= head
+        (skipped if copied else news).append(row)
+    return news, skipped
+
+
+def _owner_finder(
+    spec: CollectionSpec, layouts: Sequence[Layout]
+) -> Callable[[Any], str | None]:
+    """Tells which legacy file a record of the collection belongs to, if any."""
+    mine = [layout for layout in layouts if layout.collection == spec.name]
+
+    def owner(record: Any) -> str | None:
+        return next((layout.file for layout in mine if layout.owns(record)), None)
+
+    return owner

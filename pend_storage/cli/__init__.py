@@ -1,0 +1,1 @@
+"""The command line: parse, call, show. What the commands do is in ``operations``."""

@@ -1,0 +1,162 @@
+"""The tree of commands, and how they end."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+from typing_extensions import override
+
+from pend_storage.cli.exits import Exit, exit_of
+from pend_storage.cli.output import Output, plain
+from pend_storage.cli.session import command_options
+from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
+
+__all__ = ["root", "run"]
+
+_PROGRAM: Final = "pend-storage"
+_OPTIONAL: Final = frozenset({"alembic", "psycopg", "rich", "sqlalchemy"})
+"""Packages that only some commands need."""
+
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "demo": ("demo:demo", "See the whole migration on invented data."),
+    "init": ("init:init", "Write a configuration file."),
+    "doctor": ("doctor:doctor", "Check everything, and say what to do."),
+    "db": ("db:db", "Prepare and check the database."),
+    "migrate": ("migrate:migrate", "Bring a JSON directory into the database."),
+    "quarantine": ("quarantine:quarantine", "Records that could not be placed."),
+}
+"""Where each command is, and what help says of it: loaded when it is called."""
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name, and loads the one that is called."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(
+            importlib.import_module(f"pend_storage.cli.{module}"), attribute
+        )
+        return command
+
+    @override
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, text) for n, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog="Exit codes: 0 done, 1 found something, 2 wrong usage or configuration, "
+    "3 a server, a disk or a lock cannot be had.",
+)
+@click.version_option(package_name="pend_storage", prog_name=_PROGRAM)
+@command_options
+def root() -> None:
+    """Move a server from JSON files to PostgreSQL, with nothing lost.
+
+    A fresh database, in this order: db migrate, db seed, migrate json, db validate.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; gives the exit code. Never raises, except for a bug."""
+    _show_warnings(as_json="--json" in arguments)
+    try:
+        return _invoke(arguments)
+    except PendStorageError as error:
+        return _fail(error, as_json="--json" in arguments)
+    except BrokenPipeError:
+        # Whoever read the output has had enough; nothing more may be flushed there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted; call it again to go on\n")
+        return Exit.INTERRUPTED
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    """Run a command; what click and the system raise becomes an error of ours."""
+    try:
+        code = root.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = "" if context is None else f" See: {context.command_path} --help"
+        raise ConfigError(f"{error.format_message()}{hint}") from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _from_system(error) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OPTIONAL:
+            raise
+        raise ConfigError(
+            f"this command needs the package {error.name}, which is not installed: "
+            "pip install 'pend_storage[demo]'."
+        ) from error
+    return int(code or 0)
+
+
+def _show_warnings(*, as_json: bool) -> None:
+    """What stores log goes where people see it, and nowhere if JSON is wanted."""
+    handler: logging.Handler = logging.NullHandler()
+    if not as_json:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("note: %(message)s"))
+        handler.setLevel(logging.WARNING)
+        handler.addFilter(_is_news)
+    logging.getLogger("pend_storage").addHandler(handler)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Adoption is told by the commands that adopt, as a table."""
+    return not record.getMessage().startswith("file-adopted:")
+
+
+def _from_system(error: OSError) -> PendStorageError:
+    """An error of the operating system that no layer below has explained."""
+    place = error.filename or "the operating system"
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+        return ConfigError(
+            f"{place}: {error.strerror}. Correct the path or its rights."
+        )
+    return StoreUnavailable(error.strerror or str(error), store=str(place))
+
+
+def _fail(error: PendStorageError, *, as_json: bool) -> int:
+    code = exit_of(error)
+    if as_json:
+        facts: dict[str, Any] = {
+            name: value for name, value in vars(error).items() if name[:1] != "_"
+        }
+        Output(as_json=True).document(
+            {
+                "ok": False,
+                "exit_code": int(code),
+                "error": {
+                    "type": type(error).__name__,
+                    "message": str(error),
+                    **plain(facts),
+                },
+            }
+        )
+    else:
+        sys.stderr.write(f"error: {error}\n")
+    return code

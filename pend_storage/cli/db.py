@@ -1,0 +1,178 @@
+"""``pend-storage db``: migrate, seed, validate, status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pend_storage.cli.exits import Exit
+from pend_storage.cli.output import Output, seconds
+from pend_storage.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from pend_storage.operations.check import Check
+    from pend_storage.operations.status import DatabaseStatus
+
+__all__ = ["db"]
+
+_SHOWN = 20
+"""Divergences that are shown to people; JSON has all that were confirmed."""
+
+
+@click.group(short_help="Prepare and check the database.")
+def db() -> None:
+    """Prepare and check the database."""
+
+
+@db.command(short_help="Make or update the tables.")
+@pass_session
+def migrate(session: Session) -> Exit:
+    """Bring an empty or older database to the schema. Harmless to repeat."""
+    from pend_storage.factory import open_postgres
+
+    with open_postgres(session.settings) as store:
+        store.migrate()
+        name = store.name
+    session.output.line(f"{name}: the schema is current", style="ok")
+    return session.finish(Exit.DONE, {"database": name, "schema_current": True})
+
+
+@db.command(short_help="Write what a fresh database needs first.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also invent the data of N users in the JSON directory, which must be empty.",
+)
+@pass_session
+def seed(session: Session, sample: int | None) -> Exit:
+    """Write what a fresh database needs before the data. Harmless to repeat."""
+    from pend_storage.operations.seed import seed as run
+
+    out = session.output
+    result = run(session.settings, sample=sample, stage=out.progress)
+    for what in result.changed:
+        out.line(f"wrote: {what}")
+    if result.records:
+        out.line(f"wrote: {result.records:,} records of SEED")
+    if not result.changed and not result.records:
+        out.line("the database has everything already")
+    if result.sample is not None:
+        made = result.sample
+        out.line(
+            f"invented {made.records:,} records of {made.users:,} users in "
+            f"{made.directory}"
+        )
+    return session.finish(Exit.DONE, {"result": result})
+
+
+@db.command(short_help="Compare both sides, record by record.")
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Compare only this share of the records, 0 to 1.",
+)
+@click.option(
+    "--files/--no-files",
+    default=True,
+    help="Also make each legacy file from the database, and compare it.",
+)
+@pass_session
+def validate(session: Session, sample: float | None, *, files: bool) -> Exit:
+    """Compare every record by value, both ways, and every legacy file.
+
+    Exit code 1 where anything differs.
+    """
+    from pend_storage.operations.check import check
+
+    out = session.output
+    result = check(session.settings, sample=sample, files=files, stage=out.progress)
+    _show_records(out, result)
+    _show_files(out, result)
+    took = seconds(result.seconds)
+    if result.ok:
+        out.line(
+            f"clean: {result.records.checked:,} records and {len(result.files)} files "
+            f"compared in {took}",
+            style="ok",
+        )
+    else:
+        wrong = sum(not check.ok for check in result.files)
+        out.line(
+            f"not equal: {result.records.found:,} records and {wrong} files diverge "
+            f"({took})",
+            style="fail",
+        )
+    code = Exit.DONE if result.ok else Exit.FOUND
+    return session.finish(code, {"result": result})
+
+
+def _show_records(out: Output, result: Check) -> None:
+    checks = result.records.collections
+    out.table(
+        ["collection", "compared", "missing", "extra", "different"],
+        [(n, c.checked, c.missing, c.extra, c.different) for n, c in checks.items()],
+        styles=[None if c.ok else "fail" for c in checks.values()],
+    )
+    for item in result.records.divergences[:_SHOWN]:
+        out.line(f"{item.collection}[{item.key!r}] {item.kind}", style="fail")
+        for difference in item.differences:
+            out.line(f"    {difference}")
+    more = result.records.found - min(_SHOWN, len(result.records.divergences))
+    if more:
+        out.line(f"and {more:,} more")
+
+
+def _show_files(out: Output, result: Check) -> None:
+    out.table(
+        ["legacy file", "records", "quarantined", "made from PostgreSQL"],
+        [(c.file, c.records, c.quarantined, c.result) for c in result.files],
+        styles=[None if c.ok else "fail" for c in result.files],
+    )
+    for check in result.files:
+        for item in check.differences:
+            place = ".".join(map(str, item.path))
+            out.line(
+                f"{check.file} {place}: {item.original or 'nothing'} became "
+                f"{item.rendered or 'nothing'}",
+                style="fail",
+            )
+
+
+@db.command(short_help="Show where the database stands.")
+@pass_session
+def status(session: Session) -> Exit:
+    """Show where the database stands; exit code 1 where it is not ready."""
+    from pend_storage.operations.status import database_status
+
+    result = database_status(session.settings)
+    _show_status(session.output, result)
+    code = Exit.DONE if result.ready else Exit.FOUND
+    return session.finish(code, {"result": result})
+
+
+def _show_status(out: Output, result: DatabaseStatus) -> None:
+    server = result.server
+    out.line(f"{result.url}", style="title")
+    role = (
+        "none, it stands alone"
+        if result.role is None
+        else f"{result.role} at epoch {result.epoch}"
+    )
+    out.table(
+        ["what", "how"],
+        [
+            ("server", f"PostgreSQL {server.version}, {server.size:,} bytes"),
+            ("schema", "current" if result.schema_current else "not current"),
+            ("environment", result.environment or "none yet (db seed)"),
+            ("role", role),
+            ("backfill", result.backfill),
+            ("quarantine", f"{result.waiting:,} wait"),
+        ],
+    )
+    if result.schema_problem is not None:
+        out.line(result.schema_problem, style="fail")
+    if result.records:
+        out.table(["collection", "records"], list(result.records.items()))

@@ -1,0 +1,126 @@
+"""``pend-storage migrate json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pend_storage.cli.exits import Exit
+from pend_storage.cli.output import Output, seconds
+from pend_storage.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from pend_storage.operations.migrate_json import JsonMigration
+
+__all__ = ["migrate", "show_migration"]
+
+
+@click.group(short_help="Bring a JSON directory into the database.")
+def migrate() -> None:
+    """Bring a JSON directory into the database."""
+
+
+@migrate.command("json", short_help="Copy, adopt, fill the database, account for all.")
+@click.option(
+    "--backup/--no-backup",
+    default=True,
+    help="First make a complete, verified copy of the JSON directory.",
+)
+@click.option(
+    "--backup-to",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Make the copy in this folder.  [default: beside the JSON directory]",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Write at most N records per second.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Exit with 1 where records wait in quarantine."
+)
+@pass_session
+def migrate_json(
+    session: Session,
+    *,
+    backup: bool,
+    backup_to: Path | None,
+    rate: float | None,
+    strict: bool,
+) -> Exit:
+    """Bring the JSON directory into the database. May be killed and repeated.
+
+    Quarantined records are a normal result: they are counted, and the exit code is 0
+    (with --strict: 1). It is 1 where a record is not accounted for.
+    """
+    from pend_storage.operations.migrate_json import migrate_json as run
+
+    out = session.output
+    result = run(
+        session.settings,
+        backup=backup,
+        backup_into=backup_to,
+        rate=rate,
+        stage=out.progress,
+    )
+    show_migration(out, result)
+    found = not result.adds_up or (strict and result.waiting > 0)
+    code = Exit.FOUND if found else Exit.DONE
+    return session.finish(
+        code, {"adds_up": result.adds_up, "waiting": result.waiting, "result": result}
+    )
+
+
+def show_migration(out: Output, result: JsonMigration) -> None:
+    """Show what became of every file."""
+    if result.backup is not None:
+        copy = result.backup
+        out.line(
+            f"copied {copy.files:,} files, {copy.bytes:,} bytes, and verified them: "
+            f"{copy.path}"
+        )
+        if copy.links:
+            out.line(
+                f"symbolic links were copied as links: {', '.join(copy.links)}",
+                style="warn",
+            )
+    elif result.reused_backup is not None:
+        out.line(f"continued; the copy is the one made before: {result.reused_backup}")
+    files = result.files
+    out.table(
+        ["legacy file", "read", "written", "unchanged", "quarantined"],
+        [(f.file, f.read, f.written, f.unchanged, f.quarantined) for f in files],
+        styles=[None if f.adds_up else "fail" for f in files],
+    )
+    done = result.backfill
+    for file in files:
+        if not file.adds_up:
+            out.line(f"{file.file}: the numbers do not add up", style="fail")
+    out.table(
+        ["collection", "records", "written", "unchanged", "deleted"],
+        [
+            (name, t.rows, t.written, t.unchanged, t.deleted)
+            for name, t in done.collections.items()
+        ],
+    )
+    if result.unclaimed:
+        out.line(
+            "left alone, no layout knows them: "
+            f"{', '.join(map(str, result.unclaimed))}",
+            style="warn",
+        )
+    if result.waiting:
+        out.line(
+            f"{result.waiting:,} records wait in quarantine: pend-storage quarantine "
+            "list",
+            style="warn",
+        )
+    out.line(
+        f"{done.written:,} written, {done.unchanged:,} unchanged, in "
+        f"{seconds(result.seconds)}",
+        style="ok" if result.adds_up else "fail",
+    )

@@ -1,0 +1,165 @@
+"""``pend-storage quarantine``: list, show, retry, accept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pend_storage.cli.exits import Exit
+from pend_storage.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from pend_storage.records import QuarantinedRecord
+    from pend_storage.store import Store
+
+__all__ = ["quarantine"]
+
+_ID = 8
+"""Characters of an id that are shown: enough to tell records apart by."""
+_RAW = 4_000
+"""Characters of a record's text that are shown to people."""
+
+
+@click.group(short_help="Records that could not be placed.")
+def quarantine() -> None:
+    """Legacy records that could not be placed: whole, each with the reason."""
+
+
+def _open(session: Session) -> Store:
+    from pend_storage.factory import open_primary
+
+    return open_primary(session.settings)
+
+
+@quarantine.command("list", short_help="List them; exit code 1 where any wait.")
+@click.option("--file", metavar="FILE", help="Only those of one legacy file.")
+@click.option("--all", "everything", is_flag=True, help="Accepted ones, too.")
+@pass_session
+def list_command(session: Session, file: str | None, *, everything: bool) -> Exit:
+    """List quarantined records; exit code 1 where any wait."""
+    from pend_storage.operations.quarantine import list_quarantined
+
+    with _open(session) as store:
+        status = None if everything else "waiting"
+        found = list_quarantined(store, file=file, status=status)
+    out = session.output
+    if found:
+        out.table(
+            ["id", "file", "place", "status", "code", "reason"],
+            [
+                (r.id[:_ID], r.file, r.place or "(whole)", r.status, r.code, r.reason)
+                for r in found
+            ],
+        )
+    waiting = sum(record.status == "waiting" for record in found)
+    out.line(f"{waiting:,} wait", style="warn" if waiting else "ok")
+    code = Exit.FOUND if waiting else Exit.DONE
+    return session.finish(code, {"waiting": waiting, "records": found})
+
+
+@quarantine.command("show", short_help="Show one, whole.")
+@click.argument("identity", metavar="ID")
+@pass_session
+def show(session: Session, identity: str) -> Exit:
+    """Show a quarantined record, whole. The beginning of its ID is enough."""
+    from pend_storage.operations.quarantine import find
+
+    with _open(session) as store:
+        record = find(store, identity)
+    out = session.output
+    out.table(
+        ["what", "how"],
+        [
+            ("id", record.id),
+            ("file", record.file),
+            ("place", record.place or "the whole file"),
+            ("status", record.status),
+            ("note", record.note),
+            ("seen", record.seen_at.isoformat()),
+            ("reason", f"{record.code}: {record.reason}"),
+        ],
+    )
+    text = record.raw.decode("utf-8", "backslashreplace")
+    out.line(text if len(text) <= _RAW else f"{text[:_RAW]}... ({len(text):,} in all)")
+    return session.finish(Exit.DONE, {"record": record})
+
+
+@quarantine.command("retry", short_help="Try again to place them.")
+@click.argument("identities", metavar="[ID]...", nargs=-1)
+@click.option("--file", metavar="FILE", help="All of one legacy file.")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option(
+    "--with",
+    "repaired",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Repaired text to use instead, for a single ID.",
+)
+@pass_session
+def retry(
+    session: Session,
+    identities: tuple[str, ...],
+    file: str | None,
+    repaired: Path | None,
+    *,
+    everything: bool,
+) -> Exit:
+    """Try again to place quarantined records; exit code 1 where any stays.
+
+    After the layout or the library was improved, or with text that was repaired by hand:
+    a record as it stands in its file (in a map with its name), or the whole file.
+    """
+    from pend_storage.operations.quarantine import retry as run
+
+    if repaired is not None and (len(identities) != 1 or file or everything):
+        raise click.UsageError("--with goes with exactly one ID.")
+    text = None if repaired is None else repaired.read_bytes()
+    with _open(session) as store:
+        chosen = _chosen(store, identities, file, everything=everything)
+        results = [run(store, record, text=text) for record in chosen]
+    out = session.output
+    for result in results:
+        place = f"{result.file} {result.place}".strip()
+        if result.placed:
+            out.line(f"{place}: placed, {result.records:,} records", style="ok")
+        else:
+            out.line(f"{place}: stays: {result.reason}", style="warn")
+    staying = sum(not result.placed or result.quarantined > 0 for result in results)
+    code = Exit.FOUND if staying else Exit.DONE
+    placed = sum(result.placed for result in results)
+    out.line(f"{placed:,} placed, {len(results) - placed:,} stay")
+    return session.finish(code, {"placed": placed, "results": results})
+
+
+@quarantine.command("accept", short_help="Let one stay as it is.")
+@click.argument("identities", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept.")
+@pass_session
+def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
+    """Let quarantined records stay as they are, and where they are in their file."""
+    from pend_storage.operations.quarantine import accept as run
+    from pend_storage.operations.quarantine import find
+
+    if not reason.strip():
+        raise click.UsageError("--reason must not be empty.")
+    with _open(session) as store:
+        records = [run(store, find(store, text), reason) for text in identities]
+    for record in records:
+        session.output.line(f"{record.file} {record.place}: accepted", style="ok")
+    return session.finish(Exit.DONE, {"records": records})
+
+
+def _chosen(
+    store: Store, identities: Sequence[str], file: str | None, *, everything: bool
+) -> list[QuarantinedRecord]:
+    from pend_storage.operations.quarantine import find, list_quarantined
+
+    ways: list[Any] = [identities, file, everything]
+    if sum(map(bool, ways)) != 1:
+        raise click.UsageError("name the records by ID, or by --file, or take --all.")
+    if identities:
+        return [find(store, text) for text in identities]
+    return list_quarantined(store, file=file, status="waiting")

@@ -1,0 +1,41 @@
+"""Settings from ``pend.toml`` and the environment. Reads and checks; opens nothing.
+
+What the environment says wins over the file, one setting at a time, and an empty
+variable counts as one that is not set:
+
+``PEND_CONFIG``, ``PEND_ENV``
+    which file, and which of its environments; the caller's own choice goes before them.
+``PEND_PHASE``, ``PEND_JSON_DIRECTORY``, ``PEND_DATABASE_URL``, ``PEND_REDIS_URL``
+    instead of what the file says.
+``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD``
+    each replaces its part of the database's URL (unless ``PEND_DATABASE_URL`` gives the
+    whole of it), so that a password need not stand in the file.
+"""
+
+from pend_storage.config.reading import (
+    DEFAULT_ENVIRONMENT,
+    DEFAULT_FILE,
+    load_settings,
+)
+from pend_storage.config.settings import (
+    DEFAULT_SCHEMA,
+    JsonSettings,
+    Pooler,
+    PostgresSettings,
+    RedisSettings,
+    Settings,
+    SslMode,
+)
+
+__all__ = [
+    "DEFAULT_ENVIRONMENT",
+    "DEFAULT_FILE",
+    "DEFAULT_SCHEMA",
+    "JsonSettings",
+    "Pooler",
+    "PostgresSettings",
+    "RedisSettings",
+    "Settings",
+    "SslMode",
+    "load_settings",
+]

@@ -1,0 +1,115 @@
+"""Database URLs: what is wrong with one, one with parts replaced, one fit to be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import (
+    SplitResult,
+    parse_qsl,
+    quote,
+    unquote,
+    urlencode,
+    urlsplit,
+)
+
+__all__ = ["overridden_url", "shown_url", "url_fault", "with_parameters"]
+
+_SCHEMES: Final = ("postgresql", "postgres")
+_HIDDEN: Final = "***"
+_SECRET: Final = re.compile(r"(?i)(?P<name>password|passphrase|sslpassword)=[^&]*")
+_HIGHEST_PORT: Final = 65_535
+
+
+def url_fault(url: str) -> str | None:
+    """What is wrong with a database URL, in a sentence without secrets; None if nothing."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return (
+            "the database URL cannot be read. Write postgresql://USER@HOST:PORT/NAME, "
+            "with special characters of user and password percent-encoded."
+        )
+    if parts.scheme not in _SCHEMES:
+        return (
+            f"the database URL must begin with postgresql://, not {parts.scheme!r}. "
+            "Write postgresql://USER@HOST:PORT/NAME."
+        )
+    if port is not None and not 0 < port <= _HIGHEST_PORT:
+        return f"the port {port} of the database URL does not exist."
+    return None
+
+
+def overridden_url(url: str | None, parts: Mapping[str, str]) -> str:
+    """A URL with some parts replaced: host, port, name, user, password.
+
+    Without a URL to start from, the rest is ``postgresql://localhost:5432/``.
+    """
+    old = urlsplit(url or "postgresql://localhost:5432/")
+    query = [(k, v) for k, v in _parameters(old) if k not in parts]
+    user, password = _part(parts, "user", old.username), parts.get("password")
+    if password is None and old.password is not None:
+        password = unquote(old.password)
+    login = "" if user is None else quote(user, safe="")
+    if password is not None:
+        login += f":{quote(password, safe='')}"
+    if "host" in parts:
+        query = [(k, v) for k, v in query if k != "hostaddr"]
+    place = _place(old, parts)
+    path = f"/{quote(parts['name'], safe='')}" if "name" in parts else old.path
+    return old._replace(
+        netloc=f"{login}@{place}" if login else place, path=path, query=_encoded(query)
+    ).geturl()
+
+
+def _part(parts: Mapping[str, str], name: str, old: str | None) -> str | None:
+    return parts.get(name, None if old is None else unquote(old))
+
+
+def _place(old: SplitResult, parts: Mapping[str, str]) -> str:
+    """Host and port; several hosts in one URL stay as they are unless replaced."""
+    bare = old.netloc.rpartition("@")[2]
+    if "host" not in parts and "port" not in parts:
+        return bare
+    host = parts.get("host")
+    if host is None:
+        host = bare.rpartition(":")[0] if re.search(r":\d+$", bare) else bare
+    elif host.startswith("/"):
+        host = quote(host, safe="")  # the directory of a Unix socket
+    elif ":" in host:
+        host = f"[{host}]"
+    port = parts.get("port")
+    if port is None and (found := re.search(r":(\d+)$", bare)):
+        port = found[1]
+    return host if port is None else f"{host}:{port}"
+
+
+def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
+    """A URL with these parameters, in the place of others of their names."""
+    if not parameters:
+        return url
+    parts = urlsplit(url)
+    kept = [(k, v) for k, v in _parameters(parts) if k not in parameters]
+    query = [*kept, *parameters.items()]
+    return parts._replace(query=_encoded(query)).geturl()
+
+
+def _parameters(parts: SplitResult) -> list[tuple[str, str]]:
+    return parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
+
+
+def _encoded(query: list[tuple[str, str]]) -> str:
+    """Parameters as libpq reads them: to it, a plus is a plus and no space."""
+    return urlencode(query, safe="/", quote_via=quote)
+
+
+def shown_url(url: str) -> str:
+    """The URL with what is secret in it replaced by stars; whatever it looks like."""
+    head, at, tail = url.rpartition("@")
+    scheme, slashes, login = head.partition("://")
+    user, colon, _ = login.partition(":")
+    if at:
+        url = f"{scheme}{slashes}{user}{colon and ':' + _HIDDEN}@{tail}"
+    return _SECRET.sub(rf"\g<name>={_HIDDEN}", url)

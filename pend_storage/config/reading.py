@@ -1,0 +1,325 @@
+"""Read ``pend.toml`` and the environment variables, and check both."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+
+from pend_storage.config.database_url import overridden_url, url_fault
+from pend_storage.config.settings import (
+    DEFAULT_SCHEMA,
+    JsonSettings,
+    Pooler,
+    PostgresSettings,
+    RedisSettings,
+    Settings,
+    SslMode,
+)
+from pend_storage.errors import ConfigError
+from pend_storage.phases import Phase
+
+__all__ = ["DEFAULT_ENVIRONMENT", "DEFAULT_FILE", "load_settings"]
+
+DEFAULT_FILE: Final = "pend.toml"
+DEFAULT_ENVIRONMENT: Final = "development"
+
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file, as it is written there."""
+
+
+class _Json(_File):
+    directory: str | None = None
+    files: dict[str, str] = {}
+    checkpoint_interval: _Seconds = 1.0
+
+
+class _Tls(_File):
+    mode: SslMode | None = None
+    root_certificate: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class _Server(_File):
+    url: str | None = None
+    url_env: str | None = None
+
+
+class _Postgres(_Server):
+    pool: _Count = 20
+    connect_timeout: _Seconds = 2.0
+    idle_timeout: _Seconds = 30.0
+    statement_timeout: _Seconds = 30.0
+    pooler: Pooler | None = None
+    tls: _Tls = msgspec.field(default_factory=_Tls)
+
+
+class _Redis(_Server):
+    """Nothing but its URL so far."""
+
+
+class _Environment(_File):
+    phase: str = Phase.JSON_ONLY.value
+    schema: str = DEFAULT_SCHEMA
+    json: _Json = msgspec.field(default_factory=_Json)
+    postgres: _Postgres = msgspec.field(default_factory=_Postgres)
+    redis: _Redis = msgspec.field(default_factory=_Redis)
+
+
+def load_settings(
+    path: str | Path | None = None,
+    environment: str | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Read the settings of one environment.
+
+    Args:
+        path: the file; if None, ``PEND_CONFIG``, or else ``pend.toml`` in the current
+            directory where there is one.
+        environment: its name; if None, ``PEND_ENV``, or else ``development``.
+        environ: the environment variables.
+
+    Raises:
+        ConfigError: something is missing or wrong; the message names file and place.
+    """
+    variables = {name: value for name, value in environ.items() if value}
+    name = environment or variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
+    file = _find_file(path, variables)
+    read = _Environment() if file is None else _read_environment(file, name)
+    reader = _Reader(file, name, variables)
+    return Settings(
+        environment=name,
+        file=file,
+        phase=reader.phase(read.phase),
+        schema=read.schema,
+        json=reader.json(read.json),
+        postgres=reader.postgres(read.postgres),
+        redis=reader.redis(read.redis),
+        absent=reader.absent(read),
+    )
+
+
+def _find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | None:
+    given = path or variables.get("PEND_CONFIG")
+    file = Path(given or DEFAULT_FILE).absolute()
+    if file.is_file():
+        return file
+    if given is not None:
+        whose = "" if path else " (from PEND_CONFIG)"
+        raise ConfigError(
+            f"there is no configuration file {file}{whose}. Name another one, or write "
+            "it with: pend-storage init"
+        )
+    if {"PEND_JSON_DIRECTORY", "PEND_DATABASE_URL", "DB_HOST", "DB_NAME"} & {
+        *variables
+    }:
+        return None
+    raise ConfigError(
+        f"there is no {DEFAULT_FILE} in {file.parent}, and no environment variable "
+        "stands in for it. Write one with: pend-storage init"
+    )
+
+
+def _read_environment(file: Path, name: str) -> _Environment:
+    content = _parse(file)
+    for member in content:
+        if member != "environments":
+            raise ConfigError(
+                f"{file}: unknown member {member!r} at the top level"
+                f"{_suggest(member, ['environments'])} Everything belongs under "
+                "[environments.NAME]."
+            )
+    environments = content.get("environments", {})
+    if not isinstance(environments, dict):
+        raise ConfigError(f"{file}: environments must be a table: [environments.NAME].")
+    if name not in environments:
+        known = ", ".join(environments) or "none"
+        raise ConfigError(
+            f"{file} has no environment {name!r}{_suggest(name, environments)} It has: "
+            f"{known}. Choose one by --env or PEND_ENV."
+        )
+    try:
+        return msgspec.convert(environments[name], _Environment)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explained(file, name, str(error))) from None
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file}, byte {error.start}: not UTF-8. Save the file as UTF-8."
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error.strerror}. Correct its permissions."
+        ) from error
+
+
+_UNKNOWN_FIELD: Final = re.compile(r"contains unknown field `(?P<name>[^`]*)`")
+_PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_TABLES: Final[dict[str, type[_File]]] = {
+    "": _Environment,
+    "json": _Json,
+    "postgres": _Postgres,
+    "postgres.tls": _Tls,
+    "redis": _Redis,
+}
+
+
+def _explained(file: Path, name: str, message: str) -> str:
+    """The message of msgspec with the whole place, and a suggestion for a misspelt member."""
+    found = _PLACE.match(message)
+    what, path = (message, "") if found is None else found.group("what", "path")
+    place = f"{file}, environments.{name}" + (f".{path}" if path else "")
+    unknown = _UNKNOWN_FIELD.search(what)
+    if unknown is None:
+        return f"{place}: {what[:1].lower()}{what[1:]}."
+    member = unknown["name"]
+    table = _TABLES.get(path or "", _Environment)
+    known = [f.name for f in msgspec.structs.fields(table)]
+    return (
+        f"{place}: unknown member {member!r}{_suggest(member, known)} Known here: "
+        f"{', '.join(known)}."
+    )
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Puts together what the file and the environment variables say."""
+
+    file: Path | None
+    environment: str
+    variables: Mapping[str, str]
+
+    def _place(self, member: str) -> str:
+        if self.file is None:
+            return member
+        return f"{self.file}, environments.{self.environment}.{member}"
+
+    def _resolved(self, text: str) -> Path:
+        """A path in the file is relative to the file."""
+        base = Path.cwd() if self.file is None else self.file.parent
+        return base / Path(text).expanduser()
+
+    def _resolved_if(self, text: str | None) -> Path | None:
+        return None if text is None else self._resolved(text)
+
+    def phase(self, written: str) -> Phase:
+        word = self.variables.get("PEND_PHASE")
+        place = "the environment variable PEND_PHASE" if word else self._place("phase")
+        word = word or written
+        try:
+            return Phase(word)
+        except ValueError:
+            known = [phase.value for phase in Phase]
+            raise ConfigError(
+                f"{place}: unknown phase {word!r}{_suggest(word, known)} The phases "
+                f"are: {', '.join(known)}."
+            ) from None
+
+    def json(self, table: _Json) -> JsonSettings | None:
+        variable = self.variables.get("PEND_JSON_DIRECTORY")
+        if variable is not None:
+            directory = Path(variable).expanduser().absolute()
+        elif table.directory:
+            directory = self._resolved(table.directory)
+        else:
+            return None
+        files = {name: self._resolved(path) for name, path in table.files.items()}
+        return JsonSettings(
+            directory=directory,
+            files=files,
+            checkpoint_interval=table.checkpoint_interval,
+        )
+
+    def postgres(self, table: _Postgres) -> PostgresSettings | None:
+        url = self._database_url(table)
+        if url is None:
+            return None
+        return PostgresSettings(
+            url=url,
+            pool=table.pool,
+            connect_timeout=table.connect_timeout,
+            idle_timeout=table.idle_timeout,
+            statement_timeout=table.statement_timeout,
+            pooler=table.pooler,
+            tls_mode=table.tls.mode,
+            tls_root_certificate=self._resolved_if(table.tls.root_certificate),
+            tls_certificate=self._resolved_if(table.tls.certificate),
+            tls_key=self._resolved_if(table.tls.key),
+        )
+
+    def _database_url(self, table: _Postgres) -> str | None:
+        url = self.variables.get("PEND_DATABASE_URL")
+        place = "the environment variable PEND_DATABASE_URL"
+        if url is None:
+            url, place = self._written_url("postgres", table)
+            parts = {
+                part: self.variables[variable]
+                for part, variable in _URL_PARTS.items()
+                if variable in self.variables
+            }
+            if parts and (url is not None or {"host", "name"} & {*parts}):
+                url = overridden_url(url, parts)
+        if url is not None and (fault := url_fault(url)) is not None:
+            raise ConfigError(f"{place}: {fault}")
+        return url
+
+    def redis(self, table: _Redis) -> RedisSettings | None:
+        url = self.variables.get("PEND_REDIS_URL")
+        if url is None:
+            url, _ = self._written_url("redis", table)
+        return None if url is None else RedisSettings(url=url)
+
+    def absent(self, read: _Environment) -> dict[str, str]:
+        """Environment variables that the file names, and that are not set."""
+        tables: dict[str, _Server] = {"postgres": read.postgres, "redis": read.redis}
+        return {
+            name: table.url_env
+            for name, table in tables.items()
+            if table.url_env is not None and table.url_env not in self.variables
+        }
+
+    def _written_url(self, name: str, table: _Server) -> tuple[str | None, str]:
+        """What the file says: a URL, or the environment variable that has it."""
+        if table.url is not None and table.url_env is not None:
+            raise ConfigError(
+                f"{self._place(name)}: url and url_env are both given; remove one."
+            )
+        if table.url_env is None:
+            return table.url, self._place(f"{name}.url")
+        return (
+            self.variables.get(table.url_env),
+            f"the environment variable {table.url_env}",
+        )
+
+
+_URL_PARTS: Final = {
+    "host": "DB_HOST",
+    "port": "DB_PORT",
+    "name": "DB_NAME",
+    "user": "DB_USER",
+    "password": "DB_PASSWORD",
+}

@@ -1,0 +1,151 @@
+"""What can be configured for one environment. Frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from pend_storage.config.database_url import shown_url, with_parameters
+from pend_storage.errors import ConfigError
+from pend_storage.phases import Phase
+
+__all__ = [
+    "DEFAULT_SCHEMA",
+    "JsonSettings",
+    "Pooler",
+    "PostgresSettings",
+    "RedisSettings",
+    "Settings",
+    "SslMode",
+]
+
+DEFAULT_SCHEMA: Final = "pend_storage.pend"
+
+SslMode: TypeAlias = Literal[
+    "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+]
+"""How far the server's certificate is trusted; libpq's words."""
+
+Pooler: TypeAlias = Literal["transaction"]
+"""For how long a connection pooler leaves a connection with one client. One that does so
+for a whole session needs no word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSettings:
+    """Where the JSON files are."""
+
+    directory: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Legacy files that lie elsewhere, by the name that they have in the layout."""
+    checkpoint_interval: float = 1.0
+    """Seconds after which a legacy file has what the store has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """Where the database is, and how to speak with it."""
+
+    url: str = field(repr=False)
+    """May hold a password: show :attr:`shown_url` instead."""
+    pool: int = 20
+    """Connections at most."""
+    connect_timeout: float = 2.0
+    """Seconds."""
+    idle_timeout: float = 30.0
+    """Seconds after which an unused connection is closed."""
+    statement_timeout: float = 30.0
+    """Seconds that one statement may take."""
+    pooler: Pooler | None = None
+    """Whether a connection pooler between here and the server shares connections."""
+    tls_mode: SslMode | None = None
+    tls_root_certificate: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return shown_url(self.url)
+
+    @property
+    def full_url(self) -> str:
+        """The URL with the TLS settings in it, as libpq takes them."""
+        settings = {
+            "sslmode": self.tls_mode,
+            "sslrootcert": self.tls_root_certificate,
+            "sslcert": self.tls_certificate,
+            "sslkey": self.tls_key,
+        }
+        return with_parameters(
+            self.url, {k: str(v) for k, v in settings.items() if v is not None}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """Where Redis is."""
+
+    url: str = field(repr=False)
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return shown_url(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that is configured for one environment."""
+
+    environment: str
+    file: Path | None
+    """Where it was read; None where the environment variables were enough."""
+    phase: Phase = Phase.JSON_ONLY
+    schema: str = DEFAULT_SCHEMA
+    """The module that has ``SCHEMA`` and perhaps ``LAYOUTS``."""
+    json: JsonSettings | None = None
+    postgres: PostgresSettings | None = None
+    redis: RedisSettings | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that should have a side's URL, and are not set."""
+
+    def require_json(self) -> JsonSettings:
+        """The JSON side.
+
+        Raises:
+            ConfigError: it is not configured.
+        """
+        if self.json is None:
+            raise ConfigError(
+                f"{self.place}: no JSON directory is configured. Set json.directory "
+                "there, or PEND_JSON_DIRECTORY."
+            )
+        return self.json
+
+    def require_postgres(self) -> PostgresSettings:
+        """The PostgreSQL side.
+
+        Raises:
+            ConfigError: it is not configured.
+        """
+        if self.postgres is None and "postgres" in self.absent:
+            raise ConfigError(
+                f"{self.place}: no database is configured, because the environment "
+                f"variable {self.absent['postgres']} (postgres.url_env) is not set."
+            )
+        if self.postgres is None:
+            raise ConfigError(
+                f"{self.place}: no database is configured. Set postgres.url or "
+                "postgres.url_env there, or PEND_DATABASE_URL."
+            )
+        return self.postgres
+
+    @property
+    def place(self) -> str:
+        """Where these settings stand, for messages."""
+        if self.file is None:
+            return "the environment variables"
+        return f"{self.file}, environments.{self.environment}"

@@ -1,0 +1,175 @@
+"""Checks of the JSON directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pend_storage.config import JsonSettings, Settings
+from pend_storage.errors import PendStorageError
+from pend_storage.factory import SchemaModule, open_json
+from pend_storage.layout import Layout, is_whole_file
+from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
+from pend_storage.operations.quarantine import list_quarantined
+from pend_storage.records import QuarantinedRecord
+
+__all__ = ["directory_findings"]
+
+STORE_FOLDER: Final = ".pend-storage"
+"""Where the store keeps what the legacy files cannot hold."""
+_REMOTE: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
+)
+"""File systems on which locks and syncs cannot be relied on."""
+_SHOWN: Final = 5
+
+
+def directory_findings(
+    settings: Settings, module: SchemaModule, wanted: JsonSettings
+) -> Iterator[Finding]:
+    """Everything about the JSON directory."""
+    directory = wanted.directory
+    if not directory.is_dir():
+        yield fail(
+            "json directory",
+            f"{directory} is not a directory",
+            "Correct json.directory, or make it.",
+        )
+        return
+    yield _permissions(directory)
+    yield _file_system(directory)
+    yield _space(directory)
+    paths = {
+        layout: wanted.files.get(layout.file, directory / layout.file)
+        for layout in module.layouts
+    }
+    unreadable = [str(p) for p in paths.values() if p.exists() and not _may_use(p)]
+    if unreadable:
+        yield fail(
+            "legacy files",
+            f"may not be read and written: {_some(unreadable)}",
+            "Correct their owner or their rights.",
+        )
+        return
+    if (directory / STORE_FOLDER).exists():
+        yield from _adopted(settings)
+    else:
+        yield from _not_adopted(module, paths)
+
+
+def _may_use(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.W_OK)
+
+
+def _permissions(directory: Path) -> Finding:
+    if os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return ok("json directory", str(directory))
+    return fail(
+        "json directory",
+        f"{directory} may not be read and written by this user",
+        "Run as the user who owns it, or correct its rights.",
+    )
+
+
+def _file_system(directory: Path) -> Finding:
+    kind = _kind_of_file_system(directory)
+    if kind in _REMOTE:
+        return fail(
+            "file system",
+            f"{directory} is on {kind}, where locks and syncs cannot be relied on",
+            "Move it to a local disk.",
+        )
+    return ok("file system", kind or "not known on this system")
+
+
+def _kind_of_file_system(directory: Path) -> str:
+    """Of the mount that the directory is on; empty where that cannot be told."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    place = directory.resolve()
+    mounts = [line.split(" ")[1:3] for line in lines]
+    fitting = [
+        (len(where), kind)
+        for where, kind in mounts
+        if place.is_relative_to(where.replace("\\040", " "))
+    ]
+    return max(fitting, default=(0, ""))[1]
+
+
+def _space(directory: Path) -> Finding:
+    size = sum(
+        path.lstat().st_size for path in directory.rglob("*") if not path.is_dir()
+    )
+    free = shutil.disk_usage(directory).free
+    message = f"{size:,} bytes in the directory, {free:,} free"
+    if free < 2 * size + (64 << 20):
+        return warn(
+            "free space",
+            message,
+            "Make room: a migration copies the directory, and the store needs as much.",
+        )
+    return ok("free space", message)
+
+
+def _not_adopted(module: SchemaModule, paths: dict[Layout, Path]) -> Iterator[Finding]:
+    there = {layout: path for layout, path in paths.items() if path.exists()}
+    yield ok(
+        "legacy files",
+        f"{len(there)} of {len(paths)} are there, not adopted yet (migrate json does)",
+    )
+    broken = []
+    for layout, path in there.items():
+        entry = next(iter(layout.parse(module.schema, path.read_bytes()).entries), None)
+        record = None if entry is None else entry.home.record
+        if isinstance(record, QuarantinedRecord) and is_whole_file(record):
+            broken.append(f"{layout.file} ({record.reason})")
+    if broken:
+        yield warn(
+            "broken files",
+            _some(broken),
+            "Repair them before migrating, or they will be quarantined whole.",
+        )
+
+
+def _adopted(settings: Settings) -> Iterator[Finding]:
+    try:
+        with open_json(settings) as store:
+            waiting = list_quarantined(store, status="waiting")
+            unclaimed = [str(path) for path in store.unclaimed_files()]
+            role = store.role()
+    except PendStorageError as error:
+        yield fail("json store", str(error), error=error)
+        return
+    yield ok("json store", f"opens; {role.role.value} at epoch {role.epoch}")
+    whole = [record.file for record in waiting if is_whole_file(record)]
+    if whole:
+        yield warn(
+            "broken files",
+            f"quarantined as a whole: {_some(whole)}",
+            "Repair the file in its place, or: pend-storage quarantine retry --with FILE",
+        )
+    if waiting:
+        yield warn(
+            "quarantine",
+            f"{len(waiting):,} legacy records wait",
+            "See: pend-storage quarantine list",
+        )
+    else:
+        yield ok("quarantine", "nothing waits")
+    if unclaimed:
+        yield warn(
+            "unclaimed files",
+            f"no layout knows: {_some(unclaimed)}",
+            "They are left alone. Move them away, or add a layout for them.",
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    more = len(names) - _SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,0 +1,233 @@
+"""Bringing a JSON directory into PostgreSQL: copy, adopt, backfill, account for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pend_storage import crashpoints
+from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, backfill
+from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
+from pend_storage.config import JsonSettings, Settings
+from pend_storage.errors import ConfigError, CorruptFile
+from pend_storage.factory import SchemaModule, load_schema, open_json, open_postgres
+from pend_storage.layout import Layout
+from pend_storage.operations.seed import seeds_of, write_missing
+from pend_storage.operations.stages import Stage, silent
+from pend_storage.phases import ROLE_META, Role
+from pend_storage.query import field
+from pend_storage.records import QuarantinedRecord
+from pend_storage.store import Store
+
+if TYPE_CHECKING:
+    from pend_storage.stores.json import JsonStore
+
+__all__ = ["FileResult", "JsonMigration", "migrate_json"]
+
+MIGRATION_META: Final = "migrate-json"
+"""Name of the meta entry of the database that says which copy was made, and whether the
+migration that it was made for has ended."""
+
+_COPIED: Final = crashpoints.declare(
+    "migrate.copied", "the copy of the directory is complete; nothing else was done"
+)
+_ADOPTED: Final = crashpoints.declare(
+    "migrate.adopted", "the legacy files are adopted; the database has nothing yet"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """What became of the records of one legacy file."""
+
+    file: str
+    read: int
+    """Records that are in the file."""
+    written: int
+    unchanged: int
+    quarantined: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each record that was read is accounted for."""
+        return self.read == self.written + self.unchanged + self.quarantined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonMigration:
+    """The outcome of a migration."""
+
+    backup: DirectoryCopy | None
+    """The copy that was made now; None where there was to be none, or one was reused."""
+    reused_backup: Path | None
+    """The copy of the migration that was interrupted and is continued by this one."""
+    files: tuple[FileResult, ...]
+    backfill: BackfillReport
+    waiting: int
+    """Quarantined records that nobody has accepted yet."""
+    unclaimed: tuple[Path, ...]
+    """Files of the directory that no layout knows; left alone."""
+    seconds: float
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every record of every file is accounted for."""
+        return all(result.adds_up for result in self.files)
+
+
+def migrate_json(
+    settings: Settings,
+    *,
+    backup: bool = True,
+    backup_into: Path | None = None,
+    rate: float | None = None,
+    stage: Stage = silent,
+) -> JsonMigration:
+    """Copy the JSON directory, adopt its legacy files, and fill the database from them.
+
+    May be killed at any moment and called again: it goes on where it was. Called again
+    after its end it looks for what is new, and changes nothing where nothing is.
+
+    Args:
+        settings: of the environment.
+        backup: make a complete, verified copy of the directory first.
+        backup_into: in this folder; beside the directory if None.
+        rate: records per second at most.
+        stage: told about the work.
+
+    Raises:
+        ConfigError: a side is not configured, the directory is not there, or the
+            database is not one that follows.
+        SchemaOutOfDate: the database must be migrated first.
+        StoreUnavailable: a side cannot be reached; call again later.
+    """
+    started = time.monotonic()
+    module = load_schema(settings)
+    wanted = settings.require_json()
+    if not wanted.directory.is_dir():
+        raise ConfigError(
+            f"{settings.place}.json.directory: {wanted.directory} is not a directory. "
+            "Correct the path."
+        )
+    with open_postgres(settings) as database:
+        _require_follower(database)
+        reused = _interrupted_copy(database) if backup else None
+        made = None
+        if backup and reused is None:
+            made = _copy(wanted, backup_into, stage)
+        _note(database, made.path if made is not None else reused, complete=False)
+        _COPIED()
+        with stage("adopting the files"):
+            source = open_json(settings)
+        with source:
+            _require_comparable(source, database)
+            write_missing(source, seeds_of(module, settings))
+            _ADOPTED()
+            with stage("filling the database") as progress:
+                filled = backfill(source, database, rate=rate, progress=progress)
+            files = _results(source, module, filled.files, wanted.files)
+            waiting = field("status") == "waiting"
+            result = JsonMigration(
+                backup=made,
+                reused_backup=reused,
+                files=tuple(files),
+                backfill=filled,
+                waiting=source.collection(QuarantinedRecord).count(waiting),
+                unclaimed=source.unclaimed_files(),
+                seconds=time.monotonic() - started,
+            )
+        _note(database, None, complete=True)
+    return result
+
+
+def _copy(wanted: JsonSettings, into: Path | None, stage: Stage) -> DirectoryCopy:
+    with stage("copying the directory", unit="bytes") as progress:
+        return copy_directory(
+            wanted.directory, extra=wanted.files, into=into, progress=progress
+        )
+
+
+def _require_follower(database: Store) -> None:
+    """Refuse a database that must not take over what JSON holds."""
+    state = database.role()
+    if database.meta(ROLE_META) is not None and state.role is not Role.SECONDARY:
+        raise ConfigError(
+            f"the database is {state.role.value} at epoch {state.epoch}, and only one "
+            "that is secondary, or that stands alone, can be filled from JSON. Choose "
+            "the phase 'parallel' for it first."
+        )
+
+
+def _require_comparable(source: Store, database: Store) -> None:
+    """Refuse a database that was filled from another directory.
+
+    The versions of the two have nothing to do with each other, so neither could tell what
+    is newer. A directory that was itself made from this database is not another one.
+    """
+    mark, back = database.meta(BACKFILL_META), source.meta(BACKFILL_META)
+    filled_from = mark.get("source") if isinstance(mark, Mapping) else None
+    made_from = back.get("source") if isinstance(back, Mapping) else None
+    if filled_from in {None, source.identity()} or made_from == database.identity():
+        return
+    raise ConfigError(
+        "the database was filled from another JSON directory, or this one lost its "
+        ".pend-storage since. Correct json.directory, or migrate into an empty database."
+    )
+
+
+def _interrupted_copy(database: Store) -> Path | None:
+    """The copy that a migration made which did not come to its end, if it is whole."""
+    noted = database.meta(MIGRATION_META)
+    if not isinstance(noted, Mapping) or noted.get("complete") or not noted.get("copy"):
+        return None
+    path = Path(str(noted["copy"]))
+    try:
+        verify_copy(path)
+    except (ConfigError, CorruptFile):
+        return None
+    return path
+
+
+def _note(database: Store, copy: Path | None, *, complete: bool) -> None:
+    """Note in the database how far the migration is."""
+    before = database.meta(MIGRATION_META)
+    value = {"copy": None if copy is None else str(copy), "complete": complete}
+    if not database.compare_and_set_meta(MIGRATION_META, before, value):
+        raise ConfigError(
+            "another process migrates into this database at the same time. Let one of "
+            "the two finish."
+        )
+
+
+def _results(
+    source: JsonStore,
+    module: SchemaModule,
+    tallies: Mapping[str, FileTally],
+    places: Mapping[str, Path],
+) -> Iterator[FileResult]:
+    """What is in each file, counted when it was read, beside what became of it."""
+    counted = {adopted.file: adopted.read for adopted in source.adoption_report()}
+    for layout in module.layouts:
+        tally = tallies.get(layout.file, FileTally())
+        read = counted.get(layout.file, 0)
+        if read != tally.read:  # the file was changed since it was first read
+            read = _count_again(source, layout, places)
+        if read or tally.read or layout.file in counted:
+            yield FileResult(
+                file=layout.file,
+                read=read,
+                written=tally.written,
+                unchanged=tally.unchanged,
+                quarantined=tally.quarantined,
+            )
+
+
+def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) -> int:
+    """How many records a legacy file has now."""
+    source.checkpoint()
+    path = places.get(layout.file, source.directory / layout.file)
+    raw = path.read_bytes() if path.exists() else b""
+    return sum(1 for _ in layout.parse(source.schema, raw).entries)

@@ -1,0 +1,21 @@
+"""Proving that two stores hold the same, and that legacy files can be made from one."""
+
+from pend_storage.validation.compare import validate
+from pend_storage.validation.render import render_check
+from pend_storage.validation.report import (
+    CollectionCheck,
+    Divergence,
+    FileCheck,
+    FileDifference,
+    ValidationReport,
+)
+
+__all__ = [
+    "CollectionCheck",
+    "Divergence",
+    "FileCheck",
+    "FileDifference",
+    "ValidationReport",
+    "render_check",
+    "validate",
+]

@@ -1,0 +1,240 @@
+"""Two JSON texts compared by value, exactly, and quickly where they are mostly equal.
+
+Exactly: numbers by the decimal value that is written there, whatever their size; true is
+not 1; members given twice count twice; NaN and infinities, which are not JSON but do
+occur, equal themselves. The order of members and the way of writing them do not count.
+
+Quickly: equal bytes are equal values. Long texts are taken apart by looking for brackets
+alone, and only parts whose bytes differ are parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from array import array
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, TypeAlias
+
+__all__ = ["Text", "Unequal", "unequal"]
+
+_SHOWN: Final = 200
+"""Characters of a text that a finding shows."""
+_LONG: Final = 20_000
+"""Bytes from which on a text is taken apart instead of parsed."""
+_LONGEST_INT: Final = 4_000
+"""Digits; CPython refuses to convert much more than these to an int."""
+
+_SPACE: Final = rb"[ \t\r\n]*+"
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_START: Final = re.compile(_SPACE + rb"([\[{])" + _SPACE, re.DOTALL)
+_NAME: Final = re.compile(b"(%b)%b:%b" % (_STRING, _SPACE, _SPACE), re.DOTALL)
+_SIMPLE: Final = re.compile(rb'%b|[^ \t\r\n,"\[\]{}]++' % _STRING, re.DOTALL)
+_COMMA: Final = re.compile(b"%b,%b" % (_SPACE, _SPACE))
+_ENDS: Final = {
+    b"[": re.compile(rb"%b\]%b" % (_SPACE, _SPACE)),
+    b"{": re.compile(b"%b}%b" % (_SPACE, _SPACE)),
+}
+# Up to the next bracket outside of strings, and that bracket.
+_BRACKET: Final = re.compile(
+    rb'[^"\[\]{}]*+(?:%b[^"\[\]{}]*+)*+([\[\]{}])' % _STRING, re.DOTALL
+)
+
+Text: TypeAlias = bytes | mmap.mmap
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unequal:
+    """A place at which two texts do not have the same value."""
+
+    path: Path
+    left: str
+    """The text there, shortened; empty where there is none."""
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """A JSON object with everything that is written in it, twice-named members too."""
+
+    pairs: list[tuple[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """NaN or an infinity, or a number beyond all measure."""
+
+    text: str
+
+
+def unequal(left: Text, right: Text) -> Generator[Unequal]:
+    """The places at which two JSON texts differ by value; none if they are equal.
+
+    A text that is not JSON equals only itself, byte by byte. Close the generator before
+    the mapped files that it reads.
+    """
+    yield from _unequal(left, right, ())
+
+
+def _unequal(left: Text, right: Text, path: Path) -> Iterator[Unequal]:
+    if left == right:  # of mapped files only the identity: others have compared them
+        return
+    if len(left) + len(right) < _LONG and _same_texts(bytes(left), bytes(right)):
+        return
+    a, b = _divide(left), _divide(right)
+    if a is None or b is None or (a.names is None) is not (b.names is None):
+        if not _same_texts(bytes(left), bytes(right)):
+            yield Unequal(path, _shown(left), _shown(right))
+        return
+    for step, x, y in _paired(a, b):
+        one, other = left[slice(*a.span(x))], right[slice(*b.span(y))]
+        yield from _unequal(one, other, (*path, step))
+
+
+def _same_texts(left: bytes, right: bytes) -> bool:
+    try:
+        return bool(left and right) and _same(_parse(left), _parse(right))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _shown(text: Text) -> str:
+    cut = text[: _SHOWN + 1].decode("utf-8", "backslashreplace")
+    return cut if len(text) <= _SHOWN else f"{cut[:_SHOWN]}..."
+
+
+# -- taking apart --------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Where the items of a list, or the values of an object's members, stand."""
+
+    names: dict[str, int] | None
+    """Of an object: which place each member has."""
+    starts: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, start: int, end: int) -> None:
+        self.starts.append(start)
+        self.ends.append(end)
+
+    def span(self, index: int | None) -> tuple[int, int]:
+        """Where the part stands; nowhere if there is none."""
+        if index is None or index >= len(self.starts):
+            return 0, 0
+        return self.starts[index], self.ends[index]
+
+
+def _paired(
+    left: _Parts, right: _Parts
+) -> Iterator[tuple[str | int, int | None, int | None]]:
+    """What stands at the same place, or under the same name, in both."""
+    if left.names is not None and right.names is not None:
+        for name in {**left.names, **right.names}:
+            yield name, left.names.get(name), right.names.get(name)
+    else:
+        for index in range(max(len(left.starts), len(right.starts))):
+            yield index, index, index
+
+
+def _divide(text: Text) -> _Parts | None:
+    """A container, divided; None where it is none, or not one of unique members."""
+    start = _START.match(text)
+    if start is None:
+        return None
+    names: dict[str, int] | None = None if start[1] == b"[" else {}
+    parts = _Parts(names)
+    place = start.end()
+    end_at = _ENDS[start[1]].match
+    while end_at(text, place) is None or parts.starts:
+        if names is not None:
+            name = _NAME.match(text, place)
+            if name is None:
+                return None
+            names[_name_of(name[1])] = len(parts.starts)
+            place = name.end()
+        end = _value_end(text, place)
+        if end is None:
+            return None
+        parts.add(place, end)
+        comma = _COMMA.match(text, end)
+        place = end if comma is None else comma.end()
+        if comma is None:
+            break
+    unique = names is None or len(names) == len(parts.starts)
+    closing = end_at(text, place)
+    return parts if unique and closing and closing.end() == len(text) else None
+
+
+_UNQUOTE: Final = json.JSONDecoder(strict=False).decode
+
+
+def _name_of(quoted: bytes) -> str:
+    if b"\\" not in quoted:
+        return quoted[1:-1].decode("utf-8", "backslashreplace")
+    name: str = _UNQUOTE(quoted.decode("utf-8", "backslashreplace"))
+    return name
+
+
+def _value_end(text: Text, place: int) -> int | None:
+    if text[place : place + 1] not in {b"[", b"{"}:
+        simple = _SIMPLE.match(text, place)
+        return None if simple is None else simple.end()
+    depth = 0
+    while (found := _BRACKET.match(text, place)) is not None:
+        place = found.end()
+        depth += 1 if found[1] in {b"[", b"{"} else -1
+        if not depth:
+            return place
+    return None
+
+
+# -- comparing -----------------------------------------------------------------------
+
+
+def _integer(text: str) -> Any:
+    return int(text) if len(text) < _LONGEST_INT else _number(text)
+
+
+def _number(text: str) -> Any:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return _Word(text)
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_Members,
+    parse_float=_number,
+    parse_int=_integer,
+    parse_constant=_Word,
+)
+
+
+def _parse(text: bytes) -> Any:
+    return _DECODER.decode(text.decode("utf-8-sig"))
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, _Members) and isinstance(right, _Members):
+        return _same_members(left.pairs, right.pairs)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
+
+
+def _same_members(left: list[tuple[str, Any]], right: list[tuple[str, Any]]) -> bool:
+    """By name; of members with one name the order counts."""
+    if len(left) != len(right):
+        return False
+    pairs = zip(sorted(left, key=_name), sorted(right, key=_name), strict=True)
+    return all(a == b and _same(x, y) for (a, x), (b, y) in pairs)
+
+
+def _name(pair: tuple[str, Any]) -> str:
+    return pair[0]

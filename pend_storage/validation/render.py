@@ -1,0 +1,182 @@
+"""Legacy files made again from a store, and compared with the originals.
+
+Files may be large, so the texts of records go through a temporary file, and only their
+order is kept in memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Final, Literal, TypeAlias
+
+from pend_storage.errors import ConfigError
+from pend_storage.events import Progress
+from pend_storage.layout import Layout, is_whole_file
+from pend_storage.records import LegacyFile, QuarantinedRecord
+from pend_storage.schema import QUARANTINE
+from pend_storage.store import Store
+from pend_storage.validation.exact import Text, unequal
+from pend_storage.validation.report import FileCheck, FileDifference
+
+__all__ = ["render_check"]
+
+_DIFFERENCES: Final = 20
+"""Differences of a file that are told."""
+_BUFFER: Final = 1 << 20
+
+_Place: TypeAlias = tuple[tuple[Any, ...], int, int]
+"""What to sort by; where the text begins in the temporary file; its length."""
+
+
+def render_check(
+    store: Store,
+    directory: Path,
+    *,
+    files: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+) -> list[FileCheck]:
+    """Make every legacy file from a store, and compare each with the original by value.
+
+    Args:
+        store: with the layouts of the files.
+        directory: where the original files are.
+        files: originals that lie elsewhere, by their name in the layout.
+        progress: called with files done and to do.
+
+    Raises:
+        ConfigError: an original cannot be read.
+    """
+    checks: list[FileCheck] = []
+    with ExitStack() as stack:
+        made = [_File(store, layout, stack) for layout in store.layouts]
+        _collect(store, made)
+        for number, file in enumerate(made, 1):
+            name = file.layout.file
+            original = (files or {}).get(name, directory / name)
+            if original.exists() or file.places:
+                checks.append(_check(file, original))
+            if progress is not None:
+                progress(number, len(made))
+    return checks
+
+
+class _File:
+    """A legacy file that is being made: its records' texts, in no order yet."""
+
+    def __init__(self, store: Store, layout: Layout, stack: ExitStack) -> None:
+        found = store.collection(LegacyFile).get(layout.file)
+        self.header = layout.missing() if found is None else found
+        self.layout = layout
+        self.places: list[_Place] = []
+        self.quarantined = 0
+        self.is_broken = False
+        """Whether one record stands for the whole file."""
+        self._texts = stack.enter_context(_scratch_file())
+        self._end = 0
+
+    def add(self, record: Any, version: int) -> None:
+        """Add a record."""
+        text = self.layout.render_one(self.header, record)
+        self.places.append((self.layout.order(record, version), self._end, len(text)))
+        self._end += self._texts.write(text)
+
+    def add_quarantined(self, record: QuarantinedRecord, version: int) -> None:
+        """Add a quarantined record; of a broken file there is no other."""
+        self.quarantined += 1
+        self.is_broken = self.is_broken or is_whole_file(record)
+        self.add(record, version)
+
+    def text(self) -> Iterator[bytes]:
+        """The text of the whole file."""
+        self._texts.flush()
+        self.places.sort()
+        source = self._texts.fileno()
+        texts = (os.pread(source, length, start) for _, start, length in self.places)
+        return self.layout.assemble(self.header, texts)
+
+
+def _collect(store: Store, files: list[_File]) -> None:
+    """Give every record of the store to the file that it belongs to."""
+    for row in store.scan(QUARANTINE):
+        for file in files:
+            if file.layout.owns(row.record):
+                file.add_quarantined(row.record, row.version)
+    for name in {file.layout.collection for file in files}:
+        wanted = [file for file in files if file.layout.collection == name]
+        wanted = [file for file in wanted if not file.is_broken]
+        for row in store.scan(name):
+            for file in wanted:
+                if file.layout.owns(row.record):
+                    file.add(row.record, row.version)
+                    break
+
+
+def _check(file: _File, original: Path) -> FileCheck:
+    """How one file compares with its original."""
+    check = FileCheck(
+        file=file.layout.file,
+        result="identical",
+        records=len(file.places),
+        quarantined=file.quarantined,
+    )
+    if not original.exists():
+        return replace(check, result="missing")
+    with _scratch_file() as made:
+        made.writelines(file.text())
+        with _mapped(original) as wanted, _view(made) as found:
+            if _identical(wanted, found):
+                return check
+            differences = _differences(wanted, found)
+    result: Literal["different", "equal"] = "different" if differences else "equal"
+    return replace(check, result=result, differences=tuple(differences))
+
+
+def _scratch_file() -> IO[bytes]:
+    return tempfile.TemporaryFile(buffering=_BUFFER, prefix="pend-render-")
+
+
+def _identical(left: Text, right: Text) -> bool:
+    blocks = range(0, len(left), _BUFFER)
+    return len(left) == len(right) and all(
+        left[start : start + _BUFFER] == right[start : start + _BUFFER]
+        for start in blocks
+    )
+
+
+def _differences(original: Text, rendered: Text) -> list[FileDifference]:
+    with closing(unequal(original, rendered)) as found:
+        return [
+            FileDifference(path=item.path, original=item.left, rendered=item.right)
+            for item in islice(found, _DIFFERENCES)
+        ]
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[Text]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}. Correct its permissions."
+        ) from error
+    with stream, _view(stream) as text:
+        yield text
+
+
+@contextmanager
+def _view(stream: IO[bytes]) -> Iterator[Text]:
+    """The bytes of a file, which the system loads when they are looked at."""
+    stream.flush()
+    size = os.fstat(stream.fileno()).st_size
+    if size == 0:
+        yield b""
+        return
+    with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as view:
+        yield view
