@@ -14,6 +14,14 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+from pend_storage.testing.fixtures import (
+    databases,
+    new_database,
+    postgres_server,
+)
+
+__all__ = ["databases", "new_database", "page", "postgres_server"]
+
 
 def run_bash(example: Example) -> None:
     environment = {

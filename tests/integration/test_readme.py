@@ -1,0 +1,95 @@
+"""Every block of the README is run; the first two are what they promise to be."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pend_storage.pend.sample import generate
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+INSTALL = re.compile(
+    r"python3 -m venv \.venv && \.venv/bin/pip install -q '\.\[(\w+)\]' && (.+)\n"
+)
+
+
+def bash(script: str, directory: Path, **environment: str) -> str:
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", script],
+        cwd=directory,
+        env={
+            **os.environ,
+            **environment,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in {0, 1}, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_first_two_blocks_are_one_pasteable_line_each() -> None:
+    for (language, text), extra in zip(BLOCKS[:2], ("demo", "test"), strict=True):
+        found = INSTALL.fullmatch(text)
+
+        assert language == "bash"
+        assert found is not None
+        assert found[1] == extra
+
+
+def test_the_first_command_shows_the_demo(tmp_path: Path) -> None:
+    found = INSTALL.fullmatch(BLOCKS[0][1])
+    assert found is not None
+
+    shown = bash(found[2].replace(".venv/bin/", ""), tmp_path)
+
+    assert "quarantine" in shown
+
+
+def test_the_second_command_is_what_integration_runs() -> None:
+    found = INSTALL.fullmatch(BLOCKS[1][1])
+
+    assert found is not None
+    assert found[2] == ".venv/bin/pytest"
+    assert "n == 2' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_ten_lines_print_what_they_ask_for(tmp_path: Path) -> None:
+    (example,) = [text for language, text in BLOCKS if language == "python"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert done.stdout == "(Wallet(id='w1', owner='ann', balance=15),)\n"
+
+
+def test_the_commands_migrate_a_directory(
+    tmp_path: Path, new_database: Callable[[], str]
+) -> None:
+    generate(tmp_path / "data", users=20, irregular=0.0)
+
+    shown = bash(BLOCKS[3][1], tmp_path, PEND_DATABASE_URL=new_database())
+
+    assert "clean: " in shown
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
