@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from typing_extensions import override
@@ -25,6 +26,10 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
+_SCALARS: Final = frozenset({str, int, bool, float, datetime})
+"""Types of values that are equal where Python says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One place at which two records are not equal."""
@@ -41,6 +46,8 @@ class Difference:
 
 def equal(left: Any, right: Any) -> bool:
     """Equal by value: numbers by value, but true is not 1 and text is not a number."""
+    if type(left) is type(right) and type(left) in _SCALARS:
+        return bool(left == right)
     return next(_walk(left, right, ()), None) is None
 
 

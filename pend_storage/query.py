@@ -325,17 +325,37 @@ def _choice_operand(target: FieldSpec) -> Callable[[Any], Any]:
 
 def matches(condition: Condition, record: Any) -> bool:
     """Whether a record meets a checked condition."""
+    return _test(condition)(record)
+
+
+def _test(condition: Condition) -> Callable[[Any], bool]:
+    """The condition as a function, for many records."""
     match condition:
-        case And(parts):
-            return all(matches(part, record) for part in parts)
-        case Or(parts):
-            return any(matches(part, record) for part in parts)
+        case And(parts) | Or(parts):
+            tests = tuple(map(_test, parts))
+            return tests[0] if len(tests) == 1 else _joined(tests, type(condition))
         case Not(part):
-            return not matches(part, record)
+            test = _test(part)
+            return lambda record: not test(record)
         case Comparison(path, operator, value):
-            return _EVALUATE[operator](_value_at(record, path), value)
+            holds = _EVALUATE[operator]
+            return lambda record: holds(_value_at(record, path), value)
         case _:
             raise TypeError(f"not a condition: {condition!r}")
+
+
+def _joined(
+    tests: Sequence[Callable[[Any], bool]], kind: type[Condition]
+) -> Callable[[Any], bool]:
+    decisive = kind is Or
+
+    def test(record: Any) -> bool:
+        for each in tests:  # a generator takes twice as long
+            if each(record) is decisive:
+                return decisive
+        return not decisive
+
+    return test
 
 
 def _value_at(record: Any, path: tuple[str, ...]) -> Any:
@@ -417,13 +437,14 @@ def sort_values(order_by: Sequence[Order], record: Any) -> tuple[Any, ...]:
 
 def select(query: Query, rows: Iterable[Row]) -> list[Row]:
     """What a checked query gives of these rows: filtered, sorted, after, limited."""
+    meets = _test(query.where)
     keyed = [
         (
             sort_key(query.order_by, sort_values(query.order_by, row.record), row.key),
             row,
         )
         for row in rows
-        if matches(query.where, row.record)
+        if meets(row.record)
     ]
     if query.after is not None:
         start = sort_key(query.order_by, *query.after)

@@ -112,7 +112,6 @@ class _Reader:
             parse_float=self._number,
             parse_int=_integer,
             parse_constant=_constant,
-            strict=False,
         )
         try:
             return decoder.decode(text.decode()), self._exact

@@ -95,12 +95,20 @@ class RecordLayout(Layout):
             records, shape = top, MAP
         if records is None and len(top) and self.wrapper is not None:
             return Frame.inserted(raw, top, self.wrapper), None
-        if records is None or (not len(records) and shape not in self.shapes):
+        if records is None or (not len(records) and not self._tells_shape(shape)):
             return replace(self._usual(), nothing=raw), None
         if shape not in self.shapes:
             kind = "a list" if top.is_list else "an object"
             raise BrokenFileError("wrong-shape", f"the file is {kind}")
         return Frame.found(shape, raw, records), records
+
+    def _tells_shape(self, shape: str) -> bool:
+        """Whether a file without records tells the shape that it has with records.
+
+        The server leaves a bare list or map where it would wrap a list.
+        """
+        wraps = self.shapes[0] == WRAPPED
+        return shape in self.shapes and (shape == WRAPPED or not wraps)
 
     def _wrapped_list(self, raw: bytes, top: Container) -> Container | None:
         """The list inside of a wrapped file; None where it has no such member."""

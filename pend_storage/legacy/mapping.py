@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 from typing_extensions import override
 
 from pend_storage.codec import value_checker
-from pend_storage.fields import fields_of
+from pend_storage.fields import FieldSpec, fields_of
 from pend_storage.legacy import notes
 from pend_storage.legacy.convert import (
     Parse,
@@ -202,7 +202,7 @@ class ObjectMapping(RecordMapping):
             for rank, m in enumerate(self.members)
         }
         self._typed: Final = {m.name for m in typed}
-        self._default: Final = {m.column: _default(specs[m.column]) for m in typed}
+        self._default: Final = {m.column: _absent(m, specs[m.column]) for m in typed}
         self._check: Final = {m.name: value_checker(specs[m.column]) for m in typed}
         self._defaulted: Final = tuple(
             m.name for m in typed if self._default[m.column] != m.blank
@@ -327,7 +327,7 @@ class ObjectMapping(RecordMapping):
         try:
             found = member.parse(kept)
             return default if found is None else self._check[member.name](found)
-        except (ValueError, ArithmeticError):
+        except (ValueError, TypeError, ArithmeticError):
             return default
 
     # -- adoption -------------------------------------------------------------------
@@ -350,8 +350,9 @@ _UNKNOWN: Final = 1 << 20
 """Rank of members that no column knows: behind all others, by name."""
 
 
-def _default(spec: Any) -> Any:
-    return None if spec.default is ... else spec.default
+def _absent(member: Member, spec: FieldSpec) -> Any:
+    """What the column holds where the member is not there."""
+    return member.blank if spec.default is ... else spec.default
 
 
 def _take_typed(
@@ -361,7 +362,7 @@ def _take_typed(
     assert member.parse is not None  # noqa: S101 - the caller looked
     try:
         found = member.parse(item)
-    except (ValueError, ArithmeticError):
+    except (ValueError, TypeError, ArithmeticError):
         extra[member.name] = item
         return
     if found is None or found == member.blank:

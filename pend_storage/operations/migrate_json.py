@@ -31,6 +31,13 @@ MIGRATION_META: Final = "migrate-json"
 """Name of the meta entry of the database that says which copy was made, and whether the
 migration that it was made for has ended."""
 
+OWN_FOLDER: Final = ".pend-storage"
+"""Where the JSON store keeps what the legacy files cannot hold."""
+_ANOTHER: Final = (
+    "the database was filled from another JSON directory, or this one lost its "
+    f"{OWN_FOLDER} since. Correct json.directory, or migrate into an empty database."
+)
+
 _COPIED: Final = crashpoints.declare(
     "migrate.copied", "the copy of the directory is complete; nothing else was done"
 )
@@ -114,6 +121,7 @@ def migrate_json(
         )
     with open_postgres(settings) as database:
         _require_follower(database)
+        _require_own_folder(wanted.directory, database)
         reused = _interrupted_copy(database) if backup else None
         made = None
         if backup and reused is None:
@@ -161,21 +169,28 @@ def _require_follower(database: Store) -> None:
         )
 
 
+def _require_own_folder(directory: Path, database: Store) -> None:
+    """Refuse a directory that cannot be the one which the database was filled from."""
+    if _filled_from(database) is not None and not (directory / OWN_FOLDER).exists():
+        raise ConfigError(_ANOTHER)
+
+
 def _require_comparable(source: Store, database: Store) -> None:
     """Refuse a database that was filled from another directory.
 
     The versions of the two have nothing to do with each other, so neither could tell what
     is newer. A directory that was itself made from this database is not another one.
     """
-    mark, back = database.meta(BACKFILL_META), source.meta(BACKFILL_META)
-    filled_from = mark.get("source") if isinstance(mark, Mapping) else None
-    made_from = back.get("source") if isinstance(back, Mapping) else None
-    if filled_from in {None, source.identity()} or made_from == database.identity():
+    known = {None, source.identity()}
+    if _filled_from(database) in known or _filled_from(source) == database.identity():
         return
-    raise ConfigError(
-        "the database was filled from another JSON directory, or this one lost its "
-        ".pend-storage since. Correct json.directory, or migrate into an empty database."
-    )
+    raise ConfigError(_ANOTHER)
+
+
+def _filled_from(store: Store) -> str | None:
+    """Identity of the store from which a backfill has filled this one."""
+    mark = store.meta(BACKFILL_META)
+    return str(mark["source"]) if isinstance(mark, Mapping) else None
 
 
 def _interrupted_copy(database: Store) -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from heapq import nsmallest
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pend_storage.query import And, Comparison, Condition, Operator
 from pend_storage.records import Row
@@ -17,6 +17,10 @@ __all__ = ["StoredRow", "Table", "ValueIndex", "index_value"]
 
 StoredRow: TypeAlias = tuple[str, int, bytes | None]
 """Key, version and encoded record (None: a tombstone) as they are in memory."""
+
+
+_Keys: TypeAlias = set[str] | frozenset[str]
+_NO_KEYS: Final[_Keys] = frozenset()
 
 
 def index_value(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...] | None:
@@ -39,9 +43,9 @@ class ValueIndex:
         self.fields = fields
         self._keys: dict[tuple[Any, ...], set[str]] = {}
 
-    def keys(self, value: tuple[Any, ...]) -> Iterable[str]:
-        """The keys that have this value."""
-        return self._keys.get(value, ())
+    def keys(self, value: tuple[Any, ...]) -> _Keys:
+        """The keys that have this value; not to be changed."""
+        return self._keys.get(value, _NO_KEYS)
 
     def add(self, key: str, record: Any) -> None:
         """Enter a record."""
@@ -199,23 +203,21 @@ class Table:
         for key, version, body in rows:
             yield Row(key, version, None if body is None else decode(body))
 
-    def _narrowed(self, where: Condition) -> list[str] | None:
-        """The keys that an indexed equality leaves; None where none of them helps."""
+    def _narrowed(self, where: Condition) -> _Keys | None:
+        """The keys that indexed equalities leave; None where none of them helps."""
         match where:
             case And(parts):
-                for part in parts:
-                    keys = self._narrowed(part)
-                    if keys is not None:
-                        return keys
+                found = [k for part in parts if (k := self._narrowed(part)) is not None]
+                return min(found, key=len).intersection(*found) if found else None
             case Comparison((name,), Operator.EQ, value):
                 if name == self.spec.key:
-                    return [value]
+                    return {value}
                 if (name,) in self._indexable:
-                    return list(self.index((name,)).keys((value,)))
+                    return self.index((name,)).keys((value,))
             case Comparison((name,), Operator.IN, values):
                 if (name,) in self._indexable:
                     index = self.index((name,))
-                    return list({key for v in values for key in index.keys((v,))})
+                    return {key for v in values for key in index.keys((v,))}
             case _:
                 pass
         return None

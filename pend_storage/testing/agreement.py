@@ -14,11 +14,13 @@ from pend_storage.records import ChangedRecord, Row, Versioned
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-__all__ = ["Age", "Pair", "Place", "Side"]
+__all__ = ["RIGHT", "Age", "Pair", "Place", "Side"]
 
 Place: TypeAlias = tuple[str, str]
 """Collection and key."""
 
+RIGHT = "what is there"
+"""Stands for the value that a meta entry has."""
 _FAR = 2**62
 """A version that no store has reached."""
 
@@ -48,7 +50,8 @@ class Side:
         """What a follower is to apply next."""
         self.followed = 0
         """How far its followers are."""
-        self._open: list[Transaction] = []
+        self.open: dict[int, Transaction] = {}
+        """The transactions under way, several at once."""
 
     # -- versions ---------------------------------------------------------------------
 
@@ -93,19 +96,29 @@ class Side:
     # -- answers, made comparable -----------------------------------------------------
 
     def rows(self, name: str, rows: Iterable[Row]) -> list[Any]:
-        """Rows with their versions made comparable, by key."""
+        """Rows with their versions made comparable."""
         return [
             (row.key, self.ordinal((name, row.key), row.version), row.record)
-            for row in sorted(rows, key=lambda row: row.key)
+            for row in rows
         ]
 
     def everything(self, name: str) -> list[Any]:
         """All rows of a collection, tombstones too."""
         return self.rows(name, self.store.scan(name, deleted=True))
 
+    def all_found(self, name: str) -> Any:
+        """All records of a collection, by a query."""
+        found = self.store.collection(name).find().items
+        return found, self.store.collection(name).count()
+
     def shown(self, place: Place, found: Versioned[Any] | None) -> Any:
         """A record with its version made comparable."""
         return found and (found.record, self.ordinal(place, found.version))
+
+    def seen(self, place: Place) -> Any:
+        """What is under a key, with its version."""
+        name, key = place
+        return self.shown(place, self.store.collection(name).versioned(key))
 
     def seen_inside(self, which: int, place: Place) -> Any:
         """What a transaction sees under a key."""
@@ -140,13 +153,9 @@ class Side:
 
     # -- transactions -----------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Open a transaction."""
-        self._open.append(self.store.transaction())
-
     def inside(self, which: int) -> Transaction:
-        """An open transaction; there is at least one."""
-        return self._open[which % len(self._open)]
+        """A transaction, opened when it is first asked for."""
+        return self.open.setdefault(which, self.store.transaction())
 
     def written_inside(self, which: int) -> list[Place]:
         """The keys that a transaction is going to write."""
@@ -154,17 +163,22 @@ class Side:
 
     def end(self, which: int) -> list[Place]:
         """Commit a transaction; gives what it says to have written."""
-        transaction = self._open.pop(which % len(self._open))
+        transaction = self.inside(which)
+        del self.open[which]
         transaction.commit()
         return sorted(place for place, v in transaction.versions.items() if v)
 
-    def forget(self, which: int) -> None:
+    def abandon(self, which: int) -> None:
         """Leave a transaction without committing it."""
-        self._open.pop(which % len(self._open))
+        self.open.pop(which, None)
 
-    def forget_all(self) -> None:
-        """Leave all transactions."""
-        self._open.clear()
+    # -- meta -------------------------------------------------------------------------
+
+    def set_meta(self, name: str, to: Any, was: Any) -> Any:
+        """Compare and set; ``was`` may be RIGHT, which is what is there."""
+        expected = self.store.meta(name) if was is RIGHT else was
+        done = self.store.compare_and_set_meta(name, expected, to)
+        return done, self.store.meta(name)
 
     # -- errors -----------------------------------------------------------------------
 

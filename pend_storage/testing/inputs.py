@@ -1,19 +1,77 @@
-"""What the state machine draws that depends on the schema."""
+"""What the state machine draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
+from pend_storage.phases import Role
 from pend_storage.schema import Schema
 from pend_storage.testing import strategies as given
+from pend_storage.testing.agreement import RIGHT, Age, Place
 
-__all__ = ["machine_inputs"]
+if TYPE_CHECKING:
+    from pend_storage.testing.machine import StoreMachine
+
+__all__ = [
+    "AGES",
+    "CHECK",
+    "EPOCHS",
+    "LIMITS",
+    "META",
+    "PLACE",
+    "QUERY",
+    "ROLES",
+    "WHICH",
+    "machine_inputs",
+    "own",
+]
 
 
-def machine_inputs(schema: Schema) -> dict[str, st.SearchStrategy[Any]]:
+def own(name: str) -> st.SearchStrategy[Any]:
+    """A strategy that belongs to the machine at work, because it depends on its schema."""
+    return st.runner().flatmap(lambda machine: machine.inputs[name])
+
+
+def _used(machine: StoreMachine) -> list[Place]:
+    """The keys that were written before: most is to be learnt from those."""
+    return sorted(place for place, h in machine.pair.model.history.items() if h)
+
+
+def _place(machine: StoreMachine) -> st.SearchStrategy[Place]:
+    anywhere: st.SearchStrategy[Place] = machine.inputs["place"]
+    used = _used(machine)
+    return st.sampled_from(used) | anywhere if used else anywhere
+
+
+def _query(machine: StoreMachine) -> st.SearchStrategy[Any]:
+    used = sorted({name for name, _ in _used(machine)})
+    names = used or [spec.name for spec in machine.schema.declared]
+    return st.sampled_from(names).flatmap(
+        lambda name: st.tuples(st.just(name), *machine.inputs[f"query {name}"])
+    )
+
+
+PLACE: Final = st.runner().flatmap(_place)
+QUERY: Final = st.runner().flatmap(_query)
+EPOCHS: Final = st.sampled_from([None, None, None, None, 0, 1, 2])
+AGES: Final = st.sampled_from([Age.ANY, *Age])
+CHECK: Final = st.tuples(PLACE, AGES)
+LIMITS: Final = st.sampled_from([None, None, 1, 2, 5, 0])
+WHICH: Final = st.integers(0, 2)
+"""Which of three transactions."""
+# Some of these are equal by value, and some only to the careless.
+_ALIKE = st.sampled_from([1, 1.0, True, None, {"": 1}, {"": True}, "1"])
+META: Final = st.tuples(
+    st.sampled_from(["m", "n"]), _ALIKE | given.json_values(3), st.just(RIGHT) | _ALIKE
+)
+"""Name, new value, expected value."""
+ROLES: Final = st.sampled_from([Role.PRIMARY] * 5 + list(Role))
+
+
+def machine_inputs(schema: Schema) -> dict[str, Any]:
     """The strategies of one schema, by the name that rules ask for."""
     keys = given.keys_for(schema)
     names = [spec.name for spec in schema.declared]
@@ -22,26 +80,23 @@ def machine_inputs(schema: Schema) -> dict[str, st.SearchStrategy[Any]]:
         return st.one_of([st.tuples(st.just(name), make(name)) for name in names])
 
     records = {name: given.records(schema, name, keys) for name in names}
-    return {
+    found = {
         "place": each(lambda name: st.sampled_from(keys[name])),
-        "places": each(lambda name: st.lists(st.sampled_from(keys[name]), max_size=3)),
         "record": each(lambda name: records[name]),
         "records": each(lambda name: st.lists(records[name], max_size=4)),
         "spoiled": each(
             lambda name: given.spoiled(schema, name, keys).map(lambda pair: pair[0])
         ),
         "lookup": st.one_of(list(_lookups(schema, keys))),
-        "query": st.one_of(
-            [
-                st.tuples(
-                    st.just(spec.name),
-                    st.lists(given.conditions(spec, keys), max_size=2),
-                    given.orders(spec),
-                )
-                for spec in schema.declared
-            ]
-        ),
     }
+    queries: dict[str, Any] = {
+        f"query {spec.name}": (
+            st.just([]) | st.lists(given.conditions(spec, keys), max_size=2),
+            st.just([]) | given.orders(spec),
+        )
+        for spec in schema.declared
+    }
+    return {**found, **queries}
 
 
 def _lookups(schema: Schema, keys: given.Keys) -> Iterable[st.SearchStrategy[Any]]:

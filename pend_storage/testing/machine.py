@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 from unittest import TestCase
 
 from hypothesis import settings as hypothesis_settings
@@ -29,41 +29,24 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
-from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.phases import Role, RoleState
 from pend_storage.query import Condition
 from pend_storage.records import Delete, Put
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing import domain
-from pend_storage.testing import strategies as given
+from pend_storage.testing import inputs as draw
 from pend_storage.testing.agreement import Age, Pair, Place, Side
-from pend_storage.testing.inputs import machine_inputs
 
 __all__ = ["StoreMachine", "machine_for", "run_machine"]
-
-_OPEN: Final = 3
-"""So many transactions at once."""
-
-
-def _own(name: str) -> st.SearchStrategy[Any]:
-    """A strategy that belongs to the machine at work, because it depends on its schema."""
-    return st.runner().flatmap(lambda machine: machine.inputs[name])
-
-
-_EPOCHS: Final = st.sampled_from([None, None, None, None, 0, 1, 2])
-_AGES: Final = st.sampled_from(list(Age))
-_CHECK: Final = st.tuples(_own("place"), _AGES)
-_LIMITS: Final = st.sampled_from([None, None, 0, 1, 2, 5])
-_WHICH: Final = st.integers(0, _OPEN - 1)
-_NAMES: Final = st.sampled_from(["m", "n"])
 
 
 class StoreMachine(RuleBasedStateMachine):
     """See the module. Made for one schema and one backend by :func:`machine_for`."""
 
     schema: ClassVar[Schema] = domain.SCHEMA
-    inputs: ClassVar[dict[str, st.SearchStrategy[Any]]]
+    inputs: ClassVar[dict[str, Any]]
 
     def make_store(self) -> Store:
         """A fresh, empty store of the schema."""
@@ -76,14 +59,13 @@ class StoreMachine(RuleBasedStateMachine):
     @override
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.inputs = machine_inputs(cls.schema)
+        cls.inputs = draw.machine_inputs(cls.schema)
 
     def __init__(self) -> None:
         super().__init__()
         self.pair = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
         self.followers = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
         self.followers.set_role(RoleState(Role.SECONDARY, 1))
-        self._transactions = 0
 
     @override
     def teardown(self) -> None:
@@ -96,25 +78,25 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- writing ----------------------------------------------------------------------
 
-    @rule(put=_own("record"), age=_AGES)
+    @rule(put=draw.own("record"), age=draw.AGES)
     def put(self, put: tuple[str, Any], age: Age) -> None:
         """One record, whatever is there, or at a version."""
         name, record = put
         place = (name, self.schema[name].key_of(record))
-        self.pair.write(
-            [place],
-            lambda side: side.store.collection(name).put(
-                record, if_version=side.version(place, age)
-            ),
-        )
 
-    @rule(spoiled=_own("spoiled"))
+        def put_it(side: Side) -> bool:
+            wanted = side.version(place, age)
+            return side.store.collection(name).put(record, if_version=wanted) > 0
+
+        self.pair.write([place], put_it)
+
+    @rule(spoiled=draw.own("spoiled"))
     def put_what_breaks_the_schema(self, spoiled: tuple[str, Any]) -> None:
         """Refused, with the same place."""
         name, record = spoiled
         self.pair.agree(lambda side: side.store.collection(name).put(record))
 
-    @rule(place=_own("place"), age=_AGES)
+    @rule(place=draw.PLACE, age=draw.AGES)
     def delete(self, place: Place, age: Age) -> None:
         """One key, whatever is there, or at a version."""
         name, key = place
@@ -125,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
             ),
         )
 
-    @rule(puts=_own("records"))
+    @rule(puts=draw.own("records"))
     def put_many(self, puts: tuple[str, list[Any]]) -> None:
         """Several records of one collection in one commit."""
         name, records = puts
@@ -135,10 +117,10 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     @rule(
-        puts=st.lists(_own("record"), max_size=4),
-        deletes=st.lists(_own("place"), max_size=3),
-        checks=st.lists(_CHECK, max_size=3),
-        epoch=_EPOCHS,
+        puts=st.lists(draw.own("record"), max_size=4),
+        deletes=st.lists(draw.PLACE, max_size=3),
+        checks=st.lists(draw.CHECK, max_size=3),
+        epoch=draw.EPOCHS,
     )
     def commit(
         self,
@@ -162,53 +144,36 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- reading ----------------------------------------------------------------------
 
-    @rule(wanted=_own("places"), epoch=_EPOCHS, deleted=st.booleans())
-    def read(
-        self, wanted: tuple[str, list[str]], epoch: int | None, *, deleted: bool
-    ) -> None:
-        """Rows by key, tombstones too, at an epoch."""
-        name, keys = wanted
+    @rule(
+        places=st.lists(draw.PLACE, min_size=1, max_size=3),
+        epoch=draw.EPOCHS,
+        deleted=st.booleans(),
+    )
+    def get(self, places: list[Place], epoch: int | None, *, deleted: bool) -> None:
+        """Records by key: as they are, with versions, as rows, with tombstones."""
+        name = places[0][0]
+        keys = [key for _, key in places]
 
         def read(side: Side) -> Any:
             rows = side.store.read(name, keys, deleted=deleted, epoch=epoch)
-            return side.rows(name, rows.values())
+            return side.rows(name, sorted(rows.values()))
 
         self.pair.agree(read)
+        self.pair.agree(lambda side: side.store.collection(name).get_many(keys))
+        self.pair.agree(lambda side: side.store.collection(name).get(keys[0]))
+        self.pair.agree(partial(Side.seen, place=places[0]))
 
-    @rule(place=_own("place"))
-    def get(self, place: Place) -> None:
-        """One record, plain and with its version."""
-        name, key = place
-        self.pair.agree(lambda side: side.store.collection(name).get(key))
-        self.pair.agree(
-            lambda side: side.shown(place, side.store.collection(name).versioned(key))
-        )
-
-    @rule(lookup=_own("lookup"))
+    @rule(lookup=draw.own("lookup"))
     def get_by(self, lookup: tuple[str, str, Any]) -> None:
         """One record by a unique field."""
         name, field, value = lookup
         self.pair.agree(lambda side: side.store.collection(name).get_by(field, value))
 
-    @rule(query=_own("query"), limit=_LIMITS)
+    @rule(query=draw.QUERY, limit=draw.LIMITS)
     def find(
         self, query: tuple[str, list[Condition], list[str]], limit: int | None
     ) -> None:
-        """A page, and how many there are in all."""
-        name, where, order_by = query
-
-        def find(side: Side) -> Any:
-            page = side.store.collection(name).find(
-                *where, order_by=order_by, limit=limit
-            )
-            return page.items, page.next is None
-
-        self.pair.agree(find)
-        self.pair.agree(lambda side: side.store.collection(name).count(*where))
-
-    @rule(query=_own("query"), limit=st.integers(1, 3))
-    def page(self, query: tuple[str, list[Condition], list[str]], limit: int) -> None:
-        """All pages to the end."""
+        """All pages to the end, and how many records there are."""
         name, where, order_by = query
 
         def pages(side: Side) -> list[Any]:
@@ -223,8 +188,9 @@ class StoreMachine(RuleBasedStateMachine):
             return found
 
         self.pair.agree(pages)
+        self.pair.agree(lambda side: side.store.collection(name).count(*where))
 
-    @rule(place=_own("place"), epoch=_EPOCHS, deleted=st.booleans())
+    @rule(place=draw.PLACE, epoch=draw.EPOCHS, deleted=st.booleans())
     def scan(self, place: Place, epoch: int | None, *, deleted: bool) -> None:
         """What follows a key."""
         name, after = place
@@ -236,22 +202,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- transactions, several at once ------------------------------------------------
 
-    @rule()
-    @precondition(lambda self: self._transactions < _OPEN)
-    def begin(self) -> None:
-        """Open a transaction beside those that are open."""
-        self._transactions += 1
-        self.pair.agree(lambda side: side.begin())
-
-    @rule(which=_WHICH, places=st.lists(_own("place"), min_size=1, max_size=3))
-    @precondition(lambda self: self._transactions)
+    @rule(which=draw.WHICH, places=st.lists(draw.PLACE, min_size=1, max_size=3))
     def read_inside(self, which: int, places: list[Place]) -> None:
         """Get records in a transaction."""
         for place in places:
             self.pair.agree(partial(Side.seen_inside, which=which, place=place))
 
-    @rule(which=_WHICH, query=_own("query"), limit=_LIMITS)
-    @precondition(lambda self: self._transactions)
+    @rule(which=draw.WHICH, query=draw.QUERY, limit=draw.LIMITS)
     def find_inside(
         self,
         which: int,
@@ -272,8 +229,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.pair.agree(find)
         self.pair.agree(lambda side: side.inside(which).collection(name).count(*where))
 
-    @rule(which=_WHICH, put=_own("record"), age=_AGES)
-    @precondition(lambda self: self._transactions)
+    @rule(which=draw.WHICH, put=draw.own("record"), age=draw.AGES)
     def put_inside(self, which: int, put: tuple[str, Any], age: Age) -> None:
         """Put a record in a transaction."""
         name, record = put
@@ -286,8 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
             )
         )
 
-    @rule(which=_WHICH, place=_own("place"), age=_AGES)
-    @precondition(lambda self: self._transactions)
+    @rule(which=draw.WHICH, place=draw.PLACE, age=draw.AGES)
     def delete_inside(self, which: int, place: Place, age: Age) -> None:
         """Delete a key in a transaction."""
         name, key = place
@@ -299,20 +254,18 @@ class StoreMachine(RuleBasedStateMachine):
             )
         )
 
-    @rule(which=_WHICH)
-    @precondition(lambda self: self._transactions)
+    @rule(which=draw.WHICH)
+    @precondition(lambda self: self.pair.model.open)
     def end(self, which: int) -> None:
         """Commit a transaction."""
         places = self.pair.model.written_inside(which)
         self.pair.write(places, lambda side: side.end(which))
-        self._transactions -= 1
 
-    @rule(which=_WHICH)
-    @precondition(lambda self: self._transactions)
+    @rule(which=draw.WHICH)
+    @precondition(lambda self: self.pair.model.open)
     def abandon(self, which: int) -> None:
         """Forget a transaction."""
-        self.pair.agree(lambda side: side.forget(which))
-        self._transactions -= 1
+        self.pair.agree(lambda side: side.abandon(which))
 
     # -- the change log, meta, roles, closing -----------------------------------------
 
@@ -331,43 +284,32 @@ class StoreMachine(RuleBasedStateMachine):
                 side.followed = sequence
             self.followers.agree(lambda side: side.store.meta("mark"))
 
-    @rule(start=st.integers(0, 30), count=st.integers(1, 10), back=st.booleans())
-    def replay(self, start: int, count: int, *, back: bool) -> None:
+    @rule(count=st.integers(1, 12), skip=st.integers(0, 3), back=st.booleans())
+    def replay(self, count: int, skip: int, *, back: bool) -> None:
         """Apply a part of the change log (again, too early, backwards)."""
         for side, follower in zip(self.pair, self.followers, strict=True):
-            part = side.log()[start : start + count]
+            log = side.log()
+            end = max(len(log) - skip, 0)
+            part = log[max(end - count, 0) : end]
             follower.incoming = part[::-1] if back else part
         self.followers.agree(lambda side: side.store.apply(side.incoming))
 
-    @rule(name=_NAMES, value=given.json_values(3), right=st.booleans())
-    def set_meta(self, name: str, value: Any, *, right: bool) -> None:
-        """Compare and set a named value."""
-        expected = self.pair.model.store.meta(name) if right else "something else"
-        self.pair.agree(
-            lambda side: side.store.compare_and_set_meta(name, expected, value)
-        )
-        self.pair.agree(lambda side: side.store.meta(name))
+    @rule(steps=st.lists(draw.META, min_size=1, max_size=4))
+    def set_meta(self, steps: list[tuple[str, Any, Any]]) -> None:
+        """Compare and set named values; without an expected one, the right one."""
+        for name, value, expected in steps:
+            self.pair.agree(partial(Side.set_meta, name=name, to=value, was=expected))
 
-    @rule(
-        role=st.sampled_from([Role.PRIMARY, Role.PRIMARY, Role.PRIMARY, *Role]),
-        epoch=st.integers(0, 2),
-    )
+    @rule(role=draw.ROLES, epoch=st.integers(0, 2))
     def change_role(self, role: Role, epoch: int) -> None:
         """Set a role, which is mostly primary so that commits go through."""
         self.pair.set_role(RoleState(role, epoch))
 
     @rule()
-    @precondition(lambda self: self.pair.model.store.meta(ROLE_META) is not None)
-    def become_primary(self) -> None:
-        """Come back from a role that refuses commits."""
-        self.pair.set_role(RoleState(Role.PRIMARY, 1))
-
-    @rule()
     def close_and_open(self) -> None:
         """Close and open again; transactions that were open are gone."""
         for side in self.pair:
-            side.forget_all()
-        self._transactions = 0
+            side.open.clear()
         self.pair.real.store = self.reopen(self.pair.real.store)
         self.followers.real.store = self.reopen(self.followers.real.store)
 
@@ -377,6 +319,7 @@ class StoreMachine(RuleBasedStateMachine):
         for pair in (self.pair, self.followers):
             for spec in self.schema:
                 pair.agree(partial(Side.everything, name=spec.name))
+                pair.agree(partial(Side.all_found, name=spec.name))
         self.pair.agree(lambda side: side.shown_log())
         assert self.followers.real.log() == []
 

@@ -8,7 +8,7 @@ again. Everything generated is accepted by the schema; see :func:`spoiled` for t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -62,7 +62,7 @@ _COMMON: Final[Mapping[Kind, tuple[Any, ...]]] = {
     Kind.OBJECT: ({}, {"a": 1}, {"a": None}, {"a": {"b": "a"}}, {"a": 1.0, "": []}),
     Kind.LIST: ([], [1], [1.0], ["a", None], [[]], [{"a": 1}]),
 }
-_KEYS: Final = ("a", "b", "B", "é", "\U0001f6a2", "10", "9", "a b")
+_KEYS: Final = ("a", "B", "b", "é", "\U0001f6a2", "10", "9", "a b")
 
 
 def texts(**limits: Any) -> st.SearchStrategy[str]:
@@ -191,13 +191,17 @@ _BROAD: Final[Mapping[Kind, Callable[[Limit], st.SearchStrategy[Any]]]] = {
 }
 
 
-def keys_for(schema: Schema, size: int = 4) -> Keys:
+def keys_for(schema: Schema, size: int = 3) -> Keys:
     """A small pool of keys for each declared collection."""
-    return {spec.name: _keys(spec.fields[spec.key], size) for spec in schema.declared}
+    return {
+        spec.name: _pool(spec.fields[spec.key], _KEYS, size) for spec in schema.declared
+    }
 
 
-def _keys(spec: FieldSpec, size: int) -> Sequence[str]:
-    found = [key for key in _KEYS if _accepts(spec)(key)][:size]
+def _pool(spec: FieldSpec, likely: Iterable[Any], size: int) -> list[Any]:
+    """A few values of a field; never "" and never null."""
+    accepts = _accepts(replace(spec, optional=False))
+    found = [value for value in likely if value != "" and accepts(value)][:size]
     if len(found) >= size:
         return found
 
@@ -208,10 +212,10 @@ def _keys(spec: FieldSpec, size: int) -> Sequence[str]:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(_broad(spec).filter(_accepts(spec)).filter(bool))
-    def search(key: str) -> None:
-        if key not in found and len(found) < size:
-            found.append(key)
+    @given(_broad(spec).filter(accepts))
+    def search(value: Any) -> None:
+        if value != "" and value not in found and len(found) < size:
+            found.append(value)
 
     search()
     return found
@@ -229,14 +233,20 @@ def records(
         key: the key to use; None for any of the pool.
     """
     spec = schema[name]
+    alone = {field for group in spec.unique for field in group}
     fields: dict[str, st.SearchStrategy[Any]] = {}
     for each in spec.fields.values():
         target = spec.references.get(each.name)
         if each.name == spec.key:
             fields[each.name] = st.sampled_from(keys[name] if key is None else [key])
         elif target is not None and keys.get(target):
+            # A key of the pool may well be missing, so null must be the usual case.
             choice = st.sampled_from(keys[target]).filter(_accepts(each))
-            fields[each.name] = st.none() | choice if each.optional else choice
+            nulls = [st.none()] * 3 if each.optional else []
+            fields[each.name] = st.one_of(*nulls, choice)
+        elif each.name in alone:  # so few values that they often meet
+            pool = st.sampled_from(_pool(each, _common(each), 3))
+            fields[each.name] = pool | st.none() if each.optional else pool
         else:
             fields[each.name] = _or_default(each)
     return st.builds(spec.record_type, **fields)

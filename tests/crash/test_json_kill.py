@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,15 @@ def use_everything(report: Report, directory: Path) -> None:
         for n in range(20):
             store.collection(Tally).put(a_tally("t", n))
             report(n)
+            edit(directory / "logs.json", f"log {n}")
             store.checkpoint()
             store.compact()
+
+
+def edit(path: Path, text: str) -> None:
+    """Change a file as old code does, a while ago."""
+    path.write_text(json.dumps({"l": {"id": "l", "text": text}}))
+    os.utime(path, (1_000_000_000, 1_000_000_000))
 
 
 def value_of(directory: Path, name: str) -> int:
@@ -96,12 +104,14 @@ def test_the_next_process_finds_all_after_a_death_at(
         store.compact()
         shown = json.loads((directory / "tallies.json").read_text())
         assert shown["t"]["value"] == 1000
-        changes = [change.records for change in store.changes()]
-        assert [records[0].record.value for records in changes] == [
-            *range(value + 1),
-            1000,
-        ]
-    leavings = [p.name for p in directory.rglob("*") if p.name.endswith(("new", "next"))]
+        written = [r for change in store.changes() for r in change.records]
+        values = [r.record.value for r in written if r.collection == "tallies"]
+        assert values == [*range(value + 1), 1000]
+        texts = [r.record.text for r in written if r.collection == "logs"]
+        assert texts == [f"log {n}" for n in range(len(texts))]
+    leavings = [
+        p.name for p in directory.rglob("*") if p.name.endswith(("new", "next"))
+    ]
     assert leavings == []
 
 

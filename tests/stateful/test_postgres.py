@@ -1,37 +1,38 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import psycopg
 import pytest
 
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing import run_machine
-from pend_storage.testing.domain import SCHEMA
+from pend_storage.testing.databases import Databases
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
-_EMPTY = (
-    "truncate berths, ships, cargo, tallies, logs, quarantine, legacy_files, "
-    "changes, tombstones; "
-    "delete from store_meta where name not in ('postgres.schema', 'postgres.base')"
-)
+STORES_OF_ONE_EXAMPLE = 2
 
 
 def test_every_answer_and_every_error_is_that_of_the_memory_store(
-    new_migrated_database: Callable[[Schema], str],
+    databases: Databases,
 ) -> None:
-    url = new_migrated_database(SCHEMA)
+    lent: list[str] = []
+    urls: dict[int, str] = {}
 
     def make_store(schema: Schema) -> Store:
-        with psycopg.connect(url) as connection:
-            connection.execute(_EMPTY)
-        return PostgresStore(schema, url)
+        if len(lent) == STORES_OF_ONE_EXAMPLE:
+            while lent:
+                databases.give_back(lent.pop())
+        lent.append(databases.lend(schema))
+        return open_store(schema, lent[-1])
+
+    def open_store(schema: Schema, url: str) -> Store:
+        store = PostgresStore(schema, url)
+        urls[id(store)] = url
+        return store
 
     def reopen(store: Store) -> Store:
         store.close()
-        return PostgresStore(SCHEMA, url)
+        return open_store(store.schema, urls[id(store)])
 
     run_machine(make_store, reopen=reopen)

@@ -40,8 +40,8 @@ odd = st.sampled_from(
     [
         *("1e21", "-0.0", "1.50", "1e400", "0.12345678901234567890123456789", "NaN"),
         *("1" * 30, "44123.0", "-Infinity", "1e-400", "9007199254740993.5", "1" * 4_200),
-        *('"a\\u0000"', '"\\ud800"', '"\\ud83d\\ude00"', '"\\u0041"', '"tab\t"'),
-        *('{"a":1,"a":2}', '{"$legacy":1}', '{"":[{}]}', "[[[]]]", "tru", '"' + 'x' * 300 + '"'),
+        *('"a\\u0000"', '"\\ud800"', '"\\ud83d\\ude00"', '"\\u0041"'),
+        *('{"a":1,"a":2}', '{"$legacy":1}', '{"":[{}]}', "[[[]]]", '"' + "x" * 300 + '"'),
     ]
 )
 usual = st.sampled_from(
@@ -72,10 +72,24 @@ def names_of(layout: RecordLayout) -> list[str]:
     return known
 
 
+def required(layout: RecordLayout) -> list[tuple[str, str]]:
+    """Members without which a record cannot be placed, in a form that can be read."""
+    if not isinstance(layout.mapping, ObjectMapping):
+        return [("address", f'"0x{ADDRESSES[0]}"')]
+    return [
+        (member.name, '"2025-06-19T07:58:56.380Z"' if member.usual else '"USER"')
+        for member in layout.mapping.members
+        if member.required
+    ]
+
+
 @st.composite
 def objects(draw: st.DrawFn, layout: RecordLayout) -> str:
     name = st.sampled_from(names_of(layout)) | st.text(max_size=3)
     pairs = draw(st.lists(st.tuples(name, wholes), max_size=12))
+    if draw(st.integers(0, 3)):
+        there = draw(st.integers(0, len(pairs)))
+        pairs[there:there] = required(layout)
     if draw(st.integers(0, 9)):  # names that come twice are tried now and then
         pairs = list(dict(pairs).items())
     members = (f"{json.dumps(name)}: {text}" for name, text in pairs)
@@ -156,7 +170,7 @@ def test_the_same_bytes_give_the_same_records(
 
 
 @pytest.mark.parametrize("layout", OBJECTS, ids=lambda layout: layout.file)
-@settings(suppress_health_check=list(HealthCheck), max_examples=200)
+@settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_new_code_writes_to_a_column_is_never_shadowed_by_an_old_spelling(
     layout: RecordLayout, data: st.DataObject
@@ -164,7 +178,7 @@ def test_what_new_code_writes_to_a_column_is_never_shadowed_by_an_old_spelling(
     mapping = layout.mapping
     assert isinstance(mapping, ObjectMapping)
     typed = [m for m in mapping.members if m.parse is not None]
-    text = data.draw(objects(layout).filter(lambda text: '":' in text))
+    text = data.draw(objects(layout))
     name = f'"0x{HASHES[0]}":' if layout.shapes[0] == MAP else ""
     frame = f"{{{name}{text}}}" if name else f"[{text}]"
     entry = next(iter(layout.parse(SCHEMA, frame.encode()).entries))
@@ -180,15 +194,11 @@ def test_what_new_code_writes_to_a_column_is_never_shadowed_by_an_old_spelling(
     )
     again = f"{{{name}%b}}" if name else "[%b]"
     raw = again.encode() % layout.render_one(layout.missing(), changed).removeprefix(
-        f'{name[:-1]}: '.encode() if name else b""
+        f"{name[:-1]}: ".encode() if name else b""
     )
     after = next(iter(layout.parse(SCHEMA, raw).entries)).home.record
 
     if member.required and value is None:
         return
     for other in typed:
-        expected = getattr(changed, other.column)
-        if expected is None and spec.name == other.column:
-            # Nothing is rendered for a null, and nothing is read as the default.
-            expected = mapping.column_default(other)
-        assert getattr(after, other.column) == expected, other.name
+        assert getattr(after, other.column) == getattr(changed, other.column), other.name

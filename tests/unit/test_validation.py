@@ -173,7 +173,7 @@ def test_what_keeps_changing_is_looked_at_until_it_holds_still() -> None:
 def test_a_sample_compares_about_its_share() -> None:
     left, right = store(*many(2_000)), store(*many(2_000))
 
-    report = validate(left, right, sample=0.1, rng=random.Random(4))  # noqa: S311
+    report = validate(left, right, sample=0.1, rng=random.Random(4))
 
     assert report.ok
     assert report.sampled

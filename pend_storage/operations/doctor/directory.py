@@ -13,13 +13,12 @@ from pend_storage.errors import PendStorageError
 from pend_storage.factory import SchemaModule, open_json
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
+from pend_storage.operations.migrate_json import OWN_FOLDER
 from pend_storage.operations.quarantine import list_quarantined
 from pend_storage.records import QuarantinedRecord
 
 __all__ = ["directory_findings"]
 
-STORE_FOLDER: Final = ".pend-storage"
-"""Where the store keeps what the legacy files cannot hold."""
 _REMOTE: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
 )
@@ -54,7 +53,7 @@ def directory_findings(
             "Correct their owner or their rights.",
         )
         return
-    if (directory / STORE_FOLDER).exists():
+    if (directory / OWN_FOLDER).exists():
         yield from _adopted(settings)
     else:
         yield from _not_adopted(module, paths)

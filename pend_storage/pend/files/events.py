@@ -161,7 +161,7 @@ def _seconds(value: datetime) -> int | str:
 
 
 def _status(value: Any) -> str:
-    return _STATUS_WORDS[value] if value in {0, 1} else text(value)
+    return text(_STATUS_WORDS.get(value, value) if type(value) is int else value)
 
 
 def _status_number(value: str) -> int | str:

@@ -40,6 +40,7 @@ class Checkpointer:
         layouts: Sequence[Layout],
         paths: Mapping[str, Path],
         *,
+        directory: Path,
         retention: Retention,
         lock_timeout: float,
         hook: Hook,
@@ -50,12 +51,15 @@ class Checkpointer:
             engine: the store.
             layouts: of the files.
             paths: where each file is.
+            directory: where files may be that no layout claims.
             retention: how much of the change log to keep.
             lock_timeout: seconds to wait for another process at most.
             hook: is told what was done, and what could not be.
         """
         self._engine = engine
         self._keepers = [FileKeeper(engine, x, paths[x.file], hook) for x in layouts]
+        self._directory: Path | None = directory
+        self._claimed = set(paths.values())
         self._retention = retention
         self._timeout = lock_timeout
         self._hook = hook
@@ -78,6 +82,8 @@ class Checkpointer:
     def round(self) -> None:
         """One round in the background; failures are told and tried again."""
         with self._mutex, self._lock.tried() as mine:
+            if mine:
+                self._tell_unclaimed()
             for keeper in self._keepers if mine else ():
                 keep = functools.partial(keeper.keep, force=False, wait=False)
                 self._attempt(keeper.layout.file, keep)
@@ -93,6 +99,7 @@ class Checkpointer:
         """
         errors: list[PendStorageError] = []
         with self._mutex, self._lock.held(self._timeout):
+            self._tell_unclaimed()
             for keeper in self._keepers:
                 try:
                     keeper.keep(force=True, wait=True)
@@ -107,6 +114,23 @@ class Checkpointer:
         """Write a snapshot now, and drop what it replaces."""
         with self._mutex, self._lock.held(self._timeout):
             self._compact()
+
+    def _tell_unclaimed(self) -> None:
+        """Tell once about files that nobody looks after."""
+        directory, self._directory = self._directory, None
+        if directory is None:
+            return
+        found = list(unclaimed(directory, self._claimed))
+        if found:
+            names = ", ".join(str(path.relative_to(directory)) for path in found[:5])
+            self._hook(
+                Event(
+                    "files-unclaimed",
+                    f"{len(found)} JSON files in {directory} are claimed by no layout and "
+                    f"are left alone: {names}{', ...' if found[5:] else ''}",
+                    logging.WARNING,
+                )
+            )
 
     def _compact(self) -> None:
         def needed(now: Position) -> list[Position]:

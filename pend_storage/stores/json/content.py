@@ -36,6 +36,11 @@ class Content:
     others: dict[str, int] = field(default_factory=dict)
     """Keys and versions of rows that are known to belong to another file."""
 
+    @property
+    def collection(self) -> str:
+        """Of the file's records, unless they are quarantined."""
+        return self.layout.collection
+
     def row(self, token: str) -> tuple[int, bytes] | None:
         """Version and body of a record of the file."""
         return self.homes.get(token) or self.aside.get(token)

@@ -43,7 +43,7 @@ def translate(
     error: OSError, path: str | os.PathLike[str], *, outcome_known: bool = True
 ) -> PendStorageError:
     """What an error of the operating system means to a user of the store."""
-    place = str(path)
+    place = error.filename if isinstance(error.filename, str) else str(path)
     if error.errno in _FULL:
         reason = "there is not enough space on the disk, or a limit on file size is met"
     elif error.errno == errno.EROFS:

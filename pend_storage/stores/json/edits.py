@@ -7,28 +7,23 @@ that a commit which is not in the file yet is not taken for a deletion by the ed
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pend_storage.diff import equal
 from pend_storage.errors import (
     Conflict,
-    PendStorageError,
-    ReferenceViolation,
     StaleEpoch,
-    UniqueViolation,
 )
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.phases import Role
-from pend_storage.records import Batch, Delete, Put, QuarantinedRecord
-from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.records import JSON, Put, QuarantinedRecord
+from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
+from pend_storage.stores.json.edit_commit import EditCommit, Found, Operation, Rows
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.past import state_at
 from pend_storage.stores.json.views import (
@@ -38,7 +33,6 @@ from pend_storage.stores.json.views import (
     place_of,
     token_of,
 )
-from pend_storage.stores.plan import Plan
 
 __all__ = ["EDIT_MARK", "Edit", "adopted_meta"]
 
@@ -46,25 +40,10 @@ EDIT_MARK: Final = "#edit"
 """Behind the file name of quarantined records that an editor's file held in vain."""
 _ATTEMPTS: Final = 5
 
-Rows = dict[str, tuple[int, bytes]]
-Operation = Put | Delete
-
 
 def adopted_meta(file: str) -> str:
-    """Name of the meta entry with the digest of the last edit that was adopted."""
+    """Name of the meta entry that tells which edit was adopted last."""
     return f"json.adopted:{file}"
-
-
-@dataclass(slots=True)
-class _Found:
-    """What an edited file says, beside what the store says."""
-
-    parsed: ParsedFile
-    seen: list[Seen]
-    content: Content
-    base: Rows
-    """The rows that the file showed before the edit."""
-    operations: list[Operation]
 
 
 class Edit:
@@ -111,25 +90,29 @@ class Edit:
                 return None
         return None
 
-    def _carry_out(self, found: _Found, signature: Signature) -> View | None:
+    def _carry_out(self, found: Found, signature: Signature) -> View | None:
         with self._engine.live() as live:
             role = live.state.role.role
             already = live.state.meta.get(adopted_meta(self._layout.file))
         view = View(signature, digest_of(self._raw), self._positions(found))
         view.broken = _is_broken(found.seen, found.content)
-        if already == view.digest:  # and then we died before we could note it
+        if already == self._mark(view):  # and then we died before we could note it
             found.base = self._current(found.content)
         elif role is Role.SECONDARY:
-            self._set_aside_all(found, view.digest)
+            self._set_aside_all(found, self._mark(view))
         elif role is Role.PRIMARY:
-            self._commit_all(found, view.digest)
+            self._commit_all(found, self._mark(view))
         else:
             return None
         return self._viewed(view, found)
 
+    def _mark(self, view: View) -> JSON:
+        """By which this edit, of the file as it was before, is known to be adopted."""
+        return ["" if self._view is None else self._view.digest, view.digest]
+
     # -- what was changed ---------------------------------------------------------------
 
-    def _find(self) -> _Found:
+    def _find(self) -> Found:
         with self._engine.live() as live:
             content = content_of(live, self._layout, {})
         base = self._base(content)
@@ -144,7 +127,7 @@ class Edit:
         )
         if self._view is None:  # it showed nothing before, so nothing was taken out
             operations = [o for o in operations if isinstance(o, Put)]
-        return _Found(parsed, seen, content, base, operations)
+        return Found(parsed, seen, content, base, operations)
 
     def _base(self, content: Content) -> Rows:
         """The rows that the file showed before somebody changed it."""
@@ -185,140 +168,25 @@ class Edit:
             return None  # committed to this file, but never shown in it
         return found.record
 
-    def _positions(self, found: _Found) -> tuple[Any, ...]:
+    def _positions(self, found: Found) -> tuple[Any, ...]:
         """Where the rows are found that the file shows now."""
         old = () if self._view is None else self._view.positions
         return (*old[-1:], found.content.position)
 
     # -- as primary: ordinary commits -----------------------------------------------------
 
-    def _commit_all(self, found: _Found, digest: str) -> None:
-        schema = found.content.schema
-        operations = [self._rebased(found, o) for o in found.operations]
-        operations = list(self._freed(found.content, operations))
-        if found.content.header != found.parsed.header:
-            operations.append(schema.put(LEGACY_FILES, found.parsed.header))
-        meta = ((adopted_meta(self._layout.file), digest),)
-        written = self._commit(found, operations, meta)
+    def _commit_all(self, found: Found, mark: JSON) -> None:
+        meta = ((adopted_meta(self._layout.file), mark),)
+        written = EditCommit(self._engine, self._layout, found, self._hook).run(meta)
         self._note(found, written)
-        changed = len(written)
-        if changed:
+        if written:
             self._tell(
                 "outside-edit-adopted",
-                f"{self._layout.file} was changed by somebody else; {changed} changes were "
-                "adopted as commits",
+                f"{self._layout.file} was changed by somebody else; {len(written)} "
+                "changes were adopted as commits",
             )
 
-    def _commit(
-        self,
-        found: _Found,
-        operations: list[Operation],
-        meta: tuple[tuple[str, Any], ...],
-    ) -> list[tuple[Operation, int]]:
-        """Commit what the store accepts; what it refuses goes to quarantine."""
-        schema = found.content.schema
-        wanted = {(o.collection, o.key): o for o in operations}
-        while True:
-            batch = schema.batch(wanted.values(), self._checks(found, wanted))
-            commit = functools.partial(_add, batch, meta)
-            try:
-                versions = self._engine.submit(commit)
-            except (UniqueViolation, ReferenceViolation) as error:
-                self._drop(found, wanted, error)
-                continue
-            return list(zip(batch.operations, versions, strict=True))
-
-    def _checks(
-        self, found: _Found, wanted: dict[tuple[str, str], Operation]
-    ) -> dict[tuple[str, str], int]:
-        """What was compared must not have changed until the commit."""
-        mine = {self._layout.collection, QUARANTINE}
-        return {
-            place: row[0] if (row := found.content.row(token_of(*place))) else 0
-            for place in wanted
-            if place[0] in mine
-        }
-
-    def _drop(
-        self,
-        found: _Found,
-        wanted: dict[tuple[str, str], Operation],
-        error: UniqueViolation | ReferenceViolation,
-    ) -> None:
-        """Take out the operation that the store has refused."""
-        if isinstance(error, UniqueViolation):
-            place = (error.collection, error.key)
-        else:
-            place = _refused_place(wanted, error)
-        operation = wanted.pop(place)
-        if isinstance(operation, Put) and place[0] == self._layout.collection:
-            header = found.parsed.header
-            aside = self._layout.set_aside(
-                found.content.schema, header, operation.record, str(error)
-            )
-            seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
-            aside = found.content.schema.put(QUARANTINE, seen)
-            wanted[aside.collection, aside.key] = aside
-        self._tell(
-            "outside-edit-refused",
-            f"{self._layout.file} was changed by somebody else, and what it says of "
-            f"{place[0]}[{place[1]!r}] cannot be: {error}",
-            logging.WARNING,
-        )
-
-    def _rebased(self, found: _Found, operation: Operation) -> Operation:
-        """The edit of a record, on top of what was committed to it meanwhile."""
-        if isinstance(operation, Delete) or operation.collection == QUARANTINE:
-            return operation
-        if operation.collection != self._layout.collection:
-            return operation
-        before = found.base.get(operation.key)
-        now = found.content.row(operation.key)
-        if before is None or now is None or before[0] == now[0]:
-            return operation
-        old = found.content.decode(operation.key, before[1])
-        record = found.content.decode(operation.key, now[1])
-        edited = {
-            f.name: value
-            for f in dataclasses.fields(old)
-            if not equal(
-                getattr(old, f.name), value := getattr(operation.record, f.name)
-            )
-        }
-        self._tell(
-            "outside-edit-met-commit",
-            f"{self._layout.file}: {operation.key!r} was changed by somebody else and "
-            f"by a commit at the same time; of {', '.join(edited)} the edit counts",
-            logging.WARNING,
-        )
-        merged = dataclasses.replace(record, **edited)
-        return found.content.schema.put(operation.collection, merged)
-
-    def _freed(
-        self, content: Content, operations: list[Operation]
-    ) -> Iterator[Operation]:
-        """The operations, and before each deletion what lets go of the record."""
-        taken = {(o.collection, o.key) for o in operations}
-        for operation in operations:
-            if isinstance(operation, Delete):
-                yield from self._letting_go(content, operation, taken)
-            yield operation
-
-    def _letting_go(
-        self, content: Content, delete: Delete, taken: set[tuple[str, str]]
-    ) -> Iterator[Put]:
-        for spec, name in content.schema.referrers(delete.collection):
-            if not spec.fields[name].optional:
-                continue
-            with self._engine.live() as live:
-                table = live.state.table(spec.name)
-                rows = [table.row(k) for k in table.index((name,)).keys((delete.key,))]
-            for row in rows:
-                if row is not None and (spec.name, row.key) not in taken:
-                    record = dataclasses.replace(row.record, **{name: None})
-                    yield content.schema.put(spec.name, record)
-
-    def _note(self, found: _Found, written: list[tuple[Operation, int]]) -> None:
+    def _note(self, found: Found, written: list[tuple[Operation, int]]) -> None:
         """Bring the base to what the file shows now."""
         for operation, version in written:
             if operation.collection not in {self._layout.collection, QUARANTINE}:
@@ -331,14 +199,14 @@ class Edit:
 
     # -- as secondary: nothing is adopted, nothing is lost --------------------------------
 
-    def _set_aside_all(self, found: _Found, digest: str) -> None:
+    def _set_aside_all(self, found: Found, mark: JSON) -> None:
         puts = [
             self._quarantined(found, operation)
             for operation in found.operations
             if isinstance(operation, Put)
             and operation.collection in {self._layout.collection, QUARANTINE}
         ]
-        meta = ((adopted_meta(self._layout.file), digest),)
+        meta = ((adopted_meta(self._layout.file), mark),)
 
         self._engine.submit(lambda plan: plan.note(puts, meta))
         if found.operations:
@@ -350,7 +218,7 @@ class Edit:
                 logging.WARNING,
             )
 
-    def _quarantined(self, found: _Found, operation: Put) -> Put:
+    def _quarantined(self, found: Found, operation: Put) -> Put:
         layout, schema = self._layout, found.content.schema
         raw = layout.render_one(found.parsed.header, operation.record)
         record = operation.record
@@ -369,7 +237,7 @@ class Edit:
 
     # -- afterwards -----------------------------------------------------------------------
 
-    def _viewed(self, view: View, found: _Found) -> View:
+    def _viewed(self, view: View, found: Found) -> View:
         """What the file shows now, row by row."""
         with self._engine.live() as live:
             content = content_of(live, self._layout, {})
@@ -386,12 +254,6 @@ class Edit:
 
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
         self._hook(Event(name, message, level))
-
-
-def _add(
-    batch: Batch, meta: tuple[tuple[str, Any], ...], plan: Plan
-) -> tuple[int, ...]:
-    return plan.add(batch, None, meta=meta)
 
 
 def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:
@@ -413,20 +275,3 @@ def _is_broken(seen: list[Seen], content: Content) -> bool:
     if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
         return False
     return is_whole_file(content.decode(seen[0].token, seen[0].body))
-
-
-def _refused_place(
-    wanted: dict[tuple[str, str], Operation], error: ReferenceViolation
-) -> tuple[str, str]:
-    """The operation that a reference stands against."""
-    target = (error.target, error.value)
-    if isinstance(wanted.get(target), Delete):
-        return target
-    for place, operation in wanted.items():
-        if (
-            place[0] == error.collection
-            and isinstance(operation, Put)
-            and getattr(operation.record, error.field) == error.value
-        ):
-            return place
-    raise PendStorageError(str(error)) from error

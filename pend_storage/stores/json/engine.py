@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
+from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.json.disk import translate
@@ -71,18 +71,18 @@ class Engine:
             raise
 
     def _loaded(self) -> Live:
-        """Load, and see that what was loaded is durable and known to all."""
+        """Load, and bring to an end what a process that died had begun."""
+        live = load(self.directory, self.schema, self._name)
         try:
-            live = load(self.directory, self.schema, self._name)
-        except CorruptFile:
-            # What looks damaged may be a write under way: look again while nobody writes.
-            with self._lock.held(self._timeout):
-                live = load(self.directory, self.schema, self._name)
-        if live.journal.position > live.journal.published():
-            with self._lock.held(self._timeout):
-                if live.journal.position > live.journal.published():
-                    live.journal.sync()
-                    live.journal.publish()
+            if live.journal.size_changed():
+                with self._lock.held(self._timeout):
+                    live.catch_up()
+        except SegmentDropped:  # in the meantime, by another process
+            live.journal.close()
+            return load(self.directory, self.schema, self._name)
+        except BaseException:
+            live.journal.close()
+            raise
         return live
 
     # -- looking ------------------------------------------------------------------------
@@ -177,12 +177,25 @@ class Engine:
                 ticket.do(plan)
                 planned.append(ticket)
         if plan.effects:
+            self._set_aside_torn(live)
             live.journal.append(encode_effects(plan.effects))
             with self.mutex:
                 live.install(plan.effects)
-                live.journal.publish()
+                self._publish(live)
         for ticket in planned:
             ticket.done = True
+
+    def _set_aside_torn(self, live: Live) -> None:
+        aside = live.journal.set_aside_tail()
+        if aside is not None:
+            self._torn.append(aside)
+
+    def _publish(self, live: Live) -> None:
+        """Tell other processes; what cannot be told is on the disk nevertheless."""
+        try:
+            live.journal.publish()
+        except OSError as error:
+            raise translate(error, self.directory, outcome_known=False) from error
 
     def _caught_up(self) -> Live:
         if self._closed:
@@ -190,12 +203,10 @@ class Engine:
         if self._stale:
             self._reload()
         try:
-            aside = self._live.catch_up()
+            self._live.catch_up()
         except SegmentDropped:
             self._reload()
-            aside = self._live.catch_up()
-        if aside is not None:
-            self._torn.append(aside)
+            self._live.catch_up()
         return self._live
 
     def _tell_torn(self) -> None:
@@ -214,10 +225,15 @@ class Engine:
 
     def cut(self) -> Cut:
         """Begin a new segment of the journal, and copy the state as it is there."""
-        with self._group.exclusive(), self._lock.held(self._timeout), self.mutex:
-            live = self._caught_up()
+        with self._group.exclusive(), self._lock.held(self._timeout):
+            with self.mutex:
+                live = self._caught_up()
             try:
-                return live.cut()
+                self._set_aside_torn(live)
+                following = live.journal.end_segment(live.state.sequence)
+                with self.mutex:
+                    live.journal.go_on(following)
+                    return live.cut()
             except PendStorageError:
                 raise
             except BaseException:

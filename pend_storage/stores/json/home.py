@@ -29,7 +29,7 @@ from pend_storage.stores.json.disk import (
     translated,
 )
 from pend_storage.stores.json.intake import AdoptedFile, Intake
-from pend_storage.stores.json.journal import Position, create_segment
+from pend_storage.stores.json.journal import Journal, Position, create_segment
 from pend_storage.stores.json.locks import directory_lock
 from pend_storage.stores.json.payloads import SegmentStart
 from pend_storage.stores.json.segments import snapshot_path
@@ -165,6 +165,9 @@ def _write(new: Path, intake: Intake) -> None:
     reader = create_segment(new, start)
     position = Position(1, reader.end)
     reader.close()
+    first = Journal(new, 1, 0)
+    first.publish()
+    first.close()
     replace_file(
         snapshot_path(new, 1),
         snapshot(

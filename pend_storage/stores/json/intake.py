@@ -7,11 +7,14 @@ here: a unique value that two files claim, and references to what no file has.
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
@@ -25,6 +28,8 @@ from pend_storage.stores.table import index_value
 
 __all__ = ["AdoptedFile", "Intake"]
 
+_TRIES: Final = 20
+_PAUSE: Final = 0.1
 ADOPTED_VERSION: Final = 1
 """Version of every record that a legacy file held when its directory was first opened."""
 
@@ -76,7 +81,7 @@ class Intake:
     def read(self, layouts: Sequence[Layout], places: Mapping[str, Place]) -> None:
         """Read every file that is there."""
         for layout in layouts:
-            read = places[layout.file].read()
+            read = _read_whole(places[layout.file])
             if read is not None:
                 raw, status = read
                 view = View(signature_of(status), digest_of(raw), ())
@@ -227,6 +232,19 @@ class Intake:
                 level,
             )
         )
+
+
+def _read_whole(place: Place) -> tuple[bytes, os.stat_result] | None:
+    """Read a file, waiting a little for one that is being written just now."""
+    for _ in range(_TRIES):
+        try:
+            return place.read()
+        except InterruptedError:
+            time.sleep(_PAUSE)
+    raise StoreUnavailable(
+        "a program keeps writing it. Stop that program while the files are adopted",
+        store=str(place.target),
+    )
 
 
 def _claims_of(spec: CollectionSpec, record: Any) -> Iterator[_Claim]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pend_storage import crashpoints
-from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.errors import PendStorageError
 from pend_storage.stores.json.disk import (
     create,
     sync,
@@ -197,15 +197,11 @@ class Journal:
 
         Raises:
             CorruptFile: there is less.
-            StoreUnavailable: somebody has deleted the file.
+            SegmentDropped: the file is not there any more.
         """
         status = os.fstat(self._reader.fd)
         if status.st_nlink == 0:
-            raise StoreUnavailable(
-                "the journal was deleted while in use. Stop every process that uses "
-                "the directory, and restore it from a backup",
-                store=str(self._reader.path),
-            )
+            raise SegmentDropped
         if status.st_size < self._reader.end:
             raise self._reader.corrupt("the file has become shorter while in use")
         return status.st_size > self._reader.end
@@ -286,11 +282,14 @@ class Journal:
         self._seen = body + struct.pack("<I", zlib.crc32(body))
         os.pwrite(self._end_fd, self._seen, 0)
 
-    def rotate(self, base: int) -> None:
-        """Go on in a new segment.
+    def end_segment(self, base: int) -> SegmentReader:
+        """Make a new segment, and name it as the last thing in the present one.
 
         Args:
             base: the highest sequence of the change log so far.
+
+        Returns:
+            The new segment, for :meth:`go_on`.
         """
         start = SegmentStart(
             number=self.start.number + 1,
@@ -309,8 +308,13 @@ class Journal:
             following.close()
             raise
         _SEGMENT_ENDED()
-        self._reader.close()
-        self._reader, self.start = following, start
+        return following
+
+    def go_on(self, following: SegmentReader) -> None:
+        """Read and write in a new segment from now on."""
+        old, self._reader = self._reader, following
+        self.start = following.reread_start()
+        old.close()
         self.publish()
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from pend_storage import crashpoints
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
@@ -27,6 +28,10 @@ from pend_storage.stores.json.views import (
 )
 
 __all__ = ["FileKeeper"]
+
+_EDIT_ADOPTED = crashpoints.declare(
+    "json.edit-adopted", "an outside edit is committed, and that is not noted yet"
+)
 
 _SETTLE: Final = 0.25
 """Seconds for which a file must rest before an edit is read: it may be half-written."""
@@ -103,7 +108,7 @@ class FileKeeper:
             if not wait:
                 return False
             time.sleep(_SETTLE)
-        return self._read(wait=wait)
+        return self._read()
 
     def _tidy(self) -> None:
         """Have the view as it is now, and clean up after a process that died."""
@@ -135,12 +140,12 @@ class FileKeeper:
             self._place.forget_view()
         return True
 
-    def _read(self, *, wait: bool) -> bool:
+    def _read(self) -> bool:
         """Read the file, and adopt what is in it that was not there before."""
         try:
             read = self._place.read()
         except InterruptedError:
-            return wait and self.look(wait=True)
+            return False
         if read is None:
             return self._restore()
         raw, status = read
@@ -170,6 +175,7 @@ class FileKeeper:
         view = edit.adopt(signature)
         if view is None:
             return False
+        _EDIT_ADOPTED()
         self._place.save_view(view)
         self._view, self._generation = view, None
         if view.broken:
@@ -218,7 +224,10 @@ class FileKeeper:
             if status is not None:
                 return False
         else:
-            read = self._place.read()
+            try:
+                read = self._place.read()
+            except InterruptedError:
+                return False
             if read is None or signature_of(read[1]) != view.signature:
                 return False
             old, status = read

@@ -92,10 +92,8 @@ class Live:
         if news is not None:
             self.install(self.journal.effects(news))
 
-    def catch_up(self) -> Path | None:
-        """Read to the very end; under the commit lock, before writing.
-
-        Gives the file in which a torn frame was set aside, or None.
+    def catch_up(self) -> None:
+        """Read to the very end, under the commit lock.
 
         Raises:
             CorruptFile: a frame is damaged.
@@ -104,19 +102,16 @@ class Live:
         journal = self.journal
         journal.repair()
         if not journal.size_changed():
-            return None
+            return
         before = journal.position
         self.install(journal.effects())
-        aside = journal.set_aside_tail()
         if journal.position != before and journal.position > journal.published():
             # Its writer died before it could tell anyone, perhaps before the sync.
             journal.sync()
             journal.publish()
-        return aside
 
     def cut(self) -> Cut:
-        """Go on in a new segment, and copy the state as it is at its start."""
-        self.journal.rotate(self.state.sequence)
+        """A copy of the state at the start of a segment."""
         journal, state = self.journal, self.state
         return Cut(
             contents_of(state),
@@ -129,7 +124,7 @@ class Live:
 
 
 def load(directory: Path, schema: Schema, name: str) -> Live:
-    """Load the newest snapshot and what the journal says after it.
+    """Load the newest snapshot, and what is published in the journal after it.
 
     Raises:
         CorruptFile: a file is damaged.
@@ -146,7 +141,7 @@ def load(directory: Path, schema: Schema, name: str) -> Live:
             continue  # another process has just replaced it by a newer one
         live = Live(found.state, journal)
         try:
-            live.install(journal.effects())
+            live.install(journal.effects(max(journal.published(), journal.position)))
         except SegmentDropped:
             journal.close()
             continue

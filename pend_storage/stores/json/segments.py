@@ -109,6 +109,10 @@ class SegmentReader:
         """The error for damage at the place that was reached."""
         return CorruptFile(reason, path=str(self.path), offset=self.end)
 
+    def reread_start(self) -> SegmentStart:
+        """What the first frame says, for a reader that has read further."""
+        return SegmentReader(self.path, self.fd).start()
+
     def start(self) -> SegmentStart:
         """Read the first frame.
 

@@ -140,6 +140,7 @@ class JsonStore(Store):
             engine,
             self.layouts,
             self._paths,
+            directory=self.directory,
             retention=self._retain,
             lock_timeout=self._timeout,
             hook=self._hook,

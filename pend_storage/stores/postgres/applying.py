@@ -77,39 +77,33 @@ class Applier:
                 work.many[collection] = sorted(items, key=lambda item: item.key)
         return work
 
-    def apply(
-        self, link: Link, work: _Work, epoch: int | None, store: str, timeout: float
-    ) -> int:
+    def apply(self, link: Link, work: _Work, epoch: int | None, store: str) -> int:
         """Apply it, in one transaction; gives how many rows were written.
 
         Raises:
             StaleEpoch: the store is not secondary at the epoch.
         """
         if not work.many:
-            return self._call(link, work.rest, work.mark, epoch, store, timeout)
-        with link.transaction(timeout=timeout):
-            entered = link.run(
-                statements.APPLY_ENTER, (number(epoch),), timeout=timeout
-            )
+            return self._call(link, work.rest, work.mark, epoch, store)
+        with link.transaction():
+            entered = link.run(statements.APPLY_ENTER, (number(epoch),))
             raise_stale((entered.get_value(0, 0) or b"").decode(), store)
             written, rest = 0, list(work.rest)
             for collection, items in work.many.items():
-                if self._copy(link, collection, items, timeout):
+                if self._copy(link, collection, items):
                     written += len(items)
                 else:
                     rest += items
-            return written + self._call(link, rest, work.mark, epoch, store, timeout)
+            return written + self._call(link, rest, work.mark, epoch, store)
 
-    def _copy(
-        self, link: Link, collection: str, items: list[ChangedRecord], timeout: float
-    ) -> bool:
+    def _copy(self, link: Link, collection: str, items: list[ChangedRecord]) -> bool:
         """Copy rows if there is nothing between their first and last keys yet.
 
         A backfill walks in key order, so there usually is nothing. The lock that the
         transaction holds keeps it so.
         """
         bounds = (items[0].key.encode(), items[-1].key.encode())
-        free = link.run(self._known[collection].is_free, bounds, timeout=timeout)
+        free = link.run(self._known[collection].is_free, bounds)
         if free.get_value(0, 0) != b"t":
             return False
         self._copiers[collection].copy(link, items)
@@ -122,11 +116,8 @@ class Applier:
         mark: tuple[str, JSON] | None,
         epoch: int | None,
         store: str,
-        timeout: float,
     ) -> int:
-        result = link.run(
-            statements.APPLY, self._values(items, mark, epoch), timeout=timeout
-        )
+        result = link.run(statements.APPLY, self._values(items, mark, epoch))
         answer = (result.get_value(0, 0) or b"").decode()
         raise_stale(answer, store)
         return int(answer)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from psycopg.pq.abc import PGresult
 
 from pend_storage.errors import Conflict, StoreUnavailable
 from pend_storage.records import Batch, Put
+from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.errors import (
     ConnectionLost,
@@ -18,6 +19,7 @@ from pend_storage.stores.postgres.errors import (
     raise_stale,
 )
 from pend_storage.stores.postgres.link import Statement
+from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import raise_violation
 from pend_storage.stores.postgres.wire import (
@@ -29,9 +31,6 @@ from pend_storage.stores.postgres.wire import (
     text_array,
 )
 
-if TYPE_CHECKING:
-    from pend_storage.stores.postgres.store import PostgresStore
-
 __all__ = ["Committer"]
 
 _ATTEMPTS: Final = 8
@@ -42,9 +41,10 @@ class Committer:
     """Runs the commits of one store."""
 
     def __init__(
-        self, store: PostgresStore, known: Mapping[str, CollectionStatements]
+        self, store: Store, server: Server, known: Mapping[str, CollectionStatements]
     ) -> None:
         self._store = store
+        self._server = server
         self._known = known
 
     def commit(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
@@ -57,10 +57,10 @@ class Committer:
         statement, values = self._call(batch, epoch)
         for attempt in range(_ATTEMPTS):
             try:
-                answer = self._run(statement, values)
+                answer = _answer(self._server.run(statement, values))
             except ConnectionLost as lost:
                 if lost.sent or attempt + 1 == _ATTEMPTS:
-                    raise self._store.lost(lost) from lost
+                    raise self._server.lost(lost) from lost
             except ServerRefusal as refusal:
                 self._judge(refusal, batch)
             else:
@@ -70,17 +70,8 @@ class Committer:
             time.sleep(random.uniform(0, limit))  # noqa: S311 - not a secret
         raise StoreUnavailable(
             f"the commit was in the way of others {_ATTEMPTS} times",
-            store=self._store.name,
+            store=self._server.name,
         )
-
-    def _run(self, statement: Statement, values: tuple[Value, ...]) -> str:
-        store = self._store
-        link = store.take()
-        try:
-            result = link.run(statement, values, timeout=store.patience)
-        finally:
-            store.give_back(link)
-        return _answer(result)
 
     def _judge(self, refusal: ServerRefusal, batch: Batch) -> None:
         """Return if the batch may be tried again."""
@@ -89,7 +80,7 @@ class Committer:
         elif not refusal.is_transient:
             names = {operation.collection for operation in batch.operations}
             only = names.pop() if len(names) == 1 else ""
-            raise refusal.public(self._store.name, only) from refusal
+            raise refusal.public(self._server.name, only) from refusal
 
     def _call(
         self, batch: Batch, epoch: int | None
@@ -124,7 +115,7 @@ class Committer:
             raise Conflict(
                 collection=collection, key=key, expected=expected, actual=int(actual)
             )
-        raise_stale(answer, self._store.name)
+        raise_stale(answer, self._server.name)
         return (int(answer),)
 
 

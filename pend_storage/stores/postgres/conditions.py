@@ -10,7 +10,6 @@ Values are always bound. What is written into the text comes from the schema.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
 from typing import Any, Final
 
 from pend_storage.codec import dump_json

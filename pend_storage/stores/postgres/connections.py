@@ -136,7 +136,7 @@ class Connector:
             raise ConnectionLost(self._safe(error), sent=False) from None
         self._check_version(connection)
         set_json_dumps(dump_json, connection)
-        return Link(connection, prepare=self.pooler is None)
+        return Link(connection, prepare=self.pooler is None, patience=self.patience)
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)

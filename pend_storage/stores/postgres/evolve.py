@@ -20,11 +20,10 @@ from sqlalchemy.types import BigInteger, Integer, Numeric, SmallInteger, String
 
 from pend_storage.errors import ConfigError, SchemaOutOfDate
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres.tables import column_name, quoted, table_name
-from pend_storage.stores.postgres.values import default_text
 
 __all__ = ["extend", "run_text"]
 
+_EXTENSION: Final = "pg_trgm"
 _OURS: Final = ("uq_", "fk_")
 _WIDTH: Final = (SmallInteger, Integer, BigInteger, Numeric)
 
@@ -49,43 +48,38 @@ def extend(
     missing = [t for t in declared.sorted_tables if t.name not in present]
     declared.create_all(connection, tables=missing)
     done = [f"table {table.name} made" for table in missing]
-    evolution = _Evolution(connection, schema, declared, store)
+    evolution = _Evolution(connection, declared, store)
     return done + evolution.run(present)
 
 
 def _require_trigrams(connection: Connection, store: str) -> None:
-    def is_there(catalogue: str) -> bool:
-        look = f"select exists (select from {catalogue} where {{}} = 'pg_trgm')"
-        column = "extname" if catalogue == "pg_extension" else "name"
-        return bool(connection.scalar(text(look.format(column))))
-
-    if is_there("pg_extension"):
+    name = {"name": _EXTENSION}
+    made = "select exists (select from pg_extension where extname = :name)"
+    if connection.scalar(text(made), name):
         return
-    if not is_there("pg_available_extensions"):
+    there = "select exists (select from pg_available_extensions where name = :name)"
+    if not connection.scalar(text(there), name):
         raise ConfigError(
-            f"{store}: the server does not have the extension pg_trgm, which searching "
-            "in text needs. Install it (package postgresql-contrib), or declare no "
-            "search fields; nothing was changed."
+            f"{store}: the server does not have the extension {_EXTENSION}, which "
+            "searching in text needs. Install it (package postgresql-contrib), or "
+            "declare no search fields; nothing was changed."
         )
-    connection.execute(text("create extension if not exists pg_trgm"))
+    run_text(connection, f"create extension if not exists {_EXTENSION}")
 
 
 class _Evolution:
     """Compares tables that exist with their declaration."""
 
-    def __init__(
-        self, connection: Connection, schema: Schema, declared: MetaData, store: str
-    ) -> None:
+    def __init__(self, connection: Connection, declared: MetaData, store: str) -> None:
         self._connection = connection
         self._declared = declared
         self._store = store
         self._present: list[Table] = []
-        self._fields = {
-            (table_name(spec.name), column_name(field.name)): field
-            for spec in schema
-            for field in spec.fields.values()
+        options = {
+            "compare_type": True,
+            "compare_server_default": _compare_default,
+            "include_object": self._is_ours,
         }
-        options = {"compare_type": True, "include_object": self._is_ours}
         self._context = MigrationContext.configure(connection, opts=options)
         self._operations = Operations(self._context)
 
@@ -94,8 +88,8 @@ class _Evolution:
         _object: Any,
         name: str | None,
         kind: str,
-        reflected: bool,
-        _other: Any,  # noqa: FBT001 - Alembic calls it
+        reflected: Any,
+        _other: Any,
     ) -> bool:
         return kind != "table" or not reflected or name in self._declared.tables
 
@@ -114,7 +108,7 @@ class _Evolution:
                     continue  # somebody's own index does no harm
             elif not self._is_allowed(operation):
                 continue
-            self._invoke(operation)
+            self._operations.invoke(operation)
             done.append(_words(operation))
         return [*done, *self._add_checks()]
 
@@ -137,7 +131,8 @@ class _Evolution:
     def _is_wider(self, operation: ops.AlterColumnOp) -> bool:
         old, new = operation.existing_type, operation.modify_type
         if new is None:
-            return operation.modify_nullable is not None
+            changes = (operation.modify_nullable, operation.modify_server_default)
+            return changes != (None, False)
         if isinstance(old, String) and isinstance(new, String):
             wider = new.length is None or (old.length or new.length + 1) <= new.length
         else:
@@ -153,30 +148,6 @@ class _Evolution:
             "database, update this one; else make that change by hand, and migrate "
             "again."
         )
-
-    def _invoke(self, operation: ops.MigrateOperation) -> None:
-        if isinstance(operation, ops.AddColumnOp):
-            self._add_column(operation)
-        else:
-            self._operations.invoke(operation)
-
-    def _add_column(self, operation: ops.AddColumnOp) -> None:
-        """Add a column; rows that are there get the field's default."""
-        column = operation.column
-        field = self._fields.get((operation.table_name, column.name))
-        default = None if field is None else default_text(field)
-        if default is None:
-            self._operations.invoke(operation)
-            return
-        table, name = quoted(operation.table_name), quoted(column.name)
-        kind = column.type.compile(dialect=self._connection.dialect)
-        null = "" if column.nullable else " not null"
-        alter = f"alter table {table}"
-        run_text(
-            self._connection,
-            f"{alter} add column {name} {kind}{null} default {default}",
-        )
-        run_text(self._connection, f"{alter} alter column {name} drop default")
 
     def _drop_checks(self) -> Iterator[str]:
         """Checks are compared by name, which holds a digest of their condition."""
@@ -200,6 +171,14 @@ class _Evolution:
             "and conrelid = to_regclass(quote_ident(:table))"
         )
         return set(self._connection.scalars(look, {"table": table.name}))
+
+
+def _compare_default(
+    _context: Any, inspected: Any, declared: Any, *_defaults: Any
+) -> bool | None:
+    """None lets Alembic compare; of different types, it would make the server fail."""
+    same = inspected.type.python_type is declared.type.python_type
+    return None if same else False
 
 
 def _checks(table: Table) -> dict[str, CheckConstraint]:

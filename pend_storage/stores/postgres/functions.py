@@ -37,8 +37,8 @@ from pend_storage.stores.postgres.writes import (
 
 __all__ = [
     "BASE_META",
-    "PRUNED_META",
     "MANY_KEYS",
+    "PRUNED_META",
     "STORE_LOCK",
     "definitions",
     "digest",

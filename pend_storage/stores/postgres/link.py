@@ -29,7 +29,7 @@ _NUMBERS: Final = count(1)
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Statement:
     """SQL text, and which of its parameters are binary.
 
@@ -50,13 +50,26 @@ class Link:
     """A connection in use by one thread at a time."""
 
     def __init__(
-        self, connection: psycopg.Connection[tuple[object, ...]], *, prepare: bool
+        self,
+        connection: psycopg.Connection[tuple[object, ...]],
+        *,
+        prepare: bool,
+        patience: float,
     ) -> None:
+        """Take over an open connection.
+
+        Args:
+            connection: in autocommit mode; nobody else uses it any more.
+            prepare: whether the session is ours, so that statements may be prepared.
+            patience: seconds after which a silent server is taken for dead. Its own
+                statement timeout should be shorter, so that this is the exception.
+        """
         self.connection = connection
         self.process = os.getpid()
         self.idle_since = 0.0
         self._pg = connection.pgconn
         self._prepare = prepare
+        self._patience = patience
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
@@ -88,16 +101,8 @@ class Link:
         with contextlib.suppress(psycopg.Error, OSError):
             self.connection.close()
 
-    def run(
-        self, statement: Statement, values: Sequence[Value] = (), *, timeout: float
-    ) -> PGresult:
+    def run(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
         """Run a statement and wait for its result.
-
-        Args:
-            statement: what to run.
-            values: its parameters.
-            timeout: seconds after which the server is taken for dead. Its own
-                statement timeout should be shorter, so that this is the exception.
 
         Raises:
             ServerRefusal: the server answered with an error.
@@ -110,7 +115,7 @@ class Link:
             if name and self._prepare:
                 if name not in self._prepared:
                     pg.send_prepare(name, statement.text)
-                    self._result(timeout)
+                    self._result()
                     self._prepared.add(name)
                 pg.send_query_prepared(name, values, statement.formats or None)
             else:
@@ -118,23 +123,23 @@ class Link:
                     statement.text, values, None, statement.formats or None
                 )
             sent = True
-            return self._result(timeout)
+            return self._result()
         except psycopg.OperationalError as error:
             raise ConnectionLost(_reason(error), sent=sent) from error
 
-    def simple(self, text: str, *, timeout: float) -> PGresult:
+    def simple(self, text: str) -> PGresult:
         """Run a command that takes no parameters."""
-        return self.run(Statement(text.encode()), timeout=timeout)
+        return self.run(Statement(text.encode()))
 
-    def _result(self, timeout: float) -> PGresult:
-        pg, poll = self._pg, self._poll.poll
+    def _result(self) -> PGresult:
+        pg = self._pg
         if pg.flush():
-            self._flush(timeout)
-        if not poll(timeout * 1000):
-            self._give_up(timeout)
+            self._flush()
+        if not self._poll.poll(self._patience * 1000):
+            self._give_up()
         pg.consume_input()
         if pg.is_busy():
-            self._wait(timeout)
+            self._wait()
         result = pg.get_result()
         if result is None:
             raise psycopg.OperationalError("the server sent no result")
@@ -149,47 +154,47 @@ class Link:
             raise psycopg.OperationalError(_text(result.error_message))
         return result
 
-    def _flush(self, timeout: float) -> None:
+    def _flush(self) -> None:
         """Send what the socket did not take at once.
 
         The server may not listen before somebody listens to it.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self._patience
         poll = select.poll()
         poll.register(self._pg.socket, select.POLLIN | select.POLLOUT)
         while self._pg.flush():
             left = deadline - time.monotonic()
             found = poll.poll(left * 1000) if left > 0 else []
             if not found:
-                self._give_up(timeout)
+                self._give_up()
             if found[0][1] & select.POLLIN:
                 self._pg.consume_input()
 
-    def _wait(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self._patience
         while self._pg.is_busy():
             left = deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000):
-                self._give_up(timeout)
+                self._give_up()
             self._pg.consume_input()
 
-    def _give_up(self, timeout: float) -> None:
+    def _give_up(self) -> None:
         with contextlib.suppress(psycopg.Error):
             self.connection.cancel_safe(timeout=1.0)
         self.close()
-        raise psycopg.OperationalError(f"no answer within {timeout:g} s")
+        raise psycopg.OperationalError(f"no answer within {self._patience:g} s")
 
     @contextlib.contextmanager
-    def transaction(self, *, timeout: float) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Everything inside takes effect together, or not at all."""
-        self.simple("begin isolation level read committed", timeout=timeout)
+        self.simple("begin isolation level read committed")
         try:
             yield
         except BaseException:
             with contextlib.suppress(Exception):
-                self.simple("rollback", timeout=timeout)
+                self.simple("rollback")
             raise
-        self.simple("commit", timeout=timeout)
+        self.simple("commit")
 
 
 def _reason(error: BaseException) -> str:

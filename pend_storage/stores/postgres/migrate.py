@@ -72,10 +72,14 @@ def migrate(schema: Schema, connector: Connector, hook: Hook) -> None:
 @contextmanager
 def _connected(connector: Connector) -> Iterator[Connection]:
     """A transaction on a connection of its own."""
+
+    def connect() -> psycopg.Connection[tuple[Any, ...]]:
+        connection = connector.open().connection
+        connection.autocommit = False
+        return connection
+
     engine = create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: connector.open().connection,
-        poolclass=pool.NullPool,
+        "postgresql+psycopg://", creator=connect, poolclass=pool.NullPool
     )
     try:
         with engine.connect() as connection, connection.begin():

@@ -52,6 +52,11 @@ class Revision:
         """What ``migrate()`` noted in a database; None if it never ran."""
         return None if text is None else msgspec.json.decode(text, type=cls)
 
+    @classmethod
+    def from_value(cls, value: Any) -> Revision:
+        """What ``migrate()`` noted, as a JSON value."""
+        return msgspec.convert(value, type=cls)
+
     def to_json(self) -> dict[str, Any]:
         """For noting it in a database."""
         return {**asdict(self), "collections": list(self.collections)}
@@ -61,7 +66,7 @@ class Revision:
         return f"{self.core}/{self.schema}/{self.functions[:8]}"
 
 
-def require_current(link: Link, schema: Schema, store: str, timeout: float) -> None:
+def require_current(link: Link, schema: Schema, store: str) -> None:
     """Check a database before it is first used.
 
     Raises:
@@ -70,7 +75,7 @@ def require_current(link: Link, schema: Schema, store: str, timeout: float) -> N
     """
     wanted = Revision.of(schema)
     try:
-        result = link.run(_LOOK, (SCHEMA_META.encode(),), timeout=timeout)
+        result = link.run(_LOOK, (SCHEMA_META.encode(),))
     except ServerRefusal as refusal:
         if refusal.code != _UNDEFINED_TABLE:
             raise
@@ -88,7 +93,7 @@ def require_current(link: Link, schema: Schema, store: str, timeout: float) -> N
             "'read committed' for this database or user."
         )
     # Puts right what a restore into another server may have left behind.
-    link.run(statements.HORIZON, timeout=timeout)
+    link.run(statements.HORIZON)
 
 
 def _never(store: str, wanted: Revision) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
 
-from psycopg.pq.abc import PGresult
 from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
-from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
@@ -17,21 +15,21 @@ from pend_storage.query import Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.stores.postgres import revision, statements
+from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
 from pend_storage.stores.postgres.committing import Committer
 from pend_storage.stores.postgres.conditions import count_statement, query_statement
 from pend_storage.stores.postgres.connections import Address, Connector
-from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
+from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
 from pend_storage.stores.postgres.link import Link, Statement
 from pend_storage.stores.postgres.pool import Pool
 from pend_storage.stores.postgres.rows import change_of, rows_of, tombstone_rows_of
+from pend_storage.stores.postgres.server import Server
+from pend_storage.stores.postgres.shapes import Shapes
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.wire import Value, is_storable, number, text_array
 
 __all__ = ["PostgresStore"]
-
-T = TypeVar("T")
 
 
 _PAGE: Final = 1000
@@ -88,18 +86,18 @@ class PostgresStore(Store):
             pooler=pooler,
             application_name=application_name,
         )
-        self._patience = self._connector.patience
         self._hook = hook
-        self._pool = Pool(
+        pool = Pool(
             self._connector.open,
             size=pool_size,
             wait=pool_timeout,
             idle_timeout=idle_timeout,
         )
+        self._server = Server(schema, self._connector, pool)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
-        self._committer = Committer(self, self._statements)
+        self._committer = Committer(self, self._server, self._statements)
         self._applier = Applier(schema, self._statements)
-        self._is_current = False
+        self._shapes = Shapes()
 
     @property
     def name(self) -> str:
@@ -123,7 +121,15 @@ class PostgresStore(Store):
         )
 
         migrate(self.schema, self._connector, self._hook)
-        self._is_current = False
+        self._server.forget()
+
+    def inspect(self) -> DatabaseReport:
+        """What an operator wants to know of the database, migrated or not.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        return inspect_database(self.schema, self._connector)
 
     # -- looking ------------------------------------------------------------------
 
@@ -142,7 +148,7 @@ class PostgresStore(Store):
             self._require_primary(epoch)
             return {}
         if deleted:
-            result = self._ask(
+            result = self._server.ask(
                 known.read_deleted,
                 (text_array(filter(is_storable, wanted)), number(epoch)),
             )
@@ -163,10 +169,10 @@ class PostgresStore(Store):
             self._require_primary(epoch)
             return []
         if epoch is None:
-            result = self._ask(known.read_one, (key.encode(),))
+            result = self._server.ask(known.read_one, (key.encode(),))
         else:
             values = (key.encode(), b"%d" % epoch)
-            result = self._ask(known.read_one_guarded, values)
+            result = self._server.ask(known.read_one_guarded, values)
         return rows_of(known.spec, result)
 
     def _read_many(
@@ -174,9 +180,9 @@ class PostgresStore(Store):
     ) -> list[Row]:
         array = text_array(filter(is_storable, keys))
         if epoch is None:
-            return rows_of(known.spec, self._ask(known.read_many, (array,)))
+            return rows_of(known.spec, self._server.ask(known.read_many, (array,)))
         values = (array, b"%d" % epoch)
-        return rows_of(known.spec, self._ask(known.read_many_guarded, values))
+        return rows_of(known.spec, self._server.ask(known.read_many_guarded, values))
 
     @override
     def query(
@@ -187,7 +193,8 @@ class PostgresStore(Store):
             self._require_primary(epoch)
             return []
         statement, values = query_statement(known, query, epoch)
-        return rows_of(known.spec, self._ask(statement, values))
+        statement = self._shapes.known(statement)
+        return rows_of(known.spec, self._server.ask(statement, values))
 
     @override
     def count(
@@ -195,7 +202,8 @@ class PostgresStore(Store):
     ) -> int:
         known = self._known(collection)
         statement, values = count_statement(known, where, epoch)
-        return int(self._ask(statement, values).get_value(0, 0) or 0)
+        statement = self._shapes.known(statement)
+        return int(self._server.ask(statement, values).get_value(0, 0) or 0)
 
     @override
     def scan(
@@ -211,7 +219,7 @@ class PostgresStore(Store):
         while True:
             start = (after or "").encode()
             values = (start, number(epoch), b"%d" % _PAGE)
-            rows = tombstone_rows_of(known.spec, self._ask(statement, values))
+            rows = tombstone_rows_of(known.spec, self._server.ask(statement, values))
             yield from rows
             if len(rows) < _PAGE:
                 return
@@ -219,10 +227,10 @@ class PostgresStore(Store):
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
-        horizon = self._ask(statements.HORIZON).get_value(0, 0)
+        horizon = self._server.ask(statements.HORIZON).get_value(0, 0)
         while True:
             values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE)
-            result = self._ask(statements.CHANGES, values)
+            result = self._server.ask(statements.CHANGES, values)
             for index in range(result.ntuples):
                 change = change_of(self.schema, result, index)
                 yield change
@@ -232,28 +240,28 @@ class PostgresStore(Store):
 
     @override
     def prune(self, upto: int) -> None:
-        horizon = int(self._ask(statements.HORIZON).get_value(0, 0) or 0)
+        horizon = int(self._server.ask(statements.HORIZON).get_value(0, 0) or 0)
         values = (b"%d" % min(upto, horizon),)
-        self.repeat(
-            lambda link: link.run(statements.PRUNE, values, timeout=self._patience)
+        self._server.write(
+            lambda link: link.run(statements.PRUNE, values), harmless=True
         )
 
     @override
     def head(self) -> int:
-        return int(self._ask(statements.HEAD).get_value(0, 0) or 0)
+        return int(self._server.ask(statements.HEAD).get_value(0, 0) or 0)
 
     @override
     def meta(self, name: str) -> JSON:
-        result = self._ask(statements.META, (name.encode(),))
+        result = self._server.ask(statements.META, (name.encode(),))
         value = result.get_value(0, 0) if result.ntuples else None
         return None if value is None else load_json(value)
 
     def _require_primary(self, epoch: int | None) -> None:
         """What a look at nothing still has to check."""
         if epoch is not None:
-            self._ask(statements.GUARD, (b"%d" % epoch,))
+            self._server.ask(statements.GUARD, (b"%d" % epoch,))
         else:
-            self._refuse_closed()
+            self._server.require_open()
 
     # -- writing ------------------------------------------------------------------
 
@@ -272,9 +280,9 @@ class PostgresStore(Store):
         work = self._applier.prepare(records, mark)
 
         def attempt(link: Link) -> int:
-            return self._applier.apply(link, work, epoch, self.name, self._patience)
+            return self._applier.apply(link, work, epoch, self.name)
 
-        return self.repeat(attempt)
+        return self._server.write(attempt, harmless=True)
 
     @override
     def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
@@ -283,124 +291,23 @@ class PostgresStore(Store):
         statement, values = _meta_change(name, expected, value)
 
         def attempt(link: Link) -> bool:
-            with link.transaction(timeout=self._patience):
+            with link.transaction():
                 if name == ROLE_META:
-                    link.run(statements.STORE_ALONE, timeout=self._patience)
-                result = link.run(statement, values, timeout=self._patience)
+                    link.run(statements.STORE_ALONE)
+                result = link.run(statement, values)
                 return bool(result.command_tuples)
 
-        return self.once(attempt)
+        return self._server.write(attempt, harmless=False)
 
     @override
     def close(self) -> None:
-        self._pool.close()
-
-    # -- asking the server ----------------------------------------------------------
+        self._server.close()
 
     def _known(self, collection: str) -> CollectionStatements:
         known = self._statements.get(collection)
         return (
             self._statements[self.schema[collection].name] if known is None else known
         )
-
-    def _ask(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
-        """The result of a statement that only looks."""
-        patience = self._patience
-        link = self.take()
-        try:
-            return link.run(statement, values, timeout=patience)
-        except ServerRefusal as refusal:
-            if not refusal.is_transient:
-                raise refusal.public(self.name) from refusal
-        except ConnectionLost:
-            pass
-        finally:
-            self._pool.give_back(link)
-        return self.repeat(
-            lambda link: link.run(statement, values, timeout=patience), times=1
-        )
-
-    def repeat(self, attempt: Callable[[Link], T], *, times: int = 3) -> T:
-        """Do what may be done again until the server lets it through.
-
-        Raises:
-            StoreUnavailable: it did not, ``times`` times.
-        """
-        while True:
-            times -= 1
-            link = self.take()
-            try:
-                return attempt(link)
-            except ServerRefusal as refusal:
-                if not (refusal.is_transient and times):
-                    raise refusal.public(self.name) from refusal
-            except ConnectionLost as lost:
-                if not times:
-                    raise StoreUnavailable(lost.reason, store=self.name) from lost
-            finally:
-                self._pool.give_back(link)
-
-    def once(self, attempt: Callable[[Link], T]) -> T:
-        """Do what must not be done twice.
-
-        Raises:
-            StoreUnavailable: the connection died; ``outcome_known`` tells whether
-                before or after the server was asked.
-        """
-        link = self.take()
-        try:
-            return attempt(link)
-        except ServerRefusal as refusal:
-            raise refusal.public(self.name) from refusal
-        except ConnectionLost as lost:
-            raise self.lost(lost) from lost
-        finally:
-            self._pool.give_back(link)
-
-    def lost(self, lost: ConnectionLost) -> StoreUnavailable:
-        """The public error for a connection that died during a write."""
-        return StoreUnavailable(
-            lost.reason, store=self.name, outcome_known=not lost.sent
-        )
-
-    def take(self) -> Link:
-        """A connection to a database that fits the schema; to be given back.
-
-        Raises:
-            SchemaOutOfDate: the database does not fit.
-            StoreUnavailable: it cannot be reached.
-        """
-        try:
-            link = self._pool.take()
-            if not self._is_current:
-                self._check(link)
-        except ConnectionLost as lost:
-            raise StoreUnavailable(lost.reason, store=self.name) from lost
-        return link
-
-    def give_back(self, link: Link) -> None:
-        """Give back what :meth:`take` gave."""
-        self._pool.give_back(link)
-
-    @property
-    def patience(self) -> float:
-        """Seconds after which a silent server is taken for dead."""
-        return self._patience
-
-    def _check(self, link: Link) -> None:
-        try:
-            revision.require_current(link, self.schema, self.name, self._patience)
-        except ServerRefusal as refusal:
-            self._pool.give_back(link)
-            raise refusal.public(self.name) from refusal
-        except (PendStorageError, ConnectionLost):
-            self._pool.give_back(link)
-            raise
-        self._is_current = True
-
-    def _refuse_closed(self) -> None:
-        if self._pool.is_closed:
-            raise StoreUnavailable("the store is closed", store=self.name)
 
 
 def _meta_change(

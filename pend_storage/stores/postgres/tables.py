@@ -31,6 +31,7 @@ from pend_storage.errors import ConfigError
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.schema import Index as IndexSpec
 from pend_storage.stores.postgres.columns import check_text, column_type
+from pend_storage.stores.postgres.values import default_text
 
 __all__ = [
     "CORE_TABLES",
@@ -180,7 +181,14 @@ def _columns(spec: CollectionSpec) -> Iterator[Any]:
                 f"{spec.name}.{field.name}: PostgreSQL takes names of at most "
                 f"{_MAX_NAME} bytes. Use a shorter name."
             )
-        yield Column(name, column_type(field), nullable=field.optional)
+        default = None if field.optional else default_text(field)
+        yield Column(
+            name,
+            column_type(field),
+            nullable=field.optional,
+            # For programs that do not know the field yet.
+            server_default=None if default is None else literal_column(default),
+        )
         text = check_text(field, quoted(name))
         if text is not None:
             # Alembic does not compare checks, so the name tells whether it changed.

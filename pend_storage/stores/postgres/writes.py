@@ -52,7 +52,7 @@ def _from_json(field: FieldSpec) -> str:
         name = f"decode({name}, 'base64')"
     if field.optional:
         return name
-    if field.kind.is_json:
+    if field.kind is Kind.JSON:
         return f"coalesce({name}, 'null'::jsonb)"  # a null that is a value
     # A program that does not know the field yet leaves it out.
     default = default_text(field)

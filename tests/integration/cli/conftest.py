@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
+import pend_storage as ps
+from pend_storage.pend import SCHEMA
 from pend_storage.pend.sample import generate
 
 _FOREIGN = ("PEND_", "DB_", "PG", "REDIS_", "DATABASE_")
@@ -61,7 +64,7 @@ class Site:
     def environment(self, **more: str) -> dict[str, str]:
         return {**clean_environment(), **more}
 
-    def run(self, *arguments: str, timeout: float = 110, **environ: str) -> Result:
+    def run(self, *arguments: str, **environ: str) -> Result:
         """Run a command to its end."""
         done = subprocess.run(
             self.command(*arguments),
@@ -69,7 +72,20 @@ class Site:
             env=self.environment(**environ),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=110,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def shell(self, script: str) -> Result:
+        """Run a script of the shell."""
+        done = subprocess.run(
+            ["/bin/sh", "-c", script],
+            cwd=self.path,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=110,
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
@@ -102,20 +118,18 @@ class Site:
             ).fetchall()
             return {
                 name: connection.execute(
-                    psycopg.sql.SQL("select t::text from {} t order by 1").format(
-                        psycopg.sql.Identifier(name)
+                    sql.SQL("select t::text from {} t order by 1").format(
+                        sql.Identifier(name)
                     )
                 ).fetchall()
                 for (name,) in names
             }
 
-    def sql(self, statement: str) -> None:
+    def change(self, statement: str) -> None:
         """Change the database behind the library's back."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement.encode())
 
-
-MakeSite = Callable[[], Site]
 
 _CONFIG = """
 [environments.development]
@@ -143,10 +157,39 @@ def site(tmp_path: Path, postgres_url: str) -> Site:
     return made
 
 
+MakeSite = Callable[[Path], Site]
+
+
 @pytest.fixture
-def server(site: Site, sample: Path) -> Iterator[Site]:
+def make_server(
+    new_migrated_database: Callable[[ps.Schema], str], sample: Path
+) -> MakeSite:
+    """Makes sites with data, and with databases that have their tables."""
+
+    def make(path: Path) -> Site:
+        made = Site(path, new_migrated_database(SCHEMA))
+        path.mkdir(exist_ok=True)
+        made.configure(_CONFIG.format(url=made.url))
+        subprocess.run(["cp", "-a", str(sample), str(made.data)], check=True)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def server(tmp_path: Path, make_server: MakeSite) -> Site:
     """A site with data, and with a database that has its tables."""
-    subprocess.run(["cp", "-a", str(sample), str(site.data)], check=True)
-    site.ok("db", "migrate")
-    site.ok("db", "seed")
-    yield site
+    return make_server(tmp_path / "server")
+
+
+@pytest.fixture(scope="session")
+def make_site(databases: Any, sample: Path) -> MakeSite:
+    """Makes sites with data, and with empty databases, that last as long as the run."""
+
+    def make(path: Path) -> Site:
+        made = Site(path, databases.make())
+        made.configure(_CONFIG.format(url=made.url))
+        subprocess.run(["cp", "-a", str(sample), str(made.data)], check=True)
+        return made
+
+    return make

@@ -1,0 +1,148 @@
+"""``python -m benchmarks``: measure, and write the numbers, the charts and the page."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from benchmarks import facts, page
+from benchmarks.case import Case, Missing
+from benchmarks.cases import CASES
+from benchmarks.results import (
+    FORMAT,
+    CaseResult,
+    Results,
+    merge,
+    read_results,
+    write_results,
+)
+from benchmarks.run import run_case
+from benchmarks.workbench import Plan, Workbench
+from pend_storage.testing.servers import temporary_postgres
+
+_ROUNDS: Final = 11
+_QUICK_ROUNDS: Final = 3
+_DOCS: Final = Path("docs") / "explanation"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks that were asked for."""
+    options = _options(arguments)
+    logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
+    cases = [case for case in CASES if _wanted(case, options.only)]
+    with _workbench(options, server=any(case.server for case in cases)) as bench:
+        results = _measure(bench, cases, memory=not options.no_memory)
+    print(page.as_text(results))
+    if options.output is not None:
+        _write(options.output, results)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less data, fewer rounds")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="this case, or those whose name begins so; again for more: "
+        + ", ".join(case.name for case in CASES),
+    )
+    parser.add_argument("--rounds", type=_positive, help="default 11, or 3 if quick")
+    parser.add_argument(
+        "--database-url",
+        help="a database from which others can be made; default: a server of its own",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="where to work, on the disk to be measured; default: for temporary files",
+    )
+    parser.add_argument("--no-memory", action="store_true", help="rates only")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIRECTORY",
+        help=f"write benchmarks.md and benchmarks/ there; for the documentation: {_DOCS}",
+    )
+    options = parser.parse_args(arguments)
+    for name in options.only or ():
+        if not any(case.name.startswith(name) for case in CASES):
+            parser.error(f"there is no case {name!r}")
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _wanted(case: Case, only: Sequence[str] | None) -> bool:
+    return not only or any(case.name.startswith(name) for name in only)
+
+
+@contextmanager
+def _workbench(options: argparse.Namespace, *, server: bool) -> Iterator[Workbench]:
+    rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
+    plan = Plan(options.quick, rounds, 0.1 if options.quick else 0.4)
+    root = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=options.directory))
+    try:
+        if options.database_url or not server:
+            yield Workbench(plan, root, options.database_url or "")
+        else:  # fsync stays on: durable is what is compared
+            with temporary_postgres() as embedded:
+                yield Workbench(plan, root, embedded.url)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _measure(bench: Workbench, cases: Sequence[Case], *, memory: bool) -> Results:
+    about = facts.gather(bench)
+    measured: list[CaseResult] = []
+    for case in cases:
+        try:
+            measured.append(run_case(bench, case, tell=_tell, memory=memory))
+        except Missing as error:
+            _tell(f"{case.name}: left out, {error}")
+    return Results(
+        format=FORMAT, quick=bench.plan.quick, facts=about, cases=tuple(measured)
+    )
+
+
+def _tell(line: str) -> None:
+    load = os.getloadavg()[0]
+    print(f"[load {load:4.1f}] {line}", file=sys.stderr, flush=True)
+
+
+def _write(directory: Path, results: Results) -> None:
+    data = directory / "benchmarks"
+    data.mkdir(parents=True, exist_ok=True)
+    kept = data / "results.json"
+    if kept.exists():
+        names = [case.name for case in CASES]
+        results = merge(read_results(kept), results, names)
+    write_results(kept, results)
+    results = read_results(kept)  # as it is written there, rounded
+    page.write(directory / "benchmarks.md", results)
+    try:
+        from benchmarks import chart  # noqa: PLC0415 - matplotlib is large and optional
+    except ModuleNotFoundError as error:
+        _tell(f"no charts: the package {error.name} is not installed")
+        return
+    for case in results.cases:
+        chart.write(data / f"{case.name}.svg", case)
+    chart.write_overview(data / "overview.svg", results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

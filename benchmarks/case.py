@@ -1,0 +1,98 @@
+"""What a case is: contenders that do the same work, and how they should compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final, TypeAlias, cast
+
+from benchmarks.measure import Slice
+from benchmarks.workbench import Workbench
+
+__all__ = ["Aim", "Case", "Contender", "Missing", "Opener", "Stages"]
+
+Opener: TypeAlias = Callable[[Workbench, int], AbstractContextManager[Slice]]
+"""Prepares a contender with so many records, and gives its slice."""
+Stages: TypeAlias = Callable[[Workbench, int], Mapping[str, float]]
+"""Where the time of the subject goes: seconds by stage."""
+
+_OURS: Final = "pend_storage"
+
+
+class Missing(Exception):
+    """A contender that cannot run here, because its package is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to do the work of a case."""
+
+    name: str
+    opener: str
+    """``module:function`` below ``benchmarks.contenders``, imported when it is run."""
+    note: str = ""
+    """What a reader must know about it to judge it."""
+
+    def load(self) -> Opener:
+        """The function that prepares it.
+
+        Raises:
+            Missing: its package is not installed.
+        """
+        return cast("Opener", _load(self.opener))
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """How a contender should compare with another one."""
+
+    subject: str
+    base: str | None
+    """None: the aim is a rate, not a ratio."""
+    factor: float | None = None
+    """None: worth knowing, nothing is aimed at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Contenders that do the same work, measured in the same rounds."""
+
+    name: str
+    title: str
+    unit: str
+    """What is counted, such as ``puts``."""
+    records: int
+    quick_records: int
+    contenders: tuple[Contender, ...]
+    aims: tuple[Aim, ...]
+    server: bool = True
+    """Whether it needs PostgreSQL."""
+    most_rounds: int = 99
+    """For work that takes minutes."""
+    warm_up: bool = True
+    """Whether a round before the first is run and thrown away."""
+    stages: str | None = None
+    """``module:function`` that takes the work apart."""
+    text: str = ""
+    """What the page says about the case."""
+
+    def size(self, *, quick: bool) -> int:
+        """How many records there are."""
+        return self.quick_records if quick else self.records
+
+    def load_stages(self) -> Stages | None:
+        """The function that takes the work apart, if there is one."""
+        return None if self.stages is None else cast("Stages", _load(self.stages))
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    try:
+        return getattr(import_module(f"benchmarks.contenders.{module}"), name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.partition(".")[0] in {"benchmarks", _OURS}:
+            raise
+        raise Missing(f"the package {missing} is not installed") from error

@@ -1,0 +1,26 @@
+"""Every case, in the order in which they are run and shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.case import Case
+from benchmarks.cases import (
+    json_store,
+    migrating,
+    opening,
+    postgres_store,
+    queries,
+    validating,
+)
+
+__all__ = ["CASES"]
+
+CASES: Final[tuple[Case, ...]] = (
+    *json_store.CASES,
+    *postgres_store.CASES,
+    *migrating.CASES,
+    *validating.CASES,
+    *opening.CASES,
+    *queries.CASES,
+)

@@ -1,0 +1,128 @@
+"""Charts as SVG that can be read on light and on dark pages.
+
+Text stays text. The background is transparent, and the one grey that is used for text
+has the same contrast (4.3 to 1) to white and to the documentation's dark page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import msgspec
+from matplotlib.figure import Figure
+
+from benchmarks.results import CaseResult, Measured, Results
+
+__all__ = ["digest", "write", "write_overview"]
+
+_GREY: Final = "#797979"
+_FAINT: Final = "#8a8a8a55"
+_OURS: Final = "#2f8fd0"
+_PEER: Final = "#9a9a9a"
+_MISSED: Final = "#d9822b"
+_LOG_FROM: Final = 20
+"""Rates that differ by more than this are shown on a logarithmic axis."""
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pend_storage",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": _GREY,
+    "axes.labelcolor": _GREY,
+    "axes.edgecolor": _GREY,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+}
+
+
+def digest(data: object) -> str:
+    """What ties a chart to the numbers it shows; stands in the file."""
+    return hashlib.sha256(msgspec.json.encode(data)).hexdigest()[:16]
+
+
+def write(path: Path, case: CaseResult) -> None:
+    """One bar for each contender, with the quartiles of its rates."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _canvas(len(case.measured))
+        shown = case.measured[::-1]
+        for place, each in enumerate(shown):
+            _bar(axes, place, each, ours=each is case.measured[0])
+        axes.set_yticks(range(len(shown)), [each.name for each in shown])
+        rates = [each.spread.median for each in shown]
+        if max(rates) > _LOG_FROM * min(rates):
+            axes.set_xscale("log")
+            axes.set_xlim(left=min(rates) / 3, right=max(rates) * 6)
+        else:
+            axes.set_xlim(0, max(rates) * 1.25)
+        axes.set_xlabel(f"{case.unit} per second, median and quartiles")
+        _save(figure, path, case.title, digest(case.measured))
+
+
+def write_overview(path: Path, results: Results) -> None:
+    """Every ratio that is aimed at, as a multiple of its aim."""
+    rows = [
+        (f"{case.title}: {each.subject} / {each.base}", each)
+        for case in results.cases
+        for each in case.comparisons
+        if each.aim is not None and each.base is not None
+    ][::-1]
+    if not rows:
+        return
+    with mpl.rc_context(_STYLE):
+        figure, axes = _canvas(len(rows), height=0.36, width=9.5)
+        for place, (_, each) in enumerate(rows):
+            aim = each.aim or 1
+            median, low, high = (
+                value / aim
+                for value in (each.spread.median, each.spread.q1, each.spread.q3)
+            )
+            colour = _OURS if each.met else _MISSED
+            axes.plot([low, high], [place, place], color=colour, linewidth=2)
+            axes.plot([median], [place], "o", color=colour, markersize=7)
+        axes.axvline(1, color=_GREY, linewidth=1, linestyle="--")
+        axes.set_xscale("log")
+        ticks = [0.25, 0.5, 1, 2, 4, 8]
+        axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_xlabel("measured, as a multiple of the aim")
+        _save(figure, path, "Measured ratios and their aims", digest(results.cases))
+
+
+def _canvas(rows: int, *, height: float = 0.46, width: float = 8.0) -> tuple[Any, Any]:
+    figure = Figure(figsize=(width, 0.9 + height * rows), layout="constrained")
+    axes = figure.subplots()
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _bar(axes: Any, place: int, each: Measured, *, ours: bool) -> None:
+    spread = each.spread
+    axes.barh(place, spread.median, height=0.62, color=_OURS if ours else _PEER)
+    axes.plot([spread.q1, spread.q3], [place, place], color=_GREY, linewidth=1.5)
+    axes.annotate(
+        f"{spread.median:,.0f}" if spread.median >= 10 else f"{spread.median:.1f}",
+        (max(spread.median, spread.q3), place),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+    )
+
+
+def _save(figure: Any, path: Path, title: str, tied: str) -> None:
+    figure.savefig(
+        path,
+        format="svg",
+        transparent=True,
+        metadata={"Date": None, "Title": title, "Description": f"data {tied}"},
+    )
+    text = path.read_text()
+    path.write_text("".join(line.rstrip() + "\n" for line in text.splitlines()))

@@ -1,0 +1,182 @@
+"""What a run has measured, as it is written to ``results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from benchmarks.case import Aim
+from benchmarks.measure import Spread, paired, spread_of
+
+__all__ = [
+    "FORMAT",
+    "CaseResult",
+    "Comparison",
+    "Facts",
+    "Measured",
+    "Results",
+    "compare",
+    "merge",
+    "read_results",
+    "write_results",
+]
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The machine and the programs; nothing that tells whose machine it is."""
+
+    processors: int
+    processor: str
+    """What the processor calls itself."""
+    memory_gib: int
+    system: str
+    file_system: str
+    sync_microseconds: float
+    """Median time to append 512 bytes to a file and sync it."""
+    python: str
+    postgresql: str
+    packages: dict[str, str]
+    garbage_collector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The rates of one contender, one for each round."""
+
+    name: str
+    note: str
+    rates: tuple[float, ...]
+    spread: Spread
+    start_mib: float | None
+    """Resident memory of a process of its own before anything was prepared."""
+    peak_mib: float | None
+    """The most it had while preparing and running one slice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One contender against another, or against a rate that is aimed at."""
+
+    subject: str
+    base: str | None
+    aim: float | None
+    spread: Spread
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median reaches the aim; None where nothing is aimed at."""
+        return None if self.aim is None else self.spread.median >= self.aim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """One case."""
+
+    name: str
+    title: str
+    unit: str
+    text: str
+    records: int
+    rounds: int
+    measured: tuple[Measured, ...]
+    comparisons: tuple[Comparison, ...]
+    stages: dict[str, float]
+    """Seconds by stage of the work of the first contender."""
+    absent: dict[str, str]
+    """Contenders that could not run here, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """A whole run."""
+
+    format: int
+    quick: bool
+    facts: Facts
+    cases: tuple[CaseResult, ...]
+
+
+def compare(aims: Iterable[Aim], measured: Iterable[Measured]) -> list[Comparison]:
+    """The comparisons whose contenders have both run."""
+    rates = {each.name: each.rates for each in measured}
+    made = []
+    for aim in aims:
+        if aim.subject not in rates or (aim.base or aim.subject) not in rates:
+            continue
+        spread = (
+            spread_of(rates[aim.subject])
+            if aim.base is None
+            else paired(rates[aim.subject], rates[aim.base])
+        )
+        made.append(
+            Comparison(
+                subject=aim.subject, base=aim.base, aim=aim.factor, spread=spread
+            )
+        )
+    return made
+
+
+def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:
+    """A newer run, with what it left out taken from an older one of the same kind.
+
+    An older run on another machine, with other packages, or with other amounts of data
+    is of another kind, and nothing of it is kept.
+
+    Args:
+        older: the older one.
+        newer: the newer one.
+        order: names of all cases, in the order in which they are shown.
+    """
+
+    def kind(results: Results) -> object:
+        facts = replace(results.facts, sync_microseconds=0.0, postgresql="")
+        return (results.quick, facts)
+
+    servers = {older.facts.postgresql, newer.facts.postgresql} - {""}
+    if kind(older) != kind(newer) or len(servers) > 1:
+        return newer
+    cases = {case.name: case for case in (*older.cases, *newer.cases)}
+    known = tuple(cases[name] for name in order if name in cases)
+    return replace(newer, facts=_either(older.facts, newer.facts), cases=known)
+
+
+def _either(older: Facts, newer: Facts) -> Facts:
+    """The newer facts; a run of cases without a server does not know the server's."""
+    return replace(newer, postgresql=newer.postgresql or older.postgresql)
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write a run, for people to read as well."""
+    text = msgspec.json.format(msgspec.json.encode(_rounded(results)), indent=1)
+    path.write_bytes(text + b"\n")
+
+
+def read_results(path: Path) -> Results:
+    """A run that was written before.
+
+    Raises:
+        msgspec.ValidationError: the file is not one.
+    """
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def _rounded(results: Results) -> object:
+    """Floats with five digits: more would only look exact."""
+
+    def short(value: object) -> object:
+        if isinstance(value, float):
+            return float(f"{value:.5g}")
+        if isinstance(value, dict):
+            return {name: short(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [short(item) for item in value]
+        return value
+
+    return short(msgspec.to_builtins(results))

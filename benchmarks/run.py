@@ -1,0 +1,94 @@
+"""Runs cases: opens their contenders, measures them in turn, and their memory apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TypeAlias
+
+from benchmarks.case import Case, Missing
+from benchmarks.measure import Slice, alternate, spread_of
+from benchmarks.memory import Memory, measure_memory
+from benchmarks.results import CaseResult, Measured, compare
+from benchmarks.workbench import Workbench
+
+__all__ = ["Tell", "run_case"]
+
+Tell: TypeAlias = Callable[[str], None]
+"""Shows a line to whoever waits."""
+
+
+def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseResult:
+    """Measure a case.
+
+    Args:
+        bench: where.
+        case: what.
+        tell: gets a line from time to time.
+        memory: also measure the peak memory of each contender.
+    """
+    records = case.size(quick=bench.plan.quick)
+    rounds = min(bench.plan.rounds, case.most_rounds)
+    rates, absent = _rates(bench, case, rounds, tell)
+    used = _memory(bench, case, rates, tell) if memory else {}
+    stages = case.load_stages()
+    measured = tuple(
+        Measured(
+            name=each.name,
+            note=each.note,
+            rates=tuple(rates[each.name]),
+            spread=spread_of(rates[each.name]),
+            start_mib=used[each.name].start if each.name in used else None,
+            peak_mib=used[each.name].peak if each.name in used else None,
+        )
+        for each in case.contenders
+        if each.name in rates
+    )
+    return CaseResult(
+        name=case.name,
+        title=case.title,
+        unit=case.unit,
+        text=case.text,
+        records=records,
+        rounds=rounds,
+        measured=measured,
+        comparisons=tuple(compare(case.aims, measured)),
+        stages=dict(stages(bench, records)) if stages else {},
+        absent=absent,
+    )
+
+
+def _rates(
+    bench: Workbench, case: Case, rounds: int, tell: Tell
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    absent: dict[str, str] = {}
+    slices: dict[str, Slice] = {}
+    with ExitStack() as opened:
+        for contender in case.contenders:
+            tell(f"{case.name}: preparing {contender.name}")
+            try:
+                opener = contender.load()
+            except Missing as error:
+                absent[contender.name] = str(error)
+                continue
+            manager = opener(bench, case.size(quick=bench.plan.quick))
+            slices[contender.name] = opened.enter_context(manager)
+        told = f"{case.name}: round {{}} of {rounds}"
+        rates = alternate(
+            slices,
+            rounds,
+            warm_up=case.warm_up,
+            told=lambda n: tell(told.format(n)),
+        )
+    return rates, absent
+
+
+def _memory(
+    bench: Workbench, case: Case, rates: dict[str, list[float]], tell: Tell
+) -> dict[str, Memory]:
+    used = {}
+    for contender in case.contenders:
+        if contender.name in rates:
+            tell(f"{case.name}: memory of {contender.name}")
+            used[contender.name] = measure_memory(bench, case, contender)
+    return used

@@ -1,0 +1,187 @@
+"""Commits what somebody else has changed in a legacy file, as far as the rules allow."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from pend_storage.diff import equal
+from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
+from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout, ParsedFile
+from pend_storage.records import JSON, Batch, Delete, Put
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.stores.json.content import Content, Seen
+from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.views import token_of
+from pend_storage.stores.plan import Plan
+
+__all__ = ["EditCommit", "Found", "Operation", "Rows"]
+
+Rows: TypeAlias = dict[str, tuple[int, bytes]]
+"""Token to version and body."""
+Operation: TypeAlias = Put | Delete
+_Place: TypeAlias = tuple[str, str]
+_Meta: TypeAlias = tuple[tuple[str, JSON], ...]
+
+
+@dataclass(slots=True)
+class Found:
+    """What an edited file says, beside what the store says."""
+
+    parsed: ParsedFile
+    seen: list[Seen]
+    content: Content
+    base: Rows
+    """The rows that the file showed before the edit."""
+    operations: list[Operation]
+
+
+class EditCommit:
+    """The commit of one edit. What the store refuses goes to quarantine."""
+
+    def __init__(
+        self, engine: Engine, layout: Layout, found: Found, hook: Hook
+    ) -> None:
+        self._engine = engine
+        self._layout = layout
+        self._found = found
+        self._schema = found.content.schema
+        self._hook = hook
+        self._wanted: dict[_Place, Operation] = {}
+        self._freeing: dict[_Place, list[_Place]] = {}
+        """Deletion to the operations that make others let go of the record."""
+
+    def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
+        """Commit; gives what was written, with its versions.
+
+        Args:
+            meta: named values to set together with it.
+
+        Raises:
+            Conflict: a record of the file was committed to since it was looked at.
+            StaleEpoch: the store is not primary any more.
+        """
+        found = self._found
+        for operation in found.operations:
+            self._want(self._rebased(operation))
+        if found.content.header != found.parsed.header:
+            self._want(self._schema.put(LEGACY_FILES, found.parsed.header))
+        while True:
+            batch = self._schema.batch(self._wanted.values(), self._checks())
+            try:
+                versions = self._engine.submit(functools.partial(_add, batch, meta))
+            except (UniqueViolation, ReferenceViolation) as error:
+                self._drop(error)
+            else:
+                return list(zip(batch.operations, versions, strict=True))
+
+    def _want(self, operation: Operation) -> None:
+        place = (operation.collection, operation.key)
+        if isinstance(operation, Delete):
+            freeing = list(self._letting_go(operation))
+            self._freeing[place] = [(put.collection, put.key) for put in freeing]
+            self._wanted.update({(put.collection, put.key): put for put in freeing})
+        self._wanted[place] = operation
+
+    def _checks(self) -> dict[_Place, int]:
+        """What was compared must not have changed until the commit."""
+        mine = {self._layout.collection, QUARANTINE}
+        rows = {p: self._found.content.row(token_of(*p)) for p in self._wanted}
+        return {p: row[0] if row else 0 for p, row in rows.items() if p[0] in mine}
+
+    # -- what is refused ----------------------------------------------------------------
+
+    def _drop(self, error: UniqueViolation | ReferenceViolation) -> None:
+        """Take out the operation that the store has refused."""
+        if isinstance(error, UniqueViolation):
+            place = (error.collection, error.key)
+        else:
+            place = _refused_place(self._wanted, error)
+        operation = self._wanted.pop(place)
+        for freed in self._freeing.pop(place, ()):
+            self._wanted.pop(freed, None)
+        if isinstance(operation, Put) and place[0] == self._layout.collection:
+            self._set_aside(operation, str(error))
+        self._tell(
+            "outside-edit-refused",
+            f"{self._layout.file} was changed by somebody else, and what it says of "
+            f"{place[0]}[{place[1]!r}] cannot be: {error}",
+        )
+
+    def _set_aside(self, put: Put, reason: str) -> None:
+        header = self._found.parsed.header
+        aside = self._layout.set_aside(self._schema, header, put.record, reason)
+        seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
+        self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
+
+    # -- what was committed meanwhile ---------------------------------------------------
+
+    def _rebased(self, operation: Operation) -> Operation:
+        """The edit of a record, on top of what was committed to it meanwhile."""
+        content, key = self._found.content, operation.key
+        if isinstance(operation, Delete) or operation.collection != content.collection:
+            return operation
+        before, now = self._found.base.get(key), content.row(key)
+        if before is None or now is None or before[0] == now[0]:
+            return operation
+        old, record = content.decode(key, before[1]), content.decode(key, now[1])
+        edited = {
+            f.name: value
+            for f in dataclasses.fields(old)
+            if not equal(
+                getattr(old, f.name), value := getattr(operation.record, f.name)
+            )
+        }
+        self._tell(
+            "outside-edit-met-commit",
+            f"{self._layout.file}: {key!r} was changed by somebody else and by a commit "
+            f"at the same time; of {', '.join(edited)} the edit counts",
+        )
+        merged = dataclasses.replace(record, **edited)
+        return self._schema.put(operation.collection, merged)
+
+    def _letting_go(self, delete: Delete) -> Iterator[Put]:
+        """What makes other records stop referring to one that is to be deleted."""
+        for spec, name in self._schema.referrers(delete.collection):
+            if not spec.fields[name].optional:
+                continue
+            with self._engine.live() as live:
+                table = live.state.table(spec.name)
+                keys = list(table.index((name,)).keys((delete.key,)))
+                rows = [table.row(key) for key in keys]
+            for row in rows:
+                if row is not None:
+                    wanted = self._wanted.get((spec.name, row.key))
+                    record = wanted.record if isinstance(wanted, Put) else row.record
+                    freed = dataclasses.replace(record, **{name: None})
+                    yield self._schema.put(spec.name, freed)
+
+    def _tell(self, name: str, message: str) -> None:
+        self._hook(Event(name, message, logging.WARNING))
+
+
+def _add(batch: Batch, meta: _Meta, plan: Plan) -> tuple[int, ...]:
+    return plan.add(batch, None, meta=meta)
+
+
+def _refused_place(
+    wanted: dict[tuple[str, str], Operation], error: ReferenceViolation
+) -> tuple[str, str]:
+    """The operation that a reference stands against."""
+    target = (error.target, error.value)
+    if isinstance(wanted.get(target), Delete):
+        return target
+    for place, operation in wanted.items():
+        if (
+            place[0] == error.collection
+            and isinstance(operation, Put)
+            and getattr(operation.record, error.field) == error.value
+        ):
+            return place
+    raise PendStorageError(str(error)) from error

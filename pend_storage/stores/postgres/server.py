@@ -1,0 +1,152 @@
+"""Work on the server: connections taken and given back, errors translated, repeats.
+
+The one place at which what the driver raises becomes what the library raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from psycopg.pq.abc import PGresult
+
+from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.schema import Schema
+from pend_storage.stores.postgres.connections import Connector
+from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
+from pend_storage.stores.postgres.link import Link, Statement
+from pend_storage.stores.postgres.pool import Pool
+from pend_storage.stores.postgres.revision import require_current
+from pend_storage.stores.postgres.wire import Value
+
+__all__ = ["Server"]
+
+T = TypeVar("T")
+
+_TIMES: Final = 3
+
+
+class Server:
+    """A database that has been migrated to a schema."""
+
+    def __init__(self, schema: Schema, connector: Connector, pool: Pool) -> None:
+        self.name = str(connector.address)
+        """How errors call the store."""
+        self._schema = schema
+        self._pool = pool
+        self._is_current = False
+
+    def ask(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
+        """The result of a statement that only looks; asked again on a new connection.
+
+        Raises:
+            StoreUnavailable: there was no answer the second time either.
+        """
+        link = self.take()
+        try:
+            return link.run(statement, values)
+        except ServerRefusal as refusal:
+            if not refusal.is_transient:
+                raise refusal.public(self.name) from refusal
+        except ConnectionLost:
+            pass  # the server was restarted, perhaps
+        finally:
+            self._pool.give_back(link)
+        try:
+            return self._once(lambda link: link.run(statement, values))
+        except ServerRefusal as refusal:
+            raise refusal.public(self.name) from refusal
+        except ConnectionLost as lost:
+            raise StoreUnavailable(lost.reason, store=self.name) from lost
+
+    def write(self, attempt: Callable[[Link], T], *, harmless: bool) -> T:
+        """Do a piece of work that writes.
+
+        Args:
+            attempt: the work, as a whole or not at all.
+            harmless: whether doing it twice does no harm, so that it may be done again
+                where it is not known whether it was done.
+
+        Raises:
+            StoreUnavailable: ``outcome_known`` tells whether it may have been done.
+        """
+        left = _TIMES
+        while True:
+            left -= 1
+            try:
+                return self._once(attempt)
+            except ServerRefusal as refusal:
+                if not (refusal.is_transient and left):
+                    raise refusal.public(self.name) from refusal
+            except ConnectionLost as lost:
+                if not left or (lost.sent and not harmless):
+                    raise self.lost(lost) from lost
+
+    def _once(self, attempt: Callable[[Link], T]) -> T:
+        link = self.take()
+        try:
+            return attempt(link)
+        finally:
+            self._pool.give_back(link)
+
+    def run(self, statement: Statement, values: Sequence[Value]) -> PGresult:
+        """The result of a statement, once; for callers who know what its errors mean.
+
+        Raises:
+            ServerRefusal: the server answered with an error.
+            ConnectionLost: it did not answer.
+        """
+        link = self.take()
+        try:
+            return link.run(statement, values)
+        finally:
+            self._pool.give_back(link)
+
+    def lost(self, lost: ConnectionLost) -> StoreUnavailable:
+        """The public error for a connection that died during a write."""
+        return StoreUnavailable(
+            lost.reason, store=self.name, outcome_known=not lost.sent
+        )
+
+    def take(self) -> Link:
+        """A connection to a database that fits the schema; to be given back.
+
+        Raises:
+            SchemaOutOfDate: the database does not fit.
+            StoreUnavailable: it cannot be reached.
+        """
+        try:
+            link = self._pool.take()
+            if not self._is_current:
+                self._check(link)
+        except ConnectionLost as lost:
+            raise StoreUnavailable(lost.reason, store=self.name) from lost
+        return link
+
+    def forget(self) -> None:
+        """Look at the database's revision again before it is used the next time."""
+        self._is_current = False
+
+    def require_open(self) -> None:
+        """Refuse to work after :meth:`close`.
+
+        Raises:
+            StoreUnavailable: it has been closed.
+        """
+        if self._pool.is_closed:
+            raise StoreUnavailable("the store is closed", store=self.name)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    def _check(self, link: Link) -> None:
+        try:
+            require_current(link, self._schema, self.name)
+        except ServerRefusal as refusal:
+            self._pool.give_back(link)
+            raise refusal.public(self.name) from refusal
+        except (PendStorageError, ConnectionLost):
+            self._pool.give_back(link)
+            raise
+        self._is_current = True

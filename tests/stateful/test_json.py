@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.json import JsonStore
+from pend_storage.testing import run_machine
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_every_answer_and_every_error_is_that_of_the_memory_store(
+    tmp_path: Path,
+) -> None:
+    numbers = itertools.count()
+    directories: dict[int, Path] = {}
+
+    def make_store(schema: Schema) -> Store:
+        number = next(numbers)
+        shutil.rmtree(tmp_path / f"{number - 4}", ignore_errors=True)
+        return open_store(schema, tmp_path / f"{number}")
+
+    def open_store(schema: Schema, directory: Path) -> Store:
+        store = JsonStore(schema, directory)
+        directories[id(store)] = directory
+        return store
+
+    def reopen(store: Store) -> Store:
+        store.close()
+        return open_store(store.schema, directories[id(store)])
+
+    run_machine(make_store, reopen=reopen)
