@@ -18,7 +18,6 @@ from benchmarks.case import Case, Missing
 from benchmarks.cases import CASES
 from benchmarks.results import (
     FORMAT,
-    CaseResult,
     Results,
     merge,
     read_results,
@@ -39,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
     cases = [case for case in CASES if _wanted(case, options.only)]
     with _workbench(options, server=any(case.server for case in cases)) as bench:
-        results = _measure(bench, cases, memory=not options.no_memory)
-    print(page.as_text(results))
-    if options.output is not None:
-        _write(options.output, results)
+        for results in _measure(bench, cases, memory=not options.no_memory):
+            print(page.as_text(results))
+            if options.output is not None:
+                _write(options.output, results)
     return 0
 
 
@@ -106,17 +105,20 @@ def _workbench(options: argparse.Namespace, *, server: bool) -> Iterator[Workben
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _measure(bench: Workbench, cases: Sequence[Case], *, memory: bool) -> Results:
+def _measure(
+    bench: Workbench, cases: Sequence[Case], *, memory: bool
+) -> Iterator[Results]:
+    """The result of each case by itself, as soon as it is there."""
     about = facts.gather(bench)
-    measured: list[CaseResult] = []
     for case in cases:
         try:
-            measured.append(run_case(bench, case, tell=_tell, memory=memory))
+            found = run_case(bench, case, tell=_tell, memory=memory)
         except Missing as error:
             _tell(f"{case.name}: left out, {error}")
-    return Results(
-        format=FORMAT, quick=bench.plan.quick, facts=about, cases=tuple(measured)
-    )
+        else:
+            yield Results(
+                format=FORMAT, quick=bench.plan.quick, facts=about, cases=(found,)
+            )
 
 
 def _tell(line: str) -> None:

@@ -19,7 +19,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage.fields import FieldSpec, Kind
+from pend_storage.limits import bound_checks
 from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.records import JSON
 
@@ -239,60 +240,12 @@ def _choice_checker(spec: FieldSpec) -> Checker:
     return check_choice
 
 
-def _bound_checks(limit: Limit) -> list[Callable[[Any], str | None]]:
-    checks: list[Callable[[Any], str | None]] = []
-    if (ge := limit.ge) is not None:
-        checks.append(lambda v: None if v >= ge else f"{v} is less than {ge}")
-    if (gt := limit.gt) is not None:
-        checks.append(lambda v: None if v > gt else f"{v} is not more than {gt}")
-    if (le := limit.le) is not None:
-        checks.append(lambda v: None if v <= le else f"{v} is more than {le}")
-    if (lt := limit.lt) is not None:
-        checks.append(lambda v: None if v < lt else f"{v} is not less than {lt}")
-    if (low := limit.min_length) is not None:
-        checks.append(lambda v: None if len(v) >= low else f"shorter than {low}")
-    if (high := limit.max_length) is not None:
-        checks.append(
-            lambda v: None if len(v) <= high else f"{len(v)} long, {high} allowed"
-        )
-    if limit.pattern is not None:
-        search = re.compile(limit.pattern).search
-        checks.append(
-            lambda v: None if search(v) else f"{v!r} does not match {limit.pattern}"
-        )
-    if limit.digits is not None or limit.places is not None:
-        checks.append(lambda v: _digits_excess(Decimal(v), limit))
-    return checks
-
-
-def _digits_excess(value: Decimal, limit: Limit) -> str | None:
-    places = max(0, -cast("int", _stripped(value).as_tuple().exponent))
-    if limit.places is not None and places > limit.places:
-        return f"{value} has more than {limit.places} digits after the point"
-    if limit.digits is None:
-        return None
-    before = max(0, value.adjusted() + 1) if value else 0
-    if before > limit.digits - (limit.places or 0):
-        return f"{value} has too many digits before the point"
-    return None
-
-
-def _stripped(value: Decimal) -> Decimal:
-    """Without trailing zeros; ``Decimal.normalize`` would round to the context."""
-    sign, digits, exponent = value.as_tuple()
-    text = "".join(map(str, digits)).rstrip("0")
-    if not text:
-        return Decimal(0)
-    kept = tuple(map(int, text))
-    return Decimal((sign, kept, cast("int", exponent) + len(digits) - len(text)))
-
-
 def value_checker(spec: FieldSpec) -> Checker:
     """The check of one field: its value as stored, or ``ValueError`` with the reason."""
     base = (
         _choice_checker(spec) if spec.kind is Kind.CHOICE else _KIND_CHECKERS[spec.kind]
     )
-    bounds = _bound_checks(spec.limit)
+    bounds = bound_checks(spec)
     if not bounds:
         return base
 

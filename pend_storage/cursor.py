@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage.codec import check_json, value_checker
 from pend_storage.errors import InvalidQuery
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.query import Order
@@ -60,6 +61,7 @@ def decode_cursor(
             _typed(spec.fields[order.field], value)
             for order, value in zip(order_by, values, strict=True)
         )
+        check_json(key)
     except (
         msgspec.MsgspecError,
         binascii.Error,
@@ -67,6 +69,7 @@ def decode_cursor(
         ValueError,
         TypeError,
         AttributeError,
+        RecursionError,
     ) as error:
         raise InvalidQuery(
             f"{cursor!r} is not a cursor of this query: pass Page.next unchanged, with "
@@ -82,5 +85,8 @@ def decode_cursor(
 def _typed(target: FieldSpec, value: Any) -> Any:
     if value is None:
         return None
-    kind = type(target.choices[0]) if target.choices else _TYPES[target.kind]
-    return msgspec.convert(value, kind)
+    kind = target.kind
+    if kind is Kind.CHOICE:
+        kind = Kind.STR if isinstance(target.choices[0], str) else Kind.INT
+    check = value_checker(FieldSpec(target.name, kind))
+    return check(msgspec.convert(value, _TYPES[kind]))

@@ -97,6 +97,10 @@ class FieldSpec:
     default: Any = ...
     """The value of a record that does not give it; ``...`` where it must be given, or
     where a factory makes a fresh one each time."""
+    shape: Any = None
+    """The annotation of a container that says what is in it; None where any JSON is."""
+    indexed: bool = False
+    """Part of a key, a reference or an index, and so not of any size."""
 
 
 _SIMPLE: Mapping[Any, Kind] = {
@@ -158,7 +162,10 @@ def _field_spec(
     default = ... if declared.default is dataclasses.MISSING else declared.default
     if declared.default_factory is not dataclasses.MISSING and kind.is_json:
         default = declared.default_factory()
-    return FieldSpec(declared.name, kind, optional, limit, choices, enum, default)
+    shape = hint if kind.is_json and get_args(hint)[-1:] not in ((), (Any,)) else None
+    return FieldSpec(
+        declared.name, kind, optional, limit, choices, enum, default, shape
+    )
 
 
 def _strip_annotated(hint: Any, limit: Limit) -> tuple[Any, Limit]:

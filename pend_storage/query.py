@@ -297,7 +297,7 @@ def _operand_checker(
     target: FieldSpec, operator: Operator, *, in_json: bool
 ) -> Callable[[Any], Any]:
     if operator in {Operator.STARTS_WITH, Operator.CONTAINS}:
-        if not in_json and target.kind not in {Kind.STR, Kind.CHOICE}:
+        if not (in_json or target.kind is Kind.STR or _is_word(target)):
             raise InvalidQuery(f"{target.name} is not text")
         return value_checker(FieldSpec(target.name, Kind.STR))
     if in_json:
@@ -308,6 +308,10 @@ def _operand_checker(
     return value_checker(FieldSpec(target.name, target.kind, limit=Limit()))
 
 
+def _is_word(target: FieldSpec) -> bool:
+    return target.kind is Kind.CHOICE and isinstance(target.choices[0], str)
+
+
 def _json_operand(value: Any) -> JSON:
     if value is None:
         raise InvalidQuery("use is_null() to ask for null")
@@ -315,7 +319,7 @@ def _json_operand(value: Any) -> JSON:
 
 
 def _choice_operand(target: FieldSpec) -> Callable[[Any], Any]:
-    kind = Kind.STR if isinstance(target.choices[0], str) else Kind.INT
+    kind = Kind.STR if _is_word(target) else Kind.INT
     check = value_checker(FieldSpec(target.name, kind))
     return lambda value: check(value.value if isinstance(value, Enum) else value)
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage.limits import MAX_INDEXED_BYTES, MAX_INDEXED_DIGITS
 
 __all__ = ["MAX_BITS", "MAX_DEPTH", "PlainRecords", "plain_json"]
 
@@ -112,7 +114,23 @@ def _test(spec: FieldSpec, kind: type) -> _Test | None:
     if spec.kind is Kind.CHOICE:
         return _choice(spec, kind)
     make = _TESTS.get((spec.kind, kind))
-    return _never if make is None else make(spec.limit)
+    if make is None or spec.shape is not None:
+        return _never
+    return make(_indexable(spec) if spec.indexed else spec.limit)
+
+
+def _indexable(spec: FieldSpec) -> Limit:
+    """The limits of an indexed field, its size among them."""
+    limit = spec.limit
+    if spec.kind is Kind.STR:  # only ASCII is plain, so characters are bytes
+        allowed = MAX_INDEXED_BYTES if limit.max_length is None else limit.max_length
+        return replace(limit, max_length=min(allowed, MAX_INDEXED_BYTES))
+    if spec.kind is Kind.DECIMAL and limit.digits is not None:
+        places = min(limit.places or 0, MAX_INDEXED_DIGITS - 1)
+        return replace(
+            limit, digits=min(limit.digits, MAX_INDEXED_DIGITS), places=places
+        )
+    return limit
 
 
 def _choice(spec: FieldSpec, kind: type) -> _Test | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,10 @@ LEGACY_FILES: Final = "legacy_files"
 """Name of the system collection of :class:`~pend_storage.records.LegacyFile`."""
 _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_version"})
 """Tables that a database keeps beside the collections."""
+
+
+_OF_ANY_SIZE: Final = frozenset({Kind.STR, Kind.BYTES, Kind.INT, Kind.DECIMAL})
+_MOST_LONG: Final = 3  # and the key: see pend_storage.limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +102,18 @@ def collection(
         )
     if name in _RESERVED:
         raise ConfigError(f"the collection name {name!r} is taken: choose another.")
-    specs = {f.name: f for f in fields_of(record_type)}
+    groups = tuple((u,) if isinstance(u, str) else tuple(u) for u in unique)
+    ordered = tuple(Index(tuple(_column(c) for c in columns)) for columns in indexes)
+    indexed = {key, *(references or {}), *(name for group in groups for name in group)}
+    indexed |= {name for index in ordered for name, _ in index.columns}
     spec = CollectionSpec(
         name,
         record_type,
         key,
-        specs,
-        tuple((u,) if isinstance(u, str) else tuple(u) for u in unique),
+        {f.name: replace(f, indexed=f.name in indexed) for f in fields_of(record_type)},
+        groups,
         dict(references or {}),
-        tuple(Index(tuple(_column(c) for c in columns)) for columns in indexes),
+        ordered,
         tuple(search),
     )
     _check_names(spec)
@@ -135,10 +142,16 @@ def _check_names(spec: CollectionSpec) -> None:
             )
     if spec.fields[spec.key].optional:
         raise ConfigError(f"collection {spec.name!r}: the key must not be optional.")
-    for group in spec.unique:
+    groups = [*spec.unique, *(tuple(n for n, _ in i.columns) for i in spec.indexes)]
+    for group in groups:
         if any(spec.fields[name].kind.is_json for name in group):
             raise ConfigError(
-                f"collection {spec.name!r}: JSON values cannot be unique."
+                f"collection {spec.name!r}: JSON values cannot be unique or indexed."
+            )
+        if sum(spec.fields[name].kind in _OF_ANY_SIZE for name in group) > _MOST_LONG:
+            raise ConfigError(
+                f"collection {spec.name!r}: at most {_MOST_LONG} texts, bytes or large "
+                f"numbers can be in one index, and {', '.join(group)} are more."
             )
 
 

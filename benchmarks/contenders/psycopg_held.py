@@ -25,10 +25,7 @@ __all__ = ["counts", "gets", "gets_by", "gets_many", "pages", "puts", "puts_many
 _BY_KEY = f"{SELECT} where id = %s"
 _BY_KEYS = f"{SELECT} where id = any(%s)"
 _BY_HASH = f"{SELECT} where phone_hash = %s"
-_PAGE = (
-    f"{SELECT} where status = %s and tier = %s "
-    "order by opened_at desc, id limit 21"
-)
+_PAGE = f"{SELECT} where status = %s and tier = %s order by opened_at desc, id limit 21"
 _COUNT = "select count(*) from accounts where tier = %s"
 
 

@@ -118,7 +118,7 @@ def verify_copy(path: Path) -> int:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         entries = {str(name): dict(entry) for name, entry in manifest["files"].items()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is not a copy made by this library: {error}. Name the folder that "
             f"has {MANIFEST} in it."
@@ -197,6 +197,10 @@ class _Copy:
         self.partial = folder.with_name(folder.name + _PARTIAL)
         self._folder = folder
         self._lock = _lock(self.partial)
+        if self._lock is None:
+            raise StoreUnavailable(
+                "another process makes a copy at the same time", store="the copy"
+            )
         self._source = source
         self._extra = {name: path.resolve() for name, path in extra.items()}
         self._progress = progress

@@ -4,8 +4,9 @@ Parsers disagree where files are irregular: of two members of one name most keep
 last, long decimals are rounded, ``NaN`` is let through. Here a text either gives exactly
 its value, or it is refused with the reason.
 
-Numbers are what they are worth: ``1.0`` is read as 1 and ``-0.0`` as 0. A number that no
-float holds is an :class:`ExactFloat`, which remembers its digits.
+Numbers are what they are worth: ``1.0`` is read as 1, ``1e21`` as an integer too, and
+``-0.0`` as 0. A number with a fraction that no float holds is an :class:`ExactFloat`,
+which remembers its digits.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ __all__ = [
     "as_decimal",
     "as_number",
     "as_plain",
-    "canonical",
     "digest",
     "dump",
     "exact_numbers",
+    "normal",
     "read",
     "same",
     "with_numbers",
@@ -45,12 +46,10 @@ _DECODE: Final = msgspec.json.Decoder().decode
 _ENCODE: Final = msgspec.json.Encoder().encode
 _ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
 _COMPACT: Final = msgspec.json.format
-# Numbers that msgspec reads and prints alike, and that still are not in normal form.
-_ZERO_FRACTION: Final = re.compile(rb"\.0[ \t\r\n,\]}]")
-_EXPONENT: Final = re.compile(rb"e[+-]?\d+(?:[,\]}]|$)")
+_ZERO_FRACTION: Final = re.compile(rb"\.0(?:[,\]}]|$)")
+# Hashes are full of "1e5", but not before a comma.
+_EXPONENT: Final = re.compile(rb"e-?\d+(?:[,\]}]|$)")
 _MAX_DIGITS: Final = 4_000  # as many as the stores take
-_SAFE: Final = 2**53
-"""Below it every integer is a float, and JavaScript prints it without a point."""
 _JS_DECIMAL_FROM: Final = Decimal("1e-6")
 _JS_DECIMAL_BELOW: Final = Decimal("1e21")
 
@@ -88,16 +87,20 @@ def read(text: bytes) -> tuple[Any, bool]:
     """
     try:
         value = _DECODE(text)
-        if (
-            # Printed again it is the same: nothing was lost in between.
-            _ENCODE(value) == _COMPACT(text, indent=-1)
-            and b"-0.0" not in text
-            and not (b".0" in text and _ZERO_FRACTION.search(text + b" "))
-        ):
+        again = _ENCODE(value)
+        # Printed again it is the same: nothing was lost in between.
+        if again == _COMPACT(text, indent=-1) and not _has_odd_floats(again):
             return value, False
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     return _Reader().read(text)
+
+
+def _has_odd_floats(compact: bytes) -> bool:
+    """Whether a text of msgspec may hold integers as floats, or minus zero."""
+    return (b".0" in compact and _ZERO_FRACTION.search(compact) is not None) or (
+        _EXPONENT.search(compact) is not None
+    )
 
 
 class _Reader:
@@ -167,13 +170,12 @@ def as_number(text: str) -> int | float:
         return 0
     if exact.adjusted() >= _MAX_DIGITS:
         raise _too_long()
-    value = float(text)
-    fits = not math.isinf(value) and exact == Decimal(repr(value))
     if exact == exact.to_integral_value():
-        return value if fits and abs(value) >= _SAFE else int(exact)
+        return int(exact)
+    value = float(text)
     if math.isinf(value):
         raise _too_long()
-    return value if fits else ExactFloat(text)
+    return value if exact == Decimal(repr(value)) else ExactFloat(text)
 
 
 # -- comparing ------------------------------------------------------------------------
@@ -233,26 +235,33 @@ def _with_number(value: Any, path: Path, text: str) -> Any:
 # -- writing --------------------------------------------------------------------------
 
 
-def canonical(value: Any) -> bytes:
-    """One text for one value: compact, members sorted.
+def normal(value: Any) -> Any:
+    """A value as it is read again after it was printed: no floats that are integers."""
+    if type(value) is float and value.is_integer():
+        return int(Decimal(repr(value)))
+    if isinstance(value, Mapping):
+        return {name: normal(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [normal(item) for item in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a normal value's compact text, members sorted; 64 hex digits.
 
     Raises:
         UnreadableError: it holds half a character.
     """
     try:
         try:
-            return _ENCODE_SORTED(value)
+            text = _ENCODE_SORTED(value)
         except TypeError:  # an ExactFloat
-            return _ENCODE_SORTED(_with_raw_numbers(value, javascript=False))
+            text = _ENCODE_SORTED(_with_raw_numbers(value))
     except UnicodeEncodeError as error:
         raise UnreadableError(
             "unstorable", "a text holds half a character (a lone surrogate)"
         ) from error
-
-
-def digest(value: Any) -> str:
-    """The SHA-256 of a value's canonical text, 64 hex digits."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return hashlib.sha256(text).hexdigest()
 
 
 def dump(value: Any) -> bytes:
@@ -260,33 +269,29 @@ def dump(value: Any) -> bytes:
     try:
         text = _ENCODE(value)
     except TypeError:  # an ExactFloat
-        return _ENCODE(_with_raw_numbers(value, javascript=True))
-    if _EXPONENT.search(text) is None:
-        return text
-    return _ENCODE(_with_raw_numbers(value, javascript=True))
+        return _ENCODE(_with_raw_numbers(value))
+    return _ENCODE(_with_raw_numbers(value)) if _has_odd_floats(text) else text
 
 
-def _with_raw_numbers(value: Any, *, javascript: bool) -> Any:
+def _with_raw_numbers(value: Any) -> Any:
     if type(value) is ExactFloat:
         return msgspec.Raw(value.text.encode())
-    if javascript and type(value) is float:
+    if type(value) is float:
         return msgspec.Raw(_javascript(value).encode())
-    if type(value) is dict:
-        return {
-            name: _with_raw_numbers(item, javascript=javascript)
-            for name, item in value.items()
-        }
-    if type(value) is list:
-        return [_with_raw_numbers(item, javascript=javascript) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _with_raw_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_raw_numbers(item) for item in value]
     return value
 
 
 def _javascript(value: float) -> str:
     """As ``Number.prototype.toString``: an exponent from 1e21 and below 1e-6."""
     exact = Decimal(repr(value))
-    if not exact or _JS_DECIMAL_FROM <= abs(exact) < _JS_DECIMAL_BELOW:
-        text = f"{exact:f}"
-        return text.removesuffix(".0")
+    if not exact:
+        return "0"
+    if _JS_DECIMAL_FROM <= abs(exact) < _JS_DECIMAL_BELOW:
+        return f"{exact:f}".removesuffix(".0")
     digits, _, exponent = repr(value).partition("e")
     return f"{digits.removesuffix('.0')}e{int(exponent):+d}"
 

@@ -30,7 +30,7 @@ from pend_storage.legacy.convert import (
     time_text,
     usual_time,
 )
-from pend_storage.legacy.exact import UnreadableError, digest, same
+from pend_storage.legacy.exact import UnreadableError, digest, normal, same
 from pend_storage.query import Condition
 
 __all__ = [
@@ -114,7 +114,7 @@ class RecordMapping(ABC):
 
     def identity(self, record: Any) -> str:
         """What a record is recognised by when its file is read again: its content."""
-        return digest(self.write(record))
+        return digest(normal(self.write(record)))
 
     def by_content(self, record: Any) -> bool:  # noqa: ARG002 - for those who mix
         """Whether the key follows from content and occurrence, and not from a name.

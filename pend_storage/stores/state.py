@@ -7,6 +7,7 @@ two steps: a :class:`Plan` checks batches and turns each into an :class:`Effect`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from pend_storage.stores.table import StoredRow, Table
 __all__ = ["ChangedRow", "Effect", "State"]
 
 _ALL: Final = And(())
+_serials: Final = itertools.count(1)
 
 
 class ChangedRow(NamedTuple):
@@ -62,6 +64,8 @@ class State:
         self._known = {spec.name: Table(spec) for spec in schema}
         self.tables = dict(self._known)
         """By name; collections that the schema does not have are among them."""
+        self.serial = next(_serials)
+        """Tells this state from others of the process."""
         self.meta: dict[str, JSON] = {}
         self.sequence = 0
         """The highest sequence or version given or seen so far."""

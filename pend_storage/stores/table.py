@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from heapq import nsmallest
@@ -67,6 +69,10 @@ class ValueIndex:
             self._keys.setdefault(after, set()).add(key)
 
 
+_TOUCHED: Final = 5_000
+"""Keys remembered as set lately."""
+
+
 class _KeyOrder:
     """Keys in order; sorted only when looked at, and then only what has changed."""
 
@@ -116,6 +122,7 @@ class Table:
         self.tombstones: dict[str, int] = {}
         self.changes = 0
         """Grows with every row that is set."""
+        self._touched: deque[str] = deque(maxlen=_TOUCHED)
         self._indexes: dict[tuple[str, ...], ValueIndex] = {}
         self._order = _KeyOrder(self.rows)
         self._indexable = {spec.unique[i] for i in range(len(spec.unique))}
@@ -128,6 +135,7 @@ class Table:
     def set(self, key: str, version: int, body: bytes | None) -> None:
         """Put a row, or with no body a tombstone, in the place of what was there."""
         self.changes += 1
+        self._touched.append(key)
         old = self.rows.get(key)
         if self._indexes:
             self._enter(key, None if old is None else old[1], body)
@@ -155,6 +163,13 @@ class Table:
         self.rows, self.tombstones = rows, tombstones
         self._indexes.clear()
         self._order = _KeyOrder(rows)
+
+    def touched(self, since: int) -> frozenset[str] | None:
+        """The keys set since ``changes`` was so high; None if that is too long ago."""
+        count = self.changes - since
+        if count > len(self._touched):
+            return None
+        return frozenset(itertools.islice(reversed(self._touched), count))
 
     def version(self, key: str) -> int:
         """The version of a row or a tombstone; 0 where there is neither."""

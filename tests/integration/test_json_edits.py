@@ -350,10 +350,11 @@ def test_an_edit_made_while_the_file_is_being_written_is_not_lost(
 def test_an_edit_at_the_very_last_moment_is_put_back_and_adopted(
     store: JsonStore, old: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.stores.json import swap
+    from pend_storage.stores.json import disk, swap
 
     store.legacy(EVENTS).insert(0, event(6))
-    real, edited = swap.exchange, []
+    real = disk.exchange
+    edited: list[Path] = []
 
     def exchange(new: Path, target: Path) -> bool:
         if not edited:

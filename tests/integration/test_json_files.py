@@ -300,6 +300,21 @@ def test_adoption_tells_of_each_file_what_was_read_adopted_and_quarantined(
     assert open_store().adoption_report() == store.adoption_report()
 
 
+def test_adoption_tells_how_far_it_is(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("pend_storage.stores.json.intake._TOLD_EVERY", 2)
+
+    JsonStore(
+        SCHEMA, directory, layouts=LAYOUTS, progress=lambda *step: told.append(step)
+    ).close()
+
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (10, 10)
+    assert all(done <= total for done, total in told)
+
+
 def test_adopted_records_are_version_one_and_not_in_the_change_log(
     open_store: Callable[..., JsonStore],
 ) -> None:

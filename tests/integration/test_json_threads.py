@@ -14,7 +14,7 @@ from pend_storage.errors import (
     Conflict,
     UniqueViolation,
 )
-from pend_storage.stores.json import JsonStore, journal
+from pend_storage.stores.json import JsonStore, disk, journal
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 
 
@@ -51,7 +51,7 @@ class Syncs:
         self.count = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
-        real = journal.sync
+        real = disk.sync
 
         def sync(fd: int) -> None:
             self.count += 1
@@ -176,7 +176,8 @@ def test_an_interrupted_commit_leaves_nobody_waiting(
     open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store()
-    real, raised = journal.sync, []
+    real = disk.sync
+    raised: list[object] = []
 
     def sync(fd: int) -> None:
         real(fd)

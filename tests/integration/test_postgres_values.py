@@ -205,7 +205,9 @@ def test_a_text_too_long_for_an_index_is_refused_with_its_reason(
 ) -> None:
     import random
 
-    long = "".join(chr(random.Random(7).randrange(0x4E00, 0x9FFF)) for _ in range(9_000))
+    long = "".join(
+        chr(random.Random(7).randrange(0x4E00, 0x9FFF)) for _ in range(9_000)
+    )
     key = "".join(random.Random(n).choice(long) for n in range(9_000))
 
     with pytest.raises(InvalidRecord, match="index"):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -12,6 +13,9 @@ from pend_storage.stores.json import JsonStore
 from pend_storage.testing import run_machine
 
 pytestmark = pytest.mark.timeout(900)
+
+# Real commits are slower than those in memory.
+A_QUARTER = settings(max_examples=max(1, settings().max_examples // 4))
 
 
 def test_every_answer_and_every_error_is_that_of_the_memory_store(
@@ -34,4 +38,4 @@ def test_every_answer_and_every_error_is_that_of_the_memory_store(
         store.close()
         return open_store(store.schema, directories[id(store)])
 
-    run_machine(make_store, reopen=reopen)
+    run_machine(make_store, reopen=reopen, settings=A_QUARTER)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -9,6 +10,9 @@ from pend_storage.testing import run_machine
 from pend_storage.testing.databases import Databases
 
 pytestmark = pytest.mark.timeout(900)
+
+# Real commits are slower than those in memory.
+A_QUARTER = settings(max_examples=max(1, settings().max_examples // 4))
 
 STORES_OF_ONE_EXAMPLE = 2
 
@@ -35,4 +39,4 @@ def test_every_answer_and_every_error_is_that_of_the_memory_store(
         store.close()
         return open_store(store.schema, urls[id(store)])
 
-    run_machine(make_store, reopen=reopen)
+    run_machine(make_store, reopen=reopen, settings=A_QUARTER)

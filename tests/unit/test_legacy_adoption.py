@@ -223,7 +223,11 @@ def test_profiles_unite_what_several_files_tell_and_new_code_has_written(
     assert profile is not None
     profiles.put(replace(profile, login_count=4, balances={"USD": "1"}))
 
-    entry = {"identityHash": HASHES[0], "maskedPhone": "+20***7890", "egpBalance": "5.0"}
+    entry = {
+        "identityHash": HASHES[0],
+        "maskedPhone": "+20***7890",
+        "egpBalance": "5.0",
+    }
     adopt(store, DIRECTORY, printed([entry, {**entry, "identityHash": HASHES[1]}]))
     application = {"verificationStatus": "verified", "lastUpdated": TIME}
     adopt(store, KYC, printed({HASHES[0]: application}))
@@ -277,7 +281,8 @@ items = st.sampled_from(
 def values(records: Iterable[Any]) -> Counter[str]:
     """How often each value occurs; of records what the file shows of them."""
     shown = (
-        EVENTS.mapping.write(r) if isinstance(r, BlockchainEvent) else r for r in records
+        EVENTS.mapping.write(r) if isinstance(r, BlockchainEvent) else r
+        for r in records
     )
     return Counter(json.dumps(value, sort_keys=True) for value in shown)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -395,7 +396,9 @@ def test_equal_logs_are_told_apart_by_their_number() -> None:
     assert first.id != second.id
 
 
-def test_an_event_keeps_its_key_when_the_log_grows_at_the_front_and_is_trimmed() -> None:
+def test_an_event_keeps_its_key_when_the_log_grows_at_the_front_and_is_trimmed() -> (
+    None
+):
     layout = LAYOUT["explorer-data/transactions-log.json"]
     log = [{"id": n, "type": "egp_minted", "timestamp": TIME} for n in (3, 2, 2, 1)]
     new = {"id": 4, "type": "egp_minted", "timestamp": TIME}
@@ -429,7 +432,7 @@ def test_an_event_refers_to_the_user_of_its_identity_and_keeps_every_spelling() 
     assert isinstance(event, BlockchainEvent)
     assert event.user_id == user_id_of(HASH)
     assert (event.legacy_id, event.identity_hash) == ("12", HASH)
-    assert (event.amount, event.amount_raw) == (100, "100.0")
+    assert (event.amount, event.amount_raw) == (Decimal(100), "100.0")
     assert event.decoded_data == {"poolId": "gold-vault", "metadata": None}
     assert event.status is None
     assert event.extra == {

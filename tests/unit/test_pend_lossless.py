@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -21,9 +21,7 @@ from pend_storage.validation.exact import unequal
 HASHES = [f"{digit:x}" * 64 for digit in range(4)]
 ADDRESSES = [f"{digit:x}" * 40 for digit in range(4)]
 SPELLINGS = (str.upper, str.lower, str.title, lambda text: f" {text} ")
-OBJECTS = [
-    layout for layout in LAYOUTS if isinstance(layout.mapping, ObjectMapping)
-]
+OBJECTS = [layout for layout in LAYOUTS if isinstance(layout.mapping, ObjectMapping)]
 
 
 def quoted(texts: Iterable[str]) -> list[str]:
@@ -39,9 +37,22 @@ hexadecimal = st.builds(
 odd = st.sampled_from(
     [
         *("1e21", "-0.0", "1.50", "1e400", "0.12345678901234567890123456789", "NaN"),
-        *("1" * 30, "44123.0", "-Infinity", "1e-400", "9007199254740993.5", "1" * 4_200),
+        *(
+            "1" * 30,
+            "44123.0",
+            "-Infinity",
+            "1e-400",
+            "9007199254740993.5",
+            "1" * 4_200,
+        ),
         *('"a\\u0000"', '"\\ud800"', '"\\ud83d\\ude00"', '"\\u0041"'),
-        *('{"a":1,"a":2}', '{"$legacy":1}', '{"":[{}]}', "[[[]]]", '"' + "x" * 300 + '"'),
+        *(
+            '{"a":1,"a":2}',
+            '{"$legacy":1}',
+            '{"":[{}]}',
+            "[[[]]]",
+            '"' + "x" * 300 + '"',
+        ),
     ]
 )
 usual = st.sampled_from(
@@ -84,13 +95,15 @@ def required(layout: RecordLayout) -> list[tuple[str, str]]:
 
 
 @st.composite
-def objects(draw: st.DrawFn, layout: RecordLayout) -> str:
+def objects(
+    draw: st.DrawFn, layout: RecordLayout, must: Sequence[tuple[str, str]] = ()
+) -> str:
     name = st.sampled_from(names_of(layout)) | st.text(max_size=3)
-    pairs = draw(st.lists(st.tuples(name, wholes), max_size=12))
-    if draw(st.integers(0, 3)):
+    pairs = [*draw(st.lists(st.tuples(name, wholes), max_size=12)), *must]
+    if must or draw(st.integers(0, 3)):
         there = draw(st.integers(0, len(pairs)))
         pairs[there:there] = required(layout)
-    if draw(st.integers(0, 9)):  # names that come twice are tried now and then
+    if must or draw(st.integers(0, 9)):  # names that come twice are tried now and then
         pairs = list(dict(pairs).items())
     members = (f"{json.dumps(name)}: {text}" for name, text in pairs)
     return f"{{ {','.join(members)} }}"
@@ -119,7 +132,10 @@ def stored(put: Put) -> Any:
     record = SCHEMA[put.collection].codec.decode(put.body)
     return dataclasses.replace(
         record,
-        **{f.name: disordered(getattr(record, f.name)) for f in dataclasses.fields(record)},
+        **{
+            f.name: disordered(getattr(record, f.name))
+            for f in dataclasses.fields(record)
+        },
     )
 
 
@@ -178,19 +194,22 @@ def test_what_new_code_writes_to_a_column_is_never_shadowed_by_an_old_spelling(
     mapping = layout.mapping
     assert isinstance(mapping, ObjectMapping)
     typed = [m for m in mapping.members if m.parse is not None]
-    text = data.draw(objects(layout))
+    member = data.draw(st.sampled_from(typed))
+    spelled = data.draw(usual | hexadecimal)
+    text = data.draw(objects(layout, [(member.name, spelled)]))
     name = f'"0x{HASHES[0]}":' if layout.shapes[0] == MAP else ""
     frame = f"{{{name}{text}}}" if name else f"[{text}]"
     entry = next(iter(layout.parse(SCHEMA, frame.encode()).entries))
     if entry.home.collection == QUARANTINE:
         return
     before = stored(entry.home)
-    member = data.draw(st.sampled_from(typed))
     spec = SCHEMA[layout.collection].fields[member.column]
     value = data.draw(strategies.values(spec))
 
     changed = stored(
-        SCHEMA.put(layout.collection, dataclasses.replace(before, **{member.column: value}))
+        SCHEMA.put(
+            layout.collection, dataclasses.replace(before, **{member.column: value})
+        )
     )
     again = f"{{{name}%b}}" if name else "[%b]"
     raw = again.encode() % layout.render_one(layout.missing(), changed).removeprefix(
@@ -201,4 +220,6 @@ def test_what_new_code_writes_to_a_column_is_never_shadowed_by_an_old_spelling(
     if member.required and value is None:
         return
     for other in typed:
-        assert getattr(after, other.column) == getattr(changed, other.column), other.name
+        assert getattr(after, other.column) == getattr(changed, other.column), (
+            other.name
+        )

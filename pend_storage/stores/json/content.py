@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,7 +15,16 @@ from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.views import UNKNOWN, View, place_of, token_of
 from pend_storage.stores.state import State
 
-__all__ = ["Content", "Seen", "content_at", "content_of", "generation", "match"]
+__all__ = [
+    "Content",
+    "Generation",
+    "Seen",
+    "content_at",
+    "content_of",
+    "generation",
+    "match",
+    "touched",
+]
 
 StoredRows = Mapping[str, tuple[int, bytes]]
 """Token to version and body."""
@@ -56,32 +66,46 @@ class Content:
         name, _ = place_of(token, self.layout.collection)
         return self.schema[name].codec.decode(body)
 
-    def changed(self, known: Mapping[str, int]) -> Iterator[str]:
-        """Tokens of records of the file that are not at the versions given."""
-        for token, (version, body) in self.homes.items():
-            if known.get(token) == version or self.others.get(token) == version:
+    def changed(
+        self, view: View | None, touched: Iterable[str] | None = None
+    ) -> Iterator[str]:
+        """Tokens of records of the file that it does not show as they are.
+
+        Args:
+            view: what it shows; None: nothing.
+            touched: where to look; None: everywhere.
+        """
+        tokens = itertools.chain(self.homes, self.aside) if touched is None else touched
+        shown = (lambda _: None) if view is None else view.version
+        for token in tokens:
+            row = self.row(token)
+            if row is None or row[0] == shown(token) or self._is_other(token, row):
                 continue
-            if self.layout.owns(self.decode(token, body)):
-                yield token
-            else:
-                self.others[token] = version
-        for token, (version, body) in self.aside.items():
-            if known.get(token) != version and _stands(self.decode(token, body)):
-                yield token
+            yield token
+
+    def _is_other(self, token: str, row: tuple[int, bytes]) -> bool:
+        """Whether a row does not stand in the file."""
+        version, body = row
+        if self.others.get(token) == version:
+            return True
+        record = self.decode(token, body)
+        stands = (
+            record.position is not None
+            if isinstance(record, QuarantinedRecord)
+            else self.layout.owns(record)
+        )
+        if not stands:
+            self.others[token] = version
+        return not stands
 
     def tokens(self) -> list[str]:
         """Every record of the file."""
-        return list(self.changed({}))
+        return list(self.changed(None))
 
     def waits(self) -> bool:
         """Whether the file as a whole is in quarantine, and nobody has accepted that."""
         records = (self.decode(t, body) for t, (_, body) in self.aside.items())
         return any(is_whole_file(r) and r.status == "waiting" for r in records)
-
-
-def _stands(record: QuarantinedRecord) -> bool:
-    """Whether a quarantined record has its place among the others in the file."""
-    return record.position is not None
 
 
 def content_of(live: Live, layout: Layout, others: dict[str, int]) -> Content:
@@ -115,10 +139,38 @@ def _aside(state: State, file: str) -> StoredRows:
     return {token_of(QUARANTINE, key): table.rows[key] for key in keys}
 
 
-def generation(live: Live, layout: Layout) -> tuple[int, ...]:
-    """Numbers that change with anything that a file may show. Hold the mutex."""
-    names = (layout.collection, QUARANTINE, LEGACY_FILES)
-    return (id(live.state), *(live.state.tables[name].changes for name in names))
+class Generation(NamedTuple):
+    """Numbers that change with anything that a file may show."""
+
+    state: int
+    homes: int
+    aside: int
+    headers: int
+
+
+def generation(live: Live, layout: Layout) -> Generation:
+    """The generation of a file's content now. Hold the mutex."""
+    tables = live.state.tables
+    return Generation(
+        live.state.serial,
+        tables[layout.collection].changes,
+        tables[QUARANTINE].changes,
+        tables[LEGACY_FILES].changes,
+    )
+
+
+def touched(
+    live: Live, layout: Layout, since: Generation | None
+) -> frozenset[str] | None:
+    """Tokens that may have changed since then; None where nobody remembers."""
+    if since is None or since.state != live.state.serial:
+        return None
+    tables = live.state.tables
+    homes = tables[layout.collection].touched(since.homes)
+    aside = tables[QUARANTINE].touched(since.aside)
+    if homes is None or aside is None:
+        return None
+    return homes | {token_of(QUARANTINE, key) for key in aside}
 
 
 class Seen(NamedTuple):

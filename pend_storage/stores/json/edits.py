@@ -135,7 +135,7 @@ class Edit:
             return self._current(content)
         base = _whole_files(content)
         missing: dict[str, int] = {}
-        for token, version in self._view.known().items():
+        for token, version in zip(self._view.tokens, self._view.versions, strict=True):
             row = content.row(token)
             if row is not None and row[0] == version:
                 base[token] = row

@@ -62,6 +62,7 @@ class Engine:
         self._group = Group(self._carry_out)
         self._closed = False
         self._stale = False
+        self._tail_is_torn = False
         self._torn: list[Path] = []
         self._lock = process_lock(directory / "lock")
         try:
@@ -186,9 +187,9 @@ class Engine:
             ticket.done = True
 
     def _set_aside_torn(self, live: Live) -> None:
-        aside = live.journal.set_aside_tail()
-        if aside is not None:
-            self._torn.append(aside)
+        if self._tail_is_torn:
+            self._torn.append(live.journal.set_aside_tail())
+            self._tail_is_torn = False
 
     def _publish(self, live: Live) -> None:
         """Tell other processes; what cannot be told is on the disk nevertheless."""
@@ -203,10 +204,10 @@ class Engine:
         if self._stale:
             self._reload()
         try:
-            self._live.catch_up()
+            self._tail_is_torn = self._live.catch_up()
         except SegmentDropped:
             self._reload()
-            self._live.catch_up()
+            self._tail_is_torn = self._live.catch_up()
         return self._live
 
     def _tell_torn(self) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from pend_storage import crashpoints
 from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
-from pend_storage.events import Hook
+from pend_storage.events import Hook, Progress
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
 from pend_storage.stores.json.disk import (
@@ -87,6 +87,7 @@ def open_home(
     *,
     timeout: float,
     hook: Hook,
+    progress: Progress | None = None,
 ) -> Path:
     """The store's own directory; made from the legacy files if it is not there yet.
 
@@ -100,7 +101,8 @@ def open_home(
         if not own.exists():
             with directory_lock(directory / f"{OWN_DIRECTORY}.lock", timeout):
                 if not own.exists():
-                    _adopt(schema, directory, layouts, places, hook)
+                    intake = Intake(schema, hook, progress)
+                    _adopt(directory, layouts, places, intake)
         _check_format(own)
     return own
 
@@ -127,18 +129,16 @@ def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
 
 
 def _adopt(
-    schema: Schema,
     directory: Path,
     layouts: Sequence[Layout],
     places: Mapping[str, Place],
-    hook: Hook,
+    intake: Intake,
 ) -> None:
     new = directory / f"{OWN_DIRECTORY}.new"
     if new.exists():
         shutil.rmtree(new)  # an adoption that did not come to its end
     _make_directory(new, directory.stat())
     _make_directory(new / "views", directory.stat())
-    intake = Intake(schema, hook)
     intake.read(layouts, places)
     _write(new, intake)
     _ADOPTED()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pend_storage.errors import StoreUnavailable
-from pend_storage.events import Event, Hook
+from pend_storage.events import Event, Hook, Progress
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
@@ -28,6 +28,7 @@ from pend_storage.stores.table import index_value
 
 __all__ = ["AdoptedFile", "Intake"]
 
+_TOLD_EVERY: Final = 1_000
 _TRIES: Final = 20
 _PAUSE: Final = 0.1
 ADOPTED_VERSION: Final = 1
@@ -65,9 +66,10 @@ class _File:
 class Intake:
     """Rows in the making."""
 
-    def __init__(self, schema: Schema, hook: Hook) -> None:
+    def __init__(self, schema: Schema, hook: Hook, progress: Progress | None) -> None:
         self._schema = schema
         self._hook = hook
+        self._progress = _Progress(progress)
         self._rows: dict[str, dict[str, tuple[int, bytes]]] = {
             n: {} for n in schema.names
         }
@@ -80,6 +82,8 @@ class Intake:
 
     def read(self, layouts: Sequence[Layout], places: Mapping[str, Place]) -> None:
         """Read every file that is there."""
+        statuses = (place.status() for place in places.values())
+        self._progress.total = sum(s.st_size for s in statuses if s is not None)
         for layout in layouts:
             read = _read_whole(places[layout.file])
             if read is not None:
@@ -93,7 +97,8 @@ class Intake:
         parsed = layout.parse(self._schema, raw)
         file = _File(layout, place, parsed.header, view, [])
         self._files.append(file)
-        noted = ParsedFile(parsed.header, _noted(parsed.entries, file.seen))
+        entries = self._progress.watched(parsed.entries, len(raw))
+        noted = ParsedFile(parsed.header, _noted(entries, file.seen))
         for operation in layout.adopt(self._schema, noted, (), self._find):
             if isinstance(operation, Delete):
                 self._remove((operation.collection, operation.key))
@@ -245,6 +250,37 @@ def _read_whole(place: Place) -> tuple[bytes, os.stat_result] | None:
         "a program keeps writing it. Stop that program while the files are adopted",
         store=str(place.target),
     )
+
+
+class _Progress:
+    """Tells how many records were read, and how many there are by the files' sizes."""
+
+    def __init__(self, tell: Progress | None) -> None:
+        self.total = 0
+        """Bytes of all files."""
+        self._tell = tell
+        self._bytes = 0
+        self._records = 0
+
+    def watched(self, entries: Iterable[Entry], size: int) -> Iterator[Entry]:
+        """The entries of a file of so many bytes; progress is told as they pass."""
+        if self._tell is None:
+            yield from entries
+            return
+        before = self._bytes
+        for entry in entries:
+            yield entry
+            start, end = entry.span or (0, 0)
+            self._bytes += end - start
+            self._records += 1
+            if self._records % _TOLD_EVERY == 0:
+                self._tell(self._records, self._estimate())
+        self._bytes = before + size
+        self._tell(self._records, self._estimate())
+
+    def _estimate(self) -> int:
+        share = self._bytes / self.total if self.total else 1.0
+        return max(self._records, round(self._records / share) if share else 0)
 
 
 def _claims_of(spec: CollectionSpec, record: Any) -> Iterator[_Claim]:

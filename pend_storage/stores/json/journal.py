@@ -206,14 +206,9 @@ class Journal:
             raise self._reader.corrupt("the file has become shorter while in use")
         return status.st_size > self._reader.end
 
-    def set_aside_tail(self) -> Path | None:
-        """Keep what a crash left of a frame in a file of its own, and cut it off.
-
-        Gives the file; None where there is no such thing.
-        """
+    def set_aside_tail(self) -> Path:
+        """Keep what a crash left of a frame in a file of its own, and cut it off."""
         tail = self._reader.tail()
-        if not tail:
-            return None
         number, end = self.position
         aside = self._directory / f"torn-{number:08}-{end}-{time.time_ns()}"
         fd = create(aside)

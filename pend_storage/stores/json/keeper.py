@@ -13,7 +13,13 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import LEGACY_FILES
-from pend_storage.stores.json.content import Content, content_of, generation
+from pend_storage.stores.json.content import (
+    Content,
+    Generation,
+    content_of,
+    generation,
+    touched,
+)
 from pend_storage.stores.json.edits import Edit
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
@@ -51,7 +57,8 @@ class FileKeeper:
         self._place = Place(path, view_path(engine.directory, layout.file))
         self._view: View | None = None
         self._others: dict[str, int] = {}
-        self._generation: tuple[int, ...] | None = None
+        self._generation: Generation | None = None
+        """Of the content when the file was known to show all of it."""
         self._not_before = 0.0
 
     def keep(self, *, force: bool, wait: bool) -> None:
@@ -202,13 +209,14 @@ class FileKeeper:
             if found == self._generation and not (view and view.anew):
                 return True
             content = content_of(live, self.layout, self._others)
+            maybe = touched(live, self.layout, self._generation)
         if view is not None and view.broken:
             if content.waits():
                 return True
             if content.header != self.layout.missing():
                 self._reset_header(content)
                 return False
-        changes = Changes(view, content)
+        changes = Changes(view, content, maybe)
         if changes and (view is not None or changes.written):
             if not self._write_changes(view, content, changes):
                 return False
@@ -231,7 +239,8 @@ class FileKeeper:
             if read is None or signature_of(read[1]) != view.signature:
                 return False
             old, status = read
-            if not changes.anew and digest_of(old) != view.digest:
+            certain = changes.anew or view.verified
+            if not certain and digest_of(old) != view.digest:
                 return False
         new = write_file(
             self._place.new, content, changes, view=view, old=old, model=status

@@ -92,8 +92,11 @@ class Live:
         if news is not None:
             self.install(self.journal.effects(news))
 
-    def catch_up(self) -> None:
+    def catch_up(self) -> bool:
         """Read to the very end, under the commit lock.
+
+        Returns:
+            Whether what is left of a frame stands there, that was never finished.
 
         Raises:
             CorruptFile: a frame is damaged.
@@ -102,13 +105,14 @@ class Live:
         journal = self.journal
         journal.repair()
         if not journal.size_changed():
-            return
+            return False
         before = journal.position
         self.install(journal.effects())
         if journal.position != before and journal.position > journal.published():
             # Its writer died before it could tell anyone, perhaps before the sync.
             journal.sync()
             journal.publish()
+        return journal.size_changed()
 
     def cut(self) -> Cut:
         """A copy of the state at the start of a segment."""

@@ -1,4 +1,9 @@
-"""Writes a legacy file from what the store holds: unchanged texts are copied."""
+"""Writes a legacy file from what the store holds: unchanged texts are copied.
+
+A file is put together from pieces. Records that have not changed, and stand one after
+the other, are one piece, copied with whatever separates them; so a change costs little
+more than copying the file.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +11,46 @@ import hashlib
 import os
 import stat
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pend_storage.stores.json.content import Content
 from pend_storage.stores.json.disk import give_to, write_all
 from pend_storage.stores.json.views import UNKNOWN, View, signature_of
 
-__all__ = ["Changes", "order_of", "write_file"]
+__all__ = ["Changes", "Run", "pieces_of", "write_file"]
 
-_PIECE: Final = 1 << 18
+_BUFFER: Final = 1 << 18
 _FEW: Final = 100
+
+
+class Run(NamedTuple):
+    """Records that follow each other in the present file, by their places in its view."""
+
+    first: int
+    end: int
+
+
+Piece: TypeAlias = Run | str
+"""Of a file: copied records, or the token of one that is rendered anew."""
 
 
 class Changes:
     """What a file must be brought up to date with."""
 
-    def __init__(self, view: View | None, content: Content) -> None:
-        known = {} if view is None else view.known()
-        self.written = set(content.changed(known))
-        """Records that are new, or have changed."""
-        self.gone = {
-            token
-            for token, version in known.items()
-            if token not in self.written and not _same(content.row(token), version)
-        }
+    def __init__(
+        self, view: View | None, content: Content, touched: frozenset[str] | None
+    ) -> None:
+        """Compare.
+
+        Args:
+            view: what the file shows; None where it is missing.
+            content: what the store holds.
+            touched: tokens that may have changed; None: any.
+        """
         self.anew = (
             view is None
             or view.anew
@@ -41,36 +58,82 @@ class Changes:
             or view.header != content.header_version
         )
         """Nothing of the present file can be used."""
+        self.written = set(content.changed(view, touched))
+        """Records that are new, or have changed."""
+        self.gone = set() if view is None else self._gone(view, content, touched)
+        """Records that do not belong to the file any more."""
+
+    def _gone(
+        self, view: View, content: Content, touched: frozenset[str] | None
+    ) -> set[str]:
+        shown = view.index().keys()
+        return {
+            token
+            for token in (shown if touched is None else touched & shown)
+            if token not in self.written
+            and not _same(content.row(token), view.version(token))
+        }
 
     def __bool__(self) -> bool:
         return self.anew or bool(self.written or self.gone)
 
 
-def _same(row: tuple[int, bytes] | None, version: int) -> bool:
+def _same(row: tuple[int, bytes] | None, version: int | None) -> bool:
     return row is not None and row[0] == version
 
 
-def order_of(view: View | None, content: Content, changes: Changes) -> list[str]:
-    """The tokens of the file in their order.
+def pieces_of(view: View | None, content: Content, changes: Changes) -> list[Piece]:
+    """The pieces of the new file, in order."""
+    if view is None:
+        order: list[str] = sorted(changes.written, key=lambda t: _place(content, t))
+        return list(order)
+    index = view.index()
+    written = changes.written | (view.unplaced() - changes.gone)
+    out = sorted(index[t] for t in written | changes.gone if t in index)
+    many = len(written) > _FEW + len(index) // 20
+    if many or changes.anew or not view.ordered:
+        return _sorted_pieces(view, content, changes, written)
+    kept = [i for first, end in _runs(0, len(index), out) for i in range(first, end)]
+    pieces: list[Piece] = []
+    done = 0
+    for wanted, token in sorted((_place(content, t), t) for t in written):
+        place = bisect_right(
+            kept, wanted, key=lambda i: _place(content, view.tokens[i])
+        )
+        before = kept[place] if place < len(kept) else len(index)
+        pieces += _runs(done, before, out)
+        pieces.append(token)
+        done = before
+    return [*pieces, *_runs(done, len(index), out)]
 
-    What has not changed keeps its place, so only what has is looked at; unless that is
-    much, or the order is not known yet.
-    """
-    out = changes.gone | changes.written
-    kept = [] if view is None else [t for t in view.tokens if t not in out]
 
-    def place(token: str) -> tuple[Any, ...]:
-        row = content.row(token)
-        assert row is not None  # noqa: S101 - it belongs to the file
-        record = content.decode(token, row[1])
-        return (content.layout.order(record, row[0]), token)
+def _place(content: Content, token: str) -> tuple[Any, ...]:
+    row = content.row(token)
+    assert row is not None  # noqa: S101 - it belongs to the file
+    record = content.decode(token, row[1])
+    return (content.layout.order(record, row[0]), token)
 
-    many = len(changes.written) > _FEW + len(kept) // 20
-    if many or (view is not None and not view.ordered):
-        return sorted([*kept, *changes.written], key=place)
-    for wanted, token in sorted((place(token), token) for token in changes.written):
-        kept.insert(bisect_right(kept, wanted, key=place), token)
-    return kept
+
+def _runs(first: int, end: int, out: Sequence[int]) -> Iterator[Run]:
+    """What is left of a run when some places are taken out."""
+    for place in out[bisect_left(out, first) : bisect_left(out, end)]:
+        if first < place:
+            yield Run(first, place)
+        first = place + 1
+    if first < end:
+        yield Run(first, end)
+
+
+def _sorted_pieces(
+    view: View, content: Content, changes: Changes, written: set[str]
+) -> list[Piece]:
+    """The pieces where the order is not known: each record is one."""
+    index = view.index()
+    kept = index.keys() - written - changes.gone
+    order = sorted([*kept, *written], key=lambda token: _place(content, token))
+    if changes.anew:
+        return list(order)
+    return [t if t in written else Run(index[t], index[t] + 1) for t in order]
 
 
 def write_file(
@@ -92,91 +155,114 @@ def write_file(
         old: the file as it is now; what has not changed is copied from there.
         model: of the file as it is now: its owner and mode are taken over.
     """
-    order = order_of(view, content, changes)
-    spans = {} if view is None or changes.anew else _spans(view)
-    texts = _texts(order, old, spans, content, changes)
+    pieces = pieces_of(view, content, changes)
+    texts = _texts(pieces, view, old, content)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        starts, ends, digest = _write(fd, content, texts, len(order))
+        output = _Output(fd)
+        places = output.write(content, texts)
         if model is not None:
             give_to(fd, model)
             os.fchmod(fd, stat.S_IMODE(model.st_mode))
         os.fsync(fd)
-        status = os.fstat(fd)
+        signature = signature_of(os.fstat(fd))
     finally:
         os.close(fd)
-    versions = array("q", (_version(content, token) for token in order))
-    return View(
-        signature_of(status),
-        digest,
+    new = View(
+        signature,
+        output.digest.hexdigest(),
         (content.position,),
         content.header_version,
-        tokens=order,
-        versions=versions,
-        starts=starts,
-        ends=ends,
     )
-
-
-def _version(content: Content, token: str) -> int:
-    row = content.row(token)
-    return 0 if row is None else row[0]
-
-
-def _spans(view: View) -> dict[str, tuple[int, int]]:
-    places = zip(view.tokens, view.starts, view.ends, strict=True)
-    return {t: (start, end) for t, start, end in places if start != UNKNOWN}
+    _note_places(new, pieces, places, view, content)
+    return new
 
 
 def _texts(
-    order: list[str],
-    old: bytes,
-    spans: dict[str, tuple[int, int]],
-    content: Content,
-    changes: Changes,
+    pieces: list[Piece], view: View | None, old: bytes, content: Content
 ) -> Iterator[bytes]:
     layout, header = content.layout, content.header
-    for token in order:
-        span = None if token in changes.written else spans.get(token)
-        if span is not None:
-            yield old[span[0] : span[1]]
-        else:
-            yield layout.render_one(header, content.record(token))
+    for piece in pieces:
+        if isinstance(piece, Run) and view is not None:
+            yield old[view.starts[piece.first] : view.ends[piece.end - 1]]
+        elif isinstance(piece, str):
+            yield layout.render_one(header, content.record(piece))
 
 
-def _write(
-    fd: int, content: Content, texts: Iterable[bytes], count: int
-) -> tuple[array[int], array[int], str]:
-    """Write the file; gives where each text begins and ends, and the file's digest."""
-    starts, ends, digest = array("q"), array("q"), hashlib.blake2b(digest_size=16)
-    taken: deque[bytes] = deque()
-    piece: list[bytes] = []
-    size = place = 0
-    for chunk in content.layout.assemble(content.header, _noted(texts, taken)):
-        if taken and chunk is taken[0]:
-            taken.popleft()
-            starts.append(place)
-            ends.append(place + len(chunk))
-        place += len(chunk)
-        size += len(chunk)
-        piece.append(chunk)
-        if size >= _PIECE:
-            _flush(fd, piece, digest)
-            size = 0
-    _flush(fd, piece, digest)
-    if len(starts) != count:  # the layout has put texts together: no place is known
-        starts = ends = array("q", [UNKNOWN]) * count
-    return starts, ends, digest.hexdigest()
+class _Output:
+    """Writes texts, and notes where in the file each of them begins."""
 
+    def __init__(self, fd: int) -> None:
+        self.digest = hashlib.blake2b(digest_size=16)
+        self._fd = fd
+        self._chunks: list[bytes] = []
+        self._waiting = 0
 
-def _flush(fd: int, piece: list[bytes], digest: Any) -> None:
-    data = b"".join(piece)
-    piece.clear()
-    digest.update(data)
-    write_all(fd, data)
+    def write(self, content: Content, texts: Iterable[bytes]) -> list[tuple[int, int]]:
+        """Write the file; gives where the text of each piece begins and ends.
+
+        Nothing where the layout has put texts together, so that no place is known.
+        """
+        places: list[tuple[int, int]] = []
+        taken: deque[bytes] = deque()
+        place = 0
+        for chunk in content.layout.assemble(content.header, _noted(texts, taken)):
+            end = place + len(chunk)
+            if taken and chunk is taken[0]:
+                taken.popleft()
+                places.append((place, end))
+            place = end
+            self._add(chunk)
+        self._flush()
+        return [] if taken else places
+
+    def _add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._waiting += len(chunk)
+        if self._waiting >= _BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._waiting = 0
+        self.digest.update(data)
+        write_all(self._fd, data)
 
 
 def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
     for text in texts:
         taken.append(text)
         yield text
+
+
+def _note_places(
+    new: View,
+    pieces: list[Piece],
+    places: list[tuple[int, int]],
+    old: View | None,
+    content: Content,
+) -> None:
+    """Fill in what the new file shows, and where."""
+    known = places or [(UNKNOWN, UNKNOWN)] * len(pieces)
+    for piece, (start, end) in zip(pieces, known, strict=True):
+        if isinstance(piece, Run) and old is not None:
+            _note_run(new, piece, start, old)
+        elif isinstance(piece, str):
+            row = content.row(piece)
+            new.add(piece, row[0] if row else 0, start, end)
+
+
+def _note_run(new: View, run: Run, start: int, old: View) -> None:
+    first, end = run
+    new.tokens += old.tokens[first:end]
+    new.versions += old.versions[first:end]
+    starts, ends = old.starts[first:end], old.ends[first:end]
+    by = start - starts[0]
+    if start == UNKNOWN:
+        starts = ends = array("q", [UNKNOWN]) * len(starts)
+    elif by:
+        starts = array("q", [place + by for place in starts])
+        ends = array("q", [place + by for place in ends])
+    new.starts += starts
+    new.ends += ends

@@ -13,7 +13,7 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage.errors import StoreUnavailable
-from pend_storage.events import Hook, log_event
+from pend_storage.events import Hook, Progress, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
@@ -60,6 +60,7 @@ class JsonStore(Store):
         lock_timeout: float = 5.0,
         retain: Retention = KEEP_A_WEEK,
         hook: Hook = log_event,
+        progress: Progress | None = None,
     ) -> None:
         """Open a directory; the first time its legacy files are adopted.
 
@@ -74,6 +75,7 @@ class JsonStore(Store):
             lock_timeout: seconds to wait for another process at most.
             retain: how much of the change log to keep.
             hook: is told what should not go unnoticed.
+            progress: is told how far the adoption of legacy files is.
 
         Raises:
             ConfigError: not a directory, or not ours to read and write.
@@ -97,7 +99,7 @@ class JsonStore(Store):
         }
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
-        self._open()
+        self._open(progress)
         _stores.add(self)
         _watch_forks()
 
@@ -107,7 +109,7 @@ class JsonStore(Store):
 
     # -- life ---------------------------------------------------------------------------
 
-    def _open(self) -> Engine:
+    def _open(self, progress: Progress | None = None) -> Engine:
         check_directory(self.directory)
         views = self.directory / ".pend-storage"
         places = {n: Place(p, view_path(views, n)) for n, p in self._paths.items()}
@@ -118,6 +120,7 @@ class JsonStore(Store):
             places,
             timeout=self._timeout,
             hook=self._hook,
+            progress=progress,
         )
         with translated(self.directory):
             engine = Engine(

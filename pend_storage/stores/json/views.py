@@ -94,17 +94,33 @@ class View:
     """Nothing of the file's text can be used."""
     verified: bool = False
     """The content was looked at again, some time after the signature was taken."""
+    _index: dict[str, int] | None = None
 
     def add(self, token: str, version: int, start: int, end: int) -> None:
         """Take note of a record."""
+        self._index = None
         self.tokens.append(token)
         self.versions.append(version)
         self.starts.append(start)
         self.ends.append(end)
 
-    def known(self) -> dict[str, int]:
-        """Token to version."""
-        return dict(zip(self.tokens, self.versions, strict=True))
+    def version(self, token: str) -> int | None:
+        """The version at which a record is shown; None where it is not."""
+        place = self.index().get(token)
+        return None if place is None else self.versions[place]
+
+    def unplaced(self) -> set[str]:
+        """The records whose text is not where it should be."""
+        if UNKNOWN not in self.starts:
+            return set()
+        places = zip(self.tokens, self.starts, strict=True)
+        return {token for token, start in places if start == UNKNOWN}
+
+    def index(self) -> dict[str, int]:
+        """Token to its place in the columns."""
+        if self._index is None:
+            self._index = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
+        return self._index
 
 
 class _Head(msgspec.Struct, frozen=True):

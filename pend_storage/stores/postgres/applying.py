@@ -27,6 +27,9 @@ __all__ = ["Applier"]
 _WORTH_COPYING: Final = 257
 """From so many rows on, the three further round trips of a COPY pay. Not below what
 makes an apply hold the store's lock alone, because COPY relies on that."""
+_WORTH_ANALYZING: Final = 2_000
+"""Rows copied into a table after which the planner is told of them; then at each
+doubling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Applier:
         self._schema = schema
         self._known = known
         self._copiers = {spec.name: Copier(spec) for spec in schema}
+        self._copied = dict.fromkeys(self._copiers, 0)
+        self._analyze_at = dict.fromkeys(self._copiers, _WORTH_ANALYZING)
 
     def prepare(
         self, records: Sequence[ChangedRecord], mark: tuple[str, JSON] | None
@@ -107,6 +112,12 @@ class Applier:
         if free.get_value(0, 0) != b"t":
             return False
         self._copiers[collection].copy(link, items)
+        self._copied[collection] += len(items)
+        if self._copied[collection] >= self._analyze_at[collection]:
+            self._analyze_at[collection] = 2 * self._copied[collection]
+            # Until autovacuum comes by, the planner thinks of an empty table, and would
+            # sort all of it for each page of a scan.
+            link.simple(f"analyze {self._known[collection].table}")
         return True
 
     def _call(

@@ -76,7 +76,7 @@ class Committer:
     def _judge(self, refusal: ServerRefusal, batch: Batch) -> None:
         """Return if the batch may be tried again."""
         if refusal.is_violation:
-            raise_violation(self._store, batch)
+            raise_violation(self._store, batch.operations)
         elif not refusal.is_transient:
             names = {operation.collection for operation in batch.operations}
             only = names.pop() if len(names) == 1 else ""

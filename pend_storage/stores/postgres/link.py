@@ -144,7 +144,9 @@ class Link:
         if result is None:
             raise psycopg.OperationalError("the server sent no result")
         while (later := pg.get_result()) is not None:
-            result = later  # deferred constraints speak after the rows, at the commit
+            if result.status in _GOOD:
+                # Deferred constraints speak after the rows, at the commit.
+                result = later
         if result.status not in _GOOD:
             refusal = refusal_of(result)
             if pg.status == ConnStatus.OK:

@@ -59,13 +59,21 @@ class Server:
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
 
-    def write(self, attempt: Callable[[Link], T], *, harmless: bool) -> T:
+    def write(
+        self,
+        attempt: Callable[[Link], T],
+        *,
+        harmless: bool,
+        judge: Callable[[], None] | None = None,
+    ) -> T:
         """Do a piece of work that writes.
 
         Args:
             attempt: the work, as a whole or not at all.
             harmless: whether doing it twice does no harm, so that it may be done again
                 where it is not known whether it was done.
+            judge: raises what rule was broken, where the server says that one was; if
+                it returns, none is any more, and the work is done again.
 
         Raises:
             StoreUnavailable: ``outcome_known`` tells whether it may have been done.
@@ -76,7 +84,9 @@ class Server:
             try:
                 return self._once(attempt)
             except ServerRefusal as refusal:
-                if not (refusal.is_transient and left):
+                if refusal.is_violation and judge is not None:
+                    judge()
+                if not left or not (refusal.is_transient or refusal.is_violation):
                     raise refusal.public(self.name) from refusal
             except ConnectionLost as lost:
                 if not left or (lost.sent and not harmless):

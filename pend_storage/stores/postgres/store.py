@@ -27,6 +27,7 @@ from pend_storage.stores.postgres.rows import change_of, rows_of, tombstone_rows
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.shapes import Shapes
 from pend_storage.stores.postgres.statements import CollectionStatements
+from pend_storage.stores.postgres.violations import operations_of, raise_violation
 from pend_storage.stores.postgres.wire import Value, is_storable, number, text_array
 
 __all__ = ["PostgresStore"]
@@ -282,7 +283,10 @@ class PostgresStore(Store):
         def attempt(link: Link) -> int:
             return self._applier.apply(link, work, epoch, self.name)
 
-        return self._server.write(attempt, harmless=True)
+        def judge() -> None:
+            raise_violation(self, operations_of(records))
+
+        return self._server.write(attempt, harmless=True, judge=judge)
 
     @override
     def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:

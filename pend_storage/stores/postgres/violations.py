@@ -7,105 +7,164 @@ was written, so the answer can be looked up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pend_storage.errors import ReferenceViolation, UniqueViolation
-from pend_storage.query import And, Comparison, Operator, Query
-from pend_storage.records import Batch, Delete, Put
+from pend_storage.query import Comparison, Operator, Query, sort_values
+from pend_storage.query import Order as Field
+from pend_storage.records import ChangedRecord, Delete, Put
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 
-__all__ = ["raise_violation"]
+__all__ = ["operations_of", "raise_violation"]
 
 
-def raise_violation(store: Store, batch: Batch) -> None:
-    """Raise what is wrong with a batch; return where nothing is wrong any more.
+def operations_of(records: Iterable[ChangedRecord]) -> list[Put | Delete]:
+    """Another store's changes as operations; their bodies are not needed here."""
+    return [
+        Delete(r.collection, r.key)
+        if r.record is None
+        else Put(r.collection, r.key, r.record, b"")
+        for r in records
+    ]
+
+
+def raise_violation(store: Store, operations: Sequence[Put | Delete]) -> None:
+    """Raise what is wrong with operations; return where nothing is wrong any more.
 
     Raises:
         UniqueViolation: another record has the same value.
         ReferenceViolation: a reference would lead nowhere.
     """
-    judge = _Judge(store, batch)
+    judge = _Judge(store, operations)
     judge.check_unique()
     judge.check_references()
 
 
-class _Judge:
-    def __init__(self, store: Store, batch: Batch) -> None:
-        self._store = store
-        self._schema = store.schema
-        self._after = {(o.collection, o.key): o for o in batch.operations}
+def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
+    return sort_values([Field(name) for name in fields], record)
 
-    def _plain(self, spec: CollectionSpec, record: Any, name: str) -> Any:
-        value = getattr(record, name)
-        field = spec.fields[name]
-        return value.value if field.enum is not None and value is not None else value
+
+class _Judge:
+    def __init__(self, store: Store, operations: Sequence[Put | Delete]) -> None:
+        self._store = store
+        self._operations = operations
+        self._after = {(o.collection, o.key): o for o in operations}
+        self._specs = {
+            name: store.schema[name] for name in {o.collection for o in operations}
+        }
+
+    def _puts(self, name: str) -> Iterator[Put]:
+        for operation in self._operations:
+            if isinstance(operation, Put) and operation.collection == name:
+                yield operation
+
+    # -- uniqueness -------------------------------------------------------------------
 
     def check_unique(self) -> None:
-        claimed: dict[tuple[Any, ...], str] = {}
-        for spec, put in self._puts():
-            for fields in spec.unique:
-                values = tuple(self._plain(spec, put.record, name) for name in fields)
-                if None in values:
-                    continue
-                owner = claimed.setdefault((spec.name, fields, values), put.key)
-                if owner != put.key or self._is_taken(spec, fields, values):
+        """The first put that claims what another record has."""
+        owners = {
+            (name, fields): self._owners(spec, fields)
+            for name, spec in self._specs.items()
+            for fields in spec.unique
+        }
+        for put in self._operations:
+            if not isinstance(put, Put):
+                continue
+            for fields in self._specs[put.collection].unique:
+                values = _values(put.record, fields)
+                taken = owners[put.collection, fields]
+                if None not in values and taken.setdefault(values, put.key) != put.key:
                     raise UniqueViolation(
-                        collection=spec.name, fields=fields, key=put.key
+                        collection=put.collection, fields=fields, key=put.key
                     )
 
-    def _is_taken(
-        self, spec: CollectionSpec, fields: tuple[str, ...], values: tuple[Any, ...]
-    ) -> bool:
-        """Whether a record that the batch leaves alone has these values."""
-        same = And(
-            tuple(
-                Comparison((name,), Operator.EQ, value)
-                for name, value in zip(fields, values, strict=True)
-            )
-        )
-        rows = self._store.query(spec.name, Query(same))
-        return any((spec.name, row.key) not in self._after for row in rows)
+    def _owners(
+        self, spec: CollectionSpec, fields: tuple[str, ...]
+    ) -> dict[tuple[Any, ...], str]:
+        """Which values belong to records that the operations leave alone."""
+        claimed = {_values(put.record, fields) for put in self._puts(spec.name)}
+        claimed = {values for values in claimed if None not in values}
+        # Asked for by the field that tells most of them apart.
+        place = max(range(len(fields)), key=lambda i: len({c[i] for c in claimed}))
+        rows = self._rows(spec, fields[place], {values[place] for values in claimed})
+        return {_values(record, fields): key for key, record in rows}
+
+    def _rows(
+        self, spec: CollectionSpec, field: str, values: Iterable[Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """Stored records with one of these values, which the operations leave alone."""
+        where = Comparison((field,), Operator.IN, tuple(values))
+        for row in self._store.query(spec.name, Query(where)) if where.value else ():
+            if (spec.name, row.key) not in self._after:
+                yield row.key, row.record
+
+    # -- references -------------------------------------------------------------------
 
     def check_references(self) -> None:
-        for place, operation in self._after.items():
-            spec = self._schema[operation.collection]
+        """The first operation after which a reference leads nowhere."""
+        present = self._present()
+        referred = self._still_referred()
+        for operation in self._operations:
+            spec = self._specs[operation.collection]
             if isinstance(operation, Put):
-                self._check_targets(spec, operation)
-            elif self._store.read(spec.name, (place[1],)):
-                self._check_referrers(spec, place[1])
-
-    def _check_targets(self, spec: CollectionSpec, put: Put) -> None:
-        for name, target in spec.references.items():
-            value = getattr(put.record, name)
-            if value is not None and not self._will_be(target, value):
+                self._check_targets(spec, operation, present)
+            elif (spec.name, operation.key) in referred:
+                referrer, field = referred[spec.name, operation.key]
                 raise ReferenceViolation(
-                    collection=spec.name, field=name, target=target, value=value
+                    collection=referrer,
+                    field=field,
+                    target=spec.name,
+                    value=operation.key,
                 )
 
-    def _will_be(self, collection: str, key: str) -> bool:
-        operation = self._after.get((collection, key))
-        if operation is not None:
-            return isinstance(operation, Put)
-        return key in self._store.read(collection, (key,))
-
-    def _check_referrers(self, spec: CollectionSpec, key: str) -> None:
-        for referrer, name in self._schema.referrers(spec.name):
-            if any(self._refers(referrer, name, key)):
+    def _check_targets(
+        self, spec: CollectionSpec, put: Put, present: set[tuple[str, str]]
+    ) -> None:
+        for field, target in spec.references.items():
+            value = getattr(put.record, field)
+            if value is not None and (target, value) not in present:
                 raise ReferenceViolation(
-                    collection=referrer.name, field=name, target=spec.name, value=key
+                    collection=spec.name, field=field, target=target, value=value
                 )
 
-    def _refers(self, referrer: CollectionSpec, name: str, key: str) -> Iterator[bool]:
-        for other, put in self._puts():
-            if other is referrer:
-                yield getattr(put.record, name) == key
-        where = Comparison((name,), Operator.EQ, key)
-        for row in self._store.query(referrer.name, Query(where)):
-            yield (referrer.name, row.key) not in self._after
+    def _present(self) -> set[tuple[str, str]]:
+        """Of the records referred to, those that are there afterwards."""
+        wanted: dict[str, set[str]] = {}
+        for name, spec in self._specs.items():
+            for field, target in spec.references.items():
+                keys = {getattr(put.record, field) for put in self._puts(name)}
+                wanted.setdefault(target, set()).update(keys - {None})
+        stored = {
+            (target, key)
+            for target, keys in wanted.items()
+            for key in self._store.read(target, keys)
+        }
+        written = {p for p, o in self._after.items() if isinstance(o, Put)}
+        return (stored - self._after.keys()) | written
 
-    def _puts(self) -> Iterator[tuple[CollectionSpec, Put]]:
-        for operation in self._after.values():
-            if not isinstance(operation, Delete):
-                yield self._schema[operation.collection], operation
+    def _still_referred(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """Deleted records that are referred to afterwards, and by which field."""
+        found: dict[tuple[str, str], tuple[str, str]] = {}
+        for name, spec in self._specs.items():
+            gone = {
+                o.key
+                for o in self._operations
+                if isinstance(o, Delete) and o.collection == name
+            }
+            there = self._store.read(name, gone) if gone else {}
+            for referrer, field in self._store.schema.referrers(spec.name):
+                for record in self._referring(referrer, field, there):
+                    place = (name, getattr(record, field))
+                    if place[1] in there:
+                        found.setdefault(place, (referrer.name, field))
+        return found
+
+    def _referring(
+        self, referrer: CollectionSpec, field: str, keys: Iterable[str]
+    ) -> Iterator[Any]:
+        for _, record in self._rows(referrer, field, keys):
+            yield record
+        for put in self._puts(referrer.name):
+            yield put.record

@@ -250,6 +250,8 @@ class ConditionContract(Harness):
             field("alarm") == "none",
             field("crew").contains("1"),
             field("speed").starts_with("1"),
+            field("alarm").contains("1"),
+            field("draft_mark").starts_with(""),
             field("name", "inside") == 1,
             field("tags", "inside") == 1,
             field("extra", "a\x00") == 1,
