@@ -45,7 +45,7 @@ ODD = Schema(
             Odd,
             unique=[["version", "order"], "Größe"],
             references={"order": "user"},
-            indexes=[["-xmin", "word"], ["maybe"], ["any_value", "-version"]],
+            indexes=[["-xmin", "word"], ["-version", "word"]],
             search=["order"],
         )
     ]
