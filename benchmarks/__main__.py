@@ -35,6 +35,9 @@ _DOCS: Final = Path("docs") / "explanation"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks that were asked for."""
     options = _options(arguments)
+    if options.render:
+        _publish(options.output)
+        return 0
     logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
     cases = [case for case in CASES if _wanted(case, options.only)]
     with _workbench(options, server=any(case.server for case in cases)) as bench:
@@ -72,7 +75,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIRECTORY",
         help=f"write benchmarks.md and benchmarks/ there; for the documentation: {_DOCS}",
     )
+    parser.add_argument(
+        "--render",
+        action="store_true",
+        help="measure nothing: write the page and the charts again from the results",
+    )
     options = parser.parse_args(arguments)
+    if options.render and options.output is None:
+        parser.error("--render needs --output")
     for name in options.only or ():
         if not any(case.name.startswith(name) for case in CASES):
             parser.error(f"there is no case {name!r}")
@@ -134,7 +144,13 @@ def _write(directory: Path, results: Results) -> None:
         names = [case.name for case in CASES]
         results = merge(read_results(kept), results, names)
     write_results(kept, results)
-    results = read_results(kept)  # as it is written there, rounded
+    _publish(directory)
+
+
+def _publish(directory: Path) -> None:
+    """Write the page and the charts of the results in a directory."""
+    data = directory / "benchmarks"
+    results = read_results(data / "results.json")
     page.write(directory / "benchmarks.md", results)
     try:
         from benchmarks import chart  # noqa: PLC0415 - matplotlib is large and optional

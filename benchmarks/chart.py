@@ -14,7 +14,8 @@ import matplotlib as mpl
 import msgspec
 from matplotlib.figure import Figure
 
-from benchmarks.results import CaseResult, Measured, Results
+from benchmarks.measure import Spread
+from benchmarks.results import CaseResult, Results
 
 __all__ = ["digest", "write", "write_overview"]
 
@@ -47,17 +48,23 @@ def digest(data: object) -> str:
 
 
 def write(path: Path, case: CaseResult) -> None:
-    """One bar for each contender, with the quartiles of its rates."""
+    """The rate of each contender, with its quartiles.
+
+    As bars; or as dots on a logarithmic axis, on which the length of a bar says nothing.
+    """
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas(len(case.measured))
         shown = case.measured[::-1]
-        for place, each in enumerate(shown):
-            _bar(axes, place, each, ours=each is case.measured[0])
-        axes.set_yticks(range(len(shown)), [each.name for each in shown])
         rates = [each.spread.median for each in shown]
-        if max(rates) > _LOG_FROM * min(rates):
+        is_wide = max(rates) > _LOG_FROM * min(rates)
+        for place, each in enumerate(shown):
+            colour = _OURS if each is case.measured[0] else _PEER
+            _draw(axes, place, each.spread, colour, dots=is_wide)
+        axes.set_yticks(range(len(shown)), [each.name for each in shown])
+        axes.set_ylim(-0.6, len(shown) - 0.4)
+        if is_wide:
             axes.set_xscale("log")
-            axes.set_xlim(left=min(rates) / 3, right=max(rates) * 6)
+            axes.set_xlim(left=min(rates) / 2, right=max(rates) * 4)
         else:
             axes.set_xlim(0, max(rates) * 1.25)
         axes.set_xlabel(f"{case.unit} per second, median and quartiles")
@@ -104,14 +111,17 @@ def _canvas(rows: int, *, height: float = 0.46, width: float = 8.0) -> tuple[Any
     return figure, axes
 
 
-def _bar(axes: Any, place: int, each: Measured, *, ours: bool) -> None:
-    spread = each.spread
-    axes.barh(place, spread.median, height=0.62, color=_OURS if ours else _PEER)
-    axes.plot([spread.q1, spread.q3], [place, place], color=_GREY, linewidth=1.5)
+def _draw(axes: Any, place: int, spread: Spread, colour: str, *, dots: bool) -> None:
+    if dots:
+        axes.plot([spread.q1, spread.q3], [place, place], color=colour, linewidth=2.5)
+        axes.plot([spread.median], [place], "o", color=colour, markersize=9)
+    else:
+        axes.barh(place, spread.median, height=0.62, color=colour)
+        axes.plot([spread.q1, spread.q3], [place, place], color=_GREY, linewidth=1.5)
     axes.annotate(
         f"{spread.median:,.0f}" if spread.median >= 10 else f"{spread.median:.1f}",
         (max(spread.median, spread.q3), place),
-        xytext=(5, 0),
+        xytext=(9, 0),
         textcoords="offset points",
         va="center",
     )

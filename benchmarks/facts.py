@@ -12,10 +12,10 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.results import Facts
+from benchmarks.results import Conditions, Facts
 from benchmarks.workbench import Workbench
 
-__all__ = ["gather"]
+__all__ = ["conditions", "gather"]
 
 _PACKAGES: Final = (
     "pend_storage",
@@ -30,6 +30,14 @@ _PACKAGES: Final = (
 _GARBAGE: Final = "on, default thresholds; run once before each slice"
 
 
+def conditions(bench: Workbench) -> Conditions:
+    """Look how busy the machine and its disk are now."""
+    return Conditions(
+        load=os.getloadavg()[0],
+        sync_microseconds=_sync_time(bench.directory("sync") / "file"),
+    )
+
+
 def gather(bench: Workbench) -> Facts:
     """Look around."""
     return Facts(
@@ -40,7 +48,6 @@ def gather(bench: Workbench) -> Facts:
         ),
         system=platform.system(),
         file_system=_file_system(bench.root),
-        sync_microseconds=_sync_time(bench.directory("sync") / "file"),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         postgresql=_server_version(bench.database_url) if bench.database_url else "",
         packages={name: found for name in _PACKAGES if (found := _version(name))},

@@ -71,13 +71,10 @@ def _line(each: Comparison, case: CaseResult) -> str:
 
 def _facts(results: Results) -> str:
     facts: Facts = results.facts
-    disk = (
-        f"{facts.file_system}; a synced append takes {facts.sync_microseconds:,.0f} µs"
-    )
     rows = [
         ("machine", f"{facts.processors} processors ({facts.processor})"),
         ("memory", f"{facts.memory_gib} GiB"),
-        ("disk", disk),
+        ("file system", facts.file_system),
         ("Python", f"{facts.python}, on {facts.system}"),
         ("PostgreSQL", facts.postgresql or "none"),
         ("packages", ", ".join(f"{n} {v}" for n, v in facts.packages.items())),
@@ -116,8 +113,14 @@ def _missed(cases: Iterable[CaseResult]) -> str:
 
 
 def _case(case: CaseResult) -> str:
+    found = case.conditions
+    how = (
+        f"{case.records:,} records, {case.rounds} rounds. Just before, the load was "
+        f"{found.load:.1f}, and a synced append took {found.sync_microseconds:,.0f} µs."
+    )
     parts = [
-        f"{case.text} {case.records:,} records, {case.rounds} rounds.".strip(),
+        case.text,
+        how,
         f"![{case.title}: rates](benchmarks/{case.name}.svg)",
         _table(
             ("", f"{case.unit}/s", "quartiles", "best", "peak memory", ""),

@@ -16,6 +16,7 @@ __all__ = [
     "FORMAT",
     "CaseResult",
     "Comparison",
+    "Conditions",
     "Facts",
     "Measured",
     "Results",
@@ -38,12 +39,20 @@ class Facts:
     memory_gib: int
     system: str
     file_system: str
-    sync_microseconds: float
-    """Median time to append 512 bytes to a file and sync it."""
     python: str
     postgresql: str
     packages: dict[str, str]
     garbage_collector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How it was on the machine just before a case was measured."""
+
+    load: float
+    """Processes that wanted to run, on average over a minute, this one included."""
+    sync_microseconds: float
+    """Median time to append 512 bytes to a file and sync it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +94,7 @@ class CaseResult:
     text: str
     records: int
     rounds: int
+    conditions: Conditions
     measured: tuple[Measured, ...]
     comparisons: tuple[Comparison, ...]
     stages: dict[str, float]
@@ -136,8 +146,7 @@ def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:
     """
 
     def kind(results: Results) -> object:
-        facts = replace(results.facts, sync_microseconds=0.0, postgresql="")
-        return (results.quick, facts)
+        return (results.quick, replace(results.facts, postgresql=""))
 
     servers = {older.facts.postgresql, newer.facts.postgresql} - {""}
     if kind(older) != kind(newer) or len(servers) > 1:

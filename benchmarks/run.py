@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TypeAlias
 
 from benchmarks.case import Case, Missing
+from benchmarks.facts import conditions
 from benchmarks.measure import Slice, alternate, spread_of
 from benchmarks.memory import Memory, measure_memory
 from benchmarks.results import CaseResult, Measured, compare
@@ -29,6 +30,7 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
     """
     records = case.size(quick=bench.plan.quick)
     rounds = min(bench.plan.rounds, case.most_rounds)
+    before = conditions(bench)
     rates, absent = _rates(bench, case, rounds, tell)
     used = _memory(bench, case, rates, tell) if memory else {}
     stages = case.load_stages()
@@ -51,6 +53,7 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
         text=case.text,
         records=records,
         rounds=rounds,
+        conditions=before,
         measured=measured,
         comparisons=tuple(compare(case.aims, measured)),
         stages=dict(stages(bench, records)) if stages else {},

@@ -22,6 +22,7 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from pend_storage.errors import (
+        ChangesExpired,
         ConfigError,
         Conflict,
         CorruptFile,
@@ -63,6 +64,7 @@ __all__ = [
     "JSON",
     "Change",
     "ChangedRecord",
+    "ChangesExpired",
     "CollectionSpec",
     "ConfigError",
     "Conflict",
@@ -102,6 +104,7 @@ __all__ = [
 _HOME: Final = {
     "Change": "pend_storage.records",
     "ChangedRecord": "pend_storage.records",
+    "ChangesExpired": "pend_storage.errors",
     "CollectionSpec": "pend_storage.schema",
     "ConfigError": "pend_storage.errors",
     "Conflict": "pend_storage.errors",
@@ -146,10 +149,13 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith(__name__):
+        missing = (error.name or "").partition(".")[0]
+        if missing == __name__:
             raise
+        from pend_storage.errors import ConfigError
+
         raise ConfigError(
-            f"{name} needs the package {error.name}, which is not installed: "
+            f"{name} needs the package {missing}, which is not installed: "
             "pip install 'pend_storage[postgres]'."
         ) from error
     globals()[name] = value

@@ -188,9 +188,10 @@ def _optional(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("pend_storage"):
+        missing = (error.name or "").partition(".")[0]
+        if missing == "pend_storage":
             raise
         raise ConfigError(
-            f"this needs the package {error.name}, which is not installed: "
+            f"this needs the package {missing}, which is not installed: "
             f"pip install 'pend_storage[{extra}]'."
         ) from error

@@ -77,19 +77,7 @@ def migrate_json(
 
 def show_migration(out: Output, result: JsonMigration) -> None:
     """Show what became of every file."""
-    if result.backup is not None:
-        copy = result.backup
-        out.line(
-            f"copied {copy.files:,} files, {copy.bytes:,} bytes, and verified them: "
-            f"{copy.path}"
-        )
-        if copy.links:
-            out.line(
-                f"symbolic links were copied as links: {', '.join(copy.links)}",
-                style="warn",
-            )
-    elif result.reused_backup is not None:
-        out.line(f"continued; the copy is the one made before: {result.reused_backup}")
+    _show_copy(out, result)
     files = result.files
     out.table(
         ["legacy file", "read", "written", "unchanged", "quarantined"],
@@ -97,9 +85,6 @@ def show_migration(out: Output, result: JsonMigration) -> None:
         styles=[None if f.adds_up else "fail" for f in files],
     )
     done = result.backfill
-    for file in files:
-        if not file.adds_up:
-            out.line(f"{file.file}: the numbers do not add up", style="fail")
     out.table(
         ["collection", "records", "written", "unchanged", "deleted"],
         [
@@ -107,12 +92,12 @@ def show_migration(out: Output, result: JsonMigration) -> None:
             for name, t in done.collections.items()
         ],
     )
+    for file in files:
+        if not file.adds_up:
+            out.line(f"{file.file}: the numbers do not add up", style="fail")
     if result.unclaimed:
-        out.line(
-            "left alone, no layout knows them: "
-            f"{', '.join(map(str, result.unclaimed))}",
-            style="warn",
-        )
+        names = ", ".join(map(str, result.unclaimed))
+        out.line(f"left alone, no layout knows them: {names}", style="warn")
     if result.waiting:
         out.line(
             f"{result.waiting:,} records wait in quarantine: pend-storage quarantine "
@@ -124,3 +109,17 @@ def show_migration(out: Output, result: JsonMigration) -> None:
         f"{seconds(result.seconds)}",
         style="ok" if result.adds_up else "fail",
     )
+
+
+def _show_copy(out: Output, result: JsonMigration) -> None:
+    copy = result.backup
+    if copy is not None:
+        out.line(
+            f"copied {copy.files:,} files, {copy.bytes:,} bytes, and verified them: "
+            f"{copy.path}"
+        )
+    if copy is not None and copy.links:
+        names = ", ".join(copy.links)
+        out.line(f"symbolic links were copied as links: {names}", style="warn")
+    if result.reused_backup is not None:
+        out.line(f"continued; the copy is the one made before: {result.reused_backup}")

@@ -105,14 +105,7 @@ def write_config(
     text = _TEXT.format(
         environment=name, directory=_quoted(_shown(found, base)), database=_quoted(url)
     )
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be written: {error.strerror}. Choose another place by "
-            "--config."
-        ) from error
+    _write(file, text)
     return NewConfig(
         file=file.absolute(),
         environment=name,
@@ -120,6 +113,17 @@ def write_config(
         legacy_files=tuple(_legacy_files(found)),
         password_left_out=password_left_out,
     )
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.absolute().parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror}. Choose another place by "
+            "--config."
+        ) from error
 
 
 def find_directory(base: Path) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -109,52 +109,73 @@ def migrate_json(
         ConfigError: a side is not configured, the directory is not there, or the
             database is not one that follows.
         SchemaOutOfDate: the database must be migrated first.
-        StoreUnavailable: a side cannot be reached; call again later.
+        StoreUnavailable: a side cannot be reached.
     """
-    started = time.monotonic()
-    module = load_schema(settings)
+    started, module = time.monotonic(), load_schema(settings)
     wanted = settings.require_json()
-    if not wanted.directory.is_dir():
-        raise ConfigError(
-            f"{settings.place}.json.directory: {wanted.directory} is not a directory. "
-            "Correct the path."
-        )
+    _require_directory(settings, wanted.directory)
     with open_postgres(settings) as database:
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
-        reused = _interrupted_copy(database) if backup else None
-        made = None
-        if backup and reused is None:
-            made = _copy(wanted, backup_into, stage)
-        _note(database, made.path if made is not None else reused, complete=False)
+        made, reused = None, None
+        if backup:
+            made, reused = _secured(database, wanted, backup_into, stage)
+        _note(database, reused if made is None else made.path, complete=False)
         _COPIED()
-        with stage("adopting the files"):
-            source = open_json(settings)
-        with source:
-            _require_comparable(source, database)
-            write_missing(source, seeds_of(module, settings))
-            _ADOPTED()
-            with stage("filling the database") as progress:
-                filled = backfill(source, database, rate=rate, progress=progress)
-            files = _results(source, module, filled.files, wanted.files)
-            waiting = field("status") == "waiting"
-            result = JsonMigration(
-                backup=made,
-                reused_backup=reused,
-                files=tuple(files),
-                backfill=filled,
-                waiting=source.collection(QuarantinedRecord).count(waiting),
-                unclaimed=source.unclaimed_files(),
-                seconds=time.monotonic() - started,
-            )
+        result = _fill(settings, module, database, rate, stage)
         _note(database, None, complete=True)
-    return result
+    took = time.monotonic() - started
+    return replace(result, backup=made, reused_backup=reused, seconds=took)
 
 
-def _copy(wanted: JsonSettings, into: Path | None, stage: Stage) -> DirectoryCopy:
+def _fill(
+    settings: Settings,
+    module: SchemaModule,
+    database: Store,
+    rate: float | None,
+    stage: Stage,
+) -> JsonMigration:
+    """Adopt and backfill; gives the report, as far as the two stores tell it."""
+    with stage("adopting the files"):
+        source = open_json(settings)
+    with source:
+        _require_comparable(source, database)
+        write_missing(source, seeds_of(module, settings))
+        _ADOPTED()
+        with stage("filling the database") as progress:
+            filled = backfill(source, database, rate=rate, progress=progress)
+        places = settings.require_json().files
+        waiting = field("status") == "waiting"
+        return JsonMigration(
+            backup=None,
+            reused_backup=None,
+            files=tuple(_results(source, module, filled.files, places)),
+            backfill=filled,
+            waiting=source.collection(QuarantinedRecord).count(waiting),
+            unclaimed=source.unclaimed_files(),
+            seconds=0.0,
+        )
+
+
+def _secured(
+    database: Store, wanted: JsonSettings, into: Path | None, stage: Stage
+) -> tuple[DirectoryCopy | None, Path | None]:
+    """A new copy of the directory, or else the one of an interrupted migration."""
+    reused = _interrupted_copy(database)
+    if reused is not None:
+        return None, reused
     with stage("copying the directory", unit="bytes") as progress:
-        return copy_directory(
+        made = copy_directory(
             wanted.directory, extra=wanted.files, into=into, progress=progress
+        )
+    return made, None
+
+
+def _require_directory(settings: Settings, directory: Path) -> None:
+    if not directory.is_dir():
+        raise ConfigError(
+            f"{settings.place}.json.directory: {directory} is not a directory. Correct "
+            "the path."
         )
 
 

@@ -90,6 +90,10 @@ class WrapperStore(Store):
         self.inner.prune(upto)
 
     @override
+    def identity(self) -> str:
+        return self.inner.identity()
+
+    @override
     def meta(self, name: str) -> JSON:
         return self.inner.meta(name)
 

@@ -69,14 +69,8 @@ def validate(
     if sample is not None and not 0 <= sample <= 1:
         raise ConfigError(f"sample must be a share from 0 to 1, not {sample}.")
     started = time.monotonic()
-    ticker = _Ticker(left, progress)
-    work = _Work(left, right, details, ticker)
-    for spec in left.schema:
-        if sample is None or not _equally_many(left, right, spec):
-            work.compare(spec)
-        else:
-            work.compare_sample(spec, sample, rng or random.Random())  # noqa: S311
-    ticker.finish()
+    work = _Work(left, right, details, _Ticker(left, progress))
+    work.run(sample, rng or random.Random())  # noqa: S311 - nothing secret
     return ValidationReport(
         checked=sum(check.checked for check in work.checks.values()),
         found=work.found,
@@ -133,6 +127,15 @@ class _Work:
         self._left, self._right = left, right
         self._details = details
         self._ticker = ticker
+
+    def run(self, sample: float | None, rng: random.Random) -> None:
+        """Compare every collection."""
+        for spec in self._left.schema:
+            if sample is None or not _equally_many(self._left, self._right, spec):
+                self.compare(spec)
+            else:
+                self.compare_sample(spec, sample, rng)
+        self._ticker.finish()
 
     def compare(self, spec: CollectionSpec) -> None:
         """Compare a whole collection."""

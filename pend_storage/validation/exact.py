@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 __all__ = ["Text", "Unequal", "unequal"]
@@ -58,13 +59,6 @@ class Unequal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Members:
-    """A JSON object with everything that is written in it, twice-named members too."""
-
-    pairs: list[tuple[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
 class _Word:
     """NaN or an infinity, or a number beyond all measure."""
 
@@ -96,10 +90,18 @@ def _unequal(left: Text, right: Text, path: Path) -> Iterator[Unequal]:
 
 
 def _same_texts(left: bytes, right: bytes) -> bool:
+    if not (left and right):
+        return False
     try:
-        return bool(left and right) and _same(_parse(left), _parse(right))
+        a, b = _parse(left), _parse(right)
+        # Only with a true or a false in it can what Python calls equal be something else.
+        return bool(a == b) and (not _may_hold_bool(left) or _same(a, b))
     except (ValueError, RecursionError):
         return False
+
+
+def _may_hold_bool(text: bytes) -> bool:
+    return b"true" in text or b"false" in text
 
 
 def _shown(text: Text) -> str:
@@ -208,8 +210,14 @@ def _number(text: str) -> Any:
         return _Word(text)
 
 
+def _members(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    """An object: all that is written in it by name, twice-named members in their order."""
+    return tuple(sorted(pairs, key=_NAME_OF_PAIR))
+
+
+_NAME_OF_PAIR: Final = itemgetter(0)
 _DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_Members,
+    object_pairs_hook=_members,
     parse_float=_number,
     parse_int=_integer,
     parse_constant=_Word,
@@ -221,20 +229,9 @@ def _parse(text: bytes) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    if isinstance(left, _Members) and isinstance(right, _Members):
-        return _same_members(left.pairs, right.pairs)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
-
-
-def _same_members(left: list[tuple[str, Any]], right: list[tuple[str, Any]]) -> bool:
-    """By name; of members with one name the order counts."""
-    if len(left) != len(right):
-        return False
-    pairs = zip(sorted(left, key=_name), sorted(right, key=_name), strict=True)
-    return all(a == b and _same(x, y) for (a, x), (b, y) in pairs)
-
-
-def _name(pair: tuple[str, Any]) -> str:
-    return pair[0]
+    """Whether values that are equal to Python have no true where the other has a 1."""
+    if isinstance(left, tuple):
+        return all(_same(a, b) for (_, a), (_, b) in zip(left, right, strict=True))
+    if isinstance(left, list):
+        return all(map(_same, left, right))
+    return isinstance(left, bool) is isinstance(right, bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -233,17 +234,19 @@ def test_an_edit_made_while_nobody_had_the_store_open_is_adopted_at_opening(
     assert legacy_ids(open_store()) == [6, 5, 4, 3, 2, 1]
 
 
-def test_an_edit_of_the_same_length_in_the_same_tick_is_found(
-    store: JsonStore, old: Editor
+def test_an_edit_of_the_same_length_in_the_same_tick_is_found_a_little_later(
+    store: JsonStore, old: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.legacy(WALLETS)[wallet(6)[0]] = wallet(6)[1]
     store.checkpoint()
     path = old.directory / WALLETS
-    status = path.stat()
-    text = path.read_text()
+    before = path.stat()
+    path.write_text(path.read_text().replace(wallet(6)[1], wallet(7)[1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
 
-    path.write_text(text.replace(wallet(6)[1], wallet(7)[1]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - 3_000_000_000))
+    later = time.time() + 5
+    monkeypatch.setattr(time, "time", lambda: later)
     store.checkpoint()
 
     assert addresses(store)[wallet(6)[0]] == wallet(7)[1]

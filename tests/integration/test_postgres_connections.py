@@ -260,6 +260,16 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
         assert left == (0, 0, 0)
 
 
+def test_migrating_leaves_nothing_in_a_session_either(
+    new_database: Callable[[], str],
+) -> None:
+    with PostgresStore(SCHEMA, new_database(), pooler="transaction") as store:
+        store.migrate()
+        put(store, "a", 1)
+
+        assert get(store, "a") == Tally(name="a", value=1)
+
+
 def test_a_child_makes_connections_of_its_own(url: str, store: PostgresStore) -> None:
     put(store, "a", 1)
     before = sessions(url)

@@ -109,6 +109,42 @@ def test_migrating_again_changes_nothing(any_server: Callable[[], str]) -> None:
     assert first.is_current
 
 
+def test_names_that_look_alike_do_not_meet(any_server: Callable[[], str]) -> None:
+    @dataclass(frozen=True)
+    class One:
+        id: str
+        a_b: int = 0
+        c: int = 0
+        a: int = 0
+        b_c: int = 0
+        a__b: int = 0
+
+    @dataclass(frozen=True)
+    class Two:
+        id: str
+        c: int = 0
+
+    long = "x" * 40
+    schema = Schema(
+        [
+            ps.collection(
+                "t",
+                One,
+                unique=[["a_b", "c"], ["a", "b_c"], ["a__b", "c"]],
+                indexes=[["a_b", "c"], ["a", "b_c"], ["a", "b_c", "c"]],
+            ),
+            ps.collection("t_a_b", Two, unique=["c"], indexes=[["c"]]),
+            ps.collection(long, Odd, unique=[["version", "order", "xmin"]]),
+        ]
+    )
+    url = any_server()
+
+    with PostgresStore(schema, url) as store:
+        store.migrate()
+
+        assert differences(url, schema) == []
+
+
 def test_odd_names_and_words_are_stored(any_server: Callable[[], str]) -> None:
     odd = Odd("1", 7, "1", Decimal("-1.50"), "back\\slash", 40_000, maybe={"a": [None]})
     with PostgresStore(ODD, any_server()) as store:

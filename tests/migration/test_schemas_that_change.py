@@ -282,9 +282,9 @@ def test_what_was_lost_by_accident_is_made_again(postgres_url: str) -> None:
     before = catalogue(postgres_url)
     run(
         postgres_url,
-        "drop index ix_notes_price_id; drop index tg_notes_title; "
-        "alter table notes drop constraint uq_notes_title; "
-        "alter table notes drop constraint fk_notes_owner",
+        "drop index ix_notes__price__id; drop index tg_notes__title; "
+        "alter table notes drop constraint uq_notes__title; "
+        "alter table notes drop constraint fk_notes__owner",
     )
     assert catalogue(postgres_url) != before
 

@@ -26,6 +26,7 @@ from benchmarks.measure import (  # noqa: E402
 from benchmarks.results import (  # noqa: E402
     FORMAT,
     CaseResult,
+    Conditions,
     Facts,
     Measured,
     Results,
@@ -42,7 +43,6 @@ FACTS = Facts(
     memory_gib=8,
     system="Linux",
     file_system="ext4",
-    sync_microseconds=100.0,
     python="CPython 3.11.0",
     postgresql="18.1",
     packages={"tinydb": "4.9.0"},
@@ -73,6 +73,7 @@ def a_case(name: str = "json-put-200", aim: float | None = 2.0) -> CaseResult:
         text="Some text.",
         records=200,
         rounds=3,
+        conditions=Conditions(load=0.5, sync_microseconds=100.0),
         measured=measured,
         comparisons=tuple(compare([Aim("ours", "theirs", aim)], measured)),
         stages={"parse": 1.0, "apply": 3.0},
@@ -198,6 +199,7 @@ class TestPage:
             in found
         )
         assert "| apply | 3.00 s | 75% |" in found
+        assert "the load was 0.5, and a synced append took 100 µs." in found
         assert "<!-- measured unknown -->\nNot measured in this run." in found
         assert page.rendered(found, some_results()) == found
 

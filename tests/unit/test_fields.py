@@ -179,7 +179,7 @@ class BoolLiteral:
 
 @dataclass(frozen=True)
 class NullLiteral:
-    id: Literal["a", None]
+    id: Literal["a", None]  # noqa: PYI061 - people write it
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from pend_storage.fields import Limit
 from pend_storage.legacy import (
@@ -70,12 +71,15 @@ class NoteMapping(ObjectMapping):
         Member("options", "options", json_object, blank={}),
     )
 
+    @override
     def complete(self, columns: dict[str, Any], source: Source) -> None:
         columns["slug"] = str(source.name)
 
+    @override
     def name(self, record: Note) -> str:
         return record.slug
 
+    @override
     def identity(self, record: Note) -> str:
         return record.slug
 
@@ -200,12 +204,8 @@ def test_what_cannot_be_placed_waits_whole_with_a_reason(
 
 def test_notes_that_somebody_has_spoiled_do_no_harm() -> None:
     note = read({"count": 1, "title": "a"})
-    for spoiled in (
-        7,
-        None,
-        [],
-        {"absent": 3, "order": {}, "numbers": [[1], 2, ["a"]]},
-    ):
+    spoilt: list[Any] = [7, None, [], {"absent": 3, "order": {}}]
+    for spoiled in [*spoilt, {"numbers": [[1], 2, ["a"]]}]:
         changed = replace(note, extra={RESERVED: spoiled})
 
         assert shown(changed)["title"] == "a"

@@ -25,8 +25,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final
 
-from pend_storage.schema import Schema
-from pend_storage.stores.postgres.tables import constraint_name
+from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.stores.postgres.tables import constraint_name, quoted
 from pend_storage.stores.postgres.writes import (
     apply_block,
     check_block,
@@ -108,25 +108,7 @@ def definitions(schema: Schema) -> Iterator[str]:
     yield _kept()
     yield _horizon()
     for spec in schema:
-        body = single_put(spec)
-        key_lock = (
-            f"perform pg_advisory_xact_lock("
-            f"hashtextextended('{spec.name}' || chr(1) || _key, 0));"
-        )
-        yield f"""
-create or replace function "{put_function(spec.name)}"(
-  _epoch bigint, _key text, _body json, _expected bigint
-) returns text language plpgsql as $pend$
-declare {_VARIABLES}
-  _version bigint;
-begin {_enter(_REFUSE_COMMIT, "false")}
-  {key_lock}
-{body}
-  insert into changes (sequence, epoch, at, records)
-  values (_sequence, _at, clock_timestamp(), json_build_array(
-    json_build_array('{spec.name}', _key, _version, _body)));
-  return _version::text;
-end $pend$"""
+        yield _put(spec)
     yield _commit(schema)
     yield _apply(schema)
     yield _apply_enter()
@@ -216,6 +198,39 @@ begin
     on conflict (name) do update set value = excluded.value;
   end if;
   return _last;
+end $pend$"""
+
+
+def _put(spec: CollectionSpec) -> str:
+    """One record, which most commits are: in as few steps as there can be.
+
+    The locks are taken by an expression, which costs less than a statement. What follows
+    is a statement of its own, so it looks at the database after the locks.
+    """
+    return f"""
+create or replace function {quoted(put_function(spec.name))}(
+  _epoch bigint, _key text, _body json, _expected bigint
+) returns text language plpgsql as $pend$
+declare _held boolean; _state jsonb; _at bigint; _base bigint; _sequence bigint;
+        _grave bigint; _version bigint;
+begin
+  _held := pg_advisory_xact_lock_shared({STORE_LOCK}) is not null
+    and pg_advisory_xact_lock(
+      hashtextextended('{spec.name}' || chr(1) || _key, 0)) is not null;
+  select (select value from store_meta where name = 'role'),
+         (select (value #>> '{{}}')::bigint from store_meta where name = '{BASE_META}'),
+         (select version from tombstones
+           where collection = '{spec.name}' and key = _key)
+    into _state, _base, _grave;
+  _at := coalesce((_state ->> 'epoch')::bigint, 0);
+  if coalesce(_state ->> 'role', 'primary') <> 'primary' or _epoch <> _at then
+    return format('stale %s %s', coalesce(_state ->> 'role', 'primary'), _at);
+  end if;
+{single_put(spec)}
+  insert into changes (sequence, epoch, at, records)
+  values (_sequence, _at, clock_timestamp(), json_build_array(
+    json_build_array('{spec.name}', _key, _version, _body)));
+  return _version::text;
 end $pend$"""
 
 

@@ -29,7 +29,6 @@ from sqlalchemy.dialects.postgresql import JSON, JSONB, TIMESTAMP
 
 from pend_storage.errors import ConfigError
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.schema import Index as IndexSpec
 from pend_storage.stores.postgres.columns import check_text, column_type
 from pend_storage.stores.postgres.values import default_text
 
@@ -59,6 +58,7 @@ _COLUMN_WORDS: Final = frozenset(
 )
 _MAX_NAME: Final = 63  # bytes; PostgreSQL's NAMEDATALEN - 1
 _DIGEST: Final = 8
+_BETWEEN: Final = "__"  # one would make (a_b, c) and (a, b_c) the same
 
 
 def _free(name: str, taken: frozenset[str]) -> str:
@@ -95,12 +95,13 @@ def constraint_name(kind: str, *parts: str, content: str = "") -> str:
         content: changes the name when it changes; for constraints that cannot be
             compared with the database in any other way.
     """
-    name = "_".join((kind, *parts))
-    if not content and len(name.encode()) <= _MAX_NAME:
+    name = f"{kind}_{_BETWEEN.join(parts)}"
+    is_clear = not any(_BETWEEN in f"_{part}_" for part in parts)
+    if is_clear and not content and len(name.encode()) <= _MAX_NAME:
         return name
-    digest = hashlib.sha256(f"{name} {content}".encode()).hexdigest()[:_DIGEST]
+    digest = hashlib.sha256(repr((kind, parts, content)).encode()).hexdigest()
     head = name.encode()[: _MAX_NAME - _DIGEST - 1].decode(errors="ignore")
-    return f"{head}_{digest}"
+    return f"{head}_{digest[:_DIGEST]}"
 
 
 def core_metadata() -> MetaData:
@@ -201,9 +202,7 @@ def _indexes(spec: CollectionSpec, table: Table) -> Iterator[Index]:
     leading: set[str] = {group[0] for group in spec.unique} | {spec.key}
     for index in spec.indexes:
         leading.add(index.columns[0][0])
-        made = _index(spec, table, index)
-        if made is not None:
-            yield made
+        yield _ordered_index(spec, table, index.columns)
     for field in spec.references:
         if field not in leading:  # or else a delete of the target reads every row
             yield _ordered_index(spec, table, ((field, False),))
@@ -215,18 +214,6 @@ def _indexes(spec: CollectionSpec, table: Table) -> Iterator[Index]:
             postgresql_using="gin",
             postgresql_ops={"folded": "gin_trgm_ops"},
         )
-
-
-def _index(spec: CollectionSpec, table: Table, index: IndexSpec) -> Index | None:
-    """An ordered index. JSON has no order: alone it is hashed, beside others left out."""
-    sortable = tuple(c for c in index.columns if not spec.fields[c[0]].kind.is_json)
-    if sortable:
-        return _ordered_index(spec, table, sortable)
-    if len(index.columns) > 1:
-        return None
-    column = table.c[column_name(index.columns[0][0])]
-    name = constraint_name("ix", table.name, column.name)
-    return Index(name, column, postgresql_using="hash")
 
 
 def _ordered_index(

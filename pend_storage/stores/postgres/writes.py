@@ -60,7 +60,10 @@ def _from_json(field: FieldSpec) -> str:
 
 
 def single_put(spec: CollectionSpec) -> str:
-    """Put ``_body`` under ``_key``; the new version is in ``_version``."""
+    """Put ``_body`` under ``_key``; the new version is in ``_version``.
+
+    ``_grave`` is the version of its tombstone, if it has one.
+    """
     n = _Names(spec)
     return f"""
   if _expected is not null then
@@ -70,10 +73,11 @@ def single_put(spec: CollectionSpec) -> str:
     end if;
   end if;
   _sequence := coalesce(_base, 0) + pg_current_xact_id()::text::bigint;
-  delete from tombstones where collection = {n.collection} and key = _key
-    returning version into _version;
+  if _grave is not null then
+    delete from tombstones where collection = {n.collection} and key = _key;
+  end if;
   insert into {n.table} as t ({n.columns}, version)
-  select {n.values}, greatest(_sequence, _version + 1)
+  select {n.values}, greatest(_sequence, _grave + 1)
     from json_to_record(_body) as x ({n.record})
   on conflict ({n.key}) do update
     set {n.updates}version = greatest(t.version + 1, excluded.version)

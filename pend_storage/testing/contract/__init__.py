@@ -15,12 +15,9 @@ backend overrides.
 
 from __future__ import annotations
 
+from pend_storage.testing.contract.changelog import ChangesContract
 from pend_storage.testing.contract.concurrency import ConcurrencyContract
-from pend_storage.testing.contract.feeding import (
-    ApplyContract,
-    ChangesContract,
-    FollowContract,
-)
+from pend_storage.testing.contract.feeding import ApplyContract, FollowContract
 from pend_storage.testing.contract.harness import Harness
 from pend_storage.testing.contract.isolation import IsolationContract
 from pend_storage.testing.contract.lifetime import (

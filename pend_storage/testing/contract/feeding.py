@@ -1,16 +1,10 @@
-"""changes and apply: the change log, and following it."""
+"""apply: following another store."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from threading import Thread
-
-import pytest
-
-from pend_storage.errors import Conflict, InvalidRecord, UniqueViolation
 from pend_storage.phases import Role
 from pend_storage.query import field
-from pend_storage.records import Change, ChangedRecord, Row
+from pend_storage.records import ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, commit
 from pend_storage.testing.domain import (
@@ -22,7 +16,7 @@ from pend_storage.testing.domain import (
     a_tally,
 )
 
-__all__ = ["ApplyContract", "ChangesContract", "FollowContract"]
+__all__ = ["ApplyContract", "FollowContract"]
 
 
 def put(key: str, version: int, text: str = "") -> ChangedRecord:
@@ -40,135 +34,6 @@ def all_rows(store: Store) -> dict[str, list[Row]]:
     return {
         spec.name: list(store.scan(spec.name, deleted=True)) for spec in store.schema
     }
-
-
-class ChangesContract(Harness):
-    """``Store.changes``."""
-
-    def test_a_new_store_has_no_changes(self, store: Store) -> None:
-        assert list(store.changes()) == []
-
-    def test_each_commit_is_one_entry_in_order(self, store: Store) -> None:
-        first = commit(store, a_log("a"), a_tally("t", 3))
-        second = commit(store, a_log("a", "new"))
-
-        one, two = store.changes()
-
-        assert set(one.records) == {
-            ChangedRecord("logs", "a", first[0], a_log("a")),
-            ChangedRecord("tallies", "t", first[1], a_tally("t", 3)),
-        }
-        assert two.records == (
-            ChangedRecord("logs", "a", second[0], a_log("a", "new")),
-        )
-        assert 0 < one.sequence < two.sequence
-
-    def test_a_delete_is_a_record_without_content(self, store: Store) -> None:
-        commit(store, a_log("a"))
-        commit(store, delete=[("logs", "a"), ("logs", "never")])
-
-        (_, change) = store.changes()
-
-        version = store.read("logs", ["a"], deleted=True)["a"].version
-        assert change.records == (ChangedRecord("logs", "a", version, None),)
-
-    def test_a_commit_that_wrote_nothing_is_not_in_it(self, store: Store) -> None:
-        commit(store, delete=[("logs", "never")])
-        commit(store, checks={("logs", "a"): 0})
-
-        assert list(store.changes()) == []
-
-    def test_a_refused_commit_is_not_in_it(self, store: Store) -> None:
-        commit(store, a_ship("s1", call_sign="AB"))
-        with pytest.raises(UniqueViolation):
-            commit(store, a_ship("s2", call_sign="AB"))
-        with pytest.raises(Conflict):
-            commit(store, a_log("a"), checks={("logs", "a"): 5})
-        with pytest.raises(InvalidRecord):
-            commit(store, a_log("a", "\x00"))
-
-        assert len(list(store.changes())) == 1
-
-    def test_a_feed_resumes_after_a_sequence_number(self, store: Store) -> None:
-        for n in range(5):
-            commit(store, a_log("a", str(n)))
-        feed = list(store.changes())
-
-        for n, change in enumerate(feed):
-            assert list(store.changes(after=change.sequence)) == feed[n + 1 :]
-        assert list(store.changes(after=0)) == feed
-        commit(store, a_log("b"))
-
-        (later,) = store.changes(after=feed[-1].sequence)
-        assert later.records[0].key == "b"
-
-    def test_it_keeps_former_contents(self, store: Store) -> None:
-        for n in range(3):
-            commit(store, a_log("a", str(n)))
-
-        texts = [change.records[0].record.text for change in store.changes()]
-
-        assert texts == ["0", "1", "2"]
-
-    def test_it_tells_when_and_at_which_epoch(self, store: Store) -> None:
-        commit(store, a_log("a"))
-        become(store, Role.PRIMARY, 7)
-        commit(store, a_log("b"))
-
-        one, two = store.changes()
-
-        assert (one.epoch, two.epoch) == (0, 7)
-        for change in (one, two):
-            assert change.at.tzinfo is UTC
-            # The clocks of a server and of this machine may differ, but not by a day.
-            assert abs(datetime.now(UTC) - change.at) < timedelta(days=1)
-
-    def test_thousands_of_commits_come_in_order(self, store: Store) -> None:
-        commits = 1100
-        for n in range(commits):
-            commit(store, a_log(f"{n:05}"))
-
-        feed = list(store.changes())
-
-        assert [change.records[0].key for change in feed] == [
-            f"{n:05}" for n in range(commits)
-        ]
-
-    def test_a_reader_of_the_log_misses_nothing_while_others_write(
-        self, store: Store
-    ) -> None:
-        threads, times = 3, 30
-        workers = [
-            Thread(
-                target=lambda me=me: [
-                    commit(store, a_log(f"{me}-{n}")) for n in range(times)
-                ]
-            )
-            for me in range(threads)
-        ]
-        seen: list[Change] = []
-
-        def look() -> None:
-            seen.extend(store.changes(after=seen[-1].sequence if seen else 0))
-
-        for worker in workers:
-            worker.start()
-        while any(worker.is_alive() for worker in workers):
-            look()
-        look()
-
-        keys = [record.key for change in seen for record in change.records]
-        assert len(keys) == threads * times
-        assert set(keys) == {f"{me}-{n}" for me in range(threads) for n in range(times)}
-        sequences = [change.sequence for change in seen]
-        assert sequences == sorted(set(sequences))
-
-    def test_changing_a_change_does_not_change_the_log(self, store: Store) -> None:
-        commit(store, a_ship("s1", extra={"a": 1}))
-
-        next(iter(store.changes())).records[0].record.extra.clear()
-
-        assert next(iter(store.changes())).records[0].record.extra == {"a": 1}
 
 
 class ApplyContract(Harness):

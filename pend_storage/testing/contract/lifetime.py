@@ -39,6 +39,7 @@ VERBS: dict[str, Callable[[Store], object]] = {
     "apply": lambda store: store.apply([]),
     "changes": lambda store: list(store.changes()),
     "meta": lambda store: store.meta("m"),
+    "head": lambda store: store.head(),
     "compare_and_set_meta": lambda store: store.compare_and_set_meta("m", None, 1),
 }
 
@@ -89,13 +90,14 @@ class ReopenContract(Harness):
         commit(store, a_log("a", "new"), delete=[("logs", "b")])
         store.compare_and_set_meta("m", None, {"n": 2**70})
         become(store, Role.PRIMARY, 3)
-        rows, changes = all_rows(store), list(store.changes())
+        rows, changes, name = all_rows(store), list(store.changes()), store.identity()
 
         store = self.reopen(store)
 
         assert all_rows(store) == rows
         assert list(store.changes()) == changes
         assert store.meta("m") == {"n": 2**70}
+        assert store.identity() == name
         assert store.role() == RoleState(Role.PRIMARY, 3)
         assert store.collection(Ship).find(field("berth_id") == "b1").items == (
             a_ship("s1", berth_id="b1", extra={"a": [None]}),

@@ -98,6 +98,15 @@ class MetaContract(Harness):
 
         assert store.meta("m") == {"a": [1]}
 
+    def test_a_store_has_an_identity_of_its_own(
+        self, store: Store, other: Store
+    ) -> None:
+        name = store.identity()
+
+        assert name
+        assert store.identity() == name
+        assert other.identity() != name
+
     def test_of_many_who_set_it_at_once_one_wins(self, store: Store) -> None:
         threads, rounds = 4, 10
         barrier, wins = Barrier(threads), []

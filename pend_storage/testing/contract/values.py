@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -12,9 +13,19 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.errors import InvalidRecord
+from pend_storage.query import field
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness
-from pend_storage.testing.domain import Alarm, Class, Ship, a_log, a_ship
+from pend_storage.testing.domain import (
+    Alarm,
+    Berth,
+    Class,
+    Log,
+    Ship,
+    a_berth,
+    a_log,
+    a_ship,
+)
 
 __all__ = ["AcceptedContract", "RefusedContract"]
 
@@ -206,6 +217,20 @@ class AcceptedContract(Harness):
         if isinstance(stored, float):
             assert math.copysign(1, found) == 1
 
+    def test_the_longest_values_that_an_index_holds_are_stored(
+        self, store: Store
+    ) -> None:
+        dice = random.Random(1)  # noqa: S311 - so that nothing can be compressed
+        text = "".join(chr(dice.randrange(0x4E00, 0x9FFF)) for _ in range(213)) + "x"
+        number = dice.randrange(10**998, 10**999)
+        berth = a_berth(text[:200], pier=text, number=number)
+
+        store.collection(Log).put(a_log(text))
+        store.collection(Berth).put(berth)
+
+        assert store.collection(Log).get(text) == a_log(text)
+        assert store.collection(Berth).find(field("pier") == text).items == (berth,)
+
     def test_times_come_back_in_utc(self, store: Store) -> None:
         east = timezone(timedelta(hours=14))
         store.collection(Ship).put(a_ship("s1", docked_at=datetime.now(east)))
@@ -331,6 +356,26 @@ class RefusedContract(Harness):
             store.collection("logs").put(a_log(key))
 
         assert caught.value.field == "id"
+
+    def test_what_no_index_holds_is_refused(self, store: Store) -> None:
+        for record, name in (
+            (a_log("x" * 641), "id"),
+            (a_log("\U0001f6a2" * 161), "id"),
+            (a_berth("b1", pier="x" * 641), "pier"),
+            (a_berth("b1", number=10**1000), "number"),
+            (a_berth("b1", neighbour_id="x" * 641), "neighbour_id"),
+        ):
+            with pytest.raises(InvalidRecord) as caught:
+                store.collection(type(record)).put(record)
+            assert caught.value.field == name
+
+    def test_a_key_that_no_index_holds_can_be_asked_for(self, store: Store) -> None:
+        logs = store.collection(Log)
+
+        assert logs.get("x" * 10_000) is None
+        assert logs.count(field("id") == "x" * 10_000) == 0
+        assert logs.delete("x" * 10_000) is False
+        assert list(logs.scan(after="x" * 10_000)) == []
 
     def test_a_list_that_holds_itself_is_refused(self, store: Store) -> None:
         loop: list[Any] = []

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from pend_storage import testing
+from pend_storage.testing import StoreContract, contract
+from pend_storage.testing.contract.harness import Harness
+
+
+def test_every_public_name_can_be_had_and_is_listed() -> None:
+    for name in testing.__all__:
+        assert getattr(testing, name) is not None
+        assert name in dir(testing)
+    assert sorted(testing.__all__) == sorted(testing._HOMES)
+
+
+def test_another_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = testing.nonsense
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import pend_storage.testing",
+        "from pend_storage.testing import Child, FaultyStore, run_until_crash",
+        "import pend_storage.testing.domain",
+    ],
+)
+def test_pytest_and_hypothesis_are_imported_only_when_needed(imports: str) -> None:
+    program = (
+        f"{imports}\nimport sys\nprint({{'pytest', 'hypothesis'}} & set(sys.modules))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"
+
+
+def contract_classes() -> dict[str, type[Any]]:
+    found = {}
+    for module in pkgutil.iter_modules(contract.__path__, f"{contract.__name__}."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(value) and issubclass(value, Harness):
+                found[name] = value
+    return found
+
+
+def test_the_contract_is_made_of_all_its_parts() -> None:
+    parts = set(contract_classes().values())
+
+    assert parts == set(StoreContract.__mro__) - {StoreContract, object}
+
+
+def test_no_test_of_the_contract_hides_another() -> None:
+    names = [
+        name
+        for part in contract_classes().values()
+        for name in vars(part)
+        if name.startswith("test_")
+    ]
+
+    assert len(names) == len(set(names)) > 250
+
+
+def test_every_capability_that_a_test_requires_is_declared() -> None:
+    required = {
+        function.capability
+        for part in contract_classes().values()
+        for function in vars(part).values()
+        if hasattr(function, "capability")
+    }
+
+    assert required == {"durable", "multi_process"}
+    assert all(getattr(Harness, name) is False for name in required)
+
+
+@pytest.mark.parametrize("method", ["make_store", "reopen", "peek", "opener"])
+def test_what_a_backend_forgets_to_write_is_told(method: str) -> None:
+    parameters = inspect.signature(getattr(Harness, method)).parameters
+    arguments = [None] * (len(parameters) - 1)
+
+    with pytest.raises(NotImplementedError):
+        getattr(Harness(), method)(*arguments)
