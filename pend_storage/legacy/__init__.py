@@ -8,13 +8,8 @@ table of members.
 
 from pend_storage.legacy.frame import LIST, MAP, WRAPPED
 from pend_storage.legacy.layout import RecordLayout
-from pend_storage.legacy.mapping import (
-    Member,
-    ObjectMapping,
-    RecordMapping,
-    Source,
-    inside,
-)
+from pend_storage.legacy.mapping import RecordMapping, Source
+from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member
 from pend_storage.legacy.quarantine import CODES
 
 __all__ = [
@@ -28,4 +23,5 @@ __all__ = [
     "RecordMapping",
     "Source",
     "inside",
+    "time_member",
 ]

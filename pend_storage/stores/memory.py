@@ -132,8 +132,11 @@ class MemoryStore(Store):
     @override
     def prune(self, upto: int) -> None:
         with self._lock:
-            self._pruned = max(self._pruned, min(upto, self._open_state().sequence))
-            del self._log[: _place(self._log, self._pruned)]
+            self._open_state()
+            gone = _place(self._log, upto)
+            if gone:
+                self._pruned = self._log[gone - 1].sequence
+                del self._log[:gone]
 
     @override
     def head(self) -> int:

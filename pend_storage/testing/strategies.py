@@ -206,6 +206,7 @@ def _pool(spec: FieldSpec, likely: Iterable[Any], size: int) -> list[Any]:
         return found
 
     @settings(
+        max_examples=30,
         database=None,
         derandomize=True,
         deadline=None,
@@ -281,10 +282,12 @@ def spoiled(
     """Records with one value that the schema refuses, and the name of that field."""
     spec = schema[name]
 
+    good = records(schema, name, keys)
+
     def spoil(place: FieldSpec) -> st.SearchStrategy[tuple[Any, str]]:
-        return st.tuples(
-            records(schema, name, keys), st.sampled_from(_BAD[place.kind])
-        ).map(lambda pair: (replace(pair[0], **{place.name: pair[1]}), place.name))
+        return st.tuples(good, st.sampled_from(_BAD[place.kind])).map(
+            lambda pair: (replace(pair[0], **{place.name: pair[1]}), place.name)
+        )
 
     choices = [spoil(each) for each in spec.fields.values()]
     return st.one_of(choices).filter(lambda pair: _is_refused(spec, pair[0]))

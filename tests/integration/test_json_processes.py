@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,25 +185,41 @@ def test_a_forked_child_shares_nothing_with_its_parent(
 ) -> None:
     store = open_store(checkpoint_interval=0.05)
     store.collection(Tally).put(a_tally("t", 1))
-    engine = store._opened()
-    engine.mutex.acquire()  # as another thread may hold it at that moment
 
+    mutex = store._opened().mutex
+    mutex.acquire()  # as another thread may hold it at that moment
     pid = os.fork()
     if pid == 0:
-        code = 1
-        try:
-            store.collection(Tally).put(a_tally("child", 1))
-            code = 0 if store.collection(Tally).count() == 2 else 2
-            store.close()
-        finally:
-            os._exit(code)
-    engine.mutex.release()
-    _, status = os.waitpid(pid, 0)
+        os._exit(work_as_child(store))
+    mutex.release()
 
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert exit_code(pid) == 0
     assert store.collection(Tally).get("child") == a_tally("child", 1)
     store.collection(Tally).put(a_tally("parent", 1))
     assert store.collection(Tally).count() == 3
+
+
+def work_as_child(store: JsonStore) -> int:
+    try:
+        store.collection(Tally).put(a_tally("child", 1))
+        count = store.collection(Tally).count()
+        store.close()
+    except BaseException:  # noqa: BLE001 - told by the exit code
+        return 1
+    return 0 if count == 2 else 2
+
+
+def exit_code(pid: int) -> int:
+    """Wait for a child, up to a time; one that hangs is killed."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    raise AssertionError("the child hung")
 
 
 def test_a_store_whose_lock_is_taken_says_so_and_works_again_later(

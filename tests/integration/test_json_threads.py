@@ -15,6 +15,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.stores.json import JsonStore, disk, journal
+from pend_storage.stores.state import Effect, State
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 
 
@@ -192,6 +193,28 @@ def test_an_interrupted_commit_leaves_nobody_waiting(
     # It was on the disk before the interrupt: what is true is what the files say.
     store.collection(Tally).put(a_tally("u", 1))
     assert store.collection(Tally).count() == 2
+
+
+def test_an_interrupt_in_the_middle_of_making_it_visible_loses_nothing(
+    open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    real = State.install
+    raised: list[Effect] = []
+
+    def install(state: State, effect: Effect) -> None:
+        if not raised:
+            raised.append(effect)
+            raise KeyboardInterrupt
+        real(state, effect)
+
+    monkeypatch.setattr(State, "install", install)
+    with pytest.raises(KeyboardInterrupt):
+        store.collection(Tally).put(a_tally("t", 1))
+
+    with pytest.raises(Conflict):
+        store.collection(Tally).put(a_tally("t", 2), if_version=0)
+    assert store.collection(Tally).get("t") == a_tally("t", 1)
 
 
 def test_a_busy_process_does_not_starve_the_others(

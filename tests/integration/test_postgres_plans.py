@@ -120,7 +120,6 @@ SHAPES: list[tuple[str, str, list[Condition], dict[str, Any]]] = [
     ("1 list by type", "assets", [field("type") == "interest"], {"order_by": ["-created_at"], "limit": 25}),
     ("1 by sum", "assets", [], {"order_by": ["-total_invested"], "limit": 50}),
     ("1 by investors", "assets", [], {"order_by": ["-investor_count"], "limit": 50}),
-    ("8 users, oldest first", "users", [], {"order_by": ["created_at"], "limit": 50}),
     ("1 smallest sum", "assets", [], {"order_by": ["total_invested"], "limit": 50}),
     ("2 search", "assets", [field("title").contains("ABCD12")], {"limit": 25}),
     ("2 search in either", "assets", [field("title").contains("abcd12") | field("description").contains("abcd12")], {"limit": 25}),

@@ -21,6 +21,7 @@ from pend_storage.codec import (
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.fields import FieldSpec, Kind, Limit, fields_of
 from pend_storage.quick import PlainRecords
+from pend_storage.records import JSON
 from pend_storage.testing.domain import SCHEMA, Ship, a_log, a_ship
 from pend_storage.testing.strategies import json_values, keys_for, records, spoiled
 
@@ -62,7 +63,7 @@ def test_a_large_float_is_written_out_as_exactly_what_it_is(value: float) -> Non
 
 
 def test_text_that_looks_like_a_large_number_stays_as_it_is() -> None:
-    value = {"1e99": "1e99,", "b": "9e22]", "c": ["1e5}", 1]}
+    value: JSON = {"1e99": "1e99,", "b": "9e22]", "c": ["1e5}", 1]}
 
     assert load_json(dump_json(value)) == value
 

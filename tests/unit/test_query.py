@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,13 +61,14 @@ def test_a_condition_has_no_truth() -> None:
 def test_forgotten_parentheses_are_pointed_out() -> None:
     is_a: Any = field("name") == "a"
 
-    for mistake in (
+    mistakes: list[Callable[[], object]] = [
         lambda: is_a & field("crew") == 1,
         lambda: is_a | field("crew") == 1,
         lambda: field("crew") == 1 & is_a,
         lambda: field("crew") == 1 | is_a,
         lambda: is_a & True,
-    ):
+    ]
+    for mistake in mistakes:
         with pytest.raises(InvalidQuery, match="parentheses"):
             mistake()
 

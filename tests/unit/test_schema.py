@@ -60,6 +60,8 @@ def test_a_collection_says_what_was_declared() -> None:
         ("my notes", {}, "lower-case identifier"),
         ("", {}, "lower-case identifier"),
         ("n" * 41, {}, "40 characters"),
+        ("changes", {}, "is taken"),
+        ("alembic_version", {}, "is taken"),
         ("notes", {"key": "nothing"}, "has no field 'nothing'"),
         ("notes", {"unique": ["nothing"]}, "has no field 'nothing'"),
         ("notes", {"unique": [["slug", "nothing"]]}, "has no field 'nothing'"),
@@ -172,6 +174,20 @@ def test_put_refuses_an_empty_key() -> None:
         SCHEMA.put("logs", a_log(""))
 
     assert caught.value.field == "id"
+
+
+def test_what_the_encoder_refuses_is_refused_as_a_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def encode(_: object) -> bytes:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(SCHEMA["logs"].codec, "encode", encode)
+
+    with pytest.raises(InvalidRecord, match="too deep") as caught:
+        SCHEMA.put("logs", a_log())
+
+    assert caught.value.collection == "logs"
 
 
 def test_put_and_delete_refuse_an_unknown_collection() -> None:

@@ -47,12 +47,12 @@ def test_pytest_and_hypothesis_are_imported_only_when_needed(imports: str) -> No
 
 
 def contract_classes() -> dict[str, type[Any]]:
-    found = {}
-    for module in pkgutil.iter_modules(contract.__path__, f"{contract.__name__}."):
-        for name, value in vars(importlib.import_module(module.name)).items():
-            if inspect.isclass(value) and issubclass(value, Harness):
-                found[name] = value
-    return found
+    return {
+        name: value
+        for module in pkgutil.iter_modules(contract.__path__, f"{contract.__name__}.")
+        for name, value in vars(importlib.import_module(module.name)).items()
+        if inspect.isclass(value) and issubclass(value, Harness)
+    }
 
 
 def test_the_contract_is_made_of_all_its_parts() -> None:

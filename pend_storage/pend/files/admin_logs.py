@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 from typing_extensions import override
 
 from pend_storage.legacy.convert import as_is, text
-from pend_storage.legacy.mapping import Member, ObjectMapping, Source, time_member
+from pend_storage.legacy.mapping import Source
+from pend_storage.legacy.members import Member, ObjectMapping, time_member
 from pend_storage.pend.identity import record_id
 from pend_storage.pend.records import AdminLog
 

@@ -22,13 +22,8 @@ from pend_storage.legacy.convert import (
     time_text,
 )
 from pend_storage.legacy.exact import as_decimal, dump
-from pend_storage.legacy.mapping import (
-    Member,
-    ObjectMapping,
-    Source,
-    inside,
-    time_member,
-)
+from pend_storage.legacy.mapping import Source
+from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member
 from pend_storage.pend.identity import record_id, user_id_of
 from pend_storage.pend.records import TRANSACTIONS_LOG, BlockchainEvent
 from pend_storage.query import field

@@ -9,14 +9,8 @@ from typing_extensions import override
 
 from pend_storage.legacy.convert import json_object, text, words
 from pend_storage.legacy.exact import UnreadableError
-from pend_storage.legacy.mapping import (
-    Derived,
-    Member,
-    ObjectMapping,
-    Reads,
-    Source,
-    time_member,
-)
+from pend_storage.legacy.mapping import Derived, Reads, Source
+from pend_storage.legacy.members import Member, ObjectMapping, time_member
 from pend_storage.pend.files.wallets import hash_of_name, spelled_name
 from pend_storage.pend.identity import record_id, user_id_of
 from pend_storage.pend.records import KycApplication, UserProfile

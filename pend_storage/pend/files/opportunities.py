@@ -18,14 +18,8 @@ from pend_storage.legacy.convert import (
     text_of,
     words,
 )
-from pend_storage.legacy.mapping import (
-    Groups,
-    Member,
-    ObjectMapping,
-    Source,
-    inside,
-    time_member,
-)
+from pend_storage.legacy.mapping import Groups, Source
+from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member
 from pend_storage.pend.identity import record_id
 from pend_storage.pend.records import Asset
 

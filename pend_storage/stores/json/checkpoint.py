@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ from pend_storage.stores.json.locks import process_lock
 
 __all__ = ["Checkpointer", "unclaimed"]
 
+_COMPACT_AGAIN: Final = 30.0
+"""Seconds between two looks at whether a snapshot is due."""
 _REPEAT: Final = 60
 """A failure is told again after so many rounds in which it has lasted."""
 
@@ -68,6 +71,7 @@ class Checkpointer:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failures: dict[str, int] = {}
+        self._compact_after = 0.0
 
     # -- rounds -----------------------------------------------------------------------
 
@@ -87,8 +91,10 @@ class Checkpointer:
             for keeper in self._keepers if mine else ():
                 keep = functools.partial(keeper.keep, force=False, wait=False)
                 self._attempt(keeper.layout.file, keep)
-            if mine and is_due(self._engine):
-                self._attempt("a snapshot", self._compact)
+            if mine and time.monotonic() >= self._compact_after:
+                # If it fails, for want of space perhaps, it is not tried every second.
+                self._compact_after = time.monotonic() + _COMPACT_AGAIN
+                self._attempt("a snapshot", self._compact_if_due)
 
     def checkpoint(self) -> None:
         """Bring every file up to date now.
@@ -107,6 +113,8 @@ class Checkpointer:
                     errors.append(error)
                 except OSError as error:
                     errors.append(translate(error, keeper.path))
+            if not errors:
+                self._compact_if_due()
         if errors:
             raise errors[0]
 
@@ -131,6 +139,10 @@ class Checkpointer:
                     logging.WARNING,
                 )
             )
+
+    def _compact_if_due(self) -> None:
+        if is_due(self._engine):
+            self._compact()
 
     def _compact(self) -> None:
         def needed(now: Position) -> list[Position]:

@@ -102,9 +102,12 @@ class Engine:
             pass  # found again, and told, on the longer way
         return self._current().state
 
-    def _current(self) -> Live:
+    def _require_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed", store=self._name)
+
+    def _current(self) -> Live:
+        self._require_open()
         if self._stale:
             self._reload()
         try:
@@ -150,6 +153,7 @@ class Engine:
 
     def _carry_out(self, tickets: list[Ticket]) -> None:
         try:
+            self._require_open()
             with self._lock.held(self._timeout):
                 self._commit(tickets)
         except PendStorageError as error:
@@ -199,8 +203,6 @@ class Engine:
             raise translate(error, self.directory, outcome_known=False) from error
 
     def _caught_up(self) -> Live:
-        if self._closed:
-            raise StoreUnavailable("the store is closed", store=self._name)
         if self._stale:
             self._reload()
         try:
@@ -226,7 +228,12 @@ class Engine:
 
     def cut(self) -> Cut:
         """Begin a new segment of the journal, and copy the state as it is there."""
-        with self._group.exclusive(), self._lock.held(self._timeout):
+        with self._group.exclusive():
+            self._require_open()
+            return self._cut()
+
+    def _cut(self) -> Cut:
+        with self._lock.held(self._timeout):
             with self.mutex:
                 live = self._caught_up()
             try:

@@ -22,7 +22,7 @@ from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.json.content import Seen, content_at, match
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.views import View, digest_of, signature_of
+from pend_storage.stores.json.views import View, digest_of, place_of, signature_of
 from pend_storage.stores.state import State
 from pend_storage.stores.table import index_value
 
@@ -205,12 +205,11 @@ class Intake:
             yield file.layout, view
 
     def _is_broken(self, file: _File) -> bool:
-        records = (
-            self._find(QUARANTINE, key)
-            for key in self._rows[QUARANTINE]
-            if len(file.seen) == 1 and file.seen[0].token.endswith(key)
-        )
-        return any(r is not None and is_whole_file(r) for r in records)
+        if len(file.seen) != 1:
+            return False
+        collection, key = place_of(file.seen[0].token, file.layout.collection)
+        record = self._find(collection, key)
+        return isinstance(record, QuarantinedRecord) and is_whole_file(record)
 
     def report(self) -> tuple[AdoptedFile, ...]:
         """What became of each file; tells the hook about it too."""

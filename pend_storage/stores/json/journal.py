@@ -72,9 +72,13 @@ def create_segment(directory: Path, start: SegmentStart) -> SegmentReader:
     path.unlink(missing_ok=True)  # left by a process that died before it was named
     reader = SegmentReader(path, create(path, os.O_EXCL))
     frame, chain = encode_frame(encode_start(start), 0)
-    write_all(reader.fd, frame)
-    os.fsync(reader.fd)
-    sync_directory(directory)
+    try:
+        write_all(reader.fd, frame)
+        os.fsync(reader.fd)
+        sync_directory(directory)
+    except BaseException:
+        reader.close()
+        raise
     reader.end, reader.chain = len(frame), chain
     return reader
 

@@ -120,7 +120,8 @@ class FileKeeper:
     def _tidy(self) -> None:
         """Have the view as it is now, and clean up after a process that died."""
         stamp = self._place.view_stamp()
-        if self._view is not None and self._view.stamp == stamp:
+        known = self._view is not None and self._view.stamp == stamp
+        if known and not self._place.has_leavings():
             late = self._place.late_edit()
         else:
             late = self._place.recover() or self._place.late_edit()
@@ -231,6 +232,7 @@ class FileKeeper:
         if view is None:
             if status is not None:
                 return False
+            self._place.make_room()
         else:
             try:
                 read = self._place.read()

@@ -98,7 +98,7 @@ class Place:
         shown = load_signature(self._view_path)
         if status is None or shown != signature_of(status):
             return status is None and shown is None
-        return not (self._next_path.exists() or self.new.exists())
+        return not self.has_leavings()
 
     def view_stamp(self) -> Signature | None:
         """By which a change of the view by another process is noticed."""
@@ -193,6 +193,14 @@ class Place:
             return self._keep(self._old_path)
         self._old_path.unlink()
         return None
+
+    def has_leavings(self) -> bool:
+        """Whether a process has died, or failed, on the way."""
+        return self._next_path.exists() or self.new.exists()
+
+    def make_room(self) -> None:
+        """Make the directory of a file that was never there."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
 
     def recover(self) -> Path | None:
         """Tidy up after a process that died on the way.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 import psycopg
-from psycopg.types.json import Jsonb
 
+from pend_storage.codec import dump_json
 from pend_storage.fields import FieldSpec
 from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
@@ -18,6 +18,8 @@ from pend_storage.stores.postgres.link import Link
 from pend_storage.stores.postgres.tables import column_name, quoted, table_name
 
 __all__ = ["Copier"]
+
+_JSONB: Final = b"\x01"  # the version that a jsonb in binary begins with
 
 
 class Copier:
@@ -30,7 +32,7 @@ class Copier:
             f"copy {quoted(table_name(spec.name))} "
             f"({', '.join([*columns, 'version'])}) from stdin (format binary)"
         )
-        self._types = [*map(type_text, fields), "bigint"]
+        self._types = [*map(_copied_type, fields), "bigint"]
         self._values: Callable[[Any], Any] = attrgetter(*[f.name for f in fields])
         self._is_single = len(fields) == 1
         self._adapters = [
@@ -72,7 +74,13 @@ def _adapter(field: FieldSpec) -> Callable[[Any], Any] | None:
     """How a value must be changed before the driver writes it, if at all."""
     if field.enum is not None:
         return lambda value: None if value is None else value.value
-    if field.kind.is_json and not field.optional:
-        # The driver would write a null, but here it is a value.
-        return lambda value: Jsonb(None) if value is None else value
+    if field.kind.is_json and field.optional:
+        return lambda value: None if value is None else _JSONB + dump_json(value)
+    if field.kind.is_json:
+        return lambda value: _JSONB + dump_json(value)
     return None
+
+
+def _copied_type(field: FieldSpec) -> str:
+    """The type by which the driver writes a value; JSON is ready-made bytes here."""
+    return "bytea" if field.kind.is_json else type_text(field)

@@ -10,10 +10,8 @@ from typing import Any, Final, Literal
 import psycopg
 import tenacity
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.types.json import set_json_dumps
 from typing_extensions import override
 
-from pend_storage.codec import dump_json
 from pend_storage.errors import ConfigError
 from pend_storage.stores.postgres.errors import ConnectionLost
 from pend_storage.stores.postgres.link import Link
@@ -135,7 +133,6 @@ class Connector:
             # Without its cause: tracebacks of connecting show settings.
             raise ConnectionLost(self._safe(error), sent=False) from None
         self._check_version(connection)
-        set_json_dumps(dump_json, connection)
         return Link(connection, prepare=self.pooler is None, patience=self.patience)
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:

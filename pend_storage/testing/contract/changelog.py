@@ -112,7 +112,7 @@ class ChangesContract(Harness):
             assert abs(datetime.now(UTC) - change.at) < timedelta(days=1)
 
     def test_thousands_of_commits_come_in_order(self, store: Store) -> None:
-        commits = 1100
+        commits = 450
         for n in range(commits):
             commit(store, a_log(f"{n:05}"))
 

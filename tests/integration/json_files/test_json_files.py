@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import stat
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 
 from pend_storage import crashpoints
+from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.pend import LAYOUTS, SCHEMA, BlockchainEvent, User
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 from pend_storage.testing.domain import SCHEMA as HARBOUR
 from pend_storage.testing.domain import a_log, a_tally
@@ -40,11 +41,6 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "explorer-data").mkdir()
     wallets = dict(wallet(n) for n in range(1, 6))
@@ -54,22 +50,6 @@ def directory(tmp_path: Path) -> Path:
     log = [event(n) for n in range(5, 0, -1)]
     (tmp_path / EVENTS).write_text(json.dumps(log, indent=2))
     return tmp_path
-
-
-@pytest.fixture
-def open_store(
-    directory: Path, events: list[Event]
-) -> Iterator[Callable[..., JsonStore]]:
-    opened: list[JsonStore] = []
-
-    def open_it(**settings: Any) -> JsonStore:
-        settings = {"checkpoint_interval": None, "hook": events.append} | settings
-        opened.append(JsonStore(SCHEMA, directory, layouts=LAYOUTS, **settings))
-        return opened[-1]
-
-    yield open_it
-    for store in opened:
-        store.close()
 
 
 def user_of(store: JsonStore, number: int) -> User:
@@ -93,9 +73,6 @@ def event_of(store: JsonStore, number: int) -> BlockchainEvent:
         for found in store.collection(BlockchainEvent).scan()
         if found.legacy_id == str(number)
     )
-
-
-# -- what is written ----------------------------------------------------------------------
 
 
 def test_files_are_not_touched_as_long_as_nothing_changes(
@@ -196,7 +173,6 @@ def test_files_follow_by_themselves_within_the_interval(
 
 
 def wait_until(met: Callable[[], bool]) -> None:
-    import time
 
     end = time.monotonic() + 20
     while not met():
@@ -278,111 +254,6 @@ def test_files_that_no_layout_claims_are_told_and_left_alone(
     assert stranger.read_text() == "not even JSON"
 
 
-# -- adoption -------------------------------------------------------------------------------
-
-
-def test_adoption_tells_of_each_file_what_was_read_adopted_and_quarantined(
-    directory: Path, open_store: Callable[..., JsonStore], events: list[Event]
-) -> None:
-    text = (directory / WALLETS).read_text().replace(wallet(2)[1], "nonsense", 1)
-    (directory / WALLETS).write_text(text)
-
-    store = open_store()
-
-    report = {one.file: one for one in store.adoption_report()}
-    assert set(report) == {WALLETS, EVENTS}
-    assert (report[WALLETS].read, report[EVENTS].read) == (5, 5)
-    for one in report.values():
-        assert one.read == one.adopted + one.quarantined
-    aside = [record.file for record in store.collection(QuarantinedRecord).scan()]
-    assert len(aside) == sum(one.quarantined for one in report.values())
-    assert [e.name for e in events].count("file-adopted") == 2
-    assert open_store().adoption_report() == store.adoption_report()
-
-
-def test_adoption_tells_how_far_it_is(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[int, int]] = []
-    monkeypatch.setattr("pend_storage.stores.json.intake._TOLD_EVERY", 2)
-
-    JsonStore(
-        SCHEMA, directory, layouts=LAYOUTS, progress=lambda *step: told.append(step)
-    ).close()
-
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (10, 10)
-    assert all(done <= total for done, total in told)
-
-
-def test_adopted_records_are_version_one_and_not_in_the_change_log(
-    open_store: Callable[..., JsonStore],
-) -> None:
-    store = open_store()
-
-    rows = list(store.scan("users"))
-
-    assert {row.version for row in rows} == {1}
-    assert list(store.changes()) == []
-
-
-def test_a_unique_value_that_two_records_claim_is_quarantined_where_it_stands(
-    directory: Path, open_store: Callable[..., JsonStore]
-) -> None:
-    text = (directory / WALLETS).read_text().replace(wallet(4)[1], wallet(2)[1])
-    (directory / WALLETS).write_text(text)
-
-    store = open_store()
-    store.legacy(WALLETS)[wallet(9)[0]] = wallet(9)[1]
-    store.checkpoint()
-
-    (aside,) = store.collection(QuarantinedRecord).scan()
-    assert (aside.file, aside.place) == (WALLETS, wallet(4)[0])
-    assert store.legacy(WALLETS)[wallet(4)[0]] == wallet(2)[1]
-    shown = json.loads((directory / WALLETS).read_text())
-    assert list(shown) == [wallet(n)[0] for n in (1, 2, 3, 4, 5, 9)]
-
-
-def test_a_broken_file_is_left_as_it_is_until_it_is_accepted(
-    directory: Path, open_store: Callable[..., JsonStore], events: list[Event]
-) -> None:
-    (directory / WALLETS).write_text('{"half": ')
-    store = open_store()
-    store.legacy(EVENTS).insert(0, event(6))
-    new = User(phone_hash=wallet(9)[0], blockchain_address=wallet(9)[1])
-    store.collection(User).put(new)
-    store.checkpoint()
-    assert (directory / WALLETS).read_text() == '{"half": '
-    assert ids(directory)[0] == 6
-
-    (aside,) = store.collection(QuarantinedRecord).scan()
-    store.collection(QuarantinedRecord).put(replace(aside, status="accepted"))
-    store.checkpoint()
-
-    shown = json.loads((directory / WALLETS).read_text())
-    assert list(shown.values()) == [wallet(9)[1]]
-    assert aside.raw == b'{"half": '
-
-
-def test_a_broken_file_is_adopted_when_it_has_been_repaired(
-    directory: Path, open_store: Callable[..., JsonStore]
-) -> None:
-    whole = (directory / WALLETS).read_text()
-    (directory / WALLETS).write_text(whole[:100])
-    store = open_store()
-    assert store.collection(User).count() == 0
-
-    (directory / WALLETS).write_text(whole)
-    store.checkpoint()
-
-    assert store.collection(User).count() == 5
-    assert store.collection(QuarantinedRecord).count() == 0
-    assert (directory / WALLETS).read_text() == whole
-
-
-# -- roles ------------------------------------------------------------------------------------
-
-
 def test_a_detached_store_leaves_its_files_alone(
     directory: Path, open_store: Callable[..., JsonStore]
 ) -> None:
@@ -395,6 +266,41 @@ def test_a_detached_store_leaves_its_files_alone(
     store.checkpoint()
 
     assert (directory / WALLETS).read_bytes() == before
+
+
+def test_a_file_that_could_not_be_written_is_written_by_the_next_round(
+    directory: Path, open_store: Callable[..., JsonStore], events: list[Event]
+) -> None:
+    store = open_store()
+    store.legacy(WALLETS)[wallet(9)[0]] = wallet(9)[1]
+
+    for point in ("json.file-written", "json.file-noted", "json.file-swapped"):
+        with crashpoints.handled(failing_at(point)), pytest.raises(StoreUnavailable):
+            store.checkpoint()
+        store.checkpoint()
+        assert wallet(9)[0] in (directory / WALLETS).read_text()
+        store.legacy(WALLETS)[wallet(8)[0]] = wallet(8)[1]
+
+    store.checkpoint()
+    assert list(json.loads((directory / WALLETS).read_text())) == [
+        wallet(n)[0] for n in (1, 2, 3, 4, 5, 9, 8)
+    ]
+    assert "outside-edit-adopted" not in [e.name for e in events]
+
+
+def failing_at(point: str) -> Callable[[str], None]:
+    def fail(reached: str) -> None:
+        if reached == point:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    return fail
+
+
+def test_a_file_in_a_directory_that_is_missing_is_made(tmp_path: Path) -> None:
+    with JsonStore(SCHEMA, tmp_path, layouts=LAYOUTS) as store:
+        store.legacy(EVENTS).insert(0, event(1))
+
+    assert ids(tmp_path) == [1]
 
 
 def test_one_file_that_cannot_be_written_does_not_stop_the_others(
@@ -416,5 +322,6 @@ def test_one_file_that_cannot_be_written_does_not_stop_the_others(
     assert ids(directory)[0] == 6
     assert wallet(9)[0] not in (directory / WALLETS).read_text()
     assert [e.name for e in events if e.level >= 40] == ["checkpoint-failed"]
+    assert list(directory.glob(".wallet-db*")) != []
     open_store().close()
     assert wallet(9)[0] in (directory / WALLETS).read_text()

@@ -1,0 +1,367 @@
+"""What an operator does with a pair: look at its phase, change it, copy, compare, repair."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+
+from pend_storage.dualwrite.compare import Judge, Place
+from pend_storage.dualwrite.history import Switch, add_switch, switches
+from pend_storage.dualwrite.jobs import Copy, Validate
+from pend_storage.dualwrite.marks import is_covered
+from pend_storage.dualwrite.readiness import (
+    Gate,
+    Readiness,
+    note_validation,
+    require_codes,
+)
+from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.repair import RepairReport, repair
+from pend_storage.dualwrite.roles import Side, View
+from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
+from pend_storage.errors import (
+    ChangesExpired,
+    ConfigError,
+    InvalidRecord,
+    ReferenceViolation,
+    StaleEpoch,
+    StoreUnavailable,
+    SwitchRefused,
+    UniqueViolation,
+)
+from pend_storage.events import Progress
+from pend_storage.phases import Phase, Role
+from pend_storage.store import Store
+
+__all__ = ["Control", "SwitchReport"]
+
+_ALONE: Final[dict[Side, Phase]] = {
+    "json": Phase.JSON_ONLY,
+    "postgres": Phase.POSTGRES_ONLY,
+}
+_PATIENCE: Final = 30.0
+_PAUSE: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchReport:
+    """What a switch did."""
+
+    before: Phase
+    after: Phase
+    epoch: int
+    """Of the primary, now."""
+    steps: tuple[Phase, ...]
+    """The phases gone through, ``after`` included."""
+    accepted: tuple[str, ...]
+    """Codes of the blockers that were let pass."""
+    seconds: float
+    """From the first step to the last."""
+    pause: float
+    """Seconds for which writes waited, altogether."""
+
+
+class Control:
+    """See the module."""
+
+    def __init__(
+        self,
+        router: Router,
+        relay: Relay,
+        shared: SharedMeta,
+        gate: Gate,
+        *,
+        judge: Judge,
+        copy: Copy | None,
+        validate: Validate | None,
+    ) -> None:
+        self._router = router
+        self._relay = relay
+        self._shared = shared
+        self._gate = gate
+        self._judge = judge
+        self._copy = copy
+        self._validate = validate
+        self._switcher = Switcher(router)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody is switching there."""
+        self._turn = threading.Lock()
+
+    # -- phases -------------------------------------------------------------------------
+
+    def phase(self) -> Phase:
+        """The phase now; during a switch, the one that still or already holds.
+
+        Raises:
+            StoreUnavailable: the store that would decide it cannot be reached.
+        """
+        view = self._router.tend()
+        if view.phase is None:
+            return self._phase_from_history(view)
+        return view.phase
+
+    def _phase_from_history(self, view: View) -> Phase:
+        """The secondary is out of reach; what the last switch led to is on the primary."""
+        mine = None if view.primary is None else view.of(view.primary)
+        if view.primary is not None and mine is not None and mine.epoch == 1:
+            return _ALONE[view.primary]  # never was another store attached
+        known = switches(self._shared) if view.primary is not None else ()
+        if known:
+            last = known[-1].after
+            if (last.json_role is Role.PRIMARY) is (view.primary == "json"):
+                return last
+        raise next(iter(self._router.pair.trouble.values()))
+
+    def readiness(self, phase: Phase) -> Readiness:
+        """What stands in the way from here to there."""
+        view = self._switcher.settle(time.monotonic() + _PATIENCE)
+        return self._gate.readiness(view, phase)
+
+    def switch(
+        self, wanted: Phase, *, accept: Iterable[str], timeout: float, by: str
+    ) -> SwitchReport:
+        """Go there, step by step; see :meth:`DualWriteStore.switch`."""
+        accept = tuple(accept)
+        require_codes(accept)
+        begun = time.monotonic()
+        deadline = begun + timeout
+        with self._turn:
+            left = self._leave(wanted, by)
+            if left is not None:
+                return left
+            view = self._switcher.settle(deadline)
+            assert view.phase is not None  # noqa: S101 - settled roles are a phase
+            accepted = self._pass(self._gate.readiness(view, wanted), accept)
+            steps, pause = self._go(view.phase, wanted, deadline, by, accepted)
+            return SwitchReport(
+                before=view.phase,
+                after=wanted,
+                epoch=self._router.route.epoch,
+                steps=steps,
+                accepted=accepted,
+                seconds=time.monotonic() - begun,
+                pause=pause,
+            )
+
+    def _leave(self, wanted: Phase, by: str) -> SwitchReport | None:
+        """Give up a secondary that cannot be reached; None where there is none such.
+
+        The primary serves alone already; the other one is detached when it is back.
+        """
+        begun = time.monotonic()
+        view = self._router.tend()
+        if view.is_whole or view.primary is None or _ALONE[view.primary] is not wanted:
+            return None
+        before = self._phase_from_history(view)
+        if before is not wanted:
+            self._router.leave(view)
+            self._note(before, wanted, by, (), 0.0)
+        return SwitchReport(
+            before=before,
+            after=wanted,
+            epoch=self._router.route.epoch,
+            steps=(wanted,) if before is not wanted else (),
+            accepted=(),
+            seconds=time.monotonic() - begun,
+            pause=0.0,
+        )
+
+    def _pass(self, found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:
+        """The codes that are let pass.
+
+        Raises:
+            SwitchRefused: others are in the way.
+        """
+        left = [
+            (blocker.code, blocker.sentence)
+            for blocker in found.blockers
+            if blocker.code not in accept or blocker.code == UNCOVERED[0]
+        ]
+        if left:
+            raise SwitchRefused(tuple(left))
+        return tuple(blocker.code for blocker in found.blockers)
+
+    def _go(
+        self,
+        before: Phase,
+        wanted: Phase,
+        deadline: float,
+        by: str,
+        accepted: tuple[str, ...],
+    ) -> tuple[tuple[Phase, ...], float]:
+        """All steps; others may come between, and recover what they take for dead."""
+        taken: list[Phase] = []
+        total, now = 0.0, before
+        while now is not wanted:
+            require_time(deadline)
+            after = self._next(now, wanted)
+            pause = self._step(now, after, deadline)
+            total += pause
+            reached = self._switcher.settle(deadline).phase
+            if reached is after:
+                taken.append(after)
+                self._note(now, after, by, accepted, pause)
+            else:
+                time.sleep(_PAUSE)
+            assert reached is not None  # noqa: S101 - settled roles are a phase
+            now = reached
+        self._relay.wake()
+        return tuple(taken), total
+
+    def _next(self, now: Phase, wanted: Phase) -> Phase:
+        order = list(Phase)
+        here, there = order.index(now), order.index(wanted)
+        return order[here + 1 if there > here else here - 1]
+
+    def _step(self, now: Phase, after: Phase, deadline: float) -> float:
+        try:
+            if (now, after) == (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
+                self._fill_json(deadline)
+            pause = self._switcher.step(after, deadline)
+            if (now, after) == (Phase.POSTGRES_ONLY, Phase.POSTGRES_PRIMARY):
+                self._fill_json(deadline)
+        except StaleEpoch:
+            return 0.0  # somebody else came between: look again
+        except ChangesExpired:
+            self._relay.catch_up()  # which begins the mark anew
+            raise SwitchRefused((UNCOVERED,)) from None
+        return pause
+
+    def _fill_json(self, deadline: float) -> None:
+        """Bring JSON up to date: from the change log if it reaches back, else whole.
+
+        Interrupted by the deadline or by death, the copy goes on where it stopped the
+        next time.
+        """
+        self._relay.catch_up()
+        if self._copy is not None and not self._is_covered():
+            self.backfill(
+                progress=lambda _done, _all: require_time(deadline), rate=None
+            )
+
+    def _is_covered(self) -> bool:
+        route = self._router.route
+        return route.follower is None or is_covered(route.store, route.follower)
+
+    def _note(
+        self,
+        before: Phase,
+        after: Phase,
+        by: str,
+        accepted: tuple[str, ...],
+        pause: float,
+    ) -> None:
+        switch = Switch(
+            at=datetime.now(UTC),
+            by=by,
+            before=before,
+            after=after,
+            epoch=self._router.route.epoch,
+            accepted=accepted,
+            pause=pause,
+        )
+        with contextlib.suppress(
+            StoreUnavailable, StaleEpoch
+        ):  # it was made all the same
+            add_switch(self._shared, switch)
+
+    # -- jobs ---------------------------------------------------------------------------
+
+    def backfill(self, *, progress: Progress | None, rate: float | None) -> Any:
+        """Copy what was there before the secondary began to follow."""
+        copy = self._copy
+        if copy is None:
+            _no_job("backfill")
+
+        def copied(route: Route) -> Any:
+            follower = _follower_of(route)
+            source, at = route.store, route.epoch
+            report = copy(source, follower, progress=progress, rate=rate, epoch=at)
+            if not is_covered(source, follower):
+                # It had been interrupted before the log was lost: that proves nothing.
+                report = copy(source, follower, progress=progress, rate=rate, epoch=at)
+            self._relay.wake()
+            return report
+
+        self._catch_up()
+        return self._router.call(copied)
+
+    def _catch_up(self) -> None:
+        """As far as the secondary takes it: what it refuses is what jobs are for."""
+        with contextlib.suppress(UniqueViolation, ReferenceViolation, InvalidRecord):
+            self._relay.catch_up()
+
+    def validate(self, *, sample: float | None, progress: Progress | None) -> Any:
+        """Compare both stores; what is only on its way does not count."""
+        validate = self._validate
+        if validate is None:
+            _no_job("validation")
+
+        def validated(route: Route) -> Any:
+            follower = _follower_of(route)
+            self._catch_up()
+            report = validate(route.store, follower, sample=sample, progress=progress)
+            report = self._certain(route, report)
+            if sample is None:
+                note_validation(route.store, follower, found=report.found)
+            return report
+
+        return self._router.call(validated)
+
+    def _certain(self, route: Route, report: Any) -> Any:
+        """The report without what was gone when it was looked at closely."""
+        gone: set[Place] = set()
+        suspects: dict[str, list[str]] = {}
+        for item in report.divergences:
+            suspects.setdefault(item.collection, []).append(item.key)
+        for collection, keys in suspects.items():
+            found = self._judge.certain(route, collection, keys)
+            gone |= {(collection, key) for key in keys if key not in found}
+        if not gone:
+            return report
+        left = tuple(d for d in report.divergences if (d.collection, d.key) not in gone)
+        return replace(report, divergences=left, found=report.found - len(gone))
+
+    def repair(self, known: Sequence[Place], *, dry_run: bool) -> RepairReport:
+        """Repair what is known to diverge, and all that a validation finds."""
+
+        def repaired(route: Route) -> RepairReport:
+            follower = _follower_of(route)
+            self._catch_up()
+            places = set(known)
+            if self._validate is not None:
+                report = self._certain(
+                    route,
+                    self._validate(route.store, follower, sample=None, progress=None),
+                )
+                places |= {(d.collection, d.key) for d in report.divergences}
+            done = repair(route, places, dry_run=dry_run)
+            self._relay.wake()
+            return RepairReport(repairs=tuple(done), dry_run=dry_run)
+
+        return self._router.call(repaired)
+
+
+def _follower_of(route: Route) -> Store:
+    if route.follower is None:
+        raise ConfigError(
+            "there is no secondary in this phase: switch to parallel or "
+            "postgres-primary first."
+        )
+    return route.follower
+
+
+def _no_job(name: str) -> NoReturn:
+    raise ConfigError(
+        f"this store was made without a {name}: pass it as an argument, or make the "
+        "store with pend_storage.open_store."
+    )

@@ -1,0 +1,233 @@
+"""Brings a commit to the secondary at once, in the company of whatever else waits.
+
+One thread takes all that is waiting and applies it in one call, so a thousand callers
+cost the secondary one transaction. A caller waits for its own part, up to a deadline;
+whatever does not arrive is brought by the relay, from the primary's change log.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pend_storage.dualwrite.routing import Route
+from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
+from pend_storage.events import Event, Hook
+from pend_storage.records import ChangedRecord
+
+__all__ = ["Breaker", "Follower", "start_thread"]
+
+_MOST_RECORDS: Final = 1_000
+"""Records applied in one call at most."""
+_MOST_WAITING: Final = 10_000
+"""Parcels that may wait, where nobody waits for them; more are left to the relay."""
+
+
+class Breaker:
+    """Open while the secondary fails or is too slow; then nobody waits for it.
+
+    It is closed again by whoever reaches the secondary: the relay tries now and then.
+    """
+
+    def __init__(self, hook: Hook, limit: float | None) -> None:
+        """Args: limit: seconds that reaching the secondary may take; None: any time."""
+        self._hook = hook
+        self._limit = limit or None
+        self._is_open = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the secondary is taken for healthy."""
+        return not self._is_open
+
+    def failed(self, reason: str) -> None:
+        """Open it, and say so, if it was closed."""
+        was_closed, self._is_open = not self._is_open, True
+        if was_closed:
+            self._hook(
+                Event(
+                    "secondary-down",
+                    f"the secondary {reason}; it is not waited for any more, and gets "
+                    "what it misses from the change log when it is back",
+                    logging.WARNING,
+                )
+            )
+
+    def succeeded(self, seconds: float) -> None:
+        """Close it, and say so, if it was open and this was quick enough."""
+        if self._is_open and (self._limit is None or seconds < self._limit):
+            self._is_open = False
+            self._hook(Event("secondary-up", "the secondary answers again"))
+
+
+class _Parcel:
+    """What one caller has committed."""
+
+    __slots__ = ("_done", "records", "route")
+
+    def __init__(self, route: Route, records: Sequence[ChangedRecord]) -> None:
+        self.route = route
+        self.records = records
+        self._done = threading.Lock()  # the cheapest thing that a thread can wait for
+        self._done.acquire()
+
+    def finish(self) -> None:
+        self._done.release()
+
+    def wait(self, timeout: float) -> bool:
+        return self._done.acquire(timeout=timeout)
+
+
+class Follower:
+    """The thread that applies to the secondary what callers have just committed."""
+
+    def __init__(
+        self,
+        breaker: Breaker,
+        hook: Hook,
+        *,
+        on_stale: Callable[[Route], None],
+        on_missed: Callable[[], None],
+    ) -> None:
+        """Make it; the thread starts with the first parcel.
+
+        Args:
+            breaker: opened and closed by what happens to the parcels.
+            hook: gets events.
+            on_stale: called where the secondary is not what the route says.
+            on_missed: called where something did not arrive.
+        """
+        self.breaker = breaker
+        self._hook = hook
+        self._on_stale = on_stale
+        self._on_missed = on_missed
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's thread brings the parent's parcels."""
+        self._waiting: deque[_Parcel] = deque()
+        self._wake = threading.Condition(threading.Lock())
+        self._is_stopped = False
+        self._thread: threading.Thread | None = None
+
+    def bring(
+        self, route: Route, records: Sequence[ChangedRecord], timeout: float | None
+    ) -> None:
+        """Apply these records to the follower of a route; never raises.
+
+        Args:
+            route: with a follower.
+            records: what was committed.
+            timeout: seconds to wait for it; 0: not at all; None: as long as it takes.
+        """
+        if not self.breaker.is_closed:
+            return
+        parcel = _Parcel(route, records)
+        if timeout is None:
+            self._arrive([parcel])
+        elif self._hand_over(parcel) and timeout > 0 and not parcel.wait(timeout):
+            self.breaker.failed(f"did not answer within {timeout:g} s")
+            self._on_missed()
+
+    def _hand_over(self, parcel: _Parcel) -> bool:
+        with self._wake:
+            if self._is_stopped or len(self._waiting) >= _MOST_WAITING:
+                self._on_missed()
+                return False
+            if self._thread is None:
+                self._thread = start_thread(self._work, "pend-follower")
+            if self._thread is None:
+                return False
+            self._waiting.append(parcel)
+            if len(self._waiting) == 1:
+                self._wake.notify()
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """Finish what is waiting, for so many seconds at most, and end the thread."""
+        with self._wake:
+            self._is_stopped = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        while self._waiting:
+            self._waiting.popleft().finish()
+
+    def _work(self) -> None:
+        while parcels := self._next():
+            self._arrive(parcels)
+            for parcel in parcels:
+                parcel.finish()
+
+    def _next(self) -> list[_Parcel]:
+        """All that waits and goes the same way; nothing once it is stopped."""
+        with self._wake:
+            while not self._waiting and not self._is_stopped:
+                self._wake.wait()
+            taken: list[_Parcel] = []
+            size = 0
+            while self._waiting and size < _MOST_RECORDS:
+                if taken and self._waiting[0].route != taken[0].route:
+                    break
+                taken.append(self._waiting.popleft())
+                size += len(taken[-1].records)
+            return taken
+
+    def _arrive(self, parcels: list[_Parcel]) -> None:
+        route = parcels[0].route
+        assert route.follower is not None  # noqa: S101 - its callers have looked
+        records = [record for parcel in parcels for record in parcel.records]
+        started = time.monotonic()
+        try:
+            route.follower.apply(records, epoch=route.epoch)
+        except StaleEpoch:
+            # Roles have changed: what was committed is in the change log, and whoever
+            # changes the roles sees to it that it is applied.
+            self._on_stale(route)
+        except StoreUnavailable as error:
+            self.breaker.failed(f"cannot be reached ({error.reason})")
+            self._on_missed()
+        except PendStorageError as error:
+            self._refused(parcels, error)
+        except Exception as error:  # noqa: BLE001 - the caller's commit has succeeded
+            self._refused(parcels, error)
+        else:
+            self.breaker.succeeded(time.monotonic() - started)
+
+    def _refused(self, parcels: list[_Parcel], error: Exception) -> None:
+        """The secondary works, but does not take this.
+
+        As a rule it came before its turn: the value that it claims is still taken there,
+        because another process is just bringing the commit that frees it. The change log
+        has everything in order, and it is the relay that complains if that fails too.
+        """
+        if len(parcels) > 1:  # keep it from spoiling the rest
+            for parcel in parcels:
+                self._arrive([parcel])
+            return
+        self._hook(
+            Event(
+                "secondary-postpones",
+                f"the secondary does not take a commit yet ({error}); it gets it from "
+                "the change log",
+                logging.DEBUG,
+            )
+        )
+        self._on_missed()
+
+
+def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:
+    """Start a thread that does not keep the process alive; None where none can be had.
+
+    Because the process is ending, for instance: what it would do stays in the log.
+    """
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread

@@ -1,0 +1,205 @@
+"""Two stores, and the roles that they have now."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.marks import MARK_META, fresh_mark, is_empty
+from pend_storage.dualwrite.roles import SIDES, Side, Step, View, is_possible, other
+from pend_storage.errors import (
+    ConfigError,
+    PendStorageError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
+from pend_storage.phases import ROLE_META, Phase, Role, RoleState
+from pend_storage.records import JSON, ChangedRecord
+from pend_storage.schema import LEGACY_FILES
+from pend_storage.store import Store
+
+__all__ = ["NAMES", "Pair"]
+
+NAMES: Final[dict[Side, str]] = {"json": "JSON", "postgres": "PostgreSQL"}
+"""How messages call the two stores."""
+
+_STEP_TAKEN: Final = declare("role.changed", "one store has a new role, durably")
+_BEGUN: Final = declare("role.begun", "one store of a fresh pair has its first role")
+
+
+class Pair:
+    """Both stores. Every change of a role here is one compare-and-set on one store."""
+
+    def __init__(
+        self, json: Store, postgres: Store, *, begin: Phase | None = None
+    ) -> None:
+        """Take two stores with one schema.
+
+        Args:
+            json: the one store.
+            postgres: the other one.
+            begin: phase of a fresh pair, ``json-only`` or ``postgres-only``; None: where
+                the data is.
+
+        Raises:
+            ConfigError: the schemas differ, or a pair cannot begin in that phase.
+        """
+        if json.schema.fingerprint() != postgres.schema.fingerprint():
+            raise ConfigError(
+                "the two stores were made with different schemas: make both with one."
+            )
+        if begin not in {None, Phase.JSON_ONLY, Phase.POSTGRES_ONLY}:
+            raise ConfigError(
+                f"a fresh pair begins json-only or postgres-only, not {begin}: switch to "
+                "the phase that you want."
+            )
+        self.json = json
+        self.postgres = postgres
+        self._begin_phase = begin
+        self.trouble: dict[Side, PendStorageError] = {}
+        """Why a store could not be asked for its role the last time."""
+
+    def store(self, side: Side) -> Store:
+        """One of the stores."""
+        return self.json if side == "json" else self.postgres
+
+    # -- looking ------------------------------------------------------------------------
+
+    def look(self) -> View:
+        """Read both roles; a fresh pair is given its first ones.
+
+        A store that cannot be reached leaves a hole in the view. What the other one says
+        of itself is true all the same: a store that says it is primary is primary.
+
+        Raises:
+            StoreUnavailable: neither can be reached, or a fresh pair not both.
+            ConfigError: a store was restored from a backup, or replaced.
+        """
+        view = self._glance()
+        while not is_possible(view):
+            # Perhaps roles changed between the two looks. No store has one role at one
+            # epoch twice, so two equal looks in a row are a look at one instant.
+            again = self._glance()
+            if again == view:
+                raise ConfigError(_rewound(view))
+            view = again
+        return view
+
+    def _glance(self) -> View:
+        metas = {side: self._ask(side) for side in SIDES}
+        if len(self.trouble) == len(SIDES):
+            raise self.trouble["json"]
+        if any(metas[side] is None and side not in self.trouble for side in SIDES):
+            if self.trouble:  # whether the pair is fresh is not known
+                raise next(iter(self.trouble.values()))
+            self._begin(metas["json"], metas["postgres"])
+            metas = {side: self.store(side).meta(ROLE_META) for side in SIDES}
+        json, postgres = (
+            None if side in self.trouble else RoleState.from_meta(metas[side])
+            for side in SIDES
+        )
+        return View(json, postgres)
+
+    def _ask(self, side: Side) -> JSON:
+        try:
+            meta = self.store(side).meta(ROLE_META)
+        except (StoreUnavailable, SchemaOutOfDate) as error:
+            self.trouble[side] = error
+            return None
+        self.trouble.pop(side, None)
+        return meta
+
+    # -- changing -----------------------------------------------------------------------
+
+    def take(self, step: Step) -> bool:
+        """Do one step; False where that store is not any more what it was."""
+        done = self.store(step.side).compare_and_set_meta(
+            ROLE_META, step.before.to_meta(), step.after.to_meta()
+        )
+        if done:
+            _STEP_TAKEN()
+        return done
+
+    # -- the first roles ----------------------------------------------------------------
+
+    def _begin(self, json: JSON, postgres: JSON) -> None:
+        """Give a first role to a store that has none. Any number may try at once."""
+        mine = None if json is None else RoleState.from_meta(json)
+        peer = None if postgres is None else RoleState.from_meta(postgres)
+        following = peer == RoleState(Role.SECONDARY, 0)  # as ``db seed`` leaves it
+        if mine is None and (peer is None or following):
+            first: Side = self._first_primary()
+            self._note_emptiness(self.store(first), self.store(other(first)))
+            # The detached one first: two primaries must never be seen.
+            self._give(other(first), Role.DETACHED, postgres if following else None)
+            self._give(first, Role.PRIMARY, None)
+        elif mine is None:
+            self._join("json", RoleState.from_meta(postgres))
+        else:
+            self._join("postgres", mine)
+
+    def _first_primary(self) -> Side:
+        if self._begin_phase is not None:
+            return "json" if self._begin_phase is Phase.JSON_ONLY else "postgres"
+        if next(self.postgres.changes(), None) is None:
+            self._raise_clock()
+            return "json"
+        if is_empty(self.json):
+            return "postgres"
+        raise ConfigError(
+            "both stores were written to before they became a pair, and which one holds "
+            "the truth is not known. Say so with begin=Phase.JSON_ONLY or "
+            "begin=Phase.POSTGRES_ONLY."
+        )
+
+    def _note_emptiness(self, primary: Store, detached: Store) -> None:
+        """Where nothing is there yet, the log alone will bring everything."""
+        mark = fresh_mark(primary)
+        if mark.whole:
+            detached.compare_and_set_meta(MARK_META, None, mark.to_meta())
+
+    def _raise_clock(self) -> None:
+        """See that versions of JSON will be above all that PostgreSQL has by now.
+
+        What was put there while it stood alone could never be overwritten otherwise.
+        """
+        ahead = self.postgres.head()
+        if ahead > self.json.head() and not is_empty(self.postgres):
+            self.json.apply((ChangedRecord(LEGACY_FILES, "clock", ahead, None),))
+
+    def _join(self, side: Side, known: RoleState) -> None:
+        """A store without a role meets one that has one."""
+        if known.role is Role.PRIMARY:
+            self._give(side, Role.DETACHED, None)
+        elif known == RoleState(Role.DETACHED, 1):
+            self._give(side, Role.PRIMARY, None)  # whoever began did not come so far
+        else:
+            raise ConfigError(
+                f"{NAMES[side]} has no role, as if it were new, but "
+                f"{NAMES[other(side)]} is {known.role} at epoch {known.epoch}: the "
+                f"{NAMES[side]} store was replaced, or the wrong one is configured. "
+                f"Configure or restore the right one; or, if it is lost, let "
+                f"{NAMES[other(side)]} take over with `pend-storage doctor --elect "
+                f"{other(side)}`."
+            )
+
+    def _give(self, side: Side, role: Role, before: JSON) -> None:
+        first = RoleState(role, 1).to_meta()
+        self.store(side).compare_and_set_meta(ROLE_META, before, first)
+        _BEGUN()
+
+
+def _rewound(view: View) -> str:
+    shown = " and ".join(
+        f"{NAMES[side]} {state.role} at epoch {state.epoch}"
+        for side in SIDES
+        if (state := view.of(side)) is not None
+    )
+    return (
+        f"the stores disagree about who is primary ({shown}), in a way that no switch "
+        "leaves behind: one of them was restored from a backup, or replaced. Nothing was "
+        "changed. Either bring the store back that was there before; or decide which of "
+        "the two holds the truth, and let it take over with `pend-storage doctor "
+        "--elect json` or `--elect postgres`. The other one is detached then, and must be "
+        "emptied before it can follow."
+    )

@@ -1,0 +1,263 @@
+"""What stands in the way of a phase, and whose word lets it pass.
+
+A forward switch is gated by all that an operator should have seen to. A backward switch
+is gated only by what would be lost, which normally is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+import msgspec
+
+from pend_storage.dualwrite.marks import Mark, covers, resume_mark
+from pend_storage.dualwrite.pair import Pair
+from pend_storage.dualwrite.relay import lag_of
+from pend_storage.dualwrite.roles import View, other
+from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.switch import UNCOVERED, path
+from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
+from pend_storage.phases import Phase
+from pend_storage.query import field, make_query
+from pend_storage.records import JSON
+from pend_storage.schema import QUARANTINE
+from pend_storage.store import Store
+
+__all__ = [
+    "BACKUP_META",
+    "CODES",
+    "VALIDATION_META",
+    "Blocker",
+    "Check",
+    "Gate",
+    "Readiness",
+    "note_backup",
+    "note_validation",
+]
+
+CODES: Final = ("schema", "backfill", "validation", "lag", "quarantine", "backup")
+"""Codes of blockers, in the order in which they are best removed."""
+VALIDATION_META: Final = "validation"
+"""Meta of a follower: what the last full comparison with its primary found."""
+BACKUP_META: Final = "backup"
+"""Shared value: ``{"verified_at": ...}`` of the last backup that was verified."""
+_MOST_LAG: Final = 1_000
+"""Commits that may be missing: a second or two of work before the fence."""
+
+Check: TypeAlias = Callable[[], str | None]
+"""Gives a sentence that says what is wrong, and what to do; None if nothing is."""
+
+_NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
+    Phase.PARALLEL: ("schema",),
+    Phase.POSTGRES_PRIMARY: CODES,
+    Phase.POSTGRES_ONLY: ("validation", "lag", "quarantine", "backup"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """One reason not to switch."""
+
+    code: str
+    """One of :data:`CODES`."""
+    sentence: str
+    """What is wrong, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a switch may be made, and what it would do."""
+
+    phase: Phase
+    """The phase asked about."""
+    steps: tuple[Phase, ...]
+    """The phases on the way, it included; none where it is the present one."""
+    blockers: tuple[Blocker, ...]
+    """On the way back: what would be lost."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not self.blockers
+
+
+class _Validation(msgspec.Struct):
+    """The fact that a validation leaves behind."""
+
+    of: str
+    base: int
+    ok: bool
+    found: int
+    at: str
+
+
+def note_validation(primary: Store, follower: Store, *, found: int) -> None:
+    """Leave behind what a full comparison found, for as long as it means something."""
+    mark = Mark.load(follower)
+    if mark is None:
+        return
+    fact: JSON = msgspec.to_builtins(
+        _Validation(
+            of=primary.identity(),
+            base=mark.base,
+            ok=found == 0,
+            found=found,
+            at=datetime.now(UTC).isoformat(),
+        )
+    )
+    follower.compare_and_set_meta(VALIDATION_META, follower.meta(VALIDATION_META), fact)
+
+
+def note_backup(shared: SharedMeta, at: datetime) -> None:
+    """Leave behind that a backup was made and verified."""
+    fact: JSON = {"verified_at": at.isoformat()}
+    while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
+        pass
+
+
+class Gate:
+    """Looks at the facts."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        shared: SharedMeta,
+        checks: Mapping[str, Check],
+        *,
+        can_copy: bool,
+    ) -> None:
+        """Make it.
+
+        Args:
+            pair: both stores.
+            shared: values of the pair.
+            checks: by code, instead of what is looked at here.
+            can_copy: whether a switch can bring a stale follower up to date by itself.
+
+        Raises:
+            ConfigError: there is no such code.
+        """
+        require_codes(checks)
+        self._pair = pair
+        self._shared = shared
+        self._can_copy = can_copy
+        self._checks: dict[str, Callable[[View], str | None]] = {
+            "schema": lambda _: None,
+            "backfill": self._backfill,
+            "validation": self._validation,
+            "lag": self._lag,
+            "quarantine": self._quarantine,
+            "backup": self._backup,
+        }
+        self._given = dict(checks)
+
+    def readiness(self, view: View, wanted: Phase) -> Readiness:
+        """What stands in the way from settled roles to a phase."""
+        assert view.phase is not None  # noqa: S101 - settled roles are a phase
+        steps = path(view.phase, wanted)
+        forward = _index(wanted) > _index(view.phase)
+        found = self._forward(view, steps) if forward else self._backward(view, steps)
+        return Readiness(wanted, steps, tuple(found))
+
+    def _forward(self, view: View, steps: Sequence[Phase]) -> Iterator[Blocker]:
+        needed = {code for step in steps for code in _NEEDED.get(step, ())}
+        for code in CODES:
+            if code in needed and (sentence := self._sentence(code, view)) is not None:
+                yield Blocker(code, sentence)
+
+    def _sentence(self, code: str, view: View) -> str | None:
+        given = self._given.get(code)
+        return self._checks[code](view) if given is None else given()
+
+    def _backward(self, view: View, steps: Sequence[Phase]) -> Iterator[Blocker]:
+        """Only JSON becoming primary can lose something: what it has not got."""
+        if Phase.PARALLEL not in steps or self._can_copy:
+            return
+        if (sentence := self._backfill(view)) is not None:
+            yield Blocker("backfill", sentence)
+
+    # -- the facts ----------------------------------------------------------------------
+
+    def _backfill(self, view: View) -> str | None:
+        primary, follower = self._sides(view)
+        try:
+            fits = covers(primary, follower, resume_mark(primary, follower))
+        except ChangesExpired:
+            fits = False
+        return None if fits else UNCOVERED[1]
+
+    def _validation(self, view: View) -> str | None:
+        primary, follower = self._sides(view)
+        mark = Mark.load(follower)
+        try:
+            fact = msgspec.convert(follower.meta(VALIDATION_META), _Validation)
+        except msgspec.ValidationError:
+            fact = None
+        since = "since the secondary began to follow"
+        if (
+            fact is None
+            or mark is None
+            or (fact.of, fact.base) != (primary.identity(), mark.base)
+        ):
+            return f"the stores were not compared {since}: run a full validation"
+        if fact.ok:
+            return None
+        return (
+            f"the validation of {fact.at} found {fact.found} divergences: repair them, "
+            "and validate again"
+        )
+
+    def _lag(self, view: View) -> str | None:
+        primary, follower = self._sides(view)
+        try:
+            commits, _ = lag_of(primary, Mark.load(follower))
+        except StoreUnavailable as error:
+            return f"the secondary cannot be asked how far it is ({error.reason})"
+        if commits <= _MOST_LAG:
+            return None
+        return (
+            f"the secondary is {commits} commits behind: wait until it has caught up, or "
+            "see why it does not"
+        )
+
+    def _quarantine(self, view: View) -> str | None:
+        primary, _ = self._sides(view)
+        spec = primary.schema[QUARANTINE]
+        where = make_query(spec, (field("status") == "waiting",)).where
+        waiting = primary.count(QUARANTINE, where)
+        if not waiting:
+            return None
+        return (
+            f"{waiting} legacy records wait in quarantine: correct them, or accept them "
+            "one by one"
+        )
+
+    def _backup(self, _: View) -> str | None:
+        if self._shared.get(BACKUP_META) is not None:
+            return None
+        return "there is no backup that was verified: make one, and verify it"
+
+    def _sides(self, view: View) -> tuple[Store, Store]:
+        side = view.primary
+        assert side is not None  # noqa: S101 - settled roles have a primary
+        return self._pair.store(side), self._pair.store(other(side))
+
+
+def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
+    """See that these are codes of blockers.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for code in codes:
+        if code not in CODES:
+            raise ConfigError(
+                f"there is no blocker {code!r}; the codes are: {', '.join(CODES)}."
+            )
+
+
+def _index(phase: Phase) -> int:
+    return list(Phase).index(phase)

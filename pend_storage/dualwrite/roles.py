@@ -1,0 +1,255 @@
+"""Which roles two stores may have together, and every step between them. Pure.
+
+A pair of roles is read as a :class:`View`; a :class:`Step` is one compare-and-set on one
+store. No store ever has the same role at the same epoch twice, so a step that was decided
+on an old view fails instead of doing harm.
+
+Settled, with p and s for primary and secondary::
+
+    p@e, s@e            both follow each other: parallel, postgres-primary
+    p@e, detached@<=e   one works alone: json-only, postgres-only
+
+On the way, each healed by :func:`heal`, whoever finds it::
+
+    fenced@e, s@e       a switch has fenced the old primary (or died there)
+    fenced@e, s@e+1     somebody has made its last step impossible
+    fenced@e, p@e+1     the new primary is open, the old one is still to follow
+    fenced@e, detached  the new primary was detached meanwhile
+    p@e, s@e+1          a store was attached, the primary is still to be told
+    p@e, s@e-1          a switch was called off while the secondary was out of reach
+
+Anything else means that a store was restored from a backup, or replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from pend_storage.phases import Phase, Role, RoleState
+
+__all__ = [
+    "SIDES",
+    "Side",
+    "Step",
+    "View",
+    "attach",
+    "call_off",
+    "detach",
+    "fence",
+    "follow",
+    "heal",
+    "is_possible",
+    "is_under_way",
+    "open_new",
+    "other",
+]
+
+Side: TypeAlias = Literal["json", "postgres"]
+SIDES: Final[tuple[Side, Side]] = ("json", "postgres")
+
+
+def other(side: Side) -> Side:
+    """The other store."""
+    return "postgres" if side == "json" else "json"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The roles of both stores; None for one that could not be asked."""
+
+    json: RoleState | None
+    postgres: RoleState | None
+
+    def of(self, side: Side) -> RoleState | None:
+        """The role of one store."""
+        return self.json if side == "json" else self.postgres
+
+    def _with(self, role: Role) -> list[Side]:
+        return [s for s in SIDES if (mine := self.of(s)) and mine.role is role]
+
+    @property
+    def primary(self) -> Side | None:
+        """Which store is primary; None in the middle of a switch, or out of reach.
+
+        Read one after the other, both may seem to be: then the later epoch counts.
+        """
+        found = self._with(Role.PRIMARY)
+        return max(found, key=self._epoch, default=None)
+
+    @property
+    def fenced(self) -> Side | None:
+        """Which store is fenced; None outside of a switch."""
+        return next(iter(self._with(Role.FENCED)), None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both stores could be asked."""
+        return self.json is not None and self.postgres is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether one store is primary and the other one agrees with it."""
+        side = self.primary
+        if side is None or self.fenced is not None:
+            return False
+        peer = self.of(other(side))
+        return peer is not None and (
+            (peer.role is Role.DETACHED and peer.epoch <= self._epoch(side))
+            or (peer.role is Role.SECONDARY and peer.epoch == self._epoch(side))
+        )
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase that these roles are, or that they were before a switch began.
+
+        None where a store that could not be asked would decide it.
+        """
+        side = self.primary or self.fenced
+        peer = None if side is None else self.of(other(side))
+        if peer is None:
+            return None
+        alone = peer.role is Role.DETACHED
+        if side == "json":
+            return Phase.JSON_ONLY if alone else Phase.PARALLEL
+        return Phase.POSTGRES_ONLY if alone else Phase.POSTGRES_PRIMARY
+
+    def _epoch(self, side: Side) -> int:
+        mine = self.of(side)
+        return -1 if mine is None else mine.epoch
+
+
+class Step(NamedTuple):
+    """One compare-and-set on one store."""
+
+    side: Side
+    before: RoleState
+    after: RoleState
+
+
+def _known(view: View, side: Side) -> RoleState:
+    state = view.of(side)
+    if state is None:
+        raise ValueError(f"{side} could not be asked")
+    return state
+
+
+def attach(view: View, side: Side) -> tuple[Step, Step]:
+    """A detached store begins to follow at a fresh epoch; then the primary goes there.
+
+    A fresh epoch: a step that knew it as a secondary before it was detached must fail.
+    And every process, which believes in the old one, looks again and finds a follower.
+    """
+    mine, primary = _known(view, side), _known(view, other(side))
+    epoch = max(mine.epoch, primary.epoch) + 1
+    return (
+        Step(side, mine, RoleState(Role.SECONDARY, epoch)),
+        Step(other(side), primary, RoleState(Role.PRIMARY, epoch)),
+    )
+
+
+def detach(view: View, side: Side) -> Step:
+    """A secondary takes no part any more."""
+    mine = _known(view, side)
+    return Step(side, mine, RoleState(Role.DETACHED, mine.epoch))
+
+
+def fence(view: View, old: Side) -> Step:
+    """The primary accepts nothing any more."""
+    mine = _known(view, old)
+    return Step(old, mine, RoleState(Role.FENCED, mine.epoch))
+
+
+def open_new(view: View, old: Side) -> Step:
+    """The secondary, which has everything, becomes primary: the point of no return.
+
+    Args:
+        view: as it was before the fence.
+        old: what was primary then.
+    """
+    mine = _known(view, other(old))
+    return Step(other(old), mine, RoleState(Role.PRIMARY, mine.epoch + 1))
+
+
+def follow(view: View, old: Side) -> Step:
+    """The former primary follows. Args as in :func:`open_new`."""
+    epoch = _known(view, old).epoch
+    return Step(
+        old, RoleState(Role.FENCED, epoch), RoleState(Role.SECONDARY, epoch + 1)
+    )
+
+
+def call_off(view: View, old: Side) -> Step:
+    """Whoever fenced a store, and will not open the other one, opens it again."""
+    epoch = _known(view, old).epoch
+    return Step(old, RoleState(Role.FENCED, epoch), RoleState(Role.PRIMARY, epoch + 1))
+
+
+def heal(view: View, *, abandoned: bool) -> Step | None:
+    """The next step to a settled view; None if there is none, or others are at it.
+
+    Args:
+        view: both roles; from a view with a hole in it nothing follows.
+        abandoned: nobody seems to be at work on the switch any more. Being wrong about
+            it costs a switch, never data.
+    """
+    if not view.is_whole:
+        return None
+    old, side = view.fenced, view.primary
+    if old is not None:
+        return _heal_fenced(view, old, abandoned=abandoned)
+    return None if side is None else _heal_open(view, side)
+
+
+def _heal_open(view: View, side: Side) -> Step | None:
+    mine, peer = _known(view, side), _known(view, other(side))
+    match peer:
+        case RoleState(Role.SECONDARY, epoch) if epoch == mine.epoch + 1:
+            return Step(side, mine, RoleState(Role.PRIMARY, epoch))
+        case RoleState(Role.SECONDARY, epoch) if epoch == mine.epoch - 1:
+            # It was never primary since: that takes at least two changes.
+            return Step(other(side), peer, RoleState(Role.SECONDARY, mine.epoch))
+    return None
+
+
+def _heal_fenced(view: View, old: Side, *, abandoned: bool) -> Step | None:
+    mine, peer = _known(view, old), _known(view, other(old))
+    ahead = mine.epoch + 1
+    reopened = Step(old, mine, RoleState(Role.PRIMARY, ahead))
+    match peer:
+        case RoleState(Role.SECONDARY, mine.epoch):
+            # The switch did not happen. First make its last step impossible.
+            bump = Step(other(old), peer, RoleState(Role.SECONDARY, ahead))
+            return bump if abandoned else None
+        case RoleState(Role.SECONDARY, epoch) if epoch == ahead:
+            return reopened
+        case RoleState(Role.DETACHED, _):
+            return reopened
+        case RoleState(Role.PRIMARY, epoch) if epoch == ahead:
+            return Step(old, mine, RoleState(Role.SECONDARY, ahead))
+    return None
+
+
+def is_under_way(view: View) -> bool:
+    """Whether a store is fenced, and the other one may still be opened."""
+    return (
+        view.is_whole
+        and view.fenced is not None
+        and heal(view, abandoned=True) is not None
+        and heal(view, abandoned=False) is None
+    )
+
+
+def is_possible(view: View) -> bool:
+    """Whether the protocol can have led here; the view must be of one instant."""
+    if not view.is_whole:
+        return True
+    old, side = view.fenced, view.primary
+    if old is not None:
+        peer = _known(view, other(old))
+        if peer.role is Role.DETACHED:
+            return peer.epoch <= _known(view, old).epoch
+        return heal(view, abandoned=True) is not None
+    if side is None or _known(view, other(side)).role is Role.PRIMARY:
+        return False
+    return view.is_settled or heal(view, abandoned=True) is not None

@@ -1,0 +1,375 @@
+"""Which store is primary, as far as this process knows, and what to do when it is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.pair import NAMES, Pair
+from pend_storage.dualwrite.roles import (
+    Side,
+    Step,
+    View,
+    detach,
+    heal,
+    is_under_way,
+    other,
+)
+from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
+from pend_storage.events import Event, Hook
+from pend_storage.phases import Role
+from pend_storage.records import JSON
+from pend_storage.store import Store
+
+__all__ = ["SWITCH_META", "Route", "Router"]
+
+T = TypeVar("T")
+
+SWITCH_META: Final = "switch"
+"""Meta of a fenced store: the heartbeat of the switch that fenced it."""
+LEAVE_META: Final = "leave"
+"""Meta of a primary: the epoch at which its secondary, out of reach, was given up."""
+_FIRST_PAUSE: Final = 0.0005
+_LONGEST_PAUSE: Final = 0.02
+DEAD_AFTER: Final = 2.0
+"""Seconds without a heartbeat after which a switch is taken for dead. A switch beats
+every half second; being wrong costs a switch, never data."""
+
+_READ_FENCED: Final = declare(
+    "read.fenced", "a fenced store has answered, the other one is not looked at yet"
+)
+_HEALING: Final = declare(
+    "recover.step", "a half-done switch was found, its next step is not taken yet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where calls go: the primary, its epoch, and who follows it."""
+
+    side: Side
+    store: Store
+    epoch: int
+    follower: Store | None
+    is_certain: bool = True
+    """False where it is not known, or not settled, whether the other store follows."""
+
+    @property
+    def follower_side(self) -> Side:
+        """Which store the follower is, if there is one."""
+        return other(self.side)
+
+
+class Router:
+    """Calls the primary; looks again, waits, or finishes a dead switch when it moved."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        patience: float,
+        hook: Hook,
+        dead_after: float = DEAD_AFTER,
+    ) -> None:
+        """Args: patience: seconds that a call waits for a switch to end."""
+        self.pair = pair
+        self._patience = patience
+        self._hook = hook
+        self._dead_after = dead_after
+        self._route: Route | None = None
+        self._is_closed = False
+        self.on_route: Callable[[Route], None] = lambda _: None
+        """Called with every route that is found."""
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a forked child: the locks of the parent's threads mean nothing."""
+        self._looking = threading.Lock()
+        self._moved = threading.Event()
+        self._pulse = _Pulse(self._dead_after)
+
+    # -- calls --------------------------------------------------------------------------
+
+    @property
+    def route(self) -> Route:
+        """The route believed in; looked up if there is none yet.
+
+        Raises:
+            StoreUnavailable: the store is closed, or the primary cannot be reached.
+        """
+        self._refuse_closed()
+        return self._route or self.settle()
+
+    def call(self, ask: Callable[[Route], T]) -> T:
+        """Ask the primary, wherever it is now.
+
+        Raises:
+            StaleEpoch: no store became primary within the patience.
+            StoreUnavailable: the primary cannot be reached.
+        """
+        route = self.route
+        try:
+            return ask(route)
+        except StaleEpoch:
+            return self._call_again(ask, route)
+
+    def call_reading(self, ask: Callable[[Store, int | None], T]) -> T:
+        """Ask the primary a question; a fenced store may still answer it.
+
+        What a fenced store said is good only if, looked at afterwards, the other store
+        is not primary yet: otherwise an acknowledged write may be there already.
+
+        Raises: as :meth:`call`.
+        """
+        route = self._route
+        if route is not None and not self._is_closed:
+            try:
+                return ask(route.store, route.epoch)
+            except StaleEpoch:
+                pass
+        return self._call_again(
+            lambda found: self._ask_even_fenced(ask, found), route, reading=True
+        )
+
+    def _ask_even_fenced(
+        self, ask: Callable[[Store, int | None], T], route: Route
+    ) -> T:
+        try:
+            return ask(route.store, route.epoch)
+        except StaleEpoch as stale:
+            if (stale.role, stale.epoch) != (Role.FENCED.value, route.epoch):
+                raise
+            answer = ask(route.store, None)
+            _READ_FENCED()
+            if self._is_still_unopened(route):
+                return answer
+            raise
+
+    def _call_again(
+        self, ask: Callable[[Route], T], route: Route | None, *, reading: bool = False
+    ) -> T:
+        deadline = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE
+        while True:
+            found = self.settle(stale=route, deadline=deadline, reading=reading)
+            try:
+                return ask(found)
+            except StaleEpoch:
+                if time.monotonic() >= deadline:
+                    raise
+                if found == route:  # seen in the middle of a change
+                    self._moved.wait(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                route = found
+
+    def _is_still_unopened(self, route: Route) -> bool:
+        try:
+            peer = self.pair.store(other(route.side)).role()
+        except StoreUnavailable:
+            return False
+        return peer.role is not Role.PRIMARY and peer.epoch == route.epoch
+
+    # -- the route ----------------------------------------------------------------------
+
+    def forget(self, route: Route | None = None) -> None:
+        """Look the roles up again at the next call.
+
+        Args:
+            route: only if this is the one believed in; None: in any case.
+        """
+        if route is None or self._route is route:
+            self._route = None
+
+    def adopt(self, view: View) -> None:
+        """Believe in what is known to be so, and wake those who wait for it."""
+        side = view.primary
+        if side is not None:
+            self._believe(view, side)
+        self._moved.set()
+
+    def close(self) -> None:
+        """Refuse all further calls, also those that wait."""
+        self._is_closed = True
+        self._moved.set()
+
+    def settle(
+        self,
+        *,
+        stale: Route | None = None,
+        deadline: float | None = None,
+        reading: bool = False,
+    ) -> Route:
+        """The route that the roles give, once one store is primary.
+
+        One thread looks; the others wait for what it finds.
+
+        Args:
+            stale: a route that proved wrong; any other one that is known will do.
+            deadline: when to give up; None: after the patience.
+            reading: a fenced store will do, too.
+
+        Raises:
+            StaleEpoch: no store is primary.
+            StoreUnavailable: what may be primary cannot be reached.
+        """
+        deadline = deadline or time.monotonic() + self._patience
+        if not self._looking.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise StaleEpoch(store="the pair", role=Role.FENCED.value, epoch=0)
+        try:
+            known = self._route
+            if known is not None and known is not stale:
+                return known
+            return self._look_for_primary(deadline, reading=reading)
+        finally:
+            self._looking.release()
+
+    def _look_for_primary(self, deadline: float, *, reading: bool) -> Route:
+        pause = _FIRST_PAUSE
+        while True:
+            self._refuse_closed()
+            self._moved.clear()
+            view = self.pair.look()
+            side = view.primary
+            if side is not None:
+                return self._believe(view, side)
+            self._refuse_hopeless(view)
+            if reading and view.fenced and is_under_way(view):
+                return self._route_of(view, view.fenced)
+            if self.heal(view):
+                continue
+            if time.monotonic() >= deadline:
+                raise self._no_primary(view)
+            self._moved.wait(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _believe(self, view: View, side: Side) -> Route:
+        route = self._route_of(view, side)
+        if route != self._route:
+            self._route = route
+            self.on_route(route)
+        return route
+
+    def _route_of(self, view: View, side: Side) -> Route:
+        mine, peer = view.of(side), view.of(other(side))
+        assert mine is not None  # noqa: S101 - it is what decided
+        follows = peer is not None and (peer.role, peer.epoch) == (
+            Role.SECONDARY,
+            mine.epoch,
+        )
+        store, follower = self.pair.store(side), self.pair.store(other(side))
+        return Route(
+            side, store, mine.epoch, follower if follows else None, view.is_settled
+        )
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed", store="the pair of stores")
+
+    def _refuse_hopeless(self, view: View) -> None:
+        """No use in waiting where the store that can be asked takes no part in a switch."""
+        if not view.is_whole and view.fenced is None:
+            raise next(iter(self.pair.trouble.values()))
+
+    def _no_primary(self, view: View) -> PendStorageError:
+        if self.pair.trouble:
+            return next(iter(self.pair.trouble.values()))
+        side = view.fenced or "json"
+        state = view.of(side)
+        assert state is not None  # noqa: S101 - a view without holes
+        return StaleEpoch(store=NAMES[side], role=state.role.value, epoch=state.epoch)
+
+    # -- recovery -----------------------------------------------------------------------
+
+    def tend(self, *, now: bool = False) -> View:
+        """Look at the roles, heal what is half done, and believe in what is found.
+
+        Args:
+            now: without waiting for the heartbeat of a switch to stop.
+
+        Raises:
+            StoreUnavailable: neither store can be reached.
+        """
+        with self._looking:
+            view = self.pair.look()
+            while self.heal(view, now=now) or self._leave_behind(view):
+                view = self.pair.look()
+            self.adopt(view)
+            return view
+
+    def leave(self, view: View) -> None:
+        """Have a secondary that is out of reach detached as soon as it is back."""
+        side = view.primary
+        mine = None if side is None else view.of(side)
+        assert side is not None  # noqa: S101 - its callers have looked
+        assert mine is not None  # noqa: S101
+        store = self.pair.store(side)
+        store.compare_and_set_meta(LEAVE_META, store.meta(LEAVE_META), mine.epoch)
+
+    def _leave_behind(self, view: View) -> bool:
+        """Detach a secondary that was given up while it was out of reach."""
+        side = view.primary
+        if side is None or not view.is_settled:
+            return False
+        store = self.pair.store(side)
+        left = store.meta(LEAVE_META)
+        if left is None:
+            return False
+        mine, peer = view.of(side), view.of(other(side))
+        if mine and peer and peer.role is Role.SECONDARY and left == mine.epoch:
+            self.pair.take(detach(view, other(side)))
+        store.compare_and_set_meta(LEAVE_META, left, None)
+        return True
+
+    def heal(self, view: View, *, now: bool = False) -> bool:
+        """Take the next step of finishing what somebody left half done; hold the lock.
+
+        Any process may do so at any time, also while that somebody is still at work: a
+        switch then ends either finished or undone, with nothing lost.
+
+        Args:
+            view: what was seen.
+            now: without waiting for the heartbeat to stop.
+
+        Returns:
+            Whether there was a step to take; look again then.
+        """
+        abandoned = now or self._pulse.has_stopped(self.pair, view)
+        step = heal(view, abandoned=abandoned)
+        if step is None:
+            return False
+        _HEALING()
+        if self.pair.take(step):
+            self._tell(step)
+        return True
+
+    def _tell(self, step: Step) -> None:
+        self._hook(
+            Event(
+                "switch-recovered",
+                f"a change of roles was found half done; {NAMES[step.side]} is "
+                f"{step.after.role} at epoch {step.after.epoch} now",
+            )
+        )
+
+
+class _Pulse:
+    """Watches whether whoever fenced a store is still at work."""
+
+    def __init__(self, dead_after: float) -> None:
+        self._dead_after = dead_after
+        self._seen: tuple[View, JSON] | None = None
+        self._since = 0.0
+
+    def has_stopped(self, pair: Pair, view: View) -> bool:
+        """Whether the switch that fenced a store has stopped beating."""
+        if view.fenced is None:
+            return False
+        seen = (view, pair.store(view.fenced).meta(SWITCH_META))
+        now = time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since >= self._dead_after

@@ -1,0 +1,90 @@
+"""Named values of the pair as a whole: they stay when the primary changes.
+
+All of them are one meta entry of the primary. A switch seals it there, after the fence,
+so that nothing can be set any more where nobody would look for it, and takes it along.
+A seal counts for those who believe in its epoch or an earlier one: what a switch that was
+called off leaves behind means nothing to later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pend_storage.diff import equal
+from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.errors import StaleEpoch
+from pend_storage.phases import Role
+from pend_storage.records import JSON
+from pend_storage.store import Store
+
+__all__ = ["SHARED_META", "SharedMeta", "seal"]
+
+SHARED_META: Final = "shared"
+"""Name of the meta entry that holds them all."""
+
+
+def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
+    """The values, and the epoch at which they were sealed."""
+    if not isinstance(value, Mapping):
+        return {}, None
+    values, sealed = value.get("values"), value.get("sealed")
+    return (
+        dict(values) if isinstance(values, Mapping) else {},
+        sealed if isinstance(sealed, int) else None,
+    )
+
+
+def seal(store: Store, epoch: int) -> JSON:
+    """Seal the values of a fenced store; gives what the new primary is to have."""
+    while True:
+        found = store.meta(SHARED_META)
+        values, _ = _split(found)
+        sealed: JSON = {"values": values, "sealed": epoch}
+        if store.compare_and_set_meta(SHARED_META, found, sealed):
+            return {"values": values} if values else None
+
+
+class SharedMeta:
+    """Reads and sets the values, wherever the primary is."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def get(self, name: str) -> JSON:
+        """One value; None if it was never set."""
+
+        def look(store: Store, epoch: int | None) -> JSON:
+            _require_primary(store, epoch)
+            return _split(store.meta(SHARED_META))[0].get(name)
+
+        return self._router.call_reading(look)
+
+    def compare_and_set(self, name: str, expected: JSON, value: JSON) -> bool:
+        """Set a value if it is what is expected; None removes it."""
+
+        def change(route: Route) -> bool:
+            while True:
+                found = route.store.meta(SHARED_META)
+                values, sealed = _split(found)
+                if sealed is not None and sealed >= route.epoch:
+                    raise StaleEpoch(
+                        store="the primary", role=Role.FENCED.value, epoch=route.epoch
+                    )
+                if not equal(values.get(name), expected):
+                    _require_primary(route.store, route.epoch)
+                    return False
+                changed: dict[str, Any] = {**values, name: value}
+                if value is None:
+                    del changed[name]
+                if route.store.compare_and_set_meta(
+                    SHARED_META, found, {"values": changed}
+                ):
+                    return True
+
+        return self._router.call(change)
+
+
+def _require_primary(store: Store, epoch: int | None) -> None:
+    """A look at nothing, which asks for the role all the same."""
+    store.read(next(iter(store.schema)).name, (), epoch=epoch)

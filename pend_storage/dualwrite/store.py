@@ -1,0 +1,289 @@
+"""Two stores behind one: writes go to both, reads to the primary, phases change live."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from typing_extensions import override
+
+from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
+from pend_storage.dualwrite.control import Control, SwitchReport
+from pend_storage.dualwrite.follower import Breaker, Follower
+from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
+from pend_storage.dualwrite.jobs import Copy, Validate
+from pend_storage.dualwrite.marks import Mark, news
+from pend_storage.dualwrite.pair import Pair
+from pend_storage.dualwrite.readiness import Check, Gate, Readiness
+from pend_storage.dualwrite.relay import Lag, Relay, lag_of
+from pend_storage.dualwrite.repair import RepairReport
+from pend_storage.dualwrite.roles import View
+from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.sampling import Compared, Sampler
+from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.traffic import Traffic
+from pend_storage.errors import (
+    ChangesExpired,
+    ConfigError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
+from pend_storage.events import Hook, Progress, log_event
+from pend_storage.phases import Phase
+from pend_storage.store import Store
+
+__all__ = ["DualWriteStore"]
+
+_RETENTION: Final = timedelta(days=7)
+_CLOSING: Final = 5.0
+"""Seconds that closing waits for a thread at most."""
+
+
+class DualWriteStore(Traffic):
+    """Keeps a JSON store and a PostgreSQL store alike, and moves between phases.
+
+    It knows nothing of either but the contract: any two stores with one schema will do.
+    A fresh pair starts ``json-only``; or ``postgres-only`` where PostgreSQL was written
+    to before and JSON is empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        json: Store,
+        postgres: Store,
+        secondary_timeout: float | None = 1.0,
+        compare: float = 0.05,
+        ignore: Iterable[str] = (),
+        redact: Redact = hide_values,
+        switch_patience: float = 30.0,
+        relay_interval: float | None = 0.2,
+        retention: timedelta = _RETENTION,
+        begin: Phase | None = None,
+        backfill: Copy | None = None,
+        validate: Validate | None = None,
+        checks: Mapping[str, Check] | None = None,
+        hook: Hook = log_event,
+    ) -> None:
+        """Wire two stores together; they are closed with this one.
+
+        Args:
+            json: primary at first.
+            postgres: primary at last.
+            secondary_timeout: seconds that a write waits for the secondary; the relay
+                brings what did not arrive. 0: never wait; None: as long as it takes.
+            compare: share of the reads that are compared with the secondary, 0 to 1.
+            ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
+            redact: what of a difference may be shown.
+            switch_patience: seconds that a call waits while a switch is under way.
+            relay_interval: seconds between two looks of the relay at the change log;
+                None: it looks only when :meth:`catch_up` is called.
+            retention: how long a change log is kept that the other side has passed.
+            begin: first phase of a fresh pair, where it is not to be found out.
+            backfill: copies a store into its follower.
+            validate: compares two stores.
+            checks: by code of a blocker: what is wrong, in a sentence, or None.
+            hook: gets events.
+
+        Raises:
+            ConfigError: the schemas differ, a setting makes no sense, or the stores do
+                not belong together any more: one was restored from a backup.
+        """
+        if not 0 <= compare <= 1:
+            raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
+        self.schema = json.schema
+        self.layouts = json.layouts or postgres.layouts
+        self._pair = pair = Pair(json, postgres, begin=begin)
+        self._router = Router(pair, patience=switch_patience, hook=hook)
+        self._timeout = secondary_timeout
+        self._breaker = Breaker(hook, secondary_timeout)
+        self._relay = Relay(
+            self._router,
+            self._breaker,
+            hook,
+            interval=relay_interval,
+            retention=retention,
+        )
+        self._follower = Follower(
+            self._breaker,
+            hook,
+            on_stale=self._router.forget,
+            on_missed=self._relay.wake,
+        )
+        self._shared = SharedMeta(self._router)
+        judge = Judge(Rules(ignore, redact), self._relay.catch_up)
+        self._sampler = Sampler(
+            lambda: self._router.route,
+            judge,
+            hook,
+            share=compare,
+            is_up=lambda: self._breaker.is_closed,
+        )
+        gate = Gate(
+            self._pair, self._shared, checks or {}, can_copy=backfill is not None
+        )
+        self._control = Control(
+            self._router,
+            self._relay,
+            self._shared,
+            gate,
+            judge=judge,
+            copy=backfill,
+            validate=validate,
+        )
+        self._router.on_route = self._take_route
+        self._refuse_rewound()
+        _stores.add(self)
+
+    def _refuse_rewound(self) -> None:
+        """A store that was restored from a backup must not go on as if it were not."""
+        with contextlib.suppress(StoreUnavailable, SchemaOutOfDate, ChangesExpired):
+            view = self._pair.look()
+            if view.is_settled:
+                self._router.adopt(view)
+                route = self._router.route
+                mark = None if route.follower is None else Mark.load(route.follower)
+                if mark is not None:
+                    next(news(route.store, mark), None)
+
+    def _take_route(self, route: Route) -> None:
+        if route.follower is not None or not route.is_certain:
+            self._relay.start()
+
+    def _after_fork(self) -> None:
+        for part in (self._router, self._follower, self._relay, self._sampler):
+            part.after_fork()
+        self._control.after_fork()
+        self._router.forget()
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._pair.json!r}, {self._pair.postgres!r})"
+
+    # -- phases ---------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        """The phase; in the middle of a switch, the one that still or already holds.
+
+        Raises:
+            StoreUnavailable: the store that would decide it cannot be reached.
+        """
+        return self._control.phase()
+
+    def roles(self) -> View:
+        """The roles of both stores as they are; None for one that cannot be reached."""
+        return self._pair.look()
+
+    def readiness(self, phase: Phase | str) -> Readiness:
+        """What stands in the way of a phase, and the steps that would lead there."""
+        return self._control.readiness(Phase(phase))
+
+    def switch(
+        self,
+        phase: Phase | str,
+        *,
+        accept: Iterable[str] = (),
+        timeout: float = 30.0,
+        by: str | None = None,
+    ) -> SwitchReport:
+        """Move to a phase, through those between, under live traffic.
+
+        Args:
+            phase: where to.
+            accept: codes of blockers to let pass. ``backfill`` cannot be: records would
+                be lost.
+            timeout: seconds after which to give up.
+            by: who asks for it, for the record; None: this user, machine and process.
+
+        Raises:
+            SwitchRefused: something is in the way; nothing was changed.
+            SwitchTimeout: not finished in time; nothing is lost, call it again.
+            StoreUnavailable: one of the stores cannot be reached; likewise.
+        """
+        return self._control.switch(
+            Phase(phase), accept=accept, timeout=timeout, by=by or whoever_this_is()
+        )
+
+    def history(self) -> tuple[Switch, ...]:
+        """The latest switches, oldest first."""
+        return switches(self._shared)
+
+    def recover(self) -> View:
+        """Finish or undo a switch that somebody left half done, without waiting."""
+        return self._router.tend(now=True)
+
+    # -- keeping the stores alike ---------------------------------------------------------
+
+    def backfill(
+        self, *, progress: Progress | None = None, rate: float | None = None
+    ) -> Any:
+        """Copy what was there before the secondary began to follow; resumable."""
+        return self._control.backfill(progress=progress, rate=rate)
+
+    def validate(
+        self, *, sample: float | None = None, progress: Progress | None = None
+    ) -> Any:
+        """Compare every record by value, in both directions; only certain ones count."""
+        return self._control.validate(sample=sample, progress=progress)
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Bring the secondary in line with the primary, wherever it certainly is not."""
+        known = [(found.collection, found.key) for found in self.divergences()]
+        report = self._control.repair(known, dry_run=dry_run)
+        if not dry_run:
+            self._sampler.forget({(r.collection, r.key): r for r in report.repairs})
+        return report
+
+    def divergences(self) -> tuple[Finding, ...]:
+        """What compared reads have found, and was still so when last looked at."""
+        return self._sampler.findings()
+
+    def compared(self) -> Compared:
+        """How many reads were compared, dropped, found different, and certainly so."""
+        return self._sampler.compared()
+
+    def catch_up(self) -> int:
+        """Apply the rest of the change log now; gives how many commits that were."""
+        return self._relay.catch_up()
+
+    def lag(self) -> Lag:
+        """How far the secondary is behind."""
+        route = self._router.route
+        if route.follower is None:
+            return Lag(0, 0.0, secondary_up=route.is_certain)
+        try:
+            commits, seconds = lag_of(route.store, Mark.load(route.follower))
+        except StoreUnavailable:
+            return self._relay.last_known_lag(route)
+        return Lag(commits, seconds, self._breaker.is_closed)
+
+    def relay(self) -> None:
+        """Be the relay in this thread until :meth:`close`: for a process of its own."""
+        self._relay.run()
+
+    @override
+    def close(self) -> None:
+        self._router.close()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._pair.postgres.close)
+            stack.callback(self._pair.json.close)
+            stack.callback(self._relay.stop, _CLOSING)
+            stack.callback(self._sampler.stop, _CLOSING)
+            stack.callback(self._follower.stop, _CLOSING)
+
+
+_stores: weakref.WeakSet[DualWriteStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store._after_fork()  # noqa: SLF001 - our own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

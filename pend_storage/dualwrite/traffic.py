@@ -1,0 +1,196 @@
+"""Reads and writes of a pair of stores, wherever its primary is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from typing_extensions import override
+
+from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.feed import feed
+from pend_storage.dualwrite.follower import Follower
+from pend_storage.dualwrite.pair import Pair
+from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.sampling import Sampler
+from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.errors import ConfigError, StaleEpoch, StoreUnavailable
+from pend_storage.phases import ROLE_META, Role
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Put, Row
+from pend_storage.store import Store
+
+__all__ = ["Traffic"]
+
+_COMMITTED: Final = declare(
+    "write.committed", "the primary has committed, the secondary knows nothing"
+)
+_FOLLOWED: Final = declare(
+    "write.followed", "both stores have it, the caller knows nothing"
+)
+_NAME: Final = "the pair of stores"
+
+
+class Traffic(Store):
+    """The verbs of the contract. How the parts are made is told by a subclass.
+
+    Seen from outside a pair is one store that stands alone: it has no role, and it cannot
+    follow another one.
+    """
+
+    _pair: Pair
+    _router: Router
+    _relay: Relay
+    _follower: Follower
+    _shared: SharedMeta
+    _sampler: Sampler
+    _timeout: float | None
+
+    # -- reads: the primary's answer ------------------------------------------------------
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        _require_alone(epoch)
+        wanted = list(keys)
+        rows = self._router.call_reading(
+            lambda store, at: store.read(collection, wanted, deleted=deleted, epoch=at)
+        )
+        self._sampler.note_keys(collection, wanted)
+        return rows
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        _require_alone(epoch)
+        rows = self._router.call_reading(
+            lambda store, at: store.query(collection, query, epoch=at)
+        )
+        self._sampler.note_query(collection, query)
+        return rows
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        _require_alone(epoch)
+        found = self._router.call_reading(
+            lambda store, at: store.count(collection, where, epoch=at)
+        )
+        self._sampler.note_count(collection, where)
+        return found
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        _require_alone(epoch)
+        while True:  # a scan that a switch interrupts goes on at the new primary
+            route = self._router.route
+            try:
+                for row in route.store.scan(
+                    collection, after=after, deleted=deleted, epoch=route.epoch
+                ):
+                    after = row.key
+                    yield row
+            except StaleEpoch:
+                self._router.call(
+                    lambda at: at.store.read(collection, (), epoch=at.epoch)
+                )
+            else:
+                return
+
+    # -- writes: the primary first, then the secondary ------------------------------------
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        _require_alone(epoch)
+
+        def commit_at(route: Route) -> tuple[Route, tuple[int, ...]]:
+            return route, route.store.commit(batch, epoch=route.epoch)
+
+        try:
+            route, versions = self._router.call(commit_at)
+        except StoreUnavailable as error:
+            if not error.outcome_known:
+                self._relay.wake()  # if it did happen, it is in the change log
+            raise
+        _COMMITTED()
+        if route.follower is not None:
+            self._bring(route, batch, versions)
+        _FOLLOWED()
+        return versions
+
+    def _bring(self, route: Route, batch: Batch, versions: Sequence[int]) -> None:
+        records = [
+            ChangedRecord(
+                operation.collection,
+                operation.key,
+                version,
+                operation.record if isinstance(operation, Put) else None,
+            )
+            for operation, version in zip(batch.operations, versions, strict=True)
+            if version
+        ]
+        if records:
+            self._follower.bring(route, records, self._timeout)
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        """Refused: a pair follows nobody.
+
+        Raises:
+            StaleEpoch: always.
+        """
+        _ = self._router.route  # closed?
+        raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
+
+    # -- beside the data ------------------------------------------------------------------
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        """The pair's change feed: it goes on through every switch."""
+        yield from feed(self._pair, self._router.route, after)
+
+    @override
+    def head(self) -> int:
+        return self._router.call(lambda route: route.store.head())
+
+    @override
+    def meta(self, name: str) -> JSON:
+        """A named value of the pair; it stays when the primary changes."""
+        return self._shared.get(name)
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        if name == ROLE_META:
+            raise ConfigError("the roles of a pair are changed with switch().")
+        return self._shared.compare_and_set(name, expected, value)
+
+    @override
+    def prune(self, upto: int) -> None:
+        """Nothing: the relay prunes both change logs, after their retention."""
+
+
+def _require_alone(epoch: int | None) -> None:
+    if epoch:
+        raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)

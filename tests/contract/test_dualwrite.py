@@ -1,0 +1,146 @@
+"""The contract over a pair of stores: in each phase, and while phases change."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import msgspec
+import pytest
+from typing_extensions import override
+
+from pend_storage.dualwrite import CODES, DualWriteStore
+from pend_storage.errors import ConfigError, StaleEpoch
+from pend_storage.phases import Phase, Role
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.memory import MemoryStore
+from pend_storage.testing import StoreContract
+from pend_storage.testing.contract.harness import commit
+from pend_storage.testing.domain import SCHEMA, a_log
+from pend_storage.testing.faults import InterceptingStore, Verb
+
+T = TypeVar("T")
+
+
+NEEDS_A_ROLE = {"ApplyContract", "FollowContract", "EpochContract"}
+"""What is asked of a store that may have a role of its own: a pair has none."""
+
+if TYPE_CHECKING:
+    Contract = StoreContract
+else:
+    PARTS = [c for c in StoreContract.__bases__ if c.__name__ not in NEEDS_A_ROLE]
+    Contract = type("Contract", tuple(PARTS), {})
+
+
+class PairContract(Contract):
+    """What every store must do, over two stores."""
+
+    phase: ClassVar[Phase]
+
+    def make_pair(self, schema: Schema) -> DualWriteStore:
+        pair = DualWriteStore(
+            json=MemoryStore(schema), postgres=MemoryStore(schema), compare=1.0
+        )
+        pair.switch(self.phase, accept=CODES)
+        return pair
+
+    @override
+    def make_store(self, schema: Schema) -> Store:
+        return self.make_pair(schema)
+
+    @override
+    def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
+        assert isinstance(store, DualWriteStore)
+        return look_inside(store, collection, key)
+
+    @override
+    def test_it_tells_when_and_at_which_epoch(self, store: Store) -> None:
+        commit(store, a_log("a"))
+
+        (one,) = store.changes()
+
+        assert one.epoch >= 1
+
+
+def look_inside(
+    pair: DualWriteStore, collection: str, key: str
+) -> dict[str, Any] | None:
+    """What the secondary holds, or where there is none, the primary."""
+    pair.catch_up()
+    roles = pair.roles()
+    inner = pair._pair.json
+    if (roles.json and roles.json.role is Role.DETACHED) or (
+        roles.postgres and roles.postgres.role is Role.SECONDARY
+    ):
+        inner = pair._pair.postgres
+    assert isinstance(inner, MemoryStore)
+    row = inner._state.tables[collection].rows.get(key)
+    return None if row is None else msgspec.json.decode(row[1], type=dict[str, Any])
+
+
+class TestJsonOnly(PairContract):
+    phase = Phase.JSON_ONLY
+
+
+class TestParallel(PairContract):
+    phase = Phase.PARALLEL
+
+
+class TestPostgresPrimary(PairContract):
+    phase = Phase.POSTGRES_PRIMARY
+
+
+class TestPostgresOnly(PairContract):
+    phase = Phase.POSTGRES_ONLY
+
+
+class Restless(InterceptingStore):
+    """Goes to another phase before every third call."""
+
+    def __init__(self, inner: DualWriteStore) -> None:
+        super().__init__(inner)
+        self.pair = inner
+        self._calls = itertools.count()
+        self._phases = itertools.cycle([*Phase, *reversed(Phase)])
+        self._lock = threading.Lock()
+
+    @override
+    def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        if next(self._calls) % 3 == 0:
+            with self._lock:
+                phase = next(self._phases)
+            self.pair.switch(phase, accept=CODES)
+        return call()
+
+
+class TestThroughPhaseChanges(PairContract):
+    phase = Phase.PARALLEL
+
+    @override
+    def make_store(self, schema: Schema) -> Store:
+        return Restless(self.make_pair(schema))
+
+    @override
+    def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
+        assert isinstance(store, Restless)
+        return look_inside(store.pair, collection, key)
+
+
+def test_a_pair_is_asked_everything_but_what_needs_a_role() -> None:
+    left_out = {c.__name__ for c in StoreContract.__mro__} - {
+        c.__name__ for c in PairContract.__mro__
+    }
+
+    assert left_out == NEEDS_A_ROLE | {"StoreContract"}
+
+
+def test_a_pair_has_no_role_and_follows_nobody() -> None:
+    with DualWriteStore(json=MemoryStore(SCHEMA), postgres=MemoryStore(SCHEMA)) as pair:
+        assert pair.role().epoch == 0
+        with pytest.raises(StaleEpoch):
+            pair.apply([])
+        with pytest.raises(ConfigError, match="switch"):
+            pair.compare_and_set_meta("role", None, {"role": "primary", "epoch": 1})

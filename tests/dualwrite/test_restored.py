@@ -1,0 +1,220 @@
+"""Stores that went back in time, or were lost; and the vote that leads out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pend_storage.dualwrite import CODES, elect
+from pend_storage.errors import (
+    ConfigError,
+    SwitchRefused,
+)
+from pend_storage.phases import Phase, Role
+from pend_storage.stores.memory import MemoryStore
+from pend_storage.stores.state import ChangedRow, Effect
+from pend_storage.testing.domain import SCHEMA, Log, a_log
+
+from .processes import Line, Place, Process, living
+
+J, PAR, PG, P = Phase
+
+
+def to(process: Process, phase: Phase) -> None:
+    process.store.switch(phase, accept=CODES)
+
+
+def copied(store: MemoryStore) -> MemoryStore:
+    """A backup."""
+    backup, state = MemoryStore(SCHEMA), store._state
+    rows = [
+        ChangedRow(name, key, version, body)
+        for name, table in state.tables.items()
+        for key, version, body in (
+            *((key, *row) for key, row in table.rows.items()),
+            *((key, version, None) for key, version in table.tombstones.items()),
+        )
+    ]
+    backup._state.install(Effect(rows=tuple(rows), meta=tuple(state.meta.items())))
+    backup._state.sequence = state.sequence
+    backup._log, backup._pruned = list(store._log), store._pruned
+    return backup
+
+
+def replaced(place: Place, **stores: MemoryStore) -> Place:
+    return Place(
+        json=stores.get("json", place.json),
+        postgres=stores.get("postgres", place.postgres),
+    )
+
+
+def json_from_before_a_switch(place: Place, process: Process) -> Place:
+    to(process, PAR)
+    backup = copied(place.json)
+    to(process, PG)
+    process.put("a", "new")
+    return replaced(place, json=backup)
+
+
+def postgres_from_before_a_switch(place: Place, process: Process) -> Place:
+    to(process, PAR)
+    backup = copied(place.postgres)
+    to(process, PG)
+    process.put("a", "new")
+    return replaced(place, postgres=backup)
+
+
+def postgres_from_when_it_was_primary(place: Place, process: Process) -> Place:
+    to(process, PG)
+    backup = copied(place.postgres)
+    to(process, J)
+    process.put("a", "new")
+    return replaced(place, postgres=backup)
+
+
+def json_lost(place: Place, process: Process) -> Place:
+    to(process, PAR)
+    process.put("a", "new")
+    return replaced(place, json=MemoryStore(SCHEMA))
+
+
+def postgres_lost(place: Place, process: Process) -> Place:
+    to(process, PG)
+    process.put("a", "new")
+    return replaced(place, postgres=MemoryStore(SCHEMA))
+
+
+def primary_from_an_hour_ago(place: Place, process: Process) -> Place:
+    """With the same roles, and even the same numbers given again."""
+    to(process, PG)
+    process.put("a", "1")
+    backup = copied(place.postgres)
+    process.put("a", "new")
+    process.store.catch_up()
+    rewound = replaced(place, postgres=backup)
+    process.store.close()
+    epoch = backup.role().epoch
+    backup.commit(SCHEMA.batch([SCHEMA.put(Log, a_log("b", "other"))]), epoch=epoch)
+    return rewound
+
+
+Accident = Callable[[Place, Process], Place]
+ACCIDENTS: list[Accident] = [
+    json_from_before_a_switch,
+    postgres_from_before_a_switch,
+    postgres_from_when_it_was_primary,
+    json_lost,
+    postgres_lost,
+    primary_from_an_hour_ago,
+]
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda a: a.__name__)
+def test_a_store_that_went_back_in_time_is_refused_with_the_ways_out(
+    place: Place, accident: Accident
+) -> None:
+    process = Process(place)
+    damaged = accident(place, process)
+    before = [living(damaged.json), living(damaged.postgres)]
+
+    with pytest.raises(ConfigError) as caught:
+        Process(damaged)
+
+    text = str(caught.value)
+    assert "elect" in text
+    assert "restored" in text or "replaced" in text
+    assert [living(damaged.json), living(damaged.postgres)] == before
+    process.store.close()
+
+
+def test_a_follower_that_went_back_heals_by_itself(place: Place, one: Process) -> None:
+    to(one, PAR)
+    one.put("a", "1")
+    one.store.catch_up()
+    backup = copied(place.postgres)
+    one.put("a", "2")
+    one.put("b", "2")
+    one.store.catch_up()
+
+    process = Process(replaced(place, postgres=backup))
+    process.store.catch_up()
+
+    assert living(backup) == living(place.json)
+    process.store.close()
+
+
+def test_a_vote_decides_who_holds_the_truth(place: Place) -> None:
+    process = Process(place)
+    damaged = postgres_from_when_it_was_primary(place, process)
+    process.store.close()
+
+    vote = elect(damaged.json, damaged.postgres, "json")
+
+    assert vote.primary == "json"
+    assert vote.is_other_reachable
+    process = Process(damaged)
+    assert process.store.phase is J
+    assert process.get("a") == "new"
+    process.put("a", "newer")
+    process.store.close()
+
+
+def test_a_vote_tells_what_only_the_loser_has(place: Place, one: Process) -> None:
+    to(one, PG)
+    one.put("a", "1")
+    one.store.catch_up()
+    one.json.is_cut = True
+    one.put("b", "2")
+    one.json.is_cut = False
+
+    vote = elect(place.json, place.postgres, "json")
+
+    assert vote.missing is not None
+    assert [r.key for change in vote.missing for r in change.records] == ["b"]
+
+
+def test_who_lost_a_vote_is_emptied_before_it_follows(place: Place) -> None:
+    process = Process(place)
+    to(process, PAR)
+    process.put("ghost", "1")
+    process.store.close()
+    elect(place.json, place.postgres, "json")
+    process = Process(place)
+
+    with pytest.raises(SwitchRefused, match="empty database"):
+        to(process, PAR)
+
+    process.store.close()
+    emptied = replaced(place, postgres=MemoryStore(SCHEMA))
+    process = Process(emptied)
+    to(process, PAR)
+    process.store.backfill()
+    process.store.catch_up()
+    assert living(emptied.json) == living(emptied.postgres)
+    to(process, PG)
+    process.store.close()
+
+
+def test_a_vote_without_the_other_store_is_repeated_when_it_is_back(
+    place: Place,
+) -> None:
+    process = Process(place)
+    to(process, PG)
+    process.put("a", "1")
+    process.store.catch_up()
+    process.store.close()
+    line = Line(place.postgres)
+    line.is_cut = True
+
+    vote = elect(place.json, line, "json")
+
+    assert not vote.is_other_reachable
+    assert place.json.role().role is Role.PRIMARY
+    line.is_cut = False
+    with pytest.raises(ConfigError, match="elect"):
+        Process(place)
+    elect(place.json, place.postgres, "json")
+    process = Process(place)
+    assert process.get("a") == "1"
+    process.store.close()

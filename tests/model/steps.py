@@ -1,0 +1,189 @@
+"""What may happen next in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from pend_storage.dualwrite import roles
+from pend_storage.dualwrite.roles import SIDES, Step, View, other
+from pend_storage.phases import Role, RoleState
+
+from .controllers import Controllers
+from .judging import Judging
+from .world import Weakness, World, Writer, primaries
+
+__all__ = ["Protocol"]
+
+Steps: TypeAlias = Iterator[tuple[str, World]]
+
+
+class Protocol(Controllers, Judging):
+    """The protocol, with or without some of its rules."""
+
+    def steps(self, world: World) -> Steps:
+        """Everything that may happen."""
+        for n, writer in enumerate(world.writers):
+            yield from self._write(world, n, writer)
+        yield from self._read(world)
+        yield from self._relay(world)
+        yield from self._backfill(world)
+        yield from self._heal(world)
+        for n, controller in enumerate(world.controllers):
+            yield from self._control(world, n, controller)
+
+    # -- writers ------------------------------------------------------------------------
+
+    def _write(self, world: World, n: int, writer: Writer) -> Steps:
+        def with_writer(after: World, **changes: object) -> World:
+            changed = writer._replace(**changes)  # type: ignore[arg-type]
+            rest = world.writers
+            return after._replace(writers=(*rest[:n], changed, *rest[n + 1 :]))
+
+        store = world.of(writer.side)
+        match writer.pc:
+            case "begin" if writer.ops:
+                key, value = writer.ops[0]
+                if store.is_at(Role.PRIMARY, writer.epoch) or self.is_unchecked:
+                    if any(e.row.key == key for e in store.open):
+                        return  # waits for the lock of the key
+                    begun, entry = store.begin(key, value)
+                    pc = "end"
+                    if writer.side == "json":  # which commits at once
+                        begun, pc = begun.end(entry, self.weak), "bring"
+                    yield (
+                        f"writer {n} commits {key}={value} on {writer.side}: {entry.row}",
+                        with_writer(world.put(writer.side, begun), pc=pc, entry=entry),
+                    )
+                else:
+                    yield from self._reroute(world, n, writer)
+            case "end":
+                assert writer.entry is not None
+                ended = store.end(writer.entry, self.weak)
+                yield (
+                    f"writer {n}: {writer.entry} has ended",
+                    with_writer(world.put(writer.side, ended), pc="bring"),
+                )
+            case "bring":
+                yield from self._bring(world, n, writer)
+            case _:
+                pass
+
+    def _reroute(self, world: World, n: int, writer: Writer) -> Steps:
+        for side in primaries(world):
+            epoch = world.of(side).role.epoch
+            if (side, epoch) != (writer.side, writer.epoch):
+                changed = writer._replace(side=side, epoch=epoch)
+                rest = world.writers
+                yield (
+                    f"writer {n} goes to {side}@{epoch}",
+                    world._replace(writers=(*rest[:n], changed, *rest[n + 1 :])),
+                )
+
+    def _bring(self, world: World, n: int, writer: Writer) -> Steps:
+        assert writer.entry is not None
+        row = writer.entry.row
+        done = writer._replace(
+            pc="begin", ops=writer.ops[1:], entry=None, acked=(*writer.acked, row)
+        )
+        rest = world.writers
+        acked = world._replace(writers=(*rest[:n], done, *rest[n + 1 :]))
+        side = other(writer.side)
+        peer = world.of(side)
+        if peer.is_at(Role.SECONDARY, writer.epoch):
+            yield (
+                f"writer {n} brings {row} to {side}",
+                acked.put(side, peer.take(row, self.weak)),
+            )
+            if not world.cuts:
+                return
+        yield f"writer {n} is done, {row} did not arrive", acked
+
+    # -- the reader ---------------------------------------------------------------------
+
+    def _read(self, world: World) -> Steps:
+        reader = world.reader
+        store = world.of(reader.side)
+        got = store.row(reader.key).version
+
+        def answered(version: int) -> World:
+            failed = version < reader.floor
+            return world._replace(
+                reader=reader._replace(
+                    pc="start", reads=reader.reads - 1, failed=failed
+                )
+            )
+
+        match reader.pc:
+            case "start" if reader.reads:
+                acked = (r for w in world.writers for r in w.acked)
+                floor = max(
+                    (r.version for r in acked if r.key == reader.key), default=0
+                )
+                yield (
+                    f"a read begins; acknowledged is {floor}",
+                    world._replace(reader=reader._replace(pc="ask", floor=floor)),
+                )
+            case "ask" if store.is_at(Role.PRIMARY, reader.epoch):
+                yield f"{reader.side} answers {got}", answered(got)
+            case "ask" if store.role == RoleState(Role.FENCED, reader.epoch):
+                yield (
+                    f"{reader.side}, fenced, answers {got}",
+                    world._replace(reader=reader._replace(pc="look", got=got)),
+                )
+            case "ask":
+                for side in SIDES:  # a fenced one will do
+                    role = world.of(side).role
+                    known = (reader.side, reader.epoch)
+                    answers = role.role in {Role.PRIMARY, Role.FENCED}
+                    if answers and (side, role.epoch) != known:
+                        there = reader._replace(side=side, epoch=role.epoch)
+                        yield (
+                            f"the reader goes to {side}@{role.epoch}",
+                            world._replace(reader=there),
+                        )
+            case "look":
+                peer = world.of(other(reader.side)).role
+                closed = peer.role is not Role.PRIMARY and peer.epoch == reader.epoch
+                if closed or Weakness.NO_SECOND_LOOK in self.weak:
+                    yield "the answer stands", answered(reader.got)
+                else:
+                    yield (
+                        "the read is repeated",
+                        world._replace(reader=reader._replace(pc="ask")),
+                    )
+            case _:
+                pass
+
+    # -- recovery -----------------------------------------------------------------------
+
+    def _heal(self, world: World) -> Steps:
+        """Somebody who takes whatever switch he sees for dead; his view may be old."""
+        if world.healing is not None:
+            after = world.cas(world.healing, self.weak) or world
+            if not world.of(world.healing.side).open:
+                yield f"heal: {world.healing}", after._replace(healing=None)
+        elif world.seen is not None:
+            view = View(world.seen, world.postgres.role)
+            step = roles.heal(view, abandoned=True)
+            if Weakness.NO_BUMP in self.weak:
+                step = _without_bump(view) or step
+            yield (
+                "the healer has looked",
+                world._replace(seen=None, healing=step),
+            )
+        elif world.heals and not world.view.is_settled:
+            yield (
+                "a healer looks",
+                world._replace(seen=world.json.role, heals=world.heals - 1),
+            )
+
+
+def _without_bump(view: View) -> Step | None:
+    old = view.fenced
+    if old is None:
+        return None
+    mine, peer = view.of(old), view.of(other(old))
+    if mine is None or peer is None or peer.role is not Role.SECONDARY:
+        return None
+    return Step(old, mine, RoleState(Role.PRIMARY, mine.epoch))
