@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from pend_storage.errors import LockTimeout, PendStorageError
+from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.stores.json.compaction import (
@@ -20,7 +20,7 @@ from pend_storage.stores.json.compaction import (
     compact,
     is_due,
 )
-from pend_storage.stores.json.disk import translate
+from pend_storage.stores.json.disk import translate, translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.keeper import FileKeeper
@@ -148,7 +148,8 @@ class Checkpointer:
         def needed(now: Position) -> list[Position]:
             return [p for keeper in self._keepers for p in keeper.positions(now)]
 
-        compact(self._engine, self._retention, needed)
+        with translated(self._engine.directory):
+            compact(self._engine, self._retention, needed)
 
     def _attempt(self, what: str, work: Callable[[], None]) -> None:
         try:
@@ -187,7 +188,7 @@ class Checkpointer:
             self._thread.join()
         try:
             self.checkpoint()
-        except (LockTimeout, PendStorageError) as error:
+        except PendStorageError as error:
             self._hook(
                 Event(
                     "checkpoint-failed",

@@ -99,10 +99,12 @@ def open_home(
     own = directory / OWN_DIRECTORY
     with translated(directory):
         if not own.exists():
-            with directory_lock(directory / f"{OWN_DIRECTORY}.lock", timeout):
+            lock = directory / f"{OWN_DIRECTORY}.lock"
+            with directory_lock(lock, timeout):
                 if not own.exists():
                     intake = Intake(schema, hook, progress)
                     _adopt(directory, layouts, places, intake)
+                lock.unlink(missing_ok=True)  # who waits for it finds the directory
         _check_format(own)
     return own
 

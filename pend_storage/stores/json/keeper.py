@@ -69,7 +69,7 @@ class FileKeeper:
             wait: for a file that somebody is writing just now, a little.
         """
         for _ in range(_TRIES):
-            if self._detached() or not self.look(wait=wait):
+            if self._role() is Role.DETACHED or not self.look(wait=wait):
                 return
             if not force and time.monotonic() < self._not_before:
                 return
@@ -78,7 +78,7 @@ class FileKeeper:
 
     def look_only(self) -> None:
         """Take in what others changed, and write nothing."""
-        if not self._place.untouched() and not self._detached():
+        if not self._place.untouched() and self._role() is not Role.DETACHED:
             self.look(wait=True)
 
     def positions(self, now: Position) -> tuple[Position, ...]:
@@ -197,9 +197,9 @@ class FileKeeper:
 
     # -- what is new ----------------------------------------------------------------------
 
-    def _detached(self) -> bool:
+    def _role(self) -> Role:
         with self._engine.live() as live:
-            return live.state.role.role is Role.DETACHED
+            return live.state.role.role
 
     def _write(self) -> bool:
         """Write the file if it must be; False where something has come between."""
@@ -256,9 +256,12 @@ class FileKeeper:
 
     def _reset_header(self, content: Content) -> None:
         """A broken file that may be overwritten is written as a new one would be."""
-        schema = content.schema
-        put = schema.put(LEGACY_FILES, self.layout.missing())
-        self._engine.submit(lambda plan: plan.note((put,)))
+        put = content.schema.put(LEGACY_FILES, self.layout.missing())
+        batch = content.schema.batch((put,))
+        if self._role() is Role.PRIMARY:
+            self._engine.submit(lambda plan: plan.add(batch, None))
+        else:
+            self._engine.submit(lambda plan: plan.note((put,)))
 
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))

@@ -317,8 +317,7 @@ class JsonStore(Store):
         """Write a snapshot now, so that the next opening has less to read."""
         self._opened()
         if self._checkpointer is not None:
-            with translated(self.directory):
-                self._checkpointer.compact()
+            self._checkpointer.compact()
 
     def adoption_report(self) -> tuple[AdoptedFile, ...]:
         """What became of each legacy file when the directory was first opened."""
