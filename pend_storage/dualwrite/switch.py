@@ -64,6 +64,7 @@ _ORDER: Final = (
     Phase.POSTGRES_ONLY,
 )
 
+_PLANNED: Final = declare("switch.planned", "the roles are known, nothing is prepared")
 _PREPARED: Final = declare(
     "switch.prepared", "the old primary knows where it will follow, nothing is fenced"
 )
@@ -189,6 +190,7 @@ class Switcher:
     def _swap(self, view: View, old: Side, deadline: float) -> float:
         source, target = self._pair.store(old), self._pair.store(other(old))
         epoch = roles.fence(view, old).before.epoch
+        _PLANNED()
         if not self._prepare(view, old):
             return 0.0
         while self._drain(source, target, epoch, deadline) > _NEAR:

@@ -51,7 +51,6 @@ _ZERO_FRACTION: Final = re.compile(rb"\.0(?:[,\]}]|$)")
 _EXPONENT: Final = re.compile(rb"e-?\d+(?:[,\]}]|$)")
 _MAX_DIGITS: Final = 4_000  # as many as the stores take
 _JS_DECIMAL_FROM: Final = Decimal("1e-6")
-_JS_DECIMAL_BELOW: Final = Decimal("1e21")
 
 
 class UnreadableError(ValueError):
@@ -238,7 +237,7 @@ def _with_number(value: Any, path: Path, text: str) -> Any:
 def normal(value: Any) -> Any:
     """A value as it is read again after it was printed: no floats that are integers."""
     if type(value) is float and value.is_integer():
-        return int(Decimal(repr(value)))
+        return int(value)
     if isinstance(value, Mapping):
         return {name: normal(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -277,7 +276,7 @@ def _with_raw_numbers(value: Any) -> Any:
     if type(value) is ExactFloat:
         return msgspec.Raw(value.text.encode())
     if type(value) is float:
-        return msgspec.Raw(_javascript(value).encode())
+        return msgspec.Raw(_printed(value).encode())
     if isinstance(value, Mapping):
         return {name: _with_raw_numbers(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -285,15 +284,15 @@ def _with_raw_numbers(value: Any) -> Any:
     return value
 
 
-def _javascript(value: float) -> str:
-    """As ``Number.prototype.toString``: an exponent from 1e21 and below 1e-6."""
+def _printed(value: float) -> str:
+    """As ``Number.prototype.toString``; integers with all their digits, exactly."""
+    if value.is_integer():
+        return str(int(value))
     exact = Decimal(repr(value))
-    if not exact:
-        return "0"
-    if _JS_DECIMAL_FROM <= abs(exact) < _JS_DECIMAL_BELOW:
-        return f"{exact:f}".removesuffix(".0")
+    if abs(exact) >= _JS_DECIMAL_FROM:
+        return f"{exact:f}"
     digits, _, exponent = repr(value).partition("e")
-    return f"{digits.removesuffix('.0')}e{int(exponent):+d}"
+    return f"{digits}e{int(exponent):+d}"
 
 
 def as_plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from heapq import nsmallest
 from operator import itemgetter
@@ -15,8 +15,10 @@ from pend_storage.query import And, Comparison, Condition, Operator
 from pend_storage.records import Row
 from pend_storage.schema import CollectionSpec
 
-__all__ = ["StoredRow", "Table", "ValueIndex", "index_value"]
+__all__ = ["Contents", "StoredRow", "Table", "ValueIndex", "index_value"]
 
+Contents: TypeAlias = tuple[dict[str, tuple[int, bytes]], dict[str, int]]
+"""Rows and tombstones of a collection."""
 StoredRow: TypeAlias = tuple[str, int, bytes | None]
 """Key, version and encoded record (None: a tombstone) as they are in memory."""
 
@@ -69,6 +71,7 @@ class ValueIndex:
             self._keys.setdefault(after, set()).add(key)
 
 
+_LEFT_FOR_LATER: Final = frozenset({"rows", "tombstones", "_order"})
 _TOUCHED: Final = 5_000
 """Keys remembered as set lately."""
 
@@ -163,6 +166,18 @@ class Table:
         self.rows, self.tombstones = rows, tombstones
         self._indexes.clear()
         self._order = _KeyOrder(rows)
+
+    def load_later(self, make: Callable[[], Contents]) -> None:
+        """Take over a whole content when it is first looked at."""
+        del self.rows, self.tombstones, self._order
+        self._make: Callable[[], Contents] = make
+
+    def __getattr__(self, name: str) -> Any:
+        """Called only for what is missing: the content that was left for later."""
+        if name not in _LEFT_FOR_LATER or "_make" not in self.__dict__:
+            raise AttributeError(name)
+        self.load(*self._make())
+        return self.__dict__[name]
 
     def touched(self, since: int) -> frozenset[str] | None:
         """The keys set since ``changes`` was so high; None if that is too long ago."""

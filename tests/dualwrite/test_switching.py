@@ -15,7 +15,7 @@ from pend_storage.phases import Phase, Role, RoleState
 from pend_storage.testing.domain import Log, a_log
 from pend_storage.testing.faults import SlowStore
 
-from .processes import Place, Process, Task
+from .processes import Place, Process, Task, living
 
 J, PAR, PG, P = Phase
 
@@ -215,6 +215,24 @@ def test_a_late_attach_cannot_open_what_was_detached_meanwhile(
     assert len(place.primaries()) == 1
     two.put("a", "1")
     assert one.get("a") == "1"
+
+
+def test_a_late_controller_does_not_make_the_old_primary_skip_anything(
+    place: Place, one: Process, two: Process
+) -> None:
+    """The place from which it follows must be from before the new one was opened."""
+    to(one, PAR)
+    late = Task(lambda: one.store.switch(PG, accept=CODES, timeout=1.0))
+    late.start("switch.planned")
+    to(two, PG)
+    two.json.is_cut = True
+    two.put("a", "1")  # which JSON misses
+    two.json.is_cut = False
+
+    late.resume()
+
+    two.store.catch_up()
+    assert living(place.json) == living(place.postgres)
 
 
 def test_two_who_switch_at_once_both_arrive(

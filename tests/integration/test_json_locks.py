@@ -61,6 +61,20 @@ def test_a_waiter_gets_the_lock_when_it_comes_free(
     second.close()
 
 
+def test_a_lock_file_that_was_deleted_is_made_anew_by_all(tmp_path: Path) -> None:
+    first, second = FlockLock(tmp_path / "lock"), FlockLock(tmp_path / "lock")
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock.turn").unlink()
+
+    with first.held(5), second.tried() as mine:
+        assert not mine
+    with second.held(5), first.tried() as mine:
+        assert not mine
+
+    first.close()
+    second.close()
+
+
 def test_who_gave_up_does_not_keep_the_lock(tmp_path: Path) -> None:
     first, second = FlockLock(tmp_path / "lock"), FlockLock(tmp_path / "lock")
     first.acquire(1)

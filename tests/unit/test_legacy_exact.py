@@ -155,9 +155,8 @@ def test_numbers_and_texts_are_printed_as_the_server_prints_them(
 @pytest.mark.parametrize(
     ("value", "printed"),
     [
-        (1e21, "1e+21"),
-        (1e300, "1e+300"),
-        (2.363714689291611e16, "23637146892916110"),
+        (1e21, "1000000000000000000000"),
+        (1e23, "99999999999999991611392"),
         (1.0, "1"),
         (-0.0, "0"),
         (0.5, "0.5"),
@@ -165,7 +164,7 @@ def test_numbers_and_texts_are_printed_as_the_server_prints_them(
         (-1.5e-9, "-1.5e-9"),
     ],
 )
-def test_floats_of_new_code_are_printed_as_the_server_prints_them(
+def test_floats_of_new_code_are_printed_for_exactly_what_they_are(
     value: float, printed: str
 ) -> None:
     assert exact.dump({"a": [value]}).decode() == f'{{"a":[{printed}]}}'

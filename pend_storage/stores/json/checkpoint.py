@@ -141,8 +141,9 @@ class Checkpointer:
             )
 
     def _compact_if_due(self) -> None:
-        if is_due(self._engine):
-            self._compact()
+        with translated(self._engine.directory):
+            if is_due(self._engine):
+                self._compact()
 
     def _compact(self) -> None:
         def needed(now: Position) -> list[Position]:

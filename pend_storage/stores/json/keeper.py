@@ -209,6 +209,9 @@ class FileKeeper:
             found = generation(live, self.layout)
             if found == self._generation and not (view and view.anew):
                 return True
+            if view is not None and view.shows_all(live.journal.position):
+                self._generation = found
+                return True
             content = content_of(live, self.layout, self._others)
             maybe = touched(live, self.layout, self._generation)
         if view is not None and view.broken:

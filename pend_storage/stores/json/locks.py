@@ -94,10 +94,16 @@ class FlockLock(ProcessLock):
 
     @override
     def acquire(self, timeout: float) -> None:
-        if not self._try_at_once():
-            if timeout <= 0:
-                raise LockTimeout(path=str(self.path), seconds=timeout)
-            self._wait(timeout)
+        while True:
+            if not self._try_at_once():
+                if timeout <= 0:
+                    raise LockTimeout(path=str(self.path), seconds=timeout)
+                self._wait(timeout)
+            if os.fstat(self._fd).st_nlink:
+                return
+            # Somebody has deleted the file, and the others use another one by now.
+            self.close()
+            self._fd, self._turn_fd = _open(self.path), _open(self._turnstile)
 
     def _try_at_once(self) -> bool:
         if not _try_flock(self._turn_fd):

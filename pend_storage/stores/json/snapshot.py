@@ -1,5 +1,7 @@
 """Snapshots: the whole state in one file, read without looking into a single record.
 
+A collection is taken apart when it is first used.
+
 A snapshot is a sequence of frames, each but the first and the last one followed by a
 block of rows: a line with their keys, a line with their versions, and a line for each
 record. So the file can be read by eye, and taken apart by splitting lines.
@@ -12,8 +14,9 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -60,6 +63,13 @@ class _Block(msgspec.Struct, frozen=True):
     bodies: int
     """Bytes of each part; no bodies at all are tombstones."""
     crc: int
+
+
+class _Parts(NamedTuple):
+    """A block, and the lines that follow it; sound, but not looked into."""
+
+    block: _Block
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -167,34 +177,20 @@ class _Reader:
             )
         state = State(schema, name)
         state.install(Effect(head.sequence, meta=tuple(head.meta.items())))
-        tables: dict[str, tuple[Rows, dict[str, int]]] = {}
+        tables: dict[str, list[_Parts]] = {}
         while (payload := self._frame()) != b'{"end":true}':
             block = self._decode(payload, _Block)
-            rows, tombstones = tables.setdefault(block.collection, ({}, {}))
-            self._take(block, rows, tombstones)
-        for collection, content in tables.items():
-            state.any_table(collection).load(*content)
+            tables.setdefault(block.collection, []).append(self._parts(block))
+        for collection, parts in tables.items():
+            state.any_table(collection).load_later(partial(_contents, parts))
         return Snapshot(state, head.segment, head.chain)
 
-    def _take(self, block: _Block, rows: Rows, tombstones: dict[str, int]) -> None:
+    def _parts(self, block: _Block) -> _Parts:
         start = self._file.tell()
         body = self._file.read(block.keys + block.versions + block.bodies)
         if zlib.crc32(body) != block.crc:
             raise self._corrupt("the checksum of a block of rows is wrong", start)
-        keys = self._list(body[: block.keys], _keys)
-        behind = block.keys + block.versions
-        versions = self._list(body[block.keys : behind], _versions)
-        if not block.bodies:
-            tombstones.update(zip(keys, versions, strict=True))
-            return
-        bodies = body[behind:-1].split(b"\n")
-        rows.update(zip(keys, zip(versions, bodies, strict=True), strict=True))
-
-    def _list(self, text: bytes, decode: Any) -> Any:
-        try:
-            return decode(text)
-        except msgspec.DecodeError as error:
-            raise self._corrupt(str(error), self._file.tell()) from error
+        return _Parts(block, body)
 
     def _frame(self) -> bytes:
         start = self._file.tell()
@@ -217,3 +213,19 @@ class _Reader:
 
     def _corrupt(self, reason: str, offset: int) -> CorruptFile:
         return CorruptFile(reason, path=str(self._path), offset=offset)
+
+
+def _contents(parts: list[_Parts]) -> tuple[Rows, dict[str, int]]:
+    """Take blocks apart, when the collection is first looked at."""
+    rows: Rows = {}
+    tombstones: dict[str, int] = {}
+    for block, body in parts:
+        behind = block.keys + block.versions
+        keys = _keys(body[: block.keys])
+        versions = _versions(body[block.keys : behind])
+        if block.bodies:
+            bodies = body[behind:-1].split(b"\n")
+            rows.update(zip(keys, zip(versions, bodies, strict=True), strict=True))
+        else:
+            tombstones.update(zip(keys, versions, strict=True))
+    return rows, tombstones

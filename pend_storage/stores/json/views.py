@@ -96,6 +96,10 @@ class View:
     """The content was looked at again, some time after the signature was taken."""
     _index: dict[str, int] | None = None
 
+    def shows_all(self, position: Position) -> bool:
+        """Whether it was written from the state as it is at this place."""
+        return self.positions == (position,) and not (self.anew or self.broken)
+
     def add(self, token: str, version: int, start: int, end: int) -> None:
         """Take note of a record."""
         self._index = None

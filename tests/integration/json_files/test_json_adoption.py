@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,28 @@ def test_adoption_tells_of_each_file_what_was_read_adopted_and_quarantined(
     assert len(aside) == sum(one.quarantined for one in report.values())
     assert [e.name for e in events].count("file-adopted") == 2
     assert open_store().adoption_report() == store.adoption_report()
+
+
+def test_many_who_open_a_directory_at_once_adopt_it_once(
+    directory: Path, events: list[Event]
+) -> None:
+    barrier, counts = threading.Barrier(4), []
+
+    def work() -> None:
+        barrier.wait()
+        with JsonStore(SCHEMA, directory, layouts=LAYOUTS, hook=events.append) as store:
+            counts.append(store.collection(User).count())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert counts == [5, 5, 5, 5]
+    assert [e.name for e in events] == ["file-adopted", "file-adopted"]
+    hidden = [path.name for path in directory.iterdir() if path.name.startswith(".")]
+    assert hidden == [".pend-storage"]
 
 
 def test_adoption_tells_how_far_it_is(
