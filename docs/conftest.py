@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sybil import Example, Sybil
+from sybil.integration.pytest import SybilItem
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 from pend_storage.testing.fixtures import (
@@ -48,6 +49,15 @@ def page(tmp_path_factory: pytest.TempPathFactory, new_database: Any) -> Any:
     yield
     patch.undo()
     os.chdir(before)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Read each page from top to bottom, whatever shuffled the tests before."""
+    places = [at for at, item in enumerate(items) if isinstance(item, SybilItem)]
+    blocks = sorted((items[at] for at in places), key=lambda block: block.location)
+    for at, block in zip(places, blocks, strict=True):
+        items[at] = block
 
 
 pytest_collect_file = Sybil(

@@ -38,6 +38,7 @@ _COMMA: Final = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+").match
 _BRACKET: Final = re.compile(
     rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL
 ).match
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _OPENING: Final = frozenset(b"[{")
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CHUNK: Final = 1 << 20
@@ -139,12 +140,14 @@ def _space(raw: bytes, start: int) -> int:
 def _quick_list(raw: bytes, start: int) -> Container | None:
     """A list divided by msgspec, ten times as fast; None where it finds fault.
 
-    It takes no NaN and no Infinity, which are faults of single records: their places
-    are taken by numbers of the same length meanwhile.
+    It takes no NaN, no Infinity and no half characters, which are faults of single
+    records: something of the same length takes their places meanwhile.
     """
     text = raw[start:] if start else raw
     if b"NaN" in text or b"Infinity" in text:
         text = text.replace(b"NaN", b"111").replace(b"Infinity", b"11111111")
+    if b"\\ud" in text or b"\\uD" in text:
+        text = _SURROGATE.sub(rb"\\u0041", text)
     try:
         items = _RAW_LIST(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

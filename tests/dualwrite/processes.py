@@ -184,11 +184,13 @@ class Task:
             assert self._stopped_or_done.wait(_PATIENCE), "the task hangs"
         return self
 
-    def resume(self) -> None:
-        """Go on from the point to the end."""
+    def resume(self, until: str | None = None) -> None:
+        """Go on from the point to the end, or to a later point."""
+        self._point = until
+        self._stopped_or_done.clear()
         self._go_on.set()
-        self._thread.join(_PATIENCE)
-        assert not self._thread.is_alive(), "the task hangs"
+        with crashpoints.handled(self._pass):
+            assert self._stopped_or_done.wait(_PATIENCE), "the task hangs"
 
     @property
     def has_died(self) -> bool:
@@ -203,6 +205,7 @@ class Task:
         self._point = None
         if self._dies:
             raise Died(name)
+        self._go_on.clear()
         self._stopped_or_done.set()
         assert self._go_on.wait(_PATIENCE), "nobody lets the task go on"
 

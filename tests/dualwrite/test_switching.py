@@ -199,22 +199,29 @@ def test_a_late_controller_can_do_no_harm(
     assert one.get("a") == "2"
 
 
-def test_a_late_attach_cannot_open_what_was_detached_meanwhile(
+def test_a_store_that_is_attached_again_is_not_the_one_that_was_detached(
     place: Place, one: Process, two: Process
 ) -> None:
-    """A store is never the same twice, so an old step fails."""
+    """Else a switch that knew the former one opens it while others reopen the old."""
     to(one, PAR)
-    switch = Task(lambda: one.store.switch(PG, accept=CODES, timeout=1.0))
-    switch.start("switch.ready")
-    two.store.recover()
+    three = Process(place, switch_patience=20.0)
+    switch = Task(lambda: one.store.switch(PG, accept=CODES, timeout=5.0))
+    switch.start("switch.prepared")
     to(two, J)
-    to(two, PAR)
+    attaching = Task(lambda: two.store.switch(PAR, timeout=5.0)).start("attach.marked")
+    switch.resume(until="switch.fenced")
+    healing = Task(three.store.recover).start("recover.step")
+    attaching.resume()
+    switch.resume(until="switch.opened")
 
-    switch.resume()
+    healing.resume()
 
     assert len(place.primaries()) == 1
-    two.put("a", "1")
-    assert one.get("a") == "1"
+    if not switch.is_done:
+        switch.resume()
+    three.put("a", "1")
+    assert one.get("a") == two.get("a") == "1"
+    three.store.close()
 
 
 def test_a_late_controller_does_not_make_the_old_primary_skip_anything(

@@ -43,6 +43,19 @@ def test_one_record_that_is_not_json_does_not_take_the_others_with_it() -> None:
     assert parts(raw) == [b'{"a": 1}', b'{"b" 2}', b'{"c": NaN}', b'{"d": "NaN"}']
 
 
+def test_faults_of_single_records_do_not_shift_the_others() -> None:
+    texts = [
+        rb'"\ud800"',
+        rb'"\\ud800"',
+        b"NaN",
+        b"-Infinity",
+        rb'["\uDfff\ud83d\ude00", 1]',
+        b"7",
+    ]
+
+    assert parts(b"[" + b" , ".join(texts) + b"]") == texts
+
+
 @pytest.mark.parametrize("raw", [b"", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 def test_a_file_of_nothing_but_white_space_has_no_value(raw: bytes) -> None:
     assert top_level(raw) is None

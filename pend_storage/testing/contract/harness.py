@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +14,7 @@ from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.testing import domain
 
-__all__ = ["Harness", "become", "commit", "requires"]
+__all__ = ["Harness", "become", "commit", "label", "requires"]
 
 TestFunction = TypeVar("TestFunction", bound=Callable[..., None])
 
@@ -26,6 +27,11 @@ def requires(capability: str) -> Callable[[TestFunction], TestFunction]:
         return function
 
     return mark
+
+
+def label(value: object) -> str:
+    """A value as part of a test's name: the same in every process, and short."""
+    return re.sub(r" at 0x[0-9a-f]+", "", ascii(value))[:200]
 
 
 class Harness:

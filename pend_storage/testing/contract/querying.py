@@ -12,7 +12,7 @@ import pytest
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, field
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, commit
+from pend_storage.testing.contract.harness import Harness, commit, label
 from pend_storage.testing.domain import Alarm, Class, Ship, a_berth, a_ship
 
 __all__ = ["ConditionContract", "JsonConditionContract"]
@@ -260,7 +260,7 @@ class ConditionContract(Harness):
             field("extra", "a") == None,  # noqa: E711
             field("anything") == object(),
         ],
-        ids=repr,
+        ids=label,
     )
     def test_a_condition_that_makes_no_sense_is_refused(
         self, store: Store, condition: Condition
@@ -344,7 +344,7 @@ class JsonConditionContract(Harness):
         assert found(store, field("anything") <= "B") == "cd"
         assert found(store, ~(field("anything") <= "B")) == "abefghij"
 
-    @pytest.mark.parametrize("operand", [True, [1], {"a": 1}], ids=repr)
+    @pytest.mark.parametrize("operand", [True, [1], {"a": 1}], ids=label)
     def test_order_with_anything_else_never_holds(
         self, store: Store, operand: Any
     ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pend_storage.errors import InvalidQuery, UnknownCollection
 from pend_storage.records import Row, Versioned
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness
+from pend_storage.testing.contract.harness import Harness, label
 from pend_storage.testing.domain import Log, Ship, Tally, a_log, a_ship, a_tally
 
 __all__ = ["GetByContract", "GetContract", "GetManyContract", "ReadContract"]
@@ -64,7 +64,7 @@ class GetContract(Harness):
 
         assert store.collection(Log).get("") is None
 
-    @pytest.mark.parametrize("key", UNSTORABLE_KEYS, ids=ascii)
+    @pytest.mark.parametrize("key", UNSTORABLE_KEYS, ids=label)
     def test_get_of_a_key_that_cannot_exist_is_none(
         self, store: Store, key: str
     ) -> None:
@@ -73,7 +73,7 @@ class GetContract(Harness):
         assert store.collection(Log).get(key) is None
         assert store.collection(Log).get_many([key, "a"]) == {"a": a_log("a")}
 
-    @pytest.mark.parametrize("key", KEYS, ids=ascii)
+    @pytest.mark.parametrize("key", KEYS, ids=label)
     def test_a_key_may_be_any_text(self, store: Store, key: str) -> None:
         logs = store.collection(Log)
         logs.put(a_log(key, "mine"))

@@ -13,7 +13,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query
 from pend_storage.records import ChangedRecord
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, become, commit
+from pend_storage.testing.contract.harness import Harness, become, commit, label
 from pend_storage.testing.domain import Log, a_log
 
 __all__ = ["EpochContract", "MetaContract"]
@@ -37,7 +37,7 @@ class MetaContract(Harness):
     @pytest.mark.parametrize(
         "value",
         [0, False, "", [], {}, 1.5, 2**70, "é\U0001f6a2", {"a": [1, {"b": None}]}],
-        ids=repr,
+        ids=label,
     )
     def test_a_meta_value_comes_back_equal(self, store: Store, value: Any) -> None:
         assert store.compare_and_set_meta("m", None, value)

@@ -7,7 +7,7 @@ import pytest
 from pend_storage.errors import Conflict, InvalidRecord, UnknownCollection
 from pend_storage.records import Batch
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, commit
+from pend_storage.testing.contract.harness import Harness, commit, label
 from pend_storage.testing.domain import Log, Ship, Tally, a_log, a_ship, a_tally
 
 __all__ = ["CommitContract", "DeleteContract", "PutContract", "PutManyContract"]
@@ -205,7 +205,7 @@ class DeleteContract(Harness):
         assert logs.delete("a") is False
         assert logs.delete("never") is False
 
-    @pytest.mark.parametrize("key", ["", "\x00", "\ud800"], ids=ascii)
+    @pytest.mark.parametrize("key", ["", "\x00", "\ud800"], ids=label)
     def test_deleting_a_key_that_cannot_exist_is_false(
         self, store: Store, key: str
     ) -> None:
