@@ -52,6 +52,11 @@ class Output:
         self.as_json = as_json
         self._rich = not as_json and sys.stdout.isatty()
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at a terminal that can show moving pictures."""
+        return self._rich
+
     # -- the result ------------------------------------------------------------------
 
     def document(self, content: Mapping[str, Any]) -> None:

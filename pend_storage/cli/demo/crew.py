@@ -1,0 +1,132 @@
+"""The clients of the demo, seen from the process that starts, kills and watches them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from pend_storage.cli.demo.worker import Ledger, Tally
+from pend_storage.errors import StoreUnavailable
+
+__all__ = ["Crew", "Kind"]
+
+Kind: TypeAlias = Literal["writer", "reader"]
+
+_ENDING: Final = 30.0
+"""Seconds that a client may take to end: a call of its own may still be under way."""
+_BEGINNING: Final = 30.0
+
+
+@dataclass(slots=True)
+class _Client:
+    kind: Kind
+    process: subprocess.Popen[str]
+    tally: Tally = field(default_factory=Tally)
+    has_begun: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Take in what it tells, until it ends."""
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in self.process.stdout:
+            if line.endswith("\n"):
+                self.tally = Tally(**json.loads(line))
+                self.has_begun.set()
+
+
+class Crew:
+    """Writers and readers in processes of their own, all on one configuration."""
+
+    def __init__(self, config: Path, folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self._clients: list[_Client] = []
+        self.killed = 0
+
+    def start(self, kind: Kind) -> None:
+        """One more client; returns when it has begun to work.
+
+        Raises:
+            StoreUnavailable: it does not begin.
+        """
+        number = str(len(self._clients))
+        command = [sys.executable, "-m", "pend_storage.cli.demo.worker"]
+        arguments = [kind, number, str(self._config), str(self._ledger(number))]
+        client = _Client(
+            kind,
+            subprocess.Popen(  # noqa: S603 - our own module
+                command + arguments, stdout=subprocess.PIPE, text=True
+            ),
+        )
+        self._clients.append(client)
+        threading.Thread(target=client.watch, daemon=True).start()
+        if not client.has_begun.wait(_BEGINNING):
+            raise StoreUnavailable("a client does not begin to work", store="the demo")
+
+    def kill_a_writer(self) -> None:
+        """As the kernel does it where memory runs out, or an operator in a hurry."""
+        victim = next(
+            client
+            for client in self._clients
+            if client.kind == "writer" and client.process.poll() is None
+        )
+        victim.process.kill()
+        victim.process.wait()
+        self.killed += 1
+
+    def stop(self) -> None:
+        """Have all of them finish what they are at, and end."""
+        for client in self._clients:
+            if client.process.poll() is None:
+                client.process.send_signal(signal.SIGTERM)
+        for client in self._clients:
+            try:
+                client.process.wait(_ENDING)
+            except subprocess.TimeoutExpired:
+                client.process.kill()
+                client.process.wait()
+
+    def tally(self, kind: Kind | None = None) -> Tally:
+        """All together, those that have ended included."""
+        total = Tally()
+        for client in self._clients:
+            if kind in {None, client.kind}:
+                _add(total, client.tally)
+        return total
+
+    def count(self, kind: Kind) -> int:
+        """How many are at work."""
+        return sum(c.kind == kind and c.process.poll() is None for c in self._clients)
+
+    def acknowledged(self) -> dict[tuple[str, str], int]:
+        """The newest version that any writer was told, by collection and key."""
+        newest: dict[tuple[str, str], int] = {}
+        for ledger in self._folder.glob("writer-*.ledger"):
+            for collection, key, version in Ledger.read(ledger):
+                place = (collection, key)
+                newest[place] = max(version, newest.get(place, 0))
+        return newest
+
+    def acknowledged_writes(self) -> int:
+        """How many records were acknowledged, every version counted."""
+        ledgers = self._folder.glob("writer-*.ledger")
+        return sum(1 for ledger in ledgers for _ in Ledger.read(ledger))
+
+    def _ledger(self, number: str) -> Path:
+        return self._folder / f"writer-{number}.ledger"
+
+
+def _add(total: Tally, one: Tally) -> None:
+    for member in fields(Tally):
+        mine, other = getattr(total, member.name), getattr(one, member.name)
+        if member.name == "slowest":
+            total.slowest = max(mine, other)
+        elif member.name == "error":
+            total.error = mine or other
+        else:
+            setattr(total, member.name, mine + other)
