@@ -234,7 +234,7 @@ class Relay:
             self._router.forget()
         except StoreUnavailable as error:
             self._is_verified = False
-            if not self._is_stopped:
+            if not (self._is_stopped or self._router.is_closed):
                 self._breaker.failed(f"cannot be reached ({error.reason})")
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
             self._complain(error)

@@ -191,6 +191,11 @@ class Router:
             self._believe(view, side)
         self._moved.set()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether all further calls are refused."""
+        return self._is_closed
+
     def close(self) -> None:
         """Refuse all further calls, also those that wait."""
         self._is_closed = True

@@ -16,10 +16,9 @@ from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from pend_storage.cli.demo.crew import Crew
+    from pend_storage.cli.demo.walk import Walk
     from pend_storage.config import Settings
     from pend_storage.dualwrite import DualWriteStore
-    from pend_storage.testing.servers import EmbeddedPostgres
 
 __all__ = ["demo"]
 
@@ -92,14 +91,18 @@ def _run(
 ) -> dict[str, Any]:
     """Every step of the demo; gives what the JSON document shows."""
     from pend_storage.cli.demo.beginning import configure, invent, make_tables
+    from pend_storage.cli.demo.crew import Crew
     from pend_storage.cli.demo.ending import show_proof
     from pend_storage.cli.demo.proof import prove
+    from pend_storage.cli.demo.walk import Walk
 
     invent(out, place / "data", users)
     settings, server = configure(out, place, stack)
     make_tables(out, settings)
+    assert settings.file is not None  # noqa: S101 - it has just been written
+    crew = Crew(settings.file, place)
     with _opened(settings) as store:
-        crew, answer = _migrate(out, settings, store, server, pace, place)
+        answer = _migrate(out, settings, Walk(store, server, crew, pace))
         history = store.history()
         proof, checked = prove(settings, store, crew)
     show_proof(out, proof, checked, history)
@@ -120,24 +123,16 @@ def _opened(settings: Settings) -> DualWriteStore:
 def _migrate(
     out: Output,
     settings: Settings,
-    store: DualWriteStore,
-    server: EmbeddedPostgres,
-    pace: float,
-    place: Path,
-) -> tuple[Crew, dict[str, Any]]:
+    walk: Walk,
+) -> dict[str, Any]:
     """The walk through the phases, and what it brought over."""
-    from pend_storage.cli.demo.crew import Crew
     from pend_storage.cli.demo.ending import show_copied, show_quarantine
     from pend_storage.cli.demo.queries import compare_queries, show_queries
     from pend_storage.cli.demo.screen import Screen
-    from pend_storage.cli.demo.walk import Walk
     from pend_storage.factory import open_json, open_postgres
     from pend_storage.operations.quarantine import list_quarantined
 
-    assert settings.file is not None  # noqa: S101 - we have just written it
-    crew = Crew(settings.file, place)
-    walk = Walk(store, server, crew, pace)
-    screen = Screen(out, store, crew)
+    screen = Screen(out, walk.store, walk.crew)
     out.line()
     out.line("4. Migrate, while clients write and read all the time", style="title")
     try:
@@ -145,17 +140,17 @@ def _migrate(
             for act in walk.acts():
                 screen.run(act)
     finally:
-        crew.stop()
+        walk.crew.stop()
     assert walk.copied is not None  # noqa: S101 - one of the acts
     show_copied(out, walk.copied)
-    waiting = list_quarantined(store)
+    waiting = list_quarantined(walk.store)
     show_quarantine(out, waiting)
     out.line()
     out.line("7. The same questions to both stores", style="title")
     with open_json(settings) as json, open_postgres(settings) as postgres:
         queries = compare_queries(json, postgres)
     show_queries(out, queries)
-    return crew, {
+    return {
         "ok": all(q.equal for q in queries),
         "files": walk.copied.files,
         "collections": walk.copied.collections,

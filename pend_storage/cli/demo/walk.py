@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pend_storage.cli.demo.crew import Crew
@@ -14,7 +14,7 @@ from pend_storage.phases import Phase
 
 if TYPE_CHECKING:
     from pend_storage.backfill import BackfillReport
-    from pend_storage.dualwrite import DualWriteStore, SwitchReport
+    from pend_storage.dualwrite import DualWriteStore
     from pend_storage.testing.servers import EmbeddedPostgres
 
 __all__ = ["Act", "Walk"]
@@ -41,7 +41,6 @@ class Walk:
     crew: Crew
     pace: float = 1.0
     """How long the pauses between the acts are: 1 for people, less for tests."""
-    switches: list[SwitchReport] = field(default_factory=list)
     copied: BackfillReport | None = None
 
     def acts(self) -> Sequence[Act]:
@@ -53,7 +52,7 @@ class Walk:
             ("the secondary, PostgreSQL, crashes and stays away", self._outage),
             ("compare every record; switch to postgres-primary", self._swap),
             ("restart PostgreSQL, which is the primary now", self._restart),
-            ("switch to postgres-only", lambda: self._switch(Phase.POSTGRES_ONLY)),
+            ("compare every record again; switch to postgres-only", self._leave_json),
             ("roll all the way back to json-only", self._roll_back),
             ("and go forward again, to postgres-primary", self._forward),
             ("the clients end", self._end),
@@ -91,10 +90,7 @@ class Walk:
         return f"gone for {seconds(gone)}, {behind:,} commits behind, caught up"
 
     def _swap(self) -> str:
-        self._await_secondary()
-        report = self.store.validate()
-        self._switch(Phase.POSTGRES_PRIMARY)
-        return f"{report.checked:,} compared, {report.found} differ; {self._pause()}"
+        return f"{self._validate()}; {self._switch(Phase.POSTGRES_PRIMARY)}"
 
     def _restart(self) -> str:
         begun = time.monotonic()
@@ -103,17 +99,18 @@ class Walk:
         self._let_them_work()
         return f"gone for {seconds(gone)}"
 
+    def _leave_json(self) -> str:
+        compared = self._validate()
+        self._switch(Phase.POSTGRES_ONLY)
+        return compared
+
     def _roll_back(self) -> str:
-        self._switch(Phase.JSON_ONLY)
-        return self._pause()
+        return self._switch(Phase.JSON_ONLY)
 
     def _forward(self) -> str:
         self._switch(Phase.PARALLEL)
         self.store.backfill()
-        self._await_secondary()
-        self.store.validate()
-        self._switch(Phase.POSTGRES_PRIMARY)
-        return self._pause()
+        return f"{self._validate()}; {self._switch(Phase.POSTGRES_PRIMARY)}"
 
     def _end(self) -> str:
         self.crew.stop()
@@ -123,12 +120,14 @@ class Walk:
     # -- what acts are made of ----------------------------------------------------------
 
     def _switch(self, phase: Phase) -> str:
-        self.switches.append(self.store.switch(phase, accept=_ACCEPTED, by="the demo"))
+        report = self.store.switch(phase, accept=_ACCEPTED, by="the demo")
         self._let_them_work()
-        return self._pause()
+        return f"writes waited {seconds(report.pause)}"
 
-    def _pause(self) -> str:
-        return f"writes waited {seconds(self.switches[-1].pause)}"
+    def _validate(self) -> str:
+        self._await_secondary()
+        report = self.store.validate()
+        return f"{report.checked:,} compared, {report.found} differ"
 
     def _let_them_work(self) -> None:
         time.sleep(_A_WHILE * self.pace)
