@@ -40,12 +40,13 @@ from pend_storage.events import Progress
 from pend_storage.phases import Phase, Role
 from pend_storage.store import Store
 
-__all__ = ["Control", "SwitchReport"]
+__all__ = ["ALONE", "Control", "SwitchReport"]
 
-_ALONE: Final[dict[Side, Phase]] = {
+ALONE: Final[dict[Side, Phase]] = {
     "json": Phase.JSON_ONLY,
     "postgres": Phase.POSTGRES_ONLY,
 }
+"""The phase in which a store is primary, and the other one takes no part."""
 _PATIENCE: Final = 30.0
 _PAUSE: Final = 0.005
 
@@ -113,7 +114,7 @@ class Control:
         """The secondary is out of reach; what the last switch led to is on the primary."""
         mine = None if view.primary is None else view.of(view.primary)
         if view.primary is not None and mine is not None and mine.epoch == 1:
-            return _ALONE[view.primary]  # never was another store attached
+            return ALONE[view.primary]  # never was another store attached
         known = switches(self._shared) if view.primary is not None else ()
         if known:
             last = known[-1].after
@@ -159,7 +160,7 @@ class Control:
         """
         begun = time.monotonic()
         view = self._router.tend()
-        if view.is_whole or view.primary is None or _ALONE[view.primary] is not wanted:
+        if view.is_whole or view.primary is None or ALONE[view.primary] is not wanted:
             return None
         before = self._phase_from_history(view)
         if before is not wanted:

@@ -9,6 +9,7 @@ mark moved by another one leaves the work to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -180,6 +181,8 @@ class Relay:
         self._is_stopped = False
         self._thread: threading.Thread | None = None
         self._seen: Mark | None = None
+        self._passed: Mark | None = None
+        """How far the follower was when it was asked last."""
         self._is_verified = False
         self._complaint = ""
         self._tended = self._pruned = time.monotonic()
@@ -265,11 +268,11 @@ class Relay:
         if route.follower is None:
             return False
         mark = Mark.load(route.follower)
-        others, self._seen = mark != self._seen, mark
+        others, self._seen, self._passed = mark != self._seen, mark, mark
         if others and not mine and self._breaker.is_closed:
             return True  # somebody else is at it
         commits = self._drain(route)
-        self._seen = Mark.load(route.follower)
+        self._seen = self._passed = Mark.load(route.follower)
         self._prune_now_and_then()
         return commits > 0
 
@@ -284,10 +287,20 @@ class Relay:
             lambda route: 0 if route.follower is None else self._drain(route)
         )
 
-    def last_known_lag(self, route: Route) -> Lag:
-        """As far as this process knows, of a secondary that cannot be asked."""
-        commits, seconds = lag_of(route.store, self._seen)
-        return Lag(commits, seconds, secondary_up=False)
+    def lag(self, route: Route) -> Lag:
+        """How far a follower is behind; if it is out of reach, as far as is known here.
+
+        Where this process has never reached it, that is all of the change log.
+
+        Raises:
+            StoreUnavailable: the primary cannot be reached.
+        """
+        if route.follower is not None:
+            with contextlib.suppress(StoreUnavailable):
+                self._passed = Mark.load(route.follower)
+                is_up = self._breaker.is_closed
+                return Lag(*lag_of(route.store, self._passed), secondary_up=is_up)
+        return Lag(*lag_of(route.store, self._passed), secondary_up=False)
 
     def _drain(self, route: Route) -> int:
         assert route.follower is not None  # noqa: S101 - its callers have looked

@@ -12,14 +12,14 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
-from pend_storage.dualwrite.control import Control, SwitchReport
+from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
 from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.marks import Mark, news
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.readiness import Check, Gate, Readiness
-from pend_storage.dualwrite.relay import Lag, Relay, lag_of
+from pend_storage.dualwrite.relay import Lag, Relay
 from pend_storage.dualwrite.repair import RepairReport
 from pend_storage.dualwrite.roles import View
 from pend_storage.dualwrite.routing import Route, Router
@@ -252,15 +252,18 @@ class DualWriteStore(Traffic):
         return self._relay.catch_up()
 
     def lag(self) -> Lag:
-        """How far the secondary is behind."""
+        """How far the secondary is behind; out of reach, as far as is known here.
+
+        Raises:
+            StoreUnavailable: the primary cannot be reached.
+        """
+        phase = (
+            self._control.phase()
+        )  # looks at the roles: perhaps nobody else does here
         route = self._router.route
-        if route.follower is None:
+        if phase in ALONE.values():
             return Lag(0, 0.0, secondary_up=route.is_certain)
-        try:
-            commits, seconds = lag_of(route.store, Mark.load(route.follower))
-        except StoreUnavailable:
-            return self._relay.last_known_lag(route)
-        return Lag(commits, seconds, self._breaker.is_closed)
+        return self._relay.lag(route)
 
     def relay(self) -> None:
         """Be the relay in this thread until :meth:`close`: for a process of its own."""

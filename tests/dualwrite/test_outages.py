@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pend_storage.dualwrite import CODES, DualWriteStore
+from pend_storage.dualwrite import CODES, DualWriteStore, Lag
 from pend_storage.errors import StoreUnavailable, SwitchTimeout
 from pend_storage.phases import Phase, Role
 from pend_storage.stores.memory import MemoryStore
@@ -56,6 +56,38 @@ def test_a_switch_whose_opening_may_or_may_not_have_happened_is_settled() -> Non
         store.switch(PG, accept=CODES)
         assert postgres.inner.collection(Log).get("a") == a_log("a", "1")
         store.close()
+
+
+def test_a_process_without_traffic_knows_the_lag_too(
+    place: Place, one: Process, two: Process
+) -> None:
+    assert two.store.lag() == Lag(0, 0.0, secondary_up=True)
+    to(one, PAR)
+    one.postgres.is_cut = True
+    one.put("a", "1")
+
+    lag = two.store.lag()
+
+    assert (lag.commits, lag.secondary_up) == (1, True)
+
+
+def test_the_lag_grows_while_the_secondary_is_out_of_reach(
+    place: Place, one: Process, two: Process
+) -> None:
+    to(one, PAR)
+    one.put("a", "1")
+    one.store.catch_up()
+    assert one.store.lag().commits == 0
+    one.postgres.is_cut = True
+
+    for count in (1, 2):
+        one.put("a", f"after {count}")
+        two.store.recover()
+
+        lag = one.store.lag()
+
+        assert (lag.commits, lag.secondary_up) == (count, False)
+        assert lag.seconds > 0
 
 
 def test_a_switch_that_takes_too_long_leaves_everything_as_it_was(
