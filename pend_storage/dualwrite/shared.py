@@ -18,7 +18,7 @@ from pend_storage.phases import Role
 from pend_storage.records import JSON
 from pend_storage.store import Store
 
-__all__ = ["SHARED_META", "SharedMeta", "seal"]
+__all__ = ["SHARED_META", "SharedMeta", "require_primary", "seal"]
 
 SHARED_META: Final = "shared"
 """Name of the meta entry that holds them all."""
@@ -55,7 +55,7 @@ class SharedMeta:
         """One value; None if it was never set."""
 
         def look(store: Store, epoch: int | None) -> JSON:
-            _require_primary(store, epoch)
+            require_primary(store, epoch)
             return _split(store.meta(SHARED_META))[0].get(name)
 
         return self._router.call_reading(look)
@@ -72,7 +72,7 @@ class SharedMeta:
                         store="the primary", role=Role.FENCED.value, epoch=route.epoch
                     )
                 if not equal(values.get(name), expected):
-                    _require_primary(route.store, route.epoch)
+                    require_primary(route.store, route.epoch)
                     return False
                 changed: dict[str, Any] = {**values, name: value}
                 if value is None:
@@ -85,6 +85,10 @@ class SharedMeta:
         return self._router.call(change)
 
 
-def _require_primary(store: Store, epoch: int | None) -> None:
-    """A look at nothing, which asks for the role all the same."""
+def require_primary(store: Store, epoch: int | None) -> None:
+    """A look at nothing, which asks for the role all the same.
+
+    Raises:
+        StaleEpoch: the store is not primary at that epoch.
+    """
     store.read(next(iter(store.schema)).name, (), epoch=epoch)

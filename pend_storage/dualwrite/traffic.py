@@ -8,13 +8,13 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.feed import feed
+from pend_storage.dualwrite.feed import feed, feed_number
 from pend_storage.dualwrite.follower import Follower
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.dualwrite.sampling import Sampler
-from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.shared import SharedMeta, require_primary
 from pend_storage.errors import ConfigError, StaleEpoch, StoreUnavailable
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import Condition, Query
@@ -173,7 +173,17 @@ class Traffic(Store):
 
     @override
     def head(self) -> int:
-        return self._router.call(lambda route: route.store.head())
+        """A number of the feed, below that of every later commit.
+
+        Versions are counted by the stores themselves, and cannot be compared with it.
+        """
+
+        def look(route: Route) -> int:
+            head = route.store.head()
+            require_primary(route.store, route.epoch)  # else others are ahead by now
+            return feed_number(route, head)
+
+        return self._router.call(look)
 
     @override
     def meta(self, name: str) -> JSON:

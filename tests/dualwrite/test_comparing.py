@@ -21,7 +21,7 @@ from pend_storage.testing.domain import SCHEMA, Log, Ship, a_log, a_ship
 from pend_storage.testing.faults import FaultyStore, SlowStore
 from pend_storage.validation import validate
 
-from .processes import Judging, Place, Process, living
+from .processes import Judging, Place, Process, join, living
 
 
 def damage(store: MemoryStore, key: str, text: str | None) -> None:
@@ -81,7 +81,7 @@ def test_a_live_writer_raises_no_false_alarm(place: Place, pair: Process) -> Non
         if pair.store._sampler._notes.qsize() > 500:
             pair.store._sampler.wait(1)
     stop.set()
-    writer.join()
+    join(writer)
     assert pair.store._sampler.wait(60)
 
     assert pair.store.compared().compared > 1_000
@@ -241,7 +241,7 @@ def test_a_validation_does_not_report_what_is_only_on_its_way(
     writer.start()
     reports = [pair.store.validate() for _ in range(10)]
     stop.set()
-    writer.join()
+    join(writer)
 
     assert all(report.ok for report in reports)
 
