@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pend_storage.dualwrite.compare import QUIET, Finding, Judge, Place
 from pend_storage.dualwrite.follower import start_thread
+from pend_storage.dualwrite.marks import is_covered
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
@@ -193,6 +194,8 @@ class Sampler:
         route = self._route()
         if route.follower is None or not self._is_up():
             return False
+        if not is_covered(route.store, route.follower):
+            return False  # what the backfill has not brought yet is no divergence
         match note:
             case _Keys(collection, keys):
                 self._judge_keys(route, collection, keys[:_MOST_KEYS])

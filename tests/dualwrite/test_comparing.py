@@ -105,6 +105,27 @@ def test_a_write_that_is_only_on_its_way_is_not_reported(
     assert pair.store.divergences() == ()
 
 
+def test_what_the_backfill_has_not_brought_yet_is_no_divergence(
+    place: Place, pair: Process
+) -> None:
+    pair.store.switch(Phase.JSON_ONLY)
+    place.json.collection(Log).put(a_log("old", "1"))
+    place.json.prune(place.json.head())
+    pair.store.switch(Phase.PARALLEL)
+
+    pair.get("old")
+    assert pair.store._sampler.wait(20)
+    before = pair.store.compared()
+    pair.store.backfill()
+    pair.get("old")
+    assert pair.store._sampler.wait(20)
+    after = pair.store.compared()
+
+    assert (before.compared, before.skipped, before.confirmed) == (0, 1, 0)
+    assert (after.compared, after.skipped, after.confirmed) == (1, 1, 0)
+    assert pair.store.divergences() == ()
+
+
 @pytest.mark.parametrize("read", ["get", "find", "count"])
 def test_a_damaged_record_is_found_whatever_read_meets_it(
     place: Place, pair: Process, read: str
