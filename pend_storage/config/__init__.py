@@ -19,6 +19,7 @@ from pend_storage.config.reading import (
 )
 from pend_storage.config.settings import (
     DEFAULT_SCHEMA,
+    DualWriteSettings,
     JsonSettings,
     Pooler,
     PostgresSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "DEFAULT_ENVIRONMENT",
     "DEFAULT_FILE",
     "DEFAULT_SCHEMA",
+    "DualWriteSettings",
     "JsonSettings",
     "Pooler",
     "PostgresSettings",

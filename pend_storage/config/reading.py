@@ -16,6 +16,7 @@ import msgspec
 from pend_storage.config.database_url import overridden_url, url_fault
 from pend_storage.config.settings import (
     DEFAULT_SCHEMA,
+    DualWriteSettings,
     JsonSettings,
     Pooler,
     PostgresSettings,
@@ -33,6 +34,11 @@ DEFAULT_ENVIRONMENT: Final = "development"
 
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+_Patience: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+_Interval: TypeAlias = Annotated[float, msgspec.Meta(ge=0.001, le=3_600)]
+_Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Days: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=36_500)]
+_Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +73,16 @@ class _Postgres(_Server):
 
 
 class _Redis(_Server):
-    """Nothing but its URL so far."""
+    key: _Key | None = None
+
+
+class _DualWrite(_File):
+    secondary_timeout: _Patience | str = 1.0
+    compare: _Share = 0.05
+    ignore: list[str] = []
+    switch_patience: _Patience = 30.0
+    relay_interval: _Interval = 0.2
+    retention_days: _Days = 7.0
 
 
 class _Environment(_File):
@@ -76,6 +91,8 @@ class _Environment(_File):
     json: _Json = msgspec.field(default_factory=_Json)
     postgres: _Postgres = msgspec.field(default_factory=_Postgres)
     redis: _Redis = msgspec.field(default_factory=_Redis)
+    auto_switch: bool = False
+    dual_write: _DualWrite = msgspec.field(default_factory=_DualWrite)
 
 
 def load_settings(
@@ -108,6 +125,8 @@ def load_settings(
         json=reader.json(read.json),
         postgres=reader.postgres(read.postgres),
         redis=reader.redis(read.redis),
+        auto_switch=read.auto_switch,
+        dual_write=reader.dual_write(read.dual_write),
         absent=reader.absent(read),
     )
 
@@ -180,6 +199,7 @@ _TABLES: Final[dict[str, type[_File]]] = {
     "postgres": _Postgres,
     "postgres.tls": _Tls,
     "redis": _Redis,
+    "dual_write": _DualWrite,
 }
 
 
@@ -291,7 +311,35 @@ class _Reader:
         url = self.variables.get("PEND_REDIS_URL")
         if url is None:
             url, _ = self._written_url("redis", table)
-        return None if url is None else RedisSettings(url=url)
+        return None if url is None else RedisSettings(url=url, key=table.key)
+
+    def dual_write(self, table: _DualWrite) -> DualWriteSettings:
+        for place in table.ignore:
+            if not _IGNORED.fullmatch(place):
+                raise ConfigError(
+                    f"{self._place('dual_write.ignore')}: {place!r} is not a field of a "
+                    "collection. Write COLLECTION.FIELD, such as users.last_seen, or "
+                    "*.last_seen for every collection."
+                )
+        return DualWriteSettings(
+            secondary_timeout=self._timeout(table.secondary_timeout),
+            compare=table.compare,
+            ignore=tuple(table.ignore),
+            switch_patience=table.switch_patience,
+            relay_interval=table.relay_interval,
+            retention_days=table.retention_days,
+        )
+
+    def _timeout(self, written: float | str) -> float | None:
+        """Seconds; TOML has no word for nothing, so that is a word of ours."""
+        if not isinstance(written, str):
+            return written
+        if written == _UNLIMITED:
+            return None
+        raise ConfigError(
+            f"{self._place('dual_write.secondary_timeout')}: expected seconds, or "
+            f"{_UNLIMITED!r}, not {written!r}{_suggest(written, [_UNLIMITED])}"
+        )
 
     def absent(self, read: _Environment) -> dict[str, str]:
         """Environment variables that the file names, and that are not set."""
@@ -316,6 +364,8 @@ class _Reader:
         )
 
 
+_UNLIMITED: Final = "unlimited"
+_IGNORED: Final = re.compile(r"[^.\s]+(\.[^.\s]+)+")
 _URL_PARTS: Final = {
     "host": "DB_HOST",
     "port": "DB_PORT",

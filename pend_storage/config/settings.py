@@ -13,6 +13,7 @@ from pend_storage.phases import Phase
 
 __all__ = [
     "DEFAULT_SCHEMA",
+    "DualWriteSettings",
     "JsonSettings",
     "Pooler",
     "PostgresSettings",
@@ -86,14 +87,34 @@ class PostgresSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
-    """Where Redis is."""
+    """Where Redis is, and what it holds."""
 
     url: str = field(repr=False)
+    key: str | None = None
+    """Of the phase flag; None: ``pend:ENVIRONMENT:phase``."""
 
     @property
     def shown_url(self) -> str:
         """The URL without its password."""
         return shown_url(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DualWriteSettings:
+    """How two stores are kept alike."""
+
+    secondary_timeout: float | None = 1.0
+    """Seconds that a write waits for the secondary; 0: never, None: as long as it takes."""
+    compare: float = 0.05
+    """Share of the reads that are compared with the secondary, 0 to 1."""
+    ignore: tuple[str, ...] = ()
+    """Places that need not be equal: ``users.last_seen``, ``*.extra.note``."""
+    switch_patience: float = 30.0
+    """Seconds that a call waits while a switch is under way."""
+    relay_interval: float = 0.2
+    """Seconds between two looks of the relay at the change log."""
+    retention_days: float = 7.0
+    """How long a change log is kept that the other side has passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +130,9 @@ class Settings:
     json: JsonSettings | None = None
     postgres: PostgresSettings | None = None
     redis: RedisSettings | None = None
+    auto_switch: bool = False
+    """Whether a running store follows the phase flag by itself."""
+    dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
     absent: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that should have a side's URL, and are not set."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage.config import Settings, load_settings
+from pend_storage.config import DualWriteSettings, Settings, load_settings
 from pend_storage.config.database_url import (
     overridden_url,
     shown_url,
@@ -22,6 +22,7 @@ FULL = """
 [environments.development]
 phase = "parallel"
 schema = "my_app.records"
+auto_switch = true
 [environments.development.json]
 directory = "data"
 checkpoint_interval = 5
@@ -36,6 +37,14 @@ pooler = "transaction"
 tls = { mode = "verify-full", root_certificate = "ca.pem" }
 [environments.development.redis]
 url = "redis://:hidden@cache.example/0"
+key = "flags:pend"
+[environments.development.dual_write]
+secondary_timeout = 0
+compare = 1
+ignore = ["users.last_seen", "*.extra.note"]
+switch_patience = 5
+relay_interval = 0.5
+retention_days = 30
 [environments.production]
 phase = "postgres-only"
 """
@@ -78,6 +87,16 @@ def test_every_setting_of_a_file_is_read(write: WriteFile) -> None:
     assert postgres.tls_root_certificate == path.parent / "ca.pem"
     assert settings.redis is not None
     assert settings.redis.url == "redis://:hidden@cache.example/0"
+    assert settings.redis.key == "flags:pend"
+    assert settings.auto_switch
+    assert settings.dual_write == DualWriteSettings(
+        secondary_timeout=0.0,
+        compare=1.0,
+        ignore=("users.last_seen", "*.extra.note"),
+        switch_patience=5.0,
+        relay_interval=0.5,
+        retention_days=30.0,
+    )
 
 
 def test_the_defaults_are_those_of_the_documentation(write: WriteFile) -> None:
@@ -91,6 +110,30 @@ def test_the_defaults_are_those_of_the_documentation(write: WriteFile) -> None:
     postgres = settings.require_postgres()
     assert (postgres.pool, postgres.connect_timeout) == (20, 2.0)
     assert (postgres.idle_timeout, postgres.pooler) == (30.0, None)
+    assert not settings.auto_switch
+    assert settings.dual_write == DualWriteSettings(
+        secondary_timeout=1.0,
+        compare=0.05,
+        ignore=(),
+        switch_patience=30.0,
+        relay_interval=0.2,
+        retention_days=7.0,
+    )
+
+
+def test_waiting_for_the_secondary_can_be_unlimited(write: WriteFile) -> None:
+    path = write(
+        '[environments.development.dual_write]\nsecondary_timeout = "unlimited"'
+    )
+
+    assert load(path).dual_write.secondary_timeout is None
+
+
+def test_a_redis_without_a_key_of_its_own_has_the_usual_one(write: WriteFile) -> None:
+    settings = load(write('[environments.development.redis]\nurl = "redis://h"'))
+
+    assert settings.redis is not None
+    assert settings.redis.key is None
 
 
 def test_the_argument_chooses_the_environment_before_the_variable(
@@ -232,6 +275,46 @@ WRONG = {
     "another database": (
         '[environments.development.postgres]\nurl = "mysql://h/d"',
         r"postgres\.url: .*must begin with postgresql://",
+    ),
+    "unknown member of dual_write": (
+        "[environments.development.dual_write]\ncomparing = 1",
+        r"dual_write: unknown member 'comparing'; did you mean 'compare'",
+    ),
+    "more than all reads": (
+        "[environments.development.dual_write]\ncompare = 1.5",
+        r"dual_write\.compare: expected `float` <= 1",
+    ),
+    "no number": (
+        "[environments.development.dual_write]\nswitch_patience = nan",
+        r"switch_patience: expected `float` >= 0",
+    ),
+    "less than no time": (
+        "[environments.development.dual_write]\nsecondary_timeout = -1",
+        r"secondary_timeout: expected `float` >= 0",
+    ),
+    "a word for a time": (
+        '[environments.development.dual_write]\nsecondary_timeout = "unlimted"',
+        r"secondary_timeout: expected seconds, or 'unlimited', not 'unlimted'; did you mean",
+    ),
+    "never looking": (
+        "[environments.development.dual_write]\nrelay_interval = 0",
+        r"relay_interval: expected `float` >= 0\.001",
+    ),
+    "kept for ever": (
+        "[environments.development.dual_write]\nretention_days = inf",
+        r"retention_days: expected `float` <= 36500",
+    ),
+    "no field": (
+        '[environments.development.dual_write]\nignore = ["last_seen"]',
+        r"dual_write\.ignore: 'last_seen' is not a field.*users\.last_seen",
+    ),
+    "a word for yes": (
+        '[environments.development]\nauto_switch = "on"',
+        r"development\.auto_switch: expected `bool`, got `str`",
+    ),
+    "a key without a name": (
+        '[environments.development.redis]\nkey = ""',
+        r"redis\.key: expected `str` of length >= 1",
     ),
     "not toml": ("environments = = 1", r"pend\.toml is not valid TOML: .*line 1"),
 }

@@ -1,0 +1,125 @@
+"""Both stores of an environment as one, in whatever phase they are."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from datetime import timedelta
+
+from pend_storage.backfill import backfill
+from pend_storage.config import Settings
+from pend_storage.dualwrite import DualWriteStore
+from pend_storage.dualwrite.marks import is_empty
+from pend_storage.errors import (
+    ChangesExpired,
+    PendStorageError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
+from pend_storage.events import Event, Hook, log_event
+from pend_storage.factory.checks import Checks, require_environment
+from pend_storage.factory.sides import open_json, open_postgres
+from pend_storage.phases import ROLE_META, Phase, Role, RoleState
+from pend_storage.store import Store
+from pend_storage.validation import validate
+
+__all__ = ["open_pair"]
+
+_OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
+
+
+def open_pair(
+    settings: Settings, *, serving: bool = False, hook: Hook = log_event
+) -> DualWriteStore:
+    """Open JSON and PostgreSQL as one store.
+
+    Which of them is primary is for their roles to say; a fresh pair is given its first
+    ones. PostgreSQL may be out of reach where JSON is primary.
+
+    Args:
+        settings: of the environment; both sides must be configured.
+        serving: for a server that stays: with a relay and compared reads. A command does
+            without them.
+        hook: gets events.
+
+    Raises:
+        ConfigError: a side is not configured; the database belongs to another
+            environment; the stores do not belong together any more.
+        LockTimeout: another process holds the directory.
+        CorruptFile: a file of the JSON store is damaged.
+    """
+    settings.require_postgres()
+    with contextlib.ExitStack() as opened:
+        json = opened.enter_context(open_json(settings))
+        postgres = opened.enter_context(open_postgres(settings))
+        with contextlib.suppress(*_OUT_OF_REACH):
+            require_environment(settings, postgres)
+        checks = Checks(settings, postgres)
+        wanted = settings.dual_write
+        store = DualWriteStore(
+            json=json,
+            postgres=postgres,
+            secondary_timeout=wanted.secondary_timeout,
+            compare=wanted.compare if serving else 0.0,
+            ignore=wanted.ignore,
+            switch_patience=wanted.switch_patience,
+            relay_interval=wanted.relay_interval if serving else None,
+            retention=timedelta(days=wanted.retention_days),
+            begin=_beginning(settings, json, postgres, hook),
+            backfill=backfill,
+            validate=validate,
+            checks=checks.by_code(),
+            hook=hook,
+        )
+        checks.pair = store
+        opened.pop_all()  # they are the pair's from now on
+    return store
+
+
+def _beginning(
+    settings: Settings, json: Store, postgres: Store, hook: Hook
+) -> Phase | None:
+    """Where a fresh pair begins; None where the data alone says it, or it is not fresh.
+
+    Where both were written to before they met, the configured phase decides.
+    """
+    if json.meta(ROLE_META) is not None:
+        return None
+    postgres_first = settings.phase.postgres_role is Role.PRIMARY
+    try:
+        is_written = _is_written(postgres)
+    except _OUT_OF_REACH as error:
+        if not postgres_first:
+            _begin_alone(json, error, hook)
+        return None
+    if settings.phase is Phase.POSTGRES_ONLY and not is_written and is_empty(json):
+        return Phase.POSTGRES_ONLY
+    if not is_written or is_empty(json):
+        return None
+    begin = Phase.POSTGRES_ONLY if postgres_first else Phase.JSON_ONLY
+    hook(
+        Event(
+            "both-written",
+            "JSON and PostgreSQL were both written to before they became a pair; the "
+            f"phase in {settings.place} decides, so the pair begins {begin.value}",
+            logging.WARNING,
+        )
+    )
+    return begin
+
+
+def _is_written(store: Store) -> bool:
+    try:
+        return next(store.changes(), None) is not None
+    except ChangesExpired:
+        return True
+
+
+def _begin_alone(json: Store, error: PendStorageError, hook: Hook) -> None:
+    """JSON begins, and PostgreSQL joins it, detached, when it can be reached.
+
+    Otherwise a server could not start before there is a database, though it needs none.
+    """
+    first = RoleState(Role.PRIMARY, 1).to_meta()
+    if json.compare_and_set_meta(ROLE_META, None, first):
+        hook(Event("pair-begun", f"JSON begins alone, because of PostgreSQL: {error}"))

@@ -1,0 +1,117 @@
+"""The store of an environment: the pair, or the only one that is configured."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Final
+
+from pend_storage.config import Settings, load_settings
+from pend_storage.dualwrite import DualWriteStore
+from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.events import Event, log_event
+from pend_storage.factory.checks import require_environment
+from pend_storage.factory.pair import open_pair
+from pend_storage.factory.sides import open_json, open_postgres
+from pend_storage.phases import ROLE_META, Role
+from pend_storage.store import Store
+
+__all__ = ["has_begun", "open_primary", "open_store"]
+
+OWN_FOLDER: Final = ".pend-storage"
+"""Where the JSON store keeps what the legacy files cannot hold."""
+
+
+def open_store(
+    path: str | Path | None = None, *, environment: str | None = None
+) -> Store:
+    """Open the store of a configured environment.
+
+    With both sides configured it is a :class:`~pend_storage.dualwrite.DualWriteStore`,
+    whatever the phase: the roles in the stores say which phase it is, and the configured
+    one is only what is wanted. With one side it is that store alone.
+
+    Args:
+        path: the configuration file; see :func:`~pend_storage.config.load_settings`.
+        environment: which of its environments.
+
+    Raises:
+        ConfigError: the configuration is wrong, or does not fit the stores.
+        StoreUnavailable: the only store cannot be reached.
+        SchemaOutOfDate: the database must be migrated first.
+    """
+    settings = load_settings(path, environment)
+    if settings.json is None or settings.postgres is None:
+        return _open_alone(settings)
+    store = open_pair(settings, serving=True)
+    _tell_difference(settings, store)
+    return store
+
+
+def _open_alone(settings: Settings) -> Store:
+    """The only store that is configured, if it may serve by itself."""
+    if settings.phase.json_role is not Role.DETACHED:
+        settings.require_json()
+    if settings.phase.postgres_role is not Role.DETACHED:
+        settings.require_postgres()
+    with contextlib.ExitStack() as opened:
+        store: Store
+        if settings.json is not None:
+            name, missing = "the JSON directory", "the database"
+            store = opened.enter_context(open_json(settings))
+        else:
+            name, missing = "the database", "the JSON directory"
+            store = opened.enter_context(open_postgres(settings))
+            require_environment(settings, store)
+        state = store.role()
+        if state.role is not Role.PRIMARY:
+            raise ConfigError(
+                f"{settings.place}: {name} is {state.role.value} at epoch {state.epoch}, "
+                f"so it does not hold the truth by itself. Configure {missing}, too: "
+                "with both, the store that is primary is found."
+            )
+        opened.pop_all()
+    return store
+
+
+def _tell_difference(settings: Settings, store: DualWriteStore) -> None:
+    """Say so where the phase is not the configured one; nothing depends on it."""
+    with contextlib.suppress(PendStorageError):
+        phase = store.phase
+        if phase is not settings.phase:
+            log_event(
+                Event(
+                    "phase-differs",
+                    f"the stores are in the phase {phase.value}, and {settings.place} "
+                    f"wants {settings.phase.value}: pend-storage phase show",
+                    logging.WARNING,
+                )
+            )
+
+
+def open_primary(settings: Settings) -> Store:
+    """Open the store from which the environment reads, in whatever phase it is.
+
+    A pair that nobody has used yet is left as it is: then the configured phase says
+    which of its stores that is.
+
+    Raises:
+        ConfigError: it is not configured.
+        StoreUnavailable: it cannot be reached.
+    """
+    if settings.json is not None and settings.postgres is not None:
+        if has_begun(settings):
+            return open_pair(settings)
+    if settings.phase.postgres_role is Role.PRIMARY:
+        return open_postgres(settings)
+    return open_json(settings)
+
+
+def has_begun(settings: Settings) -> bool:
+    """Whether the JSON store has a role, so that it is one of a pair. Changes nothing."""
+    directory = settings.require_json().directory
+    if not (directory / OWN_FOLDER).exists():
+        return False  # opening it would adopt its files
+    with open_json(settings) as store:
+        return store.meta(ROLE_META) is not None
