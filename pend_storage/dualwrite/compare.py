@@ -18,8 +18,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.pair import NAMES
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
+from pend_storage.phases import Role, RoleState
 from pend_storage.records import Row
 
 __all__ = [
@@ -259,4 +261,21 @@ def _looks(route: Route, collection: str, keys: Iterable[str]) -> Mapping[str, _
     assert route.follower is not None  # noqa: S101 - its callers have looked
     secondary = route.follower.read(collection, wanted, deleted=True)
     primary = route.store.read(collection, wanted, deleted=True, epoch=route.epoch)
+    require_following(route)
     return {key: _Look(primary.get(key), secondary.get(key)) for key in wanted}
+
+
+def require_following(route: Route) -> None:
+    """See that the follower is still one, after it was looked at.
+
+    A primary that lets its follower go stays at its epoch, so only the follower can tell.
+
+    Raises:
+        StaleEpoch: it follows no more; what it said before means nothing.
+    """
+    assert route.follower is not None  # noqa: S101 - its callers have looked
+    state = route.follower.role()
+    if state != RoleState(Role.SECONDARY, route.epoch):
+        raise StaleEpoch(
+            store=NAMES[route.follower_side], role=state.role.value, epoch=state.epoch
+        )

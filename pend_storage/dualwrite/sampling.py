@@ -16,7 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pend_storage.dualwrite.compare import QUIET, Finding, Judge, Place
+from pend_storage.dualwrite.compare import (
+    QUIET,
+    Finding,
+    Judge,
+    Place,
+    require_following,
+)
 from pend_storage.dualwrite.follower import start_thread
 from pend_storage.dualwrite.marks import is_covered
 from pend_storage.dualwrite.routing import Route
@@ -258,6 +264,7 @@ class Sampler:
                 ):
                     return
             elif now - since >= QUIET:
+                require_following(route)
                 self._counts["confirmed"] += 1
                 self._keep((collection, ""), _answer(collection))
                 return

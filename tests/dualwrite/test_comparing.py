@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -123,6 +123,30 @@ def test_what_the_backfill_has_not_brought_yet_is_no_divergence(
 
     assert (before.compared, before.skipped, before.confirmed) == (0, 1, 0)
     assert (after.compared, after.skipped, after.confirmed) == (1, 1, 0)
+    assert pair.store.divergences() == ()
+
+
+@pytest.mark.parametrize("read", ["get", "find", "count"])
+def test_a_store_that_was_let_go_meanwhile_is_not_compared(
+    place: Place, pair: Process, two: Process, read: str
+) -> None:
+    """Its primary is at the same epoch as before, so this process has not noticed."""
+    pair.store.switch(Phase.POSTGRES_PRIMARY, accept=CODES)
+    pair.store._relay.stop(5)
+    two.store.switch(Phase.POSTGRES_ONLY, accept=CODES)
+    two.put("new", "1")
+
+    logs = pair.store.collection(Log)
+    answers: dict[str, Callable[[], object]] = {
+        "get": lambda: logs.get("new"),
+        "find": logs.find,
+        "count": logs.count,
+    }
+    assert answers[read]()
+    assert pair.store._sampler.wait(20)
+
+    compared = pair.store.compared()
+    assert (compared.skipped, compared.confirmed) == (1, 0)
     assert pair.store.divergences() == ()
 
 

@@ -54,6 +54,7 @@ def test_the_first_command_shows_the_demo(tmp_path: Path) -> None:
 
     shown = bash(found[2].replace(".venv/bin/", ""), tmp_path)
 
+    assert "All is well" in shown
     assert "quarantine" in shown
 
 
