@@ -21,6 +21,17 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from pend_storage.backfill.report import BackfillReport
+    from pend_storage.dualwrite import (
+        Blocker,
+        DualWriteStore,
+        Finding,
+        Lag,
+        Readiness,
+        RepairReport,
+        Switch,
+        SwitchReport,
+    )
     from pend_storage.errors import (
         ChangesExpired,
         ConfigError,
@@ -59,9 +70,12 @@ if TYPE_CHECKING:
     from pend_storage.stores.memory import MemoryStore
     from pend_storage.stores.postgres import PostgresStore
     from pend_storage.transaction import Transaction
+    from pend_storage.validation import ValidationReport
 
 __all__ = [
     "JSON",
+    "BackfillReport",
+    "Blocker",
     "Change",
     "ChangedRecord",
     "ChangesExpired",
@@ -69,9 +83,12 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "CorruptFile",
+    "DualWriteStore",
+    "Finding",
     "InvalidQuery",
     "InvalidRecord",
     "JsonStore",
+    "Lag",
     "Layout",
     "LegacyFile",
     "Limit",
@@ -82,7 +99,9 @@ __all__ = [
     "Phase",
     "PostgresStore",
     "QuarantinedRecord",
+    "Readiness",
     "ReferenceViolation",
+    "RepairReport",
     "Role",
     "RoleState",
     "Schema",
@@ -90,11 +109,14 @@ __all__ = [
     "StaleEpoch",
     "Store",
     "StoreUnavailable",
+    "Switch",
     "SwitchRefused",
+    "SwitchReport",
     "SwitchTimeout",
     "Transaction",
     "UniqueViolation",
     "UnknownCollection",
+    "ValidationReport",
     "Versioned",
     "collection",
     "field",
@@ -102,6 +124,8 @@ __all__ = [
 ]
 
 _HOME: Final = {
+    "BackfillReport": "pend_storage.backfill.report",
+    "Blocker": "pend_storage.dualwrite",
     "Change": "pend_storage.records",
     "ChangedRecord": "pend_storage.records",
     "ChangesExpired": "pend_storage.errors",
@@ -109,10 +133,13 @@ _HOME: Final = {
     "ConfigError": "pend_storage.errors",
     "Conflict": "pend_storage.errors",
     "CorruptFile": "pend_storage.errors",
+    "DualWriteStore": "pend_storage.dualwrite",
+    "Finding": "pend_storage.dualwrite",
     "InvalidQuery": "pend_storage.errors",
     "InvalidRecord": "pend_storage.errors",
     "JSON": "pend_storage.records",
     "JsonStore": "pend_storage.stores.json",
+    "Lag": "pend_storage.dualwrite",
     "Layout": "pend_storage.layout",
     "LegacyFile": "pend_storage.records",
     "Limit": "pend_storage.fields",
@@ -123,7 +150,9 @@ _HOME: Final = {
     "Phase": "pend_storage.phases",
     "PostgresStore": "pend_storage.stores.postgres",
     "QuarantinedRecord": "pend_storage.records",
+    "Readiness": "pend_storage.dualwrite",
     "ReferenceViolation": "pend_storage.errors",
+    "RepairReport": "pend_storage.dualwrite",
     "Role": "pend_storage.phases",
     "RoleState": "pend_storage.phases",
     "Schema": "pend_storage.schema",
@@ -131,11 +160,14 @@ _HOME: Final = {
     "StaleEpoch": "pend_storage.errors",
     "Store": "pend_storage.store",
     "StoreUnavailable": "pend_storage.errors",
+    "Switch": "pend_storage.dualwrite",
     "SwitchRefused": "pend_storage.errors",
+    "SwitchReport": "pend_storage.dualwrite",
     "SwitchTimeout": "pend_storage.errors",
     "Transaction": "pend_storage.transaction",
     "UniqueViolation": "pend_storage.errors",
     "UnknownCollection": "pend_storage.errors",
+    "ValidationReport": "pend_storage.validation",
     "Versioned": "pend_storage.records",
     "collection": "pend_storage.schema",
     "field": "pend_storage.query",

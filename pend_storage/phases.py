@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from pend_storage.errors import ConfigError
+
 if TYPE_CHECKING:
     from pend_storage.records import JSON
 
-__all__ = ["IDENTITY_META", "ROLE_META", "Phase", "Role", "RoleState"]
+__all__ = [
+    "IDENTITY_META",
+    "ROLE_META",
+    "Phase",
+    "Role",
+    "RoleState",
+    "parse_phase",
+]
 
 ROLE_META: Final = "role"
 """Name of the meta entry in which a store keeps its own :class:`RoleState`."""
@@ -59,6 +69,27 @@ _ROLES: Final = {
     Phase.POSTGRES_PRIMARY: (Role.SECONDARY, Role.PRIMARY),
     Phase.POSTGRES_ONLY: (Role.DETACHED, Role.PRIMARY),
 }
+
+
+def parse_phase(word: str, *, place: str) -> Phase:
+    """The phase that somebody wrote down.
+
+    Args:
+        word: what is written.
+        place: where, for the message.
+
+    Raises:
+        ConfigError: there is no such phase; the message suggests one.
+    """
+    try:
+        return Phase(word)
+    except ValueError:
+        known = [phase.value for phase in Phase]
+        close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ConfigError(
+            f"{place}: unknown phase {word!r}{hint} The phases are: {', '.join(known)}."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,14 +76,16 @@ def seed(session: Session, sample: int | None) -> Exit:
 )
 @click.option(
     "--files/--no-files",
-    default=True,
-    help="Also make each legacy file from the database, and compare it.",
+    default=None,
+    help="Also make each legacy file from the database, and compare it.  [default: "
+    "unless the stores are in use as a pair]",
 )
 @pass_session
-def validate(session: Session, sample: float | None, *, files: bool) -> Exit:
+def validate(session: Session, sample: float | None, *, files: bool | None) -> Exit:
     """Compare every record by value, both ways, and every legacy file.
 
-    Exit code 1 where anything differs.
+    Exit code 1 where anything differs. In the phases parallel and postgres-primary it may
+    run under live traffic, and readiness remembers what it found.
     """
     from pend_storage.operations.check import check
 
@@ -105,6 +107,8 @@ def validate(session: Session, sample: float | None, *, files: bool) -> Exit:
             f"({took})",
             style="fail",
         )
+        if result.is_pair:
+            out.line(f"{result.primary} is primary. See: pend-storage repair --dry-run")
     code = Exit.DONE if result.ok else Exit.FOUND
     return session.finish(code, {"result": result})
 

@@ -25,7 +25,7 @@ from pend_storage.config.settings import (
     SslMode,
 )
 from pend_storage.errors import ConfigError
-from pend_storage.phases import Phase
+from pend_storage.phases import Phase, parse_phase
 
 __all__ = ["DEFAULT_ENVIRONMENT", "DEFAULT_FILE", "load_settings"]
 
@@ -249,15 +249,7 @@ class _Reader:
     def phase(self, written: str) -> Phase:
         word = self.variables.get("PEND_PHASE")
         place = "the environment variable PEND_PHASE" if word else self._place("phase")
-        word = word or written
-        try:
-            return Phase(word)
-        except ValueError:
-            known = [phase.value for phase in Phase]
-            raise ConfigError(
-                f"{place}: unknown phase {word!r}{_suggest(word, known)} The phases "
-                f"are: {', '.join(known)}."
-            ) from None
+        return parse_phase(word or written, place=place)
 
     def json(self, table: _Json) -> JsonSettings | None:
         variable = self.variables.get("PEND_JSON_DIRECTORY")

@@ -17,7 +17,7 @@ from pend_storage.factory.sides import open_json, open_postgres
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.store import Store
 
-__all__ = ["has_begun", "open_primary", "open_store"]
+__all__ = ["OWN_FOLDER", "has_begun", "open_primary", "open_store"]
 
 OWN_FOLDER: Final = ".pend-storage"
 """Where the JSON store keeps what the legacy files cannot hold."""
@@ -100,9 +100,9 @@ def open_primary(settings: Settings) -> Store:
         ConfigError: it is not configured.
         StoreUnavailable: it cannot be reached.
     """
-    if settings.json is not None and settings.postgres is not None:
-        if has_begun(settings):
-            return open_pair(settings)
+    both = settings.json is not None and settings.postgres is not None
+    if both and has_begun(settings):
+        return open_pair(settings)
     if settings.phase.postgres_role is Role.PRIMARY:
         return open_postgres(settings)
     return open_json(settings)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +15,16 @@ from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, back
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError, CorruptFile
-from pend_storage.factory import SchemaModule, load_schema, open_json, open_postgres
+from pend_storage.factory import (
+    MIGRATION_META,
+    OWN_FOLDER,
+    SchemaModule,
+    has_begun,
+    load_schema,
+    open_json,
+    open_pair,
+    open_postgres,
+)
 from pend_storage.layout import Layout
 from pend_storage.operations.seed import seeds_of, write_missing
 from pend_storage.operations.stages import Stage, silent
@@ -27,12 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FileResult", "JsonMigration", "migrate_json"]
 
-MIGRATION_META: Final = "migrate-json"
-"""Name of the meta entry of the database that says which copy was made, and whether the
-migration that it was made for has ended."""
-
-OWN_FOLDER: Final = ".pend-storage"
-"""Where the JSON store keeps what the legacy files cannot hold."""
 _ANOTHER: Final = (
     "the database was filled from another JSON directory, or this one lost its "
     f"{OWN_FOLDER} since. Correct json.directory, or migrate into an empty database."
@@ -77,12 +82,15 @@ class JsonMigration:
     """Quarantined records that nobody has accepted yet."""
     unclaimed: tuple[Path, ...]
     """Files of the directory that no layout knows; left alone."""
+    is_live: bool
+    """Whether the stores are in use as a pair. Then others may have written meanwhile, and
+    the numbers of a file need not add up; a validation tells whether anything is missing."""
     seconds: float
 
     @property
     def adds_up(self) -> bool:
-        """Whether every record of every file is accounted for."""
-        return all(result.adds_up for result in self.files)
+        """Whether every record of every file is accounted for, as far as that can tell."""
+        return self.is_live or all(result.adds_up for result in self.files)
 
 
 def migrate_json(
@@ -97,6 +105,9 @@ def migrate_json(
 
     May be killed at any moment and called again: it goes on where it was. Called again
     after its end it looks for what is new, and changes nothing where nothing is.
+
+    Stores that are in use as a pair are filled in the phase ``parallel``, under live
+    writes; that is what makes PostgreSQL ready to become primary.
 
     Args:
         settings: of the environment.
@@ -120,7 +131,13 @@ def migrate_json(
         made, reused = None, None
         if backup:
             made, reused = _secured(database, wanted, backup_into, stage)
-        _note(database, reused if made is None else made.path, complete=False)
+        verified = None if made is None else datetime.now(UTC)
+        _note(
+            database,
+            reused if made is None else made.path,
+            complete=False,
+            verified=verified,
+        )
         _COPIED()
         result = _fill(settings, module, database, rate, stage)
         _note(database, None, complete=True)
@@ -136,14 +153,21 @@ def _fill(
     stage: Stage,
 ) -> JsonMigration:
     """Adopt and backfill; gives the report, as far as the two stores tell it."""
-    with stage("adopting the files"):
-        source = open_json(settings)
-    with source:
+    is_live = has_begun(settings)
+    with ExitStack() as opened:
+        with stage("adopting the files"):
+            source = opened.enter_context(open_json(settings))
+        pair = opened.enter_context(open_pair(settings)) if is_live else None
         _require_comparable(source, database)
-        write_missing(source, seeds_of(module, settings))
+        write_missing(pair or source, seeds_of(module, settings))
         _ADOPTED()
         with stage("filling the database") as progress:
-            filled = backfill(source, database, rate=rate, progress=progress)
+            if (
+                pair is not None
+            ):  # at its epoch, and caught up with the change log first
+                filled = pair.backfill(rate=rate, progress=progress)
+            else:
+                filled = backfill(source, database, rate=rate, progress=progress)
         places = settings.require_json().files
         waiting = field("status") == "waiting"
         return JsonMigration(
@@ -153,6 +177,7 @@ def _fill(
             backfill=filled,
             waiting=source.collection(QuarantinedRecord).count(waiting),
             unclaimed=source.unclaimed_files(),
+            is_live=is_live,
             seconds=0.0,
         )
 
@@ -182,12 +207,18 @@ def _require_directory(settings: Settings, directory: Path) -> None:
 def _require_follower(database: Store) -> None:
     """Refuse a database that must not take over what JSON holds."""
     state = database.role()
-    if database.meta(ROLE_META) is not None and state.role is not Role.SECONDARY:
+    if database.meta(ROLE_META) is None or state.role is Role.SECONDARY:
+        return
+    now = f"the database is {state.role.value} at epoch {state.epoch}"
+    if state.role is Role.DETACHED:
         raise ConfigError(
-            f"the database is {state.role.value} at epoch {state.epoch}, and only one "
-            "that is secondary, or that stands alone, can be filled from JSON. Choose "
-            "the phase 'parallel' for it first."
+            f"{now}: it belongs to a pair in the phase json-only, and can be filled once "
+            "it follows JSON. Run: pend-storage phase set parallel; then call this again."
         )
+    raise ConfigError(
+        f"{now}, and only one that is secondary, or that stands alone, can be filled from "
+        "JSON. See: pend-storage phase show"
+    )
 
 
 def _require_own_folder(directory: Path, database: Store) -> None:
@@ -227,10 +258,21 @@ def _interrupted_copy(database: Store) -> Path | None:
     return path
 
 
-def _note(database: Store, copy: Path | None, *, complete: bool) -> None:
-    """Note in the database how far the migration is."""
+def _note(
+    database: Store,
+    copy: Path | None,
+    *,
+    complete: bool,
+    verified: datetime | None = None,
+) -> None:
+    """Note in the database how far the migration is, and when a copy was verified."""
     before = database.meta(MIGRATION_META)
-    value = {"copy": None if copy is None else str(copy), "complete": complete}
+    known = before.get("verified_at") if isinstance(before, Mapping) else None
+    value = {
+        "copy": None if copy is None else str(copy),
+        "complete": complete,
+        "verified_at": known if verified is None else verified.isoformat(),
+    }
     if not database.compare_and_set_meta(MIGRATION_META, before, value):
         raise ConfigError(
             "another process migrates into this database at the same time. Let one of "

@@ -9,16 +9,19 @@ from typing import Any, Final
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
-from pend_storage.factory import SchemaModule, load_schema, open_postgres
+from pend_storage.factory import (
+    ENVIRONMENT_META,
+    SchemaModule,
+    load_schema,
+    open_postgres,
+)
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.pend.sample import generate
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
 
-__all__ = ["ENVIRONMENT_META", "Sample", "SeedReport", "seed", "write_missing"]
+__all__ = ["Sample", "SeedReport", "check_sample", "seed", "seeds_of", "write_missing"]
 
-ENVIRONMENT_META: Final = "environment"
-"""Name of the meta entry that says which environment a database belongs to."""
 _SAMPLE_SCHEMA: Final = "pend_storage.pend"
 
 
@@ -71,9 +74,13 @@ def seed(
     module = load_schema(settings)
     with open_postgres(settings) as store:
         changed = [*_belong(store, settings), *_take_role(store, settings)]
-        first = settings.phase.postgres_role is Role.PRIMARY
-        written = write_missing(store, module.seed) if first else 0
         role = store.role()
+        # Once there is a role, it says what the configured phase only wants.
+        has_role = store.meta(ROLE_META) is not None
+        first = (
+            role.role if has_role else settings.phase.postgres_role
+        ) is Role.PRIMARY
+        written = write_missing(store, module.seed) if first else 0
     made = None if sample is None else _invent(settings, sample, stage)
     return SeedReport(
         environment=settings.environment,

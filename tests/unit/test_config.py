@@ -293,8 +293,8 @@ WRONG = {
         r"secondary_timeout: expected `float` >= 0",
     ),
     "a word for a time": (
-        '[environments.development.dual_write]\nsecondary_timeout = "unlimted"',
-        r"secondary_timeout: expected seconds, or 'unlimited', not 'unlimted'; did you mean",
+        '[environments.development.dual_write]\nsecondary_timeout = "limited"',
+        r"secondary_timeout: expected seconds, or 'unlimited', not 'limited'; did you mean",
     ),
     "never looking": (
         "[environments.development.dual_write]\nrelay_interval = 0",

@@ -13,6 +13,7 @@ import pytest
 import pend_storage as ps
 from pend_storage.config import load_settings
 from pend_storage.factory import load_schema, open_json, open_postgres, open_primary
+from pend_storage.phases import ROLE_META, Role, RoleState
 
 WriteFile = Callable[..., Path]
 
@@ -48,18 +49,99 @@ def write(tmp_path: Path) -> WriteFile:
     return write_file
 
 
-def test_json_only_opens_the_directory(write: WriteFile) -> None:
-    with ps.open_store(write(), environment="production") as store:
-        spec = store.schema["items"]
-        version = store.collection("items").put(spec.record_type("a"))
+_JSON = '[environments.production.json]\ndirectory = "data"\n'
+_POSTGRES = (
+    '[environments.production.postgres]\nurl = "postgresql://127.0.0.1:1/none"\n'
+)
+
+
+def without(path: Path, part: str) -> Path:
+    """The same configuration without one of its sides."""
+    text = path.read_text()
+    assert part in text
+    path.write_text(text.replace(part, ""))
+    return path
+
+
+@pytest.mark.parametrize("phase", ["json-only", "parallel"])
+def test_a_fresh_pair_works_on_json_while_postgres_is_down(
+    write: WriteFile, phase: str
+) -> None:
+    for key in ("a", "b"):  # and again, when it is not fresh any more
+        with ps.open_store(write(phase), environment="production") as store:
+            items = store.collection("items")
+
+            assert items.put(store.schema["items"].record_type(key)) > 0
+            assert isinstance(store, ps.DualWriteStore)
+            assert store.phase is ps.Phase.JSON_ONLY
+            assert store.roles().postgres is None
+    with ps.open_store(write(phase), environment="production") as store:
+        assert store.collection("items").count() == 2
+
+
+@pytest.mark.parametrize("phase", ["postgres-primary", "postgres-only"])
+def test_a_fresh_pair_that_is_to_begin_on_postgres_waits_for_it(
+    write: WriteFile, phase: str, tmp_path: Path
+) -> None:
+    with (
+        ps.open_store(write(phase), environment="production") as store,
+        pytest.raises(ps.StoreUnavailable, match=r"127\.0\.0\.1:1"),
+    ):
+        store.collection("items").count()
+    with open_json(load_settings(write(phase), "production", environ={})) as json:
+        assert json.meta(ROLE_META) is None
+
+
+def test_json_alone_is_opened_where_there_is_no_database(write: WriteFile) -> None:
+    path = without(write(), _POSTGRES)
+
+    with ps.open_store(path, environment="production") as store:
+        version = store.collection("items").put(store.schema["items"].record_type("a"))
 
         assert isinstance(store, ps.JsonStore)
         assert version > 0
 
 
-def test_postgres_only_opens_the_database_without_connecting(write: WriteFile) -> None:
-    with ps.open_store(write("postgres-only"), environment="production") as store:
-        assert isinstance(store, ps.PostgresStore)
+@pytest.mark.parametrize("role", [Role.SECONDARY, Role.FENCED, Role.DETACHED])
+def test_a_lone_store_that_is_not_primary_is_refused(
+    write: WriteFile, role: Role
+) -> None:
+    path = without(write(), _POSTGRES)
+    with open_json(load_settings(path, "production", environ={})) as json:
+        json.compare_and_set_meta(ROLE_META, None, RoleState(role, 4).to_meta())
+
+    with pytest.raises(ps.ConfigError, match=f"{role.value} at epoch 4.*Configure the"):
+        ps.open_store(path, environment="production")
+
+
+@pytest.mark.parametrize(
+    ("phase", "part", "missing"),
+    [
+        ("parallel", _POSTGRES, "no database"),
+        ("postgres-primary", _JSON, "no JSON directory"),
+        ("postgres-only", _POSTGRES, "no database"),
+        ("json-only", _JSON, "no JSON directory"),
+    ],
+)
+def test_a_phase_that_needs_the_missing_side_is_refused(
+    write: WriteFile, phase: str, part: str, missing: str
+) -> None:
+    with pytest.raises(ps.ConfigError, match=missing):
+        ps.open_store(without(write(phase), part), environment="production")
+
+
+def test_the_only_store_that_cannot_be_reached_says_so(write: WriteFile) -> None:
+    with pytest.raises(ps.StoreUnavailable, match=r"127\.0\.0\.1:1"):
+        ps.open_store(without(write("postgres-only"), _JSON), environment="production")
+
+
+def test_a_phase_that_is_only_wanted_is_told(
+    write: WriteFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    ps.open_store(write("parallel"), environment="production").close()
+
+    assert "the stores are in the phase json-only" in caplog.text
+    assert "wants parallel" in caplog.text
 
 
 def test_the_primary_store_is_the_one_that_the_phase_says(write: WriteFile) -> None:

@@ -10,10 +10,9 @@ from typing import Final
 
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
-from pend_storage.factory import SchemaModule, open_json
+from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
-from pend_storage.operations.migrate_json import OWN_FOLDER
 from pend_storage.operations.quarantine import list_quarantined
 from pend_storage.records import QuarantinedRecord
 

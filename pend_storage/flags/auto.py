@@ -1,0 +1,146 @@
+"""A running store follows the flag by itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from pend_storage.errors import PendStorageError, SwitchRefused
+from pend_storage.events import Event, Hook, log_event
+from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.watcher import FlagWatcher
+from pend_storage.phases import Phase
+
+__all__ = ["AutoSwitch", "Switchable"]
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+
+
+class Switchable(Protocol):
+    """What of a store is needed to move it to another phase."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase now."""
+
+    def switch(
+        self,
+        phase: Phase,
+        *,
+        accept: Iterable[str] = (),
+        timeout: float = 30.0,
+        by: str | None = None,
+    ) -> object:
+        """Move to another phase."""
+
+
+class AutoSwitch:
+    """Moves a store to the phase that the flag wants, when the flag is read or changes.
+
+    What stands in the way is reported, by the event ``auto-switch-refused`` or
+    ``auto-switch-failed``, once for each reason, and tried again after a pause that grows.
+    A success is reported by ``auto-switched``. Several processes may do this at the same
+    time: one of them makes the switch, and the others find it made.
+
+    A phase that somebody chooses by ``store.switch`` stays until the flag changes, or until
+    a process starts. So change the flag as well.
+    """
+
+    def __init__(
+        self,
+        store: Switchable,
+        source: FlagSource,
+        hook: Hook = log_event,
+        *,
+        accept: Iterable[str] = (),
+        timeout: float = 30.0,
+        interval: float = 1.0,
+        first_pause: float = _FIRST_PAUSE,
+        longest_pause: float = _LONGEST_PAUSE,
+    ) -> None:
+        """Begin to follow.
+
+        Args:
+            store: what to move. Neither it nor the source is closed with this.
+            source: where the flag may be.
+            hook: gets events.
+            accept: codes of blockers to let pass, each time.
+            timeout: seconds that one attempt may take.
+            interval: seconds between two readings of the flag.
+            first_pause: seconds between the first attempt and the second.
+            longest_pause: seconds between two attempts at most.
+
+        Raises:
+            ConfigError: the interval makes no sense.
+        """
+        self._store = store
+        self._hook = hook
+        self._accept = tuple(accept)
+        self._timeout = timeout
+        self._pauses = (first_pause, longest_pause)
+        self._pause = first_pause
+        self._wanted: Wanted | None = None
+        self._told: object = None
+        self._watcher = FlagWatcher(source, self._follow, hook, interval=interval)
+
+    def close(self) -> None:
+        """Follow no more. A switch that is under way is waited for, 5 seconds at most."""
+        self._watcher.close()
+
+    def _follow(self, wanted: Wanted) -> float | None:
+        """Called by the watcher; gives the seconds after which to try again."""
+        if wanted != self._wanted:
+            self._wanted, self._told, self._pause = wanted, None, self._pauses[0]
+        try:
+            before = self._store.phase
+            if before is wanted.phase:
+                return None
+            self._store.switch(
+                wanted.phase,
+                accept=self._accept,
+                timeout=self._timeout,
+                by=_whoever_follows(wanted),
+            )
+        except PendStorageError as error:
+            return self._failed(wanted, error)
+        message = f"moved from {before.value!r} to {wanted.phase.value!r}"
+        self._hook(Event("auto-switched", f"{message}, as {wanted.place} wants"))
+        return None
+
+    def _failed(self, wanted: Wanted, error: PendStorageError) -> float | None:
+        if self._is_there(wanted.phase):
+            return None  # another process was quicker
+        if isinstance(error, SwitchRefused):
+            name, reason = (
+                "auto-switch-refused",
+                frozenset(code for code, _ in error.blockers),
+            )
+        else:
+            name, reason = "auto-switch-failed", frozenset({type(error).__name__})
+        if self._told != (name, reason):
+            self._told = (name, reason)
+            message = (
+                f"{wanted.place} wants {wanted.phase.value!r}, which is tried again"
+            )
+            self._hook(Event(name, f"{message}: {error}", logging.WARNING))
+        pause, self._pause = self._pause, min(2 * self._pause, self._pauses[1])
+        # Spread, so that many processes do not try in step.
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def _is_there(self, phase: Phase) -> bool:
+        try:
+            return self._store.phase is phase
+        except PendStorageError:
+            return False
+
+
+def _whoever_follows(wanted: Wanted) -> str:
+    """For the history of switches: which process, and on whose word."""
+    version = f", version {wanted.version}" if wanted.version else ""
+    who = f"auto_switch of process {os.getpid()} on {socket.gethostname()}"
+    return f"{who}, for {wanted.place}{version}"

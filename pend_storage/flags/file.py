@@ -1,0 +1,174 @@
+"""The flag as a word in ``pend.toml``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from typing_extensions import override
+
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.phases import Phase, parse_phase
+
+__all__ = ["FileFlag"]
+
+_ATTEMPTS: Final = 10
+
+
+class FileFlag(FlagSource):
+    """The member ``phase`` of one environment of a configuration file.
+
+    The file is read anew each time: it is small, and its time of change does not always
+    tell two edits apart. A write replaces that one word, and leaves the rest of the file,
+    comments included, as it is. Readers see the old file or the new one, never a part.
+    """
+
+    def __init__(self, path: str | Path, environment: str) -> None:
+        """Args: path: the file. environment: which of its environments."""
+        self.path = Path(path).absolute()
+        self.environment = environment
+        self._last: tuple[bytes, Wanted | None] | None = None
+
+    @property
+    @override
+    def place(self) -> str:
+        return f"{self.path}, environments.{self.environment}.phase"
+
+    @property
+    @override
+    def writable(self) -> bool:
+        # It is replaced, not written to; so what counts is its directory.
+        return os.access(self.path.resolve().parent, os.W_OK)
+
+    @override
+    def read(self) -> Wanted | None:
+        content, last = self._content(), self._last
+        if last is None or last[0] != content:
+            last = self._last = content, self._wanted(content)
+        return last[1]
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror}"
+            raise StoreUnavailable(reason, store=str(self.path)) from error
+
+    def _wanted(self, content: bytes) -> Wanted | None:
+        table = self._table(self._parsed(content))
+        word = table.get("phase")
+        if word is None:
+            return None
+        if not isinstance(word, str):
+            raise ConfigError(
+                f'{self.place}: expected a word in quotes, such as "parallel", not '
+                f"{word!r}."
+            )
+        return Wanted(parse_phase(word, place=self.place), self.place)
+
+    def _parsed(self, content: bytes) -> dict[str, Any]:
+        try:
+            return tomllib.loads(content.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.path} is not valid TOML: {error}.") from None
+
+    def _table(self, document: Any) -> Any:
+        """The environment's table, of a document of tomllib or of tomlkit."""
+        tables = document.get("environments")
+        table = tables.get(self.environment) if isinstance(tables, dict) else None
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{self.path} has no environment {self.environment!r}. Add the table "
+                f"[environments.{self.environment}]."
+            )
+        return table
+
+    @override
+    def write(self, phase: Phase, *, by: str) -> Wanted:
+        for _ in range(_ATTEMPTS):
+            before = self._content()
+            after = self._edited(before, phase)
+            if after == before or self._replaced(before, after):
+                return Wanted(phase, self.place)
+        raise ConfigError(
+            f"{self.path} is being changed by somebody else all the time. Set "
+            f'phase = "{phase.value}" there by hand.'
+        )
+
+    def _edited(self, content: bytes, phase: Phase) -> bytes:
+        """The content with another word; whatever else is in it stays."""
+        try:
+            import tomlkit  # noqa: PLC0415 - only those who write need it
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "changing the phase in a file needs the package tomlkit, which is not "
+                f"installed: pip install 'pend_storage[cli]'. Or set "
+                f'phase = "{phase.value}" in {self.path} by hand.'
+            ) from error
+        expected = self._parsed(content)
+        self._table(expected)["phase"] = phase.value
+        document = tomlkit.parse(content.decode())
+        table = self._table(document)
+        old = table.get("phase")
+        is_literal = old is not None and old.as_string().startswith("'")
+        table["phase"] = tomlkit.string(phase.value, literal=is_literal)
+        edited = tomlkit.dumps(document).encode()
+        if self._parsed(edited) != expected:
+            raise ConfigError(
+                f"{self.path} is written in a way that only a person can edit. Set "
+                f'phase = "{phase.value}" for {self.environment!r} there by hand.'
+            )
+        return edited
+
+    def _replaced(self, before: bytes, after: bytes) -> bool:
+        """Put a new file in place, unless somebody else has changed it meanwhile."""
+        target = self.path.resolve()  # a link goes on to be one
+        try:
+            with _temporary(target) as temporary:
+                temporary.write_bytes(after)
+                _imitate(temporary, target)
+                _sync(temporary)
+                if self._content() != before:
+                    return False
+                temporary.replace(target)
+            _sync(target.parent)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path} cannot be written: {error.strerror}. Correct the "
+                "permissions of its directory, or set the phase there by hand."
+            ) from error
+        return True
+
+
+@contextlib.contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A new file beside another one; removed if it is still there at the end."""
+    number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(number)
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _imitate(new: Path, old: Path) -> None:
+    """Whoever may read the old file may read the new one."""
+    known = old.stat()
+    with contextlib.suppress(PermissionError):  # only root may give files away
+        os.chown(new, known.st_uid, known.st_gid)
+    new.chmod(known.st_mode & 0o7777)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

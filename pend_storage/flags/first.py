@@ -1,0 +1,172 @@
+"""Several places, of which the first that is set counts; and those that settings name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from typing_extensions import override
+
+from pend_storage.errors import ConfigError
+from pend_storage.flags.file import FileFlag
+from pend_storage.flags.fixed import EnvironmentFlag
+from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.phases import Phase
+
+__all__ = ["FirstSet", "FlagSettings", "RedisPlace", "flag_source"]
+
+
+class RedisPlace(Protocol):
+    """Where a Redis is."""
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+
+    @property
+    def key(self) -> str | None:
+        """Of the flag; None: the usual one."""
+
+
+class FlagSettings(Protocol):
+    """What of an environment's settings says where its flag may be."""
+
+    @property
+    def environment(self) -> str:
+        """Its name."""
+
+    @property
+    def file(self) -> Path | None:
+        """Its configuration file."""
+
+    @property
+    def redis(self) -> RedisPlace | None:
+        """Its Redis, if it has one."""
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Environment variables that should have a server's URL, and are not set."""
+
+    @property
+    def place(self) -> str:
+        """Where these settings stand, for messages."""
+
+
+class FirstSet(FlagSource):
+    """The first of several places in which the flag is set.
+
+    A place that cannot be reached, or that holds no phase, stops the search: what would be
+    found behind it is older, and would move the stores to where nobody wants them.
+    """
+
+    def __init__(self, sources: Iterable[FlagSource]) -> None:
+        """Args: sources: the places, those that win first; closed with this one."""
+        self._sources = tuple(sources)
+
+    @property
+    @override
+    def place(self) -> str:
+        if not self._sources:
+            return "no place at all"
+        return ", or else ".join(source.place for source in self._sources)
+
+    @property
+    @override
+    def writable(self) -> bool:
+        for source in self._sources:
+            if source.writable:
+                return True
+            if _is_set(source):
+                return False
+        return False
+
+    @override
+    def read(self) -> Wanted | None:
+        for source in self._sources:
+            wanted = source.read()
+            if wanted is not None:
+                return wanted
+        return None
+
+    @override
+    def write(self, phase: Phase, *, by: str) -> Wanted:
+        """Write where it counts: in the place that is read now.
+
+        If none is set, in the first that can be written.
+        """
+        winner = next(filter(_is_set, self._sources), None)
+        if winner is None:
+            winner = next((s for s in self._sources if s.writable), None)
+        if winner is None:
+            raise ConfigError(
+                f"there is no place where the phase {phase.value!r} can be written. "
+                "Configure a file that can be, or a Redis."
+            )
+        return winner.write(phase, by=by)
+
+    @override
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        stops = [source.subscribe(on_change) for source in self._sources]
+
+        def unsubscribe() -> None:
+            for stop in stops:
+                stop()
+
+        return unsubscribe
+
+    @override
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()
+
+
+def _is_set(source: FlagSource) -> bool:
+    """A wrong word counts too: that is the place to correct it."""
+    try:
+        return source.read() is not None
+    except ConfigError:
+        return True
+
+
+def flag_source(
+    settings: FlagSettings, *, environ: Mapping[str, str] = os.environ
+) -> FlagSource:
+    """Where an environment's flag may be: the variable, then Redis, then the file.
+
+    Args:
+        settings: from :func:`~pend_storage.config.load_settings`.
+        environ: the environment variables.
+
+    Raises:
+        ConfigError: Redis is configured and cannot be used, whether it is up or not.
+    """
+    sources: list[FlagSource] = [EnvironmentFlag(environ=environ)]
+    if settings.redis is not None:
+        sources.append(_redis_flag(settings.redis, settings.environment))
+    elif "redis" in settings.absent:
+        raise ConfigError(
+            f"{settings.place}: redis.url_env names the environment variable "
+            f"{settings.absent['redis']}, which is not set. Set it: without Redis, this "
+            "process would follow another flag than the others do."
+        )
+    if settings.file is not None:
+        sources.append(FileFlag(settings.file, settings.environment))
+    return FirstSet(sources)
+
+
+def _redis_flag(wanted: RedisPlace, environment: str) -> FlagSource:
+    try:
+        from pend_storage.flags.redis import (  # noqa: PLC0415 - an optional package
+            RedisFlag,
+            default_key,
+        )
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise ConfigError(
+            "a phase flag in Redis needs the package redis, which is not installed: "
+            "pip install 'pend_storage[redis]'."
+        ) from error
+    return RedisFlag(wanted.url, wanted.key or default_key(environment))

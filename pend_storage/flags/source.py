@@ -1,0 +1,81 @@
+"""What every place that may hold the phase flag can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pend_storage.phases import Phase
+
+__all__ = ["FlagSource", "Wanted"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The phase that somebody wants, and where that is written."""
+
+    phase: Phase
+    place: str
+    """Where it was read, for messages."""
+    version: int = 0
+    """Grows with every write, where the place counts them; else 0."""
+
+
+class FlagSource(ABC):
+    """A place where the wanted phase may be written. Safe to share between threads.
+
+    Whatever goes wrong is told from "not set here", because only the latter may let
+    another place decide.
+    """
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """What it is, for messages: ``the environment variable PEND_PHASE``."""
+
+    @property
+    @abstractmethod
+    def writable(self) -> bool:
+        """Whether :meth:`write` has a chance."""
+
+    @abstractmethod
+    def read(self) -> Wanted | None:
+        """What is wanted now; None if it is not set here.
+
+        Raises:
+            ConfigError: what is there is no phase.
+            StoreUnavailable: it cannot be reached.
+        """
+
+    @abstractmethod
+    def write(self, phase: Phase, *, by: str) -> Wanted:
+        """Want another phase from now on.
+
+        Args:
+            phase: which.
+            by: who wants it, for the record where there is one.
+
+        Raises:
+            ConfigError: it cannot be written; the message says what to do instead.
+            StoreUnavailable: it cannot be reached.
+        """
+
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
+        """Be told at once that the flag may have changed, where the place can tell.
+
+        It is no more than a hint, in any thread: one may be missed, and one too many may
+        come. So :meth:`read` now and then as well.
+
+        Returns:
+            What to call to hear no more.
+        """
+        return _nothing
+
+    def close(self) -> None:
+        """Give back connections. Reading again may open them again."""
+        return
+
+
+def _nothing() -> None:
+    """There is nobody to be told."""

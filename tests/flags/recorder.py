@@ -1,0 +1,93 @@
+"""Things that happen in other threads, to be waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from typing_extensions import override
+
+from pend_storage.events import Event
+from pend_storage.flags import FlagSource, Wanted
+from pend_storage.phases import Phase
+
+__all__ = ["PATIENCE", "Recorder", "ScriptedFlag", "named", "words"]
+
+T = TypeVar("T")
+PATIENCE = 60.0
+
+
+class Recorder(Generic[T]):
+    """Called with things; remembers them in order."""
+
+    def __init__(self) -> None:
+        self.all: list[T] = []
+        self._news = threading.Condition()
+
+    def __call__(self, thing: T, /) -> None:
+        with self._news:
+            self.all.append(thing)
+            self._news.notify_all()
+
+    def wait(self, is_enough: Callable[[list[T]], bool]) -> None:
+        """Wait until what was recorded is enough."""
+        with self._news:
+            if not self._news.wait_for(lambda: is_enough(self.all), PATIENCE):
+                raise AssertionError(f"waited in vain; there were: {self.all}")
+
+
+def named(events: Recorder[Event]) -> list[str]:
+    return [event.name for event in events.all]
+
+
+def words(changes: Recorder[Wanted]) -> list[str]:
+    return [wanted.phase.value for wanted in changes.all]
+
+
+class ScriptedFlag(FlagSource):
+    """A place that says what the test wants it to say, in words or in errors."""
+
+    def __init__(self, says: Wanted | Exception | None = None) -> None:
+        self.says = says
+        self.reads = 0
+        self.listeners: list[Callable[[], None]] = []
+        self.is_closed = False
+        self.is_writable = True
+
+    @property
+    @override
+    def place(self) -> str:
+        return "the script"
+
+    @property
+    @override
+    def writable(self) -> bool:
+        return self.is_writable
+
+    @override
+    def read(self) -> Wanted | None:
+        self.reads += 1
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    @override
+    def write(self, phase: Phase, *, by: str) -> Wanted:
+        self.says = Wanted(phase, f"{self.place}, by {by}")
+        return self.says
+
+    @override
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        self.listeners.append(on_change)
+        return lambda: self.listeners.remove(on_change)
+
+    @override
+    def close(self) -> None:
+        self.is_closed = True
+
+    def say(self, says: Wanted | Exception | None) -> None:
+        """Say something else from now on, and tell who listens."""
+        self.says = says
+        for tell in list(self.listeners):
+            tell()
