@@ -18,7 +18,7 @@ from pend_storage.cli.session import Session, pass_session
 if TYPE_CHECKING:
     from pend_storage.cli.demo.walk import Walk
     from pend_storage.config import Settings
-    from pend_storage.dualwrite import DualWriteStore
+    from pend_storage.events import Event
 
 __all__ = ["demo"]
 
@@ -95,29 +95,28 @@ def _run(
     from pend_storage.cli.demo.ending import show_proof
     from pend_storage.cli.demo.proof import prove
     from pend_storage.cli.demo.walk import Walk
+    from pend_storage.factory import open_pair
+    from pend_storage.flags import FileFlag
 
     invent(out, place / "data", users)
     settings, server = configure(out, place, stack)
     make_tables(out, settings)
     assert settings.file is not None  # noqa: S101 - it has just been written
     crew = Crew(settings.file, place)
-    with _opened(settings) as store:
-        answer = _migrate(out, settings, Walk(store, server, crew, pace))
+    flag = FileFlag(settings.file, settings.environment)
+    told: list[Event] = []
+    with open_pair(settings, hook=told.append) as store:
+        answer = _migrate(out, settings, Walk(store, flag, server, crew, pace))
         history = store.history()
         proof, checked = prove(settings, store, crew)
     show_proof(out, proof, checked, history)
     answer["ok"] = answer["ok"] and proof.ok
-    return answer | {"switches": history, "proof": proof, "validation": checked}
-
-
-def _opened(settings: Settings) -> DualWriteStore:
-    """Both stores as one, as every client opens them."""
-    from pend_storage.dualwrite import DualWriteStore
-    from pend_storage.factory import open_store
-
-    store = open_store(settings.file, environment=settings.environment)
-    assert isinstance(store, DualWriteStore)  # noqa: S101 - both sides are configured
-    return store
+    return answer | {
+        "switches": history,
+        "proof": proof,
+        "validation": checked,
+        "events": [event.message for event in told],
+    }
 
 
 def _migrate(

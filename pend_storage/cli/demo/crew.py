@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,8 +46,8 @@ class Crew:
     def __init__(self, config: Path, folder: Path) -> None:
         self._config = config
         self._folder = folder
+        self._log = folder / "clients.log"
         self._clients: list[_Client] = []
-        self.killed = 0
 
     def start(self, kind: Kind) -> None:
         """One more client; returns when it has begun to work.
@@ -57,16 +58,21 @@ class Crew:
         number = str(len(self._clients))
         command = [sys.executable, "-m", "pend_storage.cli.demo.worker"]
         arguments = [kind, number, str(self._config), str(self._ledger(number))]
-        client = _Client(
-            kind,
-            subprocess.Popen(  # noqa: S603 - our own module
-                command + arguments, stdout=subprocess.PIPE, text=True
-            ),
-        )
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                command + arguments,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(),
+                text=True,
+            )
+        client = _Client(kind, process)
         self._clients.append(client)
         threading.Thread(target=client.watch, daemon=True).start()
         if not client.has_begun.wait(_BEGINNING):
-            raise StoreUnavailable("a client does not begin to work", store="the demo")
+            said = self._log.read_text(errors="replace").strip().splitlines()
+            reason = f"a client does not begin to work ({said[-1] if said else 'mute'})"
+            raise StoreUnavailable(reason, store="the demo")
 
     def kill_a_writer(self) -> None:
         """As the kernel does it where memory runs out, or an operator in a hurry."""
@@ -77,7 +83,6 @@ class Crew:
         )
         victim.process.kill()
         victim.process.wait()
-        self.killed += 1
 
     def stop(self) -> None:
         """Have all of them finish what they are at, and end."""
@@ -130,3 +135,9 @@ def _add(total: Tally, one: Tally) -> None:
             total.error = mine or other
         else:
             setattr(total, member.name, mine + other)
+
+
+def _environment() -> dict[str, str]:
+    """Without what is configured there: it wins over files, and is not the demo's."""
+    ours = ("PEND_", "DB_")
+    return {n: value for n, value in os.environ.items() if not n.startswith(ours)}

@@ -74,7 +74,7 @@ def prove(settings: Settings, store: Store, crew: Crew) -> tuple[Proof, Check]:
     demo_events = (field("event_type") == "demo", field("source") == "chain")
     increments = store.collection(BlockchainEvent).count(*demo_events)
     store.close()
-    checked = check(settings)
+    checked = check(settings, files=True)
     directory = settings.require_json().directory
     unreadable = tuple(_unreadable(directory))
     total, reads = crew.tally(), crew.tally("reader")

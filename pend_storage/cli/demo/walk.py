@@ -15,6 +15,7 @@ from pend_storage.phases import Phase
 if TYPE_CHECKING:
     from pend_storage.backfill import BackfillReport
     from pend_storage.dualwrite import DualWriteStore
+    from pend_storage.flags import FlagSource
     from pend_storage.testing.servers import EmbeddedPostgres
 
 __all__ = ["Act", "Walk"]
@@ -28,6 +29,7 @@ _A_WHILE: Final = 2.0
 """Seconds of traffic after every change."""
 _OUTAGE: Final = 3.0
 _CATCHING_UP: Final = 60.0
+_WHO: Final = "the demo"
 _ACCEPTED: Final = ("quarantine", "backup")
 """Blockers that a demo lets pass; a production should not."""
 
@@ -37,6 +39,7 @@ class Walk:
     """The play, act by act."""
 
     store: DualWriteStore
+    flag: FlagSource
     server: EmbeddedPostgres
     crew: Crew
     pace: float = 1.0
@@ -114,13 +117,14 @@ class Walk:
 
     def _end(self) -> str:
         self.crew.stop()
-        self._await_secondary()
+        self.store.catch_up()
         return "both stores are still"
 
     # -- what acts are made of ----------------------------------------------------------
 
     def _switch(self, phase: Phase) -> str:
-        report = self.store.switch(phase, accept=_ACCEPTED, by="the demo")
+        self.flag.write(phase, by=_WHO)
+        report = self.store.switch(phase, accept=_ACCEPTED, by=_WHO)
         self._let_them_work()
         return f"writes waited {seconds(report.pause)}"
 
