@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,6 +51,10 @@ settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has them ignore it, and so would every
+    # child process that a test wants to interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_report_header() -> str:
     """Tell which settings hold."""

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from pend_storage.legacy.exact import ExactFloat, as_decimal, as_number
 
 __all__ = [
+    "MILLISECONDS_FROM",
     "Parse",
     "Render",
     "amount",
@@ -52,7 +53,7 @@ _USUAL: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII
 ).fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECONDS_FROM: Final = 100_000_000_000
+MILLISECONDS_FROM: Final = 100_000_000_000
 """Numbers from here on are milliseconds: 1973; as seconds it would be the year 5138."""
 _USUAL_TIME: Final = 24  # 2025-06-19T07:58:56.380Z
 _MILLISECOND: Final = 1_000
@@ -165,9 +166,9 @@ def time(value: Any) -> datetime:
         value = int(value)
     if type(value) is not int and type(value) is not float:
         raise ValueError("a time expected")
-    if not 0 < value < _MILLISECONDS_FROM * 1_000:
+    if not 0 < value < MILLISECONDS_FROM * 1_000:
         raise ValueError("not a time since 1970")
-    if value < _MILLISECONDS_FROM:
+    if value < MILLISECONDS_FROM:
         value *= _MILLISECOND
     return _EPOCH + timedelta(milliseconds=value)
 

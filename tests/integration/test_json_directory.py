@@ -368,5 +368,7 @@ def test_a_disk_that_fails_while_adopting_leaves_everything_as_it_was(
     monkeypatch.undo()
 
     assert not (directory / ".pend-storage").exists()
+    # What was written so far would keep a full disk full.
+    assert not (directory / ".pend-storage.new").exists()
     with JsonStore(SCHEMA, directory) as store:
         assert store.collection(Tally).get("t") == a_tally("t", 7)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -454,6 +456,33 @@ def test_the_collector_counts_in_wei_and_the_column_in_ether() -> None:
     assert (event.event_type, event.status) == ("transaction", "confirmed")
     assert event.timestamp.isoformat() == "2025-06-19T07:58:56+00:00"
     assert event.extra == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "rendered"),
+    [
+        ("2025-06-19T07:58:56", b"1750319936"),
+        ("2025-06-19T07:58:56.38", b'"2025-06-19T07:58:56.380Z"'),
+        ("1970-01-01T00:00:01", b"1"),
+        ("1970-01-01T00:00:00", b'"1970-01-01T00:00:00.000Z"'),
+        ("0001-01-01T00:00:00", b'"0001-01-01T00:00:00.000Z"'),
+        ("5138-11-16T09:46:39", b"99999999999"),
+        ("5138-11-16T09:46:40", b'"5138-11-16T09:46:40.000Z"'),
+        ("9999-12-31T23:59:59", b'"9999-12-31T23:59:59.000Z"'),
+    ],
+)
+def test_a_time_that_the_collector_did_not_write_is_read_back(
+    written: str, rendered: bytes
+) -> None:
+    layout = LAYOUT["explorer-data/persistent-transactions.json"]
+    moment = datetime.fromisoformat(written).replace(tzinfo=UTC)
+    event = only(layout.file, {"timestamp": 1750319936})
+
+    raw = layout.render_one(layout.missing(), replace(event, timestamp=moment))
+
+    assert b'"timestamp": ' + rendered in raw
+    (entry,) = layout.parse(SCHEMA, b"[%b]" % raw).entries
+    assert entry.home.record.timestamp == moment
 
 
 def test_an_application_belongs_to_its_phone_hash_and_tells_the_profile() -> None:

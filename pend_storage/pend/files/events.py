@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from typing_extensions import override
 
 from pend_storage.legacy.convert import (
+    MILLISECONDS_FROM,
     amount,
     amount_text,
     hex_text,
@@ -151,8 +152,9 @@ def _wei_text(value: Decimal) -> str:
 
 
 def _seconds(value: datetime) -> int | str:
-    """Whole seconds since 1970; a time with a fraction as text."""
-    return time_text(value) if value.microsecond else (value - _EPOCH) // _SECOND
+    """Whole seconds since 1970, as text where a number would not be read as that time."""
+    seconds, rest = divmod(value - _EPOCH, _SECOND)
+    return seconds if not rest and 0 < seconds < MILLISECONDS_FROM else time_text(value)
 
 
 def _status(value: Any) -> str:

@@ -45,7 +45,10 @@ def translate(
     """What an error of the operating system means to a user of the store."""
     place = error.filename if isinstance(error.filename, str) else str(path)
     if error.errno in _FULL:
-        reason = "there is not enough space on the disk, or a limit on file size is met"
+        reason = (
+            "there is not enough space on the disk, or a limit on file size is met: make "
+            "room there, or raise the limit"
+        )
     elif error.errno == errno.EROFS:
         reason = "the file system is read-only: mount it for writing"
     elif error.errno in _DENIED:

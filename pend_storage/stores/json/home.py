@@ -139,12 +139,16 @@ def _adopt(
     new = directory / f"{OWN_DIRECTORY}.new"
     if new.exists():
         shutil.rmtree(new)  # an adoption that did not come to its end
-    _make_directory(new, directory.stat())
-    _make_directory(new / "views", directory.stat())
-    intake.read(layouts, places)
-    _write(new, intake)
-    _ADOPTED()
-    new.rename(directory / OWN_DIRECTORY)
+    try:
+        _make_directory(new, directory.stat())
+        _make_directory(new / "views", directory.stat())
+        intake.read(layouts, places)
+        _write(new, intake)
+        _ADOPTED()
+        new.rename(directory / OWN_DIRECTORY)
+    except BaseException:  # above all a full disk, which it must not keep full
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     sync_directory(directory)
     _IN_PLACE()
 

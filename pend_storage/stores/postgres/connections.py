@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -20,6 +21,24 @@ __all__ = ["OLDEST_SERVER", "Address", "Connector"]
 
 OLDEST_SERVER: Final = 15
 _ATTEMPTS: Final = 3
+_ADVICE: Final = (  # a server of another language gets none
+    (
+        re.compile('FATAL: +database ".*" does not exist').search,
+        "create the database, or correct its name",
+    ),
+    (
+        re.compile(
+            'FATAL: +role ".*" does not exist|password authentication failed|'
+            "no password supplied"
+        ).search,
+        "correct the user and the password",
+    ),
+    (
+        re.compile("server does not support SSL").search,
+        "turn TLS on in the server, or do not ask for it",
+    ),
+)
+"""What to do about the words with which a server shows somebody the door."""
 _GRACE: Final = 2.0  # seconds by which the server's own timeout comes first
 
 
@@ -141,6 +160,7 @@ class Connector:
     def _safe(self, error: psycopg.Error) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = "; ".join(lines) or type(error).__name__
+        text += next((f": {how}" for what, how in _ADVICE if what(text)), "")
         password = self.address.settings.get("password")
         return text.replace(password, "********") if password else text
 
