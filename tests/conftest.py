@@ -56,6 +56,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # child process that a test wants to interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
 def pytest_report_header() -> str:
     """Tell which settings hold."""
     return (

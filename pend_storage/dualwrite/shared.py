@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pend_storage.diff import equal
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.records import JSON
 from pend_storage.store import Store
 
-__all__ = ["SHARED_META", "SharedMeta", "require_primary", "seal"]
+__all__ = ["SHARED_META", "SharedMeta", "seal"]
 
 SHARED_META: Final = "shared"
 """Name of the meta entry that holds them all."""
@@ -83,12 +83,3 @@ class SharedMeta:
                     return True
 
         return self._router.call(change)
-
-
-def require_primary(store: Store, epoch: int | None) -> None:
-    """A look at nothing, which asks for the role all the same.
-
-    Raises:
-        StaleEpoch: the store is not primary at that epoch.
-    """
-    store.read(next(iter(store.schema)).name, (), epoch=epoch)

@@ -257,9 +257,7 @@ class DualWriteStore(Traffic):
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
-        phase = (
-            self._control.phase()
-        )  # looks at the roles: perhaps nobody else does here
+        phase = self._control.phase()  # looks at the roles: perhaps nobody else does
         route = self._router.route
         if phase in ALONE.values():
             return Lag(0, 0.0, secondary_up=route.is_certain)

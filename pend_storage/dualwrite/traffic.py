@@ -12,9 +12,9 @@ from pend_storage.dualwrite.feed import feed, feed_number
 from pend_storage.dualwrite.follower import Follower
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.relay import Relay
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.sampling import Sampler
-from pend_storage.dualwrite.shared import SharedMeta, require_primary
+from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.errors import ConfigError, StaleEpoch, StoreUnavailable
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import Condition, Query
@@ -169,7 +169,15 @@ class Traffic(Store):
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         """The pair's change feed: it goes on through every switch."""
-        yield from feed(self._pair, self._router.route, after)
+        route = self._router.route
+        while True:
+            for change in feed(self._pair, route, after):
+                after = change.sequence
+                yield change
+            now = self._router.current()
+            if (now.side, now.epoch) == (route.side, route.epoch):
+                return
+            route = now  # there was a switch that this process had not noticed
 
     @override
     def head(self) -> int:

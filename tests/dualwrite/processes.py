@@ -55,9 +55,14 @@ class Line(InterceptingStore):
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
         self.is_cut = False
+        self.before_next: dict[Verb, Callable[[], object]] = {}
+        """What happens, once, before a call of a verb."""
 
     @override
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        happens = self.before_next.pop(verb, None)
+        if happens is not None:
+            happens()
         if self.is_cut:
             raise StoreUnavailable("the line is cut", store="the other end")
         return call()
