@@ -63,20 +63,18 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """A whole call. Without an end it ends never, and its outcome is unknown."""
+    """A whole call."""
 
     process: str
     kind: Kind
     seen: tuple[Seen, ...]
     begin: float
     end: float
+    """When it had happened for certain; infinite where it is not known if it did."""
+    answered: float
+    """When the call came back; infinite where the process was killed."""
     outcome: Outcome
     reason: str = ""
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether it is not known if it happened."""
-        return self.outcome == "unknown"
 
 
 class Recorder:
@@ -138,6 +136,7 @@ def _whole(process: str, begun: Begun, ended: Ended) -> Operation:
         seen=tuple(seen),
         begin=begun.at,
         end=end,
+        answered=ended.at,
         outcome=ended.outcome,
         reason=ended.reason,
     )

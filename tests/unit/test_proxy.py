@@ -196,7 +196,7 @@ def test_a_line_that_was_not_started_says_so() -> None:
 
 
 def test_nothing_is_left_of_a_line_that_was_stopped(echo: Echo) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     line = Proxy(*echo.address)
     line.start()
     line.start()
@@ -204,4 +204,5 @@ def test_nothing_is_left_of_a_line_that_was_stopped(echo: Echo) -> None:
         line.stop()
         assert_ended(client)
     line.stop()
-    assert threading.active_count() <= before + 1  # the echo's own
+    left = set(threading.enumerate()) - before
+    assert [thread.name for thread in left if thread.name == "proxy"] == []
