@@ -205,6 +205,7 @@ class Store(ABC):
     def head(self) -> int:
         """A number below that of every later commit, and below the versions it gives.
 
+        The latter is asked of stores that may follow one another, or be followed.
         Stores override it with something quicker than a walk along the change log.
         """
         return max((change.sequence for change in self.changes()), default=0)

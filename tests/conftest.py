@@ -51,18 +51,6 @@ settings.load_profile(
 )
 
 
-_GROWING = {"dualwrite", "model", "test_dualwrite.py"}
-"""Tests of the dual-write store, which is not released yet: run by ``.ci/run deep``."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what only the deep run has to run."""
-    for item in items:
-        if _GROWING & set(item.path.parts[-3:]):
-            item.add_marker(pytest.mark.deep)
-
-
 def pytest_report_header() -> str:
     """Tell which settings hold."""
     return (

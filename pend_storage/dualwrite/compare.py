@@ -17,13 +17,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from pend_storage.diff import Difference, differences
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.marks import HELD_BACK, Mark
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.records import Row
 
 __all__ = [
-    "QUIET",
     "Finding",
     "Judge",
     "Kind",
@@ -41,9 +40,6 @@ query is answered otherwise though its records are equal."""
 Redact: TypeAlias = Callable[[str, Difference], Difference]
 """Gets the collection and a difference, and gives what may be shown of it."""
 
-QUIET: Final = 1.5
-"""Seconds after which nothing can be on its way that was committed before: PostgreSQL
-holds its change log back for a second at most, where others have long transactions."""
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 
@@ -189,18 +185,19 @@ class Judge:
                 if versions != look.versions:
                     since = now
                 behind[key] = (look.versions, since)
-                if _is_certain(look, mark, quiet=now - since >= QUIET):
+                if _is_certain(look, mark, quiet=now - since >= HELD_BACK):
                     found[key] = self._finding(collection, key, look)
                     open_keys.discard(key)
             if not open_keys or now >= deadline:
                 break
-            self._wait(pause, stop)
+            self.wait(pause, stop)
             if stop is not None and stop.is_set():
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
         return found
 
-    def _wait(self, pause: float, stop: threading.Event | None) -> None:
+    def wait(self, pause: float, stop: threading.Event | None) -> None:
+        """Give what is on its way the time, and the relay, to arrive."""
         try:
             self._catch_up()
         except (StaleEpoch, StoreUnavailable):

@@ -23,7 +23,7 @@ from pend_storage.dualwrite.readiness import (
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport, repair
 from pend_storage.dualwrite.roles import Side, View
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
 from pend_storage.errors import (
@@ -353,6 +353,7 @@ class Control:
 
 def _follower_of(route: Route) -> Store:
     if route.follower is None:
+        require_primary(route.store, route.epoch)  # perhaps there is one since
         raise ConfigError(
             "there is no secondary in this phase: switch to parallel or "
             "postgres-primary first."

@@ -20,7 +20,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.records import Change
 from pend_storage.store import Store
 
-__all__ = ["feed"]
+__all__ = ["feed", "feed_number"]
 
 _BITS: Final = 44
 """Room for 17 million million commits in each store."""
@@ -41,6 +41,11 @@ class _Place(NamedTuple):
 
     def to_sequence(self) -> int:
         return (self.epoch << _BITS | self.number) << 1 | (self.side == "postgres")
+
+
+def feed_number(route: Route, sequence: int) -> int:
+    """The feed's number for a number of the primary's log."""
+    return _Place(route.epoch, sequence, route.side).to_sequence()
 
 
 def feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:

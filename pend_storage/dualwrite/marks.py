@@ -12,6 +12,7 @@ after a gap, because it lies before the place from which the log was followed si
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -24,6 +25,7 @@ from pend_storage.store import Store
 
 __all__ = [
     "BACKFILL_META",
+    "HELD_BACK",
     "MARK_META",
     "Mark",
     "covers",
@@ -31,6 +33,7 @@ __all__ = [
     "is_covered",
     "is_empty",
     "news",
+    "reaches",
     "resume_mark",
 ]
 
@@ -39,6 +42,18 @@ MARK_META: Final = "mark"
 BACKFILL_META: Final = "backfill"
 """Name of the meta entry in which a backfill leaves how far it has come, with the members
 ``source`` (identity), ``head`` (of the source, when it began) and ``complete``."""
+HELD_BACK: Final = 1.5
+"""Seconds after which nothing can be on its way that was committed before: PostgreSQL
+holds its change log back for a second at most, where others have long transactions."""
+_PAUSE: Final = 0.02
+_REWOUND: Final = (
+    "the change log of the primary does not have the place any more up to which its "
+    "follower has applied it (number {mark.after} of {mark.at}): the primary was "
+    "restored from a backup, or replaced, and has lost what came after it. Nothing was "
+    "changed. Bring back the store that was there before, or decide which of the two "
+    "holds the truth, and let it take over with `pend-storage doctor --elect json` or "
+    "`--elect postgres`."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +137,12 @@ def resume_mark(primary: Store, follower: Store) -> Mark:
     """
     source = primary.identity()
     known = Mark.load(follower)
-    if known is not None and known.of == source and _reaches(primary, known):
+    if known is not None and known.of == source and reaches(primary, known):
         return known
     filled = _filled(follower, source)
     if filled is not None:
         mark = Mark(of=source, after=filled, base=filled, whole=True)
-        if _reaches(primary, mark):
+        if reaches(primary, mark):
             return mark
     return fresh_mark(primary)
 
@@ -139,7 +154,12 @@ def fresh_mark(primary: Store) -> Mark:
     return Mark(of=primary.identity(), after=head, base=head, whole=whole)
 
 
-def _reaches(primary: Store, mark: Mark) -> bool:
+def reaches(primary: Store, mark: Mark) -> bool:
+    """Whether the log is kept back to a mark.
+
+    Raises:
+        ConfigError: it was rewound.
+    """
     try:
         next(news(primary, mark), None)
     except ChangesExpired:
@@ -154,22 +174,28 @@ def news(primary: Store, mark: Mark) -> Iterator[Change]:
         ChangesExpired: the log does not reach back so far.
         ConfigError: the entry of the mark is not in the log any more.
     """
-    if mark.at is not None:
-        try:
-            known = next(primary.changes(mark.after - 1), None)
-        except ChangesExpired:
-            known = None  # dropped up to the mark itself: nothing to compare
-        found = known and (known.sequence, known.at.isoformat())
-        if found not in {None, (mark.after, mark.at)}:
-            raise ConfigError(
-                "the change log of the primary does not have the entry any more that its "
-                f"follower applied last (number {mark.after} of {mark.at}): the primary "
-                "was restored from a backup, or replaced, and has lost what came after "
-                "it. Nothing was changed. Bring back the store that was there before, or "
-                "decide which of the two holds the truth, and let it take over with "
-                "`pend-storage doctor --elect json` or `--elect postgres`."
-            )
+    if not _knows(primary, mark):
+        raise ConfigError(_REWOUND.format(mark=mark))
     yield from primary.changes(mark.after)
+
+
+def _knows(primary: Store, mark: Mark) -> bool:
+    """Whether the log has the place of a mark, or has forgotten it."""
+    if mark.at is None:
+        return primary.head() >= mark.after
+    deadline = time.monotonic() + HELD_BACK
+    while True:
+        ahead = primary.head()
+        try:
+            found = next(primary.changes(mark.after - 1), None)
+        except ChangesExpired:
+            return True  # dropped up to the mark itself: nothing to compare
+        if found is not None:
+            return (found.sequence, found.at.isoformat()) == (mark.after, mark.at)
+        # Nothing from there on: the log is shorter, or it is being held back.
+        if ahead >= mark.after or time.monotonic() >= deadline:
+            return False
+        time.sleep(_PAUSE)
 
 
 def is_empty(store: Store) -> bool:

@@ -21,8 +21,8 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.follower import Breaker, start_thread
-from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news, reaches
+from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -280,9 +280,14 @@ class Relay:
             StoreUnavailable: one of the stores cannot be reached.
             ConfigError: the primary was rewound.
         """
-        return self._router.call(
-            lambda route: 0 if route.follower is None else self._drain(route)
-        )
+
+        def caught_up(route: Route) -> int:
+            commits = 0 if route.follower is None else self._drain(route)
+            if not commits:  # perhaps there is more where the primary is by now
+                require_primary(route.store, route.epoch)
+            return commits
+
+        return self._router.call(caught_up)
 
     def last_known_lag(self, route: Route) -> Lag:
         """As far as this process knows, of a secondary that cannot be asked."""
@@ -315,6 +320,9 @@ class Relay:
     def _begin_anew(self, route: Route) -> None:
         """The log does not reach back: follow from here, and ask for a backfill."""
         assert route.follower is not None  # noqa: S101 - its callers have looked
+        known = Mark.load(route.follower)
+        if known is not None and reaches(route.store, known):
+            return  # another relay has moved it, and what it has passed was forgotten
         mark = fresh_mark(route.store)
         route.follower.apply((), epoch=route.epoch, mark=(MARK_META, mark.to_meta()))
         if not mark.whole:
@@ -339,16 +347,20 @@ class Relay:
     def prune(self) -> None:
         """Let both stores forget what is old, and passed by the other side if it follows.
 
-        The entry at the mark stays: by it the log is known again.
+        The entry at the mark stays: by it the log is known again. What is known here of
+        the roles may be old, so either store's log is kept for the other one's mark.
         """
         route = self._router.route
         cutoff = datetime.now(UTC) - self._retention
-        passed: int | None = None
-        if route.follower is not None:
-            mark = Mark.load(route.follower)
-            passed = 0 if mark is None else mark.after - 1
-            _prune(route.follower, cutoff, None)
-        _prune(route.store, cutoff, passed)
+        if route.follower is None:
+            _prune(route.store, cutoff, None)
+            return
+        mark = Mark.load(route.follower)
+        known = Mark.load(route.store)
+        if known is not None and known.of != route.follower.identity():
+            known = None
+        _prune(route.store, cutoff, 0 if mark is None else mark.after - 1)
+        _prune(route.follower, cutoff, None if known is None else known.after - 1)
 
 
 def _prune(store: Store, cutoff: datetime, passed: int | None) -> None:

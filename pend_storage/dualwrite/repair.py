@@ -81,12 +81,14 @@ def repair(
     held: list[ChangedRecord] = []
     refusal: PendStorageError | None = None
     while batch := list(islice(rest, _AT_ONCE)):
-        planned = list(_plan(route, batch))
+        planned = list(_plan(route, batch, short=_SHORT))
+        if not dry_run and _count_on(route, [r for _, r in planned if r is not None]):
+            # What was committed meanwhile counts, and what is still ahead is refused.
+            planned = list(_plan(route, batch, short=0))
         done += [item for item, _ in planned]
         held += [record for _, record in planned if record is not None]
         if dry_run or not held:
             continue
-        _count_on(route, max(record.version for record in held))
         try:
             _apply(route, held)
         except (UniqueViolation, ReferenceViolation, InvalidRecord) as error:
@@ -98,14 +100,20 @@ def repair(
     return done
 
 
-def _count_on(route: Route, version: int) -> None:
-    """See that later commits get higher versions than this."""
+def _count_on(route: Route, records: list[ChangedRecord]) -> bool:
+    """See that later commits get higher versions than these; whether they did not yet."""
+    version = max((record.version for record in records), default=0)
+    if route.store.head() >= version:
+        return False
     schema = route.store.schema
     put = schema.put(LEGACY_FILES, LegacyFile(file="repair"))
     delete = schema.delete(LEGACY_FILES, put.key)
-    while route.store.head() < version:
+    for _ in range(_SHORT):
         for operation in (put, delete):
             route.store.commit(schema.batch((operation,)), epoch=route.epoch)
+        if route.store.head() >= version:
+            break  # later than that only where others have long transactions
+    return True
 
 
 def _apply(route: Route, records: list[ChangedRecord]) -> None:
@@ -115,7 +123,7 @@ def _apply(route: Route, records: list[ChangedRecord]) -> None:
 
 
 def _plan(
-    route: Route, places: list[Place]
+    route: Route, places: list[Place], *, short: int
 ) -> Iterator[tuple[Repair, ChangedRecord | None]]:
     assert route.follower is not None  # noqa: S101 - its callers have looked
     head = route.store.head()  # all that is committed later gets higher versions
@@ -124,11 +132,13 @@ def _plan(
         there = route.follower.read(collection, keys, deleted=True)
         here = route.store.read(collection, keys, deleted=True, epoch=route.epoch)
         for key in keys:
-            yield _plan_one(collection, key, here.get(key), there.get(key), head)
+            yield _plan_one(
+                collection, key, here.get(key), there.get(key), head + short
+            )
 
 
 def _plan_one(
-    collection: str, key: str, here: Row | None, there: Row | None, head: int
+    collection: str, key: str, here: Row | None, there: Row | None, limit: int
 ) -> tuple[Repair, ChangedRecord | None]:
     wanted = None if here is None else here.record
     found = None if there is None else there.record
@@ -136,7 +146,7 @@ def _plan_one(
         return Repair(collection=collection, key=key, action="none"), None
     known = 0 if here is None else here.version
     version = max(known, 1 + (0 if there is None else there.version))
-    if version > max(known, head + _SHORT):
+    if version > max(known, limit):
         return Repair(collection=collection, key=key, action="refused"), None
     action: Literal["write", "delete"] = "delete" if wanted is None else "write"
     return (

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.pair import NAMES, Pair
+from pend_storage.dualwrite.pulse import DEAD_AFTER, Pulse
 from pend_storage.dualwrite.roles import (
     Side,
     Step,
@@ -22,22 +23,16 @@ from pend_storage.dualwrite.roles import (
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
-from pend_storage.records import JSON
 from pend_storage.store import Store
 
-__all__ = ["SWITCH_META", "Route", "Router"]
+__all__ = ["Route", "Router", "require_primary"]
 
 T = TypeVar("T")
 
-SWITCH_META: Final = "switch"
-"""Meta of a fenced store: the heartbeat of the switch that fenced it."""
 LEAVE_META: Final = "leave"
 """Meta of a primary: the epoch at which its secondary, out of reach, was given up."""
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
-DEAD_AFTER: Final = 2.0
-"""Seconds without a heartbeat after which a switch is taken for dead. A switch beats
-every half second; being wrong costs a switch, never data."""
 
 _READ_FENCED: Final = declare(
     "read.fenced", "a fenced store has answered, the other one is not looked at yet"
@@ -90,7 +85,7 @@ class Router:
         """In a forked child: the locks of the parent's threads mean nothing."""
         self._looking = threading.Lock()
         self._moved = threading.Event()
-        self._pulse = _Pulse(self._dead_after)
+        self._pulse = Pulse(self._dead_after)
 
     # -- calls --------------------------------------------------------------------------
 
@@ -134,6 +129,26 @@ class Router:
         return self._call_again(
             lambda found: self._ask_even_fenced(ask, found), route, reading=True
         )
+
+    def current(self) -> Route:
+        """The route, having looked that it holds; in a switch, to the fenced store.
+
+        Raises: as :meth:`call`.
+        """
+        route = self._route
+        if route is not None and not self._is_closed:
+            try:
+                require_primary(route.store, route.epoch)
+            except StaleEpoch:
+                pass
+            else:
+                return route
+
+        def look(found: Route) -> Route:
+            self._ask_even_fenced(require_primary, found)
+            return found
+
+        return self._call_again(look, route, reading=True)
 
     def _ask_even_fenced(
         self, ask: Callable[[Store, int | None], T], route: Route
@@ -356,20 +371,10 @@ class Router:
         )
 
 
-class _Pulse:
-    """Watches whether whoever fenced a store is still at work."""
+def require_primary(store: Store, epoch: int | None) -> None:
+    """A look at nothing, which asks for the role all the same.
 
-    def __init__(self, dead_after: float) -> None:
-        self._dead_after = dead_after
-        self._seen: tuple[View, JSON] | None = None
-        self._since = 0.0
-
-    def has_stopped(self, pair: Pair, view: View) -> bool:
-        """Whether the switch that fenced a store has stopped beating."""
-        if view.fenced is None:
-            return False
-        seen = (view, pair.store(view.fenced).meta(SWITCH_META))
-        now = time.monotonic()
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        return now - self._since >= self._dead_after
+    Raises:
+        StaleEpoch: the store is not primary at that epoch.
+    """
+    store.read(next(iter(store.schema)).name, (), epoch=epoch)

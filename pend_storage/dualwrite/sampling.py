@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pend_storage.dualwrite.compare import QUIET, Finding, Judge, Place
+from pend_storage.dualwrite.compare import Finding, Judge, Place
 from pend_storage.dualwrite.follower import start_thread
+from pend_storage.dualwrite.marks import HELD_BACK, is_covered
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
@@ -47,7 +48,8 @@ class Compared:
     compared: int
     """Those that were asked of both stores."""
     skipped: int
-    """Those that could not be: a store out of reach, or a switch between."""
+    """Those that could not be: a store out of reach, a switch between, or a secondary
+    that is still to be filled."""
     rechecked: int
     """Those that differed at the first look."""
     confirmed: int
@@ -177,7 +179,7 @@ class Sampler:
         while (note := self._notes.get()) is not None and not self._stop.is_set():
             try:
                 done = self._compare(note)
-            except (StaleEpoch, StoreUnavailable):
+            except (StaleEpoch, StoreUnavailable, _NotFilledError):
                 done = False
             except Exception as error:  # noqa: BLE001 - the thread outlives surprises
                 done = False
@@ -223,6 +225,7 @@ class Sampler:
         if not suspects:
             self._gone(collection, keys)
             return {}
+        _require_filled(route)
         self._counts["rechecked"] += 1
         found = self._judge.certain(route, collection, suspects, stop=self._stop)
         self._gone(collection, [key for key in keys if key not in found])
@@ -246,6 +249,7 @@ class Sampler:
             primary = _plain(ask(route.store, route.epoch))
             if primary == secondary:
                 return
+            _require_filled(route)
             now = time.monotonic()
             if (primary, secondary) != seen:
                 self._counts["rechecked"] += seen is None
@@ -254,13 +258,13 @@ class Sampler:
                     route, collection, sorted(_keys(primary) | _keys(secondary))
                 ):
                     return
-            elif now - since >= QUIET:
+            elif now - since >= HELD_BACK:
                 self._counts["confirmed"] += 1
                 self._keep((collection, ""), _answer(collection))
                 return
-            if now - started >= 4 * QUIET:
+            if now - started >= 4 * HELD_BACK:
                 return  # it goes on changing
-            self._stop.wait(_PAUSE)
+            self._judge.wait(_PAUSE, self._stop)
 
     def _keep(self, place: Place, finding: Finding) -> None:
         known = self._findings.get(place)
@@ -283,6 +287,16 @@ class Sampler:
         if self._findings:
             for key in keys:
                 self._findings.pop((collection, key), None)
+
+
+class _NotFilledError(Exception):
+    """The secondary lacks what a backfill is still to bring: that is no divergence."""
+
+
+def _require_filled(route: Route) -> None:
+    assert route.follower is not None  # noqa: S101 - looked at before
+    if not is_covered(route.store, route.follower):
+        raise _NotFilledError
 
 
 def _alike(left: Row | None, right: Row | None) -> bool:

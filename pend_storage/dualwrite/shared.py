@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pend_storage.diff import equal
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.records import JSON
@@ -55,7 +55,7 @@ class SharedMeta:
         """One value; None if it was never set."""
 
         def look(store: Store, epoch: int | None) -> JSON:
-            _require_primary(store, epoch)
+            require_primary(store, epoch)
             return _split(store.meta(SHARED_META))[0].get(name)
 
         return self._router.call_reading(look)
@@ -72,7 +72,7 @@ class SharedMeta:
                         store="the primary", role=Role.FENCED.value, epoch=route.epoch
                     )
                 if not equal(values.get(name), expected):
-                    _require_primary(route.store, route.epoch)
+                    require_primary(route.store, route.epoch)
                     return False
                 changed: dict[str, Any] = {**values, name: value}
                 if value is None:
@@ -83,8 +83,3 @@ class SharedMeta:
                     return True
 
         return self._router.call(change)
-
-
-def _require_primary(store: Store, epoch: int | None) -> None:
-    """A look at nothing, which asks for the role all the same."""
-    store.read(next(iter(store.schema)).name, (), epoch=epoch)

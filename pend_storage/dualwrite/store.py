@@ -253,7 +253,7 @@ class DualWriteStore(Traffic):
 
     def lag(self) -> Lag:
         """How far the secondary is behind."""
-        route = self._router.route
+        route = self._router.current()
         if route.follower is None:
             return Lag(0, 0.0, secondary_up=route.is_certain)
         try:

@@ -19,6 +19,7 @@ from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
 from pend_storage.dualwrite.follower import start_thread
 from pend_storage.dualwrite.marks import (
+    BACKFILL_META,
     MARK_META,
     Mark,
     is_covered,
@@ -26,9 +27,10 @@ from pend_storage.dualwrite.marks import (
     resume_mark,
 )
 from pend_storage.dualwrite.pair import NAMES
+from pend_storage.dualwrite.pulse import SWITCH_META
 from pend_storage.dualwrite.relay import drain
 from pend_storage.dualwrite.roles import Side, View, other
-from pend_storage.dualwrite.routing import SWITCH_META, Router
+from pend_storage.dualwrite.routing import Router
 from pend_storage.dualwrite.shared import SHARED_META, seal
 from pend_storage.errors import (
     PendStorageError,
@@ -301,6 +303,8 @@ def _refuse_spoiled(store: Store, side: Side) -> None:
             f"of: give it an empty {place} first"
         )
         raise SwitchRefused((("spoiled", sentence),))
+    for name in (MARK_META, BACKFILL_META):  # they tell of what is not there any more
+        store.compare_and_set_meta(name, store.meta(name), None)
     store.compare_and_set_meta(SPOILED_META, store.meta(SPOILED_META), None)
 
 

@@ -8,11 +8,11 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.feed import feed
+from pend_storage.dualwrite.feed import feed, feed_number
 from pend_storage.dualwrite.follower import Follower
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.relay import Relay
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.sampling import Sampler
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.errors import ConfigError, StaleEpoch, StoreUnavailable
@@ -169,11 +169,29 @@ class Traffic(Store):
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         """The pair's change feed: it goes on through every switch."""
-        yield from feed(self._pair, self._router.route, after)
+        route = self._router.route
+        while True:
+            for change in feed(self._pair, route, after):
+                after = change.sequence
+                yield change
+            now = self._router.current()
+            if (now.side, now.epoch) == (route.side, route.epoch):
+                return
+            route = now  # there was a switch that this process had not noticed
 
     @override
     def head(self) -> int:
-        return self._router.call(lambda route: route.store.head())
+        """A number of the feed, below that of every later commit.
+
+        Versions are counted by the stores themselves, and cannot be compared with it.
+        """
+
+        def look(route: Route) -> int:
+            head = route.store.head()
+            require_primary(route.store, route.epoch)  # else others are ahead by now
+            return feed_number(route, head)
+
+        return self._router.call(look)
 
     @override
     def meta(self, name: str) -> JSON:

@@ -220,10 +220,14 @@ class Gate:
         """Let all calls pass, now and later."""
         self._open.set()
 
-    def pass_through(self) -> None:
-        """Stand before the gate until it is open."""
+    def pass_through(self, timeout: float = 300.0) -> None:
+        """Stand before the gate until it is open.
+
+        Raises:
+            AssertionError: nobody has opened it in so many seconds.
+        """
         self._reached.set()
-        self._open.wait()
+        assert self._open.wait(timeout), f"nobody opened the gate in {timeout:g} s"
 
 
 class SlowStore(InterceptingStore):

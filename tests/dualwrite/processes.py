@@ -7,6 +7,7 @@ it does can be made to die at a crash point, or to wait there while others go on
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -27,7 +28,18 @@ from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import FaultyStore, InterceptingStore, Verb
 from pend_storage.validation import validate
 
-__all__ = ["Died", "Judging", "Line", "Place", "Process", "Task", "living", "points"]
+__all__ = [
+    "Died",
+    "Judging",
+    "Line",
+    "Place",
+    "Process",
+    "Task",
+    "join",
+    "living",
+    "points",
+    "wait_until",
+]
 
 T = TypeVar("T")
 _PATIENCE = 30.0
@@ -43,9 +55,14 @@ class Line(InterceptingStore):
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
         self.is_cut = False
+        self.before_next: dict[Verb, Callable[[], object]] = {}
+        """What happens, once, before a call of a verb."""
 
     @override
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
+        happens = self.before_next.pop(verb, None)
+        if happens is not None:
+            happens()
         if self.is_cut:
             raise StoreUnavailable("the line is cut", store="the other end")
         return call()
@@ -221,6 +238,22 @@ class Task:
 def points(*prefixes: str) -> Sequence[str]:
     """The instants between two steps of some part of the protocol."""
     return [name for name in crashpoints.points() if name.startswith(prefixes)]
+
+
+def wait_until(condition: Callable[[], object], timeout: float = _PATIENCE) -> None:
+    """Wait for what others do; never for ever."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen in {timeout:g} s"
+        time.sleep(0.001)
+
+
+def join(*threads: threading.Thread, timeout: float = _PATIENCE) -> None:
+    """Wait until these have ended; never for ever."""
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        assert not thread.is_alive(), f"{thread.name} did not end in {timeout:g} s"
 
 
 def living(store: Store) -> dict[tuple[str, str], Any]:

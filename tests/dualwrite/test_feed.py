@@ -13,7 +13,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Phase
 
-from .processes import Place, Process
+from .processes import Place, Process, join
 
 J, PAR, PG, P = Phase
 
@@ -60,7 +60,7 @@ def test_a_reader_of_the_feed_misses_nothing_while_phases_change(
             after = change.sequence
             seen += [record.record.text for record in change.records]
     stop.set()
-    writer.join()
+    join(writer)
     seen += [c.records[0].record.text for c in two.store.changes(after)]
 
     assert seen == written

@@ -14,7 +14,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.phases import Phase
 
-from .processes import Place, Process, Task, living
+from .processes import Place, Process, Task, living, wait_until
 
 J, PAR, PG, P = Phase
 
@@ -30,8 +30,7 @@ def test_closing_frees_those_who_wait(place: Place, one: Process) -> None:
     assert Task(lambda: to(one, PG)).start("switch.drained", dies=True).has_died
     write = Task(lambda: two.put("a", "1"))
     write._thread.start()
-    while not two.store._router._looking.locked():
-        time.sleep(0.001)
+    wait_until(two.store._router._looking.locked)
 
     begun = time.monotonic()
     two.store.close()
@@ -100,10 +99,7 @@ def test_the_relay_heals_what_nobody_else_touches(place: Place, one: Process) ->
     other.get("a")
 
     assert healed.wait(20)
-    deadline = time.monotonic() + 20
-    while living(place.json) != living(place.postgres):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: living(place.json) == living(place.postgres))
     other.store.close()
 
 

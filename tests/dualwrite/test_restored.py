@@ -99,6 +99,28 @@ def primary_from_an_hour_ago(place: Place, process: Process) -> Place:
     return rewound
 
 
+def primary_from_an_hour_ago_and_not_used_since(
+    place: Place, process: Process
+) -> Place:
+    to(process, PG)
+    process.put("a", "1")
+    backup = copied(place.postgres)
+    for n in range(5):
+        process.put("a", f"{n}")
+    process.store.catch_up()
+    return replaced(place, postgres=backup)
+
+
+def primary_on_a_server_that_counts_anew(place: Place, process: Process) -> Place:
+    """Dumped and restored elsewhere: its numbers are below the follower's mark."""
+    to(process, PAR)
+    process.put("a", "new")
+    to(process, PG)
+    backup = copied(place.postgres)
+    backup._state.sequence = 0
+    return replaced(place, postgres=backup)
+
+
 Accident = Callable[[Place, Process], Place]
 ACCIDENTS: list[Accident] = [
     json_from_before_a_switch,
@@ -107,6 +129,8 @@ ACCIDENTS: list[Accident] = [
     json_lost,
     postgres_lost,
     primary_from_an_hour_ago,
+    primary_from_an_hour_ago_and_not_used_since,
+    primary_on_a_server_that_counts_anew,
 ]
 
 
@@ -193,6 +217,30 @@ def test_who_lost_a_vote_is_emptied_before_it_follows(place: Place) -> None:
     process.store.catch_up()
     assert living(emptied.json) == living(emptied.postgres)
     to(process, PG)
+    process.store.close()
+
+
+def test_what_a_store_has_of_before_the_vote_covers_nothing(place: Place) -> None:
+    """Where it was emptied of records, and of nothing else."""
+    process = Process(place)
+    to(process, PAR)
+    process.put("a", "1")
+    process.store.backfill()
+    process.store.catch_up()
+    process.store.close()
+    elect(place.json, place.postgres, "json")
+    emptied = MemoryStore(SCHEMA)
+    meta = tuple(place.postgres._state.meta.items())
+    emptied._state.install(Effect(rows=(), meta=meta))
+
+    process = Process(replaced(place, postgres=emptied))
+    to(process, PAR)
+
+    with pytest.raises(SwitchRefused, match="run a backfill"):
+        to(process, PG)
+    process.store.backfill()
+    to(process, PG)
+    assert process.get("a") == "1"
     process.store.close()
 
 

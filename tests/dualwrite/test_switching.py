@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from itertools import islice
 
 import pytest
@@ -15,7 +14,7 @@ from pend_storage.phases import Phase, Role, RoleState
 from pend_storage.testing.domain import Log, a_log
 from pend_storage.testing.faults import SlowStore
 
-from .processes import Place, Process, Task, living
+from .processes import Place, Process, Task, join, living, wait_until
 
 J, PAR, PG, P = Phase
 
@@ -92,8 +91,7 @@ def test_a_write_during_a_switch_waits_and_does_not_fail(
     switch = Task(lambda: to(one, PG)).start("switch.drained")
     write = threading.Thread(target=two.put, args=("a", "1"))
     write.start()
-    while not two.store._router._looking.locked():
-        time.sleep(0.001)
+    wait_until(two.store._router._looking.locked)
     assert write.is_alive()
 
     switch.resume()
@@ -251,8 +249,7 @@ def test_two_who_switch_at_once_both_arrive(
         ]
         for worker in workers:
             worker.start()
-        for worker in workers:
-            worker.join(30)
+        join(*workers)
         assert one.store.phase is phase
     assert place.primaries() == ["json"]
 

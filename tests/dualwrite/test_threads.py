@@ -13,7 +13,7 @@ from pend_storage.phases import Phase
 from pend_storage.testing.domain import Tally, a_tally
 from pend_storage.transaction import Transaction
 
-from .processes import Place, Process, living
+from .processes import Place, Process, join, living
 
 J, PAR, PG, P = Phase
 
@@ -54,8 +54,7 @@ def test_increments_through_random_phase_changes_lose_nothing(
     for n in range(60):
         to((one, two)[n % 2], rng.choice(list(Phase)))
     stop.set()
-    for worker in workers:
-        worker.join(60)
+    join(*workers, timeout=60)
 
     assert failed == []
     to(one, PAR)
@@ -98,8 +97,7 @@ def test_a_reader_never_sees_a_value_older_than_one_it_saw(place: Place) -> None
     for _ in range(40):
         to(two, rng.choice(list(Phase)))
     stop.set()
-    for worker in workers:
-        worker.join(60)
+    join(*workers, timeout=60)
 
     assert stale == []
     assert acked[0] > 40

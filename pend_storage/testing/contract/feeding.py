@@ -230,6 +230,12 @@ class FollowContract(Harness):
 
         assert all_rows(other) == all_rows(store)
 
+    def test_every_later_version_lies_above_the_head(self, store: Store) -> None:
+        for n in range(3):
+            head = store.head()
+
+            assert min(commit(store, a_log("a", str(n)), a_log(f"{n}"))) > head
+
     def test_roles_may_be_exchanged_and_versions_go_on_growing(
         self, store: Store, other: Store
     ) -> None:

@@ -1,0 +1,115 @@
+"""A process that slept while others changed the roles, and then does something."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pend_storage.dualwrite import CODES
+from pend_storage.dualwrite.marks import Mark
+from pend_storage.phases import Phase
+
+from .processes import Place, Process, living
+
+J, PAR, PG, P = Phase
+
+
+def to(process: Process, phase: Phase) -> None:
+    process.store.switch(phase, accept=CODES)
+
+
+def sleeping(place: Place, one: Process, phase: Phase) -> Process:
+    """A process that knows the roles in a phase, and does not look again by itself."""
+    to(one, phase)
+    sleeper = Process(place, switch_patience=20.0)
+    sleeper.get("a")
+    return sleeper
+
+
+def test_it_reads_the_whole_feed(place: Place, one: Process) -> None:
+    sleeper = sleeping(place, one, J)
+    one.put("a", "1")
+    assert len(list(sleeper.store.changes())) == 1
+    to(one, P)
+    one.put("a", "2")
+
+    feed = list(sleeper.store.changes())
+
+    assert [change.records[0].record.text for change in feed] == ["1", "2"]
+    sleeper.store.close()
+
+
+def test_it_tells_the_lag_of_the_present_secondary(place: Place, one: Process) -> None:
+    sleeper = sleeping(place, one, PAR)
+    to(one, PG)
+    one.json.is_cut = True
+    one.put("a", "1")
+
+    assert sleeper.store.lag().commits == 1
+    sleeper.store.close()
+
+
+def test_it_brings_the_present_secondary_up_to_date(place: Place, one: Process) -> None:
+    sleeper = sleeping(place, one, PAR)
+    to(one, PG)
+    one.json.is_cut = True
+    one.put("a", "1")
+
+    assert sleeper.store.catch_up() == 1
+    assert living(place.json) == living(place.postgres)
+    sleeper.store.close()
+
+
+def test_it_finds_the_secondary_that_was_attached_meanwhile(
+    place: Place, one: Process
+) -> None:
+    for work in ("backfill", "validate", "repair", "catch_up"):
+        sleeper = sleeping(place, one, J)
+        to(one, PAR)
+
+        getattr(sleeper.store, work)()
+
+        assert sleeper.store._router.route.follower is sleeper.postgres
+        sleeper.store.close()
+
+
+def test_it_forgets_nothing_that_the_present_secondary_needs(
+    place: Place, one: Process
+) -> None:
+    sleeper = sleeping(place, one, PAR)
+    to(one, PG)
+    one.json.is_cut = True
+    for n in range(9):
+        one.put("a", f"{n}")
+    one.json.is_cut = False
+    sleeper.store._relay._retention = timedelta(0)
+
+    sleeper.store._relay.prune()
+
+    assert one.store.catch_up() == 9
+    assert living(place.json) == living(place.postgres)
+    assert "backfill-needed" not in {event.name for event in one.events}
+    sleeper.store.close()
+
+
+def test_a_relay_that_was_overtaken_does_not_ask_for_a_backfill(
+    place: Place, one: Process
+) -> None:
+    """What it wanted to apply was applied by another one, and forgotten."""
+    sleeper = sleeping(place, one, PAR)
+    one.postgres.is_cut = True
+    for n in range(9):
+        one.put("a", f"{n}")
+    one.postgres.is_cut = False
+
+    def overtaken() -> None:
+        one.store.catch_up()
+        place.json.prune(place.json.head())
+
+    sleeper.json.before_next["changes"] = overtaken
+    sleeper.store.catch_up()
+
+    mark = Mark.load(place.postgres)
+    assert mark is not None
+    assert mark.whole
+    assert "backfill-needed" not in {event.name for event in sleeper.events}
+    sleeper.store.close()
