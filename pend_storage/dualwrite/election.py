@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.marks import SPOILED_META, Mark
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.switch import SPOILED_META
 from pend_storage.errors import ChangesExpired, Conflict, StoreUnavailable
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Change

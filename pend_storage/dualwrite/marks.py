@@ -27,6 +27,7 @@ __all__ = [
     "BACKFILL_META",
     "HELD_BACK",
     "MARK_META",
+    "SPOILED_META",
     "Mark",
     "covers",
     "fresh_mark",
@@ -42,6 +43,9 @@ MARK_META: Final = "mark"
 BACKFILL_META: Final = "backfill"
 """Name of the meta entry in which a backfill leaves how far it has come, with the members
 ``source`` (identity), ``head`` (of the source, when it began) and ``complete``."""
+SPOILED_META: Final = "spoiled"
+"""Meta of a store that holds what its primary does not know of: it was voted out, or it
+came with records in the place of another one. It must be emptied before it follows."""
 HELD_BACK: Final = 1.5
 """Seconds after which nothing can be on its way that was committed before: PostgreSQL
 holds its change log back for a second at most, where others have long transactions."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.marks import MARK_META, fresh_mark, is_empty
+from pend_storage.dualwrite.marks import (
+    MARK_META,
+    SPOILED_META,
+    fresh_mark,
+    is_empty,
+)
 from pend_storage.dualwrite.roles import SIDES, Side, Step, View, is_possible, other
 from pend_storage.errors import (
     ConfigError,
@@ -170,6 +175,7 @@ class Pair:
     def _join(self, side: Side, known: RoleState) -> None:
         """A store without a role meets one that has one."""
         if known.role is Role.PRIMARY:
+            self._note_strangers(side)
             self._give(side, Role.DETACHED, None)
         elif known == RoleState(Role.DETACHED, 1):
             self._give(side, Role.PRIMARY, None)  # whoever began did not come so far
@@ -182,6 +188,16 @@ class Pair:
                 f"{NAMES[other(side)]} take over with `pend-storage doctor --elect "
                 f"{other(side)}`."
             )
+
+    def _note_strangers(self, side: Side) -> None:
+        """Remember that JSON came with records in the place of what was there before.
+
+        Nobody compares the stores before JSON becomes primary again, on the way back; so
+        what was deleted long ago would be there again. PostgreSQL is compared first.
+        """
+        store = self.store(side)
+        if side == "json" and not is_empty(store):
+            store.compare_and_set_meta(SPOILED_META, None, {"by": "replaced"})
 
     def _give(self, side: Side, role: Role, before: JSON) -> None:
         first = RoleState(role, 1).to_meta()

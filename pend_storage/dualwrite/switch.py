@@ -21,6 +21,7 @@ from pend_storage.dualwrite.follower import start_thread
 from pend_storage.dualwrite.marks import (
     BACKFILL_META,
     MARK_META,
+    SPOILED_META,
     Mark,
     is_covered,
     is_empty,
@@ -42,10 +43,8 @@ from pend_storage.errors import (
 from pend_storage.phases import Phase
 from pend_storage.store import Store
 
-__all__ = ["SPOILED_META", "UNCOVERED", "Switcher", "path", "require_time"]
+__all__ = ["UNCOVERED", "Switcher", "path", "require_time"]
 
-SPOILED_META: Final = "spoiled"
-"""Meta of a store that was voted out: what it holds must not be trusted any more."""
 UNCOVERED: Final = (
     "backfill",
     (
@@ -299,8 +298,8 @@ def _refuse_spoiled(store: Store, side: Side) -> None:
     if not is_empty(store):
         place = "directory" if side == "json" else "database"
         sentence = (
-            f"{NAMES[side]} was voted out, and holds what the other store does not know "
-            f"of: give it an empty {place} first"
+            f"{NAMES[side]} holds what the other store does not know of: it was voted "
+            f"out, or replaced by one with records. Give it an empty {place} first"
         )
         raise SwitchRefused((("spoiled", sentence),))
     for name in (MARK_META, BACKFILL_META):  # they tell of what is not there any more

@@ -266,3 +266,35 @@ def test_a_vote_without_the_other_store_is_repeated_when_it_is_back(
     process = Process(place)
     assert process.get("a") == "1"
     process.store.close()
+
+
+def an_old_copy() -> MemoryStore:
+    """Of the files, without what is kept beside them; its versions are high."""
+    old = MemoryStore(SCHEMA)
+    for n in range(20):
+        old.collection(Log).put(a_log("a", f"old {n}"))
+    old.collection(Log).put(a_log("deleted", "old"))
+    return old
+
+
+@pytest.mark.parametrize("phase", [PG, P])
+def test_an_old_copy_in_the_place_of_json_does_not_become_the_truth(
+    place: Place, one: Process, phase: Phase
+) -> None:
+    to(one, phase)
+    one.put("a", "new")
+    one.put("deleted", "1")
+    one.store.collection(Log).delete("deleted")
+    process = Process(replaced(place, json=an_old_copy()))
+    assert process.store.phase is P
+
+    with pytest.raises(SwitchRefused, match="empty directory"):
+        to(process, J)
+
+    assert process.get("a") == "new"
+    process.store.close()
+    emptied = replaced(place, json=MemoryStore(SCHEMA))
+    process = Process(emptied)
+    to(process, J)
+    assert living(emptied.json) == {("logs", "a"): a_log("a", "new")}
+    process.store.close()
