@@ -151,7 +151,8 @@ class DualWriteStore(Traffic):
                     next(news(route.store, mark), None)
 
     def _take_route(self, route: Route) -> None:
-        if route.follower is not None or not route.is_certain:
+        # PostgreSQL's change log is kept short by the relay, also where nobody follows.
+        if route.follower is not None or not route.is_certain or route.side != "json":
             self._relay.start()
 
     def _after_fork(self) -> None:
