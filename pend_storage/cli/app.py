@@ -27,9 +27,17 @@ _OPTIONAL: Final = frozenset({"alembic", "psycopg", "rich", "sqlalchemy"})
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("demo:demo", "See the whole migration on invented data."),
     "init": ("init:init", "Write a configuration file."),
+    "status": ("status:status", "Phase, roles, lag, what is left to do."),
     "doctor": ("doctor:doctor", "Check everything, and say what to do."),
     "db": ("db:db", "Prepare and check the database."),
     "migrate": ("migrate:migrate", "Bring a JSON directory into the database."),
+    "phase": ("phase:phase", "Show the phase, and move to another one."),
+    "repair": ("repair:repair", "Make the secondary equal to the primary."),
+    "relay": ("relay:relay", "Bring the secondary up to date, until it is ended."),
+    "rollback": (
+        "rollback:rollback",
+        "Emergency: back to JSON alone, in five steps.",
+    ),
     "quarantine": ("quarantine:quarantine", "Records that could not be placed."),
 }
 """Where each command is, and what help says of it: loaded when it is called."""

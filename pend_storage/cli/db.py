@@ -130,6 +130,9 @@ def _show_records(out: Output, result: Check) -> None:
 
 
 def _show_files(out: Output, result: Check) -> None:
+    if not result.files:
+        out.line("legacy files were not compared (--files does)", style="quiet")
+        return
     out.table(
         ["legacy file", "records", "quarantined", "made from PostgreSQL"],
         [(c.file, c.records, c.quarantined, c.result) for c in result.files],

@@ -25,8 +25,9 @@ def migrate() -> None:
 @migrate.command("json", short_help="Copy, adopt, fill the database, account for all.")
 @click.option(
     "--backup/--no-backup",
-    default=True,
-    help="First make a complete, verified copy of the JSON directory.",
+    default=None,
+    help="First make a complete, verified copy of the JSON directory.  [default: yes; of "
+    "a directory in use, if it holds still]",
 )
 @click.option(
     "--backup-to",
@@ -47,12 +48,15 @@ def migrate() -> None:
 def migrate_json(
     session: Session,
     *,
-    backup: bool,
+    backup: bool | None,
     backup_to: Path | None,
     rate: float | None,
     strict: bool,
 ) -> Exit:
     """Bring the JSON directory into the database. May be killed and repeated.
+
+    For a fresh database before the servers use it, and in the phase parallel, under live
+    traffic, for everything that was there before.
 
     Quarantined records are a normal result: they are counted, and the exit code is 0
     (with --strict: 1). It is 1 where a record is not accounted for.
@@ -113,6 +117,8 @@ def show_migration(out: Output, result: JsonMigration) -> None:
 
 def _show_copy(out: Output, result: JsonMigration) -> None:
     copy = result.backup
+    if copy is None and result.reused_backup is None:
+        out.line("no copy of the directory was made", style="quiet")
     if copy is not None:
         out.line(
             f"copied {copy.files:,} files, {copy.bytes:,} bytes, and verified them: "

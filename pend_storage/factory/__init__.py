@@ -1,7 +1,7 @@
 """The composition root: settings in, stores out. Nothing else knows both."""
 
 from pend_storage.factory.checks import ENVIRONMENT_META, MIGRATION_META
-from pend_storage.factory.pair import open_pair
+from pend_storage.factory.pair import ConfiguredPair, open_pair
 from pend_storage.factory.schema_module import SchemaModule, load_schema
 from pend_storage.factory.sides import open_json, open_postgres
 from pend_storage.factory.stores import OWN_FOLDER, has_begun, open_primary, open_store
@@ -10,6 +10,7 @@ __all__ = [
     "ENVIRONMENT_META",
     "MIGRATION_META",
     "OWN_FOLDER",
+    "ConfiguredPair",
     "SchemaModule",
     "has_begun",
     "load_schema",

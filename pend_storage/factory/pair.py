@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
@@ -19,18 +22,50 @@ from pend_storage.errors import (
 from pend_storage.events import Event, Hook, log_event
 from pend_storage.factory.checks import Checks, require_environment
 from pend_storage.factory.sides import open_json, open_postgres
+from pend_storage.flags import AutoSwitch, flag_source
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
 from pend_storage.validation import validate
 
-__all__ = ["open_pair"]
+if TYPE_CHECKING:
+    from pend_storage.stores.json import JsonStore
+    from pend_storage.stores.postgres import PostgresStore
+
+__all__ = ["ConfiguredPair", "open_pair"]
 
 _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
 
 
+class ConfiguredPair(DualWriteStore):
+    """The pair of an environment; with ``auto_switch`` it follows the phase flag."""
+
+    def __init__(
+        self, json: JsonStore, postgres: PostgresStore, **settings: Any
+    ) -> None:
+        self.json = json
+        self.postgres = postgres
+        self._following = contextlib.ExitStack()
+        super().__init__(json=json, postgres=postgres, **settings)
+
+    def follow_flag(self, settings: Settings, hook: Hook) -> None:
+        """Move to the phase that the flag wants, now and whenever it changes.
+
+        Raises:
+            ConfigError: the place of the flag cannot be used.
+        """
+        source = flag_source(settings)
+        self._following.callback(source.close)
+        self._following.callback(AutoSwitch(self, source, hook).close)
+
+    @override
+    def close(self) -> None:
+        self._following.close()  # first: it may be in the middle of a switch
+        super().close()
+
+
 def open_pair(
     settings: Settings, *, serving: bool = False, hook: Hook = log_event
-) -> DualWriteStore:
+) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
     Which of them is primary is for their roles to say; a fresh pair is given its first
@@ -38,8 +73,8 @@ def open_pair(
 
     Args:
         settings: of the environment; both sides must be configured.
-        serving: for a server that stays: with a relay and compared reads. A command does
-            without them.
+        serving: for a server that stays: with a relay, compared reads and, where it is
+            wanted, ``auto_switch``. A command does without them.
         hook: gets events.
 
     Raises:
@@ -56,9 +91,9 @@ def open_pair(
             require_environment(settings, postgres)
         checks = Checks(settings, postgres)
         wanted = settings.dual_write
-        store = DualWriteStore(
-            json=json,
-            postgres=postgres,
+        store = ConfiguredPair(
+            json,
+            postgres,
             secondary_timeout=wanted.secondary_timeout,
             compare=wanted.compare if serving else 0.0,
             ignore=wanted.ignore,
@@ -71,8 +106,12 @@ def open_pair(
             checks=checks.by_code(),
             hook=hook,
         )
-        checks.pair = store
         opened.pop_all()  # they are the pair's from now on
+        opened.push(store)
+        checks.pair = store
+        if serving and settings.auto_switch:
+            store.follow_flag(settings, hook)
+        opened.pop_all()
     return store
 
 

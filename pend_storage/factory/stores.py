@@ -45,7 +45,8 @@ def open_store(
     if settings.json is None or settings.postgres is None:
         return _open_alone(settings)
     store = open_pair(settings, serving=True)
-    _tell_difference(settings, store)
+    if not settings.auto_switch:
+        _tell_difference(settings, store)
     return store
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from pend_storage import crashpoints
 from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, backfill
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
-from pend_storage.errors import ConfigError, CorruptFile
+from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.factory import (
     MIGRATION_META,
     OWN_FOLDER,
@@ -96,7 +96,7 @@ class JsonMigration:
 def migrate_json(
     settings: Settings,
     *,
-    backup: bool = True,
+    backup: bool | None = None,
     backup_into: Path | None = None,
     rate: float | None = None,
     stage: Stage = silent,
@@ -111,7 +111,8 @@ def migrate_json(
 
     Args:
         settings: of the environment.
-        backup: make a complete, verified copy of the directory first.
+        backup: make a complete, verified copy of the directory first; None: for stores
+            in use as a pair, only if the directory holds still for long enough.
         backup_into: in this folder; beside the directory if None.
         rate: records per second at most.
         stage: told about the work.
@@ -128,9 +129,11 @@ def migrate_json(
     with open_postgres(settings) as database:
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
+        is_live = has_begun(settings)
         made, reused = None, None
-        if backup:
-            made, reused = _secured(database, wanted, backup_into, stage)
+        if backup is not False:
+            with suppress(*((StoreUnavailable,) if backup is None and is_live else ())):
+                made, reused = _secured(database, wanted, backup_into, stage)
         verified = None if made is None else datetime.now(UTC)
         _note(
             database,
@@ -139,7 +142,7 @@ def migrate_json(
             verified=verified,
         )
         _COPIED()
-        result = _fill(settings, module, database, rate, stage)
+        result = _fill(settings, module, database, rate, stage, is_live=is_live)
         _note(database, None, complete=True)
     took = time.monotonic() - started
     return replace(result, backup=made, reused_backup=reused, seconds=took)
@@ -151,13 +154,14 @@ def _fill(
     database: Store,
     rate: float | None,
     stage: Stage,
+    *,
+    is_live: bool,
 ) -> JsonMigration:
     """Adopt and backfill; gives the report, as far as the two stores tell it."""
-    is_live = has_begun(settings)
     with ExitStack() as opened:
-        with stage("adopting the files"):
-            source = opened.enter_context(open_json(settings))
         pair = opened.enter_context(open_pair(settings)) if is_live else None
+        with stage("adopting the files"):
+            source = pair.json if pair else opened.enter_context(open_json(settings))
         _require_comparable(source, database)
         write_missing(pair or source, seeds_of(module, settings))
         _ADOPTED()

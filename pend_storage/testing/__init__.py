@@ -9,6 +9,7 @@
   machine that drives a store and a ``MemoryStore`` together.
 - :mod:`~pend_storage.testing.strategies`: records, conditions and queries for any schema.
 - :class:`FaultyStore`, :class:`SlowStore`: wrappers that fail, or wait, when told to.
+- :class:`Proxy`: a line to a server that can be cut, slowed down or held up.
 - :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
 - :mod:`~pend_storage.testing.domain`: a schema to test with.
 - :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
     )
     from pend_storage.testing.faults import FaultyStore, SlowStore
     from pend_storage.testing.machine import StoreMachine, machine_for, run_machine
+    from pend_storage.testing.proxy import Proxy
 
 __all__ = [
     "Child",
     "FaultyStore",
     "Outcome",
+    "Proxy",
     "Report",
     "SlowStore",
     "StoreContract",
@@ -52,6 +55,7 @@ _HOMES: Final = {
     "Child": "crash",
     "FaultyStore": "faults",
     "Outcome": "crash",
+    "Proxy": "proxy",
     "Report": "crash",
     "SlowStore": "faults",
     "StoreContract": "contract",

@@ -147,7 +147,7 @@ def _role(store: Store, settings: Settings) -> Finding:
         return ok("role", "none: the database stands alone")
     message = f"{state.role.value} at epoch {state.epoch}"
     wanted = settings.phase.postgres_role
-    if state.role is not wanted:
+    if state.role is not wanted and settings.json is None:
         return warn(
             "role",
             f"{message}; the phase {settings.phase.value} wants {wanted.value}",

@@ -11,6 +11,7 @@ from pend_storage.factory import load_schema
 from pend_storage.operations.doctor.database import database_findings
 from pend_storage.operations.doctor.directory import directory_findings
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
+from pend_storage.operations.doctor.pair import pair_findings
 
 __all__ = ["Diagnosis", "examine"]
 
@@ -65,6 +66,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield from database_findings(settings, settings.postgres)
     else:
         yield warn("database", "not configured", "Set postgres.url.")
+    if settings.json is not None and settings.postgres is not None:
+        yield from pair_findings(settings)
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

@@ -1,0 +1,64 @@
+"""``pend-storage rollback``: the emergency procedure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pend_storage.cli.exits import Exit
+from pend_storage.cli.output import seconds
+from pend_storage.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from pend_storage.operations.emergency import StepReport
+
+__all__ = ["rollback"]
+
+
+@click.command(short_help="Emergency: back to JSON alone, in five steps.")
+@click.option(
+    "--quick", is_flag=True, help="Leave out the two comparisons of all records."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When to give up a single change of phase. Nothing is lost then.",
+)
+@pass_session
+def rollback(session: Session, *, quick: bool, timeout: float) -> Exit:
+    """Go back to JSON alone from any phase, under live traffic, with nothing lost.
+
+    1 stop new database writes, 2 restore JSON operation, 3 sync missing data, 4 validate,
+    5 resume. May be interrupted anywhere and called again. One phase back, without an
+    emergency: pend-storage phase rollback.
+    """
+    from pend_storage.operations.emergency import NAMES, roll_back
+
+    out = session.output
+
+    def tell(step: StepReport) -> None:
+        out.line(
+            f"{step.number}/{len(NAMES)} {step.name}: {step.result}  "
+            f"[{step.at:%H:%M:%S} UTC, {seconds(step.seconds)}]",
+            style="ok" if step.ok else "fail",
+        )
+
+    result = roll_back(
+        session.settings, quick=quick, timeout=timeout, tell=tell, stage=out.progress
+    )
+    if result.ok:
+        out.line(
+            f"from {result.before.value} to {result.after.value} in "
+            f"{seconds(result.seconds)}",
+            style="ok",
+        )
+    else:
+        out.line(f"not finished: the phase is {result.after.value}", style="fail")
+    code = Exit.DONE if result.ok else Exit.FOUND
+    return session.finish(
+        code, {"phase": result.after, "steps": result.steps, "result": result}
+    )

@@ -1,0 +1,105 @@
+"""What befalls the processes, the server and the line to it; with a record of when."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from pend_storage.testing.proxy import Proxy
+from pend_storage.testing.servers import EmbeddedPostgres
+
+from .company import Company, Conductor, asleep
+
+__all__ = ["KINDS", "Outage", "Weather"]
+
+
+@dataclass(frozen=True)
+class Outage:
+    """When the database was out of reach, or slow, for the processes."""
+
+    kind: str
+    begin: float
+    end: float
+
+
+@dataclass
+class Weather:
+    """Disasters, one at a time."""
+
+    server: EmbeddedPostgres
+    line: Proxy
+    company: Company
+    conductor: Conductor
+    chance: random.Random
+    outages: list[Outage] = field(default_factory=list)
+    happened: dict[str, int] = field(default_factory=dict)
+    """How often each kind has come."""
+
+    def strike(self, kind: str) -> None:
+        """Let something happen, and make it good again."""
+        self.happened[kind] = self.happened.get(kind, 0) + 1
+        getattr(self, f"_{kind}")()
+
+    def _kill(self) -> None:
+        self.company.kill(self.chance.randrange(1000))
+
+    def _kill_conductor(self) -> None:
+        if self.conductor.has_got_on():  # else it might never come to anything
+            self.conductor.kill()
+
+    def _sleep(self) -> None:
+        """Also while it holds a lock; so not for as long as others would wait for it."""
+        with asleep(self.company.pid(self.chance.randrange(1000))):
+            time.sleep(self.chance.uniform(0.2, 1.5))
+
+    def _crash(self) -> None:
+        with self._outage("crash"):
+            self.server.kill()
+            time.sleep(self.chance.uniform(0.0, 1.0))
+            self.server.start()
+
+    def _cut(self) -> None:
+        self._trouble("cut", self.line.cut)
+
+    def _reset(self) -> None:
+        self._trouble("reset", self.line.reset)
+
+    def _delay(self) -> None:
+        self._trouble("delay", lambda: self.line.delay(self.chance.uniform(0.01, 0.1)))
+
+    def _stall(self) -> None:
+        """What is asked is done, and nobody hears of it: then the line is cut."""
+        self._trouble("stall", lambda: self.line.stall("answers"))
+
+    def _trouble(self, kind: str, begin: Callable[[], None]) -> None:
+        with self._outage(kind):
+            begin()
+            time.sleep(self.chance.uniform(0.2, 1.2))
+            if kind == "stall":
+                self.line.reset()
+            self.line.restore()
+
+    @contextmanager
+    def _outage(self, kind: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.outages.append(Outage(kind, begun, time.monotonic()))
+
+
+KINDS: Final[Sequence[str]] = (
+    "kill",
+    "kill_conductor",
+    "sleep",
+    "crash",
+    "cut",
+    "reset",
+    "delay",
+    "stall",
+)
+"""All that may strike."""
