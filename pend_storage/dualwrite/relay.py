@@ -266,6 +266,8 @@ class Relay:
 
     def _look(self, route: Route, *, mine: bool) -> bool:
         if route.follower is None:
+            if route.is_certain:
+                self._prune_now_and_then()  # nobody else keeps the log short
             return False
         mark = Mark.load(route.follower)
         others, self._seen, self._passed = mark != self._seen, mark, mark
@@ -366,6 +368,7 @@ class Relay:
         route = self._router.route
         cutoff = datetime.now(UTC) - self._retention
         if route.follower is None:
+            require_primary(route.store, route.epoch)  # perhaps it has a follower since
             _prune(route.store, cutoff, None)
             return
         mark = Mark.load(route.follower)

@@ -5,10 +5,14 @@ the primary has then is applied. Where the secondary's version stands in the way
 a higher one; that is safe as long as the primary gives only higher ones from now on, so
 that whatever is written next to that key wins. Where the primary is a little short of
 that, it is made to count on, by commits that mean nothing.
+
+One thing only the secondary may know: what somebody wrote into a legacy file while JSON
+was secondary waits in its quarantine. That is no ghost, and the primary takes it over.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,13 +23,14 @@ from pend_storage.diff import differences
 from pend_storage.dualwrite.compare import Place
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import (
+    Conflict,
     InvalidRecord,
     PendStorageError,
     ReferenceViolation,
     UniqueViolation,
 )
 from pend_storage.records import ChangedRecord, LegacyFile, Row
-from pend_storage.schema import LEGACY_FILES
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
 
 __all__ = ["Repair", "RepairReport", "repair"]
 
@@ -43,8 +48,9 @@ class Repair:
 
     collection: str
     key: str
-    action: Literal["write", "delete", "none", "refused"]
-    """None: it is equal by now. Refused: the secondary is ahead of everything that the
+    action: Literal["write", "delete", "keep", "none", "refused"]
+    """Keep: a quarantined record that only the secondary had is in the primary as well
+    now. None: it is equal by now. Refused: the secondary is ahead of everything that the
     primary knows; detach it, empty it, attach it again and backfill."""
 
 
@@ -57,8 +63,9 @@ class RepairReport:
 
     @property
     def repaired(self) -> int:
-        """How many records were written or deleted, or would be."""
-        return sum(item.action in {"write", "delete"} for item in self.repairs)
+        """How many records were written, deleted or kept, or would be."""
+        done = {"write", "delete", "keep"}
+        return sum(item.action in done for item in self.repairs)
 
     @property
     def ok(self) -> bool:
@@ -86,6 +93,8 @@ def repair(
             # What was committed meanwhile counts, and what is still ahead is refused.
             planned = list(_plan(route, batch, short=0))
         done += [item for item, _ in planned]
+        if not dry_run:
+            _keep(route, [item.key for item, _ in planned if item.action == "keep"])
         held += [record for _, record in planned if record is not None]
         if dry_run or not held:
             continue
@@ -116,6 +125,17 @@ def _count_on(route: Route, records: list[ChangedRecord]) -> bool:
     return True
 
 
+def _keep(route: Route, keys: list[str]) -> None:
+    """Let the primary have quarantined records that only the secondary has."""
+    assert route.follower is not None  # noqa: S101 - its callers have looked
+    schema, rows = route.store.schema, route.follower.read(QUARANTINE, keys)
+    _count_on(route, [ChangedRecord(QUARANTINE, *row) for row in rows.values()])
+    for key, row in rows.items():
+        put, unknown = schema.put(QUARANTINE, row.record), {(QUARANTINE, key): 0}
+        with contextlib.suppress(Conflict):  # somebody else was quicker
+            route.store.commit(schema.batch((put,), unknown), epoch=route.epoch)
+
+
 def _apply(route: Route, records: list[ChangedRecord]) -> None:
     assert route.follower is not None  # noqa: S101 - its callers have looked
     route.follower.apply(records, epoch=route.epoch)
@@ -144,6 +164,8 @@ def _plan_one(
     found = None if there is None else there.record
     if _equal(wanted, found):
         return Repair(collection=collection, key=key, action="none"), None
+    if collection == QUARANTINE and here is None:
+        return Repair(collection=collection, key=key, action="keep"), None
     known = 0 if here is None else here.version
     version = max(known, 1 + (0 if there is None else there.version))
     if version > max(known, limit):

@@ -153,7 +153,8 @@ class DualWriteStore(Traffic):
             self._router.adopt(view)  # not before: it starts the relay
 
     def _take_route(self, route: Route) -> None:
-        if route.follower is not None or not route.is_certain:
+        # PostgreSQL's change log is kept short by the relay, also where nobody follows.
+        if route.follower is not None or not route.is_certain or route.side != "json":
             self._relay.start()
 
     def _after_fork(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,7 +15,7 @@ from pend_storage.dualwrite.compare import Rules
 from pend_storage.errors import UniqueViolation
 from pend_storage.phases import Phase
 from pend_storage.query import field
-from pend_storage.records import ChangedRecord
+from pend_storage.records import ChangedRecord, QuarantinedRecord
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.state import ChangedRow, Effect
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_log, a_ship
@@ -404,6 +405,34 @@ def test_a_secondary_ahead_of_everything_is_not_repaired_by_force(
 
     assert [(r.key, r.action) for r in report.repairs] == [("a", "refused")]
     assert not report.ok
+
+
+def test_a_quarantined_record_that_only_the_secondary_has_is_no_ghost(
+    place: Place, pair: Process
+) -> None:
+    """Somebody edited a legacy file while JSON was secondary."""
+    aside = QuarantinedRecord(
+        id="q",
+        file="f.json",
+        place="x",
+        raw=b"{}",
+        code="edited-while-secondary",
+        reason="it was edited",
+        seen_at=datetime.now(UTC),
+    )
+    ahead = place.json.head() + 5
+    late = ChangedRecord("quarantine", "q", ahead, aside)
+    place.postgres.apply([late], epoch=place.postgres.role().epoch)
+    assert pair.store.validate().found == 1
+
+    report = pair.store.repair()
+
+    assert [item.action for item in report.repairs] == ["keep"]
+    assert report.repaired == 1
+    assert living(place.json) == living(place.postgres) == {("quarantine", "q"): aside}
+    pair.store.collection(QuarantinedRecord).delete("q")
+    pair.store.catch_up()
+    assert living(place.postgres) == {}  # and what is decided about it counts
 
 
 def test_a_repair_does_not_win_over_what_is_written_meanwhile(

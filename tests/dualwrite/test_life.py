@@ -7,12 +7,16 @@ import threading
 import time
 from datetime import timedelta
 
-from pend_storage.dualwrite import CODES
+import pytest
+
+from pend_storage.dualwrite import CODES, relay
 from pend_storage.errors import (
+    StaleEpoch,
     StoreUnavailable,
 )
 from pend_storage.events import Event
 from pend_storage.phases import Phase
+from pend_storage.testing.domain import Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
 
@@ -137,3 +141,35 @@ def test_logs_are_kept_as_long_as_they_are_said_to_be(place: Place) -> None:
 
     assert len(list(place.json.changes())) == 5
     process.store.close()
+
+
+def test_a_log_that_nobody_follows_is_kept_short_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_PRUNE_EVERY", 0.0)
+    place.postgres.collection(Log).put(a_log("a", "0"))
+    process = Process(place, relay_interval=0.01, retention=timedelta(0))
+    assert process.store.phase is P
+
+    for n in range(20):
+        process.put("a", f"{n}")
+
+    wait_until(lambda: len(place.postgres._log) < 5)
+    process.store.close()
+
+
+def test_a_log_is_not_shortened_by_who_does_not_know_of_its_follower(
+    place: Place, one: Process, two: Process
+) -> None:
+    two.store._relay._retention = timedelta(0)
+    assert two.store.phase is J
+    to(one, PAR)
+    one.postgres.is_cut = True
+    for n in range(9):
+        one.put("a", f"{n}")
+    one.postgres.is_cut = False
+
+    with pytest.raises(StaleEpoch):
+        two.store._relay.prune()
+
+    assert one.store.catch_up() == 9
