@@ -12,9 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.marks import Mark
@@ -29,6 +29,9 @@ __all__ = [
     "Kind",
     "Place",
     "Rules",
+    "Source",
+    "State",
+    "Verdicts",
     "hide_values",
     "show_values",
 ]
@@ -38,6 +41,10 @@ Place: TypeAlias = tuple[str, str]
 Kind: TypeAlias = Literal["missing", "extra", "different", "answer"]
 """Missing: only the primary has the record. Extra: only the secondary has it. Answer: a
 query is answered otherwise though its records are equal."""
+State: TypeAlias = Literal["open", "repaired", "gone", "accepted"]
+"""What became of it; see :class:`~pend_storage.records.FindingRecord`."""
+Source: TypeAlias = Literal["read", "validation", "edit"]
+"""Who found it: a compared read, a validation, or the keeper of an edited file."""
 Redact: TypeAlias = Callable[[str, Difference], Difference]
 """Gets the collection and a difference, and gives what may be shown of it."""
 
@@ -61,6 +68,17 @@ class Finding:
     """Of a different record: field by field, the primary on the left, redacted."""
     first_seen: datetime
     last_seen: datetime
+    source: Source = "read"
+    state: State = "open"
+
+
+class Verdicts(NamedTuple):
+    """What became of the suspects; those that are in neither are equal."""
+
+    found: dict[str, Finding]
+    """What certainly differs, by key."""
+    unsettled: frozenset[str]
+    """What went on changing until the patience was used up: nothing is known of it."""
 
 
 def hide_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
@@ -137,6 +155,35 @@ class _Look:
         return "different"
 
 
+class _Suspect:
+    """One key that may differ, and what was seen of it so far."""
+
+    __slots__ = ("_primary", "_since", "_versions")
+
+    def __init__(self) -> None:
+        self._versions: tuple[int, int] | None = None
+        self._since = 0.0
+        self._primary: tuple[Row | None, Row | None] = (None, None)
+
+    def note(self, look: _Look, now: float) -> float:
+        """Take note of a look; gives the seconds for which nothing has moved."""
+        if self._versions != look.versions:
+            self._versions, self._since = look.versions, now
+        self._primary = (self._primary[1], look.primary)
+        return now - self._since
+
+    def past(self, look: _Look) -> _Look | None:
+        """The secondary beside the primary as it was at the look before this one.
+
+        A record that is written all the time is never seen equal in both, but the
+        secondary has in time what the primary had.
+        """
+        before, there = self._primary[0], look.secondary
+        if before is None or there is None or before.version != there.version:
+            return None
+        return _Look(before, there)
+
+
 class Judge:
     """Decides which differences are certain."""
 
@@ -150,21 +197,23 @@ class Judge:
         self._rules = rules
         self._catch_up = catch_up
 
-    def certain(
+    def judge(
         self,
         route: Route,
         collection: str,
         keys: Iterable[str],
         *,
+        source: Source = "read",
         patience: float = 10.0,
         stop: threading.Event | None = None,
-    ) -> dict[str, Finding]:
+    ) -> Verdicts:
         """Which of these keys certainly differ.
 
         Args:
             route: the primary and its follower.
             collection: name of the collection.
             keys: that may differ.
+            source: who asks; the findings tell it.
             patience: seconds after which a key that goes on changing is left alone.
             stop: gives up when set.
 
@@ -174,31 +223,34 @@ class Judge:
         """
         deadline = time.monotonic() + patience
         found: dict[str, Finding] = {}
-        behind: dict[str, tuple[tuple[int, int], float]] = {}
+        suspects = {key: _Suspect() for key in keys}
         pause = _FIRST_PAUSE
-        open_keys = set(keys)
-        while open_keys:
+        while suspects:
             mark = self._mark(route)
-            looks = _looks(route, collection, open_keys)
+            looks = _looks(route, collection, suspects)
             now = time.monotonic()
             for key, look in looks.items():
-                if self._agree(collection, look):
-                    open_keys.discard(key)
-                    continue
-                versions, since = behind.get(key, (look.versions, now))
-                if versions != look.versions:
-                    since = now
-                behind[key] = (look.versions, since)
-                if _is_certain(look, mark, quiet=now - since >= QUIET):
-                    found[key] = self._finding(collection, key, look)
-                    open_keys.discard(key)
-            if not open_keys or now >= deadline:
+                quiet = suspects[key].note(look, now) >= QUIET
+                if self._is_settled(collection, suspects[key], look):
+                    del suspects[key]
+                elif _is_certain(look, mark, quiet=quiet):
+                    finding = self._finding(collection, key, look)
+                    found[key] = replace(finding, source=source)
+                    del suspects[key]
+            if not suspects or now >= deadline:
                 break
             self._wait(pause, stop)
             if stop is not None and stop.is_set():
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return found
+        return Verdicts(found, frozenset(suspects))
+
+    def _is_settled(self, collection: str, suspect: _Suspect, look: _Look) -> bool:
+        """Whether both are equal, or the secondary has what the primary just had."""
+        past = suspect.past(look)
+        return self._agree(collection, look) or (
+            past is not None and self._agree(collection, past)
+        )
 
     def _wait(self, pause: float, stop: threading.Event | None) -> None:
         try:

@@ -45,6 +45,7 @@ _TEND_EVERY: Final = 1.0
 """Seconds between two looks at the roles, and between two attempts at a secondary that
 is down."""
 _PRUNE_EVERY: Final = 600.0
+_CHORE_EVERY: Final = 5.0
 _MOST_COUNTED: Final = 100_000
 _JUDGES: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
 """What a secondary says where rows came before their turn."""
@@ -171,6 +172,8 @@ class Relay:
         self._hook = hook
         self._interval = interval
         self._retention = retention
+        self.chore: Callable[[Route], None] = lambda _: None
+        """Called now and then, by the relay that is at work."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -182,7 +185,7 @@ class Relay:
         self._seen: Mark | None = None
         self._is_verified = False
         self._complaint = ""
-        self._tended = self._pruned = time.monotonic()
+        self._tended = self._pruned = self._chored = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
 
@@ -271,6 +274,9 @@ class Relay:
         commits = self._drain(route)
         self._seen = Mark.load(route.follower)
         self._prune_now_and_then()
+        if time.monotonic() - self._chored >= _CHORE_EVERY:
+            self._chored = time.monotonic()
+            self.chore(route)
         return commits > 0
 
     def catch_up(self) -> int:

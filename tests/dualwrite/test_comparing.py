@@ -283,6 +283,7 @@ def test_a_repair_brings_everything_in_line(place: Place, pair: Process) -> None
     }
     assert done.repairs == plan.repairs
     assert done.ok
+    pair.store.catch_up()
     assert living(place.json) == living(place.postgres)
     assert pair.store.validate().ok
     for key in ("different", "missing", "ghost"):  # and later writes still win
