@@ -51,6 +51,8 @@ Redact: TypeAlias = Callable[[str, Difference], Difference]
 QUIET: Final = 1.5
 """Seconds after which nothing can be on its way that was committed before: PostgreSQL
 holds its change log back for a second at most, where others have long transactions."""
+_REMEMBERED: Final = 8
+"""States of a record of the primary that its followers may still be at."""
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 
@@ -158,44 +160,54 @@ class _Look:
 class _Suspect:
     """One key that may differ, and what was seen of it so far."""
 
-    __slots__ = ("_primary", "_since", "_versions")
+    __slots__ = ("_past", "_since", "_versions")
 
     def __init__(self) -> None:
         self._versions: tuple[int, int] | None = None
         self._since = 0.0
-        self._primary: tuple[Row | None, Row | None] = (None, None)
+        self._past: dict[int, Row] = {}
 
     def note(self, look: _Look, now: float) -> float:
         """Take note of a look; gives the seconds for which nothing has moved."""
         if self._versions != look.versions:
             self._versions, self._since = look.versions, now
-        self._primary = (self._primary[1], look.primary)
+        if look.primary is not None:
+            self._past[look.primary.version] = look.primary
+            while len(self._past) > _REMEMBERED:
+                del self._past[next(iter(self._past))]
         return now - self._since
 
     def past(self, look: _Look) -> _Look | None:
-        """The secondary beside the primary as it was at the look before this one.
+        """The secondary beside the primary as it was when it had that version.
 
         A record that is written all the time is never seen equal in both, but the
         secondary has in time what the primary had.
         """
-        before, there = self._primary[0], look.secondary
-        if before is None or there is None or before.version != there.version:
-            return None
-        return _Look(before, there)
+        there = look.secondary
+        before = None if there is None else self._past.get(there.version)
+        return None if before is None else _Look(before, there)
 
 
 class Judge:
     """Decides which differences are certain."""
 
-    def __init__(self, rules: Rules, catch_up: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        catch_up: Callable[[], object],
+        *,
+        patience: float = 10.0,
+    ) -> None:
         """Make it.
 
         Args:
             rules: what counts.
             catch_up: brings the secondary up to date.
+            patience: seconds after which a key that goes on changing is left alone.
         """
         self._rules = rules
         self._catch_up = catch_up
+        self._patience = patience
 
     def judge(
         self,
@@ -204,7 +216,6 @@ class Judge:
         keys: Iterable[str],
         *,
         source: Source = "read",
-        patience: float = 10.0,
         stop: threading.Event | None = None,
     ) -> Verdicts:
         """Which of these keys certainly differ.
@@ -214,14 +225,13 @@ class Judge:
             collection: name of the collection.
             keys: that may differ.
             source: who asks; the findings tell it.
-            patience: seconds after which a key that goes on changing is left alone.
             stop: gives up when set.
 
         Raises:
             StaleEpoch: roles have changed: what was seen means nothing.
             StoreUnavailable: a store cannot be reached.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + self._patience
         found: dict[str, Finding] = {}
         suspects = {key: _Suspect() for key in keys}
         pause = _FIRST_PAUSE
