@@ -10,6 +10,7 @@ from typing import TypeVar
 from unittest.mock import Mock
 
 import pytest
+from typing_extensions import override
 
 from pend_storage import crashpoints
 from pend_storage.diff import Difference
@@ -331,6 +332,7 @@ def test_a_record_that_is_never_seen_equal_is_none_the_less(
     numbers = itertools.count(1)
 
     class Behind(InterceptingStore):
+        @override
         def around(self, verb: Verb, call: Callable[[], T]) -> T:
             answer = call()
             if verb == "read":  # the next one arrives as soon as this one was seen
@@ -448,9 +450,11 @@ def test_a_write_in_the_middle_of_a_repair_wins(
     class Primary(InterceptingStore):
         """Somebody writes as soon as its head was asked for."""
 
-        def around(self, verb: Verb, call: Callable[[], T]) -> T:  # noqa: ARG002
+        @override
+        def around(self, verb: Verb, call: Callable[[], T]) -> T:
             return call()
 
+        @override
         def head(self) -> int:
             found = self.inner.head()
             if when == "before":
@@ -540,9 +544,11 @@ def test_a_primary_that_cannot_count_on_is_not_waited_for_for_ever(
     place.postgres._state.install(Effect(rows=(ahead,)))
 
     class Stuck(InterceptingStore):
-        def around(self, verb: Verb, call: Callable[[], T]) -> T:  # noqa: ARG002
+        @override
+        def around(self, verb: Verb, call: Callable[[], T]) -> T:
             return call()
 
+        @override
         def head(self) -> int:
             return head
 

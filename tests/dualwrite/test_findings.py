@@ -421,7 +421,7 @@ def test_what_an_edit_said_is_in_quarantine_on_both_sides(site: Site) -> None:
 
 def test_a_repair_does_not_take_away_what_was_not_brought_over_yet(site: Site) -> None:
     """As where somebody edits in the middle of it."""
-    site.store._upkeep.tend_edits = lambda _: None  # type: ignore[method-assign]
+    site.store._upkeep.tend_edits = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
     site.edit({"a": "edited", "b": "1"})
 
     report = site.store.repair()

@@ -99,7 +99,7 @@ def test_every_schema_has_the_system_collections_last() -> None:
     assert [spec.name for spec in schema.declared] == ["notes"]
     assert schema[QuarantinedRecord].name == QUARANTINE
     assert schema[LegacyFile].key == "file"
-    assert Schema([]).names == (QUARANTINE, LEGACY_FILES)
+    assert Schema([]).names == (QUARANTINE, LEGACY_FILES, FINDINGS)
 
 
 @pytest.mark.parametrize(
