@@ -37,6 +37,9 @@ _LONGEST_PAUSE: Final = 0.02
 _READ_FENCED: Final = declare(
     "read.fenced", "a fenced store has answered, the other one is not looked at yet"
 )
+_LEFT: Final = declare(
+    "leave.noted", "a secondary out of reach is given up, and does not know it"
+)
 _HEALING: Final = declare(
     "recover.step", "a half-done switch was found, its next step is not taken yet"
 )
@@ -323,6 +326,7 @@ class Router:
         assert mine is not None  # noqa: S101
         store = self.pair.store(side)
         store.compare_and_set_meta(LEAVE_META, store.meta(LEAVE_META), mine.epoch)
+        _LEFT()
 
     def _leave_behind(self, view: View) -> bool:
         """Detach a secondary that was given up while it was out of reach."""
