@@ -11,7 +11,7 @@ from pend_storage.phases import Phase, Role
 from pend_storage.testing.domain import Log, a_log
 from pend_storage.testing.faults import SlowStore
 
-from .processes import Place, Process, join, living
+from .processes import Place, Process, Task, join, living
 
 J, PAR, PG, P = Phase
 
@@ -142,3 +142,25 @@ def test_what_it_brings_after_a_vote_is_refused(place: Place, one: Process) -> N
     assert living(after.json) == living(place.postgres) == {}
     process.store.close()
     late.close()
+
+
+def test_what_its_relay_applies_after_a_vote_is_refused(
+    place: Place, one: Process
+) -> None:
+    sleeper = sleeping(place, one, PAR)
+    one.postgres.is_cut = True
+    one.put("a", "voted out")
+    relay = Task(sleeper.store.catch_up).start("relay.read")
+    elect(place.json, place.postgres, "postgres")
+    after = Place(postgres=place.postgres)  # with an empty directory
+    process = Process(after)
+    to(process, PAR)
+
+    relay.resume()
+
+    mark = Mark.load(place.postgres)
+    assert mark is not None
+    assert mark.of == after.json.identity()
+    assert living(after.json) == living(place.postgres) == {}
+    process.store.close()
+    sleeper.store.close()
