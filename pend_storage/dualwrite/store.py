@@ -262,9 +262,13 @@ class DualWriteStore(Traffic):
             return self._relay.last_known_lag(route)
         return Lag(commits, seconds, self._breaker.is_closed)
 
-    def relay(self) -> None:
-        """Be the relay in this thread until :meth:`close`: for a process of its own."""
-        self._relay.run()
+    def relay(self, *, interval: float | None = None) -> None:
+        """Be the relay in this thread until :meth:`close`: for a process of its own.
+
+        Args:
+            interval: as ``relay_interval`` of the store, which it stands for if None.
+        """
+        self._relay.run(interval)
 
     @override
     def close(self) -> None:
