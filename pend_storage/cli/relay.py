@@ -35,7 +35,10 @@ def relay(session: Session) -> Exit:
     out = session.output
     started = time.monotonic()
     with ended_by_signals() as ended, open_pair(session.settings) as pair:
-        worker = threading.Thread(target=pair.relay, name="pend-relay", daemon=True)
+        interval = session.settings.dual_write.relay_interval
+        worker = threading.Thread(
+            target=lambda: pair.relay(interval=interval), name="pend-relay", daemon=True
+        )
         worker.start()
         out.note("relay: at work; end it with SIGTERM or Ctrl-C")
         told = ""

@@ -209,12 +209,16 @@ class Relay:
         with self._starting:
             self._is_stopped = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
 
-    def run(self) -> None:
+    def run(self, interval: float | None = None) -> None:
         """Be the thread, until :meth:`stop`: for a process of its own."""
-        self._interval = self._interval or _TEND_EVERY
+        with self._starting:
+            self._interval = interval or self._interval or _TEND_EVERY
+            # So that no route that is found starts another one beside it.
+            self._thread = self._thread or threading.current_thread()
         self._work()
 
     def _work(self) -> None:

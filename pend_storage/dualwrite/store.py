@@ -275,9 +275,13 @@ class DualWriteStore(Traffic):
             return Lag(0, 0.0, secondary_up=route.is_certain)
         return self._relay.lag(route)
 
-    def relay(self) -> None:
-        """Be the relay in this thread until :meth:`close`: for a process of its own."""
-        self._relay.run()
+    def relay(self, *, interval: float | None = None) -> None:
+        """Be the relay in this thread until :meth:`close`: for a process of its own.
+
+        Args:
+            interval: as ``relay_interval`` of the store, which it stands for if None.
+        """
+        self._relay.run(interval)
 
     @override
     def close(self) -> None:

@@ -81,14 +81,18 @@ def test_the_ten_lines_print_what_they_ask_for(tmp_path: Path) -> None:
     assert done.stdout == "(Wallet(id='w1', owner='ann', balance=15),)\n"
 
 
-def test_the_commands_migrate_a_directory(
+def test_the_commands_migrate_a_directory_and_change_the_phase(
     tmp_path: Path, new_database: Callable[[], str]
 ) -> None:
     generate(tmp_path / "data", users=20, irregular=0.0)
+    url = new_database()
 
-    shown = bash(BLOCKS[3][1], tmp_path, PEND_DATABASE_URL=new_database())
+    shown = bash(BLOCKS[3][1], tmp_path, PEND_DATABASE_URL=url)
+    moved = bash(BLOCKS[4][1], tmp_path, PEND_DATABASE_URL=url)
 
     assert "clean: " in shown
+    assert "phase parallel" in moved
+    assert "from parallel to json-only" in moved
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
