@@ -100,9 +100,11 @@ def validate(session: Session, sample: float | None, *, files: bool) -> Exit:
         )
     else:
         wrong = sum(not check.ok for check in result.files)
+        moving = result.records.unsettled
+        doubt = f", {moving:,} records went on changing" if moving else ""
         out.line(
-            f"not equal: {result.records.found:,} records and {wrong} files diverge "
-            f"({took})",
+            f"not equal: {result.records.found:,} records and {wrong} files diverge"
+            f"{doubt} ({took})",
             style="fail",
         )
     code = Exit.DONE if result.ok else Exit.FOUND
