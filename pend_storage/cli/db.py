@@ -102,9 +102,11 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
         )
     else:
         wrong = sum(not check.ok for check in result.files)
+        moving = result.records.unsettled
+        doubt = f", {moving:,} records went on changing" if moving else ""
         out.line(
-            f"not equal: {result.records.found:,} records and {wrong} files diverge "
-            f"({took})",
+            f"not equal: {result.records.found:,} records and {wrong} files diverge"
+            f"{doubt} ({took})",
             style="fail",
         )
         if result.is_pair:
