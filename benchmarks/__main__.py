@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +24,13 @@ from benchmarks.results import (
     read_results,
     write_results,
 )
-from benchmarks.run import run_case
+from benchmarks.run import run_case, run_trial
+from benchmarks.trial import Trial
+from benchmarks.trials import TRIALS
 from benchmarks.workbench import Plan, Workbench
 from pend_storage.testing.servers import temporary_postgres
 
+_TASKS: Final[tuple[Case | Trial, ...]] = (*CASES, *TRIALS)
 _ROUNDS: Final = 11
 _QUICK_ROUNDS: Final = 3
 _DOCS: Final = Path("docs") / "explanation"
@@ -39,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _publish(options.output)
         return 0
     logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
-    cases = [case for case in CASES if _wanted(case, options.only)]
-    with _workbench(options, server=any(case.server for case in cases)) as bench:
-        for results in _measure(bench, cases, memory=not options.no_memory):
+    tasks = [each for each in _TASKS if _wanted(each, options.only)]
+    with _workbench(options, server=any(each.server for each in tasks)) as bench:
+        for results in _measure(bench, tasks, memory=not options.no_memory):
             print(page.as_text(results))
             if options.output is not None:
                 _write(options.output, results)
@@ -56,7 +60,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         metavar="NAME",
         help="this case, or those whose name begins so; again for more: "
-        + ", ".join(case.name for case in CASES),
+        + ", ".join(each.name for each in _TASKS),
     )
     parser.add_argument("--rounds", type=_positive, help="default 11, or 3 if quick")
     parser.add_argument(
@@ -84,7 +88,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.render and options.output is None:
         parser.error("--render needs --output")
     for name in options.only or ():
-        if not any(case.name.startswith(name) for case in CASES):
+        if not any(each.name.startswith(name) for each in _TASKS):
             parser.error(f"there is no case {name!r}")
     return options
 
@@ -96,8 +100,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _wanted(case: Case, only: Sequence[str] | None) -> bool:
-    return not only or any(case.name.startswith(name) for name in only)
+def _wanted(task: Case | Trial, only: Sequence[str] | None) -> bool:
+    return not only or any(task.name.startswith(name) for name in only)
 
 
 @contextmanager
@@ -116,19 +120,21 @@ def _workbench(options: argparse.Namespace, *, server: bool) -> Iterator[Workben
 
 
 def _measure(
-    bench: Workbench, cases: Sequence[Case], *, memory: bool
+    bench: Workbench, tasks: Sequence[Case | Trial], *, memory: bool
 ) -> Iterator[Results]:
-    """The result of each case by itself, as soon as it is there."""
+    """The result of each case or trial by itself, as soon as it is there."""
     about = facts.gather(bench)
-    for case in cases:
+    nothing = Results(format=FORMAT, quick=bench.plan.quick, facts=about, cases=())
+    for task in tasks:
         try:
-            found = run_case(bench, case, tell=_tell, memory=memory)
+            if isinstance(task, Trial):
+                trial = run_trial(bench, task, tell=_tell)
+                yield replace(nothing, trials=(trial,))
+            else:
+                case = run_case(bench, task, tell=_tell, memory=memory)
+                yield replace(nothing, cases=(case,))
         except Missing as error:
-            _tell(f"{case.name}: left out, {error}")
-        else:
-            yield Results(
-                format=FORMAT, quick=bench.plan.quick, facts=about, cases=(found,)
-            )
+            _tell(f"{task.name}: left out, {error}")
 
 
 def _tell(line: str) -> None:
@@ -141,7 +147,7 @@ def _write(directory: Path, results: Results) -> None:
     data.mkdir(parents=True, exist_ok=True)
     kept = data / "results.json"
     if kept.exists():
-        names = [case.name for case in CASES]
+        names = [each.name for each in _TASKS]
         results = merge(read_results(kept), results, names)
     write_results(kept, results)
     _publish(directory)

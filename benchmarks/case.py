@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 from benchmarks.measure import Slice
 from benchmarks.workbench import Workbench
 
-__all__ = ["Aim", "Case", "Contender", "Missing", "Opener", "Stages"]
+__all__ = ["Aim", "Case", "Contender", "Missing", "Opener", "Stages", "load"]
 
 Opener: TypeAlias = Callable[[Workbench, int], AbstractContextManager[Slice]]
 """Prepares a contender with so many records, and gives its slice."""
@@ -41,7 +41,7 @@ class Contender:
         Raises:
             Missing: its package is not installed.
         """
-        return cast("Opener", _load(self.opener))
+        return cast("Opener", load("contenders", self.opener))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Aim:
 
     subject: str
     base: str | None
-    """None: the aim is a rate, not a ratio."""
+    """None: the aim is a rate, not a ratio. ``A or B``: the slower of them, in each
+    round anew."""
     factor: float | None = None
     """None: worth knowing, nothing is aimed at."""
 
@@ -84,13 +85,22 @@ class Case:
 
     def load_stages(self) -> Stages | None:
         """The function that takes the work apart, if there is one."""
-        return None if self.stages is None else cast("Stages", _load(self.stages))
+        return (
+            None
+            if self.stages is None
+            else cast("Stages", load("contenders", self.stages))
+        )
 
 
-def _load(place: str) -> Any:
+def load(package: str, place: str) -> Any:
+    """What ``module:name`` means in one of the packages here.
+
+    Raises:
+        Missing: a package of others that it needs is not installed.
+    """
     module, _, name = place.partition(":")
     try:
-        return getattr(import_module(f"benchmarks.contenders.{module}"), name)
+        return getattr(import_module(f"benchmarks.{package}.{module}"), name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if missing.partition(".")[0] in {"benchmarks", _OURS}:

@@ -26,6 +26,8 @@ _PACKAGES: Final = (
     "tinydb",
     "diskcache",
     "sqlitedict",
+    "launchdarkly-server-sdk",
+    "laboratory",
 )
 _GARBAGE: Final = "on, default thresholds; run once before each slice"
 

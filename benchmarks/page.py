@@ -1,7 +1,7 @@
 """The page of the documentation: hand-written, with the numbers of a run put in.
 
 Numbers stand between ``<!-- measured NAME -->`` and ``<!-- end -->``. NAME is ``facts``,
-``summary``, ``missed``, or that of a case.
+``summary``, ``missed``, ``trials``, or that of a case or a trial.
 """
 
 from __future__ import annotations
@@ -9,18 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from benchmarks.measure import Spread
-from benchmarks.results import CaseResult, Comparison, Facts, Measured, Results
+from benchmarks.results import (
+    CaseResult,
+    Comparison,
+    Facts,
+    Figure,
+    Measured,
+    Results,
+    TrialResult,
+)
 
 __all__ = ["TEMPLATE", "as_text", "rendered", "write"]
 
 TEMPLATE: Final = Path(__file__).parent.parent / "docs/explanation/benchmarks.md"
+T = TypeVar("T")
 _BLOCK: Final = re.compile(
     r"<!-- measured (?P<name>\S+) -->\n.*?<!-- end -->", re.DOTALL
 )
 _ABSENT: Final = "Not measured in this run."
+_VERDICTS: Final = {True: "met", False: "missed", None: ""}
 
 
 def write(path: Path, results: Results) -> None:
@@ -33,8 +43,10 @@ def rendered(text: str, results: Results) -> str:
     blocks = {
         "facts": _facts(results),
         "summary": _summary(results.cases),
-        "missed": _missed(results.cases),
+        "missed": _missed(results),
+        "trials": _trials(results.trials),
         **{case.name: _case(case) for case in results.cases},
+        **{trial.name: _trial(trial) for trial in results.trials},
     }
 
     def replace(match: re.Match[str]) -> str:
@@ -59,6 +71,9 @@ def as_text(results: Results) -> str:
         lines += [f"  {_line(each, case)}" for each in case.comparisons]
         lines += [f"  {name}: {seconds:.2f} s" for name, seconds in case.stages.items()]
         lines += [f"  without {name}: {why}" for name, why in case.absent.items()]
+    for trial in results.trials:
+        lines.append(f"\n{trial.title} ({trial.seconds:,.0f} s)")
+        lines += [f"  {' '.join(_figure(each)).rstrip()}" for each in trial.figures]
     return "\n".join(lines)
 
 
@@ -100,12 +115,18 @@ def _summary(cases: Iterable[CaseResult]) -> str:
     return _table(head, rows)
 
 
-def _missed(cases: Iterable[CaseResult]) -> str:
+def _missed(results: Results) -> str:
     rows = [
         (case.title, _what(each, case), _aim(each), _multiple(each.spread.median, each))
-        for case in cases
+        for case in results.cases
         for each in case.comparisons
         if each.met is False or (each.base is not None and each.spread.median < 1)
+    ]
+    rows += [
+        (trial.title, what, f"at most {aim}", value)
+        for trial in results.trials
+        for what, value, _, aim, verdict, _ in map(_figure, trial.figures)
+        if verdict == _VERDICTS[False]
     ]
     if not rows:
         return "In this run, nowhere."
@@ -148,6 +169,41 @@ def _case(case: CaseResult) -> str:
     return "\n\n".join(parts)
 
 
+def _trials(trials: Iterable[TrialResult]) -> str:
+    """All that is aimed at, as a table."""
+    rows = [
+        (f"[{trial.title}](#{trial.name})" if first else "", *_figure(each)[:-1])
+        for trial in trials
+        for first, each in _with_first(f for f in trial.figures if f.aim is not None)
+    ]
+    return _table(("", "", "found", "quartiles", "at most", ""), rows)
+
+
+def _trial(trial: TrialResult) -> str:
+    found = trial.conditions
+    how = (
+        f"It took {trial.seconds:,.0f} s. Just before, the load was {found.load:.1f}, "
+        f"and a synced append took {found.sync_microseconds:,.0f} µs."
+    )
+    head = ("", "found", "quartiles", "aim: at most", "", "")
+    rows = [_figure(each) for each in trial.figures]
+    return "\n\n".join([trial.text, how, _table(head, rows)])
+
+
+def _figure(each: Figure) -> tuple[str, ...]:
+    """What, value, quartiles, aim, verdict, note."""
+
+    def shown(value: float | None) -> str:
+        if value is None:
+            return ""
+        whole = value.is_integer() and not each.unit
+        return f"{value:,.0f}" if whole else f"{_number(value)} {each.unit}".rstrip()
+
+    spread = "" if each.q1 is None else f"{shown(each.q1)} - {shown(each.q3)}"
+    aim, verdict = shown(each.aim), _VERDICTS[each.met]
+    return (each.what, f"**{shown(each.value)}**", spread, aim, verdict, each.note)
+
+
 def _measured(each: Measured) -> tuple[str, ...]:
     memory = "" if each.peak_mib is None else f"{each.peak_mib:,.0f} MiB"
     return (
@@ -180,7 +236,7 @@ def _aim(each: Comparison) -> str:
 
 
 def _verdict(each: Comparison) -> str:
-    return {True: "met", False: "missed", None: ""}[each.met]
+    return _VERDICTS[each.met]
 
 
 def _multiple(value: float, each: Comparison) -> str:
@@ -194,12 +250,12 @@ def _range(spread: Spread, each: Comparison) -> str:
 
 def _number(value: float) -> str:
     """Three digits that count, with thousands marked."""
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _with_first(items: Iterable[Comparison]) -> Iterator[tuple[bool, Comparison]]:
+def _with_first(items: Iterable[T]) -> Iterator[tuple[bool, T]]:
     return ((number == 0, item) for number, item in enumerate(items))
 
 

@@ -18,8 +18,10 @@ __all__ = [
     "Comparison",
     "Conditions",
     "Facts",
+    "Figure",
     "Measured",
     "Results",
+    "TrialResult",
     "compare",
     "merge",
     "read_results",
@@ -104,6 +106,40 @@ class CaseResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number that a trial found: the smaller the better."""
+
+    what: str
+    value: float
+    unit: str = ""
+    """Such as ``ms``; none for a count."""
+    aim: float | None = None
+    """What it should not exceed; None: worth knowing, nothing is aimed at."""
+    q1: float | None = None
+    q3: float | None = None
+    """Quartiles, where the value is a median."""
+    note: str = ""
+    """What a reader must know to judge it."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it does not exceed what is aimed at."""
+        return None if self.aim is None else self.value <= self.aim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """What came out of one trial."""
+
+    name: str
+    title: str
+    text: str
+    conditions: Conditions
+    seconds: float
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """A whole run."""
 
@@ -111,6 +147,7 @@ class Results:
     quick: bool
     facts: Facts
     cases: tuple[CaseResult, ...]
+    trials: tuple[TrialResult, ...] = ()
 
 
 def compare(aims: Iterable[Aim], measured: Iterable[Measured]) -> list[Comparison]:
@@ -118,12 +155,14 @@ def compare(aims: Iterable[Aim], measured: Iterable[Measured]) -> list[Compariso
     rates = {each.name: each.rates for each in measured}
     made = []
     for aim in aims:
-        if aim.subject not in rates or (aim.base or aim.subject) not in rates:
+        bases = [] if aim.base is None else aim.base.split(" or ")
+        if not {aim.subject, *bases} <= rates.keys():
             continue
+        slowest = [min(each) for each in zip(*(rates[b] for b in bases), strict=True)]
         spread = (
-            spread_of(rates[aim.subject])
-            if aim.base is None
-            else paired(rates[aim.subject], rates[aim.base])
+            paired(rates[aim.subject], slowest)
+            if bases
+            else spread_of(rates[aim.subject])
         )
         made.append(
             Comparison(
@@ -142,7 +181,7 @@ def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:
     Args:
         older: the older one.
         newer: the newer one.
-        order: names of all cases, in the order in which they are shown.
+        order: names of all cases and trials, in the order in which they are shown.
     """
 
     def kind(results: Results) -> object:
@@ -152,8 +191,13 @@ def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:
     if kind(older) != kind(newer) or len(servers) > 1:
         return newer
     cases = {case.name: case for case in (*older.cases, *newer.cases)}
-    known = tuple(cases[name] for name in order if name in cases)
-    return replace(newer, facts=_either(older.facts, newer.facts), cases=known)
+    trials = {trial.name: trial for trial in (*older.trials, *newer.trials)}
+    return replace(
+        newer,
+        facts=_either(older.facts, newer.facts),
+        cases=tuple(cases[name] for name in order if name in cases),
+        trials=tuple(trials[name] for name in order if name in trials),
+    )
 
 
 def _either(older: Facts, newer: Facts) -> Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeAlias
@@ -10,10 +11,11 @@ from benchmarks.case import Case, Missing
 from benchmarks.facts import conditions
 from benchmarks.measure import Slice, alternate, spread_of
 from benchmarks.memory import Memory, measure_memory
-from benchmarks.results import CaseResult, Measured, compare
+from benchmarks.results import CaseResult, Measured, TrialResult, compare
+from benchmarks.trial import Trial
 from benchmarks.workbench import Workbench
 
-__all__ = ["Tell", "run_case"]
+__all__ = ["Tell", "run_case", "run_trial"]
 
 Tell: TypeAlias = Callable[[str], None]
 """Shows a line to whoever waits."""
@@ -58,6 +60,31 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
         comparisons=tuple(compare(case.aims, measured)),
         stages=dict(stages(bench, records)) if stages else {},
         absent=absent,
+    )
+
+
+def run_trial(bench: Workbench, trial: Trial, *, tell: Tell) -> TrialResult:
+    """Run a trial, once.
+
+    Args:
+        bench: where.
+        trial: what.
+        tell: gets a line from time to time.
+
+    Raises:
+        Missing: the package of a peer is not installed.
+    """
+    before = conditions(bench)
+    run = trial.load()
+    started = time.perf_counter()
+    figures = run(bench, lambda line: tell(f"{trial.name}: {line}"))
+    return TrialResult(
+        name=trial.name,
+        title=trial.title,
+        text=trial.text,
+        conditions=before,
+        seconds=time.perf_counter() - started,
+        figures=tuple(figures),
     )
 
 

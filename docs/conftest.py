@@ -1,7 +1,8 @@
 """Every Python and bash block of the documentation is run, page by page, in order.
 
-A page gets an empty directory as its working directory and an empty database of its own
-(``PEND_DATABASE_URL``). What is only to be looked at stands in ``text`` blocks.
+A page gets an empty directory as its working directory, an empty database of its own
+(``PEND_DATABASE_URL``) and an empty Redis (``REDIS_URL``). What is only to be looked at
+stands in ``text`` blocks.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from sybil import Example, Sybil
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
@@ -19,9 +21,10 @@ from pend_storage.testing.fixtures import (
     databases,
     new_database,
     postgres_server,
+    redis_server,
 )
 
-__all__ = ["databases", "new_database", "page", "postgres_server"]
+__all__ = ["databases", "new_database", "page", "postgres_server", "redis_server"]
 
 
 def run_bash(example: Example) -> None:
@@ -42,10 +45,15 @@ def run_bash(example: Example) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, new_database: Any) -> Any:
+def page(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Any, redis_server: str
+) -> Any:
     before, patch = Path.cwd(), pytest.MonkeyPatch()
     os.chdir(tmp_path_factory.mktemp("page"))
     patch.setenv("PEND_DATABASE_URL", new_database())
+    patch.setenv("REDIS_URL", redis_server)
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushdb()
     yield
     patch.undo()
     os.chdir(before)

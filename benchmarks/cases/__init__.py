@@ -6,6 +6,7 @@ from typing import Final
 
 from benchmarks.case import Case
 from benchmarks.cases import (
+    dual_writing,
     json_store,
     migrating,
     opening,
@@ -23,4 +24,5 @@ CASES: Final[tuple[Case, ...]] = (
     *validating.CASES,
     *opening.CASES,
     *queries.CASES,
+    *dual_writing.CASES,
 )

@@ -117,8 +117,8 @@ def show_migration(out: Output, result: JsonMigration) -> None:
 
 def _show_copy(out: Output, result: JsonMigration) -> None:
     copy = result.backup
-    if copy is None and result.reused_backup is None:
-        out.line("no copy of the directory was made", style="quiet")
+    if result.no_backup is not None:
+        out.line(f"no copy of the directory was made: {result.no_backup}", style="warn")
     if copy is not None:
         out.line(
             f"copied {copy.files:,} files, {copy.bytes:,} bytes, and verified them: "

@@ -186,7 +186,8 @@ def news(primary: Store, mark: Mark) -> Iterator[Change]:
 def _knows(primary: Store, mark: Mark) -> bool:
     """Whether the log has the place of a mark, or has forgotten it."""
     if mark.at is None:
-        return primary.head() >= mark.after
+        later = next(primary.changes(mark.after), None)
+        return later is not None or primary.head() >= mark.after
     deadline = time.monotonic() + HELD_BACK
     while True:
         ahead = primary.head()

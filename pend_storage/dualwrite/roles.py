@@ -78,6 +78,11 @@ class View:
         return max(found, key=self._epoch, default=None)
 
     @property
+    def follower(self) -> Side | None:
+        """Which store is secondary, if one is."""
+        return next(iter(self._with(Role.SECONDARY)), None)
+
+    @property
     def fenced(self) -> Side | None:
         """Which store is fenced; None outside of a switch."""
         return next(iter(self._with(Role.FENCED)), None)

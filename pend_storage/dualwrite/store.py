@@ -21,7 +21,7 @@ from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.readiness import Check, Gate, Readiness
 from pend_storage.dualwrite.relay import Lag, Relay
 from pend_storage.dualwrite.repair import RepairReport
-from pend_storage.dualwrite.roles import View
+from pend_storage.dualwrite.roles import View, other
 from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.dualwrite.sampling import Compared, Sampler
 from pend_storage.dualwrite.shared import SharedMeta
@@ -91,7 +91,8 @@ class DualWriteStore(Traffic):
 
         Raises:
             ConfigError: the schemas differ, a setting makes no sense, or the stores do
-                not belong together any more: one was restored from a backup.
+                not belong together any more: one was restored from a backup. They are
+                not closed then.
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
@@ -143,12 +144,13 @@ class DualWriteStore(Traffic):
         """A store that was restored from a backup must not go on as if it were not."""
         with contextlib.suppress(StoreUnavailable, SchemaOutOfDate, ChangesExpired):
             view = self._pair.look()
-            if view.is_settled:
-                self._router.adopt(view)
-                route = self._router.route
-                mark = None if route.follower is None else Mark.load(route.follower)
-                if mark is not None:
-                    next(news(route.store, mark), None)
+            if not view.is_settled:
+                return
+            side = view.follower
+            mark = None if side is None else Mark.load(self._pair.store(side))
+            if side is not None and mark is not None:
+                next(news(self._pair.store(other(side)), mark), None)
+            self._router.adopt(view)  # not before: it starts the relay
 
     def _take_route(self, route: Route) -> None:
         # PostgreSQL's change log is kept short by the relay, also where nobody follows.

@@ -257,8 +257,9 @@ class RedisFlag(FlagSource):
     def close(self) -> None:
         own, self._own = self._own, None
         if own is not None and own[0] == os.getpid():
+            # Not those at which another thread is reading, or listening, right now.
             with contextlib.suppress(redis.RedisError, OSError):
-                own[1].close()
+                own[1].connection_pool.disconnect(inuse_connections=False)
 
 
 def _shown(client: redis.Redis) -> str:

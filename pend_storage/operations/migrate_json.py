@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,8 @@ class JsonMigration:
 
     backup: DirectoryCopy | None
     """The copy that was made now; None where there was to be none, or one was reused."""
+    no_backup: str | None
+    """Why none could be made of a directory in use."""
     reused_backup: Path | None
     """The copy of the migration that was interrupted and is continued by this one."""
     files: tuple[FileResult, ...]
@@ -130,10 +132,14 @@ def migrate_json(
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
         is_live = has_begun(settings)
-        made, reused = None, None
-        if backup is not False:
-            with suppress(*((StoreUnavailable,) if backup is None and is_live else ())):
+        made, reused, problem = None, None, None
+        try:
+            if backup is not False:
                 made, reused = _secured(database, wanted, backup_into, stage)
+        except StoreUnavailable as error:
+            if backup or not is_live:
+                raise
+            problem = error.reason
         verified = None if made is None else datetime.now(UTC)
         _note(
             database,
@@ -145,7 +151,9 @@ def migrate_json(
         result = _fill(settings, module, database, rate, stage, is_live=is_live)
         _note(database, None, complete=True)
     took = time.monotonic() - started
-    return replace(result, backup=made, reused_backup=reused, seconds=took)
+    return replace(
+        result, backup=made, no_backup=problem, reused_backup=reused, seconds=took
+    )
 
 
 def _fill(
@@ -176,6 +184,7 @@ def _fill(
         waiting = field("status") == "waiting"
         return JsonMigration(
             backup=None,
+            no_backup=None,
             reused_backup=None,
             files=tuple(_results(source, module, filled.files, places)),
             backfill=filled,

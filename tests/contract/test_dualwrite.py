@@ -5,80 +5,24 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 import pytest
 from typing_extensions import override
 
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import ConfigError, StaleEpoch
-from pend_storage.phases import Phase, Role
+from pend_storage.phases import Phase
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing import StoreContract
-from pend_storage.testing.contract.harness import commit
-from pend_storage.testing.domain import SCHEMA, a_log
+from pend_storage.testing.domain import SCHEMA
 from pend_storage.testing.faults import InterceptingStore, Verb
 
+from .pairs import NEEDS_A_ROLE, PairContract, look_inside
+
 T = TypeVar("T")
-
-
-NEEDS_A_ROLE = {"ApplyContract", "FollowContract", "EpochContract"}
-"""What is asked of a store that may have a role of its own: a pair has none."""
-
-if TYPE_CHECKING:
-    Contract = StoreContract
-else:
-    PARTS = [c for c in StoreContract.__bases__ if c.__name__ not in NEEDS_A_ROLE]
-    Contract = type("Contract", tuple(PARTS), {})
-
-
-class PairContract(Contract):
-    """What every store must do, over two stores."""
-
-    phase: ClassVar[Phase]
-
-    def make_pair(self, schema: Schema) -> DualWriteStore:
-        pair = DualWriteStore(
-            json=MemoryStore(schema), postgres=MemoryStore(schema), compare=1.0
-        )
-        pair.switch(self.phase, accept=CODES)
-        return pair
-
-    @override
-    def make_store(self, schema: Schema) -> Store:
-        return self.make_pair(schema)
-
-    @override
-    def peek(self, store: Store, collection: str, key: str) -> dict[str, Any] | None:
-        assert isinstance(store, DualWriteStore)
-        return look_inside(store, collection, key)
-
-    @override
-    def test_it_tells_when_and_at_which_epoch(self, store: Store) -> None:
-        commit(store, a_log("a"))
-
-        (one,) = store.changes()
-
-        assert one.epoch >= 1
-
-
-def look_inside(
-    pair: DualWriteStore, collection: str, key: str
-) -> dict[str, Any] | None:
-    """What the secondary holds, or where there is none, the primary."""
-    pair.catch_up()
-    roles = pair.roles()
-    inner = pair._pair.json
-    if (roles.json and roles.json.role is Role.DETACHED) or (
-        roles.postgres and roles.postgres.role is Role.SECONDARY
-    ):
-        inner = pair._pair.postgres
-    assert isinstance(inner, MemoryStore)
-    row = inner._state.tables[collection].rows.get(key)
-    return None if row is None else msgspec.json.decode(row[1], type=dict[str, Any])
 
 
 class TestJsonOnly(PairContract):

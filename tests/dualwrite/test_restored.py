@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -141,14 +142,16 @@ def test_a_store_that_went_back_in_time_is_refused_with_the_ways_out(
     process = Process(place)
     damaged = accident(place, process)
     before = [living(damaged.json), living(damaged.postgres)]
+    threads = set(threading.enumerate())
 
     with pytest.raises(ConfigError) as caught:
-        Process(damaged)
+        Process(damaged, relay_interval=0.01)
 
     text = str(caught.value)
     assert "elect" in text
     assert "restored" in text or "replaced" in text
     assert [living(damaged.json), living(damaged.postgres)] == before
+    assert set(threading.enumerate()) <= threads
     process.store.close()
 
 

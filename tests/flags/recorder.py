@@ -12,7 +12,7 @@ from pend_storage.events import Event
 from pend_storage.flags import FlagSource, Wanted
 from pend_storage.phases import Phase
 
-__all__ = ["PATIENCE", "Recorder", "ScriptedFlag", "named", "words"]
+__all__ = ["PATIENCE", "Recorder", "ScriptedFlag", "named", "named_last", "words"]
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -39,6 +39,10 @@ class Recorder(Generic[T]):
 
 def named(events: Recorder[Event]) -> list[str]:
     return [event.name for event in events.all]
+
+
+def named_last(events: list[Event]) -> str | None:
+    return events[-1].name if events else None
 
 
 def words(changes: Recorder[Wanted]) -> list[str]:

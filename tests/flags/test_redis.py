@@ -306,13 +306,13 @@ def test_a_listener_is_told_when_it_is_ready_and_of_every_write(
 ) -> None:
     told: Recorder[None] = Recorder()
     stop = flag.subscribe(lambda: told(None))
-    told.wait(lambda all_: len(all_) == 1)
+    told.wait(lambda all_: len(all_) >= 1)
     other = RedisFlag(redis_url, KEY)
 
     other.write(PAR, by="me")
-    told.wait(lambda all_: len(all_) == 2)
+    told.wait(lambda all_: len(all_) >= 2)
     other.write(PAR, by="me")
-    told.wait(lambda all_: len(all_) == 3)
+    told.wait(lambda all_: len(all_) >= 3)
     stop()
     other.write(PAR, by="me")
     other.close()
@@ -326,14 +326,14 @@ def test_a_listener_lives_through_the_death_of_the_server() -> None:
         flag = RedisFlag(server.url, KEY)
         told: Recorder[None] = Recorder()
         stop = flag.subscribe(lambda: told(None))
-        told.wait(lambda all_: len(all_) == 1)
+        told.wait(lambda all_: len(all_) >= 1)
 
         server.kill()
-        told.wait(lambda all_: len(all_) == 2)  # the end of the connection
+        told.wait(lambda all_: len(all_) >= 2)  # the end of the connection
         server.start()
-        told.wait(lambda all_: len(all_) == 3)  # subscribed again
+        told.wait(lambda all_: len(all_) >= 3)  # subscribed again
         flag.write(PAR, by="me")
-        told.wait(lambda all_: len(all_) == 4)
+        told.wait(lambda all_: len(all_) >= 4)
 
         stop()
         flag.close()

@@ -74,14 +74,15 @@ def test_no_test_of_the_contract_hides_another() -> None:
 
 def test_every_capability_that_a_test_requires_is_declared() -> None:
     required = {
-        function.capability
+        capability
         for part in contract_classes().values()
         for function in vars(part).values()
-        if hasattr(function, "capability")
+        for capability in getattr(function, "capabilities", ())
     }
 
-    assert required == {"durable", "multi_process"}
-    assert all(getattr(Harness, name) is False for name in required)
+    assert required == {"durable", "multi_process", "has_role"}
+    defaults = {name: getattr(Harness, name) for name in required}
+    assert defaults == {"durable": False, "multi_process": False, "has_role": True}
 
 
 @pytest.mark.parametrize("method", ["make_store", "reopen", "peek", "opener"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Barrier, Thread
+
+import pytest
 
 from pend_storage.errors import Conflict, ReferenceViolation, UniqueViolation
 from pend_storage.query import field
@@ -22,9 +25,28 @@ from pend_storage.transaction import Transaction
 
 __all__ = ["ConcurrencyContract"]
 
+_Pair = tuple[Store, Store]
+
 
 class ConcurrencyContract(Harness):
     """Many threads at once."""
+
+    @pytest.fixture(params=["one store", "two stores"])
+    def pair(self, request: pytest.FixtureRequest, store: Store) -> Iterator[_Pair]:
+        """The store twice, or with another one on the same data.
+
+        Commits of one store may be merged before they meet the data; those of two stores
+        meet there only, as those of two processes do.
+        """
+        if request.param == "one store":
+            yield store, store
+            return
+        if not self.multi_process:
+            pytest.skip(f"{type(self).__name__}.multi_process is False")
+        function, arguments = self.opener(store)
+        other = function(*arguments)
+        yield store, other
+        other.close()
 
     def test_concurrent_increments_lose_nothing(self, store: Store) -> None:
         threads, times = 4, 25
@@ -44,33 +66,35 @@ class ConcurrencyContract(Harness):
         assert store.collection(Tally).get("t") == a_tally("t", threads * times)
         assert len(list(store.changes())) == threads * times
 
-    def test_of_many_who_create_one_record_one_wins(self, store: Store) -> None:
-        threads, rounds = 4, 10
-        barrier, wins, losses = Barrier(threads), [], []
-
-        def work() -> None:
-            for n in range(rounds):
-                barrier.wait()
-                try:
-                    store.collection(Log).put(a_log(f"{n}"), if_version=0)
-                    wins.append(n)
-                except Conflict:
-                    losses.append(n)
-
-        in_threads(threads, work)
-
-        assert sorted(wins) == list(range(rounds))
-        assert len(losses) == rounds * (threads - 1)
-
-    def test_of_many_who_want_one_unique_value_one_wins(self, store: Store) -> None:
+    def test_of_many_who_create_one_record_one_wins(self, pair: _Pair) -> None:
         threads, rounds = 4, 10
         barrier, wins, losses = Barrier(threads), [], []
 
         def work(me: int) -> None:
+            logs = pair[me % 2].collection(Log)
             for n in range(rounds):
                 barrier.wait()
                 try:
-                    store.collection(Ship).put(a_ship(f"{n}-{me}", call_sign=f"S{n}"))
+                    logs.put(a_log(f"{n}"), if_version=0)
+                    wins.append(n)
+                except Conflict:
+                    losses.append(n)
+
+        in_threads(threads, work, numbered=True)
+
+        assert sorted(wins) == list(range(rounds))
+        assert len(losses) == rounds * (threads - 1)
+
+    def test_of_many_who_want_one_unique_value_one_wins(self, pair: _Pair) -> None:
+        threads, rounds = 4, 10
+        barrier, wins, losses = Barrier(threads), [], []
+
+        def work(me: int) -> None:
+            ships = pair[me % 2].collection(Ship)
+            for n in range(rounds):
+                barrier.wait()
+                try:
+                    ships.put(a_ship(f"{n}-{me}", call_sign=f"S{n}"))
                     wins.append(n)
                 except UniqueViolation:
                     losses.append(n)
@@ -80,7 +104,8 @@ class ConcurrencyContract(Harness):
         assert sorted(wins) == list(range(rounds))
         assert len(losses) == rounds * (threads - 1)
 
-    def test_a_target_is_never_deleted_under_a_new_referrer(self, store: Store) -> None:
+    def test_a_target_is_never_deleted_under_a_new_referrer(self, pair: _Pair) -> None:
+        store, other = pair
         rounds, barrier, done = 15, Barrier(2), []
 
         def refer() -> None:
@@ -96,7 +121,7 @@ class ConcurrencyContract(Harness):
             for n in range(rounds):
                 barrier.wait()
                 try:
-                    store.collection("berths").delete(f"b{n}")
+                    other.collection("berths").delete(f"b{n}")
                     done.append(("delete", n))
                 except ReferenceViolation:
                     pass
@@ -113,9 +138,9 @@ class ConcurrencyContract(Harness):
         assert {ship.berth_id for ship in store.collection(Ship).scan()} == berths
 
     def test_write_skew_in_threads_never_breaks_what_both_guard(
-        self, store: Store
+        self, pair: _Pair
     ) -> None:
-        rounds, barrier = 15, Barrier(2)
+        rounds, barrier = 30, Barrier(2)
 
         def leave(me: int) -> None:
             mine, other = f"watch-{me}", f"watch-{1 - me}"
@@ -127,15 +152,36 @@ class ConcurrencyContract(Harness):
                     if watch.get(f"{n}-{other}") is not None:
                         watch.delete(f"{n}-{mine}")
 
-                store.run(off_duty, attempts=100)
+                pair[me].run(off_duty, attempts=100)
 
         commit(
-            store, *(a_tally(f"{n}-watch-{m}") for n in range(rounds) for m in (0, 1))
+            pair[0], *(a_tally(f"{n}-watch-{m}") for n in range(rounds) for m in (0, 1))
         )
         in_threads(2, leave, numbered=True)
 
-        left = [tally.name.split("-")[0] for tally in store.collection(Tally).scan()]
+        left = [tally.name.split("-")[0] for tally in pair[1].collection(Tally).scan()]
         assert sorted(map(int, left)) == list(range(rounds))
+
+    def test_write_skew_over_absent_keys_lets_one_of_two_in(self, pair: _Pair) -> None:
+        rounds, barrier = 30, Barrier(2)
+
+        def enter(me: int) -> None:
+            for n in range(rounds):
+                barrier.wait()
+
+                def claim(tx: Transaction, n: int = n) -> None:
+                    tallies = tx.collection(Tally)
+                    if tallies.get(f"{n}-{1 - me}") is None:
+                        tallies.put(a_tally(f"{n}-{me}"))
+
+                pair[me].run(claim, attempts=100)
+
+        in_threads(2, enter, numbered=True)
+
+        inside = [
+            tally.name.split("-")[0] for tally in pair[0].collection(Tally).scan()
+        ]
+        assert sorted(map(int, inside)) == list(range(rounds))
 
     def test_a_thread_reads_what_it_wrote(self, store: Store) -> None:
         threads, stale = 4, []

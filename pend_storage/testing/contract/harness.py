@@ -19,11 +19,11 @@ __all__ = ["Harness", "become", "commit", "label", "requires"]
 TestFunction = TypeVar("TestFunction", bound=Callable[..., None])
 
 
-def requires(capability: str) -> Callable[[TestFunction], TestFunction]:
-    """Mark a test that means nothing to a store without this capability."""
+def requires(*capabilities: str) -> Callable[[TestFunction], TestFunction]:
+    """Mark a test that means nothing to a store without these capabilities."""
 
     def mark(function: TestFunction) -> TestFunction:
-        function.capability = capability  # type: ignore[attr-defined]
+        function.capabilities = capabilities  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -45,6 +45,8 @@ class Harness:
     """What was committed is there after closing and :meth:`reopen`, and after a crash."""
     multi_process: ClassVar[bool] = False
     """Several processes may use the same data at once; needs :meth:`opener`."""
+    has_role: ClassVar[bool] = True
+    """It can be made primary, secondary and so on; a pair of stores cannot."""
 
     def make_store(self, schema: Schema) -> Store:
         """A fresh, empty store of a schema. May be called several times in a test."""
@@ -73,9 +75,9 @@ class Harness:
 
     @pytest.fixture(autouse=True)
     def _has_what_the_test_requires(self, request: pytest.FixtureRequest) -> None:
-        capability = getattr(request.function, "capability", None)
-        if capability is not None and not getattr(self, capability):
-            pytest.skip(f"{type(self).__name__}.{capability} is False")
+        for capability in getattr(request.function, "capabilities", ()):
+            if not getattr(self, capability):
+                pytest.skip(f"{type(self).__name__}.{capability} is False")
 
     @pytest.fixture
     def store(self) -> Iterator[Store]:
