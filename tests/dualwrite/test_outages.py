@@ -141,6 +141,25 @@ def test_a_dead_switch_is_finished_by_the_next_who_writes(
     assert [event.name for event in two.events] == ["switch-recovered"] * 2
 
 
+def test_who_is_told_of_a_recovery_may_ask_the_store(
+    place: Place, one: Process
+) -> None:
+    to(one, PAR)
+    assert Task(lambda: to(one, PG)).start("switch.opened", dies=True).has_died
+    seen: list[tuple[str, Phase]] = []
+    asked: list[Process] = []
+    other = Process(
+        place, hook=lambda event: seen.append((event.name, asked[0].store.phase))
+    )
+    asked.append(other)
+
+    recovery = Task(other.store.recover).start()
+
+    assert recovery.error is None
+    assert seen == [("switch-recovered", PG)]
+    other.store.close()
+
+
 @pytest.mark.parametrize("phase", [J, PAR])
 def test_the_primary_serves_while_the_other_server_is_down_from_the_start(
     place: Place, one: Process, phase: Phase
