@@ -15,6 +15,7 @@ exclude_patterns = ["_build", "examples"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # else a page shows the variables of who built it
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 # Types of the standard library and of other packages have no page here: inventories of

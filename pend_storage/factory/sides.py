@@ -25,7 +25,7 @@ def open_json(settings: Settings) -> JsonStore:
         LockTimeout: another process holds the directory.
         CorruptFile: a file of the store is damaged.
     """
-    from pend_storage.stores.json import JsonStore
+    from pend_storage.stores.json import JsonStore, Retention
 
     wanted = settings.require_json()
     module = load_schema(settings)
@@ -35,6 +35,7 @@ def open_json(settings: Settings) -> JsonStore:
         layouts=module.layouts,
         files=wanted.files,
         checkpoint_interval=wanted.checkpoint_interval,
+        retain=Retention(seconds=settings.dual_write.retention_days * 24 * 3600),
     )
 
 

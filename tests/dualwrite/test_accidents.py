@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import time
 from datetime import datetime, timedelta, tzinfo
@@ -11,19 +10,14 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore, relay
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.pend import LAYOUTS, User
-from pend_storage.pend import SCHEMA as PEND
 from pend_storage.phases import Phase
-from pend_storage.records import QuarantinedRecord
 from pend_storage.stores import plan
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.crash import Child, Report
 from pend_storage.testing.domain import SCHEMA, Log, a_log
-from pend_storage.validation import validate
 
 from .processes import Place, Process, Task, living, wait_until
 from .test_restored import copied, replaced
@@ -284,54 +278,3 @@ def test_a_clock_that_is_ahead_forgets_nothing_that_is_still_needed(
 
     assert one.store.catch_up() == 9
     assert living(place.json) == living(place.postgres)
-
-
-# -- files ------------------------------------------------------------------------------
-
-
-def wallets(directory: Path) -> dict[str, str]:
-    found: dict[str, str] = json.loads((directory / "wallet-db.json").read_text())
-    return found
-
-
-def test_an_edit_of_a_file_while_json_follows_is_never_lost(tmp_path: Path) -> None:
-    """It is put aside, reported, and not taken for a ghost by a repair."""
-    phone, address, edited = f"0x{1:064x}", f"0x{1:040x}", f"0x{2:040x}"
-    (tmp_path / "wallet-db.json").write_text(json.dumps({phone: address}))
-    files = JsonStore(PEND, tmp_path, layouts=LAYOUTS, checkpoint_interval=None)
-    postgres = MemoryStore(PEND)
-    store = DualWriteStore(
-        json=files,
-        postgres=postgres,
-        relay_interval=None,
-        backfill=backfill,
-        validate=validate,
-        hook=lambda _: None,
-    )
-    store.switch(PAR, accept=CODES)
-    store.backfill()
-    store.switch(PG, accept=CODES)
-
-    (tmp_path / "wallet-db.json").write_text(json.dumps({phone: edited}))
-    files.checkpoint()
-
-    assert wallets(tmp_path) == {phone: address}
-    user = store.collection(User).get_by("phone_hash", phone)
-    assert user is not None
-    assert user.blockchain_address == address
-    assert store.validate().ok  # and brings it to where an operator finds it
-    (found,) = store.divergences()
-    assert (found.source, found.state) == ("edit", "open")
-    assert store.repair().repaired == 0
-    store.catch_up()
-    (aside,) = store.collection(QuarantinedRecord).scan()
-    assert edited.encode() in aside.raw
-    assert living(files) == living(postgres)
-    assert store.validate().ok
-
-    store.collection(QuarantinedRecord).delete(aside.id)  # and what is decided counts
-    assert store.validate().ok
-    assert store.divergences() == ()
-    store.catch_up()
-    assert living(files) == living(postgres)
-    store.close()

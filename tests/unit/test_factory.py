@@ -163,11 +163,13 @@ def test_settings_reach_the_stores(write: WriteFile, tmp_path: Path) -> None:
     text = path.read_text().replace(
         'directory = "data"', 'directory = "data"\nfiles = { "x.json" = "y.json" }'
     )
-    path.write_text(text + 'pool = 3\npooler = "transaction"\n')
+    dual = "[environments.production.dual_write]\nretention_days = 30\n"
+    path.write_text(text + 'pool = 3\npooler = "transaction"\n' + dual)
     settings = load_settings(path, "production", environ={})
 
     with open_json(settings) as json, open_postgres(settings) as postgres:
         assert json.directory == tmp_path / "data"
+        assert json._retain.seconds == 30 * 24 * 3600
         assert postgres.name == "PostgreSQL at 127.0.0.1:1/none"
 
 
