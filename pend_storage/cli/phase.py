@@ -178,6 +178,8 @@ def _show_switch(out: Output, result: PhaseChange) -> None:
             f"in {seconds(switch.seconds)}; writes waited {seconds(switch.pause)}",
             style="ok",
         )
+    elif switch is not None:
+        out.line(f"the phase is {result.after.value}: a server was quicker", style="ok")
     if flag is not None and flag.written:
         out.line(f"{flag.place}: {result.wanted.value}")
     if flag is not None and flag.note:

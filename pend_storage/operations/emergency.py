@@ -19,7 +19,7 @@ from pend_storage import crashpoints
 from pend_storage.config import Settings
 from pend_storage.dualwrite.history import whoever_this_is
 from pend_storage.dualwrite.marks import Mark
-from pend_storage.errors import StoreUnavailable
+from pend_storage.errors import ConfigError, StoreUnavailable, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.flag import change_flag, read_flag, require_changeable
@@ -205,7 +205,7 @@ class _Procedure:
         """Have JSON take part again."""
         if self._pair.phase is Phase.POSTGRES_ONLY:
             with self._stage("bringing JSON up to date"):
-                self._switch(Phase.POSTGRES_PRIMARY)
+                self._go_back(Phase.POSTGRES_PRIMARY)
             return "JSON follows PostgreSQL again"
         if self._pair.phase is Phase.POSTGRES_PRIMARY:
             return "JSON follows PostgreSQL already"
@@ -217,16 +217,23 @@ class _Procedure:
             return "JSON was primary, and has everything"
         with self._stage("bringing missing data to JSON"):
             commits = self._pair.catch_up()
-            repaired = 0
-            if not self._is_quick:
-                found = self._pair.repair().repairs
-                repaired = sum(r.action in {"write", "delete"} for r in found)
+            repaired = 0 if self._is_quick else self._repair()
         _CAUGHT_UP()
-        pause = self._switch(Phase.PARALLEL)
+        pause = self._go_back(Phase.PARALLEL)
         return (
             f"{commits:,} commits and {repaired:,} repaired records were brought to JSON; "
             f"JSON is primary now; writes waited {pause * 1000:.0f} ms"
         )
+
+    def _repair(self) -> int:
+        """Make JSON equal to PostgreSQL, which is still primary."""
+        try:
+            found = self._pair.repair().repairs
+        except ConfigError:
+            if not self._is_alone():
+                raise
+            return 0  # a server that follows the flag has made all the switches already
+        return sum(repair.action in {"write", "delete"} for repair in found)
 
     def _validate(self) -> str:
         """Compare both stores while PostgreSQL still follows."""
@@ -234,12 +241,17 @@ class _Procedure:
         written = "the legacy files have every record"
         if self._is_quick:
             return f"{written}; nothing was compared (--quick)"
-        if self._pair.phase is Phase.JSON_ONLY:
+        if self._is_alone():
             return f"{written}; PostgreSQL is detached, and was not compared"
         if not self._pair.roles().is_whole:
             return f"{written}; PostgreSQL is out of reach, and was not compared"
-        with self._stage("comparing records") as progress:
-            report = self._pair.validate(progress=progress)
+        try:
+            with self._stage("comparing records") as progress:
+                report = self._pair.validate(progress=progress)
+        except ConfigError:
+            if not self._is_alone():
+                raise
+            return f"{written}; PostgreSQL was detached meanwhile, and was not compared"
         self.divergences = report.found
         if report.found:
             raise _Stopped(
@@ -251,12 +263,33 @@ class _Procedure:
 
     def _resume(self) -> str:
         """PostgreSQL takes no part any more."""
-        if self._pair.phase is not Phase.JSON_ONLY:
-            self._switch(Phase.JSON_ONLY)
-        return "JSON works alone; PostgreSQL is detached"
+        self._go_back(Phase.JSON_ONLY)
+        if self._pair.roles().is_whole:
+            return "JSON works alone; PostgreSQL is detached"
+        return "JSON works alone; PostgreSQL is detached as soon as it is back"
 
-    def _switch(self, phase: Phase) -> float:
-        return self._pair.switch(phase, timeout=self._timeout, by=self._by).pause
+    def _go_back(self, phase: Phase) -> float:
+        """Go back to a phase; gives the seconds for which writes waited.
+
+        Servers that follow the flag are on the same way, and may be ahead: a switch
+        forward to that phase is none of ours.
+        """
+        if not self._is_after(phase):
+            return 0.0
+        try:
+            done = self._pair.switch(phase, timeout=self._timeout, by=self._by)
+        except SwitchRefused:
+            if self._is_after(phase):
+                raise
+            return 0.0
+        return done.pause
+
+    def _is_alone(self) -> bool:
+        return self._pair.phase is Phase.JSON_ONLY
+
+    def _is_after(self, phase: Phase) -> bool:
+        order = list(Phase)
+        return order.index(self._pair.phase) > order.index(phase)
 
 
 def _require_primary(pair: ConfiguredPair) -> Phase:

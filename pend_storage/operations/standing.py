@@ -57,6 +57,11 @@ class SideStanding:
     problem: str | None = None
     """Why it cannot be asked."""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has a role in a pair; at epoch 0 it waits for one."""
+        return bool(self.epoch)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
@@ -110,9 +115,9 @@ class Standing:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether no store has a role yet."""
+        """Whether no store has a role yet, but the one that ``db seed`` gives."""
         sides = [side for side in (self.json, self.postgres) if side is not None]
-        return all(side.role is None and side.problem is None for side in sides)
+        return all(not side.has_begun and side.problem is None for side in sides)
 
     @property
     def is_well(self) -> bool:
@@ -177,7 +182,7 @@ class Observer:
     def _open(self, sides: Mapping[Side, SideStanding]) -> None:
         """Open the pair if it is one."""
         self._problem = None
-        begun = any(side.role is not None for side in sides.values())
+        begun = any(side.has_begun for side in sides.values())
         if len(sides) < len(SIDES) or not begun:
             return
         try:

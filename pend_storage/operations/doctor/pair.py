@@ -9,7 +9,12 @@ from typing import Final
 from pend_storage.config import Settings
 from pend_storage.dualwrite.roles import View
 from pend_storage.errors import ConfigError, PendStorageError
-from pend_storage.factory import ConfiguredPair, has_begun, open_pair
+from pend_storage.factory import (
+    ConfiguredPair,
+    has_begun,
+    open_pair,
+    open_postgres,
+)
 from pend_storage.flags import flag_source
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
 from pend_storage.operations.flag import read_flag
@@ -27,7 +32,7 @@ _MUCH: Final = 1_000
 def pair_findings(settings: Settings) -> Iterator[Finding]:
     """Everything about the pair; nothing where the stores are none yet."""
     try:
-        if not has_begun(settings):
+        if not has_begun(settings) and not _is_database_of_a_pair(settings):
             yield ok("pair", "the stores were not used as a pair yet")
             return
         with open_pair(settings) as pair:
@@ -36,6 +41,15 @@ def pair_findings(settings: Settings) -> Iterator[Finding]:
         yield fail("pair", str(error), "See docs/how-to/go-back.md", error=error)
     except PendStorageError as error:
         yield fail("pair", str(error), error=error)
+
+
+def _is_database_of_a_pair(settings: Settings) -> bool:
+    """Whether the database has a role in a pair, whose JSON store may be lost."""
+    try:
+        with open_postgres(settings) as database:
+            return database.role().epoch > 0
+    except PendStorageError:
+        return False  # told by the checks of the database
 
 
 def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:

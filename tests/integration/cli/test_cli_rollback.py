@@ -178,6 +178,21 @@ def test_stores_that_differ_stay_together_to_be_looked_at(server: Site) -> None:
     assert finished["phase"] == "json-only"
 
 
+def test_servers_that_follow_the_flag_go_the_same_way(server: Site) -> None:
+    bring_to(server, P)
+    text = server.config.read_text()
+    server.configure(text.replace("phase =", "auto_switch = true\nphase ="))
+
+    with serving(server) as writer:
+        writer.goes_on()
+        document = server.ok("rollback")
+        writer.goes_on()
+
+    assert document["phase"] == "json-only"
+    assert phase_of(server) is J
+    assert writer.lost() == set()
+
+
 def test_a_flag_that_would_undo_it_is_a_reason(server: Site) -> None:
     bring_to(server, PAR)
     text = server.config.read_text()

@@ -57,6 +57,30 @@ def test_status_leaves_a_fresh_pair_as_it_is(server: Site) -> None:
     server.ok("migrate", "json")  # the four commands still find a fresh database
 
 
+def test_status_leaves_a_database_that_waits_for_its_pair(server: Site) -> None:
+    server.ok("db", "seed", PEND_PHASE="parallel")
+
+    seen = server.run("status", "--json").document
+    server.ok("doctor")
+
+    assert seen["result"]["postgres"]["role"] == "secondary"
+    assert seen["phase"] is None
+    server.ok("migrate", "json", PEND_PHASE="parallel")
+
+
+def test_a_json_store_that_is_lost_is_told(server: Site) -> None:
+    bring_to(server, PAR)
+    server.data.rename(server.path / "lost")
+    server.data.mkdir()
+
+    status = server.run("status", "--json")
+    doctor = server.run("doctor", "--json")
+
+    assert status.code == 1
+    assert "doctor --elect postgres" in status.document["result"]["problem"]
+    assert doctor.code == 2
+
+
 def test_status_tells_everything(server: Site) -> None:
     bring_to(server, PAR)
     server.ok("db", "validate")
