@@ -73,7 +73,7 @@ def as_text(results: Results) -> str:
         lines += [f"  without {name}: {why}" for name, why in case.absent.items()]
     for trial in results.trials:
         lines.append(f"\n{trial.title} ({trial.seconds:,.0f} s)")
-        lines += [f"  {' '.join(_figure(each)).rstrip()}" for each in trial.figures]
+        lines += [f"  {_figure_line(each)}" for each in trial.figures]
     return "\n".join(lines)
 
 
@@ -82,6 +82,17 @@ def _line(each: Comparison, case: CaseResult) -> str:
     verdict = {True: " met", False: " MISSED", None: ""}[each.met]
     value, spread = _multiple(each.spread.median, each), _range(each.spread, each)
     return f"{_what(each, case)}: {value} [{spread}]{aim}{verdict}"
+
+
+def _figure_line(each: Figure) -> str:
+    what, value, spread, aim, verdict, note = _figure(each)
+    parts = [
+        f"{what}: {value.strip('*')}",
+        f"[{spread}]" if spread else "",
+        f"aim {aim} {'met' if each.met else 'MISSED'}" if verdict else "",
+        f"({note})" if note else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def _facts(results: Results) -> str:

@@ -176,7 +176,8 @@ def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:
     """A newer run, with what it left out taken from an older one of the same kind.
 
     An older run on another machine, with other packages, or with other amounts of data
-    is of another kind, and nothing of it is kept.
+    is of another kind, and nothing of it is kept. It may not know all packages: what was
+    not there yet it did not use.
 
     Args:
         older: the older one.
@@ -185,10 +186,11 @@ def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:
     """
 
     def kind(results: Results) -> object:
-        return (results.quick, replace(results.facts, postgresql=""))
+        return (results.quick, replace(results.facts, postgresql="", packages={}))
 
     servers = {older.facts.postgresql, newer.facts.postgresql} - {""}
-    if kind(older) != kind(newer) or len(servers) > 1:
+    known = older.facts.packages.items() <= newer.facts.packages.items()
+    if kind(older) != kind(newer) or len(servers) > 1 or not known:
         return newer
     cases = {case.name: case for case in (*older.cases, *newer.cases)}
     trials = {trial.name: trial for trial in (*older.trials, *newer.trials)}

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks.measure import spread_of
@@ -13,6 +14,7 @@ from benchmarks.record import SCHEMA, Account, accounts
 from benchmarks.results import Figure
 from benchmarks.schedules.clients import THREADS, Client, Place, be_busy
 from benchmarks.workbench import Workbench
+from pend_storage import crashpoints
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.phases import Phase
 from pend_storage.stores.postgres import PostgresStore
@@ -26,6 +28,15 @@ _QUICK_SWITCHES: Final = 6
 _BETWEEN: Final = 0.2
 """Seconds from one switch to the next."""
 _PAUSE_AIM: Final = 100.0
+_OPENED: Final = "switch.opened"
+_STEPS: Final = {
+    ("", "switch.fenced"): "fence the old primary, behind the commits under way",
+    ("switch.fenced", "switch.drained"): "apply what is left of its log",
+    ("switch.drained", "switch.sealed"): "seal the shared values",
+    ("switch.sealed", "switch.ready"): "bring them to the new primary",
+    ("switch.ready", _OPENED): "open the new primary",
+}
+"""Between which points of a switch what happens."""
 
 
 def run(bench: Workbench, tell: Callable[[str], None]) -> Sequence[Figure]:
@@ -47,27 +58,44 @@ def run(bench: Workbench, tell: Callable[[str], None]) -> Sequence[Figure]:
         for child in children:
             child.wait_for_reports(1)
         time.sleep(1.0)
-        pauses, spans = _switch(store, switches, tell)
+        made = _switch(store, switches, tell)
         place.end.touch()
         clients = _told(children)
         lost = _lost(store, clients)
-    return _figures(clients, pauses, spans, lost)
+    return [*_figures(clients, made, lost), *_steps(made)]
+
+
+@dataclass(slots=True)
+class _Switch:
+    """One that was made."""
+
+    began: float
+    ended: float = 0.0
+    pause: float = 0.0
+    passed: dict[str, float] = field(default_factory=dict)
+    """When it passed each of its points."""
 
 
 def _switch(
     store: DualWriteStore, switches: int, tell: Callable[[str], None]
-) -> tuple[list[float], list[tuple[float, float]]]:
-    """There and back; gives the write pauses, and from when to when each switch was."""
-    pauses, spans = [], []
+) -> list[_Switch]:
+    """There and back, again and again."""
+    made = []
     for number in range(switches):
         phase = Phase.PARALLEL if number % 2 else Phase.POSTGRES_PRIMARY
-        began = time.monotonic()
-        pauses.append(store.switch(phase, accept=CODES).pause)
-        spans.append((began, time.monotonic()))
+        switch = _Switch(time.monotonic())
+
+        def note(point: str, switch: _Switch = switch) -> None:
+            switch.passed[point] = time.monotonic()
+
+        with crashpoints.handled(note):
+            switch.pause = store.switch(phase, accept=CODES).pause
+        switch.ended = time.monotonic()
+        made.append(switch)
         if number % 20 == 19:
             tell(f"{number + 1} switches")
         time.sleep(_BETWEEN)
-    return pauses, spans
+    return made
 
 
 def _told(children: Sequence[Child[Any]]) -> list[Client]:
@@ -89,13 +117,13 @@ def _lost(store: DualWriteStore, clients: Sequence[Client]) -> int:
 
 def _figures(
     clients: Sequence[Client],
-    pauses: Sequence[float],
-    spans: Sequence[tuple[float, float]],
+    made: Sequence[_Switch],
     lost: int,
 ) -> Sequence[Figure]:
     calls = sum(client.written + client.reads for client in clients)
+    pauses = [switch.pause for switch in made]
     pause, p99 = spread_of([1e3 * each for each in pauses]), _p99(pauses)
-    waits = [_longest_wait(clients, *span) for span in spans]
+    waits = [_longest_wait(clients, switch.began, switch.ended) for switch in made]
     wait = spread_of([1e3 * each for each in waits])
     note = f"of {calls:,} calls through {len(pauses)} switches"
     return (
@@ -129,6 +157,29 @@ def _figures(
             note="of those under way at a switch; the rest of it is waiting for processors and disk",
         ),
     )
+
+
+def _steps(made: Sequence[_Switch]) -> Sequence[Figure]:
+    """Where the pause goes."""
+    figures = []
+    for (before, after), what in _STEPS.items():
+        seconds = [
+            switch.passed[after] - switch.passed[before]
+            if before
+            else switch.pause - (switch.passed[_OPENED] - switch.passed[after])
+            for switch in made
+        ]
+        spread = spread_of([1e3 * each for each in seconds])
+        figures.append(
+            Figure(
+                what=f"of the pause: {what}",
+                value=spread.median,
+                q1=spread.q1,
+                q3=spread.q3,
+                unit="ms",
+            )
+        )
+    return figures
 
 
 def _p99(values: Sequence[float]) -> float:

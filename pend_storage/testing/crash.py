@@ -111,6 +111,7 @@ class Child(Generic[P]):
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                # -P: our own path, given below, without the directory we happen to be in
                 [sys.executable, "-P", "-m", _CHILD, str(write_end)],
                 stdin=subprocess.PIPE,
                 stderr=self._errors,

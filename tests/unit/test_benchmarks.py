@@ -28,13 +28,16 @@ from benchmarks.results import (  # noqa: E402
     CaseResult,
     Conditions,
     Facts,
+    Figure,
     Measured,
     Results,
+    TrialResult,
     compare,
     merge,
     read_results,
     write_results,
 )
+from benchmarks.trials import TRIALS  # noqa: E402
 
 DOCS = ROOT / "docs" / "explanation"
 FACTS = Facts(
@@ -81,8 +84,29 @@ def a_case(name: str = "json-put-200", aim: float | None = 2.0) -> CaseResult:
     )
 
 
+def a_trial(name: str = "dual-pairs", aim: float | None = 1.0) -> TrialResult:
+    return TrialResult(
+        name=name,
+        title="A trial",
+        text="What it does.",
+        conditions=Conditions(load=0.5, sync_microseconds=100.0),
+        seconds=12.0,
+        figures=(
+            Figure(what="lost", value=0.0, aim=0.0),
+            Figure(what="pause", value=1.5, unit="ms", aim=aim, q1=1.0, q3=2.0),
+            Figure(what="theirs", value=1000.0, note="10.0% of 10,000"),
+        ),
+    )
+
+
 def some_results(*cases: CaseResult) -> Results:
-    return Results(format=FORMAT, quick=True, facts=FACTS, cases=cases or (a_case(),))
+    return Results(
+        format=FORMAT,
+        quick=True,
+        facts=FACTS,
+        cases=cases or (a_case(),),
+        trials=(a_trial(),),
+    )
 
 
 class TestSpread:
@@ -151,6 +175,18 @@ class TestCompare:
 
         assert (below.met, at.met, without.met) == (False, True, None)
 
+    def test_a_base_of_two_is_the_slower_of_them_in_each_round(self) -> None:
+        measured = (
+            a_measured("ours", 100.0, 100.0, 100.0),
+            a_measured("one", 200.0, 50.0, 400.0),
+            a_measured("other", 400.0, 400.0, 100.0),
+        )
+
+        (found,) = compare([Aim("ours", "one or other", 0.5)], measured)
+
+        assert found.spread.median == 1.0  # of 0.5, 2 and 1
+        assert compare([Aim("ours", "one or none", 0.5)], measured) == []
+
     def test_an_aim_without_a_base_is_a_rate(self) -> None:
         (found,) = compare([Aim("ours", None, 250.0)], [a_measured("ours", 300.0)])
 
@@ -170,8 +206,24 @@ class TestMerge:
 
         assert merged.cases == (newer.cases[0], older.cases[0])
 
+    def test_so_are_they_where_the_newer_run_knows_more_packages(self) -> None:
+        older = replace(some_results(), facts=replace(FACTS, packages={}))
+
+        assert merge(older, some_results(a_case("other")), ["json-put-200"]).cases
+
+    def test_so_are_trials(self) -> None:
+        older, newer = some_results(), replace(some_results(), trials=())
+
+        assert merge(older, newer, ["dual-pairs"]).trials == older.trials
+
     @pytest.mark.parametrize(
-        "changes", [{"processors": 64}, {"packages": {}}, {"postgresql": "15.1"}]
+        "changes",
+        [
+            {"processors": 64},
+            {"packages": {"tinydb": "4.8.0"}},
+            {"packages": {"tinydb": "4.9.0", "another": "1.0"}},
+            {"postgresql": "15.1"},
+        ],
     )
     def test_nothing_is_kept_of_a_run_of_another_kind(
         self, changes: dict[str, object]
@@ -210,12 +262,33 @@ class TestPage:
         lost = page.rendered(text, some_results(a_case(aim=3.01)))
         assert "| A case | ours / theirs | 3.01x | 3.00x |" in lost
 
+    def test_figures_of_a_trial_are_better_the_smaller_they_are(self) -> None:
+        text = "<!-- measured dual-pairs -->\n<!-- end -->"
+
+        found = page.rendered(text, some_results())
+
+        assert "What it does." in found
+        assert "| lost | **0** |  | 0 | met |  |" in found
+        assert "| pause | **1.50 ms** | 1.00 ms - 2.00 ms | 1.00 ms | missed" in found
+        assert "| theirs | **1,000** |  |  |  | 10.0% of 10,000 |" in found
+
+    def test_trials_have_a_summary_and_miss_aims_too(self) -> None:
+        text = (
+            "<!-- measured trials -->\n<!-- end -->\n"
+            "<!-- measured missed -->\n<!-- end -->"
+        )
+
+        found = page.rendered(text, some_results())
+
+        assert "| [A trial](#dual-pairs) | lost | **0** |  | 0 | met |" in found
+        assert "| A trial | pause | at most 1.00 ms | **1.50 ms** |" in found
+
     def test_every_case_has_a_place_on_the_page(self) -> None:
         text = page.TEMPLATE.read_text()
 
-        for case in CASES:
-            assert f"({case.name})=" in text
-            assert f"<!-- measured {case.name} -->" in text
+        for name in [*(case.name for case in CASES), *(t.name for t in TRIALS)]:
+            assert f"({name})=" in text
+            assert f"<!-- measured {name} -->" in text
 
     def test_the_documentation_shows_the_numbers_of_its_data(self) -> None:
         results = read_results(DOCS / "benchmarks" / "results.json")
@@ -293,3 +366,25 @@ def test_an_unknown_case_is_refused() -> None:
 
     assert done.returncode == 2
     assert "there is no case 'nonsense'" in done.stderr
+
+
+def test_a_quick_trial_writes_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "2"]
+
+    done = subprocess.run(
+        [*command, "--only", "dual-routing", "--output", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    results = read_results(tmp_path / "benchmarks" / "results.json")
+    (trial,) = results.trials
+    assert results.cases == ()
+    assert {f.what.partition(",")[0] for f in trial.figures} == {
+        "DualWriteStore",
+        "LaunchDarkly",
+    }
+    assert all(figure.unit == "µs" for figure in trial.figures)
