@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-__all__ = ["Event", "Hook", "Progress", "log_event"]
+__all__ = ["Event", "Hook", "Pace", "PacedProgress", "Progress", "log_event"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called from time to time with the records done and, as far as known, those to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How quickly long work goes, and what holds it back."""
+
+    rate: float
+    """Records per second since it began."""
+    seconds_left: float | None
+    """Until the end, at this rate; None where it is not known."""
+    throttled: Mapping[str, float]
+    """Seconds waited so far, by reason: ``rate``, ``lag``, ``slow-target``."""
+
+
+class PacedProgress(Protocol):
+    """A :data:`Progress` that wants to know more; passed where one is taken."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """As :data:`Progress`."""
+
+    def pace(self, pace: Pace, /) -> None:
+        """Called right before."""
+
 
 _LOGGER: Final = logging.getLogger("pend_storage")
 

@@ -99,6 +99,13 @@ class Layout(ABC):
                 not show.
         """
 
+    def told(self, schema: Schema, record: Any) -> Iterator[Put] | None:  # noqa: ARG002
+        """What a placed record tells of others, as :attr:`Entry.derived` did.
+
+        None where no record of the file ever does.
+        """
+        return None
+
     @abstractmethod
     def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
         """The entry that a quarantined record gives now; its home may be quarantine."""

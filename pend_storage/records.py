@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import (
     TYPE_CHECKING,
     Any,
+    Final,
     Generic,
     Literal,
     NamedTuple,
@@ -16,11 +17,13 @@ from typing import (
 )
 
 __all__ = [
+    "EDITED",
     "JSON",
     "Batch",
     "Change",
     "ChangedRecord",
     "Delete",
+    "FindingRecord",
     "LegacyFile",
     "Page",
     "Put",
@@ -116,6 +119,10 @@ class Change:
     records: tuple[ChangedRecord, ...]
 
 
+EDITED: Final = "edited-while-secondary"
+"""Code of a quarantined record that an editor wrote into a file in vain."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantinedRecord:
     """A legacy record that could not be placed: whole, with the reason.
@@ -140,6 +147,39 @@ class QuarantinedRecord:
     note: str | None = None
     """Why an operator accepted it."""
     seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRecord:
+    """A confirmed difference between two stores that are kept alike.
+
+    A system collection of every schema. It says what became of a difference, not what is
+    in the records: the values shown are redacted.
+    """
+
+    id: str
+    """A digest of what identifies it, so that two who find the same make one row."""
+    collection: str
+    key: str
+    """Key of the record; "" where an answer is meant, and no single record."""
+    kind: Literal["missing", "extra", "different", "answer"]
+    """Missing: only the primary has the record. Extra: only the secondary has it. Answer:
+    a query is answered otherwise though its records are equal."""
+    state: Literal["open", "repaired", "gone", "accepted"] = "open"
+    """Repaired: by a repair. Gone: equal when it was looked at again. Accepted: an
+    operator has settled the quarantined record that it stands for."""
+    source: Literal["read", "validation", "edit"]
+    """Found by a compared read, by a validation, or because a file was edited while its
+    store was secondary."""
+    primary_version: int = 0
+    """When it was last seen; 0 where there is no trace of the record."""
+    secondary_version: int = 0
+    differences: list[JSON] = field(default_factory=list)
+    """Of a different record: path, left (the primary) and right, redacted."""
+    quarantined: str | None = None
+    """Of an edit: id of the quarantined record that holds what it said."""
+    first_seen: datetime
+    last_seen: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

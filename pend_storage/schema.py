@@ -12,11 +12,20 @@ import msgspec
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
 from pend_storage.fields import FieldSpec, Kind, fields_of
-from pend_storage.records import Batch, Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.records import (
+    Batch,
+    Delete,
+    FindingRecord,
+    LegacyFile,
+    Put,
+    QuarantinedRecord,
+)
 
 __all__ = [
+    "FINDINGS",
     "LEGACY_FILES",
     "QUARANTINE",
+    "SYSTEM_NAMES",
     "CollectionSpec",
     "Index",
     "Schema",
@@ -27,6 +36,11 @@ QUARANTINE: Final = "quarantine"
 """Name of the system collection of :class:`~pend_storage.records.QuarantinedRecord`."""
 LEGACY_FILES: Final = "legacy_files"
 """Name of the system collection of :class:`~pend_storage.records.LegacyFile`."""
+FINDINGS: Final = "findings"
+"""Name of the system collection of :class:`~pend_storage.records.FindingRecord`. It is not
+compared itself: what is found must not be found again."""
+SYSTEM_NAMES: Final = frozenset({QUARANTINE, LEGACY_FILES, FINDINGS})
+"""Names of the collections that are part of every schema."""
 _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_version"})
 """Tables that a database keeps beside the collections."""
 
@@ -162,14 +176,15 @@ _SYSTEM: Final = (
         indexes=[["file", "position"], ["status", "file"]],
     ),
     collection(LEGACY_FILES, LegacyFile, key="file"),
+    collection(FINDINGS, FindingRecord, indexes=[["state", "last_seen"]]),
 )
 
 
 class Schema:
     """All collections of a server, and what they promise.
 
-    Two system collections are part of every schema: ``quarantine`` and
-    ``legacy_files``. They are ordinary collections in every other respect.
+    Three system collections are part of every schema: ``quarantine``, ``legacy_files``
+    and ``findings``. They are ordinary collections in every other respect.
     """
 
     def __init__(self, collections: Iterable[CollectionSpec]) -> None:
@@ -184,8 +199,8 @@ class Schema:
         total = len(self.declared) + len(_SYSTEM)
         if len(self._by_name) < total or len(self._by_type) < total:
             raise ConfigError(
-                "a collection name or a record type is declared twice (quarantine and "
-                "legacy_files are taken)."
+                "a collection name or a record type is declared twice (quarantine, "
+                "legacy_files and findings are taken)."
             )
         for spec in self.declared:
             for name, target in spec.references.items():

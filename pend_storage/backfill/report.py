@@ -55,6 +55,9 @@ class BackfillReport:
     """By name; the system collections are among them."""
     files: Mapping[str, FileTally]
     """By legacy file; records of no file are not among them."""
+    throttled: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of them spent waiting on purpose, by reason: ``rate`` (as asked for),
+    ``lag`` (the secondary does not keep up), ``slow-target``."""
 
 
 @dataclass(slots=True)
@@ -90,7 +93,12 @@ class Counts:
         self.quarantined[file] = self.quarantined.get(file, 0) + 1
 
     def report(
-        self, declared: frozenset[str], *, seconds: float, resumed: bool
+        self,
+        declared: frozenset[str],
+        *,
+        seconds: float,
+        resumed: bool,
+        throttled: Mapping[str, float],
     ) -> BackfillReport:
         """The report; ``declared`` are the collections that are not the system's."""
         tallies = {
@@ -113,6 +121,7 @@ class Counts:
             resumed=resumed,
             collections=MappingProxyType(tallies),
             files=MappingProxyType(self._files()),
+            throttled=throttled,
         )
 
     def _files(self) -> dict[str, FileTally]:

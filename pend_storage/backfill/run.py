@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,8 +12,9 @@ from pend_storage import crashpoints
 from pend_storage.backfill.cursor import BACKFILL_META, Cursor
 from pend_storage.backfill.obstacles import apply_rows
 from pend_storage.backfill.order import copy_order
+from pend_storage.backfill.pace import Hold, Pacer
 from pend_storage.backfill.report import BackfillReport, Counts
-from pend_storage.events import Progress
+from pend_storage.events import Hook, Progress, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And
 from pend_storage.records import ChangedRecord, Row
@@ -21,13 +22,6 @@ from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store
 
 __all__ = ["BACKFILL_META", "backfill"]
-
-_SECONDS_PER_CHUNK: Final = 0.25
-"""Long enough that the cost of a call does not count; short enough for progress and for
-others who wait for the same rows."""
-_SMALLEST: Final = 100
-_LARGEST: Final = 5_000
-_FIRST: Final = 500
 
 _CHUNK_WRITTEN: Final = crashpoints.declare(
     "backfill.chunk", "a chunk and its cursor are durable in the target"
@@ -44,6 +38,8 @@ def backfill(
     progress: Progress | None = None,
     rate: float | None = None,
     epoch: int | None = None,
+    hold: Hold | None = None,
+    hook: Hook = log_event,
 ) -> BackfillReport:
     """Copy every collection of a store into another one that follows it.
 
@@ -55,9 +51,11 @@ def backfill(
     Args:
         source: with the same schema as the target.
         target: a store that is secondary, or stands alone.
-        progress: called after every chunk.
+        progress: called after every chunk; a ``PacedProgress`` is told the pace too.
         rate: records per second at most.
         epoch: as in ``Store.apply``.
+        hold: asked between chunks whether there is a reason to wait.
+        hook: is told when waiting begins, and why.
 
     Raises:
         StaleEpoch: the target does not follow (at that epoch).
@@ -67,13 +65,14 @@ def backfill(
     """
     started = time.monotonic()
     cursor = Cursor.load(source, target)
-    work = _Work(source, target, cursor, epoch=epoch, pace=_Pace(rate))
+    work = _Work(source, target, cursor, epoch=epoch, pacer=Pacer(rate, hold, hook))
     work.copy(progress)
     declared = frozenset(spec.name for spec in source.schema.declared)
     return work.counts.report(
         declared,
         seconds=time.monotonic() - started,
         resumed=bool(cursor.collection),
+        throttled=work.throttled,
     )
 
 
@@ -90,26 +89,6 @@ class _Chunk:
     """Where it stands once this is done."""
 
 
-class _Pace:
-    """How large the chunks are, and how quickly they follow each other."""
-
-    def __init__(self, rate: float | None) -> None:
-        self.size = _FIRST
-        self._rate = rate
-        self._started = time.monotonic()
-        self._done = 0
-
-    def note(self, rows: int, seconds: float) -> None:
-        """Learn from a chunk; wait if they come more quickly than wanted."""
-        fitting = int(rows * _SECONDS_PER_CHUNK / max(seconds, 0.001))
-        if rows >= self.size:  # the last chunk of a collection says nothing
-            self.size = max(_SMALLEST, min(_LARGEST, 2 * self.size, fitting))
-        self._done += rows
-        if self._rate is not None:
-            ahead = self._done / self._rate - (time.monotonic() - self._started)
-            time.sleep(max(0.0, ahead))
-
-
 class _Work:
     """A backfill under way."""
 
@@ -120,17 +99,22 @@ class _Work:
         cursor: Cursor,
         *,
         epoch: int | None,
-        pace: _Pace,
+        pacer: Pacer,
     ) -> None:
         self.counts = Counts()
         self._source, self._target = source, target
         self._cursor = cursor
         self._epoch = epoch
-        self._pace = pace
+        self._pacer = pacer
         layouts = source.layouts or target.layouts
         self._owners = {
             spec.name: _owner_finder(spec, layouts) for spec in source.schema
         }
+
+    @property
+    def throttled(self) -> Mapping[str, float]:
+        """Seconds waited, by reason."""
+        return self._pacer.throttled
 
     def copy(self, progress: Progress | None) -> None:
         """Copy everything; a second thread prepares the next chunk meanwhile."""
@@ -144,7 +128,7 @@ class _Work:
                 self._write(chunk)
                 done += len(chunk.rows) + len(chunk.skipped)
                 if progress is not None:
-                    progress(min(done, total), total)
+                    self._pacer.tell(progress, done, total)
         end = replace(self._cursor, complete=True)
         self._target.apply((), epoch=self._epoch, mark=(BACKFILL_META, end.to_meta()))
         _COMPLETE()
@@ -174,7 +158,7 @@ class _Work:
         rows: list[Row] = []
         for row in self._source.scan(collection, deleted=True):
             rows.append(row)
-            if len(rows) >= self._pace.size:
+            if len(rows) >= self._pacer.size:
                 yield rows
                 rows = []
         if rows:
@@ -199,8 +183,8 @@ class _Work:
                 self.counts.add(name, file, len(records), written)
         self._cursor = chunk.cursor
         self._note_quarantined(chunk)
-        self._pace.note(len(chunk.rows), time.monotonic() - started)
         _CHUNK_WRITTEN()
+        self._pacer.note(len(chunk.rows), time.monotonic() - started)
 
     def _groups(
         self, collection: str, rows: Sequence[Row]

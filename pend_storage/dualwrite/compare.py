@@ -12,9 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.marks import HELD_BACK, Mark
@@ -30,6 +30,9 @@ __all__ = [
     "Kind",
     "Place",
     "Rules",
+    "Source",
+    "State",
+    "Verdicts",
     "hide_values",
     "show_values",
 ]
@@ -39,9 +42,15 @@ Place: TypeAlias = tuple[str, str]
 Kind: TypeAlias = Literal["missing", "extra", "different", "answer"]
 """Missing: only the primary has the record. Extra: only the secondary has it. Answer: a
 query is answered otherwise though its records are equal."""
+State: TypeAlias = Literal["open", "repaired", "gone", "accepted"]
+"""What became of it; see :class:`~pend_storage.records.FindingRecord`."""
+Source: TypeAlias = Literal["read", "validation", "edit"]
+"""Who found it: a compared read, a validation, or the keeper of an edited file."""
 Redact: TypeAlias = Callable[[str, Difference], Difference]
 """Gets the collection and a difference, and gives what may be shown of it."""
 
+_REMEMBERED: Final = 8
+"""States of a record of the primary that its followers may still be at."""
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 
@@ -59,6 +68,17 @@ class Finding:
     """Of a different record: field by field, the primary on the left, redacted."""
     first_seen: datetime
     last_seen: datetime
+    source: Source = "read"
+    state: State = "open"
+
+
+class Verdicts(NamedTuple):
+    """What became of the suspects; those that are in neither are equal."""
+
+    found: dict[str, Finding]
+    """What certainly differs, by key."""
+    unsettled: frozenset[str]
+    """What went on changing until the patience was used up: nothing is known of it."""
 
 
 def hide_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
@@ -135,68 +155,110 @@ class _Look:
         return "different"
 
 
+class _Suspect:
+    """One key that may differ, and what was seen of it so far."""
+
+    __slots__ = ("_past", "_since", "_versions")
+
+    def __init__(self) -> None:
+        self._versions: tuple[int, int] | None = None
+        self._since = 0.0
+        self._past: dict[int, Row] = {}
+
+    def note(self, look: _Look, now: float) -> float:
+        """Take note of a look; gives the seconds for which nothing has moved."""
+        if self._versions != look.versions:
+            self._versions, self._since = look.versions, now
+        if look.primary is not None:
+            self._past[look.primary.version] = look.primary
+            while len(self._past) > _REMEMBERED:
+                del self._past[next(iter(self._past))]
+        return now - self._since
+
+    def past(self, look: _Look) -> _Look | None:
+        """The secondary beside the primary as it was when it had that version.
+
+        A record that is written all the time is never seen equal in both, but the
+        secondary has in time what the primary had.
+        """
+        there = look.secondary
+        before = None if there is None else self._past.get(there.version)
+        return None if before is None else _Look(before, there)
+
+
 class Judge:
     """Decides which differences are certain."""
 
-    def __init__(self, rules: Rules, catch_up: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        catch_up: Callable[[], object],
+        *,
+        patience: float = 10.0,
+    ) -> None:
         """Make it.
 
         Args:
             rules: what counts.
             catch_up: brings the secondary up to date.
+            patience: seconds after which a key that goes on changing is left alone.
         """
         self._rules = rules
         self._catch_up = catch_up
+        self._patience = patience
 
-    def certain(
+    def judge(
         self,
         route: Route,
         collection: str,
         keys: Iterable[str],
         *,
-        patience: float = 10.0,
+        source: Source = "read",
         stop: threading.Event | None = None,
-    ) -> dict[str, Finding]:
+    ) -> Verdicts:
         """Which of these keys certainly differ.
 
         Args:
             route: the primary and its follower.
             collection: name of the collection.
             keys: that may differ.
-            patience: seconds after which a key that goes on changing is left alone.
+            source: who asks; the findings tell it.
             stop: gives up when set.
 
         Raises:
             StaleEpoch: roles have changed: what was seen means nothing.
             StoreUnavailable: a store cannot be reached.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + self._patience
         found: dict[str, Finding] = {}
-        behind: dict[str, tuple[tuple[int, int], float]] = {}
+        suspects = {key: _Suspect() for key in keys}
         pause = _FIRST_PAUSE
-        open_keys = set(keys)
-        while open_keys:
+        while suspects:
             mark = self._mark(route)
-            looks = _looks(route, collection, open_keys)
+            looks = _looks(route, collection, suspects)
             now = time.monotonic()
             for key, look in looks.items():
-                if self._agree(collection, look):
-                    open_keys.discard(key)
-                    continue
-                versions, since = behind.get(key, (look.versions, now))
-                if versions != look.versions:
-                    since = now
-                behind[key] = (look.versions, since)
-                if _is_certain(look, mark, quiet=now - since >= HELD_BACK):
-                    found[key] = self._finding(collection, key, look)
-                    open_keys.discard(key)
-            if not open_keys or now >= deadline:
+                quiet = suspects[key].note(look, now) >= HELD_BACK
+                if self._is_settled(collection, suspects[key], look):
+                    del suspects[key]
+                elif _is_certain(look, mark, quiet=quiet):
+                    finding = self._finding(collection, key, look)
+                    found[key] = replace(finding, source=source)
+                    del suspects[key]
+            if not suspects or now >= deadline:
                 break
             self.wait(pause, stop)
             if stop is not None and stop.is_set():
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return found
+        return Verdicts(found, frozenset(suspects))
+
+    def _is_settled(self, collection: str, suspect: _Suspect, look: _Look) -> bool:
+        """Whether both are equal, or the secondary has what the primary just had."""
+        past = suspect.past(look)
+        return self._agree(collection, look) or (
+            past is not None and self._agree(collection, past)
+        )
 
     def wait(self, pause: float, stop: threading.Event | None) -> None:
         """Give what is on its way the time, and the relay, to arrive."""

@@ -1,44 +1,31 @@
-"""What an operator does with a pair: look at its phase, change it, copy, compare, repair."""
+"""What an operator does with a pair's phase: look at it, and change it."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Final
 
-from pend_storage.dualwrite.compare import Judge, Place
 from pend_storage.dualwrite.history import Switch, add_switch, switches
-from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.marks import is_covered
-from pend_storage.dualwrite.readiness import (
-    Gate,
-    Readiness,
-    note_validation,
-    require_codes,
-)
+from pend_storage.dualwrite.readiness import Gate, Readiness, require_codes
 from pend_storage.dualwrite.relay import Relay
-from pend_storage.dualwrite.repair import RepairReport, repair
 from pend_storage.dualwrite.roles import Side, View
-from pend_storage.dualwrite.routing import Route, Router, require_primary
+from pend_storage.dualwrite.routing import Router
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
+from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
     ChangesExpired,
-    ConfigError,
-    InvalidRecord,
-    ReferenceViolation,
     StaleEpoch,
     StoreUnavailable,
     SwitchRefused,
-    UniqueViolation,
 )
-from pend_storage.events import Progress
 from pend_storage.phases import Phase, Role
-from pend_storage.store import Store
 
 __all__ = ["ALONE", "Control", "SwitchReport"]
 
@@ -79,17 +66,13 @@ class Control:
         shared: SharedMeta,
         gate: Gate,
         *,
-        judge: Judge,
-        copy: Copy | None,
-        validate: Validate | None,
+        upkeep: Upkeep,
     ) -> None:
         self._router = router
         self._relay = relay
         self._shared = shared
         self._gate = gate
-        self._judge = judge
-        self._copy = copy
-        self._validate = validate
+        self._upkeep = upkeep
         self._switcher = Switcher(router)
         self.after_fork()
 
@@ -244,9 +227,11 @@ class Control:
         next time.
         """
         self._relay.catch_up()
-        if self._copy is not None and not self._is_covered():
-            self.backfill(
-                progress=lambda _done, _all: require_time(deadline), rate=None
+        if self._upkeep.can_copy and not self._is_covered():
+            self._upkeep.backfill(
+                progress=lambda _done, _all: require_time(deadline),
+                rate=None,
+                is_urgent=True,
             )
 
     def _is_covered(self) -> bool:
@@ -274,96 +259,3 @@ class Control:
             StoreUnavailable, StaleEpoch
         ):  # it was made all the same
             add_switch(self._shared, switch)
-
-    # -- jobs ---------------------------------------------------------------------------
-
-    def backfill(self, *, progress: Progress | None, rate: float | None) -> Any:
-        """Copy what was there before the secondary began to follow."""
-        copy = self._copy
-        if copy is None:
-            _no_job("backfill")
-
-        def copied(route: Route) -> Any:
-            follower = _follower_of(route)
-            source, at = route.store, route.epoch
-            report = copy(source, follower, progress=progress, rate=rate, epoch=at)
-            if not is_covered(source, follower):
-                # It had been interrupted before the log was lost: that proves nothing.
-                report = copy(source, follower, progress=progress, rate=rate, epoch=at)
-            self._relay.wake()
-            return report
-
-        self._catch_up()
-        return self._router.call(copied)
-
-    def _catch_up(self) -> None:
-        """As far as the secondary takes it: what it refuses is what jobs are for."""
-        with contextlib.suppress(UniqueViolation, ReferenceViolation, InvalidRecord):
-            self._relay.catch_up()
-
-    def validate(self, *, sample: float | None, progress: Progress | None) -> Any:
-        """Compare both stores; what is only on its way does not count."""
-        validate = self._validate
-        if validate is None:
-            _no_job("validation")
-
-        def validated(route: Route) -> Any:
-            follower = _follower_of(route)
-            self._catch_up()
-            report = validate(route.store, follower, sample=sample, progress=progress)
-            report = self._certain(route, report)
-            if sample is None:
-                note_validation(route.store, follower, found=report.found)
-            return report
-
-        return self._router.call(validated)
-
-    def _certain(self, route: Route, report: Any) -> Any:
-        """The report without what was gone when it was looked at closely."""
-        gone: set[Place] = set()
-        suspects: dict[str, list[str]] = {}
-        for item in report.divergences:
-            suspects.setdefault(item.collection, []).append(item.key)
-        for collection, keys in suspects.items():
-            found = self._judge.certain(route, collection, keys)
-            gone |= {(collection, key) for key in keys if key not in found}
-        if not gone:
-            return report
-        left = tuple(d for d in report.divergences if (d.collection, d.key) not in gone)
-        return replace(report, divergences=left, found=report.found - len(gone))
-
-    def repair(self, known: Sequence[Place], *, dry_run: bool) -> RepairReport:
-        """Repair what is known to diverge, and all that a validation finds."""
-
-        def repaired(route: Route) -> RepairReport:
-            follower = _follower_of(route)
-            self._catch_up()
-            places = set(known)
-            if self._validate is not None:
-                report = self._certain(
-                    route,
-                    self._validate(route.store, follower, sample=None, progress=None),
-                )
-                places |= {(d.collection, d.key) for d in report.divergences}
-            done = repair(route, places, dry_run=dry_run)
-            self._relay.wake()
-            return RepairReport(repairs=tuple(done), dry_run=dry_run)
-
-        return self._router.call(repaired)
-
-
-def _follower_of(route: Route) -> Store:
-    if route.follower is None:
-        require_primary(route.store, route.epoch)  # perhaps there is one since
-        raise ConfigError(
-            "there is no secondary in this phase: switch to parallel or "
-            "postgres-primary first."
-        )
-    return route.follower
-
-
-def _no_job(name: str) -> NoReturn:
-    raise ConfigError(
-        f"this store was made without a {name}: pass it as an argument, or make the "
-        "store with pend_storage.open_store."
-    )

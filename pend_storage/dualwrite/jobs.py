@@ -5,13 +5,17 @@ Who makes the pair says which functions do them; here is only what is asked of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
-from pend_storage.events import Progress
+from pend_storage.events import Hook, Progress
 from pend_storage.store import Store
+from pend_storage.verdicts import Certain
 
-__all__ = ["Copy", "Divergence", "Validate", "Validated"]
+__all__ = ["Copy", "Divergence", "Hold", "Validate", "Validated"]
+
+Hold: TypeAlias = Callable[[], str | None]
+"""Asked between two chunks: why to wait a little, in a word; None to go on."""
 
 
 class Copy(Protocol):
@@ -30,6 +34,8 @@ class Copy(Protocol):
         progress: Progress | None,
         rate: float | None,
         epoch: int,
+        hold: Hold | None,
+        hook: Hook,
     ) -> Any:
         """Do it; gives a report."""
 
@@ -54,6 +60,10 @@ class Validated(Protocol):
         """How many divergences."""
 
     @property
+    def unsettled(self) -> int:
+        """How many records went on changing, so that nothing is known of them."""
+
+    @property
     def divergences(self) -> Sequence[Divergence]:
         """The first of them."""
 
@@ -69,5 +79,10 @@ class Validate(Protocol):
         *,
         sample: float | None,
         progress: Progress | None,
+        certain: Certain,
     ) -> Any:
-        """Do it; gives a :class:`Validated`, a dataclass."""
+        """Do it; gives a :class:`Validated`.
+
+        What seems to differ counts only where ``certain`` says so; it is asked while the
+        comparison goes on, about as many keys at once as are held in memory.
+        """

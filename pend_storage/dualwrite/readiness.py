@@ -23,7 +23,7 @@ from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.phases import Phase
 from pend_storage.query import field, make_query
 from pend_storage.records import JSON
-from pend_storage.schema import QUARANTINE
+from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.store import Store
 
 __all__ = [
@@ -204,10 +204,22 @@ class Gate:
         ):
             return f"the stores were not compared {since}: run a full validation"
         if fact.ok:
-            return None
+            return self._findings(primary)
         return (
             f"the validation of {fact.at} found {fact.found} divergences: repair them, "
             "and validate again"
+        )
+
+    def _findings(self, primary: Store) -> str | None:
+        """What was found since, and is not known to be equal; edits are in quarantine."""
+        spec = primary.schema[FINDINGS]
+        where = (field("state") == "open", field("source") != "edit")
+        found = primary.count(FINDINGS, make_query(spec, where).where)
+        if not found:
+            return None
+        return (
+            f"{found} records were found to diverge since the last validation: repair "
+            "them, and validate again"
         )
 
     def _lag(self, view: View) -> str | None:

@@ -46,6 +46,7 @@ _TEND_EVERY: Final = 1.0
 """Seconds between two looks at the roles, and between two attempts at a secondary that
 is down."""
 _PRUNE_EVERY: Final = 600.0
+_CHORE_EVERY: Final = 5.0
 _MOST_COUNTED: Final = 100_000
 _JUDGES: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
 """What a secondary says where rows came before their turn."""
@@ -172,6 +173,8 @@ class Relay:
         self._hook = hook
         self._interval = interval
         self._retention = retention
+        self.chore: Callable[[Route], None] = lambda _: None
+        """Called now and then, by the relay that is at work."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -185,7 +188,7 @@ class Relay:
         """How far the follower was when it was asked last."""
         self._is_verified = False
         self._complaint = ""
-        self._tended = self._pruned = time.monotonic()
+        self._tended = self._pruned = self._chored = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
 
@@ -276,6 +279,9 @@ class Relay:
         commits = self._drain(route)
         self._seen = self._passed = Mark.load(route.follower)
         self._prune_now_and_then()
+        if time.monotonic() - self._chored >= _CHORE_EVERY:
+            self._chored = time.monotonic()
+            self.chore(route)
         return commits > 0
 
     def catch_up(self) -> int:

@@ -1,19 +1,17 @@
 """Brings what diverges in line with the live primary, ghosts included.
 
-Nothing found earlier is trusted: each record is read anew, the secondary first, and what
-the primary has then is applied. Where the secondary's version stands in the way, it gets
-a higher one; that is safe as long as the primary gives only higher ones from now on, so
-that whatever is written next to that key wins. Where the primary is a little short of
-that, it is made to count on, by commits that mean nothing.
-
-One thing only the secondary may know: what somebody wrote into a legacy file while JSON
-was secondary waits in its quarantine. That is no ghost, and the primary takes it over.
+Nothing found earlier is trusted: each record is read anew, and what the primary has then
+is applied. Where the secondary's version stands in the way, it gets a higher one; that is
+safe as long as the primary gives only higher ones from then on, so that whatever is
+written next to that key wins. Where the primary is a little short of that, it is made to
+count on, by commits that mean nothing; and only then is the record read that is applied.
+The other way round, a write between the two could get a version too low to win.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal
@@ -23,20 +21,25 @@ from pend_storage.diff import differences
 from pend_storage.dualwrite.compare import Place
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import (
-    Conflict,
     InvalidRecord,
     PendStorageError,
     ReferenceViolation,
     UniqueViolation,
 )
-from pend_storage.records import ChangedRecord, LegacyFile, Row
+from pend_storage.records import EDITED, ChangedRecord, LegacyFile, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.store import Store
 
 __all__ = ["Repair", "RepairReport", "repair"]
 
 _AT_ONCE: Final = 200
 _SHORT: Final = 16
 """How far the primary may be made to count on."""
+_PATIENCE: Final = 5.0
+_PAUSE: Final = 0.01
+_READ: Final = declare(
+    "repair.read", "what the primary has was read, the secondary is not repaired yet"
+)
 _REPAIRED: Final = declare(
     "repair.applied", "some records are repaired, others not yet"
 )
@@ -48,9 +51,8 @@ class Repair:
 
     collection: str
     key: str
-    action: Literal["write", "delete", "keep", "none", "refused"]
-    """Keep: a quarantined record that only the secondary had is in the primary as well
-    now. None: it is equal by now. Refused: the secondary is ahead of everything that the
+    action: Literal["write", "delete", "none", "refused"]
+    """None: it is equal by now. Refused: the secondary is ahead of everything that the
     primary knows; detach it, empty it, attach it again and backfill."""
 
 
@@ -63,9 +65,8 @@ class RepairReport:
 
     @property
     def repaired(self) -> int:
-        """How many records were written, deleted or kept, or would be."""
-        done = {"write", "delete", "keep"}
-        return sum(item.action in done for item in self.repairs)
+        """How many records were written or deleted, or would be."""
+        return sum(item.action in {"write", "delete"} for item in self.repairs)
 
     @property
     def ok(self) -> bool:
@@ -88,13 +89,8 @@ def repair(
     held: list[ChangedRecord] = []
     refusal: PendStorageError | None = None
     while batch := list(islice(rest, _AT_ONCE)):
-        planned = list(_plan(route, batch, short=_SHORT))
-        if not dry_run and _count_on(route, [r for _, r in planned if r is not None]):
-            # What was committed meanwhile counts, and what is still ahead is refused.
-            planned = list(_plan(route, batch, short=0))
+        planned = _plan(route, batch, dry_run=dry_run)
         done += [item for item, _ in planned]
-        if not dry_run:
-            _keep(route, [item.key for item, _ in planned if item.action == "keep"])
         held += [record for _, record in planned if record is not None]
         if dry_run or not held:
             continue
@@ -109,33 +105,6 @@ def repair(
     return done
 
 
-def _count_on(route: Route, records: list[ChangedRecord]) -> bool:
-    """See that later commits get higher versions than these; whether they did not yet."""
-    version = max((record.version for record in records), default=0)
-    if route.store.head() >= version:
-        return False
-    schema = route.store.schema
-    put = schema.put(LEGACY_FILES, LegacyFile(file="repair"))
-    delete = schema.delete(LEGACY_FILES, put.key)
-    for _ in range(_SHORT):
-        for operation in (put, delete):
-            route.store.commit(schema.batch((operation,)), epoch=route.epoch)
-        if route.store.head() >= version:
-            break  # later than that only where others have long transactions
-    return True
-
-
-def _keep(route: Route, keys: list[str]) -> None:
-    """Let the primary have quarantined records that only the secondary has."""
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    schema, rows = route.store.schema, route.follower.read(QUARANTINE, keys)
-    _count_on(route, [ChangedRecord(QUARANTINE, *row) for row in rows.values()])
-    for key, row in rows.items():
-        put, unknown = schema.put(QUARANTINE, row.record), {(QUARANTINE, key): 0}
-        with contextlib.suppress(Conflict):  # somebody else was quicker
-            route.store.commit(schema.batch((put,), unknown), epoch=route.epoch)
-
-
 def _apply(route: Route, records: list[ChangedRecord]) -> None:
     assert route.follower is not None  # noqa: S101 - its callers have looked
     route.follower.apply(records, epoch=route.epoch)
@@ -143,38 +112,84 @@ def _apply(route: Route, records: list[ChangedRecord]) -> None:
 
 
 def _plan(
-    route: Route, places: list[Place], *, short: int
-) -> Iterator[tuple[Repair, ChangedRecord | None]]:
+    route: Route, places: list[Place], *, dry_run: bool
+) -> list[tuple[Repair, ChangedRecord | None]]:
+    """What is to be done about each, and what is to be applied."""
     assert route.follower is not None  # noqa: S101 - its callers have looked
+    there = _rows(route.follower, places, None)
+    here = _rows(route.store, places, route.epoch)
     head = route.store.head()  # all that is committed later gets higher versions
+    if dry_run:
+        head += _SHORT
+    else:
+        needed = [
+            1 + row.version
+            for place, row in there.items()
+            if not _settled(place, here.get(place), row)
+        ]
+        reachable = [version for version in needed if version <= head + _SHORT]
+        head = _count_on(route, head, max(reachable, default=0))
+        here = _rows(route.store, places, route.epoch)
+        _READ()
+    return [
+        _plan_one(place, here.get(place), there.get(place), head) for place in places
+    ]
+
+
+def _rows(store: Store, places: list[Place], epoch: int | None) -> dict[Place, Row]:
+    found: dict[Place, Row] = {}
     for collection in sorted({name for name, _ in places}):
         keys = [key for name, key in places if name == collection]
-        there = route.follower.read(collection, keys, deleted=True)
-        here = route.store.read(collection, keys, deleted=True, epoch=route.epoch)
-        for key in keys:
-            yield _plan_one(
-                collection, key, here.get(key), there.get(key), head + short
-            )
+        rows = store.read(collection, keys, deleted=True, epoch=epoch)
+        found.update({(collection, key): row for key, row in rows.items()})
+    return found
+
+
+def _count_on(route: Route, head: int, version: int) -> int:
+    """See that later commits get higher versions than this; gives the head by then.
+
+    It may fall short: in PostgreSQL, a transaction that stays open holds the head back.
+    """
+    schema = route.store.schema
+    put = schema.put(LEGACY_FILES, LegacyFile(file="repair"))
+    delete = schema.delete(LEGACY_FILES, put.key)
+    deadline = time.monotonic() + _PATIENCE
+    while head < version and time.monotonic() < deadline:
+        for operation in (put, delete):
+            route.store.commit(schema.batch((operation,)), epoch=route.epoch)
+        before, head = head, route.store.head()
+        if head == before:
+            time.sleep(_PAUSE)
+    return head
 
 
 def _plan_one(
-    collection: str, key: str, here: Row | None, there: Row | None, limit: int
+    place: Place, here: Row | None, there: Row | None, head: int
 ) -> tuple[Repair, ChangedRecord | None]:
-    wanted = None if here is None else here.record
-    found = None if there is None else there.record
-    if _equal(wanted, found):
+    collection, key = place
+    if _settled(place, here, there):
         return Repair(collection=collection, key=key, action="none"), None
-    if collection == QUARANTINE and here is None:
-        return Repair(collection=collection, key=key, action="keep"), None
+    wanted = None if here is None else here.record
     known = 0 if here is None else here.version
     version = max(known, 1 + (0 if there is None else there.version))
-    if version > max(known, limit):
+    if version > max(known, head):
         return Repair(collection=collection, key=key, action="refused"), None
     action: Literal["write", "delete"] = "delete" if wanted is None else "write"
     return (
         Repair(collection=collection, key=key, action=action),
         ChangedRecord(collection, key, version, wanted),
     )
+
+
+def _settled(place: Place, here: Row | None, there: Row | None) -> bool:
+    """Whether nothing has to be done: both are equal, or it is kept on purpose."""
+    wanted = None if here is None else here.record
+    found = None if there is None else there.record
+    if _equal(wanted, found):
+        return True
+    # What an editor wrote in vain is the secondary's own until it is brought over.
+    aside = place[0] == QUARANTINE and here is None
+    return aside and found is not None and found.code == EDITED
 
 
 def _equal(left: object, right: object) -> bool:

@@ -11,12 +11,13 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pend_storage.dualwrite.compare import Finding, Judge, Place, require_following
+from pend_storage.dualwrite.compare import Finding, Judge, require_following
+from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.follower import start_thread
 from pend_storage.dualwrite.marks import HELD_BACK, is_covered
 from pend_storage.dualwrite.routing import Route
@@ -24,6 +25,7 @@ from pend_storage.errors import StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
 from pend_storage.records import Row
+from pend_storage.schema import FINDINGS
 from pend_storage.store import Store
 
 __all__ = ["Compared", "Sampler"]
@@ -33,7 +35,6 @@ _MOST_KEYS: Final = 500
 """Keys of one read that are compared; a sample need not be more."""
 _MOST_ROWS: Final = 200
 """Rows of a query that are compared; a query without a limit is cut there."""
-_MOST_FINDINGS: Final = 1_000
 _PAUSE: Final = 0.05
 
 
@@ -81,6 +82,7 @@ class Sampler:
         self,
         route: Callable[[], Route],
         judge: Judge,
+        book: Book,
         hook: Hook,
         *,
         share: float,
@@ -91,16 +93,17 @@ class Sampler:
         Args:
             route: gives the route believed in.
             judge: decides what is certain.
-            hook: is told of new findings.
+            book: keeps what was found.
+            hook: is told of comparisons that failed.
             share: of the reads, 0 to 1.
             is_up: whether the secondary is taken for healthy.
         """
         self.share = share
         self._route = route
         self._judge = judge
+        self._book = book
         self._hook = hook
         self._is_up = is_up
-        self._findings: dict[Place, Finding] = {}
         self._counts = dict.fromkeys(
             ("sampled", "dropped", "compared", "skipped", "rechecked", "confirmed"), 0
         )
@@ -118,18 +121,23 @@ class Sampler:
 
     def note_keys(self, collection: str, keys: Sequence[str]) -> None:
         """Perhaps compare a read by key."""
-        if self.share and self._random.random() < self.share:
+        if self._is_chosen(collection):
             self._add(_Keys(collection, keys))
 
     def note_query(self, collection: str, query: Query) -> None:
         """Perhaps compare a query."""
-        if self.share and self._random.random() < self.share:
+        if self._is_chosen(collection):
             self._add(_Found(collection, query))
 
     def note_count(self, collection: str, where: Condition) -> None:
         """Perhaps compare a count."""
-        if self.share and self._random.random() < self.share:
+        if self._is_chosen(collection):
             self._add(_Counted(collection, where))
+
+    def _is_chosen(self, collection: str) -> bool:
+        """By lot; what was found is not compared, or it might be found again."""
+        share = self.share
+        return bool(share) and collection != FINDINGS and self._random.random() < share
 
     def _add(self, note: _Note) -> None:
         with self._lock:
@@ -146,15 +154,6 @@ class Sampler:
     def compared(self) -> Compared:
         """The numbers."""
         return Compared(**self._counts)
-
-    def findings(self) -> tuple[Finding, ...]:
-        """What certainly differed when it was looked at last, a thousand at most."""
-        return tuple(self._findings.values())
-
-    def forget(self, places: Mapping[Place, object]) -> None:
-        """These were repaired."""
-        for place in places:
-            self._findings.pop(place, None)
 
     def wait(self, timeout: float) -> bool:
         """Wait until all notes taken so far are compared; False where that took longer."""
@@ -215,24 +214,25 @@ class Sampler:
                 )
         return True
 
-    def _judge_keys(
-        self, route: Route, collection: str, keys: Sequence[str]
-    ) -> Mapping[str, Finding]:
+    def _judge_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
+        """Compare records; gives whether some certainly differ."""
         assert route.follower is not None  # noqa: S101 - looked at before
         secondary = route.follower.read(collection, keys)
         primary = route.store.read(collection, keys, epoch=route.epoch)
         suspects = [k for k in keys if not _alike(primary.get(k), secondary.get(k))]
         if not suspects:
-            self._gone(collection, keys)
-            return {}
+            self._book.gone((collection, key) for key in keys)
+            return False
         _require_filled(route)
         self._counts["rechecked"] += 1
-        found = self._judge.certain(route, collection, suspects, stop=self._stop)
-        self._gone(collection, [key for key in keys if key not in found])
+        found, unsettled = self._judge.judge(
+            route, collection, suspects, stop=self._stop
+        )
+        equal = [key for key in keys if key not in found and key not in unsettled]
+        self._book.gone((collection, key) for key in equal)
         self._counts["confirmed"] += bool(found)
-        for key, finding in found.items():
-            self._keep((collection, key), finding)
-        return found
+        self._book.report(found.values())
+        return bool(found)
 
     def _judge_answer(
         self,
@@ -261,33 +261,11 @@ class Sampler:
             elif now - since >= HELD_BACK:
                 require_following(route)
                 self._counts["confirmed"] += 1
-                self._keep((collection, ""), _answer(collection))
+                self._book.report([_answer(collection)])
                 return
             if now - started >= 4 * HELD_BACK:
                 return  # it goes on changing
             self._judge.wait(_PAUSE, self._stop)
-
-    def _keep(self, place: Place, finding: Finding) -> None:
-        known = self._findings.get(place)
-        if known is not None:
-            finding = replace(finding, first_seen=known.first_seen)
-        elif len(self._findings) >= _MOST_FINDINGS:
-            return
-        self._findings[place] = finding
-        if known is None:
-            self._hook(
-                Event(
-                    "divergence",
-                    f"{finding.collection}[{finding.key!r}] is {finding.kind} in the "
-                    "secondary: `pend-storage repair` brings it in line",
-                    logging.ERROR,
-                )
-            )
-
-    def _gone(self, collection: str, keys: Sequence[str]) -> None:
-        if self._findings:
-            for key in keys:
-                self._findings.pop((collection, key), None)
 
 
 class _NotFilledError(Exception):

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
 from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
+from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
 from pend_storage.dualwrite.jobs import Copy, Validate
@@ -26,6 +27,7 @@ from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.dualwrite.sampling import Compared, Sampler
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.traffic import Traffic
+from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -117,9 +119,11 @@ class DualWriteStore(Traffic):
         )
         self._shared = SharedMeta(self._router)
         judge = Judge(Rules(ignore, redact), self._relay.catch_up)
+        self._book = Book(self._router, hook, on_written=self._relay.wake)
         self._sampler = Sampler(
             lambda: self._router.route,
             judge,
+            self._book,
             hook,
             share=compare,
             is_up=lambda: self._breaker.is_closed,
@@ -127,14 +131,18 @@ class DualWriteStore(Traffic):
         gate = Gate(
             self._pair, self._shared, checks or {}, can_copy=backfill is not None
         )
-        self._control = Control(
+        self._upkeep = Upkeep(
             self._router,
             self._relay,
-            self._shared,
-            gate,
-            judge=judge,
+            judge,
+            self._book,
+            hook,
             copy=backfill,
             validate=validate,
+        )
+        self._relay.chore = self._upkeep.tend_edits
+        self._control = Control(
+            self._router, self._relay, self._shared, gate, upkeep=self._upkeep
         )
         self._router.on_route = self._take_route
         self._refuse_rewound()
@@ -160,6 +168,7 @@ class DualWriteStore(Traffic):
     def _after_fork(self) -> None:
         for part in (self._router, self._follower, self._relay, self._sampler):
             part.after_fork()
+        self._book.after_fork()
         self._control.after_fork()
         self._router.forget()
 
@@ -226,25 +235,25 @@ class DualWriteStore(Traffic):
         self, *, progress: Progress | None = None, rate: float | None = None
     ) -> Any:
         """Copy what was there before the secondary began to follow; resumable."""
-        return self._control.backfill(progress=progress, rate=rate)
+        return self._upkeep.backfill(progress=progress, rate=rate)
 
     def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
     ) -> Any:
         """Compare every record by value, in both directions; only certain ones count."""
-        return self._control.validate(sample=sample, progress=progress)
+        return self._upkeep.validate(sample=sample, progress=progress)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
         """Bring the secondary in line with the primary, wherever it certainly is not."""
-        known = [(found.collection, found.key) for found in self.divergences()]
-        report = self._control.repair(known, dry_run=dry_run)
-        if not dry_run:
-            self._sampler.forget({(r.collection, r.key): r for r in report.repairs})
-        return report
+        return self._upkeep.repair(dry_run=dry_run)
 
-    def divergences(self) -> tuple[Finding, ...]:
-        """What compared reads have found, and was still so when last looked at."""
-        return self._sampler.findings()
+    def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
+        """What was found to differ, by any process, and is not known to be equal since.
+
+        Args:
+            closed: also what was repaired, or seen to be equal again.
+        """
+        return self._book.findings(closed=closed)
 
     def compared(self) -> Compared:
         """How many reads were compared, dropped, found different, and certainly so."""

@@ -168,6 +168,13 @@ class RecordLayout(Layout):
         return adopt(self, schema, parsed, present, find)
 
     @override
+    def told(self, schema: Schema, record: Any) -> Iterator[Put] | None:
+        if type(self.mapping).derive is RecordMapping.derive:
+            return None
+        reader = Reader(self.file, self.mapping, schema)
+        return reader.derived(record, self.mapping.write(record))
+
+    @override
     def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
         if is_whole_file(record):
             parsed = self.parse(schema, record.raw)

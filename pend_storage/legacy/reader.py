@@ -63,7 +63,7 @@ class Reader:
         source = self._source(piece.name, piece.text[piece.value :], piece.position)
         home = self._home(source)
         self._claim(home, place)
-        derived = tuple(self._derived(home.record, source.value))
+        derived = tuple(self.derived(home.record, source.value))
         return Entry(quarantine.safe_text(place), home, derived, piece.span)
 
     def _source(self, name: str | None, text: bytes, position: int) -> Source:
@@ -104,7 +104,8 @@ class Reader:
                 raise _taken(claim, self.taken[claim])
         self.taken.update(dict.fromkeys(claims, place))
 
-    def _derived(self, record: Any, value: Any) -> Iterator[Put]:
+    def derived(self, record: Any, value: Any) -> Iterator[Put]:
+        """What a record tells of others, as far as they can be stored."""
         for collection, further in self.mapping.derive(record, value):
             try:
                 yield self.schema.put(collection, further)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.legacy.adoption import absorbed
 from pend_storage.query import field
 from pend_storage.records import (
     Delete,
@@ -118,6 +119,7 @@ def retry(
         return replace(outcome, reason=reason)
     adopted = layout.adopt(store.schema, parsed, present, partial(_find, store))
     operations = [_in_place(store, layout, known.record, o) for o in adopted]
+    operations = list(_with_what_others_tell(store, layout, operations))
     operations.append(Delete(QUARANTINE, record.id))
     checks = {(QUARANTINE, record.id): known.version}
     try:
@@ -140,6 +142,47 @@ def _in_place(
         return operation
     placed = layout.placed(operation.record, record.position)
     return store.schema.put(operation.collection, placed)
+
+
+def _with_what_others_tell(
+    store: Store, layout: Layout, operations: Sequence[Put | Delete]
+) -> Iterator[Put | Delete]:
+    """The operations; other files have their say about records that they derive anew.
+
+    When those files were adopted there was nothing yet that they could tell of.
+    """
+    own = {layout.collection, QUARANTINE}
+    fresh = {
+        (put.collection, put.key): put.record
+        for put in operations
+        if isinstance(put, Put)
+        and put.collection not in own
+        and _find(store, put.collection, put.key) is None
+    }
+    others = [other for other in store.layouts if other.file != layout.file]
+    for put in _all_told(store, others) if fresh else ():
+        place = (put.collection, put.key)
+        if place in fresh:
+            spec = store.schema[put.collection]
+            fresh[place] = absorbed(spec, fresh[place], put.record)
+    for operation in operations:
+        record = fresh.get((operation.collection, operation.key))
+        if record is None:
+            yield operation
+        else:
+            yield store.schema.put(operation.collection, record)
+
+
+def _all_told(store: Store, layouts: Iterable[Layout]) -> Iterator[Put]:
+    """What the placed records of these files tell of others."""
+    for layout in layouts:
+        for row in store.scan(layout.collection):
+            if not layout.owns(row.record):
+                continue
+            told = layout.told(store.schema, row.record)
+            if told is None:
+                break
+            yield from told
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:

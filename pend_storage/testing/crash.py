@@ -45,6 +45,7 @@ P = ParamSpec("P")
 Report: TypeAlias = Callable[[Any], None]
 """Called by a target to tell its parent something, by value."""
 
+_CHILD: Final = "pend_storage.testing.child"
 _PATIENCE: Final = 60.0
 """Seconds after which a child is taken to hang."""
 
@@ -110,7 +111,7 @@ class Child(Generic[P]):
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [sys.executable, "-m", "pend_storage.testing.child", str(write_end)],
+                [sys.executable, "-P", "-m", _CHILD, str(write_end)],
                 stdin=subprocess.PIPE,
                 stderr=self._errors,
                 pass_fds=[write_end],

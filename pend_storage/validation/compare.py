@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from pend_storage.diff import differences
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.query import And
 from pend_storage.records import Row
-from pend_storage.schema import CollectionSpec
+from pend_storage.schema import FINDINGS, CollectionSpec
 from pend_storage.store import Store
+from pend_storage.validation.looking import TwoLooks
 from pend_storage.validation.merge import Block, Comparator, merged
 from pend_storage.validation.report import (
     CollectionCheck,
@@ -24,6 +24,7 @@ from pend_storage.validation.report import (
     Kind,
     ValidationReport,
 )
+from pend_storage.verdicts import Certain
 
 __all__ = ["validate"]
 
@@ -31,9 +32,6 @@ _TICK: Final = 2_000
 """Records between two calls of ``progress``."""
 _SAMPLED: Final = 500
 """Keys of a sample that are read at once."""
-_LOOKS: Final = 8
-_FIRST_PAUSE: Final = 0.02
-"""Seconds between two looks at what is changing; doubled each time."""
 
 _Look = tuple[Row | None, Row | None]
 
@@ -45,12 +43,13 @@ def validate(
     sample: float | None = None,
     progress: Progress | None = None,
     details: int = 1_000,
+    certain: Certain | None = None,
     rng: random.Random | None = None,
 ) -> ValidationReport:
     """Compare two stores, which may be in use meanwhile.
 
-    What differs is read again until two looks in a row see the same two versions: then
-    it is a divergence; or until it is equal: then somebody was just writing it.
+    What differs is looked at again until it is certain, or equal: then somebody was just
+    writing it. Only what is certain counts, however much there is of it.
 
     Args:
         left: one store.
@@ -59,8 +58,9 @@ def validate(
             collection that is not equally large in both is then compared whole. None
             compares everything.
         progress: called now and then with the records done and to do.
-        details: so many divergences are confirmed and told in full; the rest is counted
-            as the scan found it.
+        details: so many divergences are told in full; the rest is confirmed and counted.
+        certain: decides what of some keys is certain; None: two looks in a row that see
+            the same two versions. Who knows more of the two stores decides better.
         rng: chooses the sample.
 
     Raises:
@@ -69,7 +69,13 @@ def validate(
     if sample is not None and not 0 <= sample <= 1:
         raise ConfigError(f"sample must be a share from 0 to 1, not {sample}.")
     started = time.monotonic()
-    work = _Work(left, right, details, _Ticker(left, progress))
+    work = _Work(
+        left,
+        right,
+        details,
+        _Ticker(left, progress),
+        certain or TwoLooks(left, right),
+    )
     work.run(sample, rng or random.Random())  # noqa: S311 - nothing secret
     return ValidationReport(
         checked=sum(check.checked for check in work.checks.values()),
@@ -78,7 +84,13 @@ def validate(
         collections=work.checks,
         sampled=sample is not None,
         seconds=time.monotonic() - started,
+        unsettled=work.unsettled,
     )
+
+
+def compared(store: Store) -> Iterator[CollectionSpec]:
+    """The collections that are compared: what was found is not looked at again."""
+    return (spec for spec in store.schema if spec.name != FINDINGS)
 
 
 def _equally_many(left: Store, right: Store, spec: CollectionSpec) -> bool:
@@ -93,7 +105,9 @@ class _Ticker:
         self._done = 0
         self._total = 0
         if progress is not None:
-            self._total = sum(store.count(spec.name, And(())) for spec in store.schema)
+            self._total = sum(
+                store.count(spec.name, And(())) for spec in compared(store)
+            )
 
     def tick(self, rows: int) -> None:
         before = self._done // _TICK
@@ -119,18 +133,24 @@ class _Work:
     """A validation under way."""
 
     def __init__(
-        self, left: Store, right: Store, details: int, ticker: _Ticker
+        self,
+        left: Store,
+        right: Store,
+        details: int,
+        ticker: _Ticker,
+        certain: Certain,
     ) -> None:
         self.checks: dict[str, CollectionCheck] = {}
         self.divergences: list[Divergence] = []
-        self.found = 0
+        self.found = self.unsettled = 0
         self._left, self._right = left, right
+        self._certain = certain
         self._details = details
         self._ticker = ticker
 
     def run(self, sample: float | None, rng: random.Random) -> None:
         """Compare every collection."""
-        for spec in self._left.schema:
+        for spec in compared(self._left):
             if sample is None or not _equally_many(self._left, self._right, spec):
                 self.compare(spec)
             else:
@@ -159,8 +179,9 @@ class _Work:
         if comparator.all_same(block):
             return
         looks = zip(block.left, block.right, strict=True)
-        suspects = {_key(look): look for look in looks if not comparator.same(*look)}
-        self._settle(spec, suspects, comparator, tally)
+        suspects = [_key(look) for look in looks if not comparator.same(*look)]
+        if suspects:
+            self._settle(spec, suspects, tally)
 
     def compare_sample(
         self, spec: CollectionSpec, sample: float, rng: random.Random
@@ -175,46 +196,25 @@ class _Work:
         self.checks[spec.name] = tally.check()
 
     def _settle(
-        self,
-        spec: CollectionSpec,
-        suspects: dict[str, _Look],
-        comparator: Comparator,
-        tally: _Tally,
+        self, spec: CollectionSpec, suspects: Sequence[str], tally: _Tally
     ) -> None:
-        """Confirm or drop suspects."""
-        wanted = self._details - len(self.divergences)
-        chosen = dict(islice(suspects.items(), wanted))
-        rest = [look for key, look in suspects.items() if key not in chosen]
-        confirmed = self._confirmed(spec, chosen, comparator)
-        self.divergences += [_divergence(spec, look) for look in confirmed]
-        for look in (*confirmed, *rest):
-            kind = _kind(look)
+        """Count what is confirmed of the suspects, and tell the first of it in detail."""
+        judged = self._certain(spec.name, suspects)
+        self.unsettled += len(judged.unsettled)
+        self.found += len(judged.found)
+        for key, verdict in judged.found.items():
+            kind: Kind = verdict.kind
             tally.kinds[kind] = tally.kinds.get(kind, 0) + 1
-            self.found += 1
-
-    def _confirmed(
-        self, spec: CollectionSpec, suspects: dict[str, _Look], comparator: Comparator
-    ) -> list[_Look]:
-        """Look again until each is equal, or twice the same, or looked at often enough."""
-        confirmed: dict[str, _Look] = {}
-        pause = _FIRST_PAUSE
-        for _ in range(_LOOKS):
-            if not suspects:
-                break
-            left = self._left.read(spec.name, suspects)
-            right = self._right.read(spec.name, suspects)
-            moving: dict[str, _Look] = {}
-            for key, before in suspects.items():
-                look = (left.get(key), right.get(key))
-                if comparator.same(*look):
-                    continue
-                seen_twice = _versions(look) == _versions(before)
-                (confirmed if seen_twice else moving)[key] = look
-            if moving:
-                time.sleep(pause)
-                pause *= 2
-            suspects = moving
-        return [*confirmed.values(), *suspects.values()]
+            if len(self.divergences) < self._details:
+                self.divergences.append(
+                    Divergence(
+                        collection=spec.name,
+                        key=key,
+                        kind=kind,
+                        versions=verdict.versions,
+                        differences=verdict.differences,
+                    )
+                )
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -226,31 +226,3 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _key(look: _Look) -> str:
     left, right = look
     return left.key if left is not None else right.key if right is not None else ""
-
-
-def _versions(look: _Look) -> tuple[int, int]:
-    left, right = look
-    return (0 if left is None else left.version, 0 if right is None else right.version)
-
-
-def _kind(look: _Look) -> Kind:
-    left, right = look
-    if right is None:
-        return "missing"
-    return "extra" if left is None else "different"
-
-
-def _divergence(spec: CollectionSpec, look: _Look) -> Divergence:
-    left, right = look
-    found = (
-        differences(left.record, right.record)
-        if left is not None and right is not None
-        else ()
-    )
-    return Divergence(
-        collection=spec.name,
-        key=_key(look),
-        kind=_kind(look),
-        versions=_versions(look),
-        differences=found,
-    )

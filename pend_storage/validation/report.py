@@ -30,7 +30,8 @@ class Divergence:
     versions: tuple[int, int]
     """In the first and in the second store; 0 where it does not exist."""
     differences: tuple[Difference, ...] = ()
-    """Of a different record: field by field, the first store on the left."""
+    """Of a different record: field by field, the first store on the left; redacted where
+    whoever confirmed it does so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +57,20 @@ class ValidationReport:
     checked: int
     """Keys compared, those of the system collections among them."""
     found: int
-    """Divergences found."""
+    """Divergences, every one of them confirmed by looking again."""
     divergences: tuple[Divergence, ...]
     """The first of them, in detail; at most as many as asked for."""
     collections: Mapping[str, CollectionCheck]
     sampled: bool
     """Whether only a part of the records was compared."""
     seconds: float
+    unsettled: int = 0
+    """Records that went on changing for so long that nothing can be said of them."""
 
     @property
     def ok(self) -> bool:
-        """Whether the stores are equal, as far as was looked."""
-        return self.found == 0
+        """Whether the stores are equal, as far as was looked, and that is certain."""
+        return not (self.found or self.unsettled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from typing import TypeVar
+from unittest.mock import Mock
 
 import pytest
+from typing_extensions import override
 
+from pend_storage import crashpoints
 from pend_storage.diff import Difference
 from pend_storage.dualwrite import CODES, DualWriteStore, show_values
-from pend_storage.dualwrite.compare import Rules
-from pend_storage.errors import UniqueViolation
+from pend_storage.dualwrite.compare import Judge, Rules
+from pend_storage.dualwrite.repair import repair
+from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
 from pend_storage.query import field
-from pend_storage.records import ChangedRecord, QuarantinedRecord
+from pend_storage.records import ChangedRecord
+from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.state import ChangedRow, Effect
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_log, a_ship
-from pend_storage.testing.faults import FaultyStore, SlowStore
+from pend_storage.testing.faults import (
+    FaultyStore,
+    InterceptingStore,
+    SlowStore,
+    Verb,
+)
 from pend_storage.validation import validate
 
-from .processes import Judging, Place, Process, join, living
+from .processes import Judging, Place, Process, Task, join, living
+
+T = TypeVar("T")
+
+
+class Once:
+    """Does something the first time it is called."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self.done = False
+
+    def __call__(self) -> None:
+        if not self.done:
+            self.done = True
+            self._work()
 
 
 def meet(key: str, process: Process, read: str) -> None:
@@ -239,42 +265,87 @@ def test_what_was_found_is_forgotten_once_it_is_equal(
     assert pair.store.divergences() == ()
 
 
-def test_comparing_never_delays_fails_or_changes_a_read() -> None:
-    """With a secondary that hangs."""
-    slow = SlowStore(MemoryStore(SCHEMA))
+def compared_pair(json: Store, postgres: Store) -> DualWriteStore:
+    """In the phase parallel, every read compared, one record there."""
     store = DualWriteStore(
-        json=MemoryStore(SCHEMA), postgres=slow, compare=1.0, relay_interval=None
+        json=json, postgres=postgres, compare=1.0, relay_interval=None
     )
     store.switch(Phase.PARALLEL)
     store.collection(Log).put(a_log("a", "1"))
+    return store
+
+
+def read_everything(store: DualWriteStore, times: int) -> None:
+    """Every kind of read that is compared."""
+    logs = store.collection(Log)
+    for _ in range(times):
+        assert logs.get("a") == a_log("a", "1")
+        assert logs.find(field("text") == "1").items == (a_log("a", "1"),)
+        assert logs.count() == 1
+
+
+def test_a_secondary_that_hangs_is_never_waited_for() -> None:
+    """All reads come back before the secondary has answered a single one."""
+    slow = SlowStore(MemoryStore(SCHEMA))
+    store = compared_pair(MemoryStore(SCHEMA), slow)
+    reading = Task(lambda: read_everything(store, 1_000))
     with slow.holding("read", "query", "count") as gate:
-        begun = time.monotonic()
-        for _ in range(3_000):
-            assert store.collection(Log).get("a") == a_log("a", "1")
-        seconds = time.monotonic() - begun
+        reading.start()
         gate.wait_until_reached()
         compared = store.compared()
 
-    assert seconds < 2.0
-    assert compared.sampled == 3_000
+    assert reading.error is None
+    assert (compared.sampled, compared.compared) == (3_000, 0)
     assert compared.dropped >= 1_900
     store.close()
 
 
-def test_a_secondary_that_fails_is_skipped_and_not_reported() -> None:
+def test_a_finding_that_cannot_be_written_yet_is_not_waited_for() -> None:
+    primary, secondary = SlowStore(MemoryStore(SCHEMA)), MemoryStore(SCHEMA)
+    store = compared_pair(primary, secondary)
+    store.catch_up()
+    damage(secondary, "a", "wrong")
+    reading = Task(lambda: read_everything(store, 100))
+    with primary.holding("commit") as gate:
+        read_everything(store, 1)
+        gate.wait_until_reached()
+        reading.start()
+        assert reading.error is None
+        assert reading.is_done
+
+    assert store._sampler.wait(30)
+    assert [f.key for f in store.divergences()] == ["a"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("gone", store="it"), RuntimeError("a bug")]
+)
+def test_a_secondary_that_fails_changes_nothing_for_the_caller(
+    error: Exception,
+) -> None:
     faulty = FaultyStore(MemoryStore(SCHEMA))
-    store = DualWriteStore(
-        json=MemoryStore(SCHEMA), postgres=faulty, compare=1.0, relay_interval=None
-    )
-    store.switch(Phase.PARALLEL)
-    store.collection(Log).put(a_log("a", "1"))
-    faulty.fail("read", times=None)
+    store = compared_pair(MemoryStore(SCHEMA), faulty)
+    faulty.fail("read", "query", "count", times=None, error=error)
 
-    assert store.collection(Log).get("a") == a_log("a", "1")
+    read_everything(store, 10)
 
-    assert store._sampler.wait(20)
-    assert store.compared().skipped == 1
+    assert store._sampler.wait(30)
+    assert store.compared().skipped == 30
     assert store.divergences() == ()
+    store.close()
+
+
+def test_the_answer_is_the_primarys_whatever_the_secondary_says() -> None:
+    secondary = MemoryStore(SCHEMA)
+    store = compared_pair(MemoryStore(SCHEMA), secondary)
+    store.catch_up()
+    damage(secondary, "a", "wrong")
+
+    read_everything(store, 10)
+
+    assert store._sampler.wait(30)
+    assert store.compared().confirmed >= 20
     store.close()
 
 
@@ -311,6 +382,8 @@ def test_a_validation_does_not_report_what_is_only_on_its_way(
         n = 0
         while not stop.is_set():
             pair.put(f"{(n := n + 1) % 5}", f"{n}")
+            if n % 7 == 0:
+                pair.store.collection(Log).delete(f"{n % 5}")
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -318,7 +391,59 @@ def test_a_validation_does_not_report_what_is_only_on_its_way(
     stop.set()
     join(writer)
 
-    assert all(report.ok for report in reports)
+    assert [(r.found, r.unsettled) for r in reports] == [(0, 0)] * 10
+    assert pair.store.divergences(closed=True) == ()
+
+
+def test_a_record_that_is_never_seen_equal_is_none_the_less(
+    place: Place, pair: Process
+) -> None:
+    """Whenever both are looked at, the secondary has what the primary had before."""
+    pair.put("a", "0")
+    pair.store.catch_up()
+    for part in (pair.store._relay, pair.store._follower):
+        part.stop(5)
+    numbers = itertools.count(1)
+
+    class Behind(InterceptingStore):
+        @override
+        def around(self, verb: Verb, call: Callable[[], T]) -> T:
+            answer = call()
+            if verb == "read":  # the next one arrives as soon as this one was seen
+                pair.store.catch_up()
+                pair.put("a", f"{next(numbers)}")
+            return answer
+
+    route = replace(pair.store._router.route, follower=Behind(place.postgres))
+    verdicts = Judge(Rules(), lambda: None).judge(route, "logs", ["a"])
+
+    assert next(numbers) > 2
+    assert verdicts == ({}, frozenset())
+
+
+def test_a_record_that_goes_on_changing_is_not_taken_for_equal(
+    place: Place, pair: Process
+) -> None:
+    """Nor for wrong: nothing is known of it, and a validation says so."""
+    pair.put("a", "0")
+    pair.store.catch_up()
+    for part in (pair.store._relay, pair.store._follower):
+        part.stop(5)
+    pair.store._upkeep._relay = Mock()
+    numbers = itertools.count(2)
+    pair.store._upkeep._judge = Judge(
+        Rules(),
+        lambda: place.json.collection(Log).put(a_log("a", f"{next(numbers)}")),
+        patience=0.3,
+    )
+    place.json.collection(Log).put(a_log("a", "1"))
+
+    report = pair.store.validate()
+
+    assert (report.found, report.unsettled) == (0, 1)
+    assert not report.ok
+    codes = [b.code for b in pair.store.readiness(Phase.POSTGRES_PRIMARY).blockers]
+    assert "validation" in codes
 
 
 def test_a_clean_full_validation_is_remembered_and_a_sample_is_not(
@@ -358,6 +483,7 @@ def test_a_repair_brings_everything_in_line(place: Place, pair: Process) -> None
     }
     assert done.repairs == plan.repairs
     assert done.ok
+    pair.store.catch_up()
     assert living(place.json) == living(place.postgres)
     assert pair.store.validate().ok
     for key in ("different", "missing", "ghost"):  # and later writes still win
@@ -378,6 +504,132 @@ def test_a_repair_takes_the_record_as_it_is_now(place: Place, pair: Process) -> 
 
     assert place.postgres.collection(Log).get("a") == a_log("a", "newer")
     assert pair.store.divergences() == ()
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_write_in_the_middle_of_a_repair_wins(
+    place: Place, pair: Process, when: str, ahead: int
+) -> None:
+    """Before or after the record is read that is applied, whatever version is there."""
+    pair.put("a", "old")
+    pair.store.catch_up()
+    for part in (pair.store._relay, pair.store._follower):
+        part.stop(5)
+    version = place.json.head() + ahead
+    effect = ChangedRow("logs", "a", version, SCHEMA["logs"].codec.encode(a_log("a")))
+    place.postgres._state.install(Effect(rows=(effect,)))
+    write = Once(lambda: pair.put("a", "newer"))
+
+    class Primary(InterceptingStore):
+        """Somebody writes as soon as its head was asked for."""
+
+        @override
+        def around(self, verb: Verb, call: Callable[[], T]) -> T:
+            return call()
+
+        @override
+        def head(self) -> int:
+            found = self.inner.head()
+            if when == "before":
+                write()
+            return found
+
+    route = replace(pair.store._router.route, store=Primary(place.json))
+    with crashpoints.handled(lambda point: write() if point == "repair.read" else None):
+        repair(route, [("logs", "a")])
+    pair.store.catch_up()
+
+    assert write.done
+    assert place.postgres.collection(Log).get("a") == a_log("a", "newer")
+
+
+def test_a_repair_under_live_writes_leaves_everything_equal(
+    place: Place, pair: Process
+) -> None:
+    stop = threading.Event()
+
+    def write(first: int) -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            pair.put(f"{first}-{n % 7}", f"{n}")
+            if n % 5 == 0:
+                pair.store.collection(Log).delete(f"{first}-{n % 7}")
+
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for writer in writers:
+        writer.start()
+    for round_number in range(15):
+        damage(place.postgres, f"{round_number % 3}-{round_number % 7}", "wrong")
+        damage(place.postgres, f"ghost {round_number}", "ghost")
+        assert pair.store.repair().ok
+    stop.set()
+    for writer in writers:
+        writer.join()
+    pair.store.catch_up()
+
+    assert living(place.postgres) == living(place.json)
+    assert pair.store.repair().repairs == ()
+
+
+def test_a_second_repair_has_nothing_to_do(place: Place, pair: Process) -> None:
+    pair.put("a", "1")
+    pair.store.catch_up()
+    damage(place.postgres, "a", "wrong")
+    damage(place.postgres, "ghost", "extra")
+
+    first, second = pair.store.repair(), pair.store.repair()
+
+    assert (first.repaired, second.repairs) == (2, ())
+
+
+def test_a_dry_run_changes_nothing_at_all(place: Place, pair: Process) -> None:
+    pair.put("a", "1")
+    pair.store.catch_up()
+    damage(place.postgres, "ghost", "extra")
+    before = [(s.head(), living(s)) for s in (place.json, place.postgres)]
+
+    plan = pair.store.repair(dry_run=True)
+
+    assert [(r.key, r.action) for r in plan.repairs] == [("ghost", "delete")]
+    assert [(s.head(), living(s)) for s in (place.json, place.postgres)] == before
+
+
+def test_more_than_the_details_of_a_validation_is_repaired(
+    place: Place, pair: Process
+) -> None:
+    for n in range(1_300):
+        damage(place.postgres, f"ghost {n:04}", "extra")
+
+    assert pair.store.validate().found == 1_300
+    assert pair.store.repair().repaired == 1_300
+    assert pair.store.validate().ok
+
+
+def test_a_primary_that_cannot_count_on_is_not_waited_for_for_ever(
+    place: Place, pair: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In PostgreSQL, a transaction that stays open holds its numbers back."""
+    monkeypatch.setattr("pend_storage.dualwrite.repair._PATIENCE", 0.2)
+    pair.put("a", "1")
+    head = place.json.head()
+    ahead = ChangedRow("logs", "b", head + 3, SCHEMA["logs"].codec.encode(a_log("b")))
+    place.postgres._state.install(Effect(rows=(ahead,)))
+
+    class Stuck(InterceptingStore):
+        @override
+        def around(self, verb: Verb, call: Callable[[], T]) -> T:
+            return call()
+
+        @override
+        def head(self) -> int:
+            return head
+
+    route = replace(pair.store._router.route, store=Stuck(place.json))
+    (done,) = repair(route, [("logs", "b")])
+
+    assert done.action == "refused"
 
 
 def test_what_was_deleted_is_not_repaired_back(place: Place, pair: Process) -> None:
@@ -405,34 +657,6 @@ def test_a_secondary_ahead_of_everything_is_not_repaired_by_force(
 
     assert [(r.key, r.action) for r in report.repairs] == [("a", "refused")]
     assert not report.ok
-
-
-def test_a_quarantined_record_that_only_the_secondary_has_is_no_ghost(
-    place: Place, pair: Process
-) -> None:
-    """Somebody edited a legacy file while JSON was secondary."""
-    aside = QuarantinedRecord(
-        id="q",
-        file="f.json",
-        place="x",
-        raw=b"{}",
-        code="edited-while-secondary",
-        reason="it was edited",
-        seen_at=datetime.now(UTC),
-    )
-    ahead = place.json.head() + 5
-    late = ChangedRecord("quarantine", "q", ahead, aside)
-    place.postgres.apply([late], epoch=place.postgres.role().epoch)
-    assert pair.store.validate().found == 1
-
-    report = pair.store.repair()
-
-    assert [item.action for item in report.repairs] == ["keep"]
-    assert report.repaired == 1
-    assert living(place.json) == living(place.postgres) == {("quarantine", "q"): aside}
-    pair.store.collection(QuarantinedRecord).delete("q")
-    pair.store.catch_up()
-    assert living(place.postgres) == {}  # and what is decided about it counts
 
 
 def test_a_repair_does_not_win_over_what_is_written_meanwhile(

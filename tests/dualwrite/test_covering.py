@@ -211,7 +211,7 @@ def test_an_export_that_takes_too_long_goes_on_the_next_time(place: Place) -> No
             raise SwitchTimeout("no time left")
         return report
 
-    process.store._control._copy = slow
+    process.store._upkeep._copy = slow
     with pytest.raises(SwitchTimeout):
         to(process, J)
     to(process, J)

@@ -16,9 +16,11 @@ import pend_storage as ps
 from pend_storage import crashpoints
 from pend_storage.backfill import BACKFILL_META, BackfillReport, backfill
 from pend_storage.backfill.order import copy_order
+from pend_storage.events import Event, Pace
 from pend_storage.phases import ROLE_META
 from pend_storage.records import ChangedRecord, QuarantinedRecord, Row
 from pend_storage.stores.wrapper import WrapperStore
+from pend_storage.testing.faults import SlowStore
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def test_a_newer_row_of_the_target_stays() -> None:
 def test_what_is_referred_to_comes_first() -> None:
     names = [spec.name for spec in copy_order(SCHEMA)]
 
-    assert names == ["owners", "notes", "quarantine", "legacy_files"]
+    assert names == ["owners", "notes", "quarantine", "legacy_files", "findings"]
 
 
 def test_a_circle_of_references_is_ordered_all_the_same() -> None:
@@ -132,7 +134,7 @@ def test_a_circle_of_references_is_ordered_all_the_same() -> None:
 
     names = {spec.name for spec in copy_order(circle)}
 
-    assert names == {"notes", "owners", "quarantine", "legacy_files"}
+    assert names == {"notes", "owners", "quarantine", "legacy_files", "findings"}
 
 
 class _Dying(WrapperStore):
@@ -285,6 +287,105 @@ def test_a_rate_is_kept() -> None:
     report = backfill(store(700), store(), rate=2_000)
 
     assert report.seconds >= 0.3
+
+
+class _Notes:
+    """Hears what a backfill has to tell."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.paces: list[Pace] = []
+        self.counts: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.counts.append((done, total))
+
+    def pace(self, pace: Pace) -> None:
+        self.paces.append(pace)
+
+
+def test_why_it_waits_is_told_once_counted_and_in_the_pace() -> None:
+    notes = _Notes()
+
+    report = backfill(
+        store(700), store(), rate=400, progress=notes, hook=notes.events.append
+    )
+
+    assert [event.name for event in notes.events] == ["backfill-throttled"]
+    assert "(rate)" in notes.events[0].message
+    assert set(report.throttled) == {"rate"}
+    assert 0.05 <= report.throttled["rate"] <= report.seconds
+    assert notes.paces[-1].throttled["rate"] > 0
+    assert notes.paces[-1].seconds_left == 0.0
+    assert notes.paces[0].rate > 0
+    assert len(notes.paces) == len(notes.counts)
+
+
+def test_it_waits_while_there_is_a_reason() -> None:
+    notes = _Notes()
+    reasons = iter(["lag", "lag", None])
+
+    report = backfill(
+        store(10), store(), hold=lambda: next(reasons, None), hook=notes.events.append
+    )
+
+    assert report.rows == 10
+    assert set(report.throttled) == {"lag"}
+    assert report.throttled["lag"] >= 0.1
+    assert ["(lag)" in event.message for event in notes.events] == [True]
+
+
+def test_no_reason_holds_it_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pend_storage.backfill.pace._HELD", 0.1)
+
+    report = backfill(store(1_600), store(), hold=lambda: "lag")
+
+    assert report.rows == 1_600
+    assert report.throttled["lag"] >= 0.3
+
+
+def test_a_slow_target_is_given_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_SMALLEST", 500), ("_LARGEST", 500)):
+        monkeypatch.setattr(f"pend_storage.backfill.pace.{name}", value)
+    monkeypatch.setattr("pend_storage.backfill.pace._SECONDS_PER_CHUNK", 0.01)
+    slow = SlowStore(store(), {"apply": 0.05})
+
+    report = backfill(store(1_000), slow)
+
+    assert set(report.throttled) == {"slow-target"}
+    assert report.throttled["slow-target"] >= 0.1
+
+
+def test_nothing_holds_it_back_without_a_reason() -> None:
+    notes = _Notes()
+
+    report = backfill(store(700), store(), hook=notes.events.append)
+
+    assert report.throttled == {}
+    assert notes.events == []
+
+
+def test_a_write_between_reading_and_applying_wins() -> None:
+    """Also a deletion: what was read before must not bring the record back."""
+    source, target = store(3), store()
+
+    class Overtaken(WrapperStore):
+        """Writes go to both stores as soon as its rows have been read."""
+
+        @override
+        def scan(self, collection: str, **options: Any) -> Iterator[Row]:
+            yield from list(super().scan(collection, **options))
+            if collection == "owners":
+                people = source.collection(Owner)
+                people.put(Owner("o00000", name="newer"))
+                people.delete("o00001")
+                target.apply([r for c in source.changes(3) for r in c.records])
+
+    backfill(Overtaken(source), target)
+
+    assert rows(target) == rows(source)
+    assert target.collection(Owner).get("o00000") == Owner("o00000", name="newer")
+    assert target.collection(Owner).get("o00001") is None
 
 
 def test_chunks_grow_step_by_step_and_have_a_limit() -> None:

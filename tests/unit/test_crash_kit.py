@@ -54,6 +54,10 @@ def have_a_child(report: Report) -> None:
         count_up(report)
 
 
+def where(report: Report) -> None:
+    report(crashpoints.__file__)
+
+
 def double(number: int) -> int:
     return 2 * number
 
@@ -202,3 +206,15 @@ def test_no_child_outlives_its_parent() -> None:
     while is_running(grandchild) and time.monotonic() < end:
         time.sleep(0.02)
     assert not is_running(grandchild)
+
+
+def test_a_child_runs_the_same_package_wherever_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a clone: the sources lie there, and what is tested is installed elsewhere.
+    (tmp_path / "pend_storage").mkdir()
+    (tmp_path / "pend_storage" / "__init__.py").write_text("raise ImportError")
+    monkeypatch.chdir(tmp_path)
+
+    with Child(where) as child:
+        assert child.finish().reports == (crashpoints.__file__,)

@@ -9,7 +9,14 @@ import pytest
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
 from pend_storage.fields import Limit
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Index, Schema, collection
+from pend_storage.schema import (
+    FINDINGS,
+    LEGACY_FILES,
+    QUARANTINE,
+    Index,
+    Schema,
+    collection,
+)
 from pend_storage.testing.domain import SCHEMA, Ship, a_log, a_ship
 
 
@@ -87,12 +94,12 @@ def test_a_declaration_that_does_not_fit_is_refused(
 def test_every_schema_has_the_system_collections_last() -> None:
     schema = Schema([collection("notes", Note)])
 
-    assert schema.names == ("notes", QUARANTINE, LEGACY_FILES)
+    assert schema.names == ("notes", QUARANTINE, LEGACY_FILES, FINDINGS)
     assert [spec.name for spec in schema] == list(schema.names)
     assert [spec.name for spec in schema.declared] == ["notes"]
     assert schema[QuarantinedRecord].name == QUARANTINE
     assert schema[LegacyFile].key == "file"
-    assert Schema([]).names == (QUARANTINE, LEGACY_FILES)
+    assert Schema([]).names == (QUARANTINE, LEGACY_FILES, FINDINGS)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,7 @@ def test_every_schema_has_the_system_collections_last() -> None:
         ([collection("a", Note), collection("b", Note)], "twice"),
         ([collection("quarantine", Note)], "twice"),
         ([collection("legacy_files", Note)], "twice"),
+        ([collection("findings", Note)], "twice"),
         ([collection("a", QuarantinedRecord)], "twice"),
         ([collection("a", Note, references={"owner": "b"})], "not declared"),
     ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -168,6 +169,78 @@ def test_what_keeps_changing_is_looked_at_until_it_holds_still() -> None:
 
     assert report.divergences[0].versions == (9, 1)
     assert right.news["k"] == []
+
+
+class _Restless(WrapperStore):
+    """No two looks at a record see the same version."""
+
+    _versions = itertools.count(2)
+
+    @override
+    def read(self, collection: str, keys: Iterable[str], **options: Any) -> Any:
+        found = super().read(collection, keys, **options)
+        return {
+            k: row._replace(version=next(self._versions)) for k, row in found.items()
+        }
+
+
+def test_what_never_holds_still_is_neither_equal_nor_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pend_storage.validation.looking._FIRST_PAUSE", 0.0)
+    right = _Restless(store(Wallet("k", owner="b")))
+
+    report = validate(store(Wallet("k", owner="a")), right)
+
+    assert (report.found, report.unsettled) == (0, 1)
+    assert not report.ok
+
+
+class _Arriving(WrapperStore):
+    """Its scan does not show yet what its reads find."""
+
+    @override
+    def scan(self, collection: str, **options: Any) -> Iterator[Row]:
+        return iter(())
+
+
+def test_beyond_the_details_only_what_is_confirmed_counts() -> None:
+    """Everything seems to be missing, and all but three records are just arriving."""
+    left, right = store(*many(2_500)), _Arriving(store(*many(2_497)))
+
+    report = validate(left, right, details=2)
+
+    assert report.found == report.collections["wallets"].missing == 3
+    assert [d.key for d in report.divergences] == ["02497", "02498"]
+
+
+@dataclass
+class _Verdicts:
+    found: dict[str, Any]
+    unsettled: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Verdict:
+    kind: str = "different"
+    versions: tuple[int, int] = (7, 8)
+    differences: tuple[Difference, ...] = ()
+
+
+def test_who_knows_more_decides_what_is_certain() -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def certain(collection: str, keys: Sequence[str]) -> _Verdicts:
+        asked.append((collection, list(keys)))
+        return _Verdicts({"b": _Verdict()}, frozenset("c"))
+
+    left = store(Wallet("a"), Wallet("b"), Wallet("c"), Wallet("d"))
+
+    report = validate(left, store(Wallet("d")), certain=certain)
+
+    assert asked == [("wallets", ["a", "b", "c"])]
+    assert (report.found, report.unsettled) == (1, 1)
+    assert report.divergences[0].versions == (7, 8)
 
 
 def test_a_sample_compares_about_its_share() -> None:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pend_storage.errors import (
     Conflict,
@@ -20,8 +20,14 @@ from pend_storage.errors import (
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.phases import Role
-from pend_storage.records import JSON, Put, QuarantinedRecord
-from pend_storage.schema import QUARANTINE
+from pend_storage.records import (
+    EDITED,
+    JSON,
+    FindingRecord,
+    Put,
+    QuarantinedRecord,
+)
+from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
 from pend_storage.stores.json.edit_commit import EditCommit, Found, Operation, Rows
 from pend_storage.stores.json.engine import Engine
@@ -39,6 +45,8 @@ __all__ = ["EDIT_MARK", "Edit", "adopted_meta"]
 EDIT_MARK: Final = "#edit"
 """Behind the file name of quarantined records that an editor's file held in vain."""
 _ATTEMPTS: Final = 5
+_MOST_FOUND: Final = 100
+"""Findings made of one edit; all that it says is in quarantine all the same."""
 
 
 def adopted_meta(file: str) -> str:
@@ -200,15 +208,20 @@ class Edit:
     # -- as secondary: nothing is adopted, nothing is lost --------------------------------
 
     def _set_aside_all(self, found: Found, mark: JSON) -> None:
-        puts = [
-            self._quarantined(found, operation)
-            for operation in found.operations
+        mine = {self._layout.collection, QUARANTINE}
+        changed = [o for o in found.operations if o.collection in mine]
+        asides = {
+            (operation.collection, operation.key): self._quarantined(found, operation)
+            for operation in changed
             if isinstance(operation, Put)
-            and operation.collection in {self._layout.collection, QUARANTINE}
+        }
+        puts = list(asides.values())
+        findings = [
+            self._finding(found, o, asides.get((o.collection, o.key)))
+            for o in changed[:_MOST_FOUND]
         ]
         meta = ((adopted_meta(self._layout.file), mark),)
-
-        self._engine.submit(lambda plan: plan.note(puts, meta))
+        self._engine.submit(lambda plan: plan.note([*puts, *findings], meta))
         if found.operations:
             self._tell(
                 "outside-edit-quarantined",
@@ -229,11 +242,33 @@ class Edit:
             file=f"{layout.file}{EDIT_MARK}",
             place=place,
             raw=raw,
-            code="edited-while-secondary",
+            code=EDITED,
             reason="the file was changed while another store was primary",
             seen_at=datetime.now(UTC),
         )
         return schema.put(QUARANTINE, aside)
+
+    def _finding(self, found: Found, operation: Operation, aside: Put | None) -> Put:
+        """What an operator is told of an edit; one that deletes is undone at once."""
+        key, now = operation.key, datetime.now(UTC)
+        kind: Literal["missing", "extra", "different"] = "missing"
+        if aside is not None:
+            known = token_of(operation.collection, key) in found.base
+            kind = "different" if known else "extra"
+        said = digest_of(self._raw) if aside is None else aside.key
+        text = f"edit\0{self._layout.file}\0{key}\0{said}"
+        record = FindingRecord(
+            id=hashlib.sha256(text.encode()).hexdigest()[:32],
+            collection=operation.collection,
+            key=key,
+            kind=kind,
+            state="repaired" if aside is None else "open",
+            source="edit",
+            quarantined=None if aside is None else aside.key,
+            first_seen=now,
+            last_seen=now,
+        )
+        return found.content.schema.put(FINDINGS, record)
 
     # -- afterwards -----------------------------------------------------------------------
 

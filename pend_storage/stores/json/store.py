@@ -17,7 +17,7 @@ from pend_storage.events import Hook, Progress, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.store import Store
 from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
@@ -332,7 +332,7 @@ class JsonStore(Store):
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
     """A layout for each collection that has none."""
-    have = {layout.collection for layout in layouts} | {QUARANTINE, LEGACY_FILES}
+    have = {layout.collection for layout in layouts} | SYSTEM_NAMES
     taken = {layout.file for layout in layouts}
     for spec in schema:
         if spec.name not in have:

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pend_storage as ps
+from pend_storage.pend import SCHEMA, UserProfile
 from pend_storage.validation.exact import unequal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.cli.conftest import Site
 
 _LOG = "explorer-data/transactions-log.json"
@@ -322,3 +326,33 @@ def test_a_half_written_file_is_quarantined_whole_and_can_be_repaired(
     read, written, _, quarantined = accounts(after)[_LOG]
     assert read == written + quarantined >= 160
     server.ok("db", "validate")
+
+
+def test_a_repaired_file_of_users_brings_what_other_files_tell_of_them(
+    server: Site, make_site: Callable[[Path], Site], tmp_path: Path
+) -> None:
+    (tmp_path / "sound").mkdir()
+    sound = make_site(tmp_path / "sound")
+    path = server.data / "wallet-db.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    for site in (sound, server):
+        site.ok("db", "migrate")
+        site.ok("migrate", "json", "--no-backup")
+    assert server.rows()["user_profiles"] == []
+    (broken,) = server.run(
+        "quarantine", "list", "--file", path.name, "--json"
+    ).document["records"]
+    repaired = server.path / "repaired.json"
+    repaired.write_bytes(whole)
+
+    server.run("quarantine", "retry", broken["id"], "--with", str(repaired))
+
+    server.ok("migrate", "json", "--no-backup")
+    server.ok("db", "validate")
+    assert profiles(server) == profiles(sound)
+
+
+def profiles(site: Site) -> list[object]:
+    with ps.PostgresStore(SCHEMA, site.url) as database:
+        return list(database.collection(UserProfile).scan())

@@ -86,7 +86,7 @@ def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def begin_using(name: str, home: Path, **options: Any) -> subprocess.Popen[str]:
         arguments = [name, str(home), json.dumps(options, default=str)]
         user = subprocess.Popen(
-            [sys.executable, "-c", USER, *arguments],
+            [sys.executable, "-P", "-c", USER, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

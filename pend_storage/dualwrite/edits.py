@@ -1,0 +1,92 @@
+"""Edits of legacy files that were made while JSON was secondary, brought to the primary.
+
+The JSON store does not adopt them: it puts what they said in quarantine, makes a finding
+of each, and writes its file again. Those rows are its own until they are brought to the
+primary, where an operator finds them, and from where they come back as everything does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pend_storage.dualwrite.routing import Route
+from pend_storage.query import field, make_query
+from pend_storage.records import FindingRecord, Put, Row
+from pend_storage.schema import FINDINGS, QUARANTINE
+from pend_storage.store import Store
+
+__all__ = ["bring_edits", "settled_edits"]
+
+_AT_ONCE: Final = 100
+_SHORT: Final = 16
+"""How often a row is written to get past the version that the secondary gave it."""
+
+
+def bring_edits(route: Route) -> list[FindingRecord]:
+    """Commit to the primary what only its secondary knows of edits; gives the new ones.
+
+    Raises:
+        StaleEpoch: roles have changed; look again.
+        StoreUnavailable: a store cannot be reached.
+        Conflict: somebody else is bringing them.
+    """
+    follower = route.follower
+    if follower is None:
+        return []
+    there = {row.key: row for row in _edits(follower)}
+    here = route.store.read(FINDINGS, there, deleted=True, epoch=route.epoch)
+    news = [row for key, row in there.items() if key not in here]
+    for start in range(0, len(news), _AT_ONCE):
+        part = [row.record for row in news[start : start + _AT_ONCE]]
+        aside = [r.quarantined for r in part if r.quarantined is not None]
+        held = follower.read(QUARANTINE, aside)
+        known = route.store.read(QUARANTINE, aside, deleted=True, epoch=route.epoch)
+        schema = route.store.schema
+        puts = [schema.put(FINDINGS, record) for record in part]
+        puts += [
+            schema.put(QUARANTINE, row.record)
+            for key, row in held.items()
+            if key not in known
+        ]
+        versions = {row.key: row.version for row in (*news, *held.values())}
+        _commit_above(route, puts, versions)
+    return [row.record for row in news]
+
+
+def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> None:
+    """Commit rows until they are newer here than there, so that they can go back."""
+    batch = route.store.schema.batch(puts, {(p.collection, p.key): 0 for p in puts})
+    for _ in range(_SHORT):
+        given = route.store.commit(batch, epoch=route.epoch)
+        low = [
+            put
+            for put, version in zip(batch.operations, given, strict=True)
+            if version <= versions.get(put.key, 0)
+        ]
+        if not low:
+            return
+        batch = route.store.schema.batch(low)
+
+
+def _edits(store: Store) -> Iterator[Row]:
+    query = make_query(store.schema[FINDINGS], (field("source") == "edit",))
+    yield from store.query(FINDINGS, query)
+
+
+def settled_edits(route: Route) -> list[str]:
+    """Ids of open findings whose quarantined record does not wait any more."""
+    query = make_query(
+        route.store.schema[FINDINGS],
+        (field("state") == "open", field("source") == "edit"),
+    )
+    rows = route.store.query(FINDINGS, query, epoch=route.epoch)
+    asides = {row.key: row.record.quarantined for row in rows}
+    wanted = [aside for aside in asides.values() if aside is not None]
+    held = route.store.read(QUARANTINE, wanted, epoch=route.epoch)
+    return [
+        key
+        for key, aside in asides.items()
+        if aside is not None
+        and (aside not in held or held[aside].record.status != "waiting")
+    ]
