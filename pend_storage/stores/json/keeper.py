@@ -121,12 +121,12 @@ class FileKeeper:
         """Have the view as it is now, and clean up after a process that died."""
         stamp = self._place.view_stamp()
         known = self._view is not None and self._view.stamp == stamp
-        if known and not self._place.has_leavings():
-            late = self._place.late_edit()
-        else:
-            late = self._place.recover() or self._place.late_edit()
+        late = None
+        if not known or self._place.has_leavings():
+            late = self._place.recover()
             self._view = self._place.view()
             self._generation = None
+        late = late or self._place.late_edit(self._view)
         if late is not None:
             self._tell(
                 "late-edit-kept",

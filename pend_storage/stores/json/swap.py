@@ -60,7 +60,6 @@ class Place:
         self._next_path = view_path.with_suffix(".next")
         self._old_path = view_path.with_suffix(".old")
         self._own = view_path.parent.parent
-        self._swapped: Signature | None = None
 
     def status(self) -> os.stat_result | None:
         """Of the file; None where it is missing."""
@@ -128,6 +127,7 @@ class Place:
             False where somebody has changed the old one meanwhile: it stays.
         """
         _FILE_WRITTEN()
+        view.replaced = before
         save_view(self._next_path, view)
         _FILE_NOTED()
         if not self._swap(view, before):
@@ -170,7 +170,6 @@ class Place:
     def _retire_old(self) -> None:
         """Keep the old file a little longer: a program may have it open for writing."""
         with contextlib.suppress(FileNotFoundError):
-            self._swapped = signature_of(self.new.stat())
             try:
                 os.replace(self.new, self._old_path)  # noqa: PTH105 - as in disk
             except OSError as error:
@@ -184,12 +183,17 @@ class Place:
 
     # -- afterwards -----------------------------------------------------------------
 
-    def late_edit(self) -> Path | None:
-        """Let go of the old file; gives where it is kept if it was changed even so."""
+    def late_edit(self, view: View | None) -> Path | None:
+        """Let go of the old file; gives where it is kept if it was changed even so.
+
+        Args:
+            view: what the present file shows. It tells what the old one was, whichever
+                process has put it aside.
+        """
         if not self._old_path.exists():
             return None
-        found = signature_of(self._old_path.stat())
-        if self._swapped is not None and found != self._swapped:
+        known = None if view is None else view.replaced
+        if known is not None and signature_of(self._old_path.stat()) != known:
             return self._keep(self._old_path)
         self._old_path.unlink()
         return None

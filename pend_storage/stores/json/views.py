@@ -94,6 +94,8 @@ class View:
     """Nothing of the file's text can be used."""
     verified: bool = False
     """The content was looked at again, some time after the signature was taken."""
+    replaced: Signature | None = None
+    """Of the file in whose place this one was put."""
     _index: dict[str, int] | None = None
 
     def shows_all(self, position: Position) -> bool:
@@ -134,6 +136,7 @@ class _Head(msgspec.Struct, frozen=True):
     header: int
     broken: bool
     ordered: bool
+    replaced: Signature | None = None
 
 
 class _Columns(msgspec.Struct, frozen=True):
@@ -162,6 +165,7 @@ def _lines(view: View) -> Iterable[bytes]:
         view.header,
         view.broken,
         view.ordered,
+        view.replaced,
     )
     yield msgspec.json.encode(head) + b"\n"
     columns: dict[str, Any] = {
@@ -207,4 +211,5 @@ def load_view(path: Path) -> View | None:
         array("q", columns.starts),
         array("q", columns.ends),
         stamp,
+        replaced=head.replaced,
     )

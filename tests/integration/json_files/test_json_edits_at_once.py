@@ -174,6 +174,37 @@ def test_without_a_way_to_exchange_files_they_are_replaced(
     assert old.load(WALLETS) == dict(wallet(n) for n in range(1, 6))
 
 
+def test_processes_that_take_turns_are_no_editors_to_each_other(
+    open_store: Callable[..., JsonStore], events: list[Event], directory: Path
+) -> None:
+    one, two = open_store(), open_store()
+
+    for number, store in enumerate([one, two, one, two, two, one], 10):
+        phone_hash, address = wallet(number)
+        user = User(phone_hash=phone_hash, blockchain_address=address)
+        store.collection(User).put(user)
+        store.checkpoint()
+
+    assert names(events) == []
+    assert not (directory / ".pend-storage" / "kept").exists()
+
+
+def test_another_process_finds_what_was_written_into_the_file_that_was_replaced(
+    open_store: Callable[..., JsonStore], events: list[Event], old: Any
+) -> None:
+    one, two = open_store(), open_store()
+    phone_hash, address = wallet(10)
+    user = User(phone_hash=phone_hash, blockchain_address=address)
+    with (old.directory / WALLETS).open("r+") as late:
+        one.collection(User).put(user)
+        one.checkpoint()
+        late.write("[]   ")
+
+    two.checkpoint()
+
+    assert names(events) == ["late-edit-kept"]
+
+
 def test_what_a_program_writes_into_the_file_that_was_replaced_is_kept(
     store: JsonStore, old: Any, events: list[Event]
 ) -> None:
