@@ -159,6 +159,7 @@ WHERE: Final = {
     "read.fenced": PAIRED,
     "relay.read": PAIRED,
     "relay.applied": PAIRED,
+    "repair.read": PAIRED,
     "repair.applied": PAIRED,
     "backfill.chunk": PAIRED,
     "backfill.complete": PAIRED,
