@@ -170,17 +170,18 @@ def _show_status(out: Output, result: DatabaseStatus) -> None:
         if result.role is None
         else f"{result.role} at epoch {result.epoch}"
     )
-    out.table(
-        ["what", "how"],
-        [
-            ("server", f"PostgreSQL {server.version}, {server.size:,} bytes"),
-            ("schema", "current" if result.schema_current else "not current"),
+    facts = [
+        ("server", f"PostgreSQL {server.version}, {server.size:,} bytes"),
+        ("schema", "current" if result.schema_current else "not current"),
+    ]
+    if result.schema_current:  # else nobody knows
+        facts += [
             ("environment", result.environment or "none yet (db seed)"),
             ("role", role),
-            ("backfill", result.backfill),
-            ("quarantine", f"{result.waiting:,} wait"),
-        ],
-    )
+            ("backfill", result.backfill or "never"),
+            ("quarantine", f"{result.waiting or 0:,} wait"),
+        ]
+    out.table(["what", "how"], facts)
     if result.schema_problem is not None:
         out.line(result.schema_problem, style="fail")
     if result.records:

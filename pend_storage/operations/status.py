@@ -32,12 +32,12 @@ class DatabaseStatus:
     role: str | None = None
     """None: the database stands alone."""
     epoch: int | None = None
-    backfill: str = "never"
-    """``never``, ``interrupted`` or ``complete``."""
+    backfill: str | None = None
+    """``never``, ``interrupted`` or ``complete``; None where the schema is not current."""
     records: Mapping[str, int]
     """How many, by collection; empty where the schema is not current."""
-    waiting: int = 0
-    """Quarantined records that nobody has accepted yet."""
+    waiting: int | None = None
+    """Quarantined records that nobody has accepted yet; None like ``backfill``."""
 
     @property
     def ready(self) -> bool:

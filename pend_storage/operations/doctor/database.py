@@ -7,7 +7,7 @@ from typing import Final
 
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import PostgresSettings, Settings
-from pend_storage.errors import PendStorageError, SchemaOutOfDate
+from pend_storage.errors import PendStorageError
 from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
 from pend_storage.operations.server import ServerFacts, server_facts
@@ -47,7 +47,8 @@ def database_findings(
         try:
             store.role()
         except PendStorageError as error:
-            yield fail("database schema", str(error), _remedy(error), error=error)
+            # The error says what to do; it depends on which of the two is older.
+            yield fail("database schema", str(error), error=error)
             return
         yield ok("database schema", "current")
         yield _environment(store, settings)
@@ -116,12 +117,6 @@ def _clock(facts: ServerFacts) -> Finding:
     if abs(ahead) > _SKEW + facts.latency:
         return warn("clock", message, "Have both machines keep time by NTP.")
     return ok("clock", message)
-
-
-def _remedy(error: PendStorageError) -> str:
-    if isinstance(error, SchemaOutOfDate):
-        return "Run: pend-storage db migrate"
-    return ""
 
 
 def _environment(store: Store, settings: Settings) -> Finding:

@@ -287,6 +287,26 @@ def test_a_database_of_a_newer_version_is_refused(site: Site, sample: Any) -> No
     assert (site.rows(), site.digest()) == before
 
 
+def test_of_a_database_of_a_newer_version_nothing_is_made_up(server: Site) -> None:
+    server.ok("migrate", "json", "--no-backup")
+    server.change(
+        """update store_meta set value = jsonb_set(value, '{core}', '"9999"')"""
+        " where name = 'postgres.schema'"
+    )
+
+    told = server.run("db", "status")
+    status = server.run("db", "status", "--json").document["result"]
+    doctor = server.run("doctor")
+
+    assert (told.code, doctor.code) == (1, 2)
+    assert status["schema_current"] is False
+    assert (status["backfill"], status["waiting"]) == (None, None)
+    for made_up in ("never", "0 wait", "stands alone", "none yet"):
+        assert made_up not in told.out
+    assert "Update this program" in doctor.out
+    assert "pend-storage db migrate" not in doctor.out
+
+
 def test_a_database_that_is_primary_is_not_overwritten(server: Site) -> None:
     server.change(
         "insert into store_meta (name, value) values "
