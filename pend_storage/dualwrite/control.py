@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.history import Switch, add_switch, switches
 from pend_storage.dualwrite.marks import is_covered
 from pend_storage.dualwrite.readiness import Gate, Readiness, require_codes
@@ -22,7 +23,6 @@ from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
     ChangesExpired,
     StaleEpoch,
-    StoreUnavailable,
     SwitchRefused,
 )
 from pend_storage.phases import Phase, Role
@@ -255,7 +255,6 @@ class Control:
             accepted=accepted,
             pause=pause,
         )
-        with contextlib.suppress(
-            StoreUnavailable, StaleEpoch
-        ):  # it was made all the same
+        # It was made all the same where this fails.
+        with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
             add_switch(self._shared, switch)

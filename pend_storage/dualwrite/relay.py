@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Final
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.follower import Breaker, start_thread
+from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import (
@@ -31,7 +31,6 @@ from pend_storage.errors import (
     PendStorageError,
     ReferenceViolation,
     StaleEpoch,
-    StoreUnavailable,
     UniqueViolation,
 )
 from pend_storage.events import Event, Hook
@@ -242,10 +241,10 @@ class Relay:
             return self._look(self._router.route, mine=mine)
         except StaleEpoch:
             self._router.forget()
-        except StoreUnavailable as error:
+        except OUT_OF_REACH as error:
             self._is_verified = False
             if not (self._is_stopped or self._router.is_closed):
-                self._breaker.failed(f"cannot be reached ({error.reason})")
+                self._breaker.failed(f"cannot be reached ({why(error)})")
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
             self._complain(error)
         return False
@@ -313,7 +312,7 @@ class Relay:
             StoreUnavailable: the primary cannot be reached.
         """
         if route.follower is not None:
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(*OUT_OF_REACH):
                 self._passed = Mark.load(route.follower)
                 is_up = self._breaker.is_closed
                 return Lag(*lag_of(route.store, self._passed), secondary_up=is_up)

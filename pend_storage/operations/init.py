@@ -33,6 +33,8 @@ _TEXT: Final = """\
 # json-only: the JSON files alone. parallel: JSON first, PostgreSQL follows.
 # postgres-primary: PostgreSQL first, JSON follows. postgres-only: PostgreSQL alone.
 phase = "json-only"
+# Whether a running server changes the phase by itself when the word above changes:
+# auto_switch = false
 # A module with SCHEMA (and LAYOUTS, the legacy files). This one is the Pend server's.
 schema = "pend_storage.pend"
 
@@ -56,6 +58,17 @@ url = {database}
 # Behind PgBouncer or another pooler, how it shares connections:
 # pooler = "transaction"
 # tls = {{ mode = "verify-full", root_certificate = "ca.pem" }}
+
+# How the two stores are kept alike; these are the defaults. Seconds that a write waits for
+# the secondary; share of the reads that are compared; days that change logs are kept:
+# [environments.{environment}.dual_write]
+# secondary_timeout = 1.0
+# compare = 0.05
+# retention_days = 7.0
+
+# A flag in Redis reaches every process within a second, and wins over the word above:
+# [environments.{environment}.redis]
+# url_env = "REDIS_URL"
 """
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pend_storage.dualwrite import CODES, DualWriteStore, Lag
-from pend_storage.errors import StoreUnavailable, SwitchTimeout
+from pend_storage.errors import LockTimeout, StoreUnavailable, SwitchTimeout
 from pend_storage.phases import Phase, Role
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
@@ -88,6 +88,27 @@ def test_the_lag_grows_while_the_secondary_is_out_of_reach(
 
         assert (lag.commits, lag.secondary_up) == (count, False)
         assert lag.seconds > 0
+
+
+def test_a_switch_that_finds_a_store_locked_leaves_nothing_half_done() -> None:
+    locked = LockTimeout(path="lock", seconds=5.0)
+    json, postgres = (FaultyStore(MemoryStore(SCHEMA)) for _ in range(2))
+    store = DualWriteStore(json=json, postgres=postgres, relay_interval=None)
+    store.switch(PAR)
+
+    switch = Task(lambda: store.switch(PG, accept=CODES)).start("switch.ready")
+    postgres.fail("compare_and_set_meta", error=locked)
+    switch.resume()
+    assert switch.error is locked
+    assert (store.roles().primary, store.roles().is_settled) == ("json", True)
+
+    switch = Task(lambda: store.switch(PG, accept=CODES)).start("switch.opened")
+    json.fail("compare_and_set_meta", error=locked)
+    switch.resume()
+    assert switch.error is None
+    assert (store.roles().primary, store.roles().is_settled) == ("postgres", True)
+    assert [switch.after for switch in store.history()] == [PAR, PG]
+    store.close()
 
 
 def test_a_switch_that_takes_too_long_leaves_everything_as_it_was(
