@@ -81,6 +81,7 @@ class FlagWatcher:
     def _start(self, delay: float = 0.0) -> None:
         self._delivered: Wanted | None = None
         self._again_at: float | None = None
+        self._can_act = False
         self._trouble: tuple[str, str] | None = None
         self._signals = _Signals()
         self._thread = threading.Thread(
@@ -117,11 +118,12 @@ class FlagWatcher:
             unsubscribe()
 
     def _pause(self) -> float:
-        if self._again_at is None:
+        if self._again_at is None or not self._can_act:
             return self._interval
         return min(self._interval, max(0.0, self._again_at - time.monotonic()))
 
     def _look(self) -> None:
+        self._can_act = False
         try:
             wanted = self._source.read()
         except StoreUnavailable as error:
@@ -132,7 +134,10 @@ class FlagWatcher:
             self._report("flag-unreachable", f"{self._source.place}: {error!r}")
         else:
             self._report_back(wanted)
-            if wanted is not None and (wanted != self._delivered or self._is_due()):
+            if wanted is None:
+                return
+            self._can_act = True
+            if wanted != self._delivered or self._is_due():
                 self._deliver(wanted)
 
     def _is_due(self) -> bool:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+
 import pytest
 
 from pend_storage.events import Event
-from pend_storage.flags import Wanted
+from pend_storage.flags import FlagSource, FlagWatcher, Wanted
 
-from .recorder import Recorder
+from .recorder import SELDOM, Recorder, Watch
 
 
 @pytest.fixture
@@ -16,3 +19,16 @@ def events() -> Recorder[Event]:
 @pytest.fixture
 def changes() -> Recorder[Wanted]:
     return Recorder()
+
+
+@pytest.fixture
+def watch(events: Recorder[Event], changes: Recorder[Wanted]) -> Iterator[Watch]:
+    """Watch a source until the end of the test."""
+    with ExitStack() as stack:
+
+        def begin(source: FlagSource, interval: float = SELDOM) -> FlagWatcher:
+            watcher = FlagWatcher(source, changes, events, interval=interval)
+            stack.callback(watcher.close)
+            return watcher
+
+        yield begin

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from typing_extensions import override
 
 from pend_storage.events import Event
-from pend_storage.flags import FlagSource, Wanted
+from pend_storage.flags import FlagSource, FlagWatcher, Wanted
 from pend_storage.phases import Phase
 
-__all__ = ["PATIENCE", "Recorder", "ScriptedFlag", "named", "named_last", "words"]
+__all__ = [
+    "OFTEN",
+    "PATIENCE",
+    "SELDOM",
+    "Recorder",
+    "ScriptedFlag",
+    "Watch",
+    "named",
+    "named_last",
+    "until",
+    "words",
+]
 
 T = TypeVar("T")
 PATIENCE = 60.0
+SELDOM = 3600.0
+"""Seconds between two readings that nothing in a test waits for."""
+OFTEN = 0.01
+
+Watch: TypeAlias = Callable[..., FlagWatcher]
 
 
 class Recorder(Generic[T]):
@@ -47,6 +63,11 @@ def named_last(events: list[Event]) -> str | None:
 
 def words(changes: Recorder[Wanted]) -> list[str]:
     return [wanted.phase.value for wanted in changes.all]
+
+
+def until(changes: Recorder[Wanted], *expected: str) -> None:
+    changes.wait(lambda seen: len(seen) >= len(expected))
+    assert words(changes) == [*expected]
 
 
 class ScriptedFlag(FlagSource):
