@@ -251,7 +251,7 @@ _BY_OTHER_ROLE: Final[Mapping[tuple[Side, Role | None], Phase]] = {
 
 def _phase_by_roles(sides: Mapping[Side, SideStanding]) -> Phase | None:
     """What the only store that answers knows, where the primary does not."""
-    answering = [side for side, at in sides.items() if at.role is not None]
+    answering = [side for side, at in sides.items() if at.has_begun]
     if len(answering) != 1:
         return None
     side = answering[0]
