@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from pend_storage.diff import Difference, differences
+from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.marks import HELD_BACK, Mark
 from pend_storage.dualwrite.routing import Route
-from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
+from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.records import Row
 
 __all__ = [
@@ -200,7 +201,7 @@ class Judge:
         """Give what is on its way the time, and the relay, to arrive."""
         try:
             self._catch_up()
-        except (StaleEpoch, StoreUnavailable):
+        except (StaleEpoch, *OUT_OF_REACH):
             raise
         except PendStorageError:
             pass  # the secondary does not take something: just what is looked for here

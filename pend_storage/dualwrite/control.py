@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from pend_storage.dualwrite.compare import Judge, Place
+from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.history import Switch, add_switch, switches
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.marks import is_covered
@@ -32,7 +33,6 @@ from pend_storage.errors import (
     InvalidRecord,
     ReferenceViolation,
     StaleEpoch,
-    StoreUnavailable,
     SwitchRefused,
     UniqueViolation,
 )
@@ -269,9 +269,8 @@ class Control:
             accepted=accepted,
             pause=pause,
         )
-        with contextlib.suppress(
-            StoreUnavailable, StaleEpoch
-        ):  # it was made all the same
+        # It was made all the same where this fails.
+        with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
             add_switch(self._shared, switch)
 
     # -- jobs ---------------------------------------------------------------------------

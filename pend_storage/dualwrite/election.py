@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.marks import Mark
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.switch import SPOILED_META
@@ -21,6 +22,9 @@ from pend_storage.store import Store
 __all__ = ["Election", "elect"]
 
 _SHOWN: Final = 1_000
+_VOTED_OUT: Final = declare(
+    "vote.detached", "the other store is voted out, the chosen one is not primary yet"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Election:
 def elect(json: Store, postgres: Store, side: Side) -> Election:
     """Make this store primary, and detach the other one; nothing else may be running.
 
-    The other one must be emptied before it can follow again: what it holds and the
+    Where that was interrupted, do it again. The other one must be emptied before it can follow again: what it holds and the
     primary does not know of could never be overwritten.
 
     Args:
@@ -61,6 +65,7 @@ def elect(json: Store, postgres: Store, side: Side) -> Election:
         rest.compare_and_set_meta(SPOILED_META, rest.meta(SPOILED_META), {"by": epoch})
     except StoreUnavailable:
         reachable = False
+    _VOTED_OUT()
     _set(chosen, Role.PRIMARY, epoch)
     chosen.compare_and_set_meta(SPOILED_META, chosen.meta(SPOILED_META), None)
     return Election(

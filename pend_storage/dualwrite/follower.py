@@ -15,11 +15,21 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pend_storage.dualwrite.routing import Route
-from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
+from pend_storage.errors import (
+    CorruptFile,
+    LockTimeout,
+    PendStorageError,
+    SchemaOutOfDate,
+    StaleEpoch,
+    StoreUnavailable,
+)
 from pend_storage.events import Event, Hook
 from pend_storage.records import ChangedRecord
 
-__all__ = ["Breaker", "Follower", "start_thread"]
+__all__ = ["OUT_OF_REACH", "Breaker", "Follower", "start_thread", "why"]
+
+OUT_OF_REACH: Final = (StoreUnavailable, LockTimeout, SchemaOutOfDate, CorruptFile)
+"""What a store says that cannot be worked with now, whatever it is asked."""
 
 _MOST_RECORDS: Final = 1_000
 """Records applied in one call at most."""
@@ -188,8 +198,8 @@ class Follower:
             # Roles have changed: what was committed is in the change log, and whoever
             # changes the roles sees to it that it is applied.
             self._on_stale(route)
-        except StoreUnavailable as error:
-            self.breaker.failed(f"cannot be reached ({error.reason})")
+        except OUT_OF_REACH as error:
+            self.breaker.failed(f"cannot be reached ({why(error)})")
             self._on_missed()
         except PendStorageError as error:
             self._refused(parcels, error)
@@ -218,6 +228,11 @@ class Follower:
             )
         )
         self._on_missed()
+
+
+def why(error: PendStorageError) -> str:
+    """Why a store is out of reach, in few words if there are such."""
+    return error.reason if isinstance(error, StoreUnavailable) else str(error)
 
 
 def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Final
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.follower import Breaker, start_thread
+from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import (
@@ -30,7 +30,6 @@ from pend_storage.errors import (
     PendStorageError,
     ReferenceViolation,
     StaleEpoch,
-    StoreUnavailable,
     UniqueViolation,
 )
 from pend_storage.events import Event, Hook
@@ -232,10 +231,10 @@ class Relay:
             return self._look(self._router.route, mine=mine)
         except StaleEpoch:
             self._router.forget()
-        except StoreUnavailable as error:
+        except OUT_OF_REACH as error:
             self._is_verified = False
             if not self._is_stopped:
-                self._breaker.failed(f"cannot be reached ({error.reason})")
+                self._breaker.failed(f"cannot be reached ({why(error)})")
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
             self._complain(error)
         return False

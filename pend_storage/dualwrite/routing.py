@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -36,6 +37,9 @@ _LONGEST_PAUSE: Final = 0.02
 
 _READ_FENCED: Final = declare(
     "read.fenced", "a fenced store has answered, the other one is not looked at yet"
+)
+_LEFT: Final = declare(
+    "leave.noted", "a secondary out of reach is given up, and does not know it"
 )
 _HEALING: Final = declare(
     "recover.step", "a half-done switch was found, its next step is not taken yet"
@@ -85,6 +89,7 @@ class Router:
         """In a forked child: the locks of the parent's threads mean nothing."""
         self._looking = threading.Lock()
         self._moved = threading.Event()
+        self._healed: deque[Step] = deque()
         self._pulse = Pulse(self._dead_after)
 
     # -- calls --------------------------------------------------------------------------
@@ -241,6 +246,7 @@ class Router:
             return self._look_for_primary(deadline, reading=reading)
         finally:
             self._looking.release()
+            self._tell()
 
     def _look_for_primary(self, deadline: float, *, reading: bool) -> Route:
         pause = _FIRST_PAUSE
@@ -308,12 +314,15 @@ class Router:
         Raises:
             StoreUnavailable: neither store can be reached.
         """
-        with self._looking:
-            view = self.pair.look()
-            while self.heal(view, now=now) or self._leave_behind(view):
+        try:
+            with self._looking:
                 view = self.pair.look()
-            self.adopt(view)
-            return view
+                while self.heal(view, now=now) or self._leave_behind(view):
+                    view = self.pair.look()
+                self.adopt(view)
+                return view
+        finally:
+            self._tell()
 
     def leave(self, view: View) -> None:
         """Have a secondary that is out of reach detached as soon as it is back."""
@@ -323,6 +332,7 @@ class Router:
         assert mine is not None  # noqa: S101
         store = self.pair.store(side)
         store.compare_and_set_meta(LEAVE_META, store.meta(LEAVE_META), mine.epoch)
+        _LEFT()
 
     def _leave_behind(self, view: View) -> bool:
         """Detach a secondary that was given up while it was out of reach."""
@@ -358,17 +368,20 @@ class Router:
             return False
         _HEALING()
         if self.pair.take(step):
-            self._tell(step)
+            self._healed.append(step)
         return True
 
-    def _tell(self, step: Step) -> None:
-        self._hook(
-            Event(
-                "switch-recovered",
-                f"a change of roles was found half done; {NAMES[step.side]} is "
-                f"{step.after.role} at epoch {step.after.epoch} now",
+    def _tell(self) -> None:
+        """Tell of what was healed, without the lock: who listens may ask the store."""
+        while self._healed:
+            step = self._healed.popleft()
+            self._hook(
+                Event(
+                    "switch-recovered",
+                    f"a change of roles was found half done; {NAMES[step.side]} is "
+                    f"{step.after.role} at epoch {step.after.epoch} now",
+                )
             )
-        )
 
 
 def require_primary(store: Store, epoch: int | None) -> None:

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pend_storage.dualwrite.compare import Finding, Judge, Place
-from pend_storage.dualwrite.follower import start_thread
+from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import HELD_BACK, is_covered
 from pend_storage.dualwrite.routing import Route
-from pend_storage.errors import StaleEpoch, StoreUnavailable
+from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
 from pend_storage.records import Row
@@ -179,7 +179,7 @@ class Sampler:
         while (note := self._notes.get()) is not None and not self._stop.is_set():
             try:
                 done = self._compare(note)
-            except (StaleEpoch, StoreUnavailable, _NotFilledError):
+            except (StaleEpoch, *OUT_OF_REACH, _NotFilledError):
                 done = False
             except Exception as error:  # noqa: BLE001 - the thread outlives surprises
                 done = False

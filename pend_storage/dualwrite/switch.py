@@ -17,7 +17,7 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.follower import start_thread
+from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import (
     BACKFILL_META,
     MARK_META,
@@ -35,7 +35,6 @@ from pend_storage.dualwrite.shared import SHARED_META, seal
 from pend_storage.errors import (
     PendStorageError,
     StaleEpoch,
-    StoreUnavailable,
     SwitchRefused,
     SwitchTimeout,
 )
@@ -262,7 +261,7 @@ class Switcher:
         step = roles.open_new(view, old)
         try:
             done = self._pair.take(step)
-        except StoreUnavailable:
+        except PendStorageError:
             # Perhaps it did happen: that is for the roles to say, once they can be read.
             self._router.tend(now=True)
             raise
@@ -276,7 +275,7 @@ class Switcher:
     def _follow(self, view: View, old: Side) -> None:
         try:
             self._pair.take(roles.follow(view, old))
-        except StoreUnavailable:
+        except OUT_OF_REACH:
             return  # it follows when it is back
         _FOLLOWED()
         self._router.tend()

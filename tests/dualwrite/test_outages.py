@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.errors import StoreUnavailable, SwitchTimeout
+from pend_storage.errors import LockTimeout, StoreUnavailable, SwitchTimeout
 from pend_storage.phases import Phase, Role
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
@@ -56,6 +56,27 @@ def test_a_switch_whose_opening_may_or_may_not_have_happened_is_settled() -> Non
         store.switch(PG, accept=CODES)
         assert postgres.inner.collection(Log).get("a") == a_log("a", "1")
         store.close()
+
+
+def test_a_switch_that_finds_a_store_locked_leaves_nothing_half_done() -> None:
+    locked = LockTimeout(path="lock", seconds=5.0)
+    json, postgres = (FaultyStore(MemoryStore(SCHEMA)) for _ in range(2))
+    store = DualWriteStore(json=json, postgres=postgres, relay_interval=None)
+    store.switch(PAR)
+
+    switch = Task(lambda: store.switch(PG, accept=CODES)).start("switch.ready")
+    postgres.fail("compare_and_set_meta", error=locked)
+    switch.resume()
+    assert switch.error is locked
+    assert (store.roles().primary, store.roles().is_settled) == ("json", True)
+
+    switch = Task(lambda: store.switch(PG, accept=CODES)).start("switch.opened")
+    json.fail("compare_and_set_meta", error=locked)
+    switch.resume()
+    assert switch.error is None
+    assert (store.roles().primary, store.roles().is_settled) == ("postgres", True)
+    assert [switch.after for switch in store.history()] == [PAR, PG]
+    store.close()
 
 
 def test_a_switch_that_takes_too_long_leaves_everything_as_it_was(
@@ -107,6 +128,25 @@ def test_a_dead_switch_is_finished_by_the_next_who_writes(
 
     assert place.primaries() == ["json"]
     assert [event.name for event in two.events] == ["switch-recovered"] * 2
+
+
+def test_who_is_told_of_a_recovery_may_ask_the_store(
+    place: Place, one: Process
+) -> None:
+    to(one, PAR)
+    assert Task(lambda: to(one, PG)).start("switch.opened", dies=True).has_died
+    seen: list[tuple[str, Phase]] = []
+    asked: list[Process] = []
+    other = Process(
+        place, hook=lambda event: seen.append((event.name, asked[0].store.phase))
+    )
+    asked.append(other)
+
+    recovery = Task(other.store.recover).start()
+
+    assert recovery.error is None
+    assert seen == [("switch-recovered", PG)]
+    other.store.close()
 
 
 @pytest.mark.parametrize("phase", [J, PAR])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
-from pend_storage.dualwrite import CODES
+from pend_storage.dualwrite import CODES, DualWriteStore, elect
 from pend_storage.dualwrite.marks import Mark
-from pend_storage.phases import Phase
+from pend_storage.phases import Phase, Role
+from pend_storage.testing.domain import Log, a_log
+from pend_storage.testing.faults import SlowStore
 
-from .processes import Place, Process, living
+from .processes import Place, Process, Task, join, living
 
 J, PAR, PG, P = Phase
 
@@ -112,4 +115,52 @@ def test_a_relay_that_was_overtaken_does_not_ask_for_a_backfill(
     assert mark is not None
     assert mark.whole
     assert "backfill-needed" not in {event.name for event in sleeper.events}
+    sleeper.store.close()
+
+
+def test_what_it_brings_after_a_vote_is_refused(place: Place, one: Process) -> None:
+    """What was voted out must not come back by whoever was about to bring it."""
+    to(one, PAR)
+    slow = SlowStore(one.postgres)
+    late = DualWriteStore(
+        json=one.json, postgres=slow, relay_interval=None, secondary_timeout=20.0
+    )
+    with slow.holding("apply") as gate:
+        write = threading.Thread(
+            target=late.collection(Log).put, args=(a_log("a", "voted out"),)
+        )
+        write.start()
+        gate.wait_until_reached()
+        elect(place.json, place.postgres, "postgres")
+        after = Place(postgres=place.postgres)  # with an empty directory
+        process = Process(after)
+        to(process, PAR)
+        gate.open()
+        join(write)
+
+    assert place.postgres.role().role is Role.SECONDARY
+    assert living(after.json) == living(place.postgres) == {}
+    process.store.close()
+    late.close()
+
+
+def test_what_its_relay_applies_after_a_vote_is_refused(
+    place: Place, one: Process
+) -> None:
+    sleeper = sleeping(place, one, PAR)
+    one.postgres.is_cut = True
+    one.put("a", "voted out")
+    relay = Task(sleeper.store.catch_up).start("relay.read")
+    elect(place.json, place.postgres, "postgres")
+    after = Place(postgres=place.postgres)  # with an empty directory
+    process = Process(after)
+    to(process, PAR)
+
+    relay.resume()
+
+    mark = Mark.load(place.postgres)
+    assert mark is not None
+    assert mark.of == after.json.identity()
+    assert living(after.json) == living(place.postgres) == {}
+    process.store.close()
     sleeper.store.close()

@@ -13,7 +13,7 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.errors import StoreUnavailable, UniqueViolation
+from pend_storage.errors import LockTimeout, StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
 from pend_storage.records import JSON, ChangedRecord
 from pend_storage.stores.memory import MemoryStore
@@ -193,6 +193,33 @@ class Picky(InterceptingStore):
         if any(record.key == self.refused for record in records):
             raise UniqueViolation(collection="logs", fields=("id",), key="x")
         return super().apply(records, epoch=epoch, mark=mark)
+
+
+def test_a_secondary_that_is_locked_is_out_of_reach_and_not_asked_again_and_again() -> (
+    None
+):
+    postgres = FaultyStore(MemoryStore(SCHEMA))
+    events: list[str] = []
+    store = DualWriteStore(
+        json=MemoryStore(SCHEMA),
+        postgres=postgres,
+        relay_interval=None,
+        hook=lambda event: events.append(event.name),
+    )
+    store.switch(Phase.PARALLEL)
+    before = postgres.calls.get("apply", 0)
+    postgres.fail("apply", times=None, error=LockTimeout(path="lock", seconds=5.0))
+
+    for n in range(5):
+        store.collection(Log).put(a_log(f"{n}"))
+
+    assert postgres.calls["apply"] == before + 1
+    assert events == ["secondary-down"]
+    postgres.heal()
+    store.catch_up()
+    assert postgres.inner.collection(Log).count() == 5
+    assert store.lag().secondary_up
+    store.close()
 
 
 def test_one_commit_that_the_secondary_refuses_does_not_keep_others_from_it() -> None:
