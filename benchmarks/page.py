@@ -263,7 +263,8 @@ def _number(value: float) -> str:
     """Three digits that count, with thousands marked."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return text if float(text) else text.lstrip("-")
 
 
 def _with_first(items: Iterable[T]) -> Iterator[tuple[bool, T]]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
+import pytest
+
 from pend_storage.dualwrite import CODES, DualWriteStore, elect
 from pend_storage.dualwrite.marks import Mark
+from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase, Role
 from pend_storage.testing.domain import Log, a_log
 from pend_storage.testing.faults import SlowStore
@@ -142,6 +145,28 @@ def test_what_it_brings_after_a_vote_is_refused(place: Place, one: Process) -> N
     assert living(after.json) == living(place.postgres) == {}
     process.store.close()
     late.close()
+
+
+def test_what_its_backfill_copies_after_a_vote_is_refused(place: Place) -> None:
+    place.json.collection(Log).put(a_log("a", "voted out"))
+    place.json.prune(place.json.head())  # so that only a backfill brings it
+    sleeper = Process(place)
+    to(sleeper, PAR)
+    after = Place(postgres=place.postgres)  # with an empty directory
+
+    def vote() -> None:
+        elect(place.json, place.postgres, "postgres")
+        process = Process(after)
+        to(process, PAR)
+        process.store.close()
+
+    sleeper.postgres.before_next["apply"] = vote
+    with pytest.raises(ConfigError, match="elect"):
+        sleeper.store.backfill()
+
+    assert place.postgres.role().role is Role.SECONDARY
+    assert living(after.json) == living(place.postgres) == {}
+    sleeper.store.close()
 
 
 def test_what_its_relay_applies_after_a_vote_is_refused(

@@ -197,6 +197,23 @@ def test_a_late_controller_can_do_no_harm(
     assert one.get("a") == "2"
 
 
+def test_a_recovery_stops_the_new_primary_before_it_reopens_the_old_one(
+    place: Place, one: Process, two: Process
+) -> None:
+    to(one, PAR)
+    late = Task(lambda: one.store.switch(PG, accept=CODES, timeout=1.0))
+    late.start("switch.ready")
+    recovery = Task(two.store.recover).start("role.changed")
+
+    late.resume()
+
+    assert len(place.primaries()) <= 1
+    recovery.resume()
+    assert len(place.primaries()) == 1
+    two.put("a", "1")
+    assert one.get("a") == "1"
+
+
 def test_a_store_that_is_attached_again_is_not_the_one_that_was_detached(
     place: Place, one: Process, two: Process
 ) -> None:

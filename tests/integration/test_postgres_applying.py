@@ -19,7 +19,14 @@ from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres.bulk import Copier
-from pend_storage.testing.domain import SCHEMA, Tally, a_berth, a_cargo, a_ship
+from pend_storage.testing.domain import (
+    SCHEMA,
+    Ship,
+    Tally,
+    a_berth,
+    a_cargo,
+    a_ship,
+)
 
 MANY = 700
 
@@ -141,6 +148,23 @@ def test_uniqueness_is_judged_at_the_end(store: PostgresStore) -> None:
     with pytest.raises(UniqueViolation) as told:
         store.apply([ship(n, "AA", 3) for n in range(MANY)])
     assert (told.value.fields, told.value.key) == (("call_sign",), "s00001")
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_a_value_that_a_delete_frees_is_taken_in_the_same_call(
+    store: PostgresStore, count: int
+) -> None:
+    """Though what is put is written before what is deleted."""
+    signs = [f"S{n}A" for n in range(count)]
+    old = [a_ship(f"a{n:05}", call_sign=sign) for n, sign in enumerate(signs)]
+    new = [a_ship(f"b{n:05}", call_sign=sign) for n, sign in enumerate(signs)]
+    store.apply([ChangedRecord("ships", ship.id, 1, ship) for ship in old])
+
+    gone = [ChangedRecord("ships", ship.id, 2, None) for ship in old]
+    taken = [ChangedRecord("ships", ship.id, 3, ship) for ship in new]
+    assert store.apply([*gone, *taken]) == 2 * count
+
+    assert [ship.id for ship in store.collection(Ship).scan()] == [s.id for s in new]
 
 
 def test_references_are_judged_at_the_end(

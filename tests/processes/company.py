@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -52,46 +52,58 @@ def is_stopped(pid: int) -> bool:
 
 
 @dataclass
+class _Member:
+    """One of them, whichever process it is by now."""
+
+    work: Work
+    place: Place
+    child: Child[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.child = Child(self.work, self.place, next(_NUMBERS))
+        self.child.start()
+
+
+@dataclass
 class Company:
     """Writers and readers; one that is killed is replaced."""
 
-    place: Place
+    places: Sequence[Place]
+    """One place, by different lines: they take turns."""
     kills: int = 0
-    _children: list[tuple[Work, Child[Any]]] = field(default_factory=list)
-    _gone: list[Child[Any]] = field(default_factory=list)
+    _members: list[_Member] = field(default_factory=list)
 
     def hire(self, writers: int, readers: int) -> None:
         """Start so many, and wait until all of them are at work."""
-        self.place.histories.mkdir()
-        for work in (*[write] * writers, *[read] * readers):
-            self._children.append((work, self._start(work)))
-        for _, child in self._children:
-            assert child.wait_for_reports(1) == ("ready",), child.wait()
-
-    def _start(self, work: Work) -> Child[Any]:
-        child = Child(work, self.place, next(_NUMBERS))
-        child.start()
-        return child
+        self.places[0].histories.mkdir()
+        all_work = (*[write] * writers, *[read] * readers)
+        for work, place in zip(all_work, cycle(self.places), strict=False):
+            self._members.append(_Member(work, place))
+        for member in self._members:
+            ready = member.child.wait_for_reports(1)
+            assert ready == ("ready",), member.child.wait()
 
     def kill(self, which: int) -> None:
         """Kill one in the middle of whatever it does, and start another in its place."""
-        work, child = self._children[which % len(self._children)]
-        outcome = child.kill()
+        member = self._members[which % len(self._members)]
+        outcome = member.child.kill()
         assert outcome.killed, outcome.errors
         self.kills += 1
-        self._gone.append(child)
-        self._children[which % len(self._children)] = (work, self._start(work))
+        member.begin()
 
     def pid(self, which: int) -> int:
-        return self._children[which % len(self._children)][1].pid
+        return self._members[which % len(self._members)].child.pid
 
     def finish(self) -> list[Any]:
         """Wait until all have come to a good end; gives their last reports."""
-        return [child.finish().reports[-1] for _, child in self._children]
+        return [member.child.finish().reports[-1] for member in self._members]
 
     def close(self) -> None:
-        for child in (*self._gone, *(child for _, child in self._children)):
-            child.kill()
+        for member in self._members:
+            member.child.kill()
 
 
 class Conductor:

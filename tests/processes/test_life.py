@@ -30,6 +30,7 @@ from .places import PATIENCE, Place
 from .weather import KINDS, Weather
 from .workers import QUIET, STOP
 
+LINES = 2
 CONVERGING = 30.0
 """Seconds in which the stores must become equal by themselves."""
 
@@ -81,14 +82,17 @@ def live(
     direct = Place(root, server.create_database(f"life_{seed}"))
     with direct.postgres() as postgres:
         postgres.migrate()
-    line = stack.enter_context(Proxy(*server.tcp_address))
-    url = urlsplit(line.through(server.tcp_url))._replace(path=f"/life_{seed}")
-    company = Company(replace(direct, url=url.geturl()))
+    lines = [stack.enter_context(Proxy(*server.tcp_address)) for _ in range(LINES)]
+    urls = [urlsplit(line.through(server.tcp_url)) for line in lines]
+    places = [
+        replace(direct, url=url._replace(path=f"/life_{seed}").geturl()) for url in urls
+    ]
+    company = Company(places)
     stack.callback(company.close)
     company.hire(size.writers, size.readers)
-    conductor = Conductor(company.place, a_walk(size.changes, chance))
+    conductor = Conductor(places[0], a_walk(size.changes, chance))
     stack.callback(conductor.close)
-    weather = Weather(server, line, company, conductor, chance)
+    weather = Weather(server, lines, company, conductor, chance)
     kinds: list[str] = []
     deadline = time.monotonic() + PATIENCE + 5.0 * size.changes
     while not conductor.has_ended():

@@ -31,7 +31,8 @@ class Weather:
     """Disasters, one at a time."""
 
     server: EmbeddedPostgres
-    line: Proxy
+    lines: Sequence[Proxy]
+    """Each leads a part of the company to the database."""
     company: Company
     conductor: Conductor
     chance: random.Random
@@ -63,25 +64,30 @@ class Weather:
             self.server.start()
 
     def _cut(self) -> None:
-        self._trouble("cut", self.line.cut)
+        self._trouble("cut", Proxy.cut)
 
     def _reset(self) -> None:
-        self._trouble("reset", self.line.reset)
+        self._trouble("reset", Proxy.reset)
 
     def _delay(self) -> None:
-        self._trouble("delay", lambda: self.line.delay(self.chance.uniform(0.01, 0.1)))
+        seconds = self.chance.uniform(0.01, 0.1)
+        self._trouble("delay", lambda line: line.delay(seconds))
 
     def _stall(self) -> None:
         """What is asked is done, and nobody hears of it: then the line is cut."""
-        self._trouble("stall", lambda: self.line.stall("answers"))
+        self._trouble("stall", lambda line: line.stall("answers"))
 
-    def _trouble(self, kind: str, begin: Callable[[], None]) -> None:
+    def _trouble(self, kind: str, begin: Callable[[Proxy], None]) -> None:
+        """On one of the lines, so that some are parted from the others, or on all."""
+        lines = self.chance.sample(self.lines, self.chance.randint(1, len(self.lines)))
         with self._outage(kind):
-            begin()
+            for line in lines:
+                begin(line)
             time.sleep(self.chance.uniform(0.2, 1.2))
-            if kind == "stall":
-                self.line.reset()
-            self.line.restore()
+            for line in lines:
+                if kind == "stall":
+                    line.reset()
+                line.restore()
 
     @contextmanager
     def _outage(self, kind: str) -> Iterator[None]:
