@@ -12,6 +12,7 @@ import psycopg
 
 from pend_storage.config import PostgresSettings
 from pend_storage.errors import StoreUnavailable
+from pend_storage.stores.postgres.connections import explained
 
 __all__ = ["ServerFacts", "server_facts"]
 
@@ -54,8 +55,7 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         ) as connection:
             return _ask(connection)
     except psycopg.Error as error:
-        reason = "; ".join(str(error).split("\n"))
-        raise StoreUnavailable(reason, store=settings.shown_url) from None
+        raise StoreUnavailable(explained(error), store=settings.shown_url) from None
 
 
 def _ask(connection: psycopg.Connection[Any]) -> ServerFacts:

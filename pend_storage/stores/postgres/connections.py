@@ -17,7 +17,7 @@ from pend_storage.errors import ConfigError
 from pend_storage.stores.postgres.errors import ConnectionLost
 from pend_storage.stores.postgres.link import Link
 
-__all__ = ["OLDEST_SERVER", "Address", "Connector"]
+__all__ = ["OLDEST_SERVER", "Address", "Connector", "explained"]
 
 OLDEST_SERVER: Final = 15
 _ATTEMPTS: Final = 3
@@ -40,6 +40,13 @@ _ADVICE: Final = (  # a server of another language gets none
 )
 """What to do about the words with which a server shows somebody the door."""
 _GRACE: Final = 2.0  # seconds by which the server's own timeout comes first
+
+
+def explained(error: psycopg.Error) -> str:
+    """Why there is no connection, in one line, and what to do where that is known."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = "; ".join(lines) or type(error).__name__
+    return text + next((f": {how}" for what, how in _ADVICE if what(text)), "")
 
 
 @dataclass(frozen=True)
@@ -158,9 +165,7 @@ class Connector:
         return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)
 
     def _safe(self, error: psycopg.Error) -> str:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = "; ".join(lines) or type(error).__name__
-        text += next((f": {how}" for what, how in _ADVICE if what(text)), "")
+        text = explained(error)
         password = self.address.settings.get("password")
         return text.replace(password, "********") if password else text
 

@@ -109,10 +109,15 @@ def test_a_server_that_does_not_run_is_unreachable(
     assert server.digest() == before
 
 
-def test_a_database_that_does_not_exist_is_unreachable(server: Site) -> None:
+@pytest.mark.parametrize(
+    "command", [("migrate", "json"), ("db", "status")], ids=" ".join
+)
+def test_a_database_that_does_not_exist_is_unreachable(
+    server: Site, command: tuple[str, ...]
+) -> None:
     url = server.url.replace("pend_test", "no_such")
 
-    result = server.run("migrate", "json", "--json", PEND_DATABASE_URL=url)
+    result = server.run(*command, "--json", PEND_DATABASE_URL=url)
 
     refused(result, 3, "StoreUnavailable", "no_such", "create the database")
 
