@@ -137,6 +137,8 @@ def _show_details(out: Output, details: Details) -> None:
     if details.backfill is not None:
         rows.append(("backfill", details.backfill))
         rows.append(("validation", _validation(details.validation)))
+    if details.divergences:
+        rows.append(("divergences", f"{details.divergences:,} open: see repair"))
     if details.waiting is not None:
         rows.append(("quarantine", f"{details.waiting:,} wait"))
     if details.history:

@@ -83,7 +83,7 @@ class Details:
     validation: JSON
     """What the last comparison of all records found, and when; None: there was none."""
     divergences: int | None
-    """Records that it found to differ."""
+    """Records that any process has found to differ, and that are not seen to yet."""
     waiting: int | None
     """Quarantined records that nobody has accepted yet."""
     ahead: Ahead | None
@@ -264,12 +264,11 @@ def _phase_by_roles(sides: Mapping[Side, SideStanding]) -> Phase | None:
 def _details(pair: ConfiguredPair, phase: Phase | None) -> Details:
     source, follower = _sides_of(pair)
     fact = None if follower is None else follower.meta(VALIDATION_META)
-    found = fact.get("found") if isinstance(fact, Mapping) else None
     return Details(
         lag=None if follower is None else _or_none(pair.lag),
         backfill=None if follower is None else _backfill(source, follower),
         validation=fact,
-        divergences=found if isinstance(found, int) else None,
+        divergences=_or_none(lambda: len(pair.divergences())),
         waiting=_or_none(lambda: _waiting(pair)),
         ahead=None if phase is None else _or_none(lambda: _ahead(pair, phase)),
         history=(_or_none(pair.history) or ())[-_SWITCHES:],
