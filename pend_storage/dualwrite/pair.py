@@ -114,6 +114,13 @@ class Pair:
         self.trouble.pop(side, None)
         return meta
 
+    def peek(self, side: Side) -> RoleState | None:
+        """The role of one store; None where it cannot be asked."""
+        try:
+            return self.store(side).role()
+        except (StoreUnavailable, SchemaOutOfDate):
+            return None
+
     # -- changing -----------------------------------------------------------------------
 
     def take(self, step: Step) -> bool:

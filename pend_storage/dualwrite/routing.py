@@ -114,8 +114,9 @@ class Router:
         route = self.route
         try:
             return ask(route)
-        except StaleEpoch:
-            return self._call_again(ask, route)
+        except (StaleEpoch, StoreUnavailable) as error:
+            self._require_moved(route, error)
+        return self._call_again(ask, route)
 
     def call_reading(self, ask: Callable[[Store, int | None], T]) -> T:
         """Ask the primary a question; a fenced store may still answer it.
@@ -129,8 +130,8 @@ class Router:
         if route is not None and not self._is_closed:
             try:
                 return ask(route.store, route.epoch)
-            except StaleEpoch:
-                pass
+            except (StaleEpoch, StoreUnavailable) as error:
+                self._require_moved(route, error)
         return self._call_again(
             lambda found: self._ask_even_fenced(ask, found), route, reading=True
         )
@@ -144,8 +145,8 @@ class Router:
         if route is not None and not self._is_closed:
             try:
                 require_primary(route.store, route.epoch)
-            except StaleEpoch:
-                pass
+            except (StaleEpoch, StoreUnavailable) as error:
+                self._require_moved(route, error)
             else:
                 return route
 
@@ -186,12 +187,16 @@ class Router:
                     pause = min(2 * pause, _LONGEST_PAUSE)
                 route = found
 
+    def _require_moved(self, route: Route, error: PendStorageError) -> None:
+        """Raise, but where nothing was done and a later primary is elsewhere."""
+        if isinstance(error, StoreUnavailable):
+            peer = self.pair.peek(other(route.side)) if error.outcome_known else None
+            if not (peer and peer.role is Role.PRIMARY and peer.epoch > route.epoch):
+                raise error
+
     def _is_still_unopened(self, route: Route) -> bool:
-        try:
-            peer = self.pair.store(other(route.side)).role()
-        except StoreUnavailable:
-            return False
-        return peer.role is not Role.PRIMARY and peer.epoch == route.epoch
+        new = self.pair.peek(other(route.side))
+        return bool(new and new.role is not Role.PRIMARY and new.epoch == route.epoch)
 
     # -- the route ----------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ Direction: TypeAlias = Literal["both", "requests", "answers"]
 
 _WAYS: Final[tuple[Direction, Direction]] = ("requests", "answers")
 _PIECE: Final = 65_536
+_GRACE: Final = 0.02
 _PATIENCE: Final = 10.0
 """Seconds in which the thread must start, end, or do as it is told."""
 
@@ -116,6 +117,8 @@ class Proxy:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
+        self._is_cut = False
+        self._delays = dict.fromkeys(_WAYS, 0.0)
         self._open = {way: asyncio.Event() for way in _WAYS}
         for event in self._open.values():
             event.set()
@@ -125,8 +128,15 @@ class Proxy:
             ready.set()
             await self._ended.wait()
         finally:
-            server.close()
+            for listener in server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            self._is_cut = True
             self._abort()
+            # What was just accepted has no task yet, or one that has not begun and would
+            # not notice that it is cancelled. It ends itself if it is let begin, and that
+            # it can only while the server is not closed.
+            await asyncio.sleep(_GRACE)
+            server.close()
 
     # -- control, from any thread ---------------------------------------------------------
 

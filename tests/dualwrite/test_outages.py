@@ -245,3 +245,43 @@ def test_a_secondary_out_of_reach_can_be_given_up(
     to(one, PAR)
     one.store.catch_up()
     assert living(place.postgres) == living(place.json)
+
+
+@pytest.mark.parametrize(("before", "after"), [(PG, PAR), (PAR, PG), (PG, J), (PAR, P)])
+def test_who_has_lost_the_line_to_the_former_primary_goes_on_at_the_new_one(
+    place: Place, one: Process, two: Process, before: Phase, after: Phase
+) -> None:
+    to(one, before)
+    one.put("a", "1")
+    one.line("json" if before is PAR else "postgres").is_cut = True
+    to(two, after)
+    two.put("a", "2")
+
+    assert one.get("a") == "2"
+    one.put("b", "3")
+    assert place.live().collection(Log).get("b") == a_log("b", "3")
+
+
+@pytest.mark.parametrize("outcome_known", [True, False])
+def test_a_write_is_repeated_at_the_new_primary_only_if_it_did_not_happen(
+    outcome_known: bool,
+) -> None:
+    json, postgres = MemoryStore(SCHEMA), FaultyStore(MemoryStore(SCHEMA))
+    late = DualWriteStore(json=json, postgres=postgres, relay_interval=None)
+    late.switch(PG, accept=CODES)
+    late.collection(Log).put(a_log("a", "1"))
+    other = DualWriteStore(json=json, postgres=postgres.inner, relay_interval=None)
+    other.switch(PAR, accept=CODES)
+    lost = StoreUnavailable("cut", store="PostgreSQL", outcome_known=outcome_known)
+    postgres.fail("commit", error=lost)
+
+    if outcome_known:
+        late.collection(Log).put(a_log("a", "2"))
+    else:
+        with pytest.raises(StoreUnavailable):
+            late.collection(Log).put(a_log("a", "2"))
+
+    found = json.collection(Log).get("a")
+    assert found == a_log("a", "2" if outcome_known else "1")
+    late.close()
+    other.close()
