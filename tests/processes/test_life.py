@@ -93,7 +93,8 @@ def live(
     conductor = Conductor(places[0], a_walk(size.changes, chance))
     stack.callback(conductor.close)
     weather = Weather(server, lines, company, conductor, chance)
-    kinds: list[str] = []
+    # Deaths first: a quick machine may be through before everything has struck.
+    kinds = ["kill_conductor", "kill"]
     deadline = time.monotonic() + PATIENCE + 5.0 * size.changes
     while not conductor.has_ended():
         assert time.monotonic() < deadline, f"stuck: {conductor.trouble()}"

@@ -12,7 +12,8 @@ from typing import Final
 from pend_storage.testing.proxy import Proxy
 from pend_storage.testing.servers import EmbeddedPostgres
 
-from .company import Company, Conductor, asleep
+from .company import Company, Conductor, asleep, wait_until
+from .places import PATIENCE
 
 __all__ = ["KINDS", "Outage", "Weather"]
 
@@ -49,7 +50,13 @@ class Weather:
         self.company.kill(self.chance.randrange(1000))
 
     def _kill_conductor(self) -> None:
-        if self.conductor.has_got_on():  # else it might never come to anything
+        """Once it has got on, else it might never come to anything."""
+        wait_until(
+            lambda: self.conductor.has_got_on() or self.conductor.has_ended(),
+            "the phases change",
+            PATIENCE,
+        )
+        if not self.conductor.has_ended():
             self.conductor.kill()
 
     def _sleep(self) -> None:
