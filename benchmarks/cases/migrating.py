@@ -16,7 +16,7 @@ CASES: Final = (
         name="migrate",
         title="Migrate a JSON directory to PostgreSQL",
         unit="records",
-        records=1_000_000,
+        records=100_000,
         quick_records=5_000,
         contenders=(
             Contender(
