@@ -13,9 +13,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.marks import Mark, covers, resume_mark
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.relay import lag_of
 from pend_storage.dualwrite.roles import View, other
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.switch import UNCOVERED, path

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
+from pend_storage.dualwrite.lag import Lag, lag_of
 from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import (
@@ -37,7 +35,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.records import Change, ChangedRecord
 from pend_storage.store import Store
 
-__all__ = ["Lag", "Relay", "drain", "lag_of"]
+__all__ = ["Relay", "drain"]
 
 _BATCH: Final = 1_000
 """Records applied in one call, unless a single commit has more."""
@@ -46,24 +44,11 @@ _TEND_EVERY: Final = 1.0
 is down."""
 _PRUNE_EVERY: Final = 600.0
 _CHORE_EVERY: Final = 5.0
-_MOST_COUNTED: Final = 100_000
 _JUDGES: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
 """What a secondary says where rows came before their turn."""
 
 _READ: Final = declare("relay.read", "a part of the change log is read, not applied")
 _APPLIED: Final = declare("relay.applied", "it is applied, and so is the mark")
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far the secondary is behind the primary."""
-
-    commits: int
-    """Commits in the change log that the mark has not passed; counted up to 100,000."""
-    seconds: float
-    """Age of the oldest of them."""
-    secondary_up: bool
-    """Whether the last attempt to reach it succeeded; True without a secondary."""
 
 
 def drain(
@@ -130,19 +115,6 @@ def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def lag_of(primary: Store, mark: Mark | None) -> tuple[int, float]:
-    """Commits that a mark has not passed, and the age of the oldest."""
-    commits, oldest = 0, datetime.now(UTC)
-    try:
-        for change in islice(primary.changes(mark.after if mark else 0), _MOST_COUNTED):
-            if not commits:
-                oldest = change.at
-            commits += 1
-    except ChangesExpired:
-        return _MOST_COUNTED, math.inf  # it cannot be caught up with at all
-    return commits, max(0.0, (datetime.now(UTC) - oldest).total_seconds())
 
 
 class Relay:

@@ -17,10 +17,11 @@ from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
 from pend_storage.dualwrite.jobs import Copy, Validate
+from pend_storage.dualwrite.lag import Lag
 from pend_storage.dualwrite.marks import Mark, news
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.readiness import Check, Gate, Readiness
-from pend_storage.dualwrite.relay import Lag, Relay
+from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport
 from pend_storage.dualwrite.roles import View, other
 from pend_storage.dualwrite.routing import Route, Router
