@@ -19,6 +19,7 @@ __all__ = [
     "Role",
     "RoleState",
     "parse_phase",
+    "path",
 ]
 
 ROLE_META: Final = "role"
@@ -62,6 +63,11 @@ class Phase(StrEnum):
         """Role of the PostgreSQL store in this phase."""
         return _ROLES[self][1]
 
+    @property
+    def position(self) -> int:
+        """How far the migration has gone: 0 to 3."""
+        return _ORDER.index(self)
+
 
 _ROLES: Final = {
     Phase.JSON_ONLY: (Role.PRIMARY, Role.DETACHED),
@@ -69,6 +75,16 @@ _ROLES: Final = {
     Phase.POSTGRES_PRIMARY: (Role.SECONDARY, Role.PRIMARY),
     Phase.POSTGRES_ONLY: (Role.DETACHED, Role.PRIMARY),
 }
+
+_ORDER: Final = tuple(_ROLES)
+
+
+def path(before: Phase, after: Phase) -> tuple[Phase, ...]:
+    """The phases to go through, one after the other; the last one is ``after``."""
+    start, end = before.position, after.position
+    if start <= end:
+        return _ORDER[start + 1 : end + 1]
+    return tuple(reversed(_ORDER[end:start]))
 
 
 def parse_phase(word: str, *, place: str) -> Phase:

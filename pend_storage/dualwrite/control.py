@@ -25,7 +25,7 @@ from pend_storage.errors import (
     StaleEpoch,
     SwitchRefused,
 )
-from pend_storage.phases import Phase, Role
+from pend_storage.phases import Phase, Role, path
 
 __all__ = ["ALONE", "Control", "SwitchReport"]
 
@@ -187,7 +187,7 @@ class Control:
         total, now = 0.0, before
         while now is not wanted:
             require_time(deadline)
-            after = self._next(now, wanted)
+            after = path(now, wanted)[0]
             pause = self._step(now, after, deadline)
             total += pause
             reached = self._switcher.settle(deadline).phase
@@ -200,11 +200,6 @@ class Control:
             now = reached
         self._relay.wake()
         return tuple(taken), total
-
-    def _next(self, now: Phase, wanted: Phase) -> Phase:
-        order = list(Phase)
-        here, there = order.index(now), order.index(wanted)
-        return order[here + 1 if there > here else here - 1]
 
     def _step(self, now: Phase, after: Phase, deadline: float) -> float:
         try:

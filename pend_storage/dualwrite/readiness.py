@@ -18,9 +18,9 @@ from pend_storage.dualwrite.marks import Mark, covers, resume_mark
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import View, other
 from pend_storage.dualwrite.shared import SharedMeta
-from pend_storage.dualwrite.switch import UNCOVERED, path
+from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
-from pend_storage.phases import Phase
+from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
 from pend_storage.records import JSON
 from pend_storage.schema import FINDINGS, QUARANTINE
@@ -158,7 +158,7 @@ class Gate:
         """What stands in the way from settled roles to a phase."""
         assert view.phase is not None  # noqa: S101 - settled roles are a phase
         steps = path(view.phase, wanted)
-        forward = _index(wanted) > _index(view.phase)
+        forward = wanted.position > view.phase.position
         found = self._forward(view, steps) if forward else self._backward(view, steps)
         return Readiness(wanted, steps, tuple(found))
 
@@ -269,7 +269,3 @@ def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
             raise ConfigError(
                 f"there is no blocker {code!r}; the codes are: {', '.join(CODES)}."
             )
-
-
-def _index(phase: Phase) -> int:
-    return list(Phase).index(phase)

@@ -42,7 +42,7 @@ from pend_storage.errors import (
 from pend_storage.phases import Phase
 from pend_storage.store import Store
 
-__all__ = ["UNCOVERED", "Switcher", "path", "require_time"]
+__all__ = ["UNCOVERED", "Switcher", "require_time"]
 
 UNCOVERED: Final = (
     "backfill",
@@ -57,12 +57,6 @@ _BEAT_EVERY: Final = 0.5
 _NEAR: Final = 100
 """Commits that may be left to apply when the fence goes up: they are its write pause."""
 _PAUSE: Final = 0.005
-_ORDER: Final = (
-    Phase.JSON_ONLY,
-    Phase.PARALLEL,
-    Phase.POSTGRES_PRIMARY,
-    Phase.POSTGRES_ONLY,
-)
 
 _PLANNED: Final = declare("switch.planned", "the roles are known, nothing is prepared")
 _PREPARED: Final = declare(
@@ -87,14 +81,6 @@ _ATTACHED: Final = declare(
     "attach.following", "it follows, and the primary is still at the epoch before"
 )
 _DETACHED: Final = declare("detach.done", "a store is detached that followed")
-
-
-def path(before: Phase, after: Phase) -> tuple[Phase, ...]:
-    """The phases to go through, one after the other; the last one is ``after``."""
-    start, end = _ORDER.index(before), _ORDER.index(after)
-    if start <= end:
-        return _ORDER[start + 1 : end + 1]
-    return tuple(reversed(_ORDER[end:start]))
 
 
 def require_time(deadline: float) -> None:

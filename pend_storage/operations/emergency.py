@@ -288,8 +288,7 @@ class _Procedure:
         return self._pair.phase is Phase.JSON_ONLY
 
     def _is_after(self, phase: Phase) -> bool:
-        order = list(Phase)
-        return order.index(self._pair.phase) > order.index(phase)
+        return self._pair.phase.position > phase.position
 
 
 def _require_primary(pair: ConfiguredPair) -> Phase:

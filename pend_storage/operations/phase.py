@@ -215,13 +215,12 @@ class _Change:
         *,
         dry_run: bool = False,
     ) -> PhaseChange:
-        order = list(Phase)
         return PhaseChange(
             before=self._before,
             wanted=self._wanted,
             after=after,
             steps=self._found.steps,
-            is_forward=order.index(self._wanted) > order.index(self._before),
+            is_forward=self._wanted.position > self._before.position,
             dry_run=dry_run,
             blockers=self._blockers,
             refused=self._refused,

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pend_storage.dualwrite import Blocker, DualWriteStore, Readiness
-from pend_storage.dualwrite.switch import path
 from pend_storage.errors import SchemaOutOfDate
-from pend_storage.phases import Phase
+from pend_storage.phases import Phase, path
 
 __all__ = [
     "Obstacle",
@@ -77,13 +76,9 @@ def left(found: Iterable[Obstacle], accept: Iterable[str]) -> tuple[Obstacle, ..
 
 def next_phase(phase: Phase) -> Phase | None:
     """The phase after this one; None after the last."""
-    order = list(Phase)
-    at = order.index(phase) + 1
-    return order[at] if at < len(order) else None
+    return next(iter(path(phase, Phase.POSTGRES_ONLY)), None)
 
 
 def previous_phase(phase: Phase) -> Phase | None:
     """The phase before this one; None before the first."""
-    order = list(Phase)
-    at = order.index(phase)
-    return order[at - 1] if at else None
+    return next(iter(path(phase, Phase.JSON_ONLY)), None)

@@ -9,8 +9,7 @@ import pytest
 
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite.roles import SIDES
-from pend_storage.dualwrite.switch import path
-from pend_storage.phases import Phase, Role, RoleState
+from pend_storage.phases import Phase, Role, RoleState, path
 from pend_storage.testing.domain import Log, a_log
 from pend_storage.testing.faults import SlowStore
 
