@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -108,19 +109,10 @@ class Crew:
         """How many are at work."""
         return sum(c.kind == kind and c.process.poll() is None for c in self._clients)
 
-    def acknowledged(self) -> dict[tuple[str, str], int]:
-        """The newest version that any writer was told, by collection and key."""
-        newest: dict[tuple[str, str], int] = {}
+    def acknowledged(self) -> Iterator[tuple[str, str, int]]:
+        """Collection, key and version of every record that any writer was told of."""
         for ledger in self._folder.glob("writer-*.ledger"):
-            for collection, key, version in Ledger.read(ledger):
-                place = (collection, key)
-                newest[place] = max(version, newest.get(place, 0))
-        return newest
-
-    def acknowledged_writes(self) -> int:
-        """How many records were acknowledged, every version counted."""
-        ledgers = self._folder.glob("writer-*.ledger")
-        return sum(1 for ledger in ledgers for _ in Ledger.read(ledger))
+            yield from Ledger.read(ledger)
 
     def _ledger(self, number: str) -> Path:
         return self._folder / f"writer-{number}.ledger"

@@ -68,8 +68,12 @@ def prove(settings: Settings, store: Store, crew: Crew) -> tuple[Proof, Check]:
     """Look at everything. The clients have ended; the store is closed on the way."""
     from pend_storage.operations.check import check
 
-    written = crew.acknowledged()
-    lost = count_lost(store, written)
+    acknowledged = 0
+    newest: dict[tuple[str, str], int] = {}
+    for collection, key, version in crew.acknowledged():
+        acknowledged += 1
+        newest[collection, key] = max(version, newest.get((collection, key), 0))
+    lost = count_lost(store, newest)
     counter = store.collection(Document).get(COUNTER.id)
     demo_events = (field("event_type") == "demo", field("source") == "chain")
     increments = store.collection(BlockchainEvent).count(*demo_events)
@@ -79,7 +83,7 @@ def prove(settings: Settings, store: Store, crew: Crew) -> tuple[Proof, Check]:
     unreadable = tuple(_unreadable(directory))
     total, reads = crew.tally(), crew.tally("reader")
     return Proof(
-        acknowledged=crew.acknowledged_writes(),
+        acknowledged=acknowledged,
         lost=lost,
         counted=0 if counter is None else int(str(counter.body)),
         increments=increments,
