@@ -16,6 +16,8 @@ from typing import (
     TypeVar,
 )
 
+from pend_storage.errors import PendStorageError
+
 __all__ = [
     "EDITED",
     "JSON",
@@ -25,6 +27,7 @@ __all__ = [
     "Delete",
     "FindingRecord",
     "LegacyFile",
+    "Outcome",
     "Page",
     "Put",
     "QuarantinedRecord",
@@ -97,6 +100,10 @@ class Batch:
 
     operations: tuple[Put | Delete, ...] = ()
     checks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+Outcome: TypeAlias = tuple[int, ...] | PendStorageError
+"""What came of one commit: its versions, or the error that it would have raised."""
 
 
 class ChangedRecord(NamedTuple):

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar, overload
 
 from pend_storage.collection import Collection
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.layout import Layout
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
 from pend_storage.schema import Schema
 from pend_storage.transaction import Transaction, run_transaction
 
@@ -173,6 +173,32 @@ class Store(ABC):
         """Finish what is under way and let go of files and connections. Idempotent."""
 
     # -- what follows from it ---------------------------------------------------
+
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        """Commit batches that have nothing to do with each other; an answer for each.
+
+        As if :meth:`commit` were called for one after the other, in this order: what one
+        of them breaks is no matter to its neighbours, and each is an entry of its own in
+        the change log. Commits of others may come between. A store that can do it in
+        fewer steps overrides this.
+
+        Args:
+            batches: of many callers.
+            epoch: see the module.
+
+        Returns:
+            For each batch its versions, or the error that :meth:`commit` would have
+            raised.
+        """
+        outcomes: list[Outcome] = []
+        for batch in batches:
+            try:
+                outcomes.append(self.commit(batch, epoch=epoch))
+            except PendStorageError as error:
+                outcomes.append(error)
+        return outcomes
 
     @overload
     def collection(self, name: type[R]) -> Collection[R]: ...

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing_extensions import override
 
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
 from pend_storage.store import Store
 
 __all__ = ["WrapperStore"]
@@ -16,6 +16,7 @@ __all__ = ["WrapperStore"]
 class WrapperStore(Store):
     """Forwards every verb of the contract; override those that you want to change.
 
+    ``commit_each`` calls an overridden ``commit``, so that no commit passes it by.
     Collections and transactions of the wrapper go through the wrapper. Closing it
     closes the inner store.
     """
@@ -66,6 +67,14 @@ class WrapperStore(Store):
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         return self.inner.commit(batch, epoch=epoch)
+
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        if type(self).commit is not WrapperStore.commit:
+            return super().commit_each(batches, epoch=epoch)  # none passes it by
+        return self.inner.commit_each(batches, epoch=epoch)
 
     @override
     def apply(

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.phases import ROLE_META, RoleState
-from pend_storage.records import ChangedRecord, Row, Versioned
+from pend_storage.records import Batch, ChangedRecord, Row, Versioned
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -89,9 +89,31 @@ class Side:
         history = self.history.setdefault(place, [])
         for row in rows.values():
             if row.version not in history[-1:]:
-                assert row.version > max(history, default=0), f"{history}, then {row}"
-                history.append(row.version)
+                self._note(place, row.version)
         return self.rows(name, rows.values())
+
+    def answers(self, batches: Sequence[Batch], epoch: int | None) -> list[Any]:
+        """Commit each; what was written, and what was refused, in the same order.
+
+        The versions of several writes of one key are learned here: nobody could see the
+        earlier ones afterwards.
+        """
+        outcomes = self.store.commit_each(batches, epoch=epoch)
+        shown: list[Any] = []
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, PendStorageError):
+                shown.append(self.error(outcome))
+                continue
+            shown.append([version > 0 for version in outcome])
+            for operation, version in zip(batch.operations, outcome, strict=True):
+                if version:
+                    self._note((operation.collection, operation.key), version)
+        return shown
+
+    def _note(self, place: Place, version: int) -> None:
+        history = self.history.setdefault(place, [])
+        assert version > max(history, default=0), f"{history}, then {version}"
+        history.append(version)
 
     # -- answers, made comparable -----------------------------------------------------
 

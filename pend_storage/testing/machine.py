@@ -142,6 +142,40 @@ class StoreMachine(RuleBasedStateMachine):
             ],
         )
 
+    @rule(
+        parts=st.lists(
+            st.tuples(
+                st.lists(draw.own("record"), max_size=2),
+                st.lists(draw.PLACE, max_size=1),
+                st.lists(draw.CHECK, max_size=1),
+            ),
+            min_size=1,
+            max_size=6,
+        ),
+        epoch=draw.EPOCHS,
+    )
+    def commit_each(
+        self,
+        parts: list[tuple[list[tuple[str, Any]], list[Place], list[tuple[Place, Age]]]],
+        epoch: int | None,
+    ) -> None:
+        """Several commits in one call; what is checked was there before the first."""
+        operations: list[list[Put | Delete]] = [
+            [*(self.schema.delete(*d) for d in ds), *(self.schema.put(*p) for p in ps)]
+            for ps, ds, _ in parts
+        ]
+
+        def commit(side: Side) -> list[Any]:
+            batches = [
+                self.schema.batch(ops, side.checks(checks))
+                for ops, (_, _, checks) in zip(operations, parts, strict=True)
+            ]
+            return side.answers(batches, epoch)
+
+        self.pair.write(
+            [(o.collection, o.key) for ops in operations for o in ops], commit
+        )
+
     # -- reading ----------------------------------------------------------------------
 
     @rule(

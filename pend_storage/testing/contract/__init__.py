@@ -18,6 +18,7 @@ from __future__ import annotations
 from pend_storage.testing.contract.changelog import ChangesContract
 from pend_storage.testing.contract.concurrency import ConcurrencyContract
 from pend_storage.testing.contract.feeding import ApplyContract, FollowContract
+from pend_storage.testing.contract.grouping import CommitEachContract
 from pend_storage.testing.contract.harness import Harness
 from pend_storage.testing.contract.isolation import IsolationContract
 from pend_storage.testing.contract.lifetime import (
@@ -61,6 +62,7 @@ class StoreContract(
     PutManyContract,
     DeleteContract,
     CommitContract,
+    CommitEachContract,
     UniqueContract,
     ReferenceContract,
     ConditionContract,
