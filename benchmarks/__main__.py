@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _publish(options.output)
         return 0
     logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
-    tasks = [each for each in _TASKS if _wanted(each, options.only)]
+    tasks = [each for each in _TASKS if _wanted(each, options)]
     with _workbench(options, server=any(each.server for each in tasks)) as bench:
         for results in _measure(bench, tasks, memory=not options.no_memory):
             print(page.as_text(results))
@@ -59,8 +59,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only",
         action="append",
         metavar="NAME",
-        help="this case, or those whose name begins so; again for more: "
-        + ", ".join(each.name for each in _TASKS),
+        help="this case; or those whose name begins so, if there is none of that name; "
+        "again for more: " + ", ".join(each.name for each in _TASKS),
     )
     parser.add_argument("--rounds", type=_positive, help="default 11, or 3 if quick")
     parser.add_argument(
@@ -100,8 +100,14 @@ def _positive(text: str) -> int:
     return number
 
 
-def _wanted(task: Case | Trial, only: Sequence[str] | None) -> bool:
-    return not only or any(task.name.startswith(name) for name in only)
+def _wanted(task: Case | Trial, options: argparse.Namespace) -> bool:
+    if not options.only:
+        return task.quick or not options.quick
+    names = {each.name for each in _TASKS}
+    return any(
+        task.name == name or (name not in names and task.name.startswith(name))
+        for name in options.only
+    )
 
 
 @contextmanager
@@ -165,6 +171,8 @@ def _publish(directory: Path) -> None:
         return
     for case in results.cases:
         chart.write(data / f"{case.name}.svg", case)
+    for name, cases in page.in_series(results).items():
+        chart.write_series(data / f"{name}.svg", cases)
     chart.write_overview(data / "overview.svg", results)
 
 

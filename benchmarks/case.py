@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
 
 from benchmarks.measure import Slice
 from benchmarks.workbench import Workbench
 
-__all__ = ["Aim", "Case", "Contender", "Missing", "Opener", "Stages", "load"]
+__all__ = [
+    "Aim",
+    "Case",
+    "Contender",
+    "Missing",
+    "Opener",
+    "Stages",
+    "Traffic",
+    "load",
+]
 
-Opener: TypeAlias = Callable[[Workbench, int], AbstractContextManager[Slice]]
-"""Prepares a contender with so many records, and gives its slice."""
+Opener: TypeAlias = Callable[..., AbstractContextManager[Slice]]
+"""Prepares a contender on a workbench with so many records, under the case's traffic if
+it has one, and gives its slice."""
 Stages: TypeAlias = Callable[[Workbench, int], Mapping[str, float]]
 """Where the time of the subject goes: seconds by stage."""
 
@@ -34,6 +45,8 @@ class Contender:
     """``module:function`` below ``benchmarks.contenders``, imported when it is run."""
     note: str = ""
     """What a reader must know about it to judge it."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the opener."""
 
     def load(self) -> Opener:
         """The function that prepares it.
@@ -41,7 +54,8 @@ class Contender:
         Raises:
             Missing: its package is not installed.
         """
-        return cast("Opener", load("contenders", self.opener))
+        opener = cast("Opener", load("contenders", self.opener))
+        return partial(opener, **self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,21 @@ class Aim:
     round anew."""
     factor: float | None = None
     """None: worth knowing, nothing is aimed at."""
+    detail: str = ""
+    """What is compared instead of the rate, such as ``p95 ms``. It should be little, so
+    the factor is the most that it may be, and ``A or B`` the larger of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What many asyncio clients of one process do."""
+
+    clients: int
+    writes: float = 0.1
+    """Share of the calls that put; the others get."""
+    offered: float | None = None
+    """Calls per second that all of them together want to make. None: each makes its next
+    call as soon as the one before is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +103,14 @@ class Case:
     """For work that takes minutes."""
     warm_up: bool = True
     """Whether a round before the first is run and thrown away."""
+    memory: bool = True
+    """Whether the memory of each contender is worth knowing."""
+    quick: bool = True
+    """Whether a quick run does it unasked."""
+    traffic: Traffic | None = None
+    """Who calls, where it is not one client after the other."""
+    series: str = ""
+    """Cases of the same series differ in the number of clients, and share a chart."""
     stages: str | None = None
     """``module:function`` that takes the work apart."""
     text: str = ""
@@ -82,6 +119,20 @@ class Case:
     def size(self, *, quick: bool) -> int:
         """How many records there are."""
         return self.quick_records if quick else self.records
+
+    def opened(
+        self, contender: Contender, bench: Workbench
+    ) -> AbstractContextManager[Slice]:
+        """Prepare one of the contenders.
+
+        Raises:
+            Missing: its package is not installed.
+        """
+        opener = contender.load()
+        records = self.size(quick=bench.plan.quick)
+        if self.traffic is None:
+            return opener(bench, records)
+        return opener(bench, records, self.traffic)
 
     def load_stages(self) -> Stages | None:
         """The function that takes the work apart, if there is one."""

@@ -7,6 +7,7 @@ has the same contrast (4.3 to 1) to white and to the documentation's dark page.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,16 +15,18 @@ import matplotlib as mpl
 import msgspec
 from matplotlib.figure import Figure
 
-from benchmarks.measure import Spread
+from benchmarks.measure import Spread, spread_of
 from benchmarks.results import CaseResult, Results
 
-__all__ = ["digest", "write", "write_overview"]
+__all__ = ["digest", "write", "write_overview", "write_series"]
 
 _GREY: Final = "#797979"
 _FAINT: Final = "#8a8a8a55"
 _OURS: Final = "#2f8fd0"
 _PEER: Final = "#9a9a9a"
 _MISSED: Final = "#d9822b"
+_DASHES: Final = ("-", "--", ":", "-.")
+_P95: Final = "p95 ms"
 _LOG_FROM: Final = 20
 """Rates that differ by more than this are shown on a logarithmic axis."""
 _STYLE: Final[dict[Any, Any]] = {
@@ -86,7 +89,7 @@ def write_overview(path: Path, results: Results) -> None:
         for place, (_, each) in enumerate(rows):
             aim = each.aim or 1
             median, low, high = (
-                value / aim
+                aim / value if each.detail else value / aim
                 for value in (each.spread.median, each.spread.q1, each.spread.q3)
             )
             colour = _OURS if each.met else _MISSED
@@ -100,6 +103,70 @@ def write_overview(path: Path, results: Results) -> None:
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.set_xlabel("measured, as a multiple of the aim")
         _save(figure, path, "Measured ratios and their aims", digest(results.cases))
+
+
+def write_series(path: Path, cases: Sequence[CaseResult]) -> None:
+    """Rates and 95th percentiles by the number of clients, on logarithmic axes.
+
+    Of those contenders that have run with every number of clients.
+    """
+    lines = {
+        name: [
+            next((m for m in case.measured if m.name == name), None) for case in cases
+        ]
+        for name in (each.name for each in cases[0].measured)
+    }
+    whole = {n: [m for m in line if m] for n, line in lines.items() if all(line)}
+    clients = [case.clients or 0 for case in cases]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+        for place, (axes, what) in enumerate(
+            zip(
+                figure.subplots(1, 2),
+                (f"{cases[0].unit} per second", _P95),
+                strict=True,
+            )
+        ):
+            for turn, (name, line) in enumerate(whole.items()):
+                values = [m.details.get(_P95, ()) if place else m.rates for m in line]
+                if all(values):
+                    _plot_line(axes, clients, values, name=name, turn=turn)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xticks(clients, [f"{count:,}" for count in clients])
+            axes.minorticks_off()
+            axes.grid(color=_FAINT, linewidth=0.6)
+            axes.set_xlabel("clients")
+            axes.set_title(what, fontsize=11)
+        axes.legend(frameon=False, fontsize=9)
+        tied = digest([case.measured for case in cases])
+        _save(figure, path, "Rates and waits by the number of clients", tied)
+
+
+def _plot_line(
+    axes: Any,
+    clients: Sequence[int],
+    values: Sequence[Sequence[float]],
+    *,
+    name: str,
+    turn: int,
+) -> None:
+    """Medians with their quartiles; ours comes first, and is coloured."""
+    spreads = [spread_of(each) for each in values]
+    medians = [each.median for each in spreads]
+    below = [each.median - each.q1 for each in spreads]
+    above = [each.q3 - each.median for each in spreads]
+    axes.errorbar(
+        clients,
+        medians,
+        yerr=[below, above],
+        label=name,
+        color=_PEER if turn else _OURS,
+        linestyle=_DASHES[turn % len(_DASHES)],
+        marker="o",
+        markersize=5,
+        linewidth=1.8,
+    )
 
 
 def _canvas(rows: int, *, height: float = 0.46, width: float = 8.0) -> tuple[Any, Any]:

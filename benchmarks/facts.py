@@ -28,6 +28,8 @@ _PACKAGES: Final = (
     "sqlitedict",
     "launchdarkly-server-sdk",
     "laboratory",
+    "asyncpg",
+    "uvloop",
 )
 _GARBAGE: Final = "on, default thresholds; run once before each slice"
 

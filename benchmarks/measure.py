@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, TypeVar
 
 __all__ = [
     "Operation",
+    "Sample",
     "Slice",
     "Spread",
     "Work",
@@ -33,8 +34,20 @@ __all__ = [
 
 Operation: TypeAlias = Callable[[int], object]
 """One call to be timed; gets the number of the call, from 0 on."""
-Slice: TypeAlias = Callable[[], float]
-"""Runs for a short while and gives a rate: more is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a slice found that looked at more than the rate."""
+
+    rate: float
+    details: Mapping[str, float] = field(default_factory=dict)
+    """Such as ``p95 ms``; less is better."""
+
+
+T = TypeVar("T")
+Slice: TypeAlias = Callable[[], float | Sample]
+"""Runs for a short while and gives a rate, for which more is better."""
 Work: TypeAlias = Callable[[], int]
 """Does something that takes its time, and tells how many records it was about."""
 
@@ -51,10 +64,13 @@ class Spread:
     q1: float
     q3: float
     best: float
-    """The highest: nearest to what a quiet machine would give."""
+    """The highest rate, or the least of what should be little: nearest to what a quiet
+    machine would give."""
 
 
-def spread_of(values: Sequence[float]) -> Spread:
+def spread_of(
+    values: Sequence[float], best: Callable[[Sequence[float]], float] = max
+) -> Spread:
     """Median, quartiles (interpolated) and best of at least one value.
 
     Raises:
@@ -65,25 +81,29 @@ def spread_of(values: Sequence[float]) -> Spread:
     if len(values) == 1:
         return Spread(values[0], values[0], values[0], values[0])
     q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(median, q1, q3, max(values))
+    return Spread(median, q1, q3, best(values))
 
 
-def paired(subject: Sequence[float], base: Sequence[float]) -> Spread:
+def paired(
+    subject: Sequence[float],
+    base: Sequence[float],
+    best: Callable[[Sequence[float]], float] = max,
+) -> Spread:
     """The subject's rate as a multiple of the base's, round by round.
 
     ``best`` is the best rate of the one over the best rate of the other.
     """
     inside = spread_of([a / b for a, b in zip(subject, base, strict=True)])
-    return Spread(inside.median, inside.q1, inside.q3, max(subject) / max(base))
+    return Spread(inside.median, inside.q1, inside.q3, best(subject) / best(base))
 
 
 def alternate(
-    slices: Mapping[str, Slice],
+    slices: Mapping[str, Callable[[], T]],
     rounds: int,
     *,
     warm_up: bool = True,
     told: Callable[[int], None] = lambda _: None,
-) -> dict[str, list[float]]:
+) -> dict[str, list[T]]:
     """Run every slice once a round, in another order each time.
 
     A round before the first is thrown away, if there is a warm-up. The garbage collector stays on, as it is in
@@ -91,19 +111,19 @@ def alternate(
     """
     for run in slices.values() if warm_up else ():
         run()
-    rates: dict[str, list[float]] = {name: [] for name in slices}
+    found: dict[str, list[T]] = {name: [] for name in slices}
     order = list(slices)
     shuffler = random.Random(_SEED)  # noqa: S311 - an order, not a secret
     for number in range(rounds):
         shuffler.shuffle(order)
         for name in order:
             gc.collect()
-            rates[name].append(slices[name]())
+            found[name].append(slices[name]())
         told(number + 1)
-    return rates
+    return found
 
 
-def rate_of(operation: Operation, seconds: float) -> Slice:
+def rate_of(operation: Operation, seconds: float) -> Callable[[], float]:
     """A slice that calls an operation again and again for about that long."""
     done = 0
 
@@ -123,7 +143,9 @@ def rate_of(operation: Operation, seconds: float) -> Slice:
     return run
 
 
-def rate_together(operation: Operation, seconds: float, threads: int) -> Slice:
+def rate_together(
+    operation: Operation, seconds: float, threads: int
+) -> Callable[[], float]:
     """A slice in which so many threads call an operation, all at the same time.
 
     No two calls get the same number.
@@ -157,7 +179,9 @@ def rate_together(operation: Operation, seconds: float, threads: int) -> Slice:
     return run
 
 
-def rate_once(prepared: Callable[[], AbstractContextManager[Work]]) -> Slice:
+def rate_once(
+    prepared: Callable[[], AbstractContextManager[Work]],
+) -> Callable[[], float]:
     """A slice that does a whole piece of work; preparing and tidying up is not timed."""
 
     def run() -> float:

@@ -72,9 +72,9 @@ def _main(workbench: str, case_name: str, contender_name: str) -> None:
     bench = Workbench.from_json(workbench)
     case = next(case for case in CASES if case.name == case_name)
     contender = next(each for each in case.contenders if each.name == contender_name)
-    opener = contender.load()
+    opened = case.opened(contender, bench)
     start = _peak()
-    with opener(bench, case.size(quick=bench.plan.quick)) as run:
+    with opened as run:
         run()
         peak = _peak()
     sys.stdout.write(msgspec.json.encode(Memory(start, peak)).decode())

@@ -1,17 +1,17 @@
 """The page of the documentation: hand-written, with the numbers of a run put in.
 
 Numbers stand between ``<!-- measured NAME -->`` and ``<!-- end -->``. NAME is ``facts``,
-``summary``, ``missed``, ``trials``, or that of a case or a trial.
+``summary``, ``missed``, ``trials``, or that of a case, a trial or a series of cases.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from benchmarks.measure import Spread
+from benchmarks.measure import Spread, spread_of
 from benchmarks.results import (
     CaseResult,
     Comparison,
@@ -22,7 +22,7 @@ from benchmarks.results import (
     TrialResult,
 )
 
-__all__ = ["TEMPLATE", "as_text", "rendered", "write"]
+__all__ = ["TEMPLATE", "as_text", "in_series", "rendered", "write"]
 
 TEMPLATE: Final = Path(__file__).parent.parent / "docs/explanation/benchmarks.md"
 T = TypeVar("T")
@@ -47,6 +47,7 @@ def rendered(text: str, results: Results) -> str:
         "trials": _trials(results.trials),
         **{case.name: _case(case) for case in results.cases},
         **{trial.name: _trial(trial) for trial in results.trials},
+        **{name: _series(name, cases) for name, cases in in_series(results).items()},
     }
 
     def replace(match: re.Match[str]) -> str:
@@ -61,13 +62,8 @@ def as_text(results: Results) -> str:
     """The comparisons of a run, for a terminal."""
     lines = []
     for case in results.cases:
-        lines.append(f"\n{case.title} ({case.records:,} records, {case.rounds} rounds)")
-        lines += [
-            f"  {each.name:<24} {_number(each.spread.median):>12} {case.unit}/s"
-            f"  best {_number(each.spread.best):>12}"
-            + ("" if each.peak_mib is None else f"  peak {each.peak_mib:,.0f} MiB")
-            for each in case.measured
-        ]
+        lines.append(f"\n{case.title} ({_size(case)})")
+        lines += [_measured_line(each, case) for each in case.measured]
         lines += [f"  {_line(each, case)}" for each in case.comparisons]
         lines += [f"  {name}: {seconds:.2f} s" for name, seconds in case.stages.items()]
         lines += [f"  without {name}: {why}" for name, why in case.absent.items()]
@@ -77,8 +73,19 @@ def as_text(results: Results) -> str:
     return "\n".join(lines)
 
 
+def _measured_line(each: Measured, case: CaseResult) -> str:
+    details = (
+        f"  {name} {_number(value)}" for name, value in _medians(each.details).items()
+    )
+    return (
+        f"  {each.name:<30} {_number(each.spread.median):>12} {case.unit}/s"
+        f"  best {_number(each.spread.best):>12}{''.join(details)}"
+        + ("" if each.peak_mib is None else f"  peak {each.peak_mib:,.0f} MiB")
+    )
+
+
 def _line(each: Comparison, case: CaseResult) -> str:
-    aim = "" if each.aim is None else f", aim {_multiple(each.aim, each)}"
+    aim = "" if each.aim is None else f", aim {_aim(each)}"
     verdict = {True: " met", False: " MISSED", None: ""}[each.met]
     value, spread = _multiple(each.spread.median, each), _range(each.spread, each)
     return f"{_what(each, case)}: {value} [{spread}]{aim}{verdict}"
@@ -114,7 +121,7 @@ def _summary(cases: Iterable[CaseResult]) -> str:
         (
             f"[{case.title}](#{case.name})" if first else "",
             _what(each, case),
-            _multiple(each.aim, each) if each.aim is not None else "",
+            _aim(each),
             f"**{_multiple(each.spread.median, each)}**",
             _range(each.spread, each),
             _verdict(each),
@@ -131,7 +138,7 @@ def _missed(results: Results) -> str:
         (case.title, _what(each, case), _aim(each), _multiple(each.spread.median, each))
         for case in results.cases
         for each in case.comparisons
-        if each.met is False or (each.base is not None and each.spread.median < 1)
+        if each.met is False or each.lost
     ]
     rows += [
         (trial.title, what, f"at most {aim}", value)
@@ -147,17 +154,15 @@ def _missed(results: Results) -> str:
 def _case(case: CaseResult) -> str:
     found = case.conditions
     how = (
-        f"{case.records:,} records, {case.rounds} rounds. Just before, the load was "
+        f"{_size(case)}. Just before, the load was "
         f"{found.load:.1f}, and a synced append took {found.sync_microseconds:,.0f} µs."
     )
     parts = [
         case.text,
         how,
         f"![{case.title}: rates](benchmarks/{case.name}.svg)",
-        _table(
-            ("", f"{case.unit}/s", "quartiles", "best", "peak memory", ""),
-            [_measured(each) for each in case.measured],
-        ),
+        _rates(case),
+        *_details(case),
         _table(
             ("compared", "aim", "measured", "quartiles", "best to best", ""),
             [
@@ -215,16 +220,73 @@ def _figure(each: Figure) -> tuple[str, ...]:
     return (each.what, f"**{shown(each.value)}**", spread, aim, verdict, each.note)
 
 
-def _measured(each: Measured) -> tuple[str, ...]:
-    memory = "" if each.peak_mib is None else f"{each.peak_mib:,.0f} MiB"
+def _size(case: CaseResult) -> str:
+    clients = "" if case.clients is None else f"{case.clients:,} clients, "
+    return f"{case.records:,} records, {clients}{case.rounds} rounds"
+
+
+def _rates(case: CaseResult) -> str:
+    """The memory is left out where nobody asked for it."""
+    has_memory = any(each.peak_mib is not None for each in case.measured)
+    memory = ("peak memory",) if has_memory else ()
+    head = ("", f"{case.unit}/s", "quartiles", "best", *memory, "")
+    return _table(head, [_measured(each, memory=has_memory) for each in case.measured])
+
+
+def _measured(each: Measured, *, memory: bool) -> tuple[str, ...]:
+    peak = "" if each.peak_mib is None else f"{each.peak_mib:,.0f} MiB"
     return (
         each.name,
         _number(each.spread.median),
         f"{_number(each.spread.q1)} - {_number(each.spread.q3)}",
         _number(each.spread.best),
-        memory,
+        *([peak] if memory else []),
         each.note,
     )
+
+
+def _details(case: CaseResult) -> Iterator[str]:
+    """What was looked at beside the rate, as medians over the rounds."""
+    names = list(dict.fromkeys(n for each in case.measured for n in each.details))
+    if names:
+        found = [(each.name, _medians(each.details)) for each in case.measured]
+        yield _table(
+            ("", *names),
+            [
+                (name, *(_number(each[n]) if n in each else "" for n in names))
+                for name, each in found
+            ],
+        )
+
+
+def _medians(details: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: spread_of(values).median for name, values in details.items()}
+
+
+def in_series(results: Results) -> dict[str, list[CaseResult]]:
+    """The cases of each series, those with few clients first."""
+    found: dict[str, list[CaseResult]] = {}
+    for case in sorted(results.cases, key=lambda case: case.clients or 0):
+        if case.series:
+            found.setdefault(case.series, []).append(case)
+    return found
+
+
+def _series(name: str, cases: Sequence[CaseResult]) -> str:
+    """Who gets how much done, by the number of clients."""
+    rates: dict[str, dict[int, float]] = {}
+    for case in cases:
+        for each in case.measured:
+            rates.setdefault(each.name, {})[case.clients or 0] = each.spread.median
+    counts = [case.clients or 0 for case in cases]
+    head = (f"{cases[0].unit}/s", *(f"{count:,} clients" for count in counts))
+    rows = [
+        (who, *(_number(found[n]) if n in found else "" for n in counts))
+        for who, found in rates.items()
+        if len(found) == len(counts)
+    ]
+    chart = f"![Rates and waits by the number of clients](benchmarks/{name}.svg)"
+    return f"{chart}\n\n{_table(head, rows)}"
 
 
 def _stages(stages: dict[str, float]) -> str:
@@ -238,12 +300,15 @@ def _stages(stages: dict[str, float]) -> str:
 
 def _what(each: Comparison, case: CaseResult) -> str:
     if each.base is None:
-        return f"{each.subject}, {case.unit}/s"
-    return f"{each.subject} / {each.base}"
+        return f"{each.subject}, {each.detail or f'{case.unit}/s'}"
+    detail = f", {each.detail}" if each.detail else ""
+    return f"{each.subject} / {each.base}{detail}"
 
 
 def _aim(each: Comparison) -> str:
-    return "" if each.aim is None else _multiple(each.aim, each)
+    if each.aim is None:
+        return ""
+    return f"{'at most ' if each.detail else ''}{_multiple(each.aim, each)}"
 
 
 def _verdict(each: Comparison) -> str:

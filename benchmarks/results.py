@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,12 @@ class Measured:
     """Resident memory of a process of its own before anything was prepared."""
     peak_mib: float | None
     """The most it had while preparing and running one slice."""
+    details: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """What else each round found, such as ``p95 ms``; less is better."""
+
+    def values(self, detail: str) -> tuple[float, ...] | None:
+        """The rates, or one of the details; None where nobody looked."""
+        return self.details.get(detail) if detail else self.rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +85,22 @@ class Comparison:
     base: str | None
     aim: float | None
     spread: Spread
+    detail: str = ""
+    """What is compared instead of the rate; less of it is better."""
 
     @property
     def met(self) -> bool | None:
         """Whether the median reaches the aim; None where nothing is aimed at."""
-        return None if self.aim is None else self.spread.median >= self.aim
+        if self.aim is None:
+            return None
+        median = self.spread.median
+        return median <= self.aim if self.detail else median >= self.aim
+
+    @property
+    def lost(self) -> bool:
+        """Whether the base does better."""
+        median = self.spread.median
+        return self.base is not None and (median > 1 if self.detail else median < 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +120,10 @@ class CaseResult:
     """Seconds by stage of the work of the first contender."""
     absent: dict[str, str]
     """Contenders that could not run here, and why."""
+    clients: int | None = None
+    """How many called at the same time, where that is what the case is about."""
+    series: str = ""
+    """Cases that differ in the number of clients only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,24 +173,37 @@ class Results:
 
 def compare(aims: Iterable[Aim], measured: Iterable[Measured]) -> list[Comparison]:
     """The comparisons whose contenders have both run."""
-    rates = {each.name: each.rates for each in measured}
+    contenders = {each.name: each for each in measured}
     made = []
     for aim in aims:
         bases = [] if aim.base is None else aim.base.split(" or ")
-        if not {aim.subject, *bases} <= rates.keys():
-            continue
-        slowest = [min(each) for each in zip(*(rates[b] for b in bases), strict=True)]
-        spread = (
-            paired(rates[aim.subject], slowest)
-            if bases
-            else spread_of(rates[aim.subject])
-        )
-        made.append(
-            Comparison(
-                subject=aim.subject, base=aim.base, aim=aim.factor, spread=spread
+        values = [
+            contenders[name].values(aim.detail) if name in contenders else None
+            for name in (aim.subject, *bases)
+        ]
+        known = [each for each in values if each is not None]
+        if len(known) == len(values):
+            spread = _spread(known[0], known[1:], less=bool(aim.detail))
+            made.append(
+                Comparison(
+                    subject=aim.subject,
+                    base=aim.base,
+                    aim=aim.factor,
+                    spread=spread,
+                    detail=aim.detail,
+                )
             )
-        )
     return made
+
+
+def _spread(
+    subject: Sequence[float], bases: Sequence[Sequence[float]], *, less: bool
+) -> Spread:
+    """Of a value, or of its ratio to the worst of the bases in each round."""
+    best, worst = (min, max) if less else (max, min)
+    if not bases:
+        return spread_of(subject, best)
+    return paired(subject, [worst(each) for each in zip(*bases, strict=True)], best)
 
 
 def merge(older: Results, newer: Results, order: Sequence[str]) -> Results:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeAlias
 
-from benchmarks.case import Case, Missing
+from benchmarks.case import Case, Contender, Missing
 from benchmarks.facts import conditions
-from benchmarks.measure import Slice, alternate, spread_of
+from benchmarks.measure import Sample, Slice, alternate, spread_of
 from benchmarks.memory import Memory, measure_memory
 from benchmarks.results import CaseResult, Measured, TrialResult, compare
 from benchmarks.trial import Trial
@@ -33,20 +33,12 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
     records = case.size(quick=bench.plan.quick)
     rounds = min(bench.plan.rounds, case.most_rounds)
     before = conditions(bench)
-    rates, absent = _rates(bench, case, rounds, tell)
-    used = _memory(bench, case, rates, tell) if memory else {}
+    samples, absent = _samples(bench, case, rounds, tell)
+    present = [each for each in case.contenders if each.name in samples]
+    used = _memory(bench, case, present, tell) if memory and case.memory else {}
     stages = case.load_stages()
     measured = tuple(
-        Measured(
-            name=each.name,
-            note=each.note,
-            rates=tuple(rates[each.name]),
-            spread=spread_of(rates[each.name]),
-            start_mib=used[each.name].start if each.name in used else None,
-            peak_mib=used[each.name].peak if each.name in used else None,
-        )
-        for each in case.contenders
-        if each.name in rates
+        _measured(each, samples[each.name], used.get(each.name)) for each in present
     )
     return CaseResult(
         name=case.name,
@@ -60,6 +52,28 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
         comparisons=tuple(compare(case.aims, measured)),
         stages=dict(stages(bench, records)) if stages else {},
         absent=absent,
+        clients=case.traffic.clients if case.traffic else None,
+        series=case.series,
+    )
+
+
+def _measured(
+    contender: Contender, samples: Sequence[Sample], used: Memory | None
+) -> Measured:
+    rates = tuple(sample.rate for sample in samples)
+    known = set.intersection(*(set(sample.details) for sample in samples))
+    return Measured(
+        name=contender.name,
+        note=contender.note,
+        rates=rates,
+        spread=spread_of(rates),
+        start_mib=used.start if used else None,
+        peak_mib=used.peak if used else None,
+        details={
+            name: tuple(sample.details[name] for sample in samples)
+            for name in samples[0].details
+            if name in known
+        },
     )
 
 
@@ -88,37 +102,38 @@ def run_trial(bench: Workbench, trial: Trial, *, tell: Tell) -> TrialResult:
     )
 
 
-def _rates(
+def _samples(
     bench: Workbench, case: Case, rounds: int, tell: Tell
-) -> tuple[dict[str, list[float]], dict[str, str]]:
+) -> tuple[dict[str, list[Sample]], dict[str, str]]:
     absent: dict[str, str] = {}
     slices: dict[str, Slice] = {}
     with ExitStack() as opened:
         for contender in case.contenders:
             tell(f"{case.name}: preparing {contender.name}")
             try:
-                opener = contender.load()
+                manager = case.opened(contender, bench)
+                slices[contender.name] = opened.enter_context(manager)
             except Missing as error:
                 absent[contender.name] = str(error)
-                continue
-            manager = opener(bench, case.size(quick=bench.plan.quick))
-            slices[contender.name] = opened.enter_context(manager)
         told = f"{case.name}: round {{}} of {rounds}"
-        rates = alternate(
+        found = alternate(
             slices,
             rounds,
             warm_up=case.warm_up,
             told=lambda n: tell(told.format(n)),
         )
-    return rates, absent
+    samples = {
+        name: [each if isinstance(each, Sample) else Sample(each) for each in all_of_it]
+        for name, all_of_it in found.items()
+    }
+    return samples, absent
 
 
 def _memory(
-    bench: Workbench, case: Case, rates: dict[str, list[float]], tell: Tell
+    bench: Workbench, case: Case, contenders: Sequence[Contender], tell: Tell
 ) -> dict[str, Memory]:
     used = {}
-    for contender in case.contenders:
-        if contender.name in rates:
-            tell(f"{case.name}: memory of {contender.name}")
-            used[contender.name] = measure_memory(bench, case, contender)
+    for contender in contenders:
+        tell(f"{case.name}: memory of {contender.name}")
+        used[contender.name] = measure_memory(bench, case, contender)
     return used

@@ -32,6 +32,8 @@ class Trial:
     """``module:function`` below ``benchmarks.schedules``, imported when it is run."""
     server: bool = True
     """Whether it needs PostgreSQL."""
+    quick: bool = True
+    """Whether a quick run does it unasked."""
     packages: tuple[str, ...] = field(default=())
     """Peers that it is about; named on the page with their versions."""
 

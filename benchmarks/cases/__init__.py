@@ -6,6 +6,7 @@ from typing import Final
 
 from benchmarks.case import Case
 from benchmarks.cases import (
+    clients,
     dual_writing,
     json_store,
     migrating,
@@ -20,6 +21,7 @@ __all__ = ["CASES"]
 CASES: Final[tuple[Case, ...]] = (
     *json_store.CASES,
     *postgres_store.CASES,
+    *clients.CASES,
     *migrating.CASES,
     *validating.CASES,
     *opening.CASES,

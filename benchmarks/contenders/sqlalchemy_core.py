@@ -15,7 +15,7 @@ from benchmarks.measure import Slice, rate_of
 from benchmarks.record import revisions, shuffled
 from benchmarks.workbench import Workbench
 
-__all__ = ["TABLE", "engine", "gets", "puts"]
+__all__ = ["BY_KEY", "TABLE", "UPSERT", "engine", "gets", "puts"]
 
 TABLE: Final = sa.Table(
     "accounts",
@@ -34,6 +34,12 @@ TABLE: Final = sa.Table(
     sa.Column("profile", JSONB),
     sa.Column("metadata", JSONB),
 )
+BY_KEY: Final = sa.select(TABLE).where(TABLE.c.id == sa.bindparam("key"))
+_NEW: Final = insert(TABLE)
+UPSERT: Final = _NEW.on_conflict_do_update(
+    index_elements=["id"],
+    set_={c.name: _NEW.excluded[c.name] for c in TABLE.c if c.name != "id"},
+)
 
 
 @contextmanager
@@ -51,13 +57,12 @@ def engine(bench: Workbench, records: int, **options: Any) -> Iterator[sa.Engine
 def gets(bench: Workbench, records: int) -> Iterator[Slice]:
     """One select by key, in autocommit mode."""
     keys = [account.id for account in shuffled(records)]
-    statement = sa.select(TABLE).where(TABLE.c.id == sa.bindparam("key"))
     with engine(bench, records, isolation_level="AUTOCOMMIT") as source:
 
         def get(number: int) -> object:
             with source.connect() as connection:
                 wanted = {"key": keys[number % len(keys)]}
-                return connection.execute(statement, wanted).one_or_none()
+                return connection.execute(BY_KEY, wanted).one_or_none()
 
         yield rate_of(get, bench.plan.seconds)
 
@@ -66,15 +71,10 @@ def gets(bench: Workbench, records: int) -> Iterator[Slice]:
 def puts(bench: Workbench, records: int) -> Iterator[Slice]:
     """One upsert, in autocommit mode."""
     rows = [asdict(account) for account in revisions(records)]
-    new = insert(TABLE)
-    statement = new.on_conflict_do_update(
-        index_elements=["id"],
-        set_={c.name: new.excluded[c.name] for c in TABLE.c if c.name != "id"},
-    )
     with engine(bench, records, isolation_level="AUTOCOMMIT") as source:
 
         def put(number: int) -> None:
             with source.connect() as connection:
-                connection.execute(statement, rows[number % len(rows)])
+                connection.execute(UPSERT, rows[number % len(rows)])
 
         yield rate_of(put, bench.plan.seconds)
