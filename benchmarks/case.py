@@ -109,6 +109,8 @@ class Case:
     """Whether a quick run does it unasked."""
     traffic: Traffic | None = None
     """Who calls, where it is not one client after the other."""
+    rivals: bool = True
+    """Whether a contender that is slower than another one has lost anything."""
     series: str = ""
     """Cases of the same series differ in the number of clients, and share a chart."""
     stages: str | None = None

@@ -138,7 +138,7 @@ def _missed(results: Results) -> str:
         (case.title, _what(each, case), _aim(each), _multiple(each.spread.median, each))
         for case in results.cases
         for each in case.comparisons
-        if each.met is False or each.lost
+        if each.met is False or (case.rivals and each.lost)
     ]
     rows += [
         (trial.title, what, f"at most {aim}", value)
@@ -221,7 +221,8 @@ def _figure(each: Figure) -> tuple[str, ...]:
 
 
 def _size(case: CaseResult) -> str:
-    clients = "" if case.clients is None else f"{case.clients:,} clients, "
+    many = "" if case.clients == 1 else "s"
+    clients = "" if case.clients is None else f"{case.clients:,} client{many}, "
     return f"{case.records:,} records, {clients}{case.rounds} rounds"
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "SCHEMA",
     "Account",
     "Document",
+    "account",
     "accounts",
     "as_document",
     "documents",
@@ -78,10 +79,11 @@ SCHEMA: Final = Schema(
 @lru_cache(maxsize=2)
 def accounts(count: int) -> tuple[Account, ...]:
     """So many accounts, the same ones every time."""
-    return tuple(_account(number) for number in range(count))
+    return tuple(account(number) for number in range(count))
 
 
-def _account(number: int) -> Account:
+def account(number: int) -> Account:
+    """The account of that number."""
     digest = hashlib.sha256(b"%d" % number).hexdigest()
     return Account(
         id=f"u{number:08d}",
@@ -104,36 +106,35 @@ def _account(number: int) -> Account:
     )
 
 
-def revised(account: Account, revision: int) -> Account:
+def revised(before: Account, revision: int) -> Account:
     """The same account after something has happened to it."""
     return replace(
-        account,
+        before,
         tier=revision % 4,
         score=revision % 100 / 100,
-        seen_at=account.seen_at + timedelta(seconds=revision + 1),
-        metadata={**account.metadata, "rev": revision},
+        seen_at=before.seen_at + timedelta(seconds=revision + 1),
+        metadata={**before.metadata, "rev": revision},
     )
 
 
-def as_document(account: Account) -> Document:
-    """The account as plain JSON values."""
-    document: Document = msgspec.to_builtins(account)
+def as_document(typed: Account) -> Document:
+    """An account as plain JSON values."""
+    document: Document = msgspec.to_builtins(typed)
     return document
 
 
 def documents(count: int) -> dict[str, Document]:
     """So many accounts as plain JSON values, by key."""
-    return {account.id: as_document(account) for account in accounts(count)}
+    return {each.id: as_document(each) for each in accounts(count)}
 
 
 def shuffled(count: int, most: int = 5_000) -> list[Account]:
     """Accounts in the order in which calls use them: at most so many, at random."""
     chooser = random.Random(11)  # noqa: S311 - an order, not a secret
-    everyone = accounts(count)
-    return chooser.sample(everyone, min(most, len(everyone)))
+    return [account(each) for each in chooser.sample(range(count), min(most, count))]
 
 
 def revisions(count: int) -> list[Account]:
     """What the calls of a put write: the next one under a key is always different."""
     chosen = shuffled(count)
-    return [revised(account, turn) for turn in (1, 2) for account in chosen]
+    return [revised(each, turn) for turn in (1, 2) for each in chosen]

@@ -122,6 +122,8 @@ class CaseResult:
     """Contenders that could not run here, and why."""
     clients: int | None = None
     """How many called at the same time, where that is what the case is about."""
+    rivals: bool = True
+    """Whether a contender that is slower than another one has lost anything."""
     series: str = ""
     """Cases that differ in the number of clients only."""
 

@@ -53,6 +53,7 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
         stages=dict(stages(bench, records)) if stages else {},
         absent=absent,
         clients=case.traffic.clients if case.traffic else None,
+        rivals=case.rivals,
         series=case.series,
     )
 

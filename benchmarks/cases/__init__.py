@@ -13,6 +13,7 @@ from benchmarks.cases import (
     opening,
     postgres_store,
     queries,
+    scaling,
     validating,
 )
 
@@ -27,4 +28,5 @@ CASES: Final[tuple[Case, ...]] = (
     *opening.CASES,
     *queries.CASES,
     *dual_writing.CASES,
+    *scaling.CASES,
 )
