@@ -31,8 +31,9 @@ CpuTime: TypeAlias = Callable[[], float | None]
 """Seconds of processor time that somebody has used up to now; None: not to be seen."""
 
 _SEED: Final = 5
-_WARM_UP: Final = 0.5
-"""Of the length of a slice: all clients are at work before the clock starts."""
+_WARM_UP: Final = 1.0
+"""Times the length of a slice: before the clock starts, clients must have spread over all
+that they may wait for, or what is quick would be counted more often than it is wanted."""
 
 
 class Calls(NamedTuple):
@@ -50,13 +51,15 @@ class _Window:
 
     begin: float = math.inf
     end: float = math.inf
-    done: int = 0
+    gets: int = 0
+    puts: int = 0
     waits: array[float] = field(default_factory=lambda: array("d"))
 
-    def note(self, due: float, answered: float) -> None:
+    def note(self, due: float, answered: float, *, is_put: bool) -> None:
         """A call was answered; its wait counts if it was due inside, however late."""
         if self.begin <= answered <= self.end:
-            self.done += 1
+            self.puts += is_put
+            self.gets += not is_put
         if self.begin <= due <= self.end:
             self.waits.append(answered - due)
 
@@ -90,12 +93,13 @@ async def drive(
     finally:
         for client in clients:
             client.cancel()
+    done = window.gets + window.puts
     details = _waits(window)
-    done = max(window.done, 1)
-    details["client µs"] = 1e6 * own / done
+    details["client µs"] = 1e6 * own / max(done, 1)
     if server_before is not None and server_after is not None:
-        details["server µs"] = 1e6 * (server_after - server_before) / done
-    return Sample(window.done / (window.end - window.begin), details)
+        details["server µs"] = 1e6 * (server_after - server_before) / max(done, 1)
+    details["puts %"] = 100 * window.puts / max(done, 1)
+    return Sample(done / (window.end - window.begin), details)
 
 
 async def _client(
@@ -109,6 +113,7 @@ async def _client(
     gap = traffic.clients / traffic.offered if traffic.offered else 0.0
     clock = time.perf_counter
     due = clock() + chooser.random() * gap
+    owed = chooser.random()  # of a put: each client makes them at regular intervals
     while True:
         if gap:
             await asyncio.sleep(max(0.0, due - clock()))
@@ -116,9 +121,11 @@ async def _client(
             due = clock()
         if due > window.end:
             return
-        call = calls.put if chooser.random() < traffic.writes else calls.get
-        await call(next(numbers))
-        window.note(due, clock())
+        owed += traffic.writes
+        is_put = owed >= 1.0
+        owed -= is_put
+        await (calls.put if is_put else calls.get)(next(numbers))
+        window.note(due, clock(), is_put=is_put)
         due += gap
 
 

@@ -72,9 +72,11 @@ async def direct(make: Make, records: int) -> AsyncIterator[Calls]:
         get, put = our_verbs.get(store, records), our_verbs.put(store, records)
 
         async def ask(number: int) -> object:
+            await asyncio.sleep(0)  # or nobody else in the loop would ever have a turn
             return get(number)
 
         async def write(number: int) -> object:
+            await asyncio.sleep(0)
             return put(number)
 
         yield Calls(ask, write)
