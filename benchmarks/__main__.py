@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
     tasks = [each for each in _TASKS if _wanted(each, options)]
     with _workbench(options, server=any(each.server for each in tasks)) as bench:
-        for results in _measure(bench, tasks, memory=not options.no_memory):
+        memory = not options.no_memory and bool(options.only or not options.quick)
+        for results in _measure(bench, tasks, memory=memory):
             print(page.as_text(results))
             if options.output is not None:
                 _write(options.output, results)
@@ -54,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="less data, fewer rounds")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="less data, fewer rounds; unless named: not every case, and rates only",
+    )
     parser.add_argument(
         "--only",
         action="append",

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, TypeAlias
 from benchmarks.case import Traffic
 from benchmarks.measure import Sample
 
-__all__ = ["AsyncOperation", "Calls", "CpuTime", "drive"]
+__all__ = ["AsyncOperation", "Calls", "CpuTime", "Window", "drive"]
 
 AsyncOperation: TypeAlias = Callable[[int], Awaitable[object]]
 """One call to be timed; gets the number of the call, from 0 on."""
@@ -46,7 +46,7 @@ class Calls(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Window:
+class Window:
     """The part of a run that counts, and what happened in it."""
 
     begin: float = math.inf
@@ -76,7 +76,7 @@ async def drive(
         server: processor time of the database.
         first: number of the first call.
     """
-    window = _Window()
+    window = Window()
     numbers = itertools.count(first)
     clients = [
         asyncio.ensure_future(_client(calls, traffic, place, numbers, window))
@@ -107,7 +107,7 @@ async def _client(
     traffic: Traffic,
     place: int,
     numbers: itertools.count[int],
-    window: _Window,
+    window: Window,
 ) -> None:
     chooser = random.Random(_SEED * 10_000 + place)  # noqa: S311 - a mixture, no secret
     gap = traffic.clients / traffic.offered if traffic.offered else 0.0
@@ -129,7 +129,7 @@ async def _client(
         due += gap
 
 
-def _waits(window: _Window) -> dict[str, float]:
+def _waits(window: Window) -> dict[str, float]:
     """Percentiles in milliseconds."""
     waits = window.waits
     if len(waits) < 2:  # too slow for the slice: what is known is that it took longer

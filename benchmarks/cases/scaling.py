@@ -35,6 +35,7 @@ def _by_count(store: str, verb: str) -> Case:
         most_rounds=7,
         memory=False,
         rivals=False,
+        quick=verb == "get",
         text="One client, one record a call; keys at random from all of them.",
     )
 
@@ -60,6 +61,7 @@ def _by_size(store: str, verb: str) -> Case:
         most_rounds=7,
         memory=False,
         rivals=False,
+        quick=verb == "put",
         text="One client, one record a call. The text in it cannot be compressed.",
     )
 
