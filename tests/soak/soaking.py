@@ -1,0 +1,61 @@
+"""Lets a server run in a process of its own, and looks at both stores afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pend_storage.store import Store
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.testing import Child
+from pend_storage.testing.domain import SCHEMA
+
+from .growth import Sample
+from .server import Plan, Verdict, serve
+
+__all__ = ["Soaked", "soak"]
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What a soak has found."""
+
+    samples: Sequence[Sample]
+    verdict: Verdict
+    different: Sequence[str]
+    """Keys under which the two stores hold something else."""
+
+
+def soak(plan: Plan) -> Soaked:
+    """Run the plan to its end."""
+    with PostgresStore(SCHEMA, plan.url) as postgres:
+        postgres.migrate()
+    with Child[Any](serve, plan) as child:
+        known = -1
+        while known < len(reports := child.wait_for_reports(known + 1)):
+            known = len(reports)  # it has not hung, and so may go on
+        *samples, verdict = child.finish().reports
+    return Soaked(samples, verdict, _different(plan))
+
+
+def _different(plan: Plan) -> list[str]:
+    with (
+        JsonStore(SCHEMA, plan.directory) as json,
+        PostgresStore(SCHEMA, plan.url) as postgres,
+    ):
+        here, there = _rows(json), _rows(postgres)
+    return [
+        f"{collection} {key}"
+        for collection, key in here.keys() | there.keys()
+        if here.get((collection, key)) != there.get((collection, key))
+    ]
+
+
+def _rows(store: Store) -> dict[tuple[str, str], tuple[int, Any]]:
+    return {
+        (spec.name, row.key): (row.version, row.record)
+        for spec in SCHEMA
+        for row in store.scan(spec.name)
+    }
