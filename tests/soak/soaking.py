@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pend_storage.store import Store
@@ -15,7 +16,7 @@ from pend_storage.testing.domain import SCHEMA
 from .growth import Sample
 from .server import Plan, Verdict, serve
 
-__all__ = ["Soaked", "soak"]
+__all__ = ["Soaked", "left_different", "soak"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,12 @@ def soak(plan: Plan) -> Soaked:
         while known < len(reports := child.wait_for_reports(known + 1)):
             known = len(reports)  # it has not hung, and so may go on
         *samples, verdict = child.finish().reports
-    return Soaked(samples, verdict, _different(plan))
+    return Soaked(samples, verdict, left_different(plan.directory, plan.url))
 
 
-def _different(plan: Plan) -> list[str]:
-    with (
-        JsonStore(SCHEMA, plan.directory) as json,
-        PostgresStore(SCHEMA, plan.url) as postgres,
-    ):
+def left_different(directory: Path, url: str) -> list[str]:
+    """The keys under which the two stores hold something else, or at another version."""
+    with JsonStore(SCHEMA, directory) as json, PostgresStore(SCHEMA, url) as postgres:
         here, there = _rows(json), _rows(postgres)
     return [
         f"{collection} {key}"

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from pend_storage.schema import Schema
-from pend_storage.testing.domain import SCHEMA
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 
 from .growth import FEWEST, Sample, Tolerance, growth
 from .leaky import Leak
 from .server import Plan
-from .soaking import Soaked, soak
+from .soaking import Soaked, left_different, soak
 
 THREADS = {"threads": Tolerance(6.0)}
 
@@ -117,3 +119,20 @@ class TestLeaks:
         soaked = a_short_soak(tmp_path, new_migrated_database, "writes")
 
         assert soaked.verdict.lost
+
+
+def test_stores_that_differ_are_found(
+    tmp_path: Path, new_migrated_database: Any
+) -> None:
+    url = new_migrated_database(SCHEMA)
+    for store in (JsonStore(SCHEMA, tmp_path), PostgresStore(SCHEMA, url)):
+        with store:
+            is_json = isinstance(store, JsonStore)
+            tallies = store.collection(Tally)
+            tallies.put_many([a_tally("equal", 1), a_tally("other", int(is_json))])
+            if is_json:
+                tallies.put(a_tally("only here", 1))
+
+    found = left_different(tmp_path, url)
+
+    assert {"tallies other", "tallies only here"} <= set(found)
