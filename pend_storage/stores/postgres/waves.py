@@ -101,7 +101,7 @@ class _Wave:
             written[place] = operation
         # One without any keys counts too: its number must be below that of the commits
         # for which a transaction has room.
-        keys = max(1, len(written) + len(batch.checks) + len(targets))
+        keys = max(1, len({*written, *batch.checks, *targets}))
         if self._keys + keys > MOST_KEYS:
             return False
         if not self._written.keys().isdisjoint((*batch.checks, *targets)):
