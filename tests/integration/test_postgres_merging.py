@@ -128,6 +128,17 @@ def test_a_conflict_costs_its_neighbours_nothing(
     assert store.collection("logs").count() == 63
 
 
+def test_what_is_referred_to_goes_together_with_what_refers_to_it(
+    url: str, store: PostgresStore
+) -> None:
+    outcomes = store.commit_each(
+        [batch(a_ship("s1")), batch(a_cargo("c1", ship_id="s1"))]
+    )
+
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
+    assert transactions_of(url, "changes") == 1
+
+
 def test_puts_of_one_key_are_one_transaction_with_a_version_for_each(
     url: str, store: PostgresStore
 ) -> None:
@@ -281,6 +292,15 @@ def test_the_outcome_is_as_if_one_came_after_the_other(databases: Databases) -> 
             databases.give_back(lent)
 
     check()
+
+
+def test_who_keeps_a_value_is_not_to_blame_for_it(store: PostgresStore) -> None:
+    store.collection("ships").put(a_ship("s1", call_sign="AB"))
+    both = batch(a_ship("s2", call_sign="AB"), a_ship("s1", crew=7, call_sign="AB"))
+
+    for side in (store.commit_each([both]), store.commit_each([batch(a_log()), both])):
+        assert isinstance(side[-1], UniqueViolation)
+        assert side[-1].key == "s2"
 
 
 def test_overlapping_keys_in_any_order_end_well(url: str) -> None:

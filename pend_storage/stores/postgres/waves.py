@@ -104,7 +104,9 @@ class _Wave:
         keys = max(1, len({*written, *batch.checks, *targets}))
         if self._keys + keys > MOST_KEYS:
             return False
-        if not self._written.keys().isdisjoint((*batch.checks, *targets)):
+        # What it refers to may have been put by an earlier one: if that one fails, the
+        # server refuses both, and they are tried again apart.
+        if not self._written.keys().isdisjoint(batch.checks):
             return False
         self._keys += keys
         self._written.update(written)
