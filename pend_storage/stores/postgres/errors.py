@@ -24,6 +24,7 @@ __all__ = ["ConnectionLost", "ServerRefusal", "raise_stale", "refusal_of"]
 _REPEAT: Final = frozenset({"40001", "40P01", "55P03"})
 _VIOLATIONS: Final = frozenset({"23505", "23503"})
 _VALUES: Final = frozenset({"22", "23", "54"})
+_TOO_MANY_LOCKS: Final = "53200"
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "3F000", "42804"})
 _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
@@ -57,6 +58,11 @@ class ServerRefusal(Exception):
     def is_violation(self) -> bool:
         """Whether a unique value was taken or a reference would lead nowhere."""
         return self.code in _VIOLATIONS
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether a part of what was asked may go through where the whole did not."""
+        return self.code[:2] in _VALUES or self.code == _TOO_MANY_LOCKS
 
     def public(self, store: str, collection: str = "") -> PendStorageError:
         """The error that a caller of the store gets to see.

@@ -13,7 +13,14 @@ from pend_storage.stores.postgres.tables import (
 )
 from pend_storage.stores.postgres.values import default_text
 
-__all__ = ["apply_block", "check_block", "delete_block", "put_block", "single_put"]
+__all__ = [
+    "apply_block",
+    "check_block",
+    "delete_block",
+    "put_block",
+    "single_put",
+    "split_block",
+]
 
 
 class _Names:
@@ -59,10 +66,10 @@ def _from_json(field: FieldSpec) -> str:
     return name if default is None else f"coalesce({name}, {default})"
 
 
-def single_put(spec: CollectionSpec) -> str:
+def single_put(spec: CollectionSpec, sequence: str) -> str:
     """Put ``_body`` under ``_key``; the new version is in ``_version``.
 
-    ``_grave`` is the version of its tombstone, if it has one.
+    ``sequence`` finds the sequence number, after the checks. ``_grave`` is the version of its tombstone, if it has one.
     """
     n = _Names(spec)
     return f"""
@@ -71,8 +78,7 @@ def single_put(spec: CollectionSpec) -> str:
     if coalesce(_version, 0) <> _expected then
       return format('conflict 1 %s', coalesce(_version, 0));
     end if;
-  end if;
-  _sequence := coalesce(_base, 0) + pg_current_xact_id()::text::bigint;
+  end if;{sequence}
   if _grave is not null then
     delete from tombstones where collection = {n.collection} and key = _key;
   end if;
@@ -85,19 +91,58 @@ def single_put(spec: CollectionSpec) -> str:
 
 
 def check_block(spec: CollectionSpec) -> str:
-    """The first check that does not hold: its place, and the version found."""
+    """The checks that do not hold: their places, and the versions found."""
     n = _Names(spec)
     return f"""
     if {n.collection} = any(_check_c) then
-      select u.n, coalesce(t.version, 0) into _n, _v
+      select _failed || array_agg(u.n), _actual || array_agg(coalesce(t.version, 0))
+        into _failed, _actual
         from unnest(_check_c, _check_k, _check_v) with ordinality as u (c, k, v, n)
         left join {n.table} as t on t.{n.key} = u.k
-       where u.c = {n.collection} and coalesce(t.version, 0) <> u.v
-       order by u.n limit 1;
-      if _n < _first or _first is null then
-        _first := _n; _actual := _v;
-      end if;
+       where u.c = {n.collection} and coalesce(t.version, 0) <> u.v;
     end if;"""
+
+
+def split_block(spec: CollectionSpec) -> str:
+    """Leave if a record gives up a unique value that another one takes.
+
+    One after the other, the outcome would depend on who comes first.
+    """
+    n = _Names(spec)
+    fields = sorted({name for group in spec.unique for name in group})
+    values = ", ".join(f"{_from_json(spec.fields[f])} as {_value(f)}" for f in fields)
+    record = ", ".join(
+        f"{_member(f)} {_json_type(f)}" for f in (spec.fields[name] for name in fields)
+    )
+    given_up = "\n          or ".join(_given_up(group) for group in spec.unique)
+    return f"""
+    if {n.collection} = any(_c) and exists (
+      with fresh as materialized (
+        select u.k, {values}
+          from unnest(_c, _k, _b, _later) as u (c, k, b, later)
+         cross join lateral json_to_record(u.b) as x ({record})
+         where u.c = {n.collection} and u.later = 0
+      )
+      select from fresh join {n.table} as t on t.{n.key} = fresh.k
+       where {given_up}
+    ) then
+      return 'split';
+    end if;"""
+
+
+def _value(field: str) -> str:
+    return quoted(f"new_{field}")
+
+
+def _given_up(group: tuple[str, ...]) -> str:
+    old = [f"t.{quoted(column_name(field))}" for field in group]
+    new = [_value(field) for field in group]
+    changed = " or ".join(
+        f"{o} is distinct from fresh.{v}" for o, v in zip(old, new, strict=True)
+    )
+    taken = " and ".join(f"other.{v} = {o}" for o, v in zip(old, new, strict=True))
+    others = f"select from fresh as other where other.k <> fresh.k and {taken}"
+    return f"(({changed}) and exists ({others}))"
 
 
 def delete_block(spec: CollectionSpec) -> str:
@@ -108,9 +153,9 @@ def delete_block(spec: CollectionSpec) -> str:
     for _n, _v in
       with gone as (
         delete from {n.table} as t
-         using unnest(_c, _k, _b) with ordinality as u (c, k, b, n)
-         where u.c = {n.collection} and u.b is null and t.{n.key} = u.k
-        returning u.n, u.k, greatest(t.version + 1, _sequence) as version
+         using unnest(_a, _c, _k, _b, _later) with ordinality as u (a, c, k, b, later, n)
+         where u.c = {n.collection} and u.b is null and u.later = 0 and t.{n.key} = u.k
+        returning u.n, u.k, greatest(t.version + 1, _sequence + u.a) as version
       ), grave as (
         insert into tombstones (collection, key, version)
         select {n.collection}, k, version from gone
@@ -125,25 +170,29 @@ def delete_block(spec: CollectionSpec) -> str:
 
 
 def put_block(spec: CollectionSpec) -> str:
-    """Rows are inserted or replaced; tombstones of theirs go."""
+    """Rows are inserted or replaced; tombstones of theirs go.
+
+    ``_most`` leaves room for the versions of what other batches put there before.
+    """
     n = _Names(spec)
     return f"""
   if {n.collection} = any(_c) then
     for _n, _v in
       with fresh as materialized (
-        select u.k, u.b, u.n from unnest(_c, _k, _b) with ordinality as u (c, k, b, n)
-         where u.c = {n.collection} and u.b is not null
+        select u.a, u.k, u.b, u.n
+          from unnest(_a, _c, _k, _b, _later) with ordinality as u (a, c, k, b, later, n)
+         where u.c = {n.collection} and u.b is not null and u.later = 0
       ), dead as (
         delete from tombstones as d using fresh
          where d.collection = {n.collection} and d.key = fresh.k
         returning d.key, d.version
       ), put as (
         insert into {n.table} as t ({n.columns}, version)
-        select {n.values}, greatest(_sequence, dead.version + 1)
+        select {n.values}, greatest(_sequence + fresh.a, dead.version + 1 + _most)
           from fresh left join dead on dead.key = fresh.k
          cross join lateral json_to_record(fresh.b) as x ({n.record})
         on conflict ({n.key}) do update
-          set {n.updates}version = greatest(t.version + 1, excluded.version)
+          set {n.updates}version = greatest(t.version + 1 + _most, excluded.version)
         returning t.{n.key} as k, t.version
       )
       select fresh.n, put.version from put join fresh on fresh.k = put.k
