@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
 
 from benchmarks.measure import Slice
-from benchmarks.workbench import Workbench
+from benchmarks.workbench import Plan, Workbench
 
 __all__ = [
     "Aim",
@@ -101,6 +101,8 @@ class Case:
     """Whether it needs PostgreSQL."""
     most_rounds: int = 99
     """For work that takes minutes."""
+    most_quick_rounds: int = 99
+    """For many contenders whose slices are long."""
     warm_up: bool = True
     """Whether a round before the first is run and thrown away."""
     memory: bool = True
@@ -121,6 +123,11 @@ class Case:
     def size(self, *, quick: bool) -> int:
         """How many records there are."""
         return self.quick_records if quick else self.records
+
+    def rounds(self, plan: Plan) -> int:
+        """How often every contender runs."""
+        most = self.most_quick_rounds if plan.quick else plan.rounds
+        return min(plan.rounds, self.most_rounds, most)
 
     def opened(
         self, contender: Contender, bench: Workbench

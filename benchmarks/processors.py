@@ -46,14 +46,14 @@ def _server(url: str) -> Any:
     except ModuleNotFoundError:
         return None
     with psycopg.connect(url) as connection:
-        host, backend = connection.info.host, connection.info.backend_pid
-    if not (host.startswith("/") or host in _LOCAL):
-        return None
-    try:
-        server = psutil.Process(backend).parent()
-        return server if server and "postgres" in server.name() else None
-    except psutil.Error:
-        return None
+        host = connection.info.host
+        if not (host.startswith("/") or host in _LOCAL):
+            return None
+        try:  # while the backend is still there
+            server = psutil.Process(connection.info.backend_pid).parent()
+            return server if server and "postgres" in server.name() else None
+        except psutil.Error:
+            return None
 
 
 def _used(process: Any) -> float:

@@ -31,7 +31,7 @@ def run_case(bench: Workbench, case: Case, *, tell: Tell, memory: bool) -> CaseR
         memory: also measure the peak memory of each contender.
     """
     records = case.size(quick=bench.plan.quick)
-    rounds = min(bench.plan.rounds, case.most_rounds)
+    rounds = case.rounds(bench.plan)
     before = conditions(bench)
     samples, absent = _samples(bench, case, rounds, tell)
     present = [each for each in case.contenders if each.name in samples]

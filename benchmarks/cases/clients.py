@@ -130,6 +130,7 @@ def _case(
         contenders=tuple(_ALL[each] for each in contenders),
         aims=aims,
         most_rounds=7,
+        most_quick_rounds=1,
         warm_up=False,
         memory=False,
         quick=quick,
