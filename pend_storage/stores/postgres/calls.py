@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from pend_storage.errors import Conflict
 from pend_storage.records import Batch, Outcome, Put
@@ -15,10 +14,7 @@ from pend_storage.stores.postgres.wire import (
     text_array,
 )
 
-__all__ = ["SPLIT", "CommitCall"]
-
-SPLIT: Final = "split"
-"""The answer where batches turned out to have something to do with each other."""
+__all__ = ["CommitCall"]
 
 
 class CommitCall:

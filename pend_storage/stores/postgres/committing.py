@@ -14,7 +14,7 @@ from pend_storage.errors import Conflict, PendStorageError, StoreUnavailable
 from pend_storage.records import Batch, Outcome, Put
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
-from pend_storage.stores.postgres.calls import SPLIT, CommitCall
+from pend_storage.stores.postgres.calls import CommitCall
 from pend_storage.stores.postgres.errors import (
     ConnectionLost,
     ServerRefusal,
@@ -175,7 +175,7 @@ class Committer:
                     raise refusal.public(self._server.name) from refusal
             else:
                 raise_stale(answer, self._server.name)
-                return None if answer == SPLIT else call.outcomes(answer)
+                return call.outcomes(answer)
             _pause(attempt)
         raise self._in_the_way()
 

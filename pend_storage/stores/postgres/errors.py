@@ -24,10 +24,12 @@ __all__ = ["ConnectionLost", "ServerRefusal", "raise_stale", "refusal_of"]
 _REPEAT: Final = frozenset({"40001", "40P01", "55P03"})
 _VIOLATIONS: Final = frozenset({"23505", "23503"})
 _VALUES: Final = frozenset({"22", "23", "54"})
-_TOO_MANY_LOCKS: Final = "53200"
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "3F000", "42804"})
 _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
+_ENTANGLED: Final = "PEND3"
+"""What was asked in one call has something to do with each other."""
+_IN_PARTS: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
 
 
 class ConnectionLost(Exception):
@@ -62,7 +64,7 @@ class ServerRefusal(Exception):
     @property
     def is_divisible(self) -> bool:
         """Whether a part of what was asked may go through where the whole did not."""
-        return self.code[:2] in _VALUES or self.code == _TOO_MANY_LOCKS
+        return self.code[:2] in _VALUES or self.code in _IN_PARTS
 
     def public(self, store: str, collection: str = "") -> PendStorageError:
         """The error that a caller of the store gets to see.

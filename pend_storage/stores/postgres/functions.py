@@ -34,7 +34,6 @@ from pend_storage.stores.postgres.writes import (
     delete_block,
     put_block,
     single_put,
-    split_block,
 )
 
 __all__ = [
@@ -249,11 +248,10 @@ def _commit(schema: Schema) -> str:
     without a version only locks.
 
     Gives ``{versions}`` and then, for each batch left out, ``place:version`` of its first
-    check that does not hold; or ``stale ...``; or ``split`` where the batches turn out to
-    have something to do with each other.
+    check that does not hold; or ``stale ...``. Raises ``PEND3`` where the batches turn out
+    to have something to do with each other.
     """
     checks = "".join(check_block(spec) for spec in schema)
-    splits = "".join(split_block(spec) for spec in schema if spec.unique)
     # Deletes first: what they free may be used by the puts.
     deletes = "".join(delete_block(spec) for spec in schema)
     puts = "".join(put_block(spec) for spec in schema)
@@ -270,7 +268,7 @@ declare {_VARIABLES}
   _merged boolean := _a[1] < _a[cardinality(_a)];
   _versions bigint[] := array_fill(0::bigint, array[cardinality(_k)]);
   _failed bigint[] := '{{}}'; _actual bigint[] := '{{}}'; _conflicts text := '';
-  _out bigint[]; _most bigint := 0; _n bigint; _v bigint;
+  _put jsonb; _out bigint[]; _most bigint := 0; _n bigint; _v bigint;
 begin {_enter(_REFUSE_COMMIT, "_many")}
 {_KEY_LOCKS.format(places=places)}
   if cardinality(_check_k) > 0 then{checks}
@@ -287,7 +285,7 @@ begin {_enter(_REFUSE_COMMIT, "_many")}
     return _versions::text || _conflicts;
   end if;
   if _merged then
-    select max(u) into _most from unnest(_later) as u;{splits}
+    select max(u) into _most from unnest(_later) as u;
   end if;
 {_SEQUENCE}
 {deletes}{puts}

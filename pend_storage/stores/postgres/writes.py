@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.columns import type_text
@@ -19,8 +21,11 @@ __all__ = [
     "delete_block",
     "put_block",
     "single_put",
-    "split_block",
 ]
+
+_BATCH: Final = '"batch#"'
+_KEY: Final = '"key#"'
+"""Columns beside those of a record; no field can be called so."""
 
 
 class _Names:
@@ -52,9 +57,9 @@ def _json_type(field: FieldSpec) -> str:
     return "text" if field.kind is Kind.BYTES else type_text(field)
 
 
-def _from_json(field: FieldSpec) -> str:
-    """A column's value from the record's JSON, ``x``."""
-    name = f"x.{_member(field)}"
+def _from_json(field: FieldSpec, row: str = "x") -> str:
+    """A column's value from the record's JSON, which is there as a row."""
+    name = f"{row}.{_member(field)}"
     if field.kind is Kind.BYTES:
         name = f"decode({name}, 'base64')"
     if field.optional:
@@ -103,48 +108,6 @@ def check_block(spec: CollectionSpec) -> str:
     end if;"""
 
 
-def split_block(spec: CollectionSpec) -> str:
-    """Leave if a record gives up a unique value that another one takes.
-
-    One after the other, the outcome would depend on who comes first.
-    """
-    n = _Names(spec)
-    fields = sorted({name for group in spec.unique for name in group})
-    values = ", ".join(f"{_from_json(spec.fields[f])} as {_value(f)}" for f in fields)
-    record = ", ".join(
-        f"{_member(f)} {_json_type(f)}" for f in (spec.fields[name] for name in fields)
-    )
-    given_up = "\n          or ".join(_given_up(group) for group in spec.unique)
-    return f"""
-    if {n.collection} = any(_c) and exists (
-      with fresh as materialized (
-        select u.k, {values}
-          from unnest(_c, _k, _b, _later) as u (c, k, b, later)
-         cross join lateral json_to_record(u.b) as x ({record})
-         where u.c = {n.collection} and u.later = 0
-      )
-      select from fresh join {n.table} as t on t.{n.key} = fresh.k
-       where {given_up}
-    ) then
-      return 'split';
-    end if;"""
-
-
-def _value(field: str) -> str:
-    return quoted(f"new_{field}")
-
-
-def _given_up(group: tuple[str, ...]) -> str:
-    old = [f"t.{quoted(column_name(field))}" for field in group]
-    new = [_value(field) for field in group]
-    changed = " or ".join(
-        f"{o} is distinct from fresh.{v}" for o, v in zip(old, new, strict=True)
-    )
-    taken = " and ".join(f"other.{v} = {o}" for o, v in zip(old, new, strict=True))
-    others = f"select from fresh as other where other.k <> fresh.k and {taken}"
-    return f"(({changed}) and exists ({others}))"
-
-
 def delete_block(spec: CollectionSpec) -> str:
     """Rows become tombstones."""
     n = _Names(spec)
@@ -173,33 +136,74 @@ def put_block(spec: CollectionSpec) -> str:
     """Rows are inserted or replaced; tombstones of theirs go.
 
     ``_most`` leaves room for the versions of what other batches put there before.
+
+    New versions are found by key in an object: a join would be planned for the one row
+    that the planner expects of an array, and compare every row with every other one.
     """
     n = _Names(spec)
     return f"""
   if {n.collection} = any(_c) then
+    with fresh as materialized (
+      select u.a as {_BATCH}, u.k as {_KEY}, x.*
+        from unnest(_a, _c, _k, _b, _later) as u (a, c, k, b, later)
+       cross join lateral json_to_record(u.b) as x ({n.record})
+       where u.c = {n.collection} and u.b is not null and u.later = 0
+    ), {_taken(spec)}dead as (
+      delete from tombstones as d using fresh
+       where d.collection = {n.collection} and d.key = fresh.{_KEY}
+      returning d.key, d.version
+    ), put as (
+      insert into {n.table} as t ({n.columns}, version)
+      select {n.values}, greatest(_sequence + x.{_BATCH}, dead.version + 1 + _most)
+        from fresh as x left join dead on dead.key = x.{_KEY}
+        {"where not exists (select from taken)" if spec.unique else ""}
+      on conflict ({n.key}) do update
+        set {n.updates}version = greatest(t.version + 1 + _most, excluded.version)
+      returning t.{n.key} as k, t.version
+    )
+    select jsonb_object_agg(k, version) into _put from put;
     for _n, _v in
-      with fresh as materialized (
-        select u.a, u.k, u.b, u.n
-          from unnest(_a, _c, _k, _b, _later) with ordinality as u (a, c, k, b, later, n)
-         where u.c = {n.collection} and u.b is not null and u.later = 0
-      ), dead as (
-        delete from tombstones as d using fresh
-         where d.collection = {n.collection} and d.key = fresh.k
-        returning d.key, d.version
-      ), put as (
-        insert into {n.table} as t ({n.columns}, version)
-        select {n.values}, greatest(_sequence + fresh.a, dead.version + 1 + _most)
-          from fresh left join dead on dead.key = fresh.k
-         cross join lateral json_to_record(fresh.b) as x ({n.record})
-        on conflict ({n.key}) do update
-          set {n.updates}version = greatest(t.version + 1 + _most, excluded.version)
-        returning t.{n.key} as k, t.version
-      )
-      select fresh.n, put.version from put join fresh on fresh.k = put.k
+      select u.n, (_put ->> u.k)::bigint
+        from unnest(_c, _k, _b, _later) with ordinality as u (c, k, b, later, n)
+       where u.c = {n.collection} and u.b is not null and u.later = 0
     loop
+      if _v is null then
+        raise exception using errcode = 'PEND3', message = 'split';
+      end if;
       _versions[_n] := _v;
     end loop;
   end if;"""
+
+
+def _taken(spec: CollectionSpec) -> str:
+    """A value that one record gives up and another one takes, in calls of many batches.
+
+    One after the other, the outcome would depend on who comes first. So nothing is put,
+    and the whole call is undone.
+    """
+    if not spec.unique:
+        return ""
+    n = _Names(spec)
+    given_up = "\n          or ".join(_given_up(spec, group) for group in spec.unique)
+    return f"""taken as (
+      select from fresh join {n.table} as t on t.{n.key} = fresh.{_KEY}
+       where _merged and ({given_up})
+    ), """
+
+
+def _given_up(spec: CollectionSpec, group: tuple[str, ...]) -> str:
+    fields = [spec.fields[name] for name in group]
+    old = [f"t.{quoted(column_name(field))}" for field in group]
+    new = [_from_json(field, "fresh") for field in fields]
+    theirs = [_from_json(field, "other") for field in fields]
+    changed = " or ".join(
+        f"{o} is distinct from {v}" for o, v in zip(old, new, strict=True)
+    )
+    taken = " and ".join(f"{v} = {o}" for o, v in zip(old, theirs, strict=True))
+    others = (
+        f"select from fresh as other where other.{_KEY} <> fresh.{_KEY} and {taken}"
+    )
+    return f"(({changed}) and exists ({others}))"
 
 
 def apply_block(spec: CollectionSpec) -> str:
