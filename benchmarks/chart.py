@@ -7,6 +7,7 @@ has the same contrast (4.3 to 1) to white and to the documentation's dark page.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -134,6 +135,8 @@ def write_series(path: Path, cases: Sequence[CaseResult]) -> None:
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_xticks(clients, [f"{count:,}" for count in clients])
+            ticks = _ticks(*axes.get_ylim())
+            axes.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])
             axes.minorticks_off()
             axes.grid(color=_FAINT, linewidth=0.6)
             axes.set_xlabel("clients")
@@ -141,6 +144,13 @@ def write_series(path: Path, cases: Sequence[CaseResult]) -> None:
         axes.legend(frameon=False, fontsize=9)
         tied = digest([case.measured for case in cases])
         _save(figure, path, "Rates and waits by the number of clients", tied)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """One, two and five times the powers of ten in between."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = (digit * 10.0**power for power in powers for digit in (1, 2, 5))
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def _plot_line(

@@ -221,9 +221,12 @@ def _figure(each: Figure) -> tuple[str, ...]:
 
 
 def _size(case: CaseResult) -> str:
-    many = "" if case.clients == 1 else "s"
-    clients = "" if case.clients is None else f"{case.clients:,} client{many}, "
+    clients = "" if case.clients is None else f"{_clients(case.clients)}, "
     return f"{case.records:,} records, {clients}{case.rounds} rounds"
+
+
+def _clients(count: int) -> str:
+    return f"{count:,} client{'' if count == 1 else 's'}"
 
 
 def _rates(case: CaseResult) -> str:
@@ -280,7 +283,7 @@ def _series(name: str, cases: Sequence[CaseResult]) -> str:
         for each in case.measured:
             rates.setdefault(each.name, {})[case.clients or 0] = each.spread.median
     counts = [case.clients or 0 for case in cases]
-    head = (f"{cases[0].unit}/s", *(f"{count:,} clients" for count in counts))
+    head = (f"{cases[0].unit}/s", *map(_clients, counts))
     rows = [
         (who, *(_number(found[n]) if n in found else "" for n in counts))
         for who, found in rates.items()
