@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _publish(options.output)
         return 0
     logging.getLogger("pend_storage").setLevel(logging.ERROR)  # adoption is talkative
-    tasks = [each for each in _TASKS if _wanted(each, options)]
+    tasks = _chosen(options)
     with _workbench(options, server=any(each.server for each in tasks)) as bench:
         memory = not options.no_memory and bool(options.only or not options.quick)
         for results in _measure(bench, tasks, memory=memory):
@@ -105,14 +105,23 @@ def _positive(text: str) -> int:
     return number
 
 
-def _wanted(task: Case | Trial, options: argparse.Namespace) -> bool:
+def chosen(arguments: Sequence[str]) -> list[Case | Trial]:
+    """What a command line asks for."""
+    return _chosen(_options(arguments))
+
+
+def _chosen(options: argparse.Namespace) -> list[Case | Trial]:
     if not options.only:
-        return task.quick or not options.quick
+        return [each for each in _TASKS if each.quick or not options.quick]
     names = {each.name for each in _TASKS}
-    return any(
-        task.name == name or (name not in names and task.name.startswith(name))
-        for name in options.only
-    )
+    return [
+        task
+        for task in _TASKS
+        if any(
+            task.name == name or (name not in names and task.name.startswith(name))
+            for name in options.only
+        )
+    ]
 
 
 @contextmanager

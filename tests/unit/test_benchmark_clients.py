@@ -277,3 +277,45 @@ class TestSeries:
 
         for name in {case.series for case in CASES if case.series}:
             assert f"<!-- measured {name} -->" in page.TEMPLATE.read_text()
+
+
+class TestWhatIsRun:
+    """The names of the tasks that a command line asks for."""
+
+    def wanted(self, *arguments: str) -> set[str]:
+        from benchmarks.__main__ import chosen
+
+        return {task.name for task in chosen(arguments)}
+
+    def test_a_name_means_that_case_and_the_beginning_of_names_means_them_all(
+        self,
+    ) -> None:
+        assert self.wanted("--only", "clients-1") == {"clients-1"}
+        assert self.wanted("--only", "clients-1", "--only", "clients-paced") == {
+            "clients-1",
+            "clients-paced",
+        }
+        assert self.wanted("--only", "count-json") == {
+            "count-json-get",
+            "count-json-put",
+        }
+
+    def test_a_quick_run_leaves_out_what_is_much_unless_it_is_named(self) -> None:
+        everything, quick = self.wanted(), self.wanted("--quick")
+
+        assert quick < everything
+        assert "clients-5000" in everything - quick
+        assert "clients-1000" in quick
+        assert self.wanted("--quick", "--only", "clients-5000") == {"clients-5000"}
+
+    def test_a_quick_run_has_fewer_rounds_but_never_more_than_were_asked_for(
+        self,
+    ) -> None:
+        from benchmarks.cases import CASES
+        from benchmarks.workbench import Plan
+
+        case = next(case for case in CASES if case.name == "clients-1000")
+
+        assert case.rounds(Plan(quick=True, rounds=3)) == 1
+        assert case.rounds(Plan(rounds=11)) == 7
+        assert case.rounds(Plan(rounds=2)) == 2
