@@ -48,8 +48,11 @@ class TestGrowth:
 
         assert "threads" in found
 
-    def test_a_step_between_the_thirds_is_found(self) -> None:
-        assert growth(samples(lambda n: 20.0 if n < 240 else 30.0), THREADS)
+    def test_a_late_step_is_found_though_most_slopes_are_none(self) -> None:
+        assert growth(samples(lambda n: 20.0 if n < 330 else 30.0), THREADS)
+
+    def test_a_slow_rise_is_found_though_the_thirds_are_close(self) -> None:
+        assert growth(samples(lambda n: 20 + 10 * n / 400), THREADS)
 
     def test_what_shrinks_does_not_grow(self) -> None:
         assert growth(samples(lambda n: 100.0 - n / 10), THREADS) == {}
