@@ -161,17 +161,29 @@ def _against(*bases: str) -> tuple[Aim, ...]:
     return tuple(Aim(_OURS, base) for base in bases)
 
 
+_ALONE: Final = (
+    _OURS,
+    _DIRECT,
+    _STORE_THREADS,
+    _HELD,
+    _ASYNCPG,
+    _NO_RESET,
+    _THREADS,
+)
+_ALONE_AIMS: Final = (
+    *(Aim(_OURS, base, 0.9) for base in (_HELD, _STORE_THREADS, _DIRECT)),
+    *_against(_ASYNCPG, _NO_RESET),
+)
+
 CASES: Final = (
-    _mixed(
-        1,
-        (_OURS, _DIRECT, _STORE_THREADS, _HELD, _ASYNCPG, _NO_RESET, _THREADS),
-        (
-            Aim(_OURS, _HELD, 0.9),
-            Aim(_OURS, _STORE_THREADS, 0.9),
-            Aim(_OURS, _DIRECT, 0.9),
-            *_against(_ASYNCPG, _NO_RESET),
-        ),
-        quick=True,
+    _mixed(1, _ALONE, _ALONE_AIMS, quick=True),
+    _case(
+        "clients-1-gets",
+        "One client, gets only",
+        contenders=_ALONE,
+        aims=_ALONE_AIMS,
+        traffic=Traffic(clients=1, writes=0.0),
+        text=_CLOSED,
     ),
     _mixed(10, _SOME, _against(_ASYNCPG, _NO_RESET), quick=False),
     _mixed(100, _SOME, _against(_ASYNCPG, _NO_RESET), quick=False),
