@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres.connections import Address
 from pend_storage.testing.domain import SCHEMA, Tally
+from pend_storage.testing.servers import temporary_postgres
 
 SECRET = "hunter2-%&x"  # noqa: S105 - of nobody
 
@@ -232,6 +235,56 @@ def test_a_server_that_says_nothing_is_left(url: str) -> None:
 
         wait_until(lambda: pid not in sessions(url), "the end of the session")
         assert get(store, "a") is not None
+
+
+DRIBBLING = """
+import socket, sys, threading
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.testing.domain import SCHEMA, Tally
+
+port, url = int(sys.argv[1]), sys.argv[2]
+listener = socket.create_server(("127.0.0.1", 0))
+ready = b"Z\\x00\\x00\\x00\\x05I"
+
+def relay(source, target, is_answer):
+    while data := source.recv(65536):
+        cut = data.rfind(ready) if is_answer else -1
+        if cut > 0:  # the last message arrives later than the rest
+            target.sendall(data[:cut])
+            threading.Event().wait(0.02)
+            data = data[cut:]
+        target.sendall(data)
+
+def serve():
+    while True:
+        client, _ = listener.accept()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server = socket.create_connection(("127.0.0.1", port))
+        for way in ((client, server, False), (server, client, True)):
+            threading.Thread(target=relay, args=way, daemon=True).start()
+
+threading.Thread(target=serve, daemon=True).start()
+through = url.replace(f":{port}/", f":{listener.getsockname()[1]}/")
+with PostgresStore(SCHEMA, through) as store:
+    store.collection(Tally).put(Tally(name="a", value=1))
+    print(store.collection(Tally).get("a").value)
+"""
+
+
+def test_an_answer_that_comes_in_pieces_does_not_stop_other_threads() -> None:
+    with temporary_postgres(listen="127.0.0.1") as server:
+        with PostgresStore(SCHEMA, server.tcp_url) as store:
+            store.migrate()
+        port = str(server.tcp_address[1])
+        ran = subprocess.run(
+            [sys.executable, "-c", DRIBBLING, port, server.tcp_url],
+            capture_output=True,
+            text=True,
+            timeout=30,  # the relay is a thread, and would never come to its turn
+            check=False,
+        )
+
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
 
 
 def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:

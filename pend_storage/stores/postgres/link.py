@@ -138,23 +138,39 @@ class Link:
         if not self._poll.poll(self._patience * 1000):
             self._give_up()
         pg.consume_input()
-        if pg.is_busy():
-            self._wait()
-        result = pg.get_result()
+        result = self._last_result()
+        if result.status in _GOOD:
+            return result
+        refusal = refusal_of(result)
+        if pg.status == ConnStatus.OK:
+            raise refusal
+        if refusal.code:  # the server's last words: it did not do it
+            raise ConnectionLost(refusal.message, sent=False)
+        raise psycopg.OperationalError(_text(result.error_message))
+
+    def _last_result(self) -> PGresult:
+        """What a statement came to: deferred constraints speak after the rows."""
+        result = self._next_result()
         if result is None:
             raise psycopg.OperationalError("the server sent no result")
-        while (later := pg.get_result()) is not None:
+        try:
+            while (later := self._next_result()) is not None:
+                if result.status in _GOOD:
+                    result = later
+        except psycopg.OperationalError:
             if result.status in _GOOD:
-                # Deferred constraints speak after the rows, at the commit.
-                result = later
-        if result.status not in _GOOD:
-            refusal = refusal_of(result)
-            if pg.status == ConnStatus.OK:
-                raise refusal
-            if refusal.code:  # the server's last words: it did not do it
-                raise ConnectionLost(refusal.message, sent=False)
-            raise psycopg.OperationalError(_text(result.error_message))
+                raise  # else it hung up after its last words
         return result
+
+    def _next_result(self) -> PGresult | None:
+        """The next result, or None after the last one.
+
+        libpq would wait for it as well, but with the interpreter locked: no other thread
+        could run until the last bytes are here.
+        """
+        if self._pg.is_busy():
+            self._wait()
+        return self._pg.get_result()
 
     def _flush(self) -> None:
         """Send what the socket did not take at once.
