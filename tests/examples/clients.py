@@ -1,4 +1,4 @@
-"""Clients of an example server that ask without a pause, and note what was acknowledged."""
+"""Clients of an example server that ask without a rest, and note what was acknowledged."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["Clients"]
 
 _WRITERS: Final = 3
 _READERS: Final = 2
+_PAUSE: Final = 0.05
+"""Seconds between two rounds: the point is that they never stop, not how many they are."""
 
 
 class Clients:
@@ -65,7 +67,7 @@ class Clients:
     def _ask(self, work: _Work, number: int) -> None:
         with httpx.Client(base_url=self._url, timeout=60) as client:
             for turn in itertools.count():
-                if self._stop.is_set():
+                if self._stop.wait(_PAUSE):
                     return
                 try:
                     work(client, number, turn)
@@ -88,7 +90,7 @@ class Clients:
             self.changes[user] += 1
             self.tiers[user] = tier
 
-    def _read(self, client: httpx.Client, number: int, turn: int) -> None:
+    def _read(self, client: httpx.Client, _number: int, _turn: int) -> None:
         """Read what was acknowledged: it must be there, as it was acknowledged."""
         known = list(self.wallets.items())[-20:]
         for user, address in known:
