@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from pend_storage.aio import AsyncCollection, AsyncStore, AsyncTransaction
     from pend_storage.backfill.report import BackfillReport
     from pend_storage.dualwrite import (
         Blocker,
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON",
+    "AsyncCollection",
+    "AsyncStore",
+    "AsyncTransaction",
     "BackfillReport",
     "Blocker",
     "Change",
@@ -124,6 +128,9 @@ __all__ = [
 ]
 
 _HOME: Final = {
+    "AsyncCollection": "pend_storage.aio",
+    "AsyncStore": "pend_storage.aio",
+    "AsyncTransaction": "pend_storage.aio",
     "BackfillReport": "pend_storage.backfill.report",
     "Blocker": "pend_storage.dualwrite",
     "Change": "pend_storage.records",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pend_storage.cursor import decode_cursor, encode_cursor
-from pend_storage.errors import InvalidQuery
-from pend_storage.query import (
-    Condition,
-    Query,
-    field,
-    make_query,
-    sort_values,
-)
-from pend_storage.records import Page, Row, Versioned
+from pend_storage.query import Condition, make_query
+from pend_storage.records import Page, Versioned
 from pend_storage.schema import CollectionSpec
+from pend_storage.verbs import (
+    checks_for,
+    lookup_query,
+    page_of,
+    page_query,
+    probing,
+    versions_of,
+)
 
 if TYPE_CHECKING:
     from pend_storage.store import Store
@@ -51,8 +50,8 @@ class Collection(Generic[R]):
         Raises:
             InvalidQuery: the field alone is not declared unique.
         """
-        found = lookup(self._store, self.spec, name, value)
-        return None if found is None else found.record
+        rows = self._store.query(self.spec.name, lookup_query(self.spec, name, value))
+        return rows[0].record if rows else None
 
     def versioned(self, key: str) -> Versioned[R] | None:
         """The record under a key together with its version, or None."""
@@ -86,14 +85,7 @@ class Collection(Generic[R]):
         if not puts:
             return []
         batch = schema.batch(puts)
-        versions = dict(
-            zip(
-                (operation.key for operation in batch.operations),
-                self._store.commit(batch),
-                strict=True,
-            )
-        )
-        return [versions[put.key] for put in puts]
+        return versions_of(puts, batch, self._store.commit(batch))
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Delete the record under a key; False where there is none.
@@ -126,9 +118,7 @@ class Collection(Generic[R]):
             InvalidQuery: a field, a value, a limit or a cursor that does not fit.
         """
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = find_rows(
-            query, lambda wanted: self._store.query(self.spec.name, wanted)
-        )
+        rows = self._store.query(self.spec.name, probing(query))
         return page_of(self.spec, query, rows)
 
     def count(self, *where: Condition) -> int:
@@ -139,55 +129,3 @@ class Collection(Generic[R]):
         """Every record in key order, beginning after a key, in bounded memory."""
         for row in self._store.scan(self.spec.name, after=after):
             yield row.record
-
-
-def page_query(
-    spec: CollectionSpec,
-    where: Sequence[Condition],
-    order_by: Sequence[str],
-    limit: int | None,
-    after: str | None,
-) -> Query:
-    """The checked query of one page."""
-    query = make_query(spec, where, order_by, limit)
-    if after is None:
-        return query
-    return replace(query, after=decode_cursor(spec, query.order_by, after))
-
-
-def checks_for(
-    collection: str, key: str, if_version: int | None
-) -> dict[tuple[str, str], int]:
-    """The checks of one conditional operation."""
-    return {} if if_version is None else {(collection, key): if_version}
-
-
-def lookup(store: Store, spec: CollectionSpec, name: str, value: Any) -> Row | None:
-    """The row with this value in a field declared unique."""
-    if (name,) not in spec.unique and name != spec.key:
-        raise InvalidQuery(f"{spec.name}.{name} is not declared unique: use find()")
-    query = make_query(spec, (field(name) == value,), limit=1)
-    rows = store.query(spec.name, query)
-    return rows[0] if rows else None
-
-
-def find_rows(query: Query, ask: Callable[[Query], list[Row]]) -> list[Row]:
-    """Ask for one row more than the page holds, to learn whether there is a next one."""
-    if query.limit == 0:
-        return []
-    if query.limit is None:
-        return ask(query)
-    return ask(replace(query, limit=query.limit + 1))
-
-
-def page_of(spec: CollectionSpec, query: Query, rows: list[Row]) -> Page[Any]:
-    """The page that these rows make, with its cursor."""
-    more = query.limit is not None and len(rows) > query.limit
-    if query.limit is not None:
-        rows = rows[: query.limit]
-    cursor = None
-    if more and rows:
-        last = rows[-1]
-        values = sort_values(query.order_by, last.record)
-        cursor = encode_cursor(spec, query.order_by, values, last.key)
-    return Page(tuple(row.record for row in rows), cursor)

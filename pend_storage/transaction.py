@@ -10,59 +10,41 @@ returned, not the absence of others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 import tenacity
 
-from pend_storage.collection import find_rows, page_of, page_query
-from pend_storage.errors import Conflict, InvalidQuery
-from pend_storage.query import (
-    Condition,
-    Query,
-    field,
-    select,
-)
-from pend_storage.records import Delete, Page, Put, Row, Versioned
+from pend_storage.errors import Conflict
+from pend_storage.query import Condition, Query
+from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
+from pend_storage.unit_of_work import Place, UnitOfWork
+from pend_storage.verbs import lookup_query, page_of, page_query, probing
 
 if TYPE_CHECKING:
     from pend_storage.store import Store
 
-__all__ = ["Transaction", "TransactionCollection", "run_transaction"]
+__all__ = ["RETRY", "Transaction", "TransactionCollection", "run_transaction"]
 
 R = TypeVar("R")
 T = TypeVar("T")
-Place = tuple[str, str]
 
-
-class _Work:
-    """What a transaction has read and written so far."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.seen: dict[Place, int] = {}
-        """Versions read, or demanded by ``if_version``."""
-        self.writes: dict[Place, Put | Delete] = {}
-
-    def remember(self, collection: str, key: str, version: int) -> None:
-        """Note a version; seen twice with different versions, the end could only fail."""
-        known = self.seen.setdefault((collection, key), version)
-        if known != version:
-            raise Conflict(
-                collection=collection, key=key, expected=known, actual=version
-            )
-
-    def own(self, spec: CollectionSpec) -> dict[str, Put | Delete]:
-        """What was written in one collection, by key."""
-        return {k: op for (name, k), op in self.writes.items() if name == spec.name}
+RETRY: Final[dict[str, Any]] = {
+    "retry": tenacity.retry_if_exception_type(Conflict),
+    "wait": tenacity.wait_random_exponential(multiplier=0.001, max=0.1),
+    "reraise": True,
+}
+"""How a transaction that conflicts is repeated. The pause before the n-th repetition is
+random, up to 2^n ms and never over 100 ms: long enough to let the others pass, short
+enough for a caller who waits."""
 
 
 class Transaction:
     """Use as ``with store.transaction() as tx:``; an exception inside writes nothing."""
 
     def __init__(self, store: Store) -> None:
-        self._work = _Work(store)
+        self._store = store
+        self._work = UnitOfWork(store.schema)
         self.versions: dict[Place, int] = {}
         """After the end: the new version of each ``(collection, key)`` written."""
 
@@ -72,7 +54,7 @@ class Transaction:
     def collection(self, name: str) -> TransactionCollection[Any]: ...
     def collection(self, name: str | type) -> TransactionCollection[Any]:
         """The verbs of one collection inside this transaction."""
-        return TransactionCollection(self._work, self._work.store.schema[name])
+        return TransactionCollection(self._store, self._work, self._store.schema[name])
 
     def commit(self) -> None:
         """Check all reads and write all writes, atomically; what follows begins anew.
@@ -82,15 +64,9 @@ class Transaction:
             UniqueViolation: another record has the same unique value.
             ReferenceViolation: a reference would lead nowhere.
         """
-        work = self._work
-        batch = work.store.schema.batch(work.writes.values(), work.seen)
-        if not batch.operations and not batch.checks:
-            return
-        versions = work.store.commit(batch)
-        places = [(o.collection, o.key) for o in batch.operations]
-        self.versions = dict(zip(places, versions, strict=True))
-        work.seen.clear()
-        work.writes.clear()
+        batch = self._work.batch()
+        if batch is not None:
+            self.versions = self._work.finish(batch, self._store.commit(batch))
 
     def __enter__(self) -> Self:
         return self
@@ -103,9 +79,10 @@ class Transaction:
 class TransactionCollection(Generic[R]):
     """One collection inside a transaction. Sees the transaction's own writes."""
 
-    __slots__ = ("_work", "spec")
+    __slots__ = ("_store", "_work", "spec")
 
-    def __init__(self, work: _Work, spec: CollectionSpec) -> None:
+    def __init__(self, store: Store, work: UnitOfWork, spec: CollectionSpec) -> None:
+        self._store = store
         self._work = work
         self.spec = spec
 
@@ -128,12 +105,8 @@ class TransactionCollection(Generic[R]):
         Raises:
             InvalidQuery: the field alone is not declared unique.
         """
-        if (name,) not in self.spec.unique and name != self.spec.key:
-            raise InvalidQuery(
-                f"{self.spec.name}.{name} is not declared unique: use find()"
-            )
-        items = self.find(field(name) == value, limit=1).items
-        return items[0] if items else None
+        rows = self._find(lookup_query(self.spec, name, value))
+        return rows[0].record if rows else None
 
     def find(
         self,
@@ -144,7 +117,7 @@ class TransactionCollection(Generic[R]):
     ) -> Page[R]:
         """As :meth:`Collection.find`, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
-        return page_of(self.spec, query, find_rows(query, self._merged))
+        return page_of(self.spec, query, self._find(probing(query)))
 
     def count(self, *where: Condition) -> int:
         """How many records meet every condition; each of them is checked at the end."""
@@ -157,82 +130,28 @@ class TransactionCollection(Generic[R]):
             InvalidRecord: it breaks the schema.
             Conflict: it is known already not to be at ``if_version``.
         """
-        self._write(self._work.store.schema.put(self.spec.name, record), if_version)
+        self._work.write(self._store.schema.put(self.spec.name, record), if_version)
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Delete at the end; whether there is a record to delete is checked too."""
         there = bool(self._rows((key,)))
-        self._write(Delete(self.spec.name, key), if_version)
+        self._work.write(self._store.schema.delete(self.spec.name, key), if_version)
         return there
 
-    def _write(self, operation: Put | Delete, if_version: int | None) -> None:
-        place = (operation.collection, operation.key)
-        if if_version is not None:
-            self._demand(place, if_version)
-        self._work.writes[place] = operation
-
-    def _demand(self, place: Place, version: int) -> None:
-        """Check a version as far as it is known; the rest is checked at the end."""
-        work = self._work
-        earlier = work.writes.get(place)
-        if earlier is None:
-            known = work.seen.setdefault(place, version)
-            fits = known == version
-        elif isinstance(earlier, Put):  # there now, without a version of its own yet
-            known = work.seen.get(place, 0)
-            fits = known == version != 0
-        else:
-            known = 0
-            fits = version == 0
-        if not fits:
-            collection, key = place
-            raise Conflict(
-                collection=collection, key=key, expected=version, actual=known
-            )
-
     def _rows(self, keys: Iterable[str]) -> dict[str, Row]:
-        work, name, keys = self._work, self.spec.name, list(keys)
-        unwritten = [key for key in keys if (name, key) not in work.writes]
-        stored = work.store.read(name, unwritten) if unwritten else {}
-        for key in unwritten:
-            work.remember(name, key, stored[key].version if key in stored else 0)
-        own = {
-            key: self._own_row(operation)
-            for key in keys
-            if isinstance(operation := work.writes.get((name, key)), Put)
-        }
-        return {**stored, **own}
+        wanted = list(keys)
+        asked = self._work.unwritten(self.spec, wanted)
+        stored = self._store.read(self.spec.name, asked) if asked else {}
+        return self._work.found(self.spec, wanted, stored)
 
-    def _own_row(self, put: Put) -> Row:
-        version = self._work.seen.get((put.collection, put.key), 0)
-        return Row(put.key, version, self.spec.codec.decode(put.body))
-
-    def _merged(self, query: Query) -> list[Row]:
-        """Stored rows and own writes, as if these were stored already."""
-        own = self._work.own(self.spec)
-        limit = query.limit
-        asked = query if limit is None else replace(query, limit=limit + len(own))
-        stored = [
-            row
-            for row in self._work.store.query(self.spec.name, asked)
-            if row.key not in own
-        ]
-        for row in stored:
-            self._work.remember(self.spec.name, row.key, row.version)
-        if not own:
-            return stored
-        return select(
-            query,
-            [*stored, *(self._own_row(o) for o in own.values() if type(o) is Put)],
-        )
+    def _find(self, query: Query) -> list[Row]:
+        asked = self._work.widened(self.spec, query)
+        stored = self._store.query(self.spec.name, asked)
+        return self._work.merged(self.spec, query, stored)
 
 
 def run_transaction(store: Store, fn: Callable[[Transaction], T], attempts: int) -> T:
-    """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most.
-
-    The pause before the n-th repetition is random, up to 2^n ms and never over 100 ms:
-    long enough to let the others pass, short enough for a caller who waits.
-    """
+    """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     def attempt() -> T:
         transaction = Transaction(store)
@@ -240,10 +159,5 @@ def run_transaction(store: Store, fn: Callable[[Transaction], T], attempts: int)
         transaction.commit()
         return result
 
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Conflict),
-        stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_random_exponential(multiplier=0.001, max=0.1),
-        reraise=True,
-    )
-    return retrying(attempt)
+    stop = tenacity.stop_after_attempt(attempts)
+    return tenacity.Retrying(stop=stop, **RETRY)(attempt)

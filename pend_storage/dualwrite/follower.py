@@ -88,8 +88,9 @@ class _Parcel:
     def finish(self) -> None:
         self._done.release()
 
-    def wait(self, timeout: float) -> bool:
-        return self._done.acquire(timeout=timeout)
+    def wait(self, deadline: float) -> bool:
+        left = max(0.0, deadline - time.monotonic())
+        return self._done.acquire(timeout=left)
 
 
 class Follower:
@@ -125,25 +126,30 @@ class Follower:
         self._thread: threading.Thread | None = None
 
     def bring(
-        self, route: Route, records: Sequence[ChangedRecord], timeout: float | None
+        self,
+        route: Route,
+        commits: Sequence[Sequence[ChangedRecord]],
+        timeout: float | None,
     ) -> None:
-        """Apply these records to the follower of a route; never raises.
+        """Apply commits to the follower of a route; never raises.
 
         Args:
             route: with a follower.
-            records: what was committed.
-            timeout: seconds to wait for it; 0: not at all; None: as long as it takes.
+            commits: the records of each; one that is refused holds no other one up.
+            timeout: seconds to wait for all; 0: not at all; None: as long as it takes.
         """
         if not self.breaker.is_closed:
             return
-        parcel = _Parcel(route, records)
+        parcels = [_Parcel(route, records) for records in commits]
         if timeout is None:
-            self._arrive([parcel])
-        elif self._hand_over(parcel) and timeout > 0 and not parcel.wait(timeout):
-            self.breaker.failed(f"did not answer within {timeout:g} s")
-            self._on_missed()
+            self._arrive(parcels)
+        elif self._hand_over(parcels) and timeout > 0:
+            deadline = time.monotonic() + timeout
+            if not all(parcel.wait(deadline) for parcel in parcels):
+                self.breaker.failed(f"did not answer within {timeout:g} s")
+                self._on_missed()
 
-    def _hand_over(self, parcel: _Parcel) -> bool:
+    def _hand_over(self, parcels: Sequence[_Parcel]) -> bool:
         with self._wake:
             if self._is_stopped or len(self._waiting) >= _MOST_WAITING:
                 self._on_missed()
@@ -152,8 +158,9 @@ class Follower:
                 self._thread = start_thread(self._work, "pend-follower")
             if self._thread is None:
                 return False
-            self._waiting.append(parcel)
-            if len(self._waiting) == 1:
+            was_idle = not self._waiting
+            self._waiting.extend(parcels)
+            if was_idle:
                 self._wake.notify()
         return True
 

@@ -10,15 +10,21 @@ from typing_extensions import override
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.feed import feed, feed_number
 from pend_storage.dualwrite.follower import Follower
+from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.sampling import Sampler
 from pend_storage.dualwrite.shared import SharedMeta
-from pend_storage.errors import ConfigError, StaleEpoch, StoreUnavailable
+from pend_storage.errors import (
+    ConfigError,
+    PendStorageError,
+    StaleEpoch,
+    StoreUnavailable,
+)
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Put, Row
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Put, Row
 from pend_storage.store import Store
 
 __all__ = ["Traffic"]
@@ -125,28 +131,55 @@ class Traffic(Store):
         try:
             route, versions = self._router.call(commit_at)
         except StoreUnavailable as error:
-            if not error.outcome_known:
-                self._relay.wake()  # if it did happen, it is in the change log
+            self._doubt(error)
             raise
         _COMMITTED()
-        if route.follower is not None:
-            self._bring(route, batch, versions)
+        self._bring(route, [(batch, versions)])
         _FOLLOWED()
         return versions
 
-    def _bring(self, route: Route, batch: Batch, versions: Sequence[int]) -> None:
-        records = [
-            ChangedRecord(
-                operation.collection,
-                operation.key,
-                version,
-                operation.record if isinstance(operation, Put) else None,
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        orders = [Order(batch) for batch in batches]
+
+        def commit_at(route: Route) -> None:
+            waiting = [order for order in orders if not order.is_settled]
+            answers = route.store.commit_each(
+                [order.batch for order in waiting], epoch=route.epoch
             )
-            for operation, version in zip(batch.operations, versions, strict=True)
-            if version
-        ]
-        if records:
-            self._follower.bring(route, records, self._timeout)
+            for order, answer in zip(waiting, answers, strict=True):
+                order.take(answer)
+            written = [order.written for order in waiting if order.is_written]
+            if written:
+                _COMMITTED()
+                self._bring(route, written)
+                _FOLLOWED()
+            raise_unsettled(waiting)
+
+        try:
+            _require_alone(epoch)
+            self._router.call(commit_at)
+        except PendStorageError as error:
+            for order in orders:
+                order.give_up(error)
+        outcomes = [order.outcome for order in orders]
+        for outcome in outcomes:
+            if isinstance(outcome, StoreUnavailable):
+                self._doubt(outcome)
+        return outcomes
+
+    def _doubt(self, error: StoreUnavailable) -> None:
+        if not error.outcome_known:
+            self._relay.wake()  # if it did happen, it is in the change log
+
+    def _bring(self, route: Route, written: Iterable[Written]) -> None:
+        if route.follower is None:
+            return
+        commits = [records for each in written if (records := _records(*each))]
+        if commits:
+            self._follower.bring(route, commits, self._timeout)
 
     @override
     def apply(
@@ -212,3 +245,17 @@ class Traffic(Store):
 def _require_alone(epoch: int | None) -> None:
     if epoch:
         raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
+
+
+def _records(batch: Batch, versions: Sequence[int]) -> list[ChangedRecord]:
+    """What a commit has changed."""
+    return [
+        ChangedRecord(
+            operation.collection,
+            operation.key,
+            version,
+            operation.record if isinstance(operation, Put) else None,
+        )
+        for operation, version in zip(batch.operations, versions, strict=True)
+        if version
+    ]

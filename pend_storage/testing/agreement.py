@@ -181,7 +181,7 @@ class Side:
 
     def written_inside(self, which: int) -> list[Place]:
         """The keys that a transaction is going to write."""
-        return list(self.inside(which)._work.writes)  # noqa: SLF001 - only it knows
+        return list(self.inside(which)._work.written)  # noqa: SLF001 - only it knows
 
     def end(self, which: int) -> list[Place]:
         """Commit a transaction; gives what it says to have written."""

@@ -1,0 +1,12 @@
+"""The verbs of every store, to be awaited; waiting calls are merged."""
+
+from pend_storage.aio.collection import AsyncCollection
+from pend_storage.aio.store import AsyncStore
+from pend_storage.aio.transaction import AsyncTransaction, AsyncTransactionCollection
+
+__all__ = [
+    "AsyncCollection",
+    "AsyncStore",
+    "AsyncTransaction",
+    "AsyncTransactionCollection",
+]

@@ -1,0 +1,102 @@
+"""The verbs of one collection, to be awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pend_storage.query import Condition, make_query
+from pend_storage.records import Page, Versioned
+from pend_storage.schema import CollectionSpec
+from pend_storage.verbs import (
+    checks_for,
+    page_of,
+    page_query,
+    probing,
+    versions_of,
+)
+
+if TYPE_CHECKING:
+    from pend_storage.aio.store import AsyncStore
+
+__all__ = ["AsyncCollection"]
+
+R = TypeVar("R")
+
+
+class AsyncCollection(Generic[R]):
+    """As :class:`~pend_storage.collection.Collection`, with ``await``.
+
+    Cheap to make. Everything that a verb there raises it raises here.
+    """
+
+    __slots__ = ("_store", "spec")
+
+    def __init__(self, store: AsyncStore, spec: CollectionSpec) -> None:
+        self._store = store
+        self.spec = spec
+
+    async def get(self, key: str) -> R | None:
+        """The record under a key, or None."""
+        row = (await self._store.read(self.spec.name, (key,))).get(key)
+        return None if row is None else row.record
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, R]:
+        """The records under these keys; missing keys are absent, no keys mean none."""
+        rows = await self._store.read(self.spec.name, keys)
+        return {key: row.record for key, row in rows.items()}
+
+    async def get_by(self, name: str, value: Any) -> R | None:
+        """The record with this value in a field declared unique, or None."""
+        row = await self._store.lookup(self.spec.name, name, value)
+        return None if row is None else row.record
+
+    async def versioned(self, key: str) -> Versioned[R] | None:
+        """The record under a key together with its version, or None."""
+        row = (await self._store.read(self.spec.name, (key,))).get(key)
+        return None if row is None else Versioned(row.record, row.version)
+
+    async def put(self, record: R, *, if_version: int | None = None) -> int:
+        """Write a record, whether or not there is one; gives its new version."""
+        schema = self._store.schema
+        put = schema.put(self.spec.name, record)
+        checks = checks_for(self.spec.name, put.key, if_version)
+        return (await self._store.commit(schema.batch((put,), checks)))[0]
+
+    async def put_many(self, records: Iterable[R]) -> list[int]:
+        """Write records in one atomic commit; gives the version of each."""
+        schema = self._store.schema
+        puts = [schema.put(self.spec.name, record) for record in records]
+        if not puts:
+            return []
+        batch = schema.batch(puts)
+        return versions_of(puts, batch, await self._store.commit(batch))
+
+    async def delete(self, key: str, *, if_version: int | None = None) -> bool:
+        """Delete the record under a key; False where there is none."""
+        schema = self._store.schema
+        operation = schema.delete(self.spec.name, key)
+        checks = checks_for(self.spec.name, key, if_version)
+        return (await self._store.commit(schema.batch((operation,), checks)))[0] > 0
+
+    async def find(
+        self,
+        *where: Condition,
+        order_by: Sequence[str] = (),
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Page[R]:
+        """The records that meet every condition, as a page."""
+        query = page_query(self.spec, where, order_by, limit, after)
+        rows = await self._store.query(self.spec.name, probing(query))
+        return page_of(self.spec, query, rows)
+
+    async def count(self, *where: Condition) -> int:
+        """How many records meet every condition."""
+        condition = make_query(self.spec, where).where
+        return await self._store.count(self.spec.name, condition)
+
+    async def scan(self, *, after: str | None = None) -> AsyncIterator[R]:
+        """Every record in key order, beginning after a key, in bounded memory."""
+        async for row in self._store.scan(self.spec.name, after=after):
+            yield row.record

@@ -1,0 +1,198 @@
+"""Calls of coroutines, carried out by few threads, all that wait at a time.
+
+A call goes to a free lane at once. Where no lane is free it waits, and the next lane that
+is takes all that have gathered, and carries them out together. No timer: an idle store
+answers as soon as it can, and under load the groups grow by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from pend_storage.errors import StoreUnavailable
+
+__all__ = ["Lanes", "Sized", "bearable", "own"]
+
+
+class Sized(Protocol):
+    """What a call asks for."""
+
+    @property
+    def size(self) -> int:
+        """How much of a group it fills."""
+        ...
+
+
+W = TypeVar("W", bound=Sized)
+_NAME: Final = "the asynchronous store"
+
+
+class _Call(Generic[W]):
+    """What one coroutine waits for."""
+
+    __slots__ = ("future", "is_taken", "wish")
+
+    def __init__(self, wish: W, future: asyncio.Future[Any]) -> None:
+        self.wish = wish
+        self.future = future
+        self.is_taken = False
+        """From here on it cannot be taken back."""
+
+
+class Lanes(Generic[W]):
+    """So many threads at most carry out calls of one kind."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: ThreadPoolExecutor,
+        room: asyncio.Semaphore,
+        carry_out: Callable[[Sequence[W]], Sequence[Any]],
+        *,
+        lanes: int,
+        most: int,
+        timeout: float | None,
+    ) -> None:
+        """Make them; threads start with the first call.
+
+        Args:
+            loop: where the coroutines run.
+            threads: as many as all lanes of all kinds together.
+            room: lets so many calls in at a time; the others wait outside.
+            carry_out: answers several calls at once, in a thread: for each a value, or
+                the error to raise.
+            lanes: how many groups may be under way.
+            most: how large a group may be.
+            timeout: seconds that a call may take; None: any time.
+        """
+        self._loop = loop
+        self._threads = threads
+        self._room = room
+        self._carry_out = carry_out
+        self._most = most
+        self._timeout = timeout
+        self._gate = threading.Lock()
+        self._idle = lanes
+        self._is_closed = False
+        self._waiting: deque[_Call[W]] = deque()
+
+    async def call(self, wish: W) -> Any:
+        """Have it carried out, alone or in company; gives the answer.
+
+        Cancelled while it waits, it never happens. Cancelled later it is carried out to
+        its end, and nobody is told.
+
+        Raises:
+            StoreUnavailable: it took longer than the timeout; ``outcome_known`` tells
+                whether it certainly did not happen.
+        """
+        await self._room.acquire()
+        try:
+            self._refuse_closed()
+            call = _Call(wish, self._loop.create_future())
+            self._submit(call)
+            if self._timeout is None:
+                return await call.future
+            return await self._in_time(call)
+        finally:
+            self._room.release()
+
+    def close(self) -> None:
+        """Let no more calls in; what is in is carried out."""
+        self._is_closed = True
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed", store=_NAME)
+
+    def _submit(self, call: _Call[W]) -> None:
+        with self._gate:
+            self._waiting.append(call)
+            if not self._idle:
+                return
+            self._idle -= 1
+        self._threads.submit(self._work)
+
+    async def _in_time(self, call: _Call[W]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await call.future
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"no answer within {self._timeout:g} s",
+                store=_NAME,
+                outcome_known=not call.is_taken,
+            ) from None
+
+    # -- in a thread --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Carry out groups until nothing waits any more."""
+        while calls := self._take():
+            answers = self._answers([call.wish for call in calls])
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(_deliver, calls, answers)
+
+    def _take(self) -> list[_Call[W]]:
+        taken: list[_Call[W]] = []
+        size = 0
+        with self._gate:
+            while self._waiting:
+                size += self._waiting[0].wish.size
+                if taken and size > self._most:
+                    break
+                call = self._waiting.popleft()
+                # In this order: whoever has seen that it is not taken has cancelled it.
+                call.is_taken = True
+                if not call.future.cancelled():
+                    taken.append(call)
+            if not taken:
+                self._idle += 1
+        return taken
+
+    def _answers(self, wishes: Sequence[W]) -> Sequence[Any]:
+        try:
+            return self._carry_out(wishes)
+        except BaseException as error:  # noqa: BLE001 - raised again in each coroutine
+            return [own(error) for _ in wishes]
+
+
+def bearable(error: BaseException) -> Exception:
+    """An error as a coroutine may raise it.
+
+    A future does not take a ``StopIteration``; and what ends a thread, an interrupt or
+    an exit, would end the loop.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"the call ended with {error!r} in its thread")
+
+
+def own(error: BaseException) -> Exception:
+    """An error for one of several callers: raising it writes a traceback into it."""
+    shared = bearable(error)
+    try:
+        mine = copy.copy(shared)
+    except Exception:  # noqa: BLE001 - one that cannot be copied is better than none
+        return shared
+    mine.__cause__ = shared
+    return mine
+
+
+def _deliver(calls: Sequence[_Call[Any]], answers: Sequence[Any]) -> None:
+    """In the loop: tell the coroutines."""
+    for call, answer in zip(calls, answers, strict=True):
+        future = call.future
+        if future.done():  # cancelled on the way
+            continue
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -1,0 +1,362 @@
+"""Any store, for coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    ParamSpec,
+    Self,
+    TypeVar,
+    overload,
+)
+
+from typing_extensions import override
+
+from pend_storage.aio.collection import AsyncCollection
+from pend_storage.aio.lanes import Lanes
+from pend_storage.aio.pairs import PairVerbs
+from pend_storage.aio.transaction import AsyncTransaction, run_transaction
+from pend_storage.aio.wishes import (
+    Job,
+    Lookup,
+    Order,
+    Read,
+    answer_looks,
+    carry_out,
+    commit_all,
+)
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.phases import RoleState
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.store import Store
+from pend_storage.verbs import lookup_query
+
+__all__ = ["AsyncStore"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_LOOKING_LANES: Final = 2
+"""One asks while the other decodes; more only fight for the interpreter."""
+_COMMITTING_LANES: Final = 1
+"""One, so that commits happen in the order in which they came."""
+_MOST_KEYS: Final = 256
+"""Of one merged read or commit: from there on merging more gains nothing."""
+_PAGE: Final = 200
+"""Rows or changes that an iterator fetches at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What belongs to one event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    process: int
+    threads: ThreadPoolExecutor
+    looks: Lanes[Read | Lookup]
+    orders: Lanes[Order]
+    jobs: Lanes[Job]
+
+
+class AsyncStore(PairVerbs):
+    """The verbs of a store, to be awaited, over any store in any phase.
+
+    Coroutines that wait are merged: reads of one collection into one statement, commits
+    into one transaction with one sync. Each keeps its own answer and its own error. The
+    store itself works in a few threads; nothing of it is written twice.
+
+    Use it in one event loop. It binds to the loop in which it is first called.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        timeout: float | None = None,
+        max_waiting: int = 10_000,
+        threads: int = 8,
+    ) -> None:
+        """Wrap a store, which is closed with this one.
+
+        Args:
+            store: works in threads from now on.
+            timeout: seconds that a call may take, waiting included; None: as long as the
+                store's own timeouts allow. For a single call use ``asyncio.timeout``.
+            max_waiting: calls that are let in at a time; the others wait outside.
+            threads: for queries, counts, scans and :meth:`call`, which are not merged.
+
+        Raises:
+            ConfigError: a setting makes no sense.
+        """
+        if max_waiting < 1 or threads < 1 or (timeout is not None and timeout <= 0):
+            raise ConfigError(
+                "max_waiting and threads must be 1 or more, timeout above 0 or None."
+            )
+        self.schema = store.schema
+        self.layouts = store.layouts
+        self._store = store
+        self._timeout = timeout
+        self._max_waiting = max_waiting
+        self._threads = threads
+        self._engine: _Engine | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._is_closed = False
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._store!r})"
+
+    # -- what users call ----------------------------------------------------------------
+
+    @overload
+    def collection(self, name: type[R]) -> AsyncCollection[R]: ...
+    @overload
+    def collection(self, name: str) -> AsyncCollection[Any]: ...
+    def collection(self, name: str | type) -> AsyncCollection[Any]:
+        """The verbs of one collection, by record type or name.
+
+        Raises:
+            UnknownCollection: the schema has none of that name.
+        """
+        return AsyncCollection(self, self.schema[name])
+
+    def transaction(self) -> AsyncTransaction:
+        """Reads that are checked, and writes that take effect together at the end."""
+        return AsyncTransaction(self)
+
+    async def run(
+        self, fn: Callable[[AsyncTransaction], Awaitable[T]], *, attempts: int = 10
+    ) -> T:
+        """Await ``fn`` in a transaction; again, with back-off, as long as it conflicts.
+
+        Args:
+            fn: may run several times, so it must have no other effects.
+            attempts: how often at most.
+
+        Raises:
+            Conflict: the last attempt conflicted too.
+        """
+        return await run_transaction(self, fn, attempts)
+
+    async def call(
+        self,
+        fn: Callable[Concatenate[Store, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a function that waits with the store itself, in a thread.
+
+        For what has no verb here: ``await db.call(lambda store:
+        store.legacy("wallet-db.json")[phone_hash])``.
+        """
+        return await self._job(partial(fn, self._store, *args, **kwargs))
+
+    # -- the contract of a store --------------------------------------------------------
+
+    async def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        """As :meth:`Store.read <pend_storage.store.Store.read>`."""
+        engine = self._engine_here()
+        name = self.schema[collection].name
+        rows: dict[str, Row] = await engine.looks.call(
+            Read(name, tuple(keys), deleted, epoch)
+        )
+        return rows
+
+    async def lookup(self, collection: str, name: str, value: Any) -> Row | None:
+        """The row with this value in a field declared unique, or None.
+
+        Raises:
+            InvalidQuery: the field alone is not declared unique.
+        """
+        engine = self._engine_here()
+        spec = self.schema[collection]
+        query = lookup_query(spec, name, value)
+        if value is None:  # not one value, but the lack of one: not to be merged
+            rows = await self.query(collection, query)
+            return rows[0] if rows else None
+        row: Row | None = await engine.looks.call(Lookup(spec, name, value))
+        return row
+
+    async def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        """As :meth:`Store.query <pend_storage.store.Store.query>`."""
+        return await self._job(
+            partial(self._store.query, collection, query, epoch=epoch)
+        )
+
+    async def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        """As :meth:`Store.count <pend_storage.store.Store.count>`."""
+        return await self._job(
+            partial(self._store.count, collection, where, epoch=epoch)
+        )
+
+    async def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> AsyncIterator[Row]:
+        """As :meth:`Store.scan <pend_storage.store.Store.scan>`."""
+        rows = self._store.scan(collection, after=after, deleted=deleted, epoch=epoch)
+        async for row in self._fetched(rows):
+            yield row
+
+    async def commit(
+        self, batch: Batch, *, epoch: int | None = None
+    ) -> tuple[int, ...]:
+        """As :meth:`Store.commit <pend_storage.store.Store.commit>`."""
+        engine = self._engine_here()
+        versions: tuple[int, ...] = await engine.orders.call(Order(batch, epoch))
+        return versions
+
+    async def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
+        return await self._job(
+            partial(self._store.apply, records, epoch=epoch, mark=mark)
+        )
+
+    async def changes(self, after: int = 0) -> AsyncIterator[Change]:
+        """As :meth:`Store.changes <pend_storage.store.Store.changes>`."""
+        async for change in self._fetched(self._store.changes(after)):
+            yield change
+
+    async def head(self) -> int:
+        """As :meth:`Store.head <pend_storage.store.Store.head>`."""
+        return await self._job(self._store.head)
+
+    async def prune(self, upto: int) -> None:
+        """As :meth:`Store.prune <pend_storage.store.Store.prune>`."""
+        await self._job(partial(self._store.prune, upto))
+
+    async def identity(self) -> str:
+        """As :meth:`Store.identity <pend_storage.store.Store.identity>`."""
+        return await self._job(self._store.identity)
+
+    async def role(self) -> RoleState:
+        """As :meth:`Store.role <pend_storage.store.Store.role>`."""
+        return await self._job(self._store.role)
+
+    async def meta(self, name: str) -> JSON:
+        """As :meth:`Store.meta <pend_storage.store.Store.meta>`."""
+        return await self._job(partial(self._store.meta, name))
+
+    async def compare_and_set_meta(
+        self, name: str, expected: JSON, value: JSON
+    ) -> bool:
+        """As in :class:`~pend_storage.store.Store`."""
+        return await self._job(
+            partial(self._store.compare_and_set_meta, name, expected, value)
+        )
+
+    # -- life ---------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Refuse new calls, carry out those that were let in, and close the store."""
+        if self._closing is None:
+            self._is_closed = True
+            self._closing = asyncio.ensure_future(self._finish())
+        await asyncio.shield(self._closing)
+
+    async def _finish(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None and engine.process == os.getpid():
+            for lanes in (engine.looks, engine.orders, engine.jobs):
+                lanes.close()
+            await asyncio.to_thread(engine.threads.shutdown)
+        await asyncio.to_thread(self._store.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # -- threads ------------------------------------------------------------------------
+
+    def _engine_here(self) -> _Engine:
+        """The engine of the loop that is running."""
+        engine = self._engine
+        loop = asyncio.get_running_loop()
+        if engine is not None and engine.loop is loop:
+            return engine
+        return self._bind(loop)
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+        if self._is_closed:
+            raise StoreUnavailable(
+                "the store is closed", store="the asynchronous store"
+            )
+        old = self._engine
+        # A forked child has copies of the parent's loop and none of its threads.
+        if old and old.process == os.getpid() and not old.loop.is_closed():
+            raise ConfigError(
+                "this AsyncStore is in use in another event loop: make one for each."
+            )
+        lanes = _LOOKING_LANES + _COMMITTING_LANES + self._threads
+        threads = ThreadPoolExecutor(lanes, thread_name_prefix="pend-storage")
+        room = asyncio.Semaphore(self._max_waiting)
+        kind: Any = partial(Lanes, loop, threads, room, timeout=self._timeout)
+        store = self._store
+        self._engine = _Engine(
+            loop=loop,
+            process=os.getpid(),
+            threads=threads,
+            looks=kind(
+                partial(answer_looks, store), lanes=_LOOKING_LANES, most=_MOST_KEYS
+            ),
+            orders=kind(
+                partial(commit_all, store), lanes=_COMMITTING_LANES, most=_MOST_KEYS
+            ),
+            jobs=kind(carry_out, lanes=self._threads, most=1),
+        )
+        return self._engine
+
+    async def _job(self, do: Callable[[], T]) -> T:
+        answer: T = await self._engine_here().jobs.call(Job(do))
+        return answer
+
+    async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
+        """What an iterator that waits gives, a page at a time."""
+        while True:
+            page = await self._job(lambda: list(islice(items, _PAGE)))
+            for item in page:
+                yield item
+            if len(page) < _PAGE:
+                return

@@ -1,0 +1,81 @@
+"""Many commits under way at once: which of them have their answer, and which move on.
+
+Some may be committed just before a switch and the others refused by it. Each is settled
+once; those that nobody has written go along to the new primary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
+from pend_storage.records import Batch, Outcome
+
+__all__ = ["Order", "Written", "raise_unsettled"]
+
+Written: TypeAlias = tuple[Batch, Sequence[int]]
+"""A commit that went through, and its versions."""
+
+
+class Order:
+    """One of many commits, and what came of it so far."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self._answer: Outcome | None = None
+
+    def take(self, answer: Outcome) -> None:
+        """What the primary said."""
+        self._answer = answer
+
+    def give_up(self, error: PendStorageError) -> None:
+        """End with an error that is shared by all that have no answer of their own.
+
+        Each caller needs an object for itself: raising it writes a traceback into it.
+        """
+        if not self.is_settled:
+            self._answer = copy.copy(error)
+            self._answer.__cause__ = error
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether this is the last word, also if another store is primary by now."""
+        answer = self._answer
+        return answer is not None and not _was_elsewhere(answer)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it went through."""
+        return isinstance(self._answer, tuple)
+
+    @property
+    def written(self) -> Written:
+        """The commit and its versions; only where it went through."""
+        assert isinstance(self._answer, tuple)  # noqa: S101 - see above
+        return self.batch, self._answer
+
+    @property
+    def outcome(self) -> Outcome:
+        """The answer."""
+        assert self._answer is not None  # noqa: S101 - given up at the latest
+        return self._answer
+
+
+def _was_elsewhere(answer: Outcome) -> bool:
+    """Whether nothing was done, and perhaps because another store is primary."""
+    return isinstance(answer, StaleEpoch) or (
+        isinstance(answer, StoreUnavailable) and answer.outcome_known
+    )
+
+
+def raise_unsettled(orders: Iterable[Order]) -> None:
+    """Raise why some orders could not be carried out here, if there are such.
+
+    A stale epoch first: it is certain that another look at the roles helps.
+    """
+    reasons = [o.outcome for o in orders if not o.is_settled]
+    errors = [reason for reason in reasons if isinstance(reason, PendStorageError)]
+    if errors:
+        raise min(errors, key=lambda error: not isinstance(error, StaleEpoch))

@@ -1,0 +1,235 @@
+"""An :class:`AsyncStore` as a store again, so that it can be put to the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Final, Self, TypeVar, cast
+
+from typing_extensions import override
+
+from pend_storage.aio import (
+    AsyncCollection,
+    AsyncStore,
+    AsyncTransaction,
+    AsyncTransactionCollection,
+)
+from pend_storage.collection import Collection
+from pend_storage.query import Condition, Query
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.store import Store
+from pend_storage.transaction import Transaction
+
+__all__ = ["BridgedStore"]
+
+T = TypeVar("T")
+_PAGE: Final = 100
+"""Items that come over the bridge at a time."""
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():  # the store refuses in any other loop as well
+            return asyncio.run(work)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class BridgedStore(Store):
+    """Passes every verb through an asynchronous store and back.
+
+    Collections and transactions too are those of the asynchronous store.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        """Wrap a store in an asynchronous one, in a loop of its own.
+
+        Args:
+            inner: the store that does the work; closed with this one.
+        """
+        self.inner = inner
+        self.schema = inner.schema
+        self.layouts = inner.layouts
+        self.aio = AsyncStore(inner)
+        self._loop = _Loop()
+        self._is_closed = False
+
+    def run_async(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the store's loop."""
+        return self._loop.run(work)
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """What an asynchronous iterator gives."""
+        while found := self.run_async(_following(items)):
+            yield from found
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        return self.run_async(
+            self.aio.read(collection, keys, deleted=deleted, epoch=epoch)
+        )
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        return self.run_async(self.aio.query(collection, query, epoch=epoch))
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        return self.run_async(self.aio.count(collection, where, epoch=epoch))
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        return self.iterate(
+            self.aio.scan(collection, after=after, deleted=deleted, epoch=epoch)
+        )
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return self.run_async(self.aio.commit(batch, epoch=epoch))
+
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        async def all_at_once() -> list[Outcome | BaseException]:
+            commits = [self.aio.commit(batch, epoch=epoch) for batch in batches]
+            return await asyncio.gather(*commits, return_exceptions=True)
+
+        return cast("list[Outcome]", self.run_async(all_at_once()))
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: tuple[str, JSON] | None = None,
+    ) -> int:
+        return self.run_async(self.aio.apply(records, epoch=epoch, mark=mark))
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        return self.iterate(self.aio.changes(after))
+
+    @override
+    def head(self) -> int:
+        return self.run_async(self.aio.head())
+
+    @override
+    def prune(self, upto: int) -> None:
+        self.run_async(self.aio.prune(upto))
+
+    @override
+    def identity(self) -> str:
+        return self.run_async(self.aio.identity())
+
+    @override
+    def meta(self, name: str) -> JSON:
+        return self.run_async(self.aio.meta(name))
+
+    @override
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        return self.run_async(self.aio.compare_and_set_meta(name, expected, value))
+
+    @override
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self.run_async(self.aio.close())
+            self._loop.close()
+
+    # -- collections and transactions: the asynchronous ones ------------------------------
+
+    @override
+    def collection(self, name: str | type) -> Collection[Any]:
+        verbs: Any = _Verbs(self, self.aio.collection(cast("Any", name)))
+        return cast("Collection[Any]", verbs)
+
+    @override
+    def transaction(self) -> Transaction:
+        inside: Any = _Inside(self, self.aio.transaction())
+        return cast("Transaction", inside)
+
+
+async def _following(items: AsyncIterator[T]) -> list[T]:
+    """The next items; none at the end."""
+    found: list[T] = []
+    async for item in items:
+        found.append(item)
+        if len(found) == _PAGE:
+            break
+    return found
+
+
+class _Verbs:
+    """A collection whose verbs are awaited in the loop."""
+
+    def __init__(
+        self,
+        store: BridgedStore,
+        inner: AsyncCollection[Any] | AsyncTransactionCollection[Any],
+    ) -> None:
+        self.spec = inner.spec
+        self._store = store
+        self._inner = inner
+
+    def __getattr__(self, verb: str) -> Any:
+        method = getattr(self._inner, verb)
+        if verb == "scan":
+            return lambda **given: self._store.iterate(method(**given))
+        return lambda *given, **named: self._store.run_async(method(*given, **named))
+
+
+class _Inside:
+    """A transaction whose verbs are awaited in the loop."""
+
+    def __init__(self, store: BridgedStore, inner: AsyncTransaction) -> None:
+        self._store = store
+        self._inner = inner
+        self._work = inner._work  # noqa: SLF001 - as the agreement looks into it
+
+    @property
+    def versions(self) -> dict[tuple[str, str], int]:
+        return self._inner.versions
+
+    def collection(self, name: str | type) -> Any:
+        return _Verbs(self._store, self._inner.collection(cast("Any", name)))
+
+    def commit(self) -> None:
+        self._store.run_async(self._inner.commit())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._store.run_async(self._inner.__aexit__(kind))
