@@ -13,7 +13,7 @@ from pend_storage.factory import open_json, open_postgres
 from pend_storage.pend import AdminLog, User
 from pend_storage.phases import Phase
 from tests.examples.clients import Clients
-from tests.examples.servers import STEPS, legacy_files, running
+from tests.examples.servers import FASTAPI, STEPS, legacy_files, running
 from tests.integration.cli.conftest import Site
 
 FORWARD = (Phase.PARALLEL, Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
@@ -45,7 +45,7 @@ def require_everything(store: ps.Store, clients: Clients) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", [STEPS[3]], ids=lambda path: path.stem)
+@pytest.mark.parametrize("server", [STEPS[3], FASTAPI], ids=lambda path: path.stem)
 def test_through_all_phases_and_back_under_load(server: Path, both: Site) -> None:
     with running(server, both.config) as client:
         clients = Clients(str(client.base_url))
