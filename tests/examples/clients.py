@@ -57,7 +57,7 @@ class Clients:
             for thread in threads:
                 thread.join(60)
 
-    def go_on(self, more: int = 5) -> None:
+    def go_on(self, more: int = 10) -> None:
         """Wait until so many more wallets were acknowledged, and as many answers read."""
         wallets, reads = len(self.wallets) + more, self.reads + more
         while len(self.wallets) < wallets or self.reads < reads:

@@ -275,3 +275,21 @@ class TestTier:
 
         assert answer.status_code == 409
         assert client.get(f"/users/{ANN}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("step", "is_changed"), [(STEP_2, True), (STEP_3, False)], ids=["step 2", "step 3"]
+)
+def test_only_a_transaction_changes_nothing_when_the_audit_entry_is_refused(
+    step: Path, is_changed: bool, json_alone: Path
+) -> None:
+    path = f"/users/{users_of(json_alone)[0]}"
+    with running(step, json_alone) as client:
+        before = client.get(path).json()["tier"]
+        answer = client.put(
+            f"{path}/tier", json={"tier": 5, "admin": ["not", "a name"]}
+        )
+        after = client.get(path).json()["tier"]
+
+    assert (answer.status_code, before) == (422, 0)
+    assert after == (5 if is_changed else 0)

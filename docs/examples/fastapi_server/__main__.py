@@ -28,6 +28,8 @@ def main() -> None:
     place = options.config or _invented()
     server = uvicorn.Server(uvicorn.Config(create_app(place), log_level="warning"))
     with socket.create_server(("127.0.0.1", options.port)) as listening:
+        # Accepted connections inherit it; else each answer waits for an acknowledgement.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listening.getsockname()[1]
         print(f"serving {place} on http://127.0.0.1:{port}", flush=True)
         server.run(sockets=[listening])
