@@ -27,7 +27,8 @@ STATUS: Final[dict[type[Exception], int]] = {
     ps.InvalidRecord: 422,
     ps.ReferenceViolation: 422,
     ps.StoreUnavailable: NOT_NOW,
-    ps.SwitchTimeout: NOT_NOW,
+    ps.StaleEpoch: NOT_NOW,  # a switch has taken longer than the store would wait
+    ps.LockTimeout: NOT_NOW,
 }
 """What each error is answered with; any other is a fault of the server."""
 
@@ -62,6 +63,6 @@ def open_store(place: Path | None) -> ps.Store:
 
 async def explain(_: Request, error: Exception) -> JSONResponse:
     """Answer an error with its status, and with the sentence that it says."""
-    status = STATUS[type(error)]
+    status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
     headers = {"Retry-After": "1"} if status == NOT_NOW else None
     return JSONResponse({"detail": str(error)}, status, headers)

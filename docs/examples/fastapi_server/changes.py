@@ -98,9 +98,8 @@ async def _decide_one(
     await tx.collection(KycApplication).put(
         replace(application, status=status, updated_at=now, verified_by=admin)
     )
-    profiles = tx.collection(UserProfile)
-    profile = await profiles.get(application.user_id) if application.user_id else None
-    if profile is not None:
+    profiles, user = tx.collection(UserProfile), application.user_id
+    if user and (profile := await profiles.get(user)):
         await profiles.put(replace(profile, kyc_status=status))
     changed = (application.status, status)
     entry = _entry("KYC_STATUS", application.phone_hash, admin, status=changed)

@@ -28,7 +28,7 @@ __all__ = ["router"]
 router = APIRouter()
 
 
-def store_of(request: Request) -> AsyncStore:
+async def store_of(request: Request) -> AsyncStore:
     """The store that the application has opened."""
     db: AsyncStore = request.app.state.db
     return db

@@ -18,6 +18,7 @@ __all__ = [
     "shown_application",
     "shown_event",
     "shown_user",
+    "user_of",
     "wanted_version",
 ]
 
@@ -28,8 +29,10 @@ STATUS: Final[dict[type[Exception], int]] = {
     ps.InvalidRecord: 422,
     ps.ReferenceViolation: 422,
     ps.StoreUnavailable: 503,
-    ps.SwitchTimeout: 503,
+    ps.StaleEpoch: 503,  # a switch has taken longer than the store would wait
+    ps.LockTimeout: 503,
 }
+"""What each error is answered with; any other is a fault of the server."""
 
 
 def answer_errors(app: Flask) -> None:
@@ -39,13 +42,21 @@ def answer_errors(app: Flask) -> None:
         return {"error": error.description}, error.code or 500
 
     def explain(error: ps.PendStorageError) -> Any:
-        status = STATUS[type(error)]
+        status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
         headers = {"Retry-After": "1"} if status >= 500 else {}  # noqa: PLR2004
         return {"error": str(error)}, status, headers
 
     app.register_error_handler(HTTPException, refuse)
     for kind in STATUS:
         app.register_error_handler(kind, explain)
+
+
+def user_of(store: ps.Store, phone_hash: str) -> ps.Versioned[User]:
+    """The user of a phone hash; 404 where there is none."""
+    users = store.collection(User)
+    user = users.get_by("phone_hash", phone_hash)
+    found = None if user is None else users.versioned(user.id)
+    return found or abort(404, "there is no such user")
 
 
 def members(*names: str) -> list[Any]:

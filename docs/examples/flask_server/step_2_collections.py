@@ -13,12 +13,13 @@ from answers import (
     shown_application,
     shown_event,
     shown_user,
+    user_of,
     wanted_version,
 )
 from flask import Flask, abort
 from serving import serve, site
 
-from pend_storage import Versioned, field
+from pend_storage import field
 from pend_storage.pend import AdminLog, BlockchainEvent, KycApplication, User
 
 app = Flask(__name__)
@@ -27,7 +28,7 @@ answer_errors(app)
 
 @app.get("/users/<phone_hash>")
 def show_user(phone_hash: str) -> Any:
-    return shown_user(*user_of(phone_hash))
+    return shown_user(*user_of(site.store, phone_hash))
 
 
 @app.post("/users")
@@ -51,7 +52,7 @@ def create_wallet() -> Any:
 @app.put("/users/<phone_hash>/tier")
 def change_tier(phone_hash: str) -> Any:
     tier, admin = members("tier", "admin")
-    user, version = user_of(phone_hash)
+    user, version = user_of(site.store, phone_hash)
     user = replace(user, tier=tier, updated_at=datetime.now(UTC))
     version = site.store.collection(User).put(
         user, if_version=wanted_version() or version
@@ -94,13 +95,6 @@ def change_kyc_status() -> Any:
         kyc_entry(found[key], status, admin) for key in keys
     )
     return {"changed": len(keys)}
-
-
-def user_of(phone_hash: str) -> Versioned[User]:
-    users = site.store.collection(User)
-    user = users.get_by("phone_hash", phone_hash)
-    found = None if user is None else users.versioned(user.id)
-    return found or abort(404, "there is no such user")
 
 
 def kyc_entry(application: KycApplication, status: str, admin: str) -> AdminLog:
