@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +204,32 @@ def test_without_configuration_there_is_invented_data(step: Path) -> None:
         assert client.get(f"/users/{user}").status_code == 200
         assert everything(client, "/kyc/pending", limit=50)
     shutil.rmtree(place.parent)
+
+
+@pytest.mark.parametrize("step", STEPS[1:], ids=lambda path: path.stem)
+def test_wallets_made_at_once_are_all_there(step: Path, json_alone: Path) -> None:
+    def make(numbers: range) -> list[int]:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            wallets = [
+                {"phoneHash": f"0x{number:064x}", "walletAddress": f"0x{number:040x}"}
+                for number in numbers
+            ]
+            return [client.post("/users", json=each).status_code for each in wallets]
+
+    with running(step, json_alone) as client, ThreadPoolExecutor(4) as pool:
+        url = str(client.base_url)
+        made = pool.map(
+            make, [range(start, start + 15) for start in (100, 200, 300, 400)]
+        )
+        assert [*made] == [[201] * 15] * 4
+
+    files = legacy_files(json_alone.parent / "data")
+    for start in (100, 200, 300, 400):
+        for number in range(start, start + 15):
+            assert files["wallet-db.json"][f"0x{number:064x}"] == f"0x{number:040x}"
+    log = files["explorer-data/transactions-log.json"]
+    new = {entry["identityHash"] for entry in log if entry["timestamp"] > BEGAN}
+    assert len(new) == 60
 
 
 @pytest.mark.parametrize("step", [STEP_2, STEP_3], ids=lambda path: path.stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -50,12 +51,16 @@ def require_everything(store: ps.Store, clients: Clients) -> None:
         assert users[phone_hash].blockchain_address == address
     for phone_hash, tier in clients.tiers.items():
         assert users[phone_hash].tier == tier
-    told = Counter(
+    assert told_changes(store, clients) == clients.changes
+
+
+def told_changes(store: ps.Store, clients: Clients) -> Counter[str]:
+    """How many audit entries there are, by the phone hash of the clients' users."""
+    return Counter(
         entry.resource_id
         for entry in store.collection(AdminLog).scan()
         if entry.action == "UPDATE_USER_TIER" and entry.resource_id in clients.wallets
     )
-    assert told == clients.changes
 
 
 @pytest.mark.slow
@@ -107,3 +112,19 @@ def test_changes_of_one_user_at_once_are_all_made(
     with ps.open_store(json_alone) as store:
         entries = store.collection(AdminLog).find(ps.field("resource_id") == user).items
     assert len([each for each in entries if each.admin_id == "ada"]) == 60
+
+
+@pytest.mark.parametrize("server", [STEPS[3], FASTAPI], ids=["flask", "fastapi"])
+def test_a_server_that_is_told_to_end_under_load_has_kept_what_it_acknowledged(
+    server: Path, json_alone: Path
+) -> None:
+    with ExitStack() as work:
+        with running(server, json_alone) as client:
+            clients = Clients(str(client.base_url))
+            work.enter_context(clients.at_work())
+            clients.go_on()
+        wallets = legacy_files(json_alone.parent / "data")["wallet-db.json"]
+
+    assert clients.wallets.items() <= wallets.items()
+    with ps.open_store(json_alone) as store:
+        assert clients.changes <= told_changes(store, clients)
