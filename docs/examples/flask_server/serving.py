@@ -74,15 +74,19 @@ def serve(app: Flask) -> None:
     )
     options = parser.parse_args()
     site.config = options.config
-    signal.signal(signal.SIGTERM, _end)
+    # Good for trying things out; in production let gunicorn serve the application.
+    server = ThreadedWSGIServer("127.0.0.1", options.port, app, _Quiet)
+    server.daemon_threads = False  # so that its end waits for requests under way
+
+    def end(*_: Any) -> None:
+        threading.Thread(target=server.shutdown).start()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    where = site.config or site.data
+    print(f"serving {where} on http://127.0.0.1:{server.port}", flush=True)
     try:
-        # Good for trying things out; in production let gunicorn serve the application.
-        server = ThreadedWSGIServer("127.0.0.1", options.port, app, _Quiet)
-        server.daemon_threads = False  # so that closing waits for requests under way
-        with server:
-            where = site.config or site.data
-            print(f"serving {where} on http://127.0.0.1:{server.port}", flush=True)
-            server.serve_forever()
+        server.serve_forever()
     finally:
         site.close()
 
@@ -91,7 +95,3 @@ class _Quiet(WSGIRequestHandler):
     @override
     def log_request(self, code: Any = "-", size: Any = "-") -> None:
         """Say nothing of each request."""
-
-
-def _end(*_: Any) -> None:
-    raise SystemExit
