@@ -196,10 +196,7 @@ class AsyncStore(PairVerbs):
         """
         engine = self._engine_here()
         spec = self.schema[collection]
-        query = lookup_query(spec, name, value)
-        if value is None:  # not one value, but the lack of one: not to be merged
-            rows = await self.query(collection, query)
-            return rows[0] if rows else None
+        lookup_query(spec, name, value)  # is it one that can be asked?
         row: Row | None = await engine.looks.call(Lookup(spec, name, value))
         return row
 

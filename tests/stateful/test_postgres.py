@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import settings
 
@@ -7,6 +9,8 @@ from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing import run_machine
+from pend_storage.testing.bridge import BridgedStore
+from pend_storage.testing.crowd import CrowdedStore
 from pend_storage.testing.databases import Databases
 
 pytestmark = pytest.mark.timeout(900)
@@ -17,7 +21,16 @@ A_QUARTER = settings(max_examples=max(1, settings().max_examples // 4))
 STORES_OF_ONE_EXAMPLE = 2
 
 
+def alone(store: Store) -> Store:
+    return store
+
+
+COMPANY: list[Callable[[Store], Store]] = [alone, BridgedStore, CrowdedStore]
+
+
+@pytest.mark.parametrize("company", COMPANY)
 def test_every_answer_and_every_error_is_that_of_the_memory_store(
+    company: Callable[[Store], Store],
     databases: Databases,
 ) -> None:
     lent: list[str] = []
@@ -31,7 +44,7 @@ def test_every_answer_and_every_error_is_that_of_the_memory_store(
         return open_store(schema, lent[-1])
 
     def open_store(schema: Schema, url: str) -> Store:
-        store = PostgresStore(schema, url)
+        store = company(PostgresStore(schema, url))
         urls[id(store)] = url
         return store
 

@@ -1,35 +1,30 @@
-"""Commits: which function of the database takes a batch, and what its answers mean."""
+"""Commits: which function of the database takes them, and what its answers mean."""
 
 from __future__ import annotations
 
+import copy
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage.errors import Conflict, StoreUnavailable
-from pend_storage.records import Batch, Put
+from pend_storage.errors import Conflict, PendStorageError, StoreUnavailable
+from pend_storage.records import Batch, Outcome, Put
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
+from pend_storage.stores.postgres.calls import CommitCall
 from pend_storage.stores.postgres.errors import (
     ConnectionLost,
     ServerRefusal,
     raise_stale,
 )
-from pend_storage.stores.postgres.link import Statement
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import raise_violation
-from pend_storage.stores.postgres.wire import (
-    Value,
-    bigint_array,
-    is_storable,
-    json_array,
-    number,
-    text_array,
-)
+from pend_storage.stores.postgres.waves import Waves
+from pend_storage.stores.postgres.wire import is_storable, number
 
 __all__ = ["Committer"]
 
@@ -46,32 +41,60 @@ class Committer:
         self._store = store
         self._server = server
         self._known = known
+        self._waves = Waves(store.schema)
+
+    # -- one ----------------------------------------------------------------------
 
     def commit(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
-        """See :meth:`Store.commit`.
+        """See :meth:`Store.commit`."""
+        return self._commit(_Possible(batch, self._store), epoch)
+
+    def _commit(self, possible: _Possible, epoch: int | None) -> tuple[int, ...]:
+        """Commit it.
 
         A deadlock, or a rule that was broken a moment ago and is not any more, is tried
         again: nothing was written.
         """
-        batch, places = _without_impossible(batch)
-        statement, values = self._call(batch, epoch)
+        batch = possible.batch
         for attempt in range(_ATTEMPTS):
             try:
-                answer = _answer(self._server.run(statement, values))
+                return possible.versions(self._once(batch, epoch))
             except ConnectionLost as lost:
                 if lost.sent or attempt + 1 == _ATTEMPTS:
                     raise self._server.lost(lost) from lost
             except ServerRefusal as refusal:
                 self._judge(refusal, batch)
-            else:
-                versions = self._versions(answer, batch)
-                return versions if places is None else _spread(versions, places)
-            limit = min(_LONGEST_PAUSE, 0.001 * 2**attempt)
-            time.sleep(random.uniform(0, limit))  # noqa: S311 - not a secret
-        raise StoreUnavailable(
-            f"the commit was in the way of others {_ATTEMPTS} times",
-            store=self._server.name,
-        )
+            _pause(attempt)
+        raise self._in_the_way()
+
+    def _once(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
+        operations, checks = batch.operations, batch.checks
+        if len(operations) == 1 and isinstance(put := operations[0], Put):
+            expected = checks.get((put.collection, put.key))
+            if len(checks) == (expected is not None):
+                return self._put(put, expected, epoch)
+        call = CommitCall([batch])
+        result = self._server.run(statements.COMMIT, call.values(epoch))
+        answer = _answer(result)
+        raise_stale(answer, self._server.name)
+        (outcome,) = call.outcomes(answer)
+        if isinstance(outcome, PendStorageError):
+            raise outcome
+        return outcome
+
+    def _put(self, put: Put, expected: int | None, epoch: int | None) -> tuple[int]:
+        values = (number(epoch), put.key.encode(), put.body, number(expected))
+        known = self._known[put.collection]
+        answer = _answer(self._server.run(known.put, values))
+        if answer.startswith("conflict "):
+            raise Conflict(
+                collection=put.collection,
+                key=put.key,
+                expected=expected or 0,
+                actual=int(answer.split()[2]),
+            )
+        raise_stale(answer, self._server.name)
+        return (int(answer),)
 
     def _judge(self, refusal: ServerRefusal, batch: Batch) -> None:
         """Return if the batch may be tried again."""
@@ -82,64 +105,131 @@ class Committer:
             only = names.pop() if len(names) == 1 else ""
             raise refusal.public(self._server.name, only) from refusal
 
-    def _call(
-        self, batch: Batch, epoch: int | None
-    ) -> tuple[Statement, tuple[Value, ...]]:
-        operations, checks = batch.operations, batch.checks
-        if len(operations) == 1 and isinstance(put := operations[0], Put):
-            expected = checks.get((put.collection, put.key))
-            if len(checks) == (expected is not None):
-                known = self._known[put.collection]
-                key, body = put.key.encode(), put.body
-                return known.put, (number(epoch), key, body, number(expected))
-        for collection, _ in checks:
-            self._known[self._store.schema[collection].name]
-        bodies = [o.body if isinstance(o, Put) else None for o in operations]
-        return statements.COMMIT, (
-            number(epoch),
-            text_array(collection for collection, _ in checks),
-            text_array(key for _, key in checks),
-            bigint_array(list(checks.values())),
-            text_array(o.collection for o in operations),
-            text_array(o.key for o in operations),
-            json_array(bodies),
+    def _in_the_way(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the commit was in the way of others {_ATTEMPTS} times",
+            store=self._server.name,
         )
 
-    def _versions(self, answer: str, batch: Batch) -> tuple[int, ...]:
-        if answer.startswith("{"):
-            inner = answer[1:-1]
-            return tuple(map(int, inner.split(","))) if inner else ()
-        if answer.startswith("conflict "):
-            _, place, actual = answer.split()
-            (collection, key), expected = list(batch.checks.items())[int(place) - 1]
-            raise Conflict(
-                collection=collection, key=key, expected=expected, actual=int(actual)
-            )
-        raise_stale(answer, self._server.name)
-        return (int(answer),)
+    # -- many ---------------------------------------------------------------------
+
+    def commit_each(self, batches: Sequence[Batch], epoch: int | None) -> list[Outcome]:
+        """See :meth:`Store.commit_each`.
+
+        Independent batches go together, in one call that is one transaction.
+        """
+        found: dict[int, Outcome] = {}
+        possible: dict[int, _Possible] = {}
+        for place, batch in enumerate(batches):
+            try:
+                possible[place] = _Possible(batch, self._store)
+            except PendStorageError as error:
+                found[place] = error
+        places = list(possible)
+        for wave in self._waves.of([possible[place].batch for place in places]):
+            members = [possible[places[index]] for index in wave]
+            outcomes = self._together(members, epoch)
+            found.update(zip([places[i] for i in wave], outcomes, strict=True))
+        return [found[place] for place in range(len(batches))]
+
+    def _together(
+        self, members: Sequence[_Possible], epoch: int | None
+    ) -> list[Outcome]:
+        """What comes of the batches of one wave."""
+        if len(members) == 1:
+            try:
+                return [self._commit(members[0], epoch)]
+            except PendStorageError as error:
+                return [error]
+        try:
+            outcomes = self._wave([member.batch for member in members], epoch)
+        except PendStorageError as error:
+            return [_own(error) for _ in members]
+        if outcomes is None:
+            # One of them must not fail the others.
+            half = len(members) // 2
+            first = self._together(members[:half], epoch)
+            return first + self._together(members[half:], epoch)
+        return [
+            m.versions(outcome) if isinstance(outcome, tuple) else outcome
+            for m, outcome in zip(members, outcomes, strict=True)
+        ]
+
+    def _wave(
+        self, batches: Sequence[Batch], epoch: int | None
+    ) -> list[Outcome] | None:
+        """Commit them in one call; None where they have to be parted."""
+        targets = [t for batch in batches for t in self._waves.targets(batch)]
+        call = CommitCall(batches, targets)
+        values = call.values(epoch)
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = _answer(self._server.run(statements.COMMIT, values))
+            except ConnectionLost as lost:
+                if lost.sent or attempt + 1 == _ATTEMPTS:
+                    raise self._server.lost(lost) from lost
+            except ServerRefusal as refusal:
+                if refusal.is_divisible:
+                    return None
+                if not refusal.is_transient:
+                    raise refusal.public(self._server.name) from refusal
+            else:
+                raise_stale(answer, self._server.name)
+                return call.outcomes(answer)
+            _pause(attempt)
+        raise self._in_the_way()
 
 
 def _answer(result: PGresult) -> str:
     return (result.get_value(0, 0) or b"").decode()
 
 
-def _without_impossible(batch: Batch) -> tuple[Batch, list[int] | None]:
-    """A batch without keys that no record can have, and where its operations stood.
+def _pause(attempt: int) -> None:
+    limit = min(_LONGEST_PAUSE, 0.001 * 2**attempt)
+    time.sleep(random.uniform(0, limit))  # noqa: S311 - not a secret
+
+
+def _own(error: PendStorageError) -> PendStorageError:
+    """A copy: raising an error writes a traceback into it, so each caller needs one."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own
+
+
+class _Possible:
+    """A batch without keys that no record can have.
 
     Deleting such a key, or demanding that it is not there, is no error; but the server
     could not even be asked.
     """
-    keys = [o.key for o in batch.operations] + [key for _, key in batch.checks]
-    if all(map(is_storable, keys)):
-        return batch, None
-    for (collection, key), expected in batch.checks.items():
-        if expected and not is_storable(key):
-            raise Conflict(collection=collection, key=key, expected=expected, actual=0)
-    checks = {p: version for p, version in batch.checks.items() if is_storable(p[1])}
-    kept = [o for o in batch.operations if is_storable(o.key)]
-    places = [kept.index(o) if is_storable(o.key) else -1 for o in batch.operations]
-    return Batch(tuple(kept), checks), places
 
+    __slots__ = ("_places", "batch")
 
-def _spread(versions: tuple[int, ...], places: list[int]) -> tuple[int, ...]:
-    return tuple(0 if place < 0 else versions[place] for place in places)
+    def __init__(self, batch: Batch, store: Store) -> None:
+        for collection, _ in batch.checks:
+            store.schema[collection]  # or else it is unknown
+        self.batch = batch
+        self._places: list[int] | None = None
+        """Where the operations of the caller's batch stand, if it is another one."""
+        keys = [o.key for o in batch.operations] + [key for _, key in batch.checks]
+        if not all(map(is_storable, keys)):
+            self._leave_out(batch)
+
+    def _leave_out(self, batch: Batch) -> None:
+        for (collection, key), expected in batch.checks.items():
+            if expected and not is_storable(key):
+                raise Conflict(
+                    collection=collection, key=key, expected=expected, actual=0
+                )
+        checks = {p: v for p, v in batch.checks.items() if is_storable(p[1])}
+        kept = [o for o in batch.operations if is_storable(o.key)]
+        self._places = [
+            kept.index(o) if is_storable(o.key) else -1 for o in batch.operations
+        ]
+        self.batch = Batch(tuple(kept), checks)
+
+    def versions(self, given: tuple[int, ...]) -> tuple[int, ...]:
+        """The versions of the caller's operations."""
+        if self._places is None:
+            return given
+        return tuple(0 if place < 0 else given[place] for place in self._places)

@@ -27,6 +27,9 @@ _VALUES: Final = frozenset({"22", "23", "54"})
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "3F000", "42804"})
 _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
+_ENTANGLED: Final = "PEND3"
+"""What was asked in one call has something to do with each other."""
+_IN_PARTS: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
 
 
 class ConnectionLost(Exception):
@@ -57,6 +60,11 @@ class ServerRefusal(Exception):
     def is_violation(self) -> bool:
         """Whether a unique value was taken or a reference would lead nowhere."""
         return self.code in _VIOLATIONS
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether a part of what was asked may go through where the whole did not."""
+        return self.code[:2] in _VALUES or self.code in _IN_PARTS
 
     def public(self, store: str, collection: str = "") -> PendStorageError:
         """The error that a caller of the store gets to see.

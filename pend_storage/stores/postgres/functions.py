@@ -14,9 +14,10 @@ Locks, in this order (all end with the transaction, so they are safe behind a po
    the second one sees that it lost. Locks are taken in one order, so nobody waits in a
    circle.
 
-Sequence numbers are transaction ids (plus a base, see ``pend_horizon``). A transaction gets
-its id after its locks, so versions grow along each key; and the server itself knows below
-which id nothing is open any more, so no reader of the change log can overtake a commit.
+Sequence numbers are transaction ids (plus an offset, see ``pend_horizon``) with room for
+many commits in each: ``(offset + id) * COMMITS + n``. A transaction gets its id after its
+locks, so versions grow along each key; and the server itself knows below which id nothing
+is open any more, so no reader of the change log can overtake a commit.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from pend_storage.stores.postgres.writes import (
 )
 
 __all__ = [
-    "BASE_META",
+    "COMMITS",
     "MANY_KEYS",
+    "OFFSET_META",
     "PRUNED_META",
     "STORE_LOCK",
     "definitions",
@@ -47,8 +49,10 @@ __all__ = [
 
 STORE_LOCK: Final = 0x70656E64_73746F72
 """Number of the store's advisory lock: the ASCII of ``pendstor``."""
-BASE_META: Final = "postgres.base"
+OFFSET_META: Final = "postgres.offset"
 """Name of the meta entry that is added to transaction ids; absent: 0."""
+COMMITS: Final = 1024
+"""Sequence numbers of one transaction: more than the most commits that are merged."""
 PRUNED_META: Final = "postgres.pruned"
 """Name of the meta entry that tells up to where the change log is gone; absent: 0."""
 MANY_KEYS: Final = 256
@@ -62,8 +66,8 @@ _ENTER: Final = f"""
     perform pg_advisory_xact_lock_shared({STORE_LOCK});
   end if;
   select (select value from store_meta where name = 'role'),
-         (select (value #>> '{{{{}}}}')::bigint from store_meta where name = '{BASE_META}')
-    into _state, _base;
+         (select (value #>> '{{{{}}}}')::bigint from store_meta where name = '{OFFSET_META}')
+    into _state, _offset;
   _role := coalesce(_state ->> 'role', 'primary');
   _at := coalesce((_state ->> 'epoch')::bigint, 0);
   if {{refused}} then
@@ -85,12 +89,11 @@ _KEY_LOCKS: Final = """
              group by 1 order by 1) as z;
   end if;"""
 
-_SEQUENCE: Final = (
-    "_sequence := coalesce(_base, 0) + pg_current_xact_id()::text::bigint;"
-)
+_SEQUENCE: Final = f"""
+  _sequence := (coalesce(_offset, 0) + pg_current_xact_id()::text::bigint) * {COMMITS};"""
 
 _VARIABLES: Final = """
-  _state jsonb; _role text; _at bigint; _base bigint; _sequence bigint;"""
+  _state jsonb; _role text; _at bigint; _offset bigint; _sequence bigint;"""
 
 
 def _enter(refused: str, alone: str) -> str:
@@ -166,18 +169,19 @@ def _horizon() -> str:
     for only where the end must be known (a fenced store) or was hidden for a second.
 
     A database that was dumped and restored elsewhere may hold sequence numbers that this
-    server's transaction ids have not reached; the base is then raised above them.
+    server's transaction ids have not reached; the offset is then raised above them.
     """
     return f"""
 create or replace function pend_horizon()
 returns bigint language plpgsql as $pend$
-declare _last bigint; _since timestamptz; _safe bigint; _next bigint; _base bigint;
+declare _last bigint; _since timestamptz; _safe bigint; _next bigint; _offset bigint;
         _primary boolean;
 begin
-  select coalesce((value #>> '{{}}')::bigint, 0) into _base
-    from store_meta where name = '{BASE_META}';
-  _base := coalesce(_base, 0);
-  _safe := _base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1;
+  select coalesce((value #>> '{{}}')::bigint, 0) into _offset
+    from store_meta where name = '{OFFSET_META}';
+  _offset := coalesce(_offset, 0);
+  _safe := (_offset + pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
+    * {COMMITS} - 1;
   select at into _since from changes where sequence > _safe order by sequence limit 1;
   if not found then
     return _safe;
@@ -191,10 +195,10 @@ begin
     perform pg_advisory_xact_lock({STORE_LOCK});
   end if;
   select max(sequence) into _last from changes;
-  _next := _base + pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
-  if _last >= _next then
+  _next := _offset + pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+  if _last >= _next * {COMMITS} then
     insert into store_meta (name, value)
-    values ('{BASE_META}', to_jsonb(_last - (_next - _base) + 1))
+    values ('{OFFSET_META}', to_jsonb(_last / {COMMITS} - (_next - _offset) + 1))
     on conflict (name) do update set value = excluded.value;
   end if;
   return _last;
@@ -211,22 +215,22 @@ def _put(spec: CollectionSpec) -> str:
 create or replace function {quoted(put_function(spec.name))}(
   _epoch bigint, _key text, _body json, _expected bigint
 ) returns text language plpgsql as $pend$
-declare _held boolean; _state jsonb; _at bigint; _base bigint; _sequence bigint;
+declare _held boolean; _state jsonb; _at bigint; _offset bigint; _sequence bigint;
         _grave bigint; _version bigint;
 begin
   _held := pg_advisory_xact_lock_shared({STORE_LOCK}) is not null
     and pg_advisory_xact_lock(
       hashtextextended('{spec.name}' || chr(1) || _key, 0)) is not null;
   select (select value from store_meta where name = 'role'),
-         (select (value #>> '{{}}')::bigint from store_meta where name = '{BASE_META}'),
+         (select (value #>> '{{}}')::bigint from store_meta where name = '{OFFSET_META}'),
          (select version from tombstones
            where collection = '{spec.name}' and key = _key)
-    into _state, _base, _grave;
+    into _state, _offset, _grave;
   _at := coalesce((_state ->> 'epoch')::bigint, 0);
   if coalesce(_state ->> 'role', 'primary') <> 'primary' or _epoch <> _at then
     return format('stale %s %s', coalesce(_state ->> 'role', 'primary'), _at);
   end if;
-{single_put(spec)}
+{single_put(spec, _SEQUENCE)}
   insert into changes (sequence, epoch, at, records)
   values (_sequence, _at, clock_timestamp(), json_build_array(
     json_build_array('{spec.name}', _key, _version, _body)));
@@ -235,7 +239,18 @@ end $pend$"""
 
 
 def _commit(schema: Schema) -> str:
-    """A batch: checks, then writes. Bodies are null for deletes."""
+    """Batches that have nothing to do with each other: checks, then writes.
+
+    Of each check and each operation it is told of which batch it is, by number. A batch
+    whose checks do not hold is left out, and the others go on. ``_later`` tells how many
+    batches put the same key again: what is replaced at once is not written to the table,
+    but it gets a version and stays in the change log. Bodies are null for deletes; a check
+    without a version only locks.
+
+    Gives ``{versions}`` and then, for each batch left out, ``place:version`` of its first
+    check that does not hold; or ``stale ...``. Raises ``PEND3`` where the batches turn out
+    to have something to do with each other.
+    """
     checks = "".join(check_block(spec) for spec in schema)
     # Deletes first: what they free may be used by the puts.
     deletes = "".join(delete_block(spec) for spec in schema)
@@ -244,32 +259,54 @@ def _commit(schema: Schema) -> str:
     places += " || array_fill(false, array[cardinality(_check_k)])"
     return f"""
 create or replace function pend_commit(
-  _epoch bigint, _check_c text[], _check_k text[], _check_v bigint[],
-  _c text[], _k text[], _b json[]
+  _epoch bigint,
+  _check_a bigint[], _check_c text[], _check_k text[], _check_v bigint[],
+  _a bigint[], _c text[], _k text[], _b json[], _later bigint[]
 ) returns text language plpgsql as $pend$
 declare {_VARIABLES}
   _many boolean := cardinality(_k) + cardinality(_check_k) > {MANY_KEYS};
+  _merged boolean := _a[1] < _a[cardinality(_a)];
   _versions bigint[] := array_fill(0::bigint, array[cardinality(_k)]);
-  _first bigint; _actual bigint; _n bigint; _v bigint;
+  _failed bigint[] := '{{}}'; _actual bigint[] := '{{}}'; _conflicts text := '';
+  _put jsonb; _out bigint[]; _most bigint := 0; _n bigint; _v bigint;
 begin {_enter(_REFUSE_COMMIT, "_many")}
 {_KEY_LOCKS.format(places=places)}
   if cardinality(_check_k) > 0 then{checks}
-    if _first is not null then
-      return format('conflict %s %s', _first, _actual);
+    if cardinality(_failed) > 0 then
+      select array_agg(z.a), string_agg(' ' || z.n || ':' || z.v, '') into _out, _conflicts
+        from (select distinct on (_check_a[u.n]) _check_a[u.n] as a, u.n, u.v
+                from unnest(_failed, _actual) as u (n, v) order by 1, 2) as z;
+      select coalesce(array_agg(case when u.a <> all(_out) then u.later end order by n),
+                      '{{}}') into _later
+        from unnest(_a, _later) with ordinality as u (a, later, n);
     end if;
   end if;
-  if cardinality(_k) = 0 then
-    return '{{}}';
+  if cardinality(array_remove(_later, null)) = 0 then
+    return _versions::text || _conflicts;
   end if;
-  {_SEQUENCE}
+  if _merged then
+    select max(u) into _most from unnest(_later) as u;
+  end if;
+{_SEQUENCE}
 {deletes}{puts}
+  if _most > 0 then
+    for _n, _v in
+      select u.n, _versions[w.n] - u.later
+        from unnest(_c, _k, _later) with ordinality as u (c, k, later, n)
+        join unnest(_c, _k, _later) with ordinality as w (c, k, later, n)
+          on w.c = u.c and w.k = u.k and w.later = 0
+       where u.later > 0
+    loop
+      _versions[_n] := _v;
+    end loop;
+  end if;
   insert into changes (sequence, epoch, at, records)
-  select _sequence, _at, clock_timestamp(),
+  select _sequence + u.a, _at, clock_timestamp(),
          json_agg(json_build_array(u.c, u.k, u.v, u.b) order by u.n)
-    from unnest(_c, _k, _versions, _b) with ordinality as u (c, k, v, b, n)
+    from unnest(_a, _c, _k, _versions, _b) with ordinality as u (a, c, k, v, b, n)
    where u.v > 0
-  having count(*) > 0;
-  return _versions::text;
+   group by u.a;
+  return _versions::text || _conflicts;
 end $pend$"""
 
 

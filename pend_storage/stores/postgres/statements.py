@@ -12,7 +12,8 @@ from typing import Final
 
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.functions import (
-    BASE_META,
+    COMMITS,
+    OFFSET_META,
     PRUNED_META,
     STORE_LOCK,
     put_function,
@@ -43,8 +44,9 @@ _BINARY: Final = 1
 GUARD: Final = Statement.make("select pend_guard($1::bigint)")
 HORIZON: Final = Statement.make("select pend_horizon()")
 HEAD: Final = Statement.make(
-    "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1 + coalesce("
-    f"(select (value #>> '{{}}')::bigint from store_meta where name = '{BASE_META}'), 0)"
+    "select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + coalesce("
+    "(select (value #>> '{}')::bigint from store_meta "
+    f"where name = '{OFFSET_META}'), 0)) * {COMMITS} - 1"
 )
 CHANGES: Final = Statement.make(
     "select sequence, epoch, (extract(epoch from at) * 1000000)::bigint, records "
@@ -70,7 +72,7 @@ META_DELETE: Final = Statement.make(
     "delete from store_meta where name = $1 and value = $2::jsonb"
 )
 COMMIT: Final = Statement.make(
-    "select pend_commit($1, $2, $3, $4, $5, $6, $7)", (0, *[_BINARY] * 6)
+    "select pend_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", (0, *[_BINARY] * 9)
 )
 APPLY: Final = Statement.make(
     "select pend_apply($1, $2, $3, $4, $5, $6, $7::jsonb)", (0, *[_BINARY] * 4, 0, 0)

@@ -12,7 +12,7 @@ from pend_storage.events import Hook, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
@@ -269,6 +269,12 @@ class PostgresStore(Store):
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         return self._committer.commit(batch, epoch)
+
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        return self._committer.commit_each(batches, epoch)
 
     @override
     def apply(

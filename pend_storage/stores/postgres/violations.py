@@ -46,6 +46,12 @@ def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
     return sort_values([Field(name) for name in fields], record)
 
 
+def _claims(spec: CollectionSpec, record: Any) -> list[tuple[Any, ...] | None]:
+    """The values of each unique group; None where a null among them exempts it."""
+    found = [_values(record, fields) for fields in spec.unique]
+    return [None if None in values else values for values in found]
+
+
 class _Judge:
     def __init__(self, store: Store, operations: Sequence[Put | Delete]) -> None:
         self._store = store
@@ -83,22 +89,33 @@ class _Judge:
     def _owners(
         self, spec: CollectionSpec, fields: tuple[str, ...]
     ) -> dict[tuple[Any, ...], str]:
-        """Which values belong to records that the operations leave alone."""
+        """Which values belong to records that the operations do not take them from."""
         claimed = {_values(put.record, fields) for put in self._puts(spec.name)}
         claimed = {values for values in claimed if None not in values}
         # Asked for by the field that tells most of them apart.
         place = max(range(len(fields)), key=lambda i: len({c[i] for c in claimed}))
         rows = self._rows(spec, fields[place], {values[place] for values in claimed})
-        return {_values(record, fields): key for key, record in rows}
+        return {
+            _values(record, fields): key
+            for key, record in rows
+            if self._keeps(spec, key, record)
+        }
+
+    def _keeps(self, spec: CollectionSpec, key: str, record: Any) -> bool:
+        """Whether a stored record has the same unique values afterwards."""
+        operation = self._after.get((spec.name, key))
+        return operation is None or (
+            isinstance(operation, Put)
+            and _claims(spec, operation.record) == _claims(spec, record)
+        )
 
     def _rows(
         self, spec: CollectionSpec, field: str, values: Iterable[Any]
     ) -> Iterator[tuple[str, Any]]:
-        """Stored records with one of these values, which the operations leave alone."""
+        """Stored records with one of these values."""
         where = Comparison((field,), Operator.IN, tuple(values))
         for row in self._store.query(spec.name, Query(where)) if where.value else ():
-            if (spec.name, row.key) not in self._after:
-                yield row.key, row.record
+            yield row.key, row.record
 
     # -- references -------------------------------------------------------------------
 
@@ -164,7 +181,8 @@ class _Judge:
     def _referring(
         self, referrer: CollectionSpec, field: str, keys: Iterable[str]
     ) -> Iterator[Any]:
-        for _, record in self._rows(referrer, field, keys):
-            yield record
+        for key, record in self._rows(referrer, field, keys):
+            if (referrer.name, key) not in self._after:
+                yield record
         for put in self._puts(referrer.name):
             yield put.record

@@ -34,6 +34,7 @@ _EMPTY: Final = struct.Struct("!iii")
 _LENGTH: Final = struct.Struct("!i").pack
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _NULL: Final = _LENGTH(-1)
+_INTEGER: Final = struct.Struct("!q").pack
 _BIGINT_ITEM: Final = struct.Struct("!iq").pack
 
 
@@ -65,10 +66,10 @@ def jsonb_array(items: Iterable[bytes]) -> bytes:
     return _array(_JSONB, [b"\x01" + item for item in items])
 
 
-def bigint_array(items: Sequence[int]) -> bytes:
+def bigint_array(items: Sequence[int | None]) -> bytes:
     """A ``bigint[]``."""
-    if not items:
-        return _EMPTY.pack(0, 0, _BIGINT)
+    if not items or None in items:
+        return _array(_BIGINT, [None if i is None else _INTEGER(i) for i in items])
     head = _HEAD.pack(1, 0, _BIGINT, len(items), 1)
     return head + b"".join([_BIGINT_ITEM(8, item) for item in items])
 

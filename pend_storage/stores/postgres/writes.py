@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.columns import type_text
@@ -13,7 +15,17 @@ from pend_storage.stores.postgres.tables import (
 )
 from pend_storage.stores.postgres.values import default_text
 
-__all__ = ["apply_block", "check_block", "delete_block", "put_block", "single_put"]
+__all__ = [
+    "apply_block",
+    "check_block",
+    "delete_block",
+    "put_block",
+    "single_put",
+]
+
+_BATCH: Final = '"batch#"'
+_KEY: Final = '"key#"'
+"""Columns beside those of a record; no field can be called so."""
 
 
 class _Names:
@@ -45,9 +57,9 @@ def _json_type(field: FieldSpec) -> str:
     return "text" if field.kind is Kind.BYTES else type_text(field)
 
 
-def _from_json(field: FieldSpec) -> str:
-    """A column's value from the record's JSON, ``x``."""
-    name = f"x.{_member(field)}"
+def _from_json(field: FieldSpec, row: str = "x") -> str:
+    """A column's value from the record's JSON, which is there as a row."""
+    name = f"{row}.{_member(field)}"
     if field.kind is Kind.BYTES:
         name = f"decode({name}, 'base64')"
     if field.optional:
@@ -59,10 +71,10 @@ def _from_json(field: FieldSpec) -> str:
     return name if default is None else f"coalesce({name}, {default})"
 
 
-def single_put(spec: CollectionSpec) -> str:
+def single_put(spec: CollectionSpec, sequence: str) -> str:
     """Put ``_body`` under ``_key``; the new version is in ``_version``.
 
-    ``_grave`` is the version of its tombstone, if it has one.
+    ``sequence`` finds the sequence number, after the checks. ``_grave`` is the version of its tombstone, if it has one.
     """
     n = _Names(spec)
     return f"""
@@ -71,8 +83,7 @@ def single_put(spec: CollectionSpec) -> str:
     if coalesce(_version, 0) <> _expected then
       return format('conflict 1 %s', coalesce(_version, 0));
     end if;
-  end if;
-  _sequence := coalesce(_base, 0) + pg_current_xact_id()::text::bigint;
+  end if;{sequence}
   if _grave is not null then
     delete from tombstones where collection = {n.collection} and key = _key;
   end if;
@@ -85,18 +96,15 @@ def single_put(spec: CollectionSpec) -> str:
 
 
 def check_block(spec: CollectionSpec) -> str:
-    """The first check that does not hold: its place, and the version found."""
+    """The checks that do not hold: their places, and the versions found."""
     n = _Names(spec)
     return f"""
     if {n.collection} = any(_check_c) then
-      select u.n, coalesce(t.version, 0) into _n, _v
+      select _failed || array_agg(u.n), _actual || array_agg(coalesce(t.version, 0))
+        into _failed, _actual
         from unnest(_check_c, _check_k, _check_v) with ordinality as u (c, k, v, n)
         left join {n.table} as t on t.{n.key} = u.k
-       where u.c = {n.collection} and coalesce(t.version, 0) <> u.v
-       order by u.n limit 1;
-      if _n < _first or _first is null then
-        _first := _n; _actual := _v;
-      end if;
+       where u.c = {n.collection} and coalesce(t.version, 0) <> u.v;
     end if;"""
 
 
@@ -108,9 +116,9 @@ def delete_block(spec: CollectionSpec) -> str:
     for _n, _v in
       with gone as (
         delete from {n.table} as t
-         using unnest(_c, _k, _b) with ordinality as u (c, k, b, n)
-         where u.c = {n.collection} and u.b is null and t.{n.key} = u.k
-        returning u.n, u.k, greatest(t.version + 1, _sequence) as version
+         using unnest(_a, _c, _k, _b, _later) with ordinality as u (a, c, k, b, later, n)
+         where u.c = {n.collection} and u.b is null and u.later = 0 and t.{n.key} = u.k
+        returning u.n, u.k, greatest(t.version + 1, _sequence + u.a) as version
       ), grave as (
         insert into tombstones (collection, key, version)
         select {n.collection}, k, version from gone
@@ -125,32 +133,77 @@ def delete_block(spec: CollectionSpec) -> str:
 
 
 def put_block(spec: CollectionSpec) -> str:
-    """Rows are inserted or replaced; tombstones of theirs go."""
+    """Rows are inserted or replaced; tombstones of theirs go.
+
+    ``_most`` leaves room for the versions of what other batches put there before.
+
+    New versions are found by key in an object: a join would be planned for the one row
+    that the planner expects of an array, and compare every row with every other one.
+    """
     n = _Names(spec)
     return f"""
   if {n.collection} = any(_c) then
+    with fresh as materialized (
+      select u.a as {_BATCH}, u.k as {_KEY}, x.*
+        from unnest(_a, _c, _k, _b, _later) as u (a, c, k, b, later)
+       cross join lateral json_to_record(u.b) as x ({n.record})
+       where u.c = {n.collection} and u.b is not null and u.later = 0
+    ), {_taken(spec)}dead as (
+      delete from tombstones as d using fresh
+       where d.collection = {n.collection} and d.key = fresh.{_KEY}
+      returning d.key, d.version
+    ), put as (
+      insert into {n.table} as t ({n.columns}, version)
+      select {n.values}, greatest(_sequence + x.{_BATCH}, dead.version + 1 + _most)
+        from fresh as x left join dead on dead.key = x.{_KEY}
+        {"where not exists (select from taken)" if spec.unique else ""}
+      on conflict ({n.key}) do update
+        set {n.updates}version = greatest(t.version + 1 + _most, excluded.version)
+      returning t.{n.key} as k, t.version
+    )
+    select jsonb_object_agg(k, version) into _put from put;
     for _n, _v in
-      with fresh as materialized (
-        select u.k, u.b, u.n from unnest(_c, _k, _b) with ordinality as u (c, k, b, n)
-         where u.c = {n.collection} and u.b is not null
-      ), dead as (
-        delete from tombstones as d using fresh
-         where d.collection = {n.collection} and d.key = fresh.k
-        returning d.key, d.version
-      ), put as (
-        insert into {n.table} as t ({n.columns}, version)
-        select {n.values}, greatest(_sequence, dead.version + 1)
-          from fresh left join dead on dead.key = fresh.k
-         cross join lateral json_to_record(fresh.b) as x ({n.record})
-        on conflict ({n.key}) do update
-          set {n.updates}version = greatest(t.version + 1, excluded.version)
-        returning t.{n.key} as k, t.version
-      )
-      select fresh.n, put.version from put join fresh on fresh.k = put.k
+      select u.n, (_put ->> u.k)::bigint
+        from unnest(_c, _k, _b, _later) with ordinality as u (c, k, b, later, n)
+       where u.c = {n.collection} and u.b is not null and u.later = 0
     loop
+      if _v is null then
+        raise exception using errcode = 'PEND3', message = 'split';
+      end if;
       _versions[_n] := _v;
     end loop;
   end if;"""
+
+
+def _taken(spec: CollectionSpec) -> str:
+    """A value that one record gives up and another one takes, in calls of many batches.
+
+    One after the other, the outcome would depend on who comes first. So nothing is put,
+    and the whole call is undone.
+    """
+    if not spec.unique:
+        return ""
+    n = _Names(spec)
+    given_up = "\n          or ".join(_given_up(spec, group) for group in spec.unique)
+    return f"""taken as (
+      select from fresh join {n.table} as t on t.{n.key} = fresh.{_KEY}
+       where _merged and ({given_up})
+    ), """
+
+
+def _given_up(spec: CollectionSpec, group: tuple[str, ...]) -> str:
+    fields = [spec.fields[name] for name in group]
+    old = [f"t.{quoted(column_name(field))}" for field in group]
+    new = [_from_json(field, "fresh") for field in fields]
+    theirs = [_from_json(field, "other") for field in fields]
+    changed = " or ".join(
+        f"{o} is distinct from {v}" for o, v in zip(old, new, strict=True)
+    )
+    taken = " and ".join(f"{v} = {o}" for o, v in zip(old, theirs, strict=True))
+    others = (
+        f"select from fresh as other where other.{_KEY} <> fresh.{_KEY} and {taken}"
+    )
+    return f"(({changed}) and exists ({others}))"
 
 
 def apply_block(spec: CollectionSpec) -> str:

@@ -1,0 +1,73 @@
+"""Whatever can be called and waited for can be awaited, with the same arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pend_storage import AsyncCollection, AsyncStore, AsyncTransaction
+from pend_storage.aio import AsyncTransactionCollection
+from pend_storage.collection import Collection
+from pend_storage.dualwrite import DualWriteStore
+from pend_storage.store import Store
+from pend_storage.transaction import Transaction, TransactionCollection
+
+ELSEWISE = {
+    "legacy": "by call(): the views are mappings, whose verbs cannot be awaited",
+    "commit_each": "is what waiting commits become",
+    "relay": "is for a process of its own",
+    "phase": "a property cannot be awaited, so it is a method",
+}
+"""What is not the same, and why."""
+
+TWINS = [
+    (Collection, AsyncCollection),
+    (Transaction, AsyncTransaction),
+    (TransactionCollection, AsyncTransactionCollection),
+    (Store, AsyncStore),
+    (DualWriteStore, AsyncStore),
+]
+
+
+def verbs(kind: type) -> dict[str, Callable[..., Any]]:
+    return {
+        name: member
+        for name, member in inspect.getmembers(kind, callable)
+        if not name.startswith("_")
+    }
+
+
+def arguments(method: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    given = inspect.signature(method).parameters.values()
+    return [(one.name, one.kind, one.default) for one in given]
+
+
+@pytest.mark.parametrize(("waiting", "awaited"), TWINS)
+def test_every_verb_is_there_with_the_same_arguments(
+    waiting: type, awaited: type
+) -> None:
+    theirs = verbs(awaited)
+    for name, method in verbs(waiting).items():
+        if name in ELSEWISE:
+            continue
+        assert name in theirs, name
+        assert arguments(theirs[name]) == arguments(method), name
+
+
+@pytest.mark.parametrize(("waiting", "awaited"), TWINS)
+def test_every_verb_is_awaited(waiting: type, awaited: type) -> None:
+    for name in verbs(waiting).keys() - ELSEWISE.keys():
+        method = verbs(awaited)[name]
+        assert (
+            inspect.iscoroutinefunction(method)
+            or inspect.isasyncgenfunction(method)
+            or name in {"collection", "transaction"}
+        ), name
+
+
+@pytest.mark.parametrize("name", ELSEWISE)
+def test_what_is_excepted_is_there(name: str) -> None:
+    assert hasattr(Store, name) or hasattr(DualWriteStore, name)

@@ -1,0 +1,416 @@
+"""Many callers' commits in one call: one transaction, and yet as if one after the other."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pend_storage.errors import (
+    Conflict,
+    PendStorageError,
+    StoreUnavailable,
+    UniqueViolation,
+)
+from pend_storage.records import Batch, Delete, Outcome, Put
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores.memory import MemoryStore
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.testing import Proxy
+from pend_storage.testing.databases import Databases
+from pend_storage.testing.domain import (
+    SCHEMA,
+    Tally,
+    a_berth,
+    a_cargo,
+    a_log,
+    a_ship,
+    a_tally,
+)
+from pend_storage.testing.servers import temporary_postgres
+
+
+@pytest.fixture
+def url(new_migrated_database: Callable[[Schema], str]) -> str:
+    return new_migrated_database(SCHEMA)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    with PostgresStore(SCHEMA, url, application_name="under test") as store:
+        yield store
+
+
+def batch(*records: Any, checks: dict[tuple[str, str], int] | None = None) -> Batch:
+    return SCHEMA.batch([SCHEMA.put(type(r), r) for r in records], checks)
+
+
+def run(url: str, statement: str, *values: object) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def transactions_of(url: str, table: str) -> int:
+    """How many transactions wrote the rows of a table."""
+    ((count,),) = run(url, f"select count(distinct xmin::text) from {table}")
+    return int(count)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    pause = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        pause.wait(0.01)
+    pytest.fail(f"{what} did not come")
+
+
+def waiting(url: str) -> list[int]:
+    """Process ids of the store's sessions that wait for a lock."""
+    found = run(
+        url,
+        "select pid from pg_stat_activity where wait_event_type = 'Lock' "
+        "and application_name = 'under test' and datname = current_database()",
+    )
+    return [row[0] for row in found]
+
+
+# -- one transaction ------------------------------------------------------------------
+
+
+def test_independent_commits_are_one_transaction(
+    url: str, store: PostgresStore
+) -> None:
+    outcomes = store.commit_each([batch(a_log(f"k{n}")) for n in range(100)])
+
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
+    assert transactions_of(url, "logs") == 1
+    assert transactions_of(url, "changes") == 1
+    assert len(list(store.changes())) == 100
+
+
+def test_a_violation_costs_its_neighbours_nothing_but_time(
+    url: str, store: PostgresStore
+) -> None:
+    store.collection("ships").put(a_ship("s0", call_sign="ABC"))
+    batches = [batch(a_log(f"k{n}")) for n in range(64)]
+    batches[40] = batch(a_ship("s1", call_sign="ABC"))
+
+    outcomes = store.commit_each(batches)
+
+    assert isinstance(outcomes.pop(40), UniqueViolation)
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
+    # 0-31 together, then 32-39 and so on, in smaller and smaller parts.
+    assert transactions_of(url, "logs") == 6
+
+
+def test_a_conflict_costs_its_neighbours_nothing(
+    url: str, store: PostgresStore
+) -> None:
+    batches = [batch(a_log(f"k{n}"), checks={("logs", f"k{n}"): 0}) for n in range(64)]
+    wrong = {("logs", "none"): 7, ("tallies", "none"): 5}
+    batches[40] = batch(a_log("k40"), checks=wrong)
+
+    outcomes = store.commit_each(batches)
+
+    conflict = outcomes.pop(40)
+    assert isinstance(conflict, Conflict)
+    assert (conflict.collection, conflict.expected, conflict.actual) == ("logs", 7, 0)
+    assert transactions_of(url, "logs") == 1
+    assert store.collection("logs").count() == 63
+
+
+def test_what_is_referred_to_goes_together_with_what_refers_to_it(
+    url: str, store: PostgresStore
+) -> None:
+    outcomes = store.commit_each(
+        [batch(a_ship("s1")), batch(a_cargo("c1", ship_id="s1"))]
+    )
+
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
+    assert transactions_of(url, "changes") == 1
+
+
+def test_puts_of_one_key_are_one_transaction_with_a_version_for_each(
+    url: str, store: PostgresStore
+) -> None:
+    far = store.collection(Tally).put(a_tally("far")) + 10**9
+    run(url, "update tallies set version = %s", far)
+    run(url, "insert into tombstones values ('tallies', 'gone', %s)", far)
+    names = ["hot", "far", "gone"] * 10
+
+    outcomes = store.commit_each([batch(a_tally(k, n)) for n, k in enumerate(names)])
+
+    assert transactions_of(url, "tallies") == 1
+    for name, above in (("hot", 0), ("far", far), ("gone", far)):
+        given = [o[0] for o, k in zip(outcomes, names, strict=True) if k == name]  # type: ignore[index]
+        logged = [
+            (r.version, r.record.value)
+            for change in store.changes()
+            for r in change.records
+            if r.key == name
+        ][-10:]
+        assert [version for version, _ in logged] == given
+        assert given == sorted(set(given))
+        assert given[0] > above
+        last = store.collection(Tally).versioned(name)
+        assert last is not None
+        assert (last.version, last.record.value) == logged[-1]
+
+
+def test_every_version_is_above_the_head_and_its_own_sequence(
+    store: PostgresStore,
+) -> None:
+    for _ in range(3):
+        head = store.head()
+        store.commit_each([batch(a_tally("hot", n), a_log(f"{n}")) for n in range(50)])
+
+        for change in store.changes(head):
+            assert all(r.version >= change.sequence > head for r in change.records)
+
+
+# -- as if one after the other --------------------------------------------------------
+
+IDS = st.sampled_from("abc")
+RECORDS = st.one_of(
+    st.builds(
+        a_ship,
+        IDS,
+        call_sign=st.sampled_from([None, "AA", "BB", "CC"]),
+        berth_id=st.sampled_from([None, None, "a", "b"]),
+    ),
+    st.builds(
+        a_berth,
+        IDS,
+        pier=st.just("p"),
+        number=st.sampled_from([None, 1, 2]),
+        neighbour_id=st.sampled_from([None, None, "a", "b"]),
+    ),
+    st.builds(a_cargo, IDS, ship_id=IDS),
+    st.builds(a_tally, IDS, st.integers(0, 9)),
+    st.builds(a_log, IDS),
+)
+PLACES = st.tuples(
+    st.sampled_from(["ships", "berths", "cargo", "tallies", "logs"]), IDS
+)
+PARTS = st.lists(
+    st.tuples(
+        st.lists(RECORDS, max_size=2),
+        st.lists(PLACES, max_size=1) | st.just([]),
+        st.dictionaries(
+            PLACES, st.sampled_from(["none", "present", "wrong"]), max_size=1
+        )
+        | st.just({}),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+class Course:
+    """Lists of batches at one store, and what came of them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def commit(self, parts: list[Any]) -> list[Any]:
+        """Commit a list; versions are made comparable."""
+        outcomes = self.store.commit_each([self._batch(*part) for part in parts])
+        return [self._shown(outcome) for outcome in outcomes]
+
+    def _batch(
+        self,
+        records: list[Any],
+        deletes: list[tuple[str, str]],
+        checks: dict[tuple[str, str], str],
+    ) -> Batch:
+        operations: list[Put | Delete] = [SCHEMA.delete(*d) for d in deletes]
+        operations += [SCHEMA.put(type(r), r) for r in records]
+        found = {place: self._version(place, how) for place, how in checks.items()}
+        return SCHEMA.batch(operations, found)
+
+    def _version(self, place: tuple[str, str], how: str) -> int:
+        if how != "present":
+            return 0 if how == "none" else 2**62
+        row = self.store.read(place[0], [place[1]]).get(place[1])
+        return row.version if row else 0
+
+    def _shown(self, outcome: Outcome) -> Any:
+        if isinstance(outcome, Conflict):
+            found = bool(outcome.actual)
+            return Conflict, outcome.collection, outcome.key, found
+        if isinstance(outcome, PendStorageError):
+            return type(outcome), str(outcome)
+        return [version > 0 for version in outcome]
+
+    def everything(self) -> Any:
+        """All rows and tombstones, and the log, with its order."""
+        rows = [
+            (spec.name, row.key, row.record)
+            for spec in SCHEMA
+            for row in self.store.scan(spec.name, deleted=True)
+        ]
+        log = [
+            [(r.collection, r.key, r.record) for r in change.records]
+            for change in self.store.changes()
+        ]
+        return rows, log
+
+    def check_versions(self) -> None:
+        """They grow along each key, and the last one is what is there."""
+        last: dict[tuple[str, str], int] = {}
+        for change in self.store.changes():
+            for r in change.records:
+                assert r.version > last.get((r.collection, r.key), 0)
+                last[r.collection, r.key] = r.version
+        for (name, key), version in last.items():
+            assert self.store.read(name, [key], deleted=True)[key].version == version
+
+
+def test_the_outcome_is_as_if_one_came_after_the_other(databases: Databases) -> None:
+    @settings(max_examples=2 * settings().max_examples)
+    @given(lists=st.lists(PARTS, min_size=1, max_size=3))
+    def check(lists: list[list[Any]]) -> None:
+        lent = databases.lend(SCHEMA)
+        try:
+            with PostgresStore(SCHEMA, lent) as store, MemoryStore(SCHEMA) as model:
+                sides = Course(store), Course(model)
+                for parts in lists:
+                    real, expected = (side.commit(parts) for side in sides)
+                    assert real == expected
+                    assert sides[0].everything() == sides[1].everything()
+                sides[0].check_versions()
+        finally:
+            databases.give_back(lent)
+
+    check()
+
+
+def test_who_keeps_a_value_is_not_to_blame_for_it(store: PostgresStore) -> None:
+    store.collection("ships").put(a_ship("s1", call_sign="AB"))
+    both = batch(a_ship("s2", call_sign="AB"), a_ship("s1", crew=7, call_sign="AB"))
+
+    for side in (store.commit_each([both]), store.commit_each([batch(a_log()), both])):
+        assert isinstance(side[-1], UniqueViolation)
+        assert side[-1].key == "s2"
+
+
+def test_overlapping_keys_in_any_order_end_well(url: str) -> None:
+    problems: list[Outcome] = []
+
+    def write(seed: int) -> None:
+        order = random.Random(seed)
+        with PostgresStore(SCHEMA, url) as own:
+            for turn in range(15):
+                names = [str(n) for n in range(20)]
+                order.shuffle(names)
+                batches = [
+                    batch(a_berth(name, pier=name), a_tally(name, turn))
+                    if number % 2
+                    else batch(a_ship(name, berth_id=names[number - 1]))
+                    for number, name in enumerate(names)
+                ]
+                problems.extend(
+                    o for o in own.commit_each(batches) if not isinstance(o, tuple)
+                )
+
+    with PostgresStore(SCHEMA, url) as store:
+        store.commit_each([batch(a_berth(str(n), pier=str(n))) for n in range(20)])
+        threads = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert problems == []
+        Course(store).check_versions()
+        assert len(list(store.changes())) == 20 + 4 * 15 * 20
+
+
+# -- when something breaks ------------------------------------------------------------
+
+
+def commit_in_a_thread(
+    store: PostgresStore, batches: list[Batch]
+) -> tuple[threading.Thread, list[Outcome]]:
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(
+        target=lambda: outcomes.extend(store.commit_each(batches))
+    )
+    thread.start()
+    return thread, outcomes
+
+
+def test_what_the_server_gave_up_is_done_again(url: str, store: PostgresStore) -> None:
+    with psycopg.connect(url) as holder:
+        holder.execute("lock table logs in access exclusive mode")
+        thread, outcomes = commit_in_a_thread(
+            store, [batch(a_log(key), a_tally(key)) for key in "abc"]
+        )
+        wait_until(lambda: len(waiting(url)) == 1, "the commit")
+        run(url, f"select pg_terminate_backend({waiting(url)[0]}, 5000)")
+        holder.rollback()
+    thread.join()
+
+    assert len(outcomes) == 3
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
+    assert len(list(store.changes())) == 3
+
+
+def test_a_statement_that_takes_too_long_is_told_to_each(url: str) -> None:
+    with PostgresStore(SCHEMA, url, statement_timeout=0.3) as store:
+        store.collection("logs").put(a_log("z"))
+        with psycopg.connect(url) as holder:
+            holder.execute("lock table logs in access exclusive mode")
+            outcomes = store.commit_each([batch(a_log(key)) for key in "abc"])
+            holder.rollback()
+
+        for outcome in outcomes:
+            assert isinstance(outcome, StoreUnavailable)
+            assert outcome.outcome_known
+            assert "statement_timeout" in outcome.reason
+        assert len(set(map(id, outcomes))) == 3
+        assert store.collection("logs").count() == 1
+
+
+def test_a_closed_store_is_told_to_each(url: str) -> None:
+    store = PostgresStore(SCHEMA, url)
+    store.close()
+
+    outcomes = store.commit_each([batch(a_log(key)) for key in "abc"])
+
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    assert len(set(map(id, outcomes))) == 3
+
+
+def test_who_does_not_hear_the_answer_is_told_so() -> None:
+    with (
+        temporary_postgres(listen="127.0.0.1") as server,
+        Proxy(*server.tcp_address) as line,
+        PostgresStore(SCHEMA, server.tcp_url) as direct,
+        PostgresStore(SCHEMA, line.through(server.tcp_url)) as store,
+    ):
+        direct.migrate()
+        acknowledged = store.commit_each([batch(a_log(key)) for key in "xyz"])
+        line.stall("answers")
+        thread, outcomes = commit_in_a_thread(
+            store, [batch(a_log(key)) for key in "abc"]
+        )
+        wait_until(lambda: bool(direct.read("logs", ["a"])), "the commit")
+        line.cut()
+        thread.join()
+
+        assert all(isinstance(outcome, tuple) for outcome in acknowledged)
+        for outcome in outcomes:
+            assert isinstance(outcome, StoreUnavailable)
+            assert not outcome.outcome_known
+        assert len(set(map(id, outcomes))) == 3
+        assert set(direct.collection("logs").get_many("abcxyz")) == set("abcxyz")
