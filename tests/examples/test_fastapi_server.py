@@ -155,13 +155,20 @@ def test_a_decision_is_made_for_all_or_for_none(invented: httpx.Client) -> None:
         ("PUT", f"/users/{ANN}/tier", {"tier": 3, "admin": "ada"}, 404),
         ("PUT", f"/users/{ANN}/tier", {"tier": 3}, 422),
         ("PUT", f"/users/{ANN}/tier", {"tier": "high", "admin": "ada"}, 422),
+        ("PUT", f"/users/{ANN}/tier", {"tier": 10**30, "admin": "ada"}, 404),
+        ("PUT", f"/users/{ANN}/tier", {"tier": 1, "admin": "\ud800"}, 422),
+        ("PUT", f"/users/{ANN}/tier", {"tier": 1, "admin": ""}, 422),
+        ("PUT", f"/users/{ANN}/tier", {"tier": 1, "admin": "a", "\udfff": 1}, 422),
         ("POST", "/kyc/status", {"phoneHashes": [ANN]}, 422),
+        ("POST", "/kyc/status", {"phoneHashes": 5, "status": "x", "admin": "a"}, 422),
     ],
 )
 def test_wrong_input(
     invented: httpx.Client, method: str, path: str, body: Any, status: int
 ) -> None:
-    answer = invented.request(method, path, json=body)
+    content = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    answer = invented.request(method, path, content=content, headers=headers)
 
     assert answer.status_code == status
     assert answer.json()["detail"]

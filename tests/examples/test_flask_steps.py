@@ -61,6 +61,9 @@ def shared_requests(client: httpx.Client, users: list[str]) -> list[Any]:
     post("/kyc/status", phoneHashes=[hashes[2], ANN], status="rejected", admin="ada")
     post("/kyc/status", phoneHashes=[], status="rejected", admin="ada")
     post("/kyc/status", phoneHashes=hashes[2:3], status="rejected")
+    post("/kyc/status", phoneHashes=5, status="rejected", admin="ada")
+    post("/kyc/status", phoneHashes=[{}], status="rejected", admin="ada")
+    post("/kyc/status", phoneHashes=hashes[2:3], status=["verified"], admin="ada")
     answers.append(everything(client, "/kyc/pending"))
     for wrong in ({"limit": "-1"}, {"limit": "x"}, {"after": "no cursor"}):
         note(client.get("/kyc/pending", params=wrong))
@@ -267,6 +270,9 @@ class TestTier:
             ({"tier": "high", "admin": "ada"}, {}, 422),
             ({"tier": 1}, {}, 422),
             ({"tier": 1, "admin": "ada"}, {"If-Match": "recent"}, 400),
+            ({"tier": 1, "admin": "ada"}, {"If-Match": f'"{10**30}"'}, 400),
+            ({"tier": 10**30, "admin": "ada"}, {}, 422),
+            ({"tier": {}, "admin": "ada"}, {}, 422),
         ],
     )
     def test_wrong_input_changes_nothing(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from changes import NotThereError
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from routes import router
 
 import pend_storage as ps
@@ -49,6 +50,7 @@ def create_app(place: Path | None = None) -> FastAPI:
 
     app = FastAPI(title="A Pend server", lifespan=lifespan)
     app.include_router(router)
+    app.add_exception_handler(RequestValidationError, refuse)
     for kind in STATUS:
         app.add_exception_handler(kind, explain)
     return app
@@ -61,8 +63,19 @@ def open_store(place: Path | None) -> ps.Store:
     return ps.open_store(place)
 
 
-async def explain(_: Request, error: Exception) -> JSONResponse:
+async def explain(_: Request, error: Exception) -> Response:
     """Answer an error with its status, and with the sentence that it says."""
     status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-    headers = {"Retry-After": "1"} if status == NOT_NOW else None
-    return JSONResponse({"detail": str(error)}, status, headers)
+    return answer(status, str(error), {"Retry-After": "1"} if status == NOT_NOW else {})
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """Say where a request is wrong. What was sent, perhaps a secret, is not repeated."""
+    found = error.errors() if isinstance(error, RequestValidationError) else ()
+    return answer(422, [{"loc": each["loc"], "msg": each["msg"]} for each in found], {})
+
+
+def answer(status: int, detail: object, headers: dict[str, str]) -> Response:
+    """JSON in ASCII: names that a client sends need not be text that can be encoded."""
+    body = json.dumps({"detail": detail})
+    return Response(body, status, headers, "application/json")

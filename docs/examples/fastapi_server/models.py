@@ -113,7 +113,7 @@ class QueuedApplication(Wire):
     def of(cls, application: KycApplication) -> Self:
         return cls(
             phone_hash=application.phone_hash,
-            submitted_at=application.submitted_at or application.updated_at,
+            submitted_at=application.updated_at,
             documents=sorted(application.documents),
         )
 

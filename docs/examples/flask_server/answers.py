@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ def members(*names: str) -> list[Any]:
 def wanted_version() -> int | None:
     """The version that ``If-Match`` demands; None where any will do."""
     tag = request.headers.get("If-Match", "*").strip('"')
-    if tag != "*" and not tag.isdecimal():
+    if tag != "*" and not re.fullmatch("[0-9]{1,18}", tag):
         abort(400, "If-Match must be an ETag that this server gave")
     return None if tag == "*" else int(tag)
 
@@ -78,8 +79,8 @@ def wanted_version() -> int | None:
 def paging() -> dict[str, Any]:
     """Which page is asked for: ``find`` checks both."""
     limit = request.args.get("limit", "50")
-    if not limit.isdecimal():
-        abort(400, "limit must be a number")
+    if not re.fullmatch("[0-9]{1,4}", limit):
+        abort(400, "limit must be a number up to 9999")
     return {"limit": int(limit), "after": request.args.get("after")}
 
 

@@ -103,11 +103,13 @@ def show_kyc_queue() -> Any:
 @app.post("/kyc/status")
 def change_kyc_status() -> Any:
     hashes, status, admin = members("phoneHashes", "status", "admin")
-    keys = [KycApplication(phone_hash=str(each)).id for each in hashes]
+    if not isinstance(hashes, list):
+        abort(422, "phoneHashes must be a list")
+    keys = dict.fromkeys(KycApplication(phone_hash=str(each)).id for each in hashes)
 
     def change(tx: Transaction) -> None:
         found = tx.collection(KycApplication).get_many(keys)
-        if len(found) < len(set(keys)):
+        if len(found) < len(keys):
             abort(404, "there is no such application")
         for key in keys:
             decide(tx, found[key], status, admin)
