@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx
@@ -41,16 +42,23 @@ _FILES: Final = (
 
 @contextmanager
 def running(script: Path, config: Path | None = None) -> Iterator[httpx.Client]:
-    """A client of a server on a free port; the server must end well when it is told to.
+    """A client of a server on a free port; what data it invents is removed afterwards.
 
     Args:
         script: what is started.
         config: ``pend.toml``; None: the server invents its data.
     """
+    with TemporaryDirectory() as scratch, _running(script, config, scratch) as client:
+        yield client
+
+
+@contextmanager
+def _running(script: Path, config: Path | None, scratch: str) -> Iterator[httpx.Client]:
+    """The same; the server must end well when it is told to."""
     given = [] if config is None else ["--config", str(config)]
     process = subprocess.Popen(
         [sys.executable, "-W", "error", str(script), "--port", "0", *given],
-        env=clean_environment(),
+        env={**clean_environment(), "TMPDIR": scratch},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +42,6 @@ def invented() -> Iterator[httpx.Client]:
     """A server that was started without any arguments but a port."""
     with running(FASTAPI) as client:
         yield client
-    shutil.rmtree(Path(client.headers["X-Place"]).parent)
 
 
 def first_user(client: httpx.Client) -> str:

@@ -206,7 +206,6 @@ def test_without_configuration_there_is_invented_data(step: Path) -> None:
 
         assert client.get(f"/users/{user}").status_code == 200
         assert everything(client, "/kyc/pending", limit=50)
-    shutil.rmtree(place.parent)
 
 
 @pytest.mark.parametrize("step", STEPS[1:], ids=lambda path: path.stem)
