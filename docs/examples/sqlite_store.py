@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import equal
 from pend_storage.errors import (
@@ -102,6 +104,7 @@ class SqliteStore(Store):
             if deleted or body is not None
         ]
 
+    @override
     def read(
         self,
         collection: str,
@@ -121,6 +124,7 @@ class SqliteStore(Store):
                     rows[key] = Row(key, version, record)
             return rows
 
+    @override
     def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
@@ -130,11 +134,13 @@ class SqliteStore(Store):
                 self._require(db, Role.PRIMARY, epoch)
             return select(query, self._rows(db, name))
 
+    @override
     def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
         return len(self.query(collection, Query(where), epoch=epoch))
 
+    @override
     def scan(
         self,
         collection: str,
@@ -152,6 +158,7 @@ class SqliteStore(Store):
 
     # -- writing ----------------------------------------------------------------
 
+    @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         with self._transaction("immediate") as db:
             epoch = self._require(db, Role.PRIMARY, epoch)
@@ -260,6 +267,7 @@ class SqliteStore(Store):
 
     # -- following another store --------------------------------------------------
 
+    @override
     def apply(
         self,
         records: Sequence[ChangedRecord],
@@ -282,6 +290,7 @@ class SqliteStore(Store):
                 self._set_meta(db, *mark)
             return len(written)
 
+    @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         with self._transaction() as db:
             entries = db.execute(
@@ -328,10 +337,12 @@ class SqliteStore(Store):
         if value is not None:
             db.execute("insert into meta values (?, ?)", (name, dump_json(value)))
 
+    @override
     def meta(self, name: str) -> JSON:
         with self._transaction() as db:
             return self._meta(db, name)
 
+    @override
     def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
         with self._transaction("immediate") as db:
             if not equal(self._meta(db, name), expected):
@@ -339,6 +350,7 @@ class SqliteStore(Store):
             self._set_meta(db, name, value)
             return True
 
+    @override
     def close(self) -> None:
         with self._lock:
             if self._open is not None:

@@ -1,0 +1,121 @@
+"""What the routes write: everything that belongs together, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pend_storage import AsyncStore, AsyncTransaction, Versioned
+from pend_storage.pend import (
+    AdminLog,
+    BlockchainEvent,
+    KycApplication,
+    User,
+    UserProfile,
+)
+
+__all__ = ["NotThereError", "change_tier", "create_wallet", "decide"]
+
+
+class NotThereError(LookupError):
+    """What is to be changed is not there."""
+
+
+async def create_wallet(db: AsyncStore, user: User) -> Versioned[User]:
+    """Write a new user, with the profile, and with the event that tells of it.
+
+    Raises:
+        Conflict: the phone hash has a user.
+        UniqueViolation: the address has a user.
+    """
+    created = BlockchainEvent(
+        event_type="wallet_creation",
+        status="confirmed",
+        identity_hash=user.phone_hash,
+        wallet_address=user.blockchain_address,
+        user_id=user.id,
+    )
+    async with db.transaction() as tx:
+        await tx.collection(User).put(user, if_version=0)
+        await tx.collection(UserProfile).put(UserProfile(user_id=user.id))
+        await tx.collection(BlockchainEvent).put(created)
+    return Versioned(user, tx.versions["users", user.id])
+
+
+async def change_tier(
+    db: AsyncStore, phone_hash: str, tier: int, *, admin: str, if_version: int | None
+) -> Versioned[User]:
+    """Give a user another tier, with an audit entry.
+
+    Raises:
+        NotThereError: there is no such user.
+        Conflict: the user is not at ``if_version``. Without one, it is tried again.
+        InvalidRecord: the schema knows no such tier.
+    """
+
+    async def change(tx: AsyncTransaction) -> tuple[AsyncTransaction, User]:
+        user = await tx.collection(User).get_by("phone_hash", phone_hash)
+        if user is None:
+            raise NotThereError("there is no such user")
+        changed = replace(user, tier=tier, updated_at=datetime.now(UTC))
+        await tx.collection(User).put(changed, if_version=if_version)
+        entry = _entry("USER_TIER", phone_hash, admin, tier=(user.tier, tier))
+        await tx.collection(AdminLog).put(entry)
+        return tx, changed
+
+    tx, user = await db.run(change, attempts=10 if if_version is None else 1)
+    return Versioned(user, tx.versions["users", user.id])
+
+
+async def decide(
+    db: AsyncStore, phone_hashes: list[str], status: Any, *, admin: str
+) -> int:
+    """Give many KYC applications a status, with an audit entry each; all, or none.
+
+    Raises:
+        NotThereError: one of the applications is not there.
+        InvalidRecord: the schema knows no such status.
+    """
+    keys = {KycApplication(phone_hash=each).id for each in phone_hashes}
+
+    async def change(tx: AsyncTransaction) -> None:
+        found = await tx.collection(KycApplication).get_many(keys)
+        if len(found) < len(keys):
+            raise NotThereError("there is no such application")
+        for application in found.values():
+            await _decide_one(tx, application, status, admin)
+
+    await db.run(change)
+    return len(keys)
+
+
+async def _decide_one(
+    tx: AsyncTransaction, application: KycApplication, status: Any, admin: str
+) -> None:
+    """Write the status, its copy in the user's profile, and the audit entry."""
+    now = datetime.now(UTC)
+    await tx.collection(KycApplication).put(
+        replace(application, status=status, updated_at=now, verified_by=admin)
+    )
+    profiles, user = tx.collection(UserProfile), application.user_id
+    if user and (profile := await profiles.get(user)):
+        await profiles.put(replace(profile, kyc_status=status))
+    changed = (application.status, status)
+    entry = _entry("KYC_STATUS", application.phone_hash, admin, status=changed)
+    await tx.collection(AdminLog).put(entry)
+
+
+def _entry(
+    what: str, phone_hash: str, admin: str, **changed: tuple[Any, Any]
+) -> AdminLog:
+    """An audit entry; ``changed`` tells old and new value by name."""
+    new = {name: value for name, (_, value) in changed.items()}
+    return AdminLog(
+        action=f"UPDATE_{what}",
+        admin_id=admin,
+        resource_type="user" if what == "USER_TIER" else "kyc_application",
+        resource_id=phone_hash,
+        old_values={name: value for name, (value, _) in changed.items()},
+        new_values={"identityHash": phone_hash, **new, "admin": admin},
+    )
