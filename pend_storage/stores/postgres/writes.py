@@ -148,7 +148,7 @@ def put_block(spec: CollectionSpec) -> str:
         from unnest(_a, _c, _k, _b, _later) as u (a, c, k, b, later)
        cross join lateral json_to_record(u.b) as x ({n.record})
        where u.c = {n.collection} and u.b is not null and u.later = 0
-    ), {_taken(spec)}dead as (
+    ), dead as (
       delete from tombstones as d using fresh
        where d.collection = {n.collection} and d.key = fresh.{_KEY}
       returning d.key, d.version
@@ -156,9 +156,9 @@ def put_block(spec: CollectionSpec) -> str:
       insert into {n.table} as t ({n.columns}, version)
       select {n.values}, greatest(_sequence + x.{_BATCH}, dead.version + 1 + _most)
         from fresh as x left join dead on dead.key = x.{_KEY}
-        {"where not exists (select from taken)" if spec.unique else ""}
       on conflict ({n.key}) do update
         set {n.updates}version = greatest(t.version + 1 + _most, excluded.version)
+        {_unless_entangled(spec)}
       returning t.{n.key} as k, t.version
     )
     select jsonb_object_agg(k, version) into _put from put;
@@ -175,33 +175,30 @@ def put_block(spec: CollectionSpec) -> str:
   end if;"""
 
 
-def _taken(spec: CollectionSpec) -> str:
-    """A value that one record gives up and another one takes, in calls of many batches.
+def _unless_entangled(spec: CollectionSpec) -> str:
+    """Leave a row alone that gives up a unique value which another one takes.
 
-    One after the other, the outcome would depend on who comes first. So nothing is put,
-    and the whole call is undone.
+    In calls of many batches: one after the other, the outcome would depend on who comes
+    first. That such a row has no new version undoes the whole call.
     """
     if not spec.unique:
         return ""
-    n = _Names(spec)
     given_up = "\n          or ".join(_given_up(spec, group) for group in spec.unique)
-    return f"""taken as (
-      select from fresh join {n.table} as t on t.{n.key} = fresh.{_KEY}
-       where _merged and ({given_up})
-    ), """
+    return f"where not (_merged and ({given_up}))"
 
 
 def _given_up(spec: CollectionSpec, group: tuple[str, ...]) -> str:
     fields = [spec.fields[name] for name in group]
     old = [f"t.{quoted(column_name(field))}" for field in group]
-    new = [_from_json(field, "fresh") for field in fields]
+    new = [f"excluded.{quoted(column_name(field))}" for field in group]
     theirs = [_from_json(field, "other") for field in fields]
     changed = " or ".join(
         f"{o} is distinct from {v}" for o, v in zip(old, new, strict=True)
     )
     taken = " and ".join(f"{v} = {o}" for o, v in zip(old, theirs, strict=True))
     others = (
-        f"select from fresh as other where other.{_KEY} <> fresh.{_KEY} and {taken}"
+        f"select from fresh as other where other.{_KEY} <> t.{quoted(key_column(spec))} "
+        f"and {taken}"
     )
     return f"(({changed}) and exists ({others}))"
 
