@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -156,35 +157,53 @@ def test_what_was_cut_off_while_idle_is_not_noticed(
     assert get(store, "a") == Tally(name="a", value=2)
 
 
-def test_a_read_that_is_cut_off_is_asked_again(url: str, store: PostgresStore) -> None:
-    put(store, "a", 1)
-    with psycopg.connect(url) as holder:
-        holder.execute("lock table tallies in access exclusive mode")
-        found: list[Tally | None] = []
-        thread = threading.Thread(target=lambda: found.append(get(store, "a")))
-        thread.start()
-        wait_until(lambda: _waiting(url) == 1, "the reader")
-        (pid,) = sessions(url)
-        run(url, f"select pg_terminate_backend({pid}, 5000)")
-        holder.rollback()
-    thread.join()
-
-    assert found == [Tally(name="a", value=1)]
+Together = Callable[[Callable[[], Any], Callable[[], Any]], Any]
 
 
-def test_a_commit_that_the_server_gave_up_is_done_again(
-    url: str, store: PostgresStore
+@pytest.fixture(params=["main thread", "other thread"])
+def together(request: pytest.FixtureRequest) -> Together:
+    """Calls something, where it waits in Python or in libpq, and something meanwhile."""
+
+    def do(action: Callable[[], Any], meanwhile: Callable[[], Any]) -> Any:
+        with ThreadPoolExecutor(1) as other:
+            if request.param == "main thread":
+                future = other.submit(meanwhile)
+                try:
+                    return action()
+                finally:
+                    future.result()
+            future = other.submit(action)
+            meanwhile()
+            return future.result()
+
+    return do
+
+
+def end_who_waits(url: str, holder: psycopg.Connection[Any]) -> None:
+    wait_until(lambda: _waiting(url) == 1, "the call")
+    (pid,) = sessions(url)
+    run(url, f"select pg_terminate_backend({pid}, 5000)")
+    holder.rollback()
+
+
+def test_a_read_that_is_cut_off_is_asked_again(
+    url: str, store: PostgresStore, together: Together
 ) -> None:
     put(store, "a", 1)
     with psycopg.connect(url) as holder:
         holder.execute("lock table tallies in access exclusive mode")
-        thread = threading.Thread(target=lambda: put(store, "a", 2))
-        thread.start()
-        wait_until(lambda: _waiting(url) == 1, "the writer")
-        (pid,) = sessions(url)
-        run(url, f"select pg_terminate_backend({pid}, 5000)")
-        holder.rollback()
-    thread.join()
+        found = together(lambda: get(store, "a"), lambda: end_who_waits(url, holder))
+
+    assert found == Tally(name="a", value=1)
+
+
+def test_a_commit_that_the_server_gave_up_is_done_again(
+    url: str, store: PostgresStore, together: Together
+) -> None:
+    put(store, "a", 1)
+    with psycopg.connect(url) as holder:
+        holder.execute("lock table tallies in access exclusive mode")
+        together(lambda: put(store, "a", 2), lambda: end_who_waits(url, holder))
 
     assert get(store, "a") == Tally(name="a", value=2)
     assert len(list(store.changes())) == 2
@@ -199,21 +218,23 @@ def _waiting(url: str) -> int:
     return int(count)
 
 
-def test_a_statement_that_takes_too_long_is_broken_off(url: str) -> None:
+def test_a_statement_that_takes_too_long_is_broken_off(
+    url: str, together: Together
+) -> None:
     with PostgresStore(SCHEMA, url, statement_timeout=0.3) as store:
         put(store, "a", 1)
         with psycopg.connect(url) as holder:
             holder.execute("lock table tallies in access exclusive mode")
             for action in (lambda: get(store, "a"), lambda: put(store, "a", 2)):
                 with pytest.raises(StoreUnavailable, match="statement_timeout") as told:
-                    action()
+                    together(action, lambda: None)
                 assert told.value.outcome_known
             holder.rollback()
 
         assert get(store, "a") == Tally(name="a", value=1)
 
 
-def test_a_server_that_says_nothing_is_left(url: str) -> None:
+def test_a_server_that_says_nothing_is_left(url: str, together: Together) -> None:
     with PostgresStore(
         SCHEMA,
         url,
@@ -227,7 +248,7 @@ def test_a_server_that_says_nothing_is_left(url: str) -> None:
         try:
             began = time.monotonic()
             with pytest.raises(StoreUnavailable, match="no answer") as told:
-                put(store, "a", 2)
+                together(lambda: put(store, "a", 2), lambda: None)
             assert not told.value.outcome_known
             assert time.monotonic() - began < 5
         finally:
@@ -235,6 +256,35 @@ def test_a_server_that_says_nothing_is_left(url: str) -> None:
 
         wait_until(lambda: pid not in sessions(url), "the end of the session")
         assert get(store, "a") is not None
+
+
+def test_who_is_interrupted_while_waiting_need_not_wait_to_the_end(url: str) -> None:
+    ran = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with psycopg.connect(url) as holder:
+        holder.execute("lock table tallies in access exclusive mode")
+        wait_until(lambda: _waiting(url) == 1, "the call")
+        ran.send_signal(signal.SIGINT)
+        out, _ = ran.communicate(timeout=20)  # the lock is still held
+
+    assert out == "interrupted\n"
+
+
+INTERRUPTED = """
+import sys
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.testing.domain import SCHEMA, Tally
+
+store = PostgresStore(SCHEMA, sys.argv[1])
+try:
+    store.collection(Tally).get("a")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 DRIBBLING = """

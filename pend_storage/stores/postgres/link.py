@@ -3,13 +3,21 @@
 It speaks to libpq directly. A cursor of the driver costs more than the server's whole work
 on a row; what is left out here (adapting values, describing columns) nobody needs,
 because parameters and results are bytes that other modules make and understand.
+
+There are two ways to wait for an answer. The main thread waits in Python, because only
+there can a signal interrupt it. Other threads leave the waiting to libpq: that lets go of
+the interpreter once for a whole answer, and where an event loop keeps it busy each time
+costs up to 5 ms (``sys.getswitchinterval``). The pool watches that none waits for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +34,9 @@ from pend_storage.stores.postgres.wire import Value
 __all__ = ["Link", "Statement"]
 
 _NUMBERS: Final = count(1)
+_SERVER_SAID: Final = re.compile(rb"^[^\s:]+:  ", re.MULTILINE)
+"""How libpq writes what the server has said, as against what it says itself: the
+severity, in the server's language, a colon and two spaces."""
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
@@ -67,6 +78,9 @@ class Link:
         self.connection = connection
         self.process = os.getpid()
         self.idle_since = 0.0
+        self._busy_since = 0.0
+        """When libpq was left to wait for an answer; 0: it was not."""
+        self._gave_up = False
         self._pg = connection.pgconn
         self._prepare = prepare
         self._patience = patience
@@ -82,8 +96,8 @@ class Link:
         or its last words, to be read.
         """
         try:
-            while self._poll.poll(0):
-                self._pg.consume_input()
+            self._pg.consume_input()  # last words, perhaps
+            self._pg.consume_input()  # the end after them
         except psycopg.OperationalError:
             return False
         return self.is_quiet
@@ -108,15 +122,27 @@ class Link:
             ServerRefusal: the server answered with an error.
             ConnectionLost: it did not answer.
         """
-        pg = self._pg
-        name = statement.name
-        sent = False
+        name = statement.name if self._prepare else b""
+        if name and name not in self._prepared:
+            self._prepare_statement(name, statement)
+        if threading.current_thread() is threading.main_thread():
+            return self._run_in_python(name, statement, values)
+        return self._run_in_libpq(name, statement, values)
+
+    def _prepare_statement(self, name: bytes, statement: Statement) -> None:
         try:
-            if name and self._prepare:
-                if name not in self._prepared:
-                    pg.send_prepare(name, statement.text)
-                    self._result()
-                    self._prepared.add(name)
+            self._pg.send_prepare(name, statement.text)
+            self._result()
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(_reason(error), sent=False) from error
+        self._prepared.add(name)
+
+    def _run_in_python(
+        self, name: bytes, statement: Statement, values: Sequence[Value]
+    ) -> PGresult:
+        pg, sent = self._pg, False
+        try:
+            if name:
                 pg.send_query_prepared(name, values, statement.formats or None)
             else:
                 pg.send_query_params(
@@ -126,6 +152,57 @@ class Link:
             return self._result()
         except psycopg.OperationalError as error:
             raise ConnectionLost(_reason(error), sent=sent) from error
+
+    def _run_in_libpq(
+        self, name: bytes, statement: Statement, values: Sequence[Value]
+    ) -> PGresult:
+        pg, formats = self._pg, statement.formats or None
+        self._busy_since = time.monotonic()
+        try:
+            if name:
+                # None is null here too, though not by its annotation.
+                result = pg.exec_prepared(name, values, formats)  # type: ignore[arg-type]
+            else:
+                result = pg.exec_params(statement.text, values, None, formats)
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(_reason(error), sent=True) from error
+        finally:
+            self._busy_since = 0.0
+        if result.status in _GOOD:
+            return result
+        if pg.status == ConnStatus.OK:
+            raise refusal_of(result)
+        raise self._lost_in_libpq()
+
+    def _lost_in_libpq(self) -> ConnectionLost:
+        if self._gave_up:
+            return ConnectionLost(self._no_answer, sent=True)
+        message = self._pg.error_message
+        # The server's last words: it did not do it.
+        spoke = _SERVER_SAID.search(message) is not None
+        return ConnectionLost(_one_line(_text(message)), sent=not spoke)
+
+    def give_up_after(self, patience: float) -> None:
+        """Hang up if libpq has been waiting for longer; called by another thread.
+
+        Args:
+            patience: seconds.
+        """
+        since = self._busy_since
+        if not since or time.monotonic() - since < patience:
+            return
+        with contextlib.suppress(psycopg.Error):
+            self.connection.cancel_safe(timeout=1.0)
+        with contextlib.suppress(OSError, psycopg.Error):
+            line = socket.socket(fileno=os.dup(self._pg.socket))
+            with contextlib.closing(line):
+                if self._busy_since == since:  # still the same statement
+                    self._gave_up = True
+                    line.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def _no_answer(self) -> str:
+        return f"no answer within {self._patience:g} s"
 
     def simple(self, text: str) -> PGresult:
         """Run a command that takes no parameters."""
@@ -200,7 +277,7 @@ class Link:
         with contextlib.suppress(psycopg.Error):
             self.connection.cancel_safe(timeout=1.0)
         self.close()
-        raise psycopg.OperationalError(f"no answer within {self._patience:g} s")
+        raise psycopg.OperationalError(self._no_answer)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -216,8 +293,12 @@ class Link:
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return "; ".join(line for line in lines if line) or type(error).__name__
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines()]
+    return "; ".join(line for line in lines if line)
 
 
 def _text(message: bytes | str) -> str:

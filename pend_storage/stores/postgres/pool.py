@@ -33,6 +33,7 @@ class Pool:
         size: int,
         wait: float,
         idle_timeout: float,
+        patience: float,
     ) -> None:
         """Open nothing yet.
 
@@ -41,21 +42,25 @@ class Pool:
             size: how many there may be at a time.
             wait: seconds to wait for one where all are in use.
             idle_timeout: seconds after which an unused one is closed.
+            patience: seconds after which one whose server is silent is given up.
         """
         self._connect = connect
         self._size = size
         self._wait = wait
         self._idle_timeout = idle_timeout
+        self._patience = patience
         self._begin()
 
     def _begin(self) -> None:
         self._process = os.getpid()
         self._idle: deque[Link] = deque()
+        self._links: set[Link] = set()
+        """All that are open, idle or not."""
         self._returned = threading.Condition()
         self._open = 0
         self._waiting = 0
         self._closed = threading.Event()
-        self._reaping = False
+        self._is_watched = False
 
     @property
     def is_closed(self) -> bool:
@@ -115,7 +120,7 @@ class Pool:
                         if link.is_usable:
                             return link
                         link.close()
-                        self._open -= 1
+                        self._forget(link)
                     elif self._open < self._size:
                         self._open += 1
                         break
@@ -137,7 +142,8 @@ class Pool:
                 self._open -= 1
                 self._returned.notify()
             raise
-        self._reap()
+        self._links.add(link)
+        self._keep_watch()
         return link
 
     def _refuse_closed(self) -> None:
@@ -147,8 +153,12 @@ class Pool:
     def _drop(self, link: Link) -> None:
         link.close()
         with self._returned:
-            self._open -= 1
+            self._forget(link)
             self._returned.notify()
+
+    def _forget(self, link: Link) -> None:
+        self._links.discard(link)
+        self._open -= 1
 
     def _close_idle(self, older_than: float) -> None:
         limit = time.monotonic() - older_than
@@ -162,31 +172,41 @@ class Pool:
                 return
             self._drop(link)
 
-    def _reap(self) -> None:
-        """See to it that idle connections are closed, even if nobody calls any more."""
+    def _keep_watch(self) -> None:
+        """See to it that idle connections are closed, even if nobody calls any more.
+
+        And that no thread waits for a silent server for ever.
+        """
         with self._returned:
-            if self._reaping:
+            if self._is_watched:
                 return
-            self._reaping = True
-        arguments = (weakref.ref(self), self._closed, self._idle_timeout)
-        name = "pend-storage-idle-connections"
-        threading.Thread(target=_reaper, args=arguments, name=name, daemon=True).start()
+            self._is_watched = True
+        interval = min(self._idle_timeout / 2, self._patience / 4)
+        arguments = (weakref.ref(self), self._closed, interval)
+        name = "pend-storage-connections"
+        threading.Thread(target=_watch, args=arguments, name=name, daemon=True).start()
+
+    def _look_after(self) -> None:
+        self._close_idle(older_than=self._idle_timeout)
+        for link in list(self._links):
+            link.give_up_after(self._patience)
 
     def _leave_parent(self) -> None:
         """Begin anew in a forked child: the sockets belong to the parent."""
         closed = self._closed.is_set()
-        _INHERITED.extend(self._idle)
+        _INHERITED.extend(self._links)
         self._begin()
         if closed:
             self._closed.set()
 
 
-def _reaper(
-    pool: weakref.ref[Pool], closed: threading.Event, idle_timeout: float
-) -> None:
-    while not closed.wait(idle_timeout / 2):
+def _watch(pool: weakref.ref[Pool], closed: threading.Event, interval: float) -> None:
+    while True:
+        is_closed = closed.wait(interval)
         alive = pool()
-        if alive is None:
+        if alive is None or (is_closed and not alive._links):  # noqa: SLF001 - same module
             return
-        alive._close_idle(older_than=idle_timeout)  # noqa: SLF001 - same module
+        alive._look_after()  # noqa: SLF001
         del alive
+        if is_closed:
+            time.sleep(interval)  # some are still in use

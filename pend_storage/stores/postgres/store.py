@@ -93,6 +93,7 @@ class PostgresStore(Store):
             size=pool_size,
             wait=pool_timeout,
             idle_timeout=idle_timeout,
+            patience=self._connector.patience,
         )
         self._server = Server(schema, self._connector, pool)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
