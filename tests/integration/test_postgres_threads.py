@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -193,6 +194,7 @@ def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> No
         child = os.fork()
         if child == 0:  # whatever happens here, it must not go on as a test
             code = 1
+            signal.alarm(60)  # what sleeps on is killed
             try:
                 code = 0 if store.collection(Tally).put(a_tally("child")) else 2
             finally:

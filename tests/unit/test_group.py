@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -286,6 +287,7 @@ def test_a_forked_child_begins_anew() -> None:
         child = os.fork()
         if child == 0:  # whatever happens here, it must not go on as a test
             code = 1
+            signal.alarm(60)  # what sleeps on is killed
             try:
                 works.go.set()
                 works.lock = threading.Lock()
