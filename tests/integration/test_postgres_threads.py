@@ -194,7 +194,8 @@ def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> No
         child = os.fork()
         if child == 0:  # whatever happens here, it must not go on as a test
             code = 1
-            signal.alarm(60)  # what sleeps on is killed
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # what sleeps on is killed
+            signal.alarm(60)
             try:
                 code = 0 if store.collection(Tally).put(a_tally("child")) else 2
             finally:

@@ -287,7 +287,8 @@ def test_a_forked_child_begins_anew() -> None:
         child = os.fork()
         if child == 0:  # whatever happens here, it must not go on as a test
             code = 1
-            signal.alarm(60)  # what sleeps on is killed
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # what sleeps on is killed
+            signal.alarm(60)
             try:
                 works.go.set()
                 works.lock = threading.Lock()
