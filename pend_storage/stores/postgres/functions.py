@@ -245,8 +245,8 @@ def _commit(schema: Schema) -> str:
     Of each check and each operation it is told of which batch it is, by number. A batch
     whose checks do not hold is left out, and the others go on. ``_later`` tells how many
     batches put the same key again: what is replaced at once is not written to the table,
-    but it gets a version and stays in the change log. Bodies are null for deletes; a check
-    without a version only locks.
+    but it gets a version and stays in the change log. Bodies are null for deletes, of
+    which there are some in the collections ``_gone``; a check without a version only locks.
 
     Gives ``{versions}`` and then, for each batch left out, ``place:version`` of its first
     check that does not hold; or ``stale ...``; or ``split`` where the batches turn out to
@@ -263,7 +263,7 @@ def _commit(schema: Schema) -> str:
 create or replace function pend_commit(
   _epoch bigint,
   _check_a bigint[], _check_c text[], _check_k text[], _check_v bigint[],
-  _a bigint[], _c text[], _k text[], _b json[], _later bigint[]
+  _a bigint[], _c text[], _k text[], _b json[], _later bigint[], _gone text[]
 ) returns text language plpgsql as $pend$
 declare {_VARIABLES}
   _many boolean := cardinality(_k) + cardinality(_check_k) > {MANY_KEYS};
