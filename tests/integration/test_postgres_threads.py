@@ -13,8 +13,13 @@ import psycopg
 import pytest
 from typing_extensions import override
 
-from pend_storage.errors import Conflict, StoreUnavailable, UniqueViolation
-from pend_storage.records import Batch
+from pend_storage.errors import (
+    Conflict,
+    StoreUnavailable,
+    UniqueViolation,
+    UnknownCollection,
+)
+from pend_storage.records import Batch, Delete
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres.committing import LANES
@@ -135,6 +140,8 @@ def test_each_thread_gets_its_own_error(url: str, store: PostgresStore) -> None:
         taken = begin(batch(a_ship("s1", call_sign="ABC")))
         late = begin(batch(a_log("late"), checks={("logs", "none"): 5}))
         stale = begin(batch(a_log("stale")), 7)
+        with pytest.raises(UnknownCollection):
+            store.commit(Batch((Delete("nothing", "a"), Delete("logs", "a"))))
 
     assert isinstance(taken.outcome, UniqueViolation)
     assert taken.outcome.key == "s1"

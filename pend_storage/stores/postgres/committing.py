@@ -254,8 +254,11 @@ class _Possible:
     __slots__ = ("_places", "batch")
 
     def __init__(self, batch: Batch, store: Store) -> None:
-        for collection, _ in batch.checks:
-            store.schema[collection]  # or else it is unknown
+        # Each collection is looked up once: an unknown one must fail nobody else.
+        for name in {o.collection for o in batch.operations} | {
+            c for c, _ in batch.checks
+        }:
+            store.schema[name]
         self.batch = batch
         self._places: list[int] | None = None
         """Where the operations of the caller's batch stand, if it is another one."""

@@ -305,8 +305,7 @@ declare {_VARIABLES}
   _versions bigint[] := array_fill(0::bigint, array[cardinality(_k)]);
   _failed bigint[] := '{{}}'; _actual bigint[] := '{{}}'; _conflicts text := '';
   _out bigint[]; _most bigint := 0; _n bigint; _v bigint;
-begin {_enter(_REFUSE_COMMIT, "_many")}
-{_KEY_LOCKS.format(places=places)}
+begin {_enter(_REFUSE_COMMIT, "_many")}{_KEY_LOCKS.format(places=places)}
   if cardinality(_check_k) > 0 then{checks}{_LEAVE_OUT}
   end if;
   if cardinality(array_remove(_later, null)) = 0 then
