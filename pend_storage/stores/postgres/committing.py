@@ -254,16 +254,16 @@ class _Possible:
     __slots__ = ("_places", "batch")
 
     def __init__(self, batch: Batch, store: Store) -> None:
-        # Each collection is looked up once: an unknown one must fail nobody else.
-        for name in {o.collection for o in batch.operations} | {
-            c for c, _ in batch.checks
-        }:
+        for operation in batch.operations:
+            store.schema[operation.collection]  # an unknown one fails nobody else
+        for name, _ in batch.checks:
             store.schema[name]
         self.batch = batch
         self._places: list[int] | None = None
         """Where the operations of the caller's batch stand, if it is another one."""
-        keys = [o.key for o in batch.operations] + [key for _, key in batch.checks]
-        if not all(map(is_storable, keys)):
+        if not all(is_storable(o.key) for o in batch.operations) or not all(
+            is_storable(key) for _, key in batch.checks
+        ):
             self._leave_out(batch)
 
     def _leave_out(self, batch: Batch) -> None:
