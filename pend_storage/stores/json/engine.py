@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +17,8 @@ from typing import TypeVar
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
+from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.json.disk import translate
-from pend_storage.stores.json.group import Group, Ticket
 from pend_storage.stores.json.journal import SegmentDropped
 from pend_storage.stores.json.live import Cut, Live, load
 from pend_storage.stores.json.locks import process_lock
@@ -60,6 +60,8 @@ class Engine:
         self.mutex = threading.Lock()
         """Guards the state; held for microseconds."""
         self._group = Group(self._carry_out)
+        self._writing = threading.Lock()
+        """Held by whoever writes to the journal, as long as that takes."""
         self._closed = False
         self._stale = False
         self._tail_is_torn = False
@@ -144,18 +146,37 @@ class Engine:
             LockTimeout: another process holds the commit lock for too long.
             StoreUnavailable: the disk refuses.
         """
-        ticket = Ticket(job)
-        self._group.run(ticket)
+        (outcome,) = self.submit_each([job])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def submit_each(
+        self, jobs: Sequence[Callable[[Plan], T]]
+    ) -> list[T | PendStorageError]:
+        """Do the same for several jobs, each for itself, in their order.
+
+        Returns:
+            For each what it gave, or the error.
+        """
+        tickets = [Ticket(job) for job in jobs]
+        self._group.run(*tickets)
         if self._torn:
             self._tell_torn()
-        outcome: T = ticket.outcome()
-        return outcome
+        outcomes: list[T | PendStorageError] = []
+        for ticket in tickets:
+            try:
+                outcomes.append(ticket.outcome())
+            except PendStorageError as error:
+                outcomes.append(error)
+        return outcomes
 
     def _carry_out(self, tickets: list[Ticket]) -> None:
         try:
-            self._require_open()
-            with self._lock.held(self._timeout):
-                self._commit(tickets)
+            with self._writing:
+                self._require_open()
+                with self._lock.held(self._timeout):
+                    self._commit(tickets)
         except PendStorageError as error:
             _fail(tickets, error)
         except OSError as error:
@@ -228,7 +249,7 @@ class Engine:
 
     def cut(self) -> Cut:
         """Begin a new segment of the journal, and copy the state as it is there."""
-        with self._group.exclusive():
+        with self._writing:
             self._require_open()
             return self._cut()
 
@@ -250,7 +271,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the files; later calls are refused."""
-        with self._group.exclusive(), self.mutex:
+        with self._writing, self.mutex:
             if not self._closed:
                 self._closed = True
                 self.abandon()

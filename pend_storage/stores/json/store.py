@@ -6,17 +6,18 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import StoreUnavailable
+from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
 from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.store import Store
 from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
@@ -30,6 +31,7 @@ from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
+from pend_storage.stores.plan import Plan
 
 __all__ = ["JsonStore"]
 
@@ -264,6 +266,16 @@ class JsonStore(Store):
         return self._opened().submit(lambda plan: plan.add(batch, epoch))
 
     @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        try:
+            engine = self._opened()
+        except PendStorageError as error:
+            return [copy(error) for _ in batches]
+        return engine.submit_each([partial(_add, batch, epoch) for batch in batches])
+
+    @override
     def apply(
         self,
         records: Sequence[ChangedRecord],
@@ -328,6 +340,10 @@ class JsonStore(Store):
         """The JSON files below the directory that no layout claims; never touched."""
         with translated(self.directory):
             return tuple(unclaimed(self.directory, set(self._paths.values())))
+
+
+def _add(batch: Batch, epoch: int | None, plan: Plan) -> tuple[int, ...]:
+    return plan.add(batch, epoch)
 
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pend_storage.errors import Conflict
-from pend_storage.records import Batch, Outcome, Put
+from pend_storage.records import Batch, Delete, Outcome, Put
 from pend_storage.stores.postgres.wire import (
     Value,
     bigint_array,
@@ -56,6 +56,7 @@ class CommitCall:
             text_array(o.key for o in operations),
             json_array(bodies),
             bigint_array(self._later()),
+            text_array({o.collection for o in operations if isinstance(o, Delete)}),
         )
 
     def _later(self) -> list[int]:

@@ -13,6 +13,7 @@ from psycopg.pq.abc import PGresult
 from pend_storage.errors import Conflict, PendStorageError, StoreUnavailable
 from pend_storage.records import Batch, Outcome, Put
 from pend_storage.store import Store
+from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.calls import CommitCall
 from pend_storage.stores.postgres.errors import (
@@ -23,11 +24,13 @@ from pend_storage.stores.postgres.errors import (
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import raise_violation
-from pend_storage.stores.postgres.waves import Waves
+from pend_storage.stores.postgres.waves import MOST_KEYS, Waves
 from pend_storage.stores.postgres.wire import is_storable, number
 
 __all__ = ["Committer"]
 
+LANES: Final = 4
+"""Threads that commit at a time, while others wait to be committed for."""
 _ATTEMPTS: Final = 8
 _LONGEST_PAUSE: Final = 0.1  # seconds
 
@@ -36,18 +39,63 @@ class Committer:
     """Runs the commits of one store."""
 
     def __init__(
-        self, store: Store, server: Server, known: Mapping[str, CollectionStatements]
+        self,
+        store: Store,
+        server: Server,
+        known: Mapping[str, CollectionStatements],
+        *,
+        lanes: int,
     ) -> None:
         self._store = store
         self._server = server
         self._known = known
         self._waves = Waves(store.schema)
+        self._group = Group(self._carry_out, lanes=max(1, lanes))
 
     # -- one ----------------------------------------------------------------------
 
     def commit(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
-        """See :meth:`Store.commit`."""
-        return self._commit(_Possible(batch, self._store), epoch)
+        """See :meth:`Store.commit`.
+
+        Where many threads commit, their commits go together.
+        """
+        possible = _Possible(batch, self._store)
+        if len(batch.operations) + len(batch.checks) > MOST_KEYS:
+            return self._commit(possible, epoch)  # long: nobody should wait for it
+        if self._group.enter():
+            try:
+                return self._commit(possible, epoch)
+            finally:
+                self._group.leave()
+        ticket = Ticket((possible, epoch))
+        self._group.run(ticket)
+        versions: tuple[int, ...] = ticket.outcome()
+        return versions
+
+    def _carry_out(self, tickets: list[Ticket]) -> None:
+        """Commit what several threads want; epochs are hardly ever different."""
+        groups: dict[int | None, list[Ticket]] = {}
+        for ticket in tickets:
+            groups.setdefault(ticket.job[1], []).append(ticket)
+        for epoch, alike in groups.items():
+            for wave in self._waves.of([ticket.job[0].batch for ticket in alike]):
+                self._carry_out_wave([alike[place] for place in wave], epoch)
+
+    def _carry_out_wave(self, tickets: Sequence[Ticket], epoch: int | None) -> None:
+        try:
+            outcomes = self._together([ticket.job[0] for ticket in tickets], epoch)
+        except BaseException as error:
+            # Its own thread alone sees what interrupted it.
+            reason = "the commit was interrupted"
+            unknown = StoreUnavailable(
+                reason, store=self._server.name, outcome_known=False
+            )
+            unknown.__cause__ = error
+            for ticket in tickets:
+                ticket.fail(unknown)
+            raise
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
+            ticket.settle(outcome)
 
     def _commit(self, possible: _Possible, epoch: int | None) -> tuple[int, ...]:
         """Commit it.
@@ -126,10 +174,10 @@ class Committer:
             except PendStorageError as error:
                 found[place] = error
         places = list(possible)
-        for wave in self._waves.of([possible[place].batch for place in places]):
-            members = [possible[places[index]] for index in wave]
-            outcomes = self._together(members, epoch)
-            found.update(zip([places[i] for i in wave], outcomes, strict=True))
+        members = list(possible.values())
+        for wave in self._waves.of([member.batch for member in members]):
+            outcomes = self._together([members[index] for index in wave], epoch)
+            found.update(zip((places[i] for i in wave), outcomes, strict=True))
         return [found[place] for place in range(len(batches))]
 
     def _together(
@@ -206,13 +254,16 @@ class _Possible:
     __slots__ = ("_places", "batch")
 
     def __init__(self, batch: Batch, store: Store) -> None:
-        for collection, _ in batch.checks:
-            store.schema[collection]  # or else it is unknown
+        for operation in batch.operations:
+            store.schema[operation.collection]  # an unknown one fails nobody else
+        for name, _ in batch.checks:
+            store.schema[name]
         self.batch = batch
         self._places: list[int] | None = None
         """Where the operations of the caller's batch stand, if it is another one."""
-        keys = [o.key for o in batch.operations] + [key for _, key in batch.checks]
-        if not all(map(is_storable, keys)):
+        if not all(is_storable(o.key) for o in batch.operations) or not all(
+            is_storable(key) for _, key in batch.checks
+        ):
             self._leave_out(batch)
 
     def _leave_out(self, batch: Batch) -> None:

@@ -92,6 +92,40 @@ _KEY_LOCKS: Final = """
 _SEQUENCE: Final = f"""
   _sequence := (coalesce(_offset, 0) + pg_current_xact_id()::text::bigint) * {COMMITS};"""
 
+_LEAVE_OUT: Final = """
+    if cardinality(_failed) > 0 then
+      select array_agg(z.a), string_agg(' ' || z.n || ':' || z.v, '') into _out, _conflicts
+        from (select distinct on (_check_a[u.n]) _check_a[u.n] as a, u.n, u.v
+                from unnest(_failed, _actual) as u (n, v) order by 1, 2) as z;
+      select coalesce(array_agg(case when u.a <> all(_out) then u.later end order by n),
+                      '{}') into _later
+        from unnest(_a, _later) with ordinality as u (a, later, n);
+    end if;"""
+"""Tell the first failed check of each batch, and take its operations out."""
+
+_REPLACED: Final = """
+  if _most > 0 then
+    for _n, _v in
+      select u.n, _versions[w.n] - u.later
+        from unnest(_c, _k, _later) with ordinality as u (c, k, later, n)
+        join unnest(_c, _k, _later) with ordinality as w (c, k, later, n)
+          on w.c = u.c and w.k = u.k and w.later = 0
+       where u.later > 0
+    loop
+      _versions[_n] := _v;
+    end loop;
+  end if;"""
+"""Versions of what was replaced at once: they end just below that of the last put."""
+
+_ENTER_ALL: Final = """
+  insert into changes (sequence, epoch, at, records)
+  select _sequence + u.a, _at, clock_timestamp(),
+         json_agg(json_build_array(u.c, u.k, u.v, u.b) order by u.n)
+    from unnest(_a, _c, _k, _versions, _b) with ordinality as u (a, c, k, v, b, n)
+   where u.v > 0
+   group by u.a;"""
+"""An entry in the change log for each batch that wrote something."""
+
 _VARIABLES: Final = """
   _state jsonb; _role text; _at bigint; _offset bigint; _sequence bigint;"""
 
@@ -244,8 +278,8 @@ def _commit(schema: Schema) -> str:
     Of each check and each operation it is told of which batch it is, by number. A batch
     whose checks do not hold is left out, and the others go on. ``_later`` tells how many
     batches put the same key again: what is replaced at once is not written to the table,
-    but it gets a version and stays in the change log. Bodies are null for deletes; a check
-    without a version only locks.
+    but it gets a version and stays in the change log. Bodies are null for deletes, of
+    which there are some in the collections ``_gone``; a check without a version only locks.
 
     Gives ``{versions}`` and then, for each batch left out, ``place:version`` of its first
     check that does not hold; or ``stale ...``. Raises ``PEND3`` where the batches turn out
@@ -261,7 +295,7 @@ def _commit(schema: Schema) -> str:
 create or replace function pend_commit(
   _epoch bigint,
   _check_a bigint[], _check_c text[], _check_k text[], _check_v bigint[],
-  _a bigint[], _c text[], _k text[], _b json[], _later bigint[]
+  _a bigint[], _c text[], _k text[], _b json[], _later bigint[], _gone text[]
 ) returns text language plpgsql as $pend$
 declare {_VARIABLES}
   _many boolean := cardinality(_k) + cardinality(_check_k) > {MANY_KEYS};
@@ -269,17 +303,8 @@ declare {_VARIABLES}
   _versions bigint[] := array_fill(0::bigint, array[cardinality(_k)]);
   _failed bigint[] := '{{}}'; _actual bigint[] := '{{}}'; _conflicts text := '';
   _put jsonb; _out bigint[]; _most bigint := 0; _n bigint; _v bigint;
-begin {_enter(_REFUSE_COMMIT, "_many")}
-{_KEY_LOCKS.format(places=places)}
-  if cardinality(_check_k) > 0 then{checks}
-    if cardinality(_failed) > 0 then
-      select array_agg(z.a), string_agg(' ' || z.n || ':' || z.v, '') into _out, _conflicts
-        from (select distinct on (_check_a[u.n]) _check_a[u.n] as a, u.n, u.v
-                from unnest(_failed, _actual) as u (n, v) order by 1, 2) as z;
-      select coalesce(array_agg(case when u.a <> all(_out) then u.later end order by n),
-                      '{{}}') into _later
-        from unnest(_a, _later) with ordinality as u (a, later, n);
-    end if;
+begin {_enter(_REFUSE_COMMIT, "_many")}{_KEY_LOCKS.format(places=places)}
+  if cardinality(_check_k) > 0 then{checks}{_LEAVE_OUT}
   end if;
   if cardinality(array_remove(_later, null)) = 0 then
     return _versions::text || _conflicts;
@@ -288,24 +313,7 @@ begin {_enter(_REFUSE_COMMIT, "_many")}
     select max(u) into _most from unnest(_later) as u;
   end if;
 {_SEQUENCE}
-{deletes}{puts}
-  if _most > 0 then
-    for _n, _v in
-      select u.n, _versions[w.n] - u.later
-        from unnest(_c, _k, _later) with ordinality as u (c, k, later, n)
-        join unnest(_c, _k, _later) with ordinality as w (c, k, later, n)
-          on w.c = u.c and w.k = u.k and w.later = 0
-       where u.later > 0
-    loop
-      _versions[_n] := _v;
-    end loop;
-  end if;
-  insert into changes (sequence, epoch, at, records)
-  select _sequence + u.a, _at, clock_timestamp(),
-         json_agg(json_build_array(u.c, u.k, u.v, u.b) order by u.n)
-    from unnest(_a, _c, _k, _versions, _b) with ordinality as u (a, c, k, v, b, n)
-   where u.v > 0
-   group by u.a;
+{deletes}{puts}{_REPLACED}{_ENTER_ALL}
   return _versions::text || _conflicts;
 end $pend$"""
 

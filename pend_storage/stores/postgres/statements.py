@@ -72,7 +72,8 @@ META_DELETE: Final = Statement.make(
     "delete from store_meta where name = $1 and value = $2::jsonb"
 )
 COMMIT: Final = Statement.make(
-    "select pend_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", (0, *[_BINARY] * 9)
+    "select pend_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    (0, *[_BINARY] * 10),
 )
 APPLY: Final = Statement.make(
     "select pend_apply($1, $2, $3, $4, $5, $6, $7::jsonb)", (0, *[_BINARY] * 4, 0, 0)

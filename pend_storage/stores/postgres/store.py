@@ -17,7 +17,7 @@ from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
-from pend_storage.stores.postgres.committing import Committer
+from pend_storage.stores.postgres.committing import LANES, Committer
 from pend_storage.stores.postgres.conditions import count_statement, query_statement
 from pend_storage.stores.postgres.connections import Address, Connector
 from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
@@ -97,7 +97,9 @@ class PostgresStore(Store):
         )
         self._server = Server(schema, self._connector, pool)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
-        self._committer = Committer(self, self._server, self._statements)
+        self._committer = Committer(
+            self, self._server, self._statements, lanes=min(LANES, pool_size)
+        )
         self._applier = Applier(schema, self._statements)
         self._shapes = Shapes()
 

@@ -112,7 +112,7 @@ def delete_block(spec: CollectionSpec) -> str:
     """Rows become tombstones."""
     n = _Names(spec)
     return f"""
-  if {n.collection} = any(_c) then
+  if {n.collection} = any(_gone) then
     for _n, _v in
       with gone as (
         delete from {n.table} as t
