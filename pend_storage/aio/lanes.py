@@ -12,7 +12,7 @@ import contextlib
 import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -27,6 +27,11 @@ class Sized(Protocol):
     @property
     def size(self) -> int:
         """How much of a group it fills."""
+        ...
+
+    @property
+    def places(self) -> Iterable[Hashable]:
+        """What it touches: of calls with a place in common the order is kept."""
         ...
 
 
@@ -82,6 +87,8 @@ class Lanes(Generic[W]):
         self._idle = lanes
         self._is_closed = False
         self._waiting: deque[_Call[W]] = deque()
+        self._touched: set[Hashable] = set()
+        """Places of the groups that are under way."""
 
     async def call(self, wish: W) -> Any:
         """Have it carried out, alone or in company; gives the answer.
@@ -137,25 +144,45 @@ class Lanes(Generic[W]):
         """Carry out groups until nothing waits any more."""
         while calls := self._take():
             answers = self._answers([call.wish for call in calls])
+            self._leave(calls)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 self._loop.call_soon_threadsafe(_deliver, calls, answers)
 
     def _take(self) -> list[_Call[W]]:
+        """The next group; without one this lane is idle.
+
+        What has a place in common with a group under way is passed over: whoever carries
+        that one out looks again afterwards.
+        """
         taken: list[_Call[W]] = []
+        passed: list[_Call[W]] = []
+        held: set[Hashable] = set()
         size = 0
         with self._gate:
-            while self._waiting:
-                size += self._waiting[0].wish.size
+            while self._waiting and len(passed) < self._most:
+                call = self._waiting[0]
+                places = call.wish.places
+                if any(p in self._touched or p in held for p in places):
+                    held.update(places)
+                    passed.append(self._waiting.popleft())
+                    continue
+                size += call.wish.size
                 if taken and size > self._most:
                     break
-                call = self._waiting.popleft()
+                self._waiting.popleft()
                 # In this order: whoever has seen that it is not taken has cancelled it.
                 call.is_taken = True
                 if not call.future.cancelled():
                     taken.append(call)
+            self._waiting.extendleft(reversed(passed))
+            self._touched.update(p for call in taken for p in call.wish.places)
             if not taken:
                 self._idle += 1
         return taken
+
+    def _leave(self, calls: Sequence[_Call[W]]) -> None:
+        with self._gate:
+            self._touched.difference_update(p for c in calls for p in c.wish.places)
 
     def _answers(self, wishes: Sequence[W]) -> Sequence[Any]:
         try:

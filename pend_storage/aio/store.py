@@ -56,8 +56,8 @@ T = TypeVar("T")
 
 _LOOKING_LANES: Final = 2
 """One asks while the other decodes; more only fight for the interpreter."""
-_COMMITTING_LANES: Final = 1
-"""One, so that commits happen in the order in which they came."""
+_COMMITTING_LANES: Final = 2
+"""One is prepared, or waits for the second store, while the other is carried out."""
 _MOST_KEYS: Final = 256
 """Of one merged read or commit: from there on merging more gains nothing."""
 _PAGE: Final = 200

@@ -17,6 +17,8 @@ from pend_storage.store import Store
 __all__ = ["Job", "Lookup", "Order", "Read", "answer_looks", "carry_out", "commit_all"]
 
 Rows: TypeAlias = dict[str, Row]
+Places: TypeAlias = Sequence[tuple[str, str]]
+"""Collections and keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Job:
         """One at a time."""
         return 1
 
+    @property
+    def places(self) -> Places:
+        """It goes beside any other."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -42,6 +49,12 @@ class Order:
     def size(self) -> int:
         """How many keys it touches."""
         return len(self.batch.operations) + len(self.batch.checks)
+
+    @property
+    def places(self) -> Places:
+        """What it writes and checks."""
+        written = [(o.collection, o.key) for o in self.batch.operations]
+        return [*written, *self.batch.checks] if self.batch.checks else written
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,11 @@ class Read:
     def size(self) -> int:
         """How many keys."""
         return len(self.keys)
+
+    @property
+    def places(self) -> Places:
+        """It goes beside any other."""
+        return ()
 
     @property
     def kind(self) -> Hashable:
@@ -95,6 +113,11 @@ class Lookup:
     def size(self) -> int:
         """One value."""
         return 1
+
+    @property
+    def places(self) -> Places:
+        """It goes beside any other."""
+        return ()
 
     @property
     def kind(self) -> Hashable:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import random
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from pend_storage.errors import (
     StoreUnavailable,
     UniqueViolation,
 )
-from pend_storage.records import Row
+from pend_storage.records import Batch, Outcome, Row
 from pend_storage.testing.domain import (
     Cargo,
     Log,
@@ -186,6 +188,66 @@ def test_commits_that_wait_are_one_call_and_keep_their_order(
     assert len(list(watched.inner.changes())) == 201
 
 
+class Dawdling(WatchedStore):
+    """Takes its time, sometimes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = random.Random(3)
+
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        time.sleep(self._random.random() * 0.01)
+        return super().commit_each(batches, epoch=epoch)
+
+
+def test_writes_of_one_key_keep_their_order_on_whatever_lane() -> None:
+    store = Dawdling()
+    keys = [f"{random.Random(n).randrange(20)}" for n in range(2000)]
+
+    async def many() -> None:
+        async with AsyncStore(store) as db:
+            logs = db.collection(Log)
+
+            async def one(n: int, key: str) -> None:
+                await asyncio.sleep(n // 100 * 0.001)
+                await logs.put(a_log(key, f"{n:04}"))
+
+            await asyncio.gather(*(one(n, key) for n, key in enumerate(keys)))
+
+    run(many)
+
+    written: dict[str, list[str]] = {}
+    for change in store.inner.changes():
+        for record in change.records:
+            written.setdefault(record.key, []).append(record.record.text)
+    assert sum(map(len, written.values())) == 2000
+    assert all(texts == sorted(texts) for texts in written.values())
+
+
+def test_who_is_passed_over_is_not_overtaken(watched: WatchedStore) -> None:
+    async def three() -> None:
+        async with AsyncStore(watched) as db:
+            logs = db.collection(Log)
+            watched.hold()
+            first = asyncio.create_task(logs.put(a_log("a")))
+            await watched.until_arrived()
+            both = [a_log("a", "both"), a_log("b", "both")]
+            waits = asyncio.create_task(logs.put_many(both))
+            later = asyncio.create_task(logs.put(a_log("b", "later")))
+            other = asyncio.create_task(logs.put(a_log("c")))
+            await watched.until_arrived()  # the other one, on the second lane
+            watched.let_go()
+            await asyncio.gather(first, waits, later, other)
+            assert await logs.get("b") == a_log("b", "later")
+
+    run(three)
+
+    assert watched.commits[:2] == [1, 1]
+
+
 def test_each_caller_gets_its_own_error(watched: WatchedStore) -> None:
     watched.inner.collection(Ship).put(a_ship("s0", call_sign="ABC"))
 
@@ -193,9 +255,7 @@ def test_each_caller_gets_its_own_error(watched: WatchedStore) -> None:
         async with AsyncStore(watched) as db:
             ships, cargo = db.collection(Ship), db.collection(Cargo)
             logs = db.collection(Log)
-            watched.hold()
-            first = asyncio.create_task(logs.put(a_log("first")))
-            await watched.until_arrived()
+            under_way = await watched.occupy(db)
             calls: list[Any] = [logs.put(a_log(f"{n}")) for n in range(20)]
             calls += [
                 ships.put(a_ship("s1", call_sign="ABC")),
@@ -206,12 +266,12 @@ def test_each_caller_gets_its_own_error(watched: WatchedStore) -> None:
             tasks = [asyncio.create_task(call) for call in calls]
             await settled()
             watched.let_go()
-            await first
+            await asyncio.gather(*under_way)
             return await asyncio.gather(*tasks, return_exceptions=True)
 
     answers = run(mixed)
 
-    assert watched.commits == [1, 24]
+    assert watched.commits == [1, 1, 24]
     assert all(isinstance(version, int) for version in answers[:20])
     assert list(map(type, answers[20:])) == [
         *(UniqueViolation, ReferenceViolation, Conflict, bool)

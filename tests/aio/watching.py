@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
+from pend_storage import AsyncStore
 from pend_storage.query import Query
 from pend_storage.records import Batch, Outcome, Row
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore
-from pend_storage.testing.domain import SCHEMA
+from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 __all__ = ["WatchedStore", "run", "settled"]
 
@@ -59,6 +60,16 @@ class WatchedStore(WrapperStore):
         """Wait until so many more calls have arrived."""
         for _ in range(calls):
             assert await asyncio.to_thread(self.arrived.acquire, timeout=30)
+
+    async def occupy(self, db: AsyncStore) -> list[asyncio.Task[int]]:
+        """Hold two commits, so that no lane is free for others."""
+        self.hold()
+        under_way = []
+        for name in ("first", "second"):
+            put = db.collection(Log).put(a_log(name))
+            under_way.append(asyncio.create_task(put))
+            await self.until_arrived()
+        return under_way
 
     def _pass(self) -> None:
         self.arrived.release()
