@@ -213,6 +213,8 @@ def apply_block(spec: CollectionSpec) -> str:
        where u.c = {n.collection} and u.b is not null and not exists (
          select from tombstones as d where d.collection = {n.collection}
             and d.key = u.k and d.version >= u.v)
+         and not exists (  -- most are there already: the relay comes last
+         select from {n.table} as t where t.{n.key} = u.k and t.version >= u.v)
     ), dead as (
       delete from tombstones as d using fresh
        where d.collection = {n.collection} and d.key = fresh.k
