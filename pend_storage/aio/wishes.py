@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pend_storage.aio.lanes import bearable, own
 from pend_storage.errors import StaleEpoch, StoreUnavailable
@@ -21,8 +20,7 @@ Places: TypeAlias = Sequence[tuple[str, str]]
 """Collections and keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """Anything that is not merged."""
 
     do: Callable[[], Any]
@@ -38,8 +36,7 @@ class Job:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A commit."""
 
     batch: Batch
@@ -57,8 +54,7 @@ class Order:
         return [*written, *self.batch.checks] if self.batch.checks else written
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """Rows by key."""
 
     collection: str
@@ -101,8 +97,7 @@ class Read:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The row with a value in a unique field."""
 
     spec: CollectionSpec
