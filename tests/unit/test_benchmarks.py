@@ -309,7 +309,7 @@ class TestPage:
         results = read_results(DOCS / "benchmarks" / "results.json")
 
         for case in results.cases:
-            aims = [Aim(c.subject, c.base, c.aim) for c in case.comparisons]
+            aims = [Aim(c.subject, c.base, c.aim, c.detail) for c in case.comparisons]
             for shown, made in zip(
                 case.comparisons, compare(aims, case.measured), strict=True
             ):
