@@ -16,6 +16,7 @@ from pend_storage.aio import (
     AsyncTransactionCollection,
 )
 from pend_storage.collection import Collection
+from pend_storage.errors import PendStorageError
 from pend_storage.query import Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
 from pend_storage.store import Store
@@ -121,11 +122,18 @@ class BridgedStore(Store):
     def commit_each(
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
-        async def all_at_once() -> list[Outcome | BaseException]:
-            commits = [self.aio.commit(batch, epoch=epoch) for batch in batches]
-            return await asyncio.gather(*commits, return_exceptions=True)
+        async def in_turn() -> list[Outcome]:
+            outcomes: list[Outcome] = []
+            for (
+                batch
+            ) in batches:  # at once, only those of one key would keep their order
+                try:
+                    outcomes.append(await self.aio.commit(batch, epoch=epoch))
+                except PendStorageError as error:
+                    outcomes.append(error)
+            return outcomes
 
-        return cast("list[Outcome]", self.run_async(all_at_once()))
+        return self.run_async(in_turn())
 
     @override
     def apply(

@@ -32,6 +32,7 @@ def open_postgres(url: str) -> Store:
     return BridgedStore(PostgresStore(SCHEMA, url))
 
 
+@pytest.mark.deep
 class TestAsyncOverJson(test_json.TestJsonStore):
     @override
     def _open(self, schema: Schema, directory: Path) -> Store:
@@ -72,5 +73,6 @@ class TestAsyncInParallel(_OverPair):
     phase: ClassVar[Phase] = Phase.PARALLEL
 
 
+@pytest.mark.deep
 class TestAsyncInPostgresPrimary(_OverPair):
     phase: ClassVar[Phase] = Phase.POSTGRES_PRIMARY

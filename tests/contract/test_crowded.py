@@ -32,6 +32,7 @@ def open_postgres(url: str) -> Store:
     return CrowdedStore(PostgresStore(SCHEMA, url))
 
 
+@pytest.mark.deep
 class TestCrowdedJson(test_json.TestJsonStore):
     @override
     def _open(self, schema: Schema, directory: Path) -> Store:
