@@ -60,12 +60,16 @@ def test_writers_survive_crashes_and_lose_nothing(url: str) -> None:
         for thread in threads:
             thread.start()
         pause = threading.Event()
-        for crashes in range(1, 4):
-            while len(acknowledged) < crashes * 150:
+
+        def wait_for_more() -> None:  # so the server is up, again
+            enough = len(acknowledged) + 150
+            while len(acknowledged) < enough:
                 pause.wait(0.01)
+
+        for _ in range(3):
+            wait_for_more()
             crash(url)
-        while len(acknowledged) < 600:
-            pause.wait(0.01)
+        wait_for_more()
         stop.set()
         for thread in threads:
             thread.join()
