@@ -32,7 +32,7 @@ from pend_storage.testing.servers import temporary_postgres
 
 _TASKS: Final[tuple[Case | Trial, ...]] = (*CASES, *TRIALS)
 _ROUNDS: Final = 11
-_QUICK_ROUNDS: Final = 3
+_QUICK_ROUNDS: Final = 2
 _DOCS: Final = Path("docs") / "explanation"
 
 
@@ -67,7 +67,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="this case; or those whose name begins so, if there is none of that name; "
         "again for more: " + ", ".join(each.name for each in _TASKS),
     )
-    parser.add_argument("--rounds", type=_positive, help="default 11, or 3 if quick")
+    parser.add_argument("--rounds", type=_positive, help="default 11, or 2 if quick")
     parser.add_argument(
         "--database-url",
         help="a database from which others can be made; default: a server of its own",
