@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.phases import ROLE_META, RoleState
 from pend_storage.records import Batch, ChangedRecord, Row, Versioned
+from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -173,6 +174,20 @@ class Side:
         records = [record for change in changes for record in change.records]
         return records, changes[-1].sequence if changes else self.followed
 
+    def would_keep_rules(self) -> bool:
+        """Whether what is to be applied would leave no reference or unique value wrong."""
+        after: dict[str, dict[str, Row]] = {
+            spec.name: {
+                row.key: row for row in self.store.scan(spec.name, deleted=True)
+            }
+            for spec in self.store.schema
+        }
+        for item in self.incoming:
+            rows = after[item.collection]
+            if item.key not in rows or rows[item.key].version < item.version:
+                rows[item.key] = Row(item.key, item.version, item.record)
+        return all(_keeps_rules(spec, after) for spec in self.store.schema)
+
     # -- transactions -----------------------------------------------------------------
 
     def inside(self, which: int) -> Transaction:
@@ -214,6 +229,21 @@ class Side:
             for name in ("expected", "actual"):
                 facts[name] = self.ordinal(place, facts[name])
         return type(error).__name__, facts
+
+
+def _keeps_rules(spec: CollectionSpec, after: dict[str, dict[str, Row]]) -> bool:
+    living = [row.record for row in after[spec.name].values() if row.record is not None]
+    for name, target in spec.references.items():
+        for key in {getattr(record, name) for record in living} - {None}:
+            row = after[target].get(key)
+            if row is None or row.record is None:
+                return False
+    for group in spec.unique:
+        values = [tuple(getattr(record, name) for name in group) for record in living]
+        whole = [value for value in values if None not in value]
+        if len(whole) != len(set(whole)):
+            return False
+    return True
 
 
 class Pair:
