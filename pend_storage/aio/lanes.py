@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -17,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pend_storage.errors import StoreUnavailable
+from pend_storage.sharing import own_copy
 
-__all__ = ["Lanes", "Sized", "bearable", "own"]
+__all__ = ["Lanes", "Sized", "bearable"]
 
 
 class Sized(Protocol):
@@ -188,7 +188,8 @@ class Lanes(Generic[W]):
         try:
             return self._carry_out(wishes)
         except BaseException as error:  # noqa: BLE001 - raised again in each coroutine
-            return [own(error) for _ in wishes]
+            shared = bearable(error)
+            return [own_copy(shared) for _ in wishes]
 
 
 def bearable(error: BaseException) -> Exception:
@@ -200,17 +201,6 @@ def bearable(error: BaseException) -> Exception:
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(f"the call ended with {error!r} in its thread")
-
-
-def own(error: BaseException) -> Exception:
-    """An error for one of several callers: raising it writes a traceback into it."""
-    shared = bearable(error)
-    try:
-        mine = copy.copy(shared)
-    except Exception:  # noqa: BLE001 - one that cannot be copied is better than none
-        return shared
-    mine.__cause__ = shared
-    return mine
 
 
 def _deliver(calls: Sequence[_Call[Any]], answers: Sequence[Any]) -> None:

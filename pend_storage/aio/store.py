@@ -196,8 +196,8 @@ class AsyncStore(PairVerbs):
         """
         engine = self._engine_here()
         spec = self.schema[collection]
-        lookup_query(spec, name, value)  # is it one that can be asked?
-        row: Row | None = await engine.looks.call(Lookup(spec, name, value))
+        wish = Lookup(spec, name, value, lookup_query(spec, name, value))
+        row: Row | None = await engine.looks.call(wish)
         return row
 
     async def query(

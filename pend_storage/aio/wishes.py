@@ -6,11 +6,12 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
-from pend_storage.aio.lanes import bearable, own
+from pend_storage.aio.lanes import bearable
 from pend_storage.errors import StaleEpoch, StoreUnavailable
-from pend_storage.query import field, make_query
+from pend_storage.query import Query, field, make_query
 from pend_storage.records import Batch, Outcome, Row
 from pend_storage.schema import CollectionSpec
+from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 
 __all__ = ["Job", "Lookup", "Order", "Read", "answer_looks", "carry_out", "commit_all"]
@@ -103,6 +104,8 @@ class Lookup(NamedTuple):
     spec: CollectionSpec
     field: str
     value: Any
+    query: Query
+    """The one that asks for it alone."""
 
     @property
     def size(self) -> int:
@@ -121,8 +124,7 @@ class Lookup(NamedTuple):
 
     def ask(self, store: Store) -> Row | None:
         """Ask for this alone."""
-        query = make_query(self.spec, (field(self.field) == self.value,), limit=1)
-        rows = store.query(self.spec.name, query)
+        rows = store.query(self.spec.name, self.query)
         return rows[0] if rows else None
 
     @staticmethod
@@ -181,7 +183,7 @@ def _answer_kind(store: Store, looks: Sequence[Any]) -> list[Any]:
     try:
         together: list[Any] = looks[0].ask_together(store, looks)
     except (StoreUnavailable, StaleEpoch) as error:  # whoever asks, and for whatever
-        return [own(error) for _ in looks]
+        return [own_copy(error) for _ in looks]
     except Exception:  # noqa: BLE001 - one of them; its neighbours need not suffer
         return [_or_error(lambda look=look: look.ask(store)) for look in looks]  # type: ignore[misc]
     return together

@@ -6,12 +6,12 @@ once; those that nobody has written go along to the new primary.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.records import Batch, Outcome
+from pend_storage.sharing import own_copy
 
 __all__ = ["Order", "Written", "raise_unsettled"]
 
@@ -31,13 +31,9 @@ class Order:
         self._answer = answer
 
     def give_up(self, error: PendStorageError) -> None:
-        """End with an error that is shared by all that have no answer of their own.
-
-        Each caller needs an object for itself: raising it writes a traceback into it.
-        """
+        """End with an error that is shared by all that have no answer of their own."""
         if not self.is_settled:
-            self._answer = copy.copy(error)
-            self._answer.__cause__ = error
+            self._answer = own_copy(error)
 
     @property
     def is_settled(self) -> bool:

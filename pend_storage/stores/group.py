@@ -8,13 +8,14 @@ and under load the groups grow by themselves.
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
+
+from pend_storage.sharing import own_copy
 
 __all__ = ["Group", "Ticket"]
 
@@ -64,9 +65,7 @@ class Ticket:
 
     def fail(self, error: Exception) -> None:
         """End with an error that it shares with others."""
-        # Each thread needs one for itself: raising it writes a traceback into it.
-        self._error = copy.copy(error)
-        self._error.__cause__ = error
+        self._error = own_copy(error)
         self.done = True
 
     def outcome(self) -> Any:

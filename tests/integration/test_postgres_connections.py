@@ -23,6 +23,8 @@ from pend_storage.stores.postgres.connections import Address
 from pend_storage.testing.domain import SCHEMA, Tally
 from pend_storage.testing.servers import temporary_postgres
 
+from .activity import UNDER_TEST, run, sessions, wait_until
+
 SECRET = "hunter2-%&x"  # noqa: S105 - of nobody
 
 
@@ -33,7 +35,7 @@ def url(new_migrated_database: Callable[[Schema], str]) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[PostgresStore]:
-    with PostgresStore(SCHEMA, url, application_name="under test") as store:
+    with PostgresStore(SCHEMA, url, application_name=UNDER_TEST) as store:
         yield store
 
 
@@ -43,31 +45,6 @@ def put(store: PostgresStore, name: str, value: int = 0) -> int:
 
 def get(store: PostgresStore, name: str) -> Tally | None:
     return store.collection(Tally).get(name)
-
-
-def run(url: str, statement: str) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def sessions(url: str) -> list[int]:
-    """Process ids of the store's sessions."""
-    found = run(
-        url,
-        "select pid from pg_stat_activity where application_name = 'under test' "
-        "and datname = current_database()",
-    )
-    return [row[0] for row in found]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        pause.wait(0.01)
-    pytest.fail(f"{what} did not come")
 
 
 def test_one_thread_uses_one_connection(url: str, store: PostgresStore) -> None:
@@ -80,9 +57,7 @@ def test_one_thread_uses_one_connection(url: str, store: PostgresStore) -> None:
 
 
 def test_there_are_never_more_than_allowed(url: str) -> None:
-    with PostgresStore(
-        SCHEMA, url, pool_size=3, application_name="under test"
-    ) as store:
+    with PostgresStore(SCHEMA, url, pool_size=3, application_name=UNDER_TEST) as store:
         begin = threading.Barrier(12)
         most: list[int] = []
 
@@ -116,7 +91,7 @@ def test_who_gets_no_connection_in_time_is_told(url: str) -> None:
 
 def test_an_idle_connection_is_closed_without_a_call(url: str) -> None:
     with PostgresStore(
-        SCHEMA, url, idle_timeout=0.1, application_name="under test"
+        SCHEMA, url, idle_timeout=0.1, application_name=UNDER_TEST
     ) as store:
         put(store, "a")
         wait_until(lambda: sessions(url) == [], "the end of the session")
@@ -125,7 +100,7 @@ def test_an_idle_connection_is_closed_without_a_call(url: str) -> None:
 
 
 def test_closing_ends_every_session_and_every_call_after_it(url: str) -> None:
-    store = PostgresStore(SCHEMA, url, application_name="under test")
+    store = PostgresStore(SCHEMA, url, application_name=UNDER_TEST)
     put(store, "a")
     store.close()
     store.close()
@@ -240,7 +215,7 @@ def test_a_server_that_says_nothing_is_left(url: str, together: Together) -> Non
         url,
         statement_timeout=0.2,
         pooler="transaction",
-        application_name="under test",
+        application_name=UNDER_TEST,
     ) as store:
         put(store, "a", 1)
         (pid,) = sessions(url)
@@ -339,7 +314,7 @@ def test_an_answer_that_comes_in_pieces_does_not_stop_other_threads() -> None:
 
 def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
     with PostgresStore(
-        SCHEMA, url, pooler="transaction", application_name="under test"
+        SCHEMA, url, pooler="transaction", application_name=UNDER_TEST
     ) as store:
         for number in range(10):
             put(store, "a", number)

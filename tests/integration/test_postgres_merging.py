@@ -28,6 +28,8 @@ from pend_storage.testing.domain import (
 )
 from pend_storage.testing.servers import temporary_postgres
 
+from .activity import UNDER_TEST, run, wait_until, waiting
+
 
 @pytest.fixture
 def url(new_migrated_database: Callable[[Schema], str]) -> str:
@@ -36,7 +38,7 @@ def url(new_migrated_database: Callable[[Schema], str]) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[PostgresStore]:
-    with PostgresStore(SCHEMA, url, application_name="under test") as store:
+    with PostgresStore(SCHEMA, url, application_name=UNDER_TEST) as store:
         yield store
 
 
@@ -44,35 +46,10 @@ def batch(*records: Any, checks: dict[tuple[str, str], int] | None = None) -> Ba
     return SCHEMA.batch([SCHEMA.put(type(r), r) for r in records], checks)
 
 
-def run(url: str, statement: str, *values: object) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), values or None)
-        return cursor.fetchall() if cursor.description else []
-
-
 def transactions_of(url: str, table: str) -> int:
     """How many transactions wrote the rows of a table."""
     ((count,),) = run(url, f"select count(distinct xmin::text) from {table}")
     return int(count)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        pause.wait(0.01)
-    pytest.fail(f"{what} did not come")
-
-
-def waiting(url: str) -> list[int]:
-    """Process ids of the store's sessions that wait for a lock."""
-    found = run(
-        url,
-        "select pid from pg_stat_activity where wait_event_type = 'Lock' "
-        "and application_name = 'under test' and datname = current_database()",
-    )
-    return [row[0] for row in found]
 
 
 # -- one transaction ------------------------------------------------------------------

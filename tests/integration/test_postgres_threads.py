@@ -25,6 +25,8 @@ from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres.committing import LANES
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_ship, a_tally
 
+from .activity import UNDER_TEST, run, wait_until, waiting
+
 THREADS = 64
 
 
@@ -35,36 +37,12 @@ def url(new_migrated_database: Callable[[Schema], str]) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[PostgresStore]:
-    with PostgresStore(SCHEMA, url, application_name="under test") as store:
+    with PostgresStore(SCHEMA, url, application_name=UNDER_TEST) as store:
         yield store
 
 
 def batch(*records: Any, checks: dict[tuple[str, str], int] | None = None) -> Batch:
     return SCHEMA.batch([SCHEMA.put(type(r), r) for r in records], checks)
-
-
-def run(url: str, statement: str) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        pause.wait(0.01)
-    pytest.fail(f"{what} did not come")
-
-
-def waiting(url: str) -> list[int]:
-    found = run(
-        url,
-        "select pid from pg_stat_activity where wait_event_type = 'Lock' "
-        "and application_name = 'under test' and datname = current_database()",
-    )
-    return [row[0] for row in found]
 
 
 class Call(threading.Thread):

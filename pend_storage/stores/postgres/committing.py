@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from psycopg.pq.abc import PGresult
 
 from pend_storage.errors import Conflict, PendStorageError, StoreUnavailable
 from pend_storage.records import Batch, Outcome, Put
+from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.postgres import statements
@@ -192,7 +192,7 @@ class Committer:
         try:
             outcomes = self._wave([member.batch for member in members], epoch)
         except PendStorageError as error:
-            return [_own(error) for _ in members]
+            return [own_copy(error) for _ in members]
         if outcomes is None:
             # One of them must not fail the others.
             half = len(members) // 2
@@ -235,13 +235,6 @@ def _answer(result: PGresult) -> str:
 def _pause(attempt: int) -> None:
     limit = min(_LONGEST_PAUSE, 0.001 * 2**attempt)
     time.sleep(random.uniform(0, limit))  # noqa: S311 - not a secret
-
-
-def _own(error: PendStorageError) -> PendStorageError:
-    """A copy: raising an error writes a traceback into it, so each caller needs one."""
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    return own
 
 
 class _Possible:
