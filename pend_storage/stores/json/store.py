@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
 from pend_storage.schema import SYSTEM_NAMES, Schema
+from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
@@ -272,7 +273,7 @@ class JsonStore(Store):
         try:
             engine = self._opened()
         except PendStorageError as error:
-            return [copy(error) for _ in batches]
+            return [own_copy(error) for _ in batches]
         return engine.submit_each([partial(_add, batch, epoch) for batch in batches])
 
     @override
