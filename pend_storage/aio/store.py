@@ -44,7 +44,7 @@ from pend_storage.aio.wishes import (
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Advance, Batch, Change, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.verbs import lookup_query
 
@@ -242,7 +242,7 @@ class AsyncStore(PairVerbs):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
         return await self._job(

@@ -18,7 +18,15 @@ from pend_storage.aio import (
 from pend_storage.collection import Collection
 from pend_storage.errors import PendStorageError
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Row,
+)
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -141,7 +149,7 @@ class BridgedStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         return self.run_async(self.aio.apply(records, epoch=epoch, mark=mark))
 
