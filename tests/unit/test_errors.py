@@ -111,7 +111,7 @@ def test_some_errors_are_builtin_ones_too(name: str, builtin: type[Exception]) -
         (make("UnknownCollection"), ["'c'", "a, b"]),
         (make("StoreUnavailable"), ["s: refused.", "read before repeating"]),
         (
-            errors.StoreUnavailable("r", store="s", outcome_known=False, token="0f"),
+            errors.StoreUnavailable("r", store="s", outcome_known=False, token="0f"),  # noqa: S106 - of a commit
             ["s: r.", "store.find_commit('0f')"],
         ),
         (make("StalePosition"), ["s: the position 'mark'", "Read it again"]),
