@@ -1,23 +1,35 @@
-"""Commits what somebody else has changed in a legacy file, as far as the rules allow."""
+"""Commits what somebody else has changed in a legacy file, as far as the rules allow.
+
+Whole records are written, computed from records that were read: of the file, of those
+that it derives, of those that refer to a deleted one. The commit checks the version of
+each, so that a commit made in between is never overwritten: it raises ``Conflict``, and
+the edit is compared again with what the store holds by then.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from pend_storage.diff import equal
-from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
+from pend_storage.errors import (
+    Conflict,
+    PendStorageError,
+    ReferenceViolation,
+    UniqueViolation,
+)
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout, ParsedFile
-from pend_storage.records import JSON, Batch, Delete, Put
+from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen
-from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.engine import Engine, Submit
+from pend_storage.stores.json.read_set import Place, ReadSet
 from pend_storage.stores.json.views import token_of
 from pend_storage.stores.plan import Plan
 
@@ -26,7 +38,6 @@ __all__ = ["EditCommit", "Found", "Operation", "Rows"]
 Rows: TypeAlias = dict[str, tuple[int, bytes]]
 """Token to version and body."""
 Operation: TypeAlias = Put | Delete
-_Place: TypeAlias = tuple[str, str]
 _Meta: TypeAlias = tuple[tuple[str, JSON], ...]
 
 
@@ -39,22 +50,43 @@ class Found:
     content: Content
     base: Rows
     """The rows that the file showed before the edit."""
+    header: tuple[int, LegacyFile | None]
+    """Version and content of the header by which the file was written before the edit;
+    no content where that is not known any more."""
     operations: list[Operation]
+    reads: ReadSet
+    """What else was read of the store to compute the operations."""
 
 
 class EditCommit:
     """The commit of one edit. What the store refuses goes to quarantine."""
 
     def __init__(
-        self, engine: Engine, layout: Layout, found: Found, hook: Hook
+        self,
+        engine: Engine,
+        layout: Layout,
+        found: Found,
+        *,
+        submit: Submit,
+        hook: Hook,
     ) -> None:
+        """Make one.
+
+        Args:
+            engine: is read.
+            layout: of the file.
+            found: the edit.
+            submit: carries the commit out.
+            hook: is told what was refused, and what met a commit.
+        """
         self._engine = engine
+        self._submit = submit
         self._layout = layout
         self._found = found
         self._schema = found.content.schema
         self._hook = hook
-        self._wanted: dict[_Place, Operation] = {}
-        self._freeing: dict[_Place, list[_Place]] = {}
+        self._wanted: dict[Place, Operation] = {}
+        self._freeing: dict[Place, list[Place]] = {}
         """Deletion to the operations that make others let go of the record."""
 
     def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
@@ -64,18 +96,16 @@ class EditCommit:
             meta: named values to set together with it.
 
         Raises:
-            Conflict: a record of the file was committed to since it was looked at.
+            Conflict: a record that was read was committed to since.
             StaleEpoch: the store is not primary any more.
         """
-        found = self._found
-        for operation in found.operations:
+        for operation in self._found.operations:
             self._want(self._rebased(operation))
-        if found.content.header != found.parsed.header:
-            self._want(self._schema.put(LEGACY_FILES, found.parsed.header))
+        self._want_header()
         while True:
             batch = self._schema.batch(self._wanted.values(), self._checks())
             try:
-                versions = self._engine.submit(functools.partial(_add, batch, meta))
+                versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
                 self._drop(error)
             else:
@@ -89,11 +119,33 @@ class EditCommit:
             self._wanted.update({(put.collection, put.key): put for put in freeing})
         self._wanted[place] = operation
 
-    def _checks(self) -> dict[_Place, int]:
-        """What was compared must not have changed until the commit."""
-        mine = {self._layout.collection, QUARANTINE}
-        rows = {p: self._found.content.row(token_of(*p)) for p in self._wanted}
-        return {p: row[0] if row else 0 for p, row in rows.items() if p[0] in mine}
+    def _want_header(self) -> None:
+        """What stands beside the records, if the editor has changed it."""
+        found, (version, shown) = self._found, self._found.header
+        if found.parsed.header in (found.content.header, shown):
+            return
+        if version != found.content.header_version:
+            self._tell(
+                "outside-edit-met-commit",
+                f"what stands beside the records of {self._layout.file} was changed by "
+                "somebody else and by a commit at the same time; the edit counts",
+            )
+        self._want(self._schema.put(LEGACY_FILES, found.parsed.header))
+
+    def _checks(self) -> Mapping[Place, int]:
+        """What was read must not have changed until the commit.
+
+        Of the file's own records only those that are written: what the others are is
+        compared with the file alone.
+        """
+        content, reads = self._found.content, self._found.reads
+        for place in self._wanted:
+            if place[0] in {self._layout.collection, QUARANTINE}:
+                row = content.row(token_of(*place))
+                reads.note(place, row[0] if row else 0)
+            elif place[0] == LEGACY_FILES:
+                reads.note(place, content.header_version)
+        return reads.checks
 
     # -- what is refused ----------------------------------------------------------------
 
@@ -103,6 +155,7 @@ class EditCommit:
             place = (error.collection, error.key)
         else:
             place = _refused_place(self._wanted, error)
+            self._require_same_referrers(place)
         operation = self._wanted.pop(place)
         for freed in self._freeing.pop(place, ()):
             self._wanted.pop(freed, None)
@@ -148,19 +201,44 @@ class EditCommit:
 
     def _letting_go(self, delete: Delete) -> Iterator[Put]:
         """What makes other records stop referring to one that is to be deleted."""
-        for spec, name in self._schema.referrers(delete.collection):
+        for (collection, _), name, row in self._referrers(delete):
+            wanted = self._wanted.get((collection, row.key))
+            record = wanted.record if isinstance(wanted, Put) else row.record
+            freed = dataclasses.replace(record, **{name: None})
+            yield self._schema.put(collection, freed)
+
+    def _referrers(self, target: Delete) -> Iterator[tuple[Place, str, Row]]:
+        """The records that can let go of this one, and the fields by which they refer.
+
+        Raises:
+            Conflict: one of them was changed since it was read for the same edit.
+        """
+        for spec, name in self._schema.referrers(target.collection):
             if not spec.fields[name].optional:
                 continue
             with self._engine.live() as live:
                 table = live.state.table(spec.name)
-                keys = list(table.index((name,)).keys((delete.key,)))
+                keys = list(table.index((name,)).keys((target.key,)))
                 rows = [table.row(key) for key in keys]
             for row in rows:
                 if row is not None:
-                    wanted = self._wanted.get((spec.name, row.key))
-                    record = wanted.record if isinstance(wanted, Put) else row.record
-                    freed = dataclasses.replace(record, **{name: None})
-                    yield self._schema.put(spec.name, freed)
+                    place = (spec.name, row.key)
+                    self._found.reads.note(place, row.version)
+                    yield place, name, row
+
+    def _require_same_referrers(self, place: Place) -> None:
+        """Refuse to give up a deletion because of a record that has referred to it since.
+
+        Raises:
+            Conflict: there is such a record, and it can let go as the others do.
+        """
+        operation = self._wanted[place]
+        if isinstance(operation, Delete):
+            for (collection, key), _, row in self._referrers(operation):
+                if (collection, key) not in self._freeing[place]:
+                    raise Conflict(
+                        collection=collection, key=key, expected=0, actual=row.version
+                    )
 
     def _tell(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))
