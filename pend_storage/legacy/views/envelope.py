@@ -16,6 +16,7 @@ from pend_storage.legacy.scan import contents, name_at, top_level
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["EnvelopeView", "frame_of"]
 
 
-def frame_of(layout: RecordLayout, store: Store) -> Frame:
+def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
     """How a store knows a file to be written; the usual way where it does not."""
-    found = store.read(LEGACY_FILES, (layout.file,)).get(layout.file)
-    return Frame.of(layout.missing() if found is None else found.record)
+    found = reads.collection(LEGACY_FILES).get(layout.file)
+    return Frame.of(layout.missing() if found is None else found)
 
 
 class EnvelopeView(MutableMapping[str, Any]):
@@ -37,9 +38,9 @@ class EnvelopeView(MutableMapping[str, Any]):
         self._store: Final = store
         self._name: Final = str(layout.wrapper)
 
-    def _members(self) -> dict[str, Any]:
+    def _members(self, reads: Store | Transaction | None = None) -> dict[str, Any]:
         """The file's members, with an empty list for the records."""
-        frame = frame_of(self._layout, self._store)
+        frame = frame_of(self._layout, reads or self._store)
         if frame.shape != WRAPPED:
             return {self._name: []}
         text = (frame.before + frame.after).decode("utf-8-sig")
@@ -57,20 +58,27 @@ class EnvelopeView(MutableMapping[str, Any]):
         if name == self._name:
             self[name][:] = value
         else:
-            self._write({**self._members(), name: value})
+            self._store.run(
+                lambda tx: self._write(tx, {**self._members(tx), name: value})
+            )
 
     @override
     def __delitem__(self, name: str) -> None:
         if name == self._name:
             del self[name][:]
-            return
-        members = self._members()
-        del members[name]
-        self._write(members)
+        else:
+            self._store.run(lambda tx: self._take(tx, name))
 
-    def _write(self, members: dict[str, Any]) -> None:
+    def _take(self, tx: Transaction, name: str) -> Any:
+        """Take a member out from beside the list."""
+        members = self._members(tx)
+        value = members.pop(name)
+        self._write(tx, members)
+        return value
+
+    def _write(self, tx: Transaction, members: dict[str, Any]) -> None:
         """Write the members beside the list."""
-        old = frame_of(self._layout, self._store)
+        old = frame_of(self._layout, tx)
         try:
             raw = replace(old, between=b",\n").text(check_json(members))
         except ValueError as error:
@@ -83,7 +91,7 @@ class EnvelopeView(MutableMapping[str, Any]):
         header = replace(frame, unit=old.unit, colon=old.colon).header(
             self._layout.file
         )
-        self._store.collection(LEGACY_FILES).put(header)
+        tx.collection(LEGACY_FILES).put(header)
 
     @override
     def __iter__(self) -> Iterator[str]:
