@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from pend_storage.errors import Conflict
 from pend_storage.events import Event
 from pend_storage.pend import AdminLog, KycApplication, User, UserProfile
 from pend_storage.pend.identity import user_id_of
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import LegacyFile, QuarantinedRecord
-from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json import JsonStore, edits
 from pend_storage.transaction import Transaction
 from tests.checked_reads import watch_edits
 
@@ -72,14 +73,19 @@ def log_in(tx: Transaction) -> None:
 
 
 @contextmanager
-def before_the_commit(store: JsonStore, change: Callable[[], object]) -> Iterator[None]:
-    """Do something between what an edit reads and its commit, once."""
+def before_the_commit(
+    store: JsonStore, change: Callable[[], object], *, times: int = 1
+) -> Iterator[None]:
+    """Do something between what an edit reads and its commit, so many times."""
     engine = store._opened()
-    real, pending = engine.submit, [change]
+    real, pending = engine.submit, [change] * times
+    busy: list[bool] = []
 
     def submit(job: Any) -> Any:
-        if pending:
+        if pending and not busy:
+            busy.append(True)
             pending.pop()()
+            busy.clear()
         return real(job)
 
     engine.submit = submit  # type: ignore[method-assign]
@@ -199,6 +205,75 @@ def test_a_reference_that_leads_nowhere_by_now_is_given_up(
     assert user.id not in {found.user_id for found in applications}
     assert store.collection(QuarantinedRecord).count() == 0
     assert "outside-edit-refused" not in [event.name for event in events]
+
+
+def test_a_commit_to_the_record_that_was_edited_keeps_its_fields(
+    store: JsonStore, old: Any
+) -> None:
+    old.save(WALLETS, {**old.load(WALLETS), PHONE: f"0x{9:040x}"})
+
+    def commit() -> None:
+        found = store.collection(User).get(USER)
+        assert found is not None
+        store.collection(User).put(replace(found, tier=4))
+
+    with before_the_commit(store, commit):
+        store.checkpoint()
+
+    found = store.collection(User).get(USER)
+    assert found is not None
+    assert (found.tier, found.blockchain_address) == (4, f"0x{9:040x}")
+
+
+def test_commits_that_come_between_each_time_are_kept_waiting_at_last(
+    store: JsonStore, old: Any
+) -> None:
+    old.save(KYC, application("verified"))
+
+    with before_the_commit(store, lambda: store.run(log_in), times=5):
+        store.checkpoint()
+
+    assert (profile(store).login_count, profile(store).kyc_status) == (5, "verified")
+
+
+def test_they_are_not_kept_waiting_for_long_and_the_edit_is_left_for_the_next_round(
+    store: JsonStore, old: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old.save(KYC, application("verified"))
+    text = (old.directory / KYC).read_bytes()
+    monkeypatch.setattr(edits, "_LONGEST_HOLD", 0.0)
+
+    with before_the_commit(store, lambda: store.run(log_in), times=5):
+        store.checkpoint()
+    assert profile(store).kyc_status == "pending_review"
+    assert (old.directory / KYC).read_bytes() == text
+    store.checkpoint()
+
+    assert (profile(store).login_count, profile(store).kyc_status) == (5, "verified")
+
+
+def test_nobody_commits_while_an_edit_has_the_store_to_itself(
+    store: JsonStore,
+) -> None:
+    done: list[int] = []
+    mine = UserProfile(user_id=USER, login_count=1)
+    put = store.schema.put(UserProfile, mine)
+    thread = threading.Thread(
+        target=lambda: done.append(store.collection(UserProfile).put(mine))
+    )
+
+    with store._opened().alone() as submit:
+        thread.start()
+        thread.join(0.2)
+        assert not done
+        assert profile(store).login_count == 0  # reads go on
+        batch = store.schema.batch([put], {("user_profiles", USER): 1})
+        (version,) = submit(lambda plan: plan.add(batch, None))
+        with pytest.raises(Conflict):
+            submit(lambda plan: plan.add(batch, None))
+    thread.join()
+
+    assert done[0] > version
 
 
 # -- what stands beside the records -----------------------------------------------------
@@ -332,7 +407,7 @@ def test_all_that_an_edit_reads_and_writes_is_checked(
     store.legacy(LOGS)["version"] = 5
     store.checkpoint()
     wallets = old.load(WALLETS)
-    edits: list[tuple[str, Any]] = [
+    made: list[tuple[str, Any]] = [
         (KYC, application("verified")),  # derives a profile, refers to the user
         (KYC, {}),
         (DIRECTORY, [{"phoneHash": PHONE, "maskedPhone": "+2011****"}]),
@@ -343,11 +418,11 @@ def test_all_that_an_edit_reads_and_writes_is_checked(
         (WALLETS, {**wallets, f"0x{2:064x}": f"0x{3:040x}"}),  # taken: put aside
     ]
     with watch_edits(store, monkeypatch) as watch:
-        for file, value in edits:
+        for file, value in made:
             old.save(file, value)
             watch.begin()
             store.checkpoint()
-    assert watch.commits >= len(edits)
+    assert watch.commits >= len(made)
     assert watch.unchecked == []
 
 
