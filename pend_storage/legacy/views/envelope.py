@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import WRAPPED, Frame
 from pend_storage.legacy.scan import contents, name_at, top_level
 from pend_storage.legacy.views.lists import ListView
+from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -30,51 +31,65 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
     return Frame.of(layout.missing() if found is None else found)
 
 
-class EnvelopeView(MutableMapping[str, Any]):
+class EnvelopeView(Members):
     """The list is a :class:`ListView`; the other members are what stands beside it."""
 
     def __init__(self, layout: RecordLayout, store: Store) -> None:
+        super().__init__(store)
         self._layout: Final = layout
-        self._store: Final = store
         self._name: Final = str(layout.wrapper)
 
-    def _members(self, reads: Store | Transaction | None = None) -> dict[str, Any]:
+    def _members(self, reads: Store | Transaction) -> dict[str, Any]:
         """The file's members, with an empty list for the records."""
-        frame = frame_of(self._layout, reads or self._store)
+        frame = frame_of(self._layout, reads)
         if frame.shape != WRAPPED:
             return {self._name: []}
         text = (frame.before + frame.after).decode("utf-8-sig")
         members: dict[str, Any] = json.loads(text, strict=False)
         return members
 
+    def _records(self) -> ListView:
+        return ListView(self._layout, self._store)
+
     @override
     def __getitem__(self, name: str) -> Any:
         if name == self._name:
-            return ListView(self._layout, self._store)
-        return self._members()[name]
+            return self._records()
+        return self._members(self._store)[name]
 
     @override
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name == self._name:
-            self[name][:] = value
-        else:
-            self._store.run(
-                lambda tx: self._write(tx, {**self._members(tx), name: value})
-            )
+    def _poppable(self) -> list[str]:
+        """The list stays, empty, whatever is taken out."""
+        beside = [name for name in self if name != self._name]
+        return beside or ([self._name] if len(self._records()) else [])
 
     @override
-    def __delitem__(self, name: str) -> None:
+    def setdefault(self, name: str, default: Any = None) -> Any:
         if name == self._name:
-            del self[name][:]
-        else:
-            self._store.run(lambda tx: self._take(tx, name))
+            return self._records()
+        return super().setdefault(name, default)
 
-    def _take(self, tx: Transaction, name: str) -> Any:
-        """Take a member out from beside the list."""
+    @override
+    def _value(self, reads: Store | Transaction, name: str) -> Any:
+        if name == self._name:
+            return self._records().values_in(reads)
+        return self._members(reads).get(name, MISSING)
+
+    @override
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+        if name == self._name:
+            self._records().replace_in(tx, value)
+        else:
+            self._write(tx, {**self._members(tx), name: value})
+
+    @override
+    def _remove(self, tx: Transaction, name: str) -> None:
+        if name == self._name:
+            self._records().replace_in(tx, [])
+            return
         members = self._members(tx)
-        value = members.pop(name)
+        del members[name]
         self._write(tx, members)
-        return value
 
     def _write(self, tx: Transaction, members: dict[str, Any]) -> None:
         """Write the members beside the list."""
@@ -95,15 +110,15 @@ class EnvelopeView(MutableMapping[str, Any]):
 
     @override
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members())
+        return iter(self._members(self._store))
 
     @override
     def __len__(self) -> int:
-        return len(self._members())
+        return len(self._members(self._store))
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data."""
-        return {**self._members(), self._name: self[self._name].snapshot()}
+        return {**self._members(self._store), self._name: self._records().snapshot()}
 
     @override
     def __repr__(self) -> str:
