@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
@@ -12,7 +11,6 @@ from typing_extensions import override
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import WRAPPED, Frame
-from pend_storage.legacy.scan import contents, name_at, top_level
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.schema import LEGACY_FILES
@@ -95,18 +93,11 @@ class EnvelopeView(Members):
         """Write the members beside the list."""
         old = frame_of(self._layout, tx)
         try:
-            raw = replace(old, between=b",\n").text(check_json(members))
+            checked: Any = check_json(members)
         except ValueError as error:
             raise InvalidRecord(str(error), collection=LEGACY_FILES) from None
-        top = top_level(raw)
-        assert top is not None  # noqa: S101 - it was printed a moment ago
-        pairs = zip(top.starts, top.values, strict=True)
-        start = next(value for name, value in pairs if name_at(raw, name) == self._name)
-        frame = Frame.found(WRAPPED, raw, contents(raw, start))
-        header = replace(frame, unit=old.unit, colon=old.colon).header(
-            self._layout.file
-        )
-        tx.collection(LEGACY_FILES).put(header)
+        frame = old.with_members(checked, self._name)
+        tx.collection(LEGACY_FILES).put(frame.header(self._layout.file))
 
     @override
     def __iter__(self) -> Iterator[str]:

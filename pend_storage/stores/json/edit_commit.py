@@ -124,13 +124,17 @@ class EditCommit:
         found, (version, shown) = self._found, self._found.header
         if found.parsed.header in (found.content.header, shown):
             return
-        if version != found.content.header_version:
+        header, present = found.parsed.header, found.content
+        if version != present.header_version:
             self._tell(
                 "outside-edit-met-commit",
                 f"what stands beside the records of {self._layout.file} was changed by "
-                "somebody else and by a commit at the same time; the edit counts",
+                "somebody else and by a commit at the same time; of what both changed, "
+                "the edit counts",
             )
-        self._want(self._schema.put(LEGACY_FILES, found.parsed.header))
+            if shown is not None:
+                header = self._layout.merged_header(shown, present.header, header)
+        self._want(self._schema.put(LEGACY_FILES, header))
 
     def _checks(self) -> Mapping[Place, int]:
         """What was read must not have changed until the commit.

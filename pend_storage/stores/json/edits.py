@@ -252,7 +252,7 @@ class Edit:
     def _note(self, found: Found, written: list[tuple[Operation, int]]) -> None:
         """Bring the base to what the file shows now."""
         for operation, version in written:
-            if operation.collection == LEGACY_FILES:
+            if isinstance(operation, Put) and operation.record == found.parsed.header:
                 found.header = (version, found.parsed.header)
             if operation.collection not in {self._layout.collection, QUARANTINE}:
                 continue

@@ -303,6 +303,38 @@ def test_a_member_set_beside_the_list_is_not_undone_by_an_edit_of_the_list(
     assert old.load(LOGS) == {"logs": [log(1), log(2)], "version": 2}
 
 
+def test_of_members_that_both_change_each_side_keeps_its_own(
+    store: JsonStore, old: Any, events: list[Event]
+) -> None:
+    old.save(LOGS, {**old.load(LOGS), "ours": 1, "gone": 1, "both": 1, "big": 1.10})
+    store.checkpoint()
+    view = store.legacy(LOGS)
+    text = old.load(LOGS)
+    view.update(ours=2, both=2, new=2)
+    del view["gone"]
+
+    old.save(LOGS, {**text, "theirs": 3, "both": 3, "logs": [log(1), log(2)]})
+    store.checkpoint()
+    store.checkpoint()
+
+    beside = {"version": 1, "ours": 2, "both": 3, "big": 1.1, "theirs": 3, "new": 2}
+    assert view.snapshot() == {"logs": [log(1), log(2)], **beside}
+    assert old.load(LOGS) == view.snapshot()
+    assert "outside-edit-met-commit" in [event.name for event in events]
+
+
+def test_where_members_cannot_be_told_apart_the_edit_counts(
+    store: JsonStore, old: Any
+) -> None:
+    store.legacy(LOGS)["version"] = 2
+
+    old.put(LOGS, '{"logs": [], "twice": 1, "twice": 2}')
+    store.checkpoint()
+
+    assert store.legacy(LOGS).snapshot() == {"logs": [], "twice": 2}
+    assert store.collection(AdminLog).count() == 0
+
+
 def test_a_member_that_the_editor_sets_beside_the_list_is_adopted(
     store: JsonStore, old: Any
 ) -> None:
