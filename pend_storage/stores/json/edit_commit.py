@@ -11,18 +11,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from pend_storage.diff import equal
-from pend_storage.errors import (
-    Conflict,
-    PendStorageError,
-    ReferenceViolation,
-    UniqueViolation,
-)
+from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout, ParsedFile
 from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put, Row
@@ -86,8 +81,6 @@ class EditCommit:
         self._schema = found.content.schema
         self._hook = hook
         self._wanted: dict[Place, Operation] = {}
-        self._freeing: dict[Place, list[Place]] = {}
-        """Deletion to the operations that make others let go of the record."""
 
     def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
         """Commit; gives what was written, with its versions.
@@ -103,21 +96,19 @@ class EditCommit:
             self._want(self._rebased(operation))
         self._want_header()
         while True:
-            batch = self._schema.batch(self._wanted.values(), self._checks())
+            wanted = self._with_freed()
+            batch = self._schema.batch(wanted.values(), self._checks(wanted))
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
-                self._drop(error)
+                if self._with_freed().keys() == wanted.keys():
+                    self._drop(error)
+                # Else something has come to refer to what is to be deleted.
             else:
                 return list(zip(batch.operations, versions, strict=True))
 
     def _want(self, operation: Operation) -> None:
-        place = (operation.collection, operation.key)
-        if isinstance(operation, Delete):
-            freeing = list(self._letting_go(operation))
-            self._freeing[place] = [(put.collection, put.key) for put in freeing]
-            self._wanted.update({(put.collection, put.key): put for put in freeing})
-        self._wanted[place] = operation
+        self._wanted[operation.collection, operation.key] = operation
 
     def _want_header(self) -> None:
         """What stands beside the records, if the editor has changed it."""
@@ -136,14 +127,14 @@ class EditCommit:
                 header = self._layout.merged_header(shown, present.header, header)
         self._want(self._schema.put(LEGACY_FILES, header))
 
-    def _checks(self) -> Mapping[Place, int]:
+    def _checks(self, wanted: Iterable[Place]) -> Mapping[Place, int]:
         """What was read must not have changed until the commit.
 
         Of the file's own records only those that are written: what the others are is
         compared with the file alone.
         """
         content, reads = self._found.content, self._found.reads
-        for place in self._wanted:
+        for place in wanted:
             if place[0] in {self._layout.collection, QUARANTINE}:
                 row = content.row(token_of(*place))
                 reads.note(place, row[0] if row else 0)
@@ -159,10 +150,7 @@ class EditCommit:
             place = (error.collection, error.key)
         else:
             place = _refused_place(self._wanted, error)
-            self._require_same_referrers(place)
         operation = self._wanted.pop(place)
-        for freed in self._freeing.pop(place, ()):
-            self._wanted.pop(freed, None)
         if isinstance(operation, Put) and place[0] == self._layout.collection:
             self._set_aside(operation, str(error))
         self._tell(
@@ -203,20 +191,27 @@ class EditCommit:
         merged = dataclasses.replace(record, **edited)
         return self._schema.put(operation.collection, merged)
 
-    def _letting_go(self, delete: Delete) -> Iterator[Put]:
-        """What makes other records stop referring to one that is to be deleted."""
-        for (collection, _), name, row in self._referrers(delete):
-            wanted = self._wanted.get((collection, row.key))
-            record = wanted.record if isinstance(wanted, Put) else row.record
-            freed = dataclasses.replace(record, **{name: None})
-            yield self._schema.put(collection, freed)
-
-    def _referrers(self, target: Delete) -> Iterator[tuple[Place, str, Row]]:
-        """The records that can let go of this one, and the fields by which they refer.
+    def _with_freed(self) -> dict[Place, Operation]:
+        """What is wanted; records that refer to one that is deleted let go of it.
 
         Raises:
             Conflict: one of them was changed since it was read for the same edit.
         """
+        wanted = dict(self._wanted)
+        deleted = [o for o in wanted.values() if isinstance(o, Delete)]
+        for operation in deleted:
+            for place, name, row in self._referrers(operation):
+                known = wanted.get(place)
+                if isinstance(known, Delete):
+                    continue
+                record = row.record if known is None else known.record
+                if getattr(record, name) == operation.key:
+                    freed = dataclasses.replace(record, **{name: None})
+                    wanted[place] = self._schema.put(place[0], freed)
+        return wanted
+
+    def _referrers(self, target: Delete) -> Iterator[tuple[Place, str, Row]]:
+        """The records that can let go of this one, and the fields by which they refer."""
         for spec, name in self._schema.referrers(target.collection):
             if not spec.fields[name].optional:
                 continue
@@ -229,20 +224,6 @@ class EditCommit:
                     place = (spec.name, row.key)
                     self._found.reads.note(place, row.version)
                     yield place, name, row
-
-    def _require_same_referrers(self, place: Place) -> None:
-        """Refuse to give up a deletion because of a record that has referred to it since.
-
-        Raises:
-            Conflict: there is such a record, and it can let go as the others do.
-        """
-        operation = self._wanted[place]
-        if isinstance(operation, Delete):
-            for (collection, key), _, row in self._referrers(operation):
-                if (collection, key) not in self._freeing[place]:
-                    raise Conflict(
-                        collection=collection, key=key, expected=0, actual=row.version
-                    )
 
     def _tell(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))

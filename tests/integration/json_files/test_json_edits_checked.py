@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from pend_storage.pend import AdminLog, KycApplication, User, UserProfile
 from pend_storage.pend.identity import user_id_of
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import LegacyFile, QuarantinedRecord
+from pend_storage.schema import Schema, collection
 from pend_storage.stores.json import JsonStore, edits
 from pend_storage.transaction import Transaction
 from tests.checked_reads import watch_edits
+from tests.integration.json_files.conftest import Editor, age
 
 WALLETS = "wallet-db.json"
 KYC = "uploads/kyc/metadata.json"
@@ -50,8 +53,6 @@ def directory(directory: Path, old: Any) -> Path:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Any:
-    from tests.integration.json_files.conftest import Editor
-
     return Editor(tmp_path)
 
 
@@ -163,6 +164,35 @@ def test_a_record_that_comes_to_refer_to_a_deleted_one_lets_go_as_well(
     assert found is not None
     assert found.user_id is None
     assert "outside-edit-refused" not in [event.name for event in events]
+
+
+@dataclass(frozen=True)
+class Node:
+    id: str
+    parent: str | None = None
+    label: str = ""
+
+
+def test_records_that_refer_to_each_other_are_deleted_together_or_let_go(
+    tmp_path: Path,
+) -> None:
+    nodes = collection("nodes", Node, key="id", references={"parent": "nodes"})
+    with JsonStore(Schema([nodes]), tmp_path / "own", checkpoint_interval=None) as own:
+        for number in range(9):
+            parent = f"n{number - 1}" if number else None
+            own.collection(Node).put(Node(f"n{number}", parent))
+        own.checkpoint()
+        file = tmp_path / "own/nodes.json"
+        kept = {n: v for n, v in json.loads(file.read_text()).items() if n > "n4"}
+        kept["n6"]["label"] = "changed"
+        del kept["n7"]
+        file.write_text(json.dumps(kept))
+        age(file)
+        own.checkpoint()
+
+        left = [Node("n5"), Node("n6", "n5", "changed"), Node("n8")]
+        assert list(own.collection(Node).scan()) == left
+        assert set(json.loads(file.read_text())) == {"n5", "n6", "n8"}
 
 
 def test_a_reference_that_leads_somewhere_by_now_is_followed(
