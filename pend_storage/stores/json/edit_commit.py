@@ -93,7 +93,9 @@ class EditCommit:
             StaleEpoch: the store is not primary any more.
         """
         for operation in self._found.operations:
-            self._want(self._rebased(operation))
+            rebased = self._rebased(operation)
+            if rebased is not None:
+                self._want(rebased)
         self._want_header()
         while True:
             wanted = self._with_freed()
@@ -167,13 +169,21 @@ class EditCommit:
 
     # -- what was committed meanwhile ---------------------------------------------------
 
-    def _rebased(self, operation: Operation) -> Operation:
-        """The edit of a record, on top of what was committed to it meanwhile."""
+    def _rebased(self, operation: Operation) -> Operation | None:
+        """The edit of a record, on top of what was committed to it meanwhile.
+
+        None where the commit has made of the record what the file says.
+        """
         content, key = self._found.content, operation.key
-        if isinstance(operation, Delete) or operation.collection != content.collection:
+        if operation.collection != content.collection:
             return operation
         before, now = self._found.base.get(key), content.row(key)
-        if before is None or now is None or before[0] == now[0]:
+        if _version(before) == _version(now):
+            return operation
+        if before is None or now is None or isinstance(operation, Delete):
+            if self._says_the_same(operation, now):
+                return None
+            self._tell_overruled(operation, now)
             return operation
         old, record = content.decode(key, before[1]), content.decode(key, now[1])
         edited = {
@@ -190,6 +200,30 @@ class EditCommit:
         )
         merged = dataclasses.replace(record, **edited)
         return self._schema.put(operation.collection, merged)
+
+    def _says_the_same(
+        self, operation: Operation, now: tuple[int, bytes] | None
+    ) -> bool:
+        if now is None or isinstance(operation, Delete):
+            return now is None and isinstance(operation, Delete)
+        content, layout = self._found.content, self._layout
+        committed = content.decode(operation.key, now[1])
+        text = layout.render_one(content.header, committed)
+        return text == layout.render_one(content.header, operation.record)
+
+    def _tell_overruled(
+        self, operation: Operation, now: tuple[int, bytes] | None
+    ) -> None:
+        """Tell of a commit that an edit undoes as a whole."""
+        committed = "deleted" if now is None else "written"
+        edit = "changed" if now is None else "added"
+        if isinstance(operation, Delete):
+            edit = "deleted"
+        self._tell(
+            "outside-edit-met-commit",
+            f"{self._layout.file}: {operation.key!r} was {committed} by a commit and "
+            f"{edit} by somebody else at the same time; the edit counts",
+        )
 
     def _with_freed(self) -> dict[Place, Operation]:
         """What is wanted; records that refer to one that is deleted let go of it.
@@ -227,6 +261,10 @@ class EditCommit:
 
     def _tell(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))
+
+
+def _version(row: tuple[int, bytes] | None) -> int:
+    return 0 if row is None else row[0]
 
 
 def _add(batch: Batch, meta: _Meta, plan: Plan) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from tests.integration.json_files.conftest import Editor, age
 WALLETS = "wallet-db.json"
 KYC = "uploads/kyc/metadata.json"
 LOGS = "admin-logs.json"
+TIERS = "admin-pool-tiers.json"
 DIRECTORY = "explorer-data/wallets-directory.json"
 PHONE = f"0x{1:064x}"
 USER = user_id_of(PHONE)
@@ -253,6 +254,65 @@ def test_a_commit_to_the_record_that_was_edited_keeps_its_fields(
     found = store.collection(User).get(USER)
     assert found is not None
     assert (found.tier, found.blockchain_address) == (4, f"0x{9:040x}")
+
+
+@pytest.mark.parametrize(
+    ("committed", "edited", "told"),
+    [
+        ({"k": 1}, {"k": 2}, "written by a commit and added by somebody else"),
+        ({"k": 1}, {"k": 1}, None),
+        ({"a": None}, {"a": 9}, "deleted by a commit and changed by somebody else"),
+        ({"a": None}, {"a": None}, None),
+        ({"a": 5}, {"a": None}, "written by a commit and deleted by somebody else"),
+        ({"k": 1}, {"l": 2}, None),
+    ],
+)
+def test_a_commit_that_an_edit_undoes_is_told(
+    committed: dict[str, Any],
+    edited: dict[str, Any],
+    told: str | None,
+    open_store: Callable[..., JsonStore],
+    old: Any,
+) -> None:
+    events: list[Event] = []
+    store = open_store(hook=events.append)
+    view = store.legacy(TIERS)
+    view.update({"a": 1, "b": 2})
+    store.checkpoint()
+
+    text = {**old.load(TIERS), **edited}
+    for name, value in committed.items():
+        if value is None:
+            del view[name]
+        else:
+            view[name] = value
+    old.save(TIERS, {n: v for n, v in text.items() if v is not None})
+    store.checkpoint()
+
+    both = {"a": 1, "b": 2, **committed, **edited}
+    assert view.snapshot() == {n: v for n, v in both.items() if v is not None}
+    assert old.load(TIERS) == view.snapshot()
+    met = [e.message for e in events if e.name == "outside-edit-met-commit"]
+    assert len(met) == (told is not None)
+    assert told is None or told in met[0]
+
+
+def test_where_both_add_the_same_the_record_of_the_commit_stays(
+    store: JsonStore, old: Any
+) -> None:
+    phone, found = f"0x{50:064x}", f"0x{50:040x}"
+    user = User(
+        id=user_id_of(phone), phone_hash=phone, blockchain_address=found, tier=4
+    )
+    store.collection(User).put(user)
+
+    old.save(WALLETS, {**old.load(WALLETS), phone: found})
+    store.checkpoint()
+
+    kept = store.collection(User).get(user.id)
+    assert kept is not None
+    assert kept.tier == 4
+    assert old.load(WALLETS)[phone] == found
 
 
 def test_commits_that_come_between_each_time_are_kept_waiting_at_last(
