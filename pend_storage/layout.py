@@ -79,6 +79,21 @@ class Layout(ABC):
     def missing(self) -> LegacyFile:
         """The header of a file that does not exist yet."""
 
+    def merged_header(
+        self,
+        base: LegacyFile,  # noqa: ARG002 - for those who can tell
+        present: LegacyFile,  # noqa: ARG002
+        edited: LegacyFile,
+    ) -> LegacyFile:
+        """The header of a file that was edited and committed to at the same time.
+
+        Args:
+            base: what both began with.
+            present: what the commits have made of it.
+            edited: what the file says now; where both changed the same, it counts.
+        """
+        return edited
+
     @abstractmethod
     def adopt(
         self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find

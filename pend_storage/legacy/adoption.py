@@ -87,7 +87,8 @@ class _Adoption:
             yield from self._new(entry)
             return
         rank, key = matches.popleft()
-        moved = rank <= self.last
+        # Without a rank it stands where the file says: nothing else tells its place.
+        moved = rank <= self.last or rank == sys.maxsize
         self.last = self.last + 1 if moved else rank
         home = entry.home
         by_content = self.layout.mapping.by_content

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from pend_storage.legacy.exact import dump
-from pend_storage.legacy.scan import Container
+from pend_storage.diff import ABSENT, equal
+from pend_storage.legacy.exact import UnreadableError, dump, read
+from pend_storage.legacy.scan import Container, contents, name_at, top_level
 from pend_storage.records import JSON, LegacyFile
 
 __all__ = ["BROKEN", "LIST", "MAP", "WRAPPED", "Frame"]
@@ -29,6 +30,7 @@ WRAPPED: Final = "wrapped"
 BROKEN: Final = "broken"
 """The file is quarantined as a whole."""
 
+_BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
 _INDENT: Final = "  "
 _SAMPLE: Final = 50
@@ -132,6 +134,59 @@ class Frame:
             kept["missing"] = True
         envelope: JSON = {"before": self.before.decode(), "after": self.after.decode()}
         return LegacyFile(file=file, format=kept, envelope=envelope)
+
+    # -- what stands beside a wrapped list ------------------------------------------------
+
+    def members(self) -> dict[str, Any]:
+        """The members of a wrapped file, with an empty list for the records.
+
+        Raises:
+            UnreadableError: a member stands there twice, or cannot be read.
+        """
+        text = (self.before + self.after).removeprefix(_BOM)
+        members: dict[str, Any] = read(text)[0]
+        return members
+
+    def with_members(self, members: Mapping[str, Any], wrapper: str) -> Frame:
+        """The frame of a wrapped file with these members.
+
+        Args:
+            members: with an empty list for the records.
+            wrapper: name of that list.
+        """
+        raw = replace(self, between=b",\n").text(members)
+        top = top_level(raw)
+        assert top is not None  # noqa: S101 - it was printed a moment ago
+        pairs = zip(top.starts, top.values, strict=True)
+        start = next(value for name, value in pairs if name_at(raw, name) == wrapper)
+        found = Frame.found(WRAPPED, raw, contents(raw, start))
+        return replace(found, unit=self.unit, colon=self.colon)
+
+    def merged(self, base: Frame, edited: Frame, wrapper: str) -> Frame:
+        """An edited frame, with the members that were changed here and not by the edit.
+
+        Args:
+            base: what the editor began with; this frame began with it, too.
+            edited: what he made of it.
+            wrapper: name of the list of records.
+        """
+        if any(frame.shape != WRAPPED for frame in (self, base, edited)):
+            return edited
+        try:
+            old, mine, members = base.members(), self.members(), edited.members()
+        except UnreadableError:
+            return edited
+        for name in (old.keys() | mine.keys()) - {wrapper}:
+            there, edit = old.get(name, ABSENT), members.get(name, ABSENT)
+            if not equal(there, edit):
+                continue  # the edit counts
+            if name in mine:
+                members[name] = mine[name]
+            else:
+                members.pop(name, None)
+        if equal(members, edited.members()):
+            return edited
+        return edited.with_members(members, wrapper)
 
     # -- text -------------------------------------------------------------------------
 

@@ -162,6 +162,15 @@ class RecordLayout(Layout):
         return replace(self._usual(), nothing=b"", missing=True).header(self.file)
 
     @override
+    def merged_header(
+        self, base: LegacyFile, present: LegacyFile, edited: LegacyFile
+    ) -> LegacyFile:
+        frame = Frame.of(edited)
+        mine = Frame.of(present)
+        merged = mine.merged(Frame.of(base), frame, str(self.wrapper))
+        return edited if merged is frame else merged.header(self.file)
+
+    @override
     def adopt(
         self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
     ) -> Iterator[Put | Delete]:

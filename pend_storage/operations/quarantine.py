@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from pend_storage.errors import (
     ConfigError,
+    Conflict,
     InvalidRecord,
     ReferenceViolation,
     UniqueViolation,
@@ -21,10 +21,12 @@ from pend_storage.records import (
     LegacyFile,
     Put,
     QuarantinedRecord,
+    Row,
     Versioned,
 )
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 __all__ = ["Retried", "accept", "find", "list_quarantined", "retry"]
 
@@ -92,6 +94,9 @@ def retry(
 ) -> Retried:
     """Parse a quarantined record again, and move it to its collection if it now fits.
 
+    It is one transaction: what it reads is checked at its commit, and where a commit to
+    that came between, it is done again on top of it.
+
     Args:
         store: the primary store, with the layouts.
         record: what to try.
@@ -100,89 +105,187 @@ def retry(
 
     Raises:
         ConfigError: no layout claims its file, or it is not in quarantine any more.
-        Conflict: it was changed meanwhile.
+        Conflict: it was decided about, or changed, meanwhile; or what it must read is
+            changed all the time. Look at it, and try again.
     """
     layout = _layout_of(store, record)
     known = _versioned(store, record)
-    trial = known.record if text is None else replace(known.record, raw=text)
     outcome = Retried(id=record.id, file=record.file, place=record.place, placed=False)
-    if is_whole_file(record):
-        parsed = layout.parse(store.schema, trial.raw)
-        parsed = replace(parsed, entries=tuple(parsed.entries))
-        present = list(_records_of(store, layout))
-    else:
-        entry = layout.retry(store.schema, trial)
-        parsed = ParsedFile(_header(store, layout), (entry,))
-        present = [known.record]
-    entries = list(parsed.entries)
-    if (reason := _why_not(store, layout, record, entries)) is not None:
-        return replace(outcome, reason=reason)
-    adopted = layout.adopt(store.schema, parsed, present, partial(_find, store))
-    operations = [_in_place(store, layout, known.record, o) for o in adopted]
-    operations = list(_with_what_others_tell(store, layout, operations))
-    operations.append(Delete(QUARANTINE, record.id))
-    checks = {(QUARANTINE, record.id): known.version}
+
+    def attempt(tx: Transaction) -> Retried | Conflict:
+        changed = _changed(tx, known)
+        if changed is not None:  # reading again would pass over what somebody decided
+            return changed
+        return _Trial(store, tx, layout, known.record, text).place(outcome)
+
     try:
-        store.commit(store.schema.batch(operations, checks))
+        result = store.run(attempt)
     except (InvalidRecord, UniqueViolation, ReferenceViolation) as error:
         return replace(outcome, reason=str(error))
-    waiting = sum(entry.home.collection == QUARANTINE for entry in entries)
-    return replace(
-        outcome, placed=True, records=len(entries) - waiting, quarantined=waiting
+    if isinstance(result, Conflict):
+        raise result
+    return result
+
+
+def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
+    """The error for a quarantined record that is not what it was; None where it is."""
+    key = known.record.id
+    found = tx.collection(QuarantinedRecord).versioned(key)
+    actual = 0 if found is None else found.version
+    if actual == known.version:
+        return None
+    return Conflict(
+        collection=QUARANTINE, key=key, expected=known.version, actual=actual
     )
 
 
-def _in_place(
-    store: Store, layout: Layout, record: QuarantinedRecord, operation: Put | Delete
-) -> Put | Delete:
-    """The operation with its record where the quarantined one stood in the file."""
-    if record.position is None or operation.collection != layout.collection:
-        return operation
-    if isinstance(operation, Delete) or not layout.owns(operation.record):
-        return operation
-    placed = layout.placed(operation.record, record.position)
-    return store.schema.put(operation.collection, placed)
+class _Trial:
+    """One attempt to place a quarantined record, inside a transaction."""
 
+    def __init__(
+        self,
+        store: Store,
+        tx: Transaction,
+        layout: Layout,
+        record: QuarantinedRecord,
+        text: bytes | None,
+    ) -> None:
+        self._store = store
+        self._schema = store.schema
+        self._tx = tx
+        self._layout = layout
+        self._record = record
+        self._trial = record if text is None else replace(record, raw=text)
+        self._present: dict[tuple[str, str], Row] = {}
+        """Records of a whole file that the store holds. They are compared with the file,
+        and only those that are written are checked."""
 
-def _with_what_others_tell(
-    store: Store, layout: Layout, operations: Sequence[Put | Delete]
-) -> Iterator[Put | Delete]:
-    """The operations; other files have their say about records that they derive anew.
-
-    When those files were adopted there was nothing yet that they could tell of.
-    """
-    own = {layout.collection, QUARANTINE}
-    fresh = {
-        (put.collection, put.key): put.record
-        for put in operations
-        if isinstance(put, Put)
-        and put.collection not in own
-        and _find(store, put.collection, put.key) is None
-    }
-    others = [other for other in store.layouts if other.file != layout.file]
-    for put in _all_told(store, others) if fresh else ():
-        place = (put.collection, put.key)
-        if place in fresh:
-            spec = store.schema[put.collection]
-            fresh[place] = absorbed(spec, fresh[place], put.record)
-    for operation in operations:
-        record = fresh.get((operation.collection, operation.key))
-        if record is None:
-            yield operation
+    def place(self, outcome: Retried) -> Retried:
+        """Write what the record becomes; gives what became of it."""
+        layout, record = self._layout, self._record
+        if is_whole_file(record):
+            parsed = layout.parse(self._schema, self._trial.raw)
+            entries = list(parsed.entries)
+            self._present = {
+                (name, row.key): row
+                for name in (layout.collection, QUARANTINE)
+                for row in self._store.scan(name)
+                if layout.owns(row.record)
+            }
+            present = [row.record for row in self._present.values()]
         else:
-            yield store.schema.put(operation.collection, record)
+            parsed = ParsedFile(self._header(), ())
+            entries, present = [layout.retry(self._schema, self._trial)], [record]
+        if (reason := self._why_not(entries)) is not None:
+            return replace(outcome, reason=reason)
+        parsed = replace(parsed, entries=entries)
+        adopted = layout.adopt(self._schema, parsed, present, self._find)
+        operations = [self._in_place(operation) for operation in adopted]
+        for operation in self._with_what_others_tell(operations):
+            self._write(operation)
+        self._tx.collection(QUARANTINE).delete(record.id)
+        waiting = sum(entry.home.collection == QUARANTINE for entry in entries)
+        return replace(
+            outcome, placed=True, records=len(entries) - waiting, quarantined=waiting
+        )
 
+    def _write(self, operation: Put | Delete) -> None:
+        """Write on top of what was compared, which must still be there at the end."""
+        verbs = self._tx.collection(operation.collection)
+        row = self._present.get((operation.collection, operation.key))
+        version = None if row is None else row.version
+        if isinstance(operation, Put):
+            verbs.put(operation.record, if_version=version)
+        else:
+            verbs.delete(operation.key, if_version=version)
 
-def _all_told(store: Store, layouts: Iterable[Layout]) -> Iterator[Put]:
-    """What the placed records of these files tell of others."""
-    for layout in layouts:
-        for row in store.scan(layout.collection):
-            if not layout.owns(row.record):
+    def _find(self, collection: str, key: str) -> Any:
+        row = self._present.get((collection, key))
+        return self._tx.collection(collection).get(key) if row is None else row.record
+
+    def _header(self) -> LegacyFile:
+        found = self._tx.collection(LegacyFile).get(self._layout.file)
+        return self._layout.missing() if found is None else found
+
+    def _in_place(self, operation: Put | Delete) -> Put | Delete:
+        """The operation with its record where the quarantined one stood in the file."""
+        layout, position = self._layout, self._record.position
+        if position is None or operation.collection != layout.collection:
+            return operation
+        if isinstance(operation, Delete) or not layout.owns(operation.record):
+            return operation
+        placed = layout.placed(operation.record, position)
+        return self._schema.put(operation.collection, placed)
+
+    def _why_not(self, entries: Sequence[Entry]) -> str | None:
+        """Why these entries cannot take the place of the quarantined record."""
+        homes = [entry.home for entry in entries]
+        waiting = [put.record for put in homes if put.collection == QUARANTINE]
+        if is_whole_file(self._record):
+            waiting = [found for found in waiting if is_whole_file(found)]
+        if waiting:
+            return str(waiting[0].reason)
+        if is_whole_file(self._record):
+            return None
+        for put in homes:
+            there = self._find(put.collection, put.key)
+            if there is not None and self._layout.owns(there):
+                return f"another record of the file has its key, {put.key!r}"
+        return None
+
+    # -- what other files say -----------------------------------------------------------
+
+    def _with_what_others_tell(
+        self, operations: Sequence[Put | Delete]
+    ) -> Iterator[Put | Delete]:
+        """The operations; other files have their say about records that they derive anew.
+
+        When those files were adopted there was nothing yet that they could tell of.
+        """
+        own = {self._layout.collection, QUARANTINE}
+        fresh = {
+            (put.collection, put.key): put.record
+            for put in operations
+            if isinstance(put, Put)
+            and put.collection not in own
+            and self._find(put.collection, put.key) is None
+        }
+        for put in self._told_of(fresh) if fresh else ():
+            place = (put.collection, put.key)
+            spec = self._schema[put.collection]
+            fresh[place] = absorbed(spec, fresh[place], put.record)
+        for operation in operations:
+            record = fresh.get((operation.collection, operation.key))
+            if record is None:
+                yield operation
+            else:
+                yield self._schema.put(operation.collection, record)
+
+    def _told_of(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
+        """What the placed records of other files tell of these places.
+
+        All of them are looked at; those that tell something are read once more, by the
+        transaction.
+        """
+        for layout in self._store.layouts:
+            if layout.file == self._layout.file:
                 continue
-            told = layout.told(store.schema, row.record)
-            if told is None:
-                break
-            yield from told
+            for row in self._store.scan(layout.collection):
+                told = self._told(layout, row.record)
+                if told is None:
+                    break
+                if any((put.collection, put.key) in places for put in told):
+                    record = self._tx.collection(layout.collection).get(row.key)
+                    for put in self._told(layout, record) or ():
+                        if (put.collection, put.key) in places:
+                            yield put
+
+    def _told(self, layout: Layout, record: Any) -> list[Put] | None:
+        """What a record tells of others; None where no record of its file ever does."""
+        if record is None or not layout.owns(record):
+            return []
+        told = layout.told(self._schema, record)
+        return None if told is None else list(told)
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:
@@ -193,43 +296,6 @@ def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:
         f"no layout claims the file {record.file!r} any more; add it to LAYOUTS in the "
         "schema module."
     )
-
-
-def _header(store: Store, layout: Layout) -> LegacyFile:
-    found = store.collection(LegacyFile).get(layout.file)
-    return layout.missing() if found is None else found
-
-
-def _why_not(
-    store: Store, layout: Layout, record: QuarantinedRecord, entries: Sequence[Entry]
-) -> str | None:
-    """Why these entries cannot take the place of the quarantined record."""
-    homes = [entry.home for entry in entries]
-    waiting = [put.record for put in homes if put.collection == QUARANTINE]
-    if is_whole_file(record):
-        waiting = [found for found in waiting if is_whole_file(found)]
-    if waiting:
-        return str(waiting[0].reason)
-    if is_whole_file(record):
-        return None
-    for put in homes:
-        there = _find(store, put.collection, put.key)
-        if there is not None and layout.owns(there):
-            return f"another record of the file has its key, {put.key!r}"
-    return None
-
-
-def _records_of(store: Store, layout: Layout) -> Iterator[Any]:
-    """Every record of a legacy file, those in quarantine too."""
-    for name in (layout.collection, QUARANTINE):
-        for row in store.scan(name):
-            if layout.owns(row.record):
-                yield row.record
-
-
-def _find(store: Store, collection: str, key: str) -> Any:
-    row = store.read(collection, (key,)).get(key)
-    return None if row is None else row.record
 
 
 def _versioned(store: Store, record: QuarantinedRecord) -> Versioned[QuarantinedRecord]:

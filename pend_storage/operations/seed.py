@@ -19,6 +19,7 @@ from pend_storage.operations.stages import Stage, silent
 from pend_storage.pend.sample import generate
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 __all__ = ["Sample", "SeedReport", "check_sample", "seed", "seeds_of", "write_missing"]
 
@@ -93,15 +94,24 @@ def seed(
 
 
 def write_missing(store: Store, records: Iterable[Any]) -> int:
-    """Write those records whose keys the store has not; gives how many."""
+    """Write those records whose keys the store has not; gives how many.
+
+    What was there and is deleted stays so. Others may do the same at the same time.
+    """
     puts = [store.schema.put(type(record), record) for record in records]
-    missing = [
-        put for put in puts if not store.read(put.collection, (put.key,), deleted=True)
-    ]
-    if missing:
-        checks = {(put.collection, put.key): 0 for put in missing}
-        store.commit(store.schema.batch(missing, checks))
-    return len(missing)
+
+    def write(tx: Transaction) -> int:
+        missing = [
+            put
+            for put in puts
+            if tx.collection(put.collection).get(put.key) is None
+            and not store.read(put.collection, (put.key,), deleted=True)
+        ]
+        for put in missing:
+            tx.collection(put.collection).put(put.record)
+        return len(missing)
+
+    return store.run(write)
 
 
 def _belong(store: Store, settings: Settings) -> list[str]:

@@ -40,6 +40,7 @@ _INVEST: Final = frozenset(
 _REDEEM: Final = frozenset(
     {"harvest_redeem", "opportunity_redeem", "redeem_asset_tokens", "asset_redeem"}
 )
+_KINDS: Final = _INVEST | _REDEEM
 _HARVEST_POOL: Final = "harvest-pool"
 """The pool that harvest events are about where they name none."""
 _STATUS: Final = {
@@ -91,41 +92,71 @@ def derive_investments(store: Store) -> DerivedInvestments:
     Repeat it whenever events, users or assets have come; investments that are there
     stay as they are, except that missing references are filled in.
     """
-    work = _Derivation(store)
-    for page in _events(store):
-        work.write([made for event in page if (made := work.investment(event))])
-    return DerivedInvestments(**work.counts)
+    counts: Counter[str] = Counter()
+    for keys in _events(store):
+        counts += _derived(store, keys)
+    return DerivedInvestments(**counts)
 
 
-def _events(store: Store) -> Iterator[tuple[BlockchainEvent, ...]]:
-    kinds = field("event_type").in_(sorted(_INVEST | _REDEEM))
+def _events(store: Store) -> Iterator[list[str]]:
+    """Keys of the events that tell of money, a page at a time."""
+    kinds = field("event_type").in_(sorted(_KINDS))
     after = None
     while True:
         events = store.collection(BlockchainEvent)
         page = events.find(kinds, limit=_PAGE, after=after)
         if page.items:
-            yield page.items
+            yield [event.id for event in page.items]
         after = page.next
         if after is None:
             return
 
 
-class _Derivation:
-    """One run: what has been counted, users and assets that were looked up."""
+def _derived(store: Store, keys: list[str]) -> Counter[str]:
+    """Write what is missing, together if the store accepts it, else one by one.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Each is a transaction: the events, users and assets that an investment is made from
+    are checked at its commit. Gives how often what was done.
+    """
+    try:
+        return store.run(lambda tx: _Derivation(tx).write(keys))
+    except UniqueViolation:
+        if len(keys) == 1:
+            return Counter(events=1, duplicates=1)
+        return sum((_derived(store, [key]) for key in keys), Counter())
+
+
+class _Derivation:
+    """One transaction: what has been counted, users and assets that were looked up."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
         self._assets: dict[tuple[str, str], str | None] = {}
-        self._users: dict[str, str | None] = {}
-        self.counts = dict.fromkeys(DerivedInvestments.__slots__, 0)
+        self._users: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def write(self, keys: list[str]) -> Counter[str]:
+        """Write the investments of these events; gives how often what was done."""
+        found = self._tx.collection(BlockchainEvent).get_many(keys)
+        there = [found[key] for key in keys if key in found]
+        events = [event for event in there if event.event_type in _KINDS]
+        self._look_up({e.wallet_address for e in events if e.wallet_address})
+        made = [made for e in events if (made := self._investment(e)) is not None]
+        return self._counts + _write(self._tx, made)
+
+    def _look_up(self, addresses: set[str]) -> None:
+        if addresses:
+            have = field("blockchain_address").in_(sorted(addresses))
+            users = self._tx.collection(User).find(have).items
+            self._users = {user.blockchain_address: user.id for user in users}
 
     # -- one event --------------------------------------------------------------------
 
-    def investment(self, event: BlockchainEvent) -> Investment | None:
+    def _investment(self, event: BlockchainEvent) -> Investment | None:
         """The investment that an event tells of; None where it tells no amount."""
-        self.counts["events"] += 1
+        self._counts["events"] += 1
         if event.amount is None:
-            self.counts["without_amount"] += 1
+            self._counts["without_amount"] += 1
             return None
         status = _status(event.status)
         currency, method = (_text(event, n) for n in ("currency", "paymentMethod"))
@@ -133,7 +164,7 @@ class _Derivation:
         short = method is not None and len(method) <= _LONGEST_METHOD
         return Investment(
             id=_key_of(event),
-            user_id=event.user_id or self._user(event.wallet_address),
+            user_id=event.user_id or self._users.get(event.wallet_address or ""),
             asset_id=self._asset(event),
             amount=-event.amount if event.event_type in _REDEEM else event.amount,
             currency=currency if currency and fits else _CURRENCY,
@@ -152,14 +183,6 @@ class _Derivation:
             ),
         )
 
-    def _user(self, address: str | None) -> str | None:
-        if address is None:
-            return None
-        if address not in self._users:
-            found = self._store.collection(User).get_by("blockchain_address", address)
-            self._users[address] = None if found is None else found.id
-        return self._users[address]
-
     def _asset(self, event: BlockchainEvent) -> str | None:
         named = _text(event, "opportunityId") or _text(event, "poolId")
         if named is None and event.event_type.startswith("harvest"):
@@ -173,24 +196,9 @@ class _Derivation:
 
     def _asset_by(self, name: str, value: str) -> str | None:
         if (name, value) not in self._assets:
-            found = self._store.collection(Asset).get_by(name, value)
+            found = self._tx.collection(Asset).get_by(name, value)
             self._assets[name, value] = None if found is None else found.id
         return self._assets[name, value]
-
-    # -- writing ------------------------------------------------------------------------
-
-    def write(self, investments: list[Investment]) -> None:
-        """Write what is missing, together if the store accepts it, else one by one."""
-        try:
-            done = self._store.run(lambda tx: _write(tx, investments))
-        except UniqueViolation:
-            if len(investments) > 1:
-                for made in investments:
-                    self.write([made])
-                return
-            done = Counter(duplicates=1)
-        for name, count in done.items():
-            self.counts[name] += count
 
 
 def _write(tx: Transaction, investments: list[Investment]) -> Counter[str]:

@@ -95,10 +95,12 @@ class Contents:
 
     def put(self, tx: Transaction, record: Any, derived: Iterable[Put] = ()) -> None:
         """Write a record, and what else was told with it."""
-        written = {(self.spec.name, self.spec.key_of(record))}
+        mine = (self.spec.name, self.spec.key_of(record))
 
         def leads(target: str, key: str) -> bool:
-            return (target, key) in written or bool(self.store.read(target, (key,)))
+            # Read by the transaction: what is there, or is not, is checked at its end.
+            there = (target, key) == mine
+            return there or tx.collection(target).get(key) is not None
 
         # Where a reference must not be null, the store says what is wrong with it.
         tx.collection(self.spec.name).put(anchored(self.spec, record, leads) or record)

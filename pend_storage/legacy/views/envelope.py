@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, MutableMapping
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
@@ -12,10 +11,11 @@ from typing_extensions import override
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import WRAPPED, Frame
-from pend_storage.legacy.scan import contents, name_at, top_level
 from pend_storage.legacy.views.lists import ListView
+from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
@@ -23,79 +23,93 @@ if TYPE_CHECKING:
 __all__ = ["EnvelopeView", "frame_of"]
 
 
-def frame_of(layout: RecordLayout, store: Store) -> Frame:
+def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
     """How a store knows a file to be written; the usual way where it does not."""
-    found = store.read(LEGACY_FILES, (layout.file,)).get(layout.file)
-    return Frame.of(layout.missing() if found is None else found.record)
+    found = reads.collection(LEGACY_FILES).get(layout.file)
+    return Frame.of(layout.missing() if found is None else found)
 
 
-class EnvelopeView(MutableMapping[str, Any]):
+class EnvelopeView(Members):
     """The list is a :class:`ListView`; the other members are what stands beside it."""
 
     def __init__(self, layout: RecordLayout, store: Store) -> None:
+        super().__init__(store)
         self._layout: Final = layout
-        self._store: Final = store
         self._name: Final = str(layout.wrapper)
 
-    def _members(self) -> dict[str, Any]:
+    def _members(self, reads: Store | Transaction) -> dict[str, Any]:
         """The file's members, with an empty list for the records."""
-        frame = frame_of(self._layout, self._store)
+        frame = frame_of(self._layout, reads)
         if frame.shape != WRAPPED:
             return {self._name: []}
         text = (frame.before + frame.after).decode("utf-8-sig")
         members: dict[str, Any] = json.loads(text, strict=False)
         return members
 
+    def _records(self) -> ListView:
+        return ListView(self._layout, self._store)
+
     @override
     def __getitem__(self, name: str) -> Any:
         if name == self._name:
-            return ListView(self._layout, self._store)
-        return self._members()[name]
+            return self._records()
+        return self._members(self._store)[name]
 
     @override
-    def __setitem__(self, name: str, value: Any) -> None:
+    def _poppable(self) -> list[str]:
+        """The list stays, empty, whatever is taken out."""
+        beside = [name for name in self if name != self._name]
+        return beside or ([self._name] if len(self._records()) else [])
+
+    @override
+    def setdefault(self, name: str, default: Any = None) -> Any:
         if name == self._name:
-            self[name][:] = value
+            return self._records()
+        return super().setdefault(name, default)
+
+    @override
+    def _value(self, reads: Store | Transaction, name: str) -> Any:
+        if name == self._name:
+            return self._records().values_in(reads)
+        return self._members(reads).get(name, MISSING)
+
+    @override
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+        if name == self._name:
+            self._records().replace_in(tx, value)
         else:
-            self._write({**self._members(), name: value})
+            self._write(tx, {**self._members(tx), name: value})
 
     @override
-    def __delitem__(self, name: str) -> None:
+    def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
-            del self[name][:]
+            self._records().replace_in(tx, [])
             return
-        members = self._members()
+        members = self._members(tx)
         del members[name]
-        self._write(members)
+        self._write(tx, members)
 
-    def _write(self, members: dict[str, Any]) -> None:
+    def _write(self, tx: Transaction, members: dict[str, Any]) -> None:
         """Write the members beside the list."""
-        old = frame_of(self._layout, self._store)
+        old = frame_of(self._layout, tx)
         try:
-            raw = replace(old, between=b",\n").text(check_json(members))
+            checked: Any = check_json(members)
         except ValueError as error:
             raise InvalidRecord(str(error), collection=LEGACY_FILES) from None
-        top = top_level(raw)
-        assert top is not None  # noqa: S101 - it was printed a moment ago
-        pairs = zip(top.starts, top.values, strict=True)
-        start = next(value for name, value in pairs if name_at(raw, name) == self._name)
-        frame = Frame.found(WRAPPED, raw, contents(raw, start))
-        header = replace(frame, unit=old.unit, colon=old.colon).header(
-            self._layout.file
-        )
-        self._store.collection(LEGACY_FILES).put(header)
+        frame = old.with_members(checked, self._name)
+        tx.collection(LEGACY_FILES).put(frame.header(self._layout.file))
 
     @override
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members())
+        return iter(self._members(self._store))
 
     @override
     def __len__(self) -> int:
-        return len(self._members())
+        return len(self._members(self._store))
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data."""
-        return {**self._members(), self._name: self[self._name].snapshot()}
+        return {**self._members(self._store), self._name: self._records().snapshot()}
 
     @override
     def __repr__(self) -> str:

@@ -87,7 +87,8 @@ class ListView(MutableSequence[Any]):
                 raise TypeError(
                     "a view takes a whole new list (view[:] = ...) or an item"
                 )
-            self._replace_all(list(value))
+            new = list(value)
+            self._contents.store.run(lambda tx: self.replace_in(tx, new))
             return
         entry = self._contents.entry(None, value)
 
@@ -109,20 +110,58 @@ class ListView(MutableSequence[Any]):
 
         self._contents.store.run(write)
 
-    def _replace_all(self, values: list[Any]) -> None:
-        """Make the list consist of these values, in one commit."""
+    @override
+    def pop(self, index: int = -1) -> Any:
+        """As that of a list: what it gives is what it took out."""
+
+        def take(tx: Transaction) -> Any:
+            found = self._contents.all(tx)[index]
+            self._contents.remove(tx, found)
+            return self._contents.value(found)
+
+        return self._contents.store.run(take)
+
+    @override
+    def remove(self, value: Any) -> None:
+        """As that of a list: the first item that equals the value."""
+
+        def take(tx: Transaction) -> None:
+            for record in self._contents.all(tx):
+                if self._contents.value(record) == value:
+                    self._contents.remove(tx, record)
+                    return
+            raise ValueError("the list has no item of that value")
+
+        self._contents.store.run(take)
+
+    @override
+    def reverse(self) -> None:
+        """As that of a list: the records stay what they are and change places."""
+
+        def write(tx: Transaction) -> None:
+            ordered = self._contents.all(tx)
+            if not self._layout.newest_first:
+                ordered.reverse()
+            first = _below(self._layout, ordered)
+            for position, record in enumerate(ordered, first):
+                self._move(tx, record, position)
+
+        self._contents.store.run(write)
+
+    def values_in(self, reads: Store | Transaction) -> list[Any]:
+        """Everything, as plain data, as a transaction sees it."""
+        return [self._contents.value(record) for record in self._contents.all(reads)]
+
+    def replace_in(self, tx: Transaction, values: Iterable[Any]) -> None:
+        """Make the list consist of these values, at the end of a transaction."""
         entries = [self._contents.entry(None, value) for value in values]
         if self._layout.newest_first:
             entries.reverse()
-
-        def write(tx: Transaction) -> None:
-            for record in self._contents.all(tx):
-                self._contents.remove(tx, record)
-            start = now()
-            for offset, entry in enumerate(entries):
-                self._add(tx, entry, start + offset)
-
-        self._contents.store.run(write)
+        for record in self._contents.all(tx):
+            self._contents.remove(tx, record)
+        start = now()
+        for offset, entry in enumerate(entries):
+            self._add(tx, entry, start + offset)
 
     def _insert_newest(self, value: Any) -> None:
         entry = self._contents.entry(None, value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
 from pend_storage.legacy.quarantine import safe_text
 from pend_storage.legacy.views.contents import Contents
+from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["MapView"]
 
 
-class MapView(MutableMapping[str, Any]):
+class MapView(Members):
     """Member name to record."""
 
     def __init__(self, layout: RecordLayout, store: Store) -> None:
+        super().__init__(store)
         self._contents: Final = Contents(layout, store)
 
     def _lookup(self, reads: Store | Transaction, name: str) -> Any:
@@ -38,40 +40,35 @@ class MapView(MutableMapping[str, Any]):
 
     @override
     def __getitem__(self, name: str) -> Any:
-        found = self._lookup(self._contents.store, name)
-        if found is None:
+        found = self._value(self._store, name)
+        if found is MISSING:
             raise KeyError(name)
-        return self._contents.value(found)
+        return found
 
     @override
-    def __setitem__(self, name: str, value: Any) -> None:
+    def _value(self, reads: Store | Transaction, name: str) -> Any:
+        found = self._lookup(reads, name)
+        return MISSING if found is None else self._contents.value(found)
+
+    @override
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
         contents = self._contents
         entry = contents.entry(name, value)
         mapping = contents.layout.mapping
-
-        def write(tx: Transaction) -> None:
-            contents.require_placed(self._lookup(tx, name))
-            record, present = entry.home.record, mapping.find(tx, name)
-            if present is not None:
-                if contents.name(present) != name:
-                    raise contents.refusal(
-                        f"{name!r} is another spelling of {contents.name(present)!r}, "
-                        "which is in the file"
-                    )
-                record = mapping.merge(present, record)
-            contents.put(tx, record, entry.derived)
-
-        contents.store.run(write)
+        contents.require_placed(self._lookup(tx, name))
+        record, present = entry.home.record, mapping.find(tx, name)
+        if present is not None:
+            if contents.name(present) != name:
+                raise contents.refusal(
+                    f"{name!r} is another spelling of {contents.name(present)!r}, "
+                    "which is in the file"
+                )
+            record = mapping.merge(present, record)
+        contents.put(tx, record, entry.derived)
 
     @override
-    def __delitem__(self, name: str) -> None:
-        def write(tx: Transaction) -> None:
-            found = self._lookup(tx, name)
-            if found is None:
-                raise KeyError(name)
-            self._contents.remove(tx, found)
-
-        self._contents.store.run(write)
+    def _remove(self, tx: Transaction, name: str) -> None:
+        self._contents.remove(tx, self._lookup(tx, name))
 
     @override
     def __iter__(self) -> Iterator[str]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 from pend_storage.errors import (
@@ -24,14 +26,16 @@ from pend_storage.records import (
     EDITED,
     JSON,
     FindingRecord,
+    LegacyFile,
     Put,
     QuarantinedRecord,
 )
-from pend_storage.schema import FINDINGS, QUARANTINE
+from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
 from pend_storage.stores.json.edit_commit import EditCommit, Found, Operation, Rows
-from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.past import state_at
+from pend_storage.stores.json.read_set import ReadSet
 from pend_storage.stores.json.views import (
     Signature,
     View,
@@ -39,12 +43,16 @@ from pend_storage.stores.json.views import (
     place_of,
     token_of,
 )
+from pend_storage.stores.plan import Plan
 
-__all__ = ["EDIT_MARK", "Edit", "adopted_meta"]
+__all__ = ["EDIT_MARK", "Edit", "adopted_meta", "note_as_secondary"]
 
 EDIT_MARK: Final = "#edit"
 """Behind the file name of quarantined records that an editor's file held in vain."""
 _ATTEMPTS: Final = 5
+_LONGEST_HOLD: Final = 0.5
+"""Seconds for which other writers may be kept waiting for the adoption of an edit that
+met commits each time; where a comparison takes longer, the next round tries again."""
 _MOST_FOUND: Final = 100
 """Findings made of one edit; all that it says is in quarantine all the same."""
 
@@ -79,26 +87,54 @@ class Edit:
         self._raw = raw
         self._view = view
         self._hook = hook
+        self._told: list[Event] = []
+        """Of the present attempt; the hook hears of the one that succeeds."""
+        self._compared_in = 0.0
+        """Seconds that the latest comparison with the store took."""
 
     def adopt(self, signature: Signature) -> View | None:
         """Bring the edit into the store; gives what the file shows now.
 
-        None where roles are changing: look again later.
+        None where roles are changing, or others commit all the time to what it must
+        read: look again later.
 
         Args:
             signature: of the edited file.
         """
-        for _ in range(_ATTEMPTS):
-            found = self._find()
-            try:
-                return self._carry_out(found, signature)
-            except Conflict:
-                continue  # somebody has committed meanwhile: look again
-            except StaleEpoch:
-                return None
-        return None
+        try:
+            view = self._in_turn(signature)
+        except (Conflict, StaleEpoch):
+            return None
+        for event in self._told if view is not None else ():
+            self._hook(event)
+        return view
 
-    def _carry_out(self, found: Found, signature: Signature) -> View | None:
+    def _in_turn(self, signature: Signature) -> View | None:
+        """Adopt between the commits of others; at last, keep them waiting for it.
+
+        Raises:
+            Conflict: not even then, or that would keep them waiting for too long.
+            StaleEpoch: roles are changing.
+        """
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                return self._attempt(signature, self._engine.submit)
+            except Conflict:  # somebody has committed meanwhile: look again
+                if not left and self._compared_in > _LONGEST_HOLD:
+                    raise
+        with self._engine.alone() as submit:
+            return self._attempt(signature, submit)
+
+    def _attempt(self, signature: Signature, submit: Submit) -> View | None:
+        self._told.clear()
+        begun = time.monotonic()
+        found = self._find()
+        self._compared_in = time.monotonic() - begun
+        return self._carry_out(found, signature, submit)
+
+    def _carry_out(
+        self, found: Found, signature: Signature, submit: Submit
+    ) -> View | None:
         with self._engine.live() as live:
             role = live.state.role.role
             already = live.state.meta.get(adopted_meta(self._layout.file))
@@ -106,10 +142,11 @@ class Edit:
         view.broken = _is_broken(found.seen, found.content)
         if already == self._mark(view):  # and then we died before we could note it
             found.base = self._current(found.content)
+            found.header = (0, None)
         elif role is Role.SECONDARY:
-            self._set_aside_all(found, self._mark(view))
+            self._set_aside_all(found, self._mark(view), submit)
         elif role is Role.PRIMARY:
-            self._commit_all(found, self._mark(view))
+            self._commit_all(found, self._mark(view), submit)
         else:
             return None
         return self._viewed(view, found)
@@ -123,24 +160,29 @@ class Edit:
     def _find(self) -> Found:
         with self._engine.live() as live:
             content = content_of(live, self._layout, {})
-        base = self._base(content)
+        base, header = self._base(content)
         seen: list[Seen] = []
+        reads = ReadSet()
         parsed = self._layout.parse(content.schema, self._raw)
         noted = ParsedFile(parsed.header, _noted(parsed.entries, seen))
         present = [content.decode(token, row[1]) for token, row in base.items()]
         operations = list(
             self._layout.adopt(
-                content.schema, noted, present, lambda c, k: self._look(base, c, k)
+                content.schema,
+                noted,
+                present,
+                lambda c, k: self._look(base, reads, c, k),
             )
         )
         if self._view is None:  # it showed nothing before, so nothing was taken out
             operations = [o for o in operations if isinstance(o, Put)]
-        return Found(parsed, seen, content, base, operations)
+        return Found(parsed, seen, content, base, header, operations, reads)
 
-    def _base(self, content: Content) -> Rows:
-        """The rows that the file showed before somebody changed it."""
+    def _base(self, content: Content) -> tuple[Rows, tuple[int, LegacyFile | None]]:
+        """The rows, and the header, that the file showed before somebody changed it."""
+        header = (content.header_version, content.header)
         if self._view is None:
-            return self._current(content)
+            return self._current(content), header
         base = _whole_files(content)
         missing: dict[str, int] = {}
         for token, version in zip(self._view.tokens, self._view.versions, strict=True):
@@ -149,7 +191,9 @@ class Edit:
                 base[token] = row
             else:
                 missing[token] = version
-        for position in self._view.positions if missing else ():
+        shown = self._view.header
+        is_known = shown == content.header_version
+        for position in () if is_known and not missing else self._view.positions:
             state = state_at(self._engine.directory, content.schema, position)
             if state is None:
                 continue
@@ -158,20 +202,28 @@ class Edit:
                 row = state.tables[name].rows.get(key)
                 if row is not None and row[0] == version:
                     base[token] = row
-        return base
+            before = state.tables[LEGACY_FILES].row(self._layout.file)
+            if before is not None and before.version == shown:
+                header, is_known = (shown, before.record), True
+        return base, header if is_known else (shown, None)
 
     def _current(self, content: Content) -> Rows:
         rows = ((token, content.row(token)) for token in content.tokens())
         return {**_whole_files(content), **{t: r for t, r in rows if r is not None}}
 
-    def _look(self, base: Rows, collection: str, key: str) -> Any:
-        """A record for the layout: of this file as it was, of others as they are."""
+    def _look(self, base: Rows, reads: ReadSet, collection: str, key: str) -> Any:
+        """A record for the layout: of this file as it was, of others as they are.
+
+        Raises:
+            Conflict: it is not what it was when it was looked at before.
+        """
         mine = collection in {self._layout.collection, QUARANTINE}
         row = base.get(token_of(collection, key)) if mine else None
         if row is not None:
             return self._engine.schema[collection].codec.decode(row[1])
         with self._engine.live() as live:
             found = live.state.table(collection).row(key)
+        reads.note((collection, key), 0 if found is None else found.version)
         if found is None or (mine and self._layout.owns(found.record)):
             return None  # committed to this file, but never shown in it
         return found.record
@@ -183,9 +235,12 @@ class Edit:
 
     # -- as primary: ordinary commits -----------------------------------------------------
 
-    def _commit_all(self, found: Found, mark: JSON) -> None:
+    def _commit_all(self, found: Found, mark: JSON, submit: Submit) -> None:
         meta = ((adopted_meta(self._layout.file), mark),)
-        written = EditCommit(self._engine, self._layout, found, self._hook).run(meta)
+        commit = EditCommit(
+            self._engine, self._layout, found, submit=submit, hook=self._told.append
+        )
+        written = commit.run(meta)
         self._note(found, written)
         if written:
             self._tell(
@@ -197,6 +252,8 @@ class Edit:
     def _note(self, found: Found, written: list[tuple[Operation, int]]) -> None:
         """Bring the base to what the file shows now."""
         for operation, version in written:
+            if isinstance(operation, Put) and operation.record == found.parsed.header:
+                found.header = (version, found.parsed.header)
             if operation.collection not in {self._layout.collection, QUARANTINE}:
                 continue
             token = token_of(operation.collection, operation.key)
@@ -207,7 +264,7 @@ class Edit:
 
     # -- as secondary: nothing is adopted, nothing is lost --------------------------------
 
-    def _set_aside_all(self, found: Found, mark: JSON) -> None:
+    def _set_aside_all(self, found: Found, mark: JSON, submit: Submit) -> None:
         mine = {self._layout.collection, QUARANTINE}
         changed = [o for o in found.operations if o.collection in mine]
         asides = {
@@ -221,7 +278,7 @@ class Edit:
             for o in changed[:_MOST_FOUND]
         ]
         meta = ((adopted_meta(self._layout.file), mark),)
-        self._engine.submit(lambda plan: plan.note([*puts, *findings], meta))
+        submit(partial(note_as_secondary, [*puts, *findings], meta))
         if found.operations:
             self._tell(
                 "outside-edit-quarantined",
@@ -277,7 +334,10 @@ class Edit:
         with self._engine.live() as live:
             content = content_of(live, self._layout, {})
         view.positions = (*view.positions, content.position)
-        view.header = content.header_version
+        # Not what is committed by now: that is not in the file yet.
+        view.header = found.header[0]
+        if found.parsed.header == found.content.header:
+            view.header = found.content.header_version
         if view.broken and self._view is not None:
             old = self._view
             view.tokens, view.versions = old.tokens, old.versions
@@ -288,7 +348,19 @@ class Edit:
         return view
 
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
-        self._hook(Event(name, message, level))
+        self._told.append(Event(name, message, level))
+
+
+def note_as_secondary(
+    puts: list[Put], meta: tuple[tuple[str, JSON], ...], plan: Plan
+) -> None:
+    """Plan rows that a secondary writes of its own accord, outside of the change log.
+
+    Raises:
+        StaleEpoch: the store has become primary since: they must be committed.
+    """
+    plan.follow((), None, None)
+    plan.note(puts, meta)
 
 
 def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
@@ -26,9 +26,16 @@ from pend_storage.stores.json.payloads import encode_effects
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.state import State
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Submit"]
 
 T = TypeVar("T")
+
+
+class Submit(Protocol):
+    """Plans something and carries it out: :meth:`Engine.submit`."""
+
+    def __call__(self, job: Callable[[Plan], T], /) -> T:
+        """Give what the job gives; nothing is written where it raises."""
 
 
 class Engine:
@@ -172,11 +179,40 @@ class Engine:
         return outcomes
 
     def _carry_out(self, tickets: list[Ticket]) -> None:
+        with self._settling(tickets), self._writing:
+            self._require_open()
+            with self._lock.held(self._timeout):
+                self._commit(tickets)
+
+    @contextmanager
+    def alone(self) -> Iterator[Submit]:
+        """Keep everybody else from committing; gives what submits in the meantime.
+
+        Reads go on. All other writers wait for the block, so it must be short, and must
+        not call :meth:`submit` or code that is not this library's.
+
+        Raises:
+            LockTimeout: another process holds the commit lock for too long.
+        """
+        with self._writing:
+            self._require_open()
+            with self._lock.held(self._timeout):
+                with self.mutex:
+                    self._caught_up()
+                yield self._submit_alone
+
+    def _submit_alone(self, job: Callable[[Plan], T]) -> T:
+        ticket = Ticket(job)
+        with self._settling([ticket]):
+            self._commit([ticket])
+        outcome: T = ticket.outcome()
+        return outcome
+
+    @contextmanager
+    def _settling(self, tickets: list[Ticket]) -> Iterator[None]:
+        """Have tickets that cannot be carried out fail with the error that says why."""
         try:
-            with self._writing:
-                self._require_open()
-                with self._lock.held(self._timeout):
-                    self._commit(tickets)
+            yield
         except PendStorageError as error:
             _fail(tickets, error)
         except OSError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
@@ -20,7 +23,7 @@ from pend_storage.stores.json.content import (
     generation,
     touched,
 )
-from pend_storage.stores.json.edits import Edit
+from pend_storage.stores.json.edits import Edit, note_as_secondary
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.render import Changes, write_file
@@ -258,13 +261,19 @@ class FileKeeper:
         return True
 
     def _reset_header(self, content: Content) -> None:
-        """A broken file that may be overwritten is written as a new one would be."""
+        """A broken file that may be overwritten is written as a new one would be.
+
+        Where a commit to the header, or a change of roles, comes between, nothing is
+        written: the caller looks again.
+        """
         put = content.schema.put(LEGACY_FILES, self.layout.missing())
-        batch = content.schema.batch((put,))
-        if self._role() is Role.PRIMARY:
-            self._engine.submit(lambda plan: plan.add(batch, None))
-        else:
-            self._engine.submit(lambda plan: plan.note((put,)))
+        checks = {(LEGACY_FILES, put.key): content.header_version}
+        batch = content.schema.batch((put,), checks)
+        with contextlib.suppress(Conflict, StaleEpoch):
+            if self._role() is Role.PRIMARY:
+                self._engine.submit(lambda plan: plan.add(batch, None))
+            else:
+                self._engine.submit(partial(note_as_secondary, [put], ()))
 
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))

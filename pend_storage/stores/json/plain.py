@@ -25,6 +25,7 @@ from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 __all__ = ["PlainLayout", "PlainView"]
 
@@ -33,6 +34,7 @@ _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPENING: Final = b"{\n  "
 _BETWEEN: Final = b",\n  "
 _CLOSING: Final = b"\n}\n"
+_MISSING: Final = object()
 
 
 class PlainLayout(Layout):
@@ -202,9 +204,13 @@ def _text(name: str, value: bytes) -> bytes:
 
 
 class PlainView(MutableMapping[str, Any]):
-    """The records of a collection as plain JSON objects, live."""
+    """The records of a collection as plain JSON objects, live.
+
+    What looks before it changes something is a transaction.
+    """
 
     def __init__(self, store: Store, spec: CollectionSpec) -> None:
+        self._store = store
         self._records = store.collection(spec.name)
         self._spec = spec
 
@@ -213,21 +219,54 @@ class PlainView(MutableMapping[str, Any]):
         record = self._records.get(key)
         if record is None:
             raise KeyError(key)
-        return load_json(self._spec.codec.encode(record))
+        return self._shown(record)
 
     @override
     def __setitem__(self, key: str, value: Any) -> None:
-        members = {**value, self._spec.key: key}
-        try:
-            record = self._spec.codec.decode(dump_json(members))
-        except CorruptFile as error:
-            raise InvalidRecord(error.reason, collection=self._spec.name) from error
-        self._records.put(record)
+        self._records.put(self._record(key, value))
 
     @override
     def __delitem__(self, key: str) -> None:
         if not self._records.delete(key):
             raise KeyError(key)
+
+    @override
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """As that of a dict: what it gives is what it took out."""
+
+        def take(tx: Transaction) -> Any:
+            found = tx.collection(self._spec.name).get(key)
+            if found is None:
+                return default
+            tx.collection(self._spec.name).delete(key)
+            return self._shown(found)
+
+        taken = self._store.run(take)
+        if taken is _MISSING:
+            raise KeyError(key)
+        return taken
+
+    @override
+    def popitem(self) -> tuple[str, Any]:
+        """As that of a dict: the last member."""
+        while names := list(self):
+            found = self.pop(names[-1], None)
+            if found is not None:  # else somebody else has taken it
+                return names[-1], found
+        raise KeyError("the collection has no record")
+
+    @override
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """As that of a dict: never overwrites what somebody else has set."""
+
+        def settle(tx: Transaction) -> Any:
+            found = tx.collection(self._spec.name).get(key)
+            if found is not None:
+                return self._shown(found)
+            tx.collection(self._spec.name).put(self._record(key, default))
+            return default
+
+        return self._store.run(settle)
 
     @override
     def __iter__(self) -> Iterator[str]:
@@ -236,3 +275,13 @@ class PlainView(MutableMapping[str, Any]):
     @override
     def __len__(self) -> int:
         return self._records.count()
+
+    def _shown(self, record: Any) -> Any:
+        return load_json(self._spec.codec.encode(record))
+
+    def _record(self, key: str, value: Any) -> Any:
+        members = {**value, self._spec.key: key}
+        try:
+            return self._spec.codec.decode(dump_json(members))
+        except CorruptFile as error:
+            raise InvalidRecord(error.reason, collection=self._spec.name) from error

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pend_storage.events import Event
-from pend_storage.pend import BlockchainEvent, User
+from pend_storage.pend import BlockchainEvent, Document, User
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.json import JsonStore
@@ -92,6 +92,20 @@ def test_a_record_deleted_by_the_editor_is_deleted(store: JsonStore, old: Any) -
     assert legacy_ids(store) == [5, 4, 2, 1]
     assert store.collection(BlockchainEvent).count() == 4
     assert ids(old) == [5, 4, 2, 1]
+
+
+def test_what_is_added_behind_a_record_without_a_place_is_adopted(
+    store: JsonStore, old: Any
+) -> None:
+    made = Document(file="consents-db.json", key="a", body=1, created_at=None)
+    store.collection(Document).put(made)
+    store.checkpoint()
+
+    old.save("consents-db.json", {**old.load("consents-db.json"), "b": 2})
+    store.checkpoint()
+
+    assert store.legacy("consents-db.json").snapshot() == {"a": 1, "b": 2}
+    assert list(old.load("consents-db.json")) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""What views of objects have in common: changes that read first are transactions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from typing_extensions import override
+
+from pend_storage.store import Store
+from pend_storage.transaction import Transaction
+
+__all__ = ["MISSING", "Members"]
+
+MISSING: Final = object()
+"""Stands for the value of a member that is not there."""
+
+
+class Members(MutableMapping[str, Any]):
+    """Member name to value.
+
+    The methods of a dict that look before they change something are atomic, as they are
+    for a dict under the lock of the interpreter. Those of ``MutableMapping`` are not:
+    between the look and the change somebody else may have written.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store: Final = store
+
+    @abstractmethod
+    def _value(self, reads: Store | Transaction, name: str) -> Any:
+        """The value of a member as plain data, or ``MISSING``."""
+
+    @abstractmethod
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+        """Write a member."""
+
+    @abstractmethod
+    def _remove(self, tx: Transaction, name: str) -> None:
+        """Take out a member that is there."""
+
+    @override
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._store.run(lambda tx: self._set(tx, name, value))
+
+    @override
+    def __delitem__(self, name: str) -> None:
+        if self._taken(name) is MISSING:
+            raise KeyError(name)
+
+    @override
+    def pop(self, name: str, default: Any = MISSING) -> Any:
+        """As that of a dict: what it gives is what it took out."""
+        found = self._taken(name)
+        if found is not MISSING:
+            return found
+        if default is MISSING:
+            raise KeyError(name)
+        return default
+
+    def _poppable(self) -> list[str]:
+        """The members that can be taken out, in order."""
+        return list(self)
+
+    @override
+    def popitem(self) -> tuple[str, Any]:
+        """As that of a dict: the last member."""
+        while names := self._poppable():
+            found = self._taken(names[-1])
+            if found is not MISSING:  # else somebody else has taken it
+                return names[-1], found
+        raise KeyError("the file has no member")
+
+    @override
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As that of a dict: never overwrites a member that somebody else has set."""
+
+        def settle(tx: Transaction) -> Any:
+            found = self._value(tx, name)
+            if found is not MISSING:
+                return found
+            self._set(tx, name, default)
+            return default
+
+        return self._store.run(settle)
+
+    def _taken(self, name: str) -> Any:
+        """Take out a member; gives its value, or ``MISSING``."""
+
+        def take(tx: Transaction) -> Any:
+            found = self._value(tx, name)
+            if found is not MISSING:
+                self._remove(tx, name)
+            return found
+
+        return self._store.run(take)
