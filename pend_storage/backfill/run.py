@@ -14,7 +14,7 @@ from pend_storage.backfill.obstacles import apply_rows
 from pend_storage.backfill.order import copy_order
 from pend_storage.backfill.pace import Hold, Pacer
 from pend_storage.backfill.report import BackfillReport, Counts
-from pend_storage.events import Hook, Progress, log_event
+from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And
 from pend_storage.records import ChangedRecord, Row
@@ -65,7 +65,9 @@ def backfill(
     """
     started = time.monotonic()
     cursor = Cursor.load(source, target)
-    work = _Work(source, target, cursor, epoch=epoch, pacer=Pacer(rate, hold, hook))
+    work = _Work(
+        source, target, cursor, epoch=epoch, pacer=Pacer(rate, hold, guarded(hook))
+    )
     work.copy(progress)
     declared = frozenset(spec.name for spec in source.schema.declared)
     return work.counts.report(
