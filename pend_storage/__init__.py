@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pend_storage.backfill.report import BackfillReport
     from pend_storage.dualwrite import (
         Blocker,
-        DualWriteStore,
         Finding,
         Lag,
         Readiness,
@@ -52,7 +51,8 @@ if TYPE_CHECKING:
         UniqueViolation,
         UnknownCollection,
     )
-    from pend_storage.factory import open_store
+    from pend_storage.events import Event, Hook, log_event
+    from pend_storage.factory import DualWriteStore, open_store
     from pend_storage.fields import Limit
     from pend_storage.layout import Layout
     from pend_storage.phases import Phase, Role, RoleState
@@ -94,7 +94,9 @@ __all__ = [
     "Conflict",
     "CorruptFile",
     "DualWriteStore",
+    "Event",
     "Finding",
+    "Hook",
     "InvalidQuery",
     "InvalidRecord",
     "JsonStore",
@@ -132,6 +134,7 @@ __all__ = [
     "Versioned",
     "collection",
     "field",
+    "log_event",
     "open_store",
 ]
 
@@ -150,8 +153,10 @@ _HOME: Final = {
     "ConfigError": "pend_storage.errors",
     "Conflict": "pend_storage.errors",
     "CorruptFile": "pend_storage.errors",
-    "DualWriteStore": "pend_storage.dualwrite",
+    "DualWriteStore": "pend_storage.factory",
+    "Event": "pend_storage.events",
     "Finding": "pend_storage.dualwrite",
+    "Hook": "pend_storage.events",
     "InvalidQuery": "pend_storage.errors",
     "InvalidRecord": "pend_storage.errors",
     "JSON": "pend_storage.records",
@@ -190,6 +195,7 @@ _HOME: Final = {
     "Versioned": "pend_storage.records",
     "collection": "pend_storage.schema",
     "field": "pend_storage.query",
+    "log_event": "pend_storage.events",
     "open_store": "pend_storage.factory",
 }
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, Protocol, TypeAlias
 
-__all__ = ["Event", "Hook", "Pace", "PacedProgress", "Progress", "log_event"]
+__all__ = [
+    "Event",
+    "Hook",
+    "Hooks",
+    "Pace",
+    "PacedProgress",
+    "Progress",
+    "guarded",
+    "log_event",
+]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called from time to time with the records done and, as far as known, those to do."""
@@ -51,12 +62,61 @@ class Event:
 
 
 class Hook(Protocol):
-    """Gets every event. Must be quick, thread-safe, and must not raise."""
+    """Gets every event, in the thread where it happens: must be quick and thread-safe.
+
+    An exception that it raises is logged, the first time, and has no other effect.
+    """
 
     def __call__(self, event: Event, /) -> None:
         """Take note of an event."""
 
 
+Hooks: TypeAlias = Hook | Iterable[Hook]
+"""One hook, or several, which get every event in this order."""
+
+
 def log_event(event: Event) -> None:
     """The default hook: standard logging, logger ``pend_storage``."""
     _LOGGER.log(event.level, "%s: %s", event.name, event.message)
+
+
+class _Guarded:
+    """Hooks behind a barrier for their exceptions."""
+
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self._hooks = tuple((hook, count()) for hook in hooks)
+
+    def __call__(self, event: Event, /) -> None:
+        for hook, failures in self._hooks:
+            try:
+                hook(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the store goes on
+                if next(failures) == 0:
+                    _log_failure(hook, event, error)
+
+
+def _log_failure(hook: Hook, event: Event, error: Exception) -> None:
+    with contextlib.suppress(Exception):  # the hook that failed may be the log itself
+        _LOGGER.error(
+            "hook-failed: the hook %r failed at the event %s. The event is lost to it, "
+            "and later failures of this hook are not logged. Correct the hook.",
+            hook,
+            event.name,
+            exc_info=error,
+        )
+
+
+def guarded(hooks: Hooks) -> Hook:
+    """Make one hook of one or several, whose exceptions never reach the caller.
+
+    Each constructor that takes a hook passes it through here, so that no commit, switch
+    or thread ends by an exception of an application's hook. The first exception of each
+    hook is logged, by the logger ``pend_storage``; the other hooks get the event. A hook
+    that is guarded already is given back as it is.
+
+    Exceptions that are no :class:`Exception`, such as ``KeyboardInterrupt``, pass: they
+    are not the hook's.
+    """
+    if isinstance(hooks, _Guarded):
+        return hooks
+    return _Guarded((hooks,) if callable(hooks) else hooks)

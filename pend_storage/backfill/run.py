@@ -14,7 +14,7 @@ from pend_storage.backfill.obstacles import apply_rows
 from pend_storage.backfill.order import copy_order
 from pend_storage.backfill.pace import Hold, Pacer
 from pend_storage.backfill.report import BackfillReport, Counts
-from pend_storage.events import Hook, Progress, log_event
+from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And
 from pend_storage.records import JSON, Advance, ChangedRecord, Row
@@ -68,7 +68,7 @@ def backfill(
     started = time.monotonic()
     found = target.meta(BACKFILL_META)
     cursor = Cursor.load(source, found)
-    pacer = Pacer(rate, hold, hook)
+    pacer = Pacer(rate, hold, guarded(hook))
     work = _Work(source, target, cursor, found, epoch=epoch, pacer=pacer)
     work.copy(progress)
     declared = frozenset(spec.name for spec in source.schema.declared)

@@ -35,7 +35,7 @@ from pend_storage.errors import (
     SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.events import Hook, Progress, log_event
+from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.phases import Phase
 from pend_storage.store import Store
 
@@ -52,6 +52,9 @@ class DualWriteStore(Traffic):
     It knows nothing of either but the contract: any two stores with one schema will do.
     A fresh pair starts ``json-only``; or ``postgres-only`` where PostgreSQL was written
     to before and JSON is empty.
+
+    Nor does it know who copies and compares: without ``backfill`` and ``validate`` it
+    writes to both stores and switches. ``pend_storage.DualWriteStore`` knows both jobs.
     """
 
     def __init__(
@@ -87,10 +90,10 @@ class DualWriteStore(Traffic):
                 None: it looks only when :meth:`catch_up` is called.
             retention: how long a change log is kept that the other side has passed.
             begin: first phase of a fresh pair, where it is not to be found out.
-            backfill: copies a store into its follower.
-            validate: compares two stores.
+            backfill: copies a store into its follower; None: the default of the class.
+            validate: compares two stores; likewise.
             checks: by code of a blocker: what is wrong, in a sentence, or None.
-            hook: gets events.
+            hook: gets events; what it raises is logged once, and has no other effect.
 
         Raises:
             ConfigError: the schemas differ, a setting makes no sense, or the stores do
@@ -99,6 +102,10 @@ class DualWriteStore(Traffic):
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
+        hook = guarded(hook)
+        copy, compare_all = self._default_jobs()
+        backfill = backfill or copy
+        validate = validate or compare_all
         self.schema = json.schema
         self.layouts = json.layouts or postgres.layouts
         self._pair = pair = Pair(json, postgres, begin=begin)
@@ -148,6 +155,10 @@ class DualWriteStore(Traffic):
         self._router.on_route = self._take_route
         self._refuse_rewound()
         _stores.add(self)
+
+    def _default_jobs(self) -> tuple[Copy | None, Validate | None]:
+        """What copies and what compares, where no argument says so; see the class."""
+        return None, None
 
     def _refuse_rewound(self) -> None:
         """A store that was restored from a backup must not go on as if it were not."""

@@ -250,6 +250,6 @@ def follower_of(route: Route) -> Store:
 
 def _no_job(name: str) -> NoReturn:
     raise ConfigError(
-        f"this store was made without a {name}: pass it as an argument, or make the "
-        "store with pend_storage.open_store."
+        f"this store was made without a {name}: make a pend_storage.DualWriteStore, or "
+        "pass it as an argument."
     )

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from pend_storage.backfill import backfill
 from pend_storage.config import Settings
-from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite.marks import is_empty
 from pend_storage.errors import (
     ChangesExpired,
@@ -19,13 +17,13 @@ from pend_storage.errors import (
     SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.events import Event, Hook, log_event
+from pend_storage.events import Event, Hook, Hooks, guarded, log_event
 from pend_storage.factory.checks import Checks, require_environment
+from pend_storage.factory.dualwrite import DualWriteStore
 from pend_storage.factory.sides import open_json, open_postgres
 from pend_storage.flags import AutoSwitch, flag_source
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
-from pend_storage.validation import validate
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
@@ -64,7 +62,7 @@ class ConfiguredPair(DualWriteStore):
 
 
 def open_pair(
-    settings: Settings, *, serving: bool = False, hook: Hook = log_event
+    settings: Settings, *, serving: bool = False, hook: Hooks = log_event
 ) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
@@ -75,7 +73,8 @@ def open_pair(
         settings: of the environment; both sides must be configured.
         serving: for a server that stays: with a relay, compared reads and, where it is
             wanted, ``auto_switch``. A command does without them.
-        hook: gets events.
+        hook: gets the events of both stores, of the pair and of the flag's watcher; or
+            several hooks.
 
     Raises:
         ConfigError: a side is not configured; the database belongs to another
@@ -84,9 +83,10 @@ def open_pair(
         CorruptFile: a file of the JSON store is damaged.
     """
     settings.require_postgres()
+    hook = guarded(hook)
     with contextlib.ExitStack() as opened:
-        json = opened.enter_context(open_json(settings))
-        postgres = opened.enter_context(open_postgres(settings))
+        json = opened.enter_context(open_json(settings, hook=hook))
+        postgres = opened.enter_context(open_postgres(settings, hook=hook))
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)
         checks = Checks(settings, postgres)
@@ -101,8 +101,6 @@ def open_pair(
             relay_interval=wanted.relay_interval if serving else None,
             retention=timedelta(days=wanted.retention_days),
             begin=_beginning(settings, json, postgres, hook),
-            backfill=backfill,
-            validate=validate,
             checks=checks.by_code(),
             hook=hook,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
+from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory.schema_module import load_schema
 
 if TYPE_CHECKING:
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["open_json", "open_postgres"]
 
 
-def open_json(settings: Settings) -> JsonStore:
+def open_json(settings: Settings, *, hook: Hooks = log_event) -> JsonStore:
     """Open the JSON directory; the first time, its legacy files are adopted.
+
+    Args:
+        settings: of the environment.
+        hook: gets the store's events; or several hooks.
 
     Raises:
         ConfigError: no directory is configured, or it is not there.
@@ -36,11 +41,16 @@ def open_json(settings: Settings) -> JsonStore:
         files=wanted.files,
         checkpoint_interval=wanted.checkpoint_interval,
         retain=Retention(seconds=settings.dual_write.retention_days * 24 * 3600),
+        hook=guarded(hook),
     )
 
 
-def open_postgres(settings: Settings) -> PostgresStore:
+def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresStore:
     """Connect to the database.
+
+    Args:
+        settings: of the environment.
+        hook: gets the store's events; or several hooks.
 
     Raises:
         ConfigError: no database is configured, or its packages are not installed.
@@ -59,6 +69,7 @@ def open_postgres(settings: Settings) -> PostgresStore:
         idle_timeout=wanted.idle_timeout,
         statement_timeout=wanted.statement_timeout,
         pooler=wanted.pooler,
+        hook=guarded(hook),
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage.config import Settings, load_settings
-from pend_storage.dualwrite import DualWriteStore
 from pend_storage.errors import ConfigError, PendStorageError
-from pend_storage.events import Event, log_event
+from pend_storage.events import Event, Hook, Hooks, guarded, log_event
 from pend_storage.factory.checks import require_environment
+from pend_storage.factory.dualwrite import DualWriteStore
 from pend_storage.factory.pair import open_pair
 from pend_storage.factory.sides import open_json, open_postgres
 from pend_storage.phases import ROLE_META, Role
@@ -24,17 +24,25 @@ OWN_FOLDER: Final = ".pend-storage"
 
 
 def open_store(
-    path: str | Path | None = None, *, environment: str | None = None
+    path: str | Path | None = None,
+    *,
+    environment: str | None = None,
+    hook: Hooks = log_event,
 ) -> Store:
     """Open the store of a configured environment.
 
-    With both sides configured it is a :class:`~pend_storage.dualwrite.DualWriteStore`,
+    With both sides configured it is a :class:`~pend_storage.DualWriteStore`,
     whatever the phase: the roles in the stores say which phase it is, and the configured
     one is only what is wanted. With one side it is that store alone.
 
     Args:
         path: the configuration file; see :func:`~pend_storage.config.load_settings`.
         environment: which of its environments.
+        hook: gets every :class:`~pend_storage.Event` of the stores, of the pair with its
+            long jobs, and of what follows the phase flag, in place of the default,
+            which logs them; or several hooks: ``hook=[ps.log_event, mine]``. They are
+            called in the thread where something happens, so they must be quick and
+            thread-safe. What a hook raises is logged once, and has no other effect.
 
     Raises:
         ConfigError: the configuration is wrong, or does not fit the stores.
@@ -42,15 +50,16 @@ def open_store(
         SchemaOutOfDate: the database must be migrated first.
     """
     settings = load_settings(path, environment)
+    hook = guarded(hook)
     if settings.json is None or settings.postgres is None:
-        return _open_alone(settings)
-    store = open_pair(settings, serving=True)
+        return _open_alone(settings, hook)
+    store = open_pair(settings, serving=True, hook=hook)
     if not settings.auto_switch:
-        _tell_difference(settings, store)
+        _tell_difference(settings, store, hook)
     return store
 
 
-def _open_alone(settings: Settings) -> Store:
+def _open_alone(settings: Settings, hook: Hook) -> Store:
     """The only store that is configured, if it may serve by itself."""
     if settings.phase.json_role is not Role.DETACHED:
         settings.require_json()
@@ -60,10 +69,10 @@ def _open_alone(settings: Settings) -> Store:
         store: Store
         if settings.json is not None:
             name, missing = "the JSON directory", "the database"
-            store = opened.enter_context(open_json(settings))
+            store = opened.enter_context(open_json(settings, hook=hook))
         else:
             name, missing = "the database", "the JSON directory"
-            store = opened.enter_context(open_postgres(settings))
+            store = opened.enter_context(open_postgres(settings, hook=hook))
             require_environment(settings, store)
         state = store.role()
         if state.role is not Role.PRIMARY:
@@ -76,12 +85,12 @@ def _open_alone(settings: Settings) -> Store:
     return store
 
 
-def _tell_difference(settings: Settings, store: DualWriteStore) -> None:
+def _tell_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
     """Say so where the phase is not the configured one; nothing depends on it."""
     with contextlib.suppress(PendStorageError):
         phase = store.phase
         if phase is not settings.phase:
-            log_event(
+            hook(
                 Event(
                     "phase-differs",
                     f"the stores are in the phase {phase.value}, and {settings.place} "

@@ -3,7 +3,7 @@
 The flag is what is *wanted*; the roles of the two stores are what *is*. A place for the
 flag is a :class:`FlagSource`; :func:`flag_source` gives the one that the settings of an
 environment name. :class:`FlagWatcher` notices changes, and :class:`AutoSwitch` acts on
-them.
+them. :class:`FlagMemory` is what a pair of stores remembers of the versions it followed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pend_storage.flags.auto import AutoSwitch, Switchable
 from pend_storage.flags.file import FileFlag
 from pend_storage.flags.first import FirstSet, FlagSettings, RedisPlace, flag_source
 from pend_storage.flags.fixed import EnvironmentFlag, FixedFlag
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.memory import FlagMemory, VersionedFlag
+from pend_storage.flags.source import FlagSource, PairValues, Wanted
 from pend_storage.flags.watcher import FlagWatcher, OnChange
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ __all__ = [
     "FileFlag",
     "FirstSet",
     "FixedFlag",
+    "FlagMemory",
     "FlagSettings",
     "FlagSource",
     "FlagWatcher",
     "OnChange",
+    "PairValues",
     "RedisFlag",
     "RedisPlace",
     "Switchable",
+    "VersionedFlag",
     "Wanted",
     "flag_source",
 ]

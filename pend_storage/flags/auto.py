@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from pend_storage.errors import PendStorageError, SwitchRefused
-from pend_storage.events import Event, Hook, log_event
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.events import Event, Hook, guarded, log_event
+from pend_storage.flags.memory import FlagMemory
+from pend_storage.flags.source import FlagSource, PairValues, Wanted
 from pend_storage.flags.watcher import FlagWatcher
 from pend_storage.phases import Phase
 
@@ -21,8 +22,8 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 
 
-class Switchable(Protocol):
-    """What of a store is needed to move it to another phase."""
+class Switchable(PairValues, Protocol):
+    """What of a store is needed to move it to another phase, and to remember why."""
 
     @property
     def phase(self) -> Phase:
@@ -46,6 +47,10 @@ class AutoSwitch:
     ``auto-switch-failed``, once for each reason, and tried again after a pause that grows.
     A success is reported by ``auto-switched``. Several processes may do this at the same
     time: one of them makes the switch, and the others find it made.
+
+    Of a place that counts versions, such as Redis, the pair remembers the highest one that
+    was followed. A word below it moves nothing, nor does a key that is gone: the event
+    ``flag-unknown`` says which version was seen and which was followed last.
 
     A phase that somebody chooses by ``store.switch`` stays until the flag changes, or until
     a process starts. So change the flag as well.
@@ -79,14 +84,17 @@ class AutoSwitch:
             ConfigError: the interval makes no sense.
         """
         self._store = store
-        self._hook = hook
+        self._hook = guarded(hook)
+        self._memory = FlagMemory(store)
         self._accept = tuple(accept)
         self._timeout = timeout
         self._pauses = (first_pause, longest_pause)
         self._pause = first_pause
         self._wanted: Wanted | None = None
         self._told: object = None
-        self._watcher = FlagWatcher(source, self._follow, hook, interval=interval)
+        self._watcher = FlagWatcher(
+            source.remembering(store), self._follow, self._hook, interval=interval
+        )
 
     def close(self) -> None:
         """Follow no more. A switch that is under way is waited for, 5 seconds at most."""
@@ -97,6 +105,7 @@ class AutoSwitch:
         if wanted != self._wanted:
             self._wanted, self._told, self._pause = wanted, None, self._pauses[0]
         try:
+            self._memory.note(wanted)  # also where nothing is left to do
             before = self._store.phase
             if before is wanted.phase:
                 return None

@@ -12,7 +12,7 @@ from typing_extensions import override
 from pend_storage.errors import ConfigError
 from pend_storage.flags.file import FileFlag
 from pend_storage.flags.fixed import EnvironmentFlag
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.source import FlagSource, PairValues, Wanted
 from pend_storage.phases import Phase
 
 __all__ = ["FirstSet", "FlagSettings", "RedisPlace", "flag_source"]
@@ -115,6 +115,10 @@ class FirstSet(FlagSource):
                 stop()
 
         return unsubscribe
+
+    @override
+    def remembering(self, values: PairValues) -> FlagSource:
+        return FirstSet(source.remembering(values) for source in self._sources)
 
     @override
     def close(self) -> None:

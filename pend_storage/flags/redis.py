@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import redis
@@ -16,7 +17,8 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.memory import VersionedFlag
+from pend_storage.flags.source import Wanted
 from pend_storage.phases import Phase, parse_phase
 
 __all__ = ["RedisFlag", "default_key"]
@@ -28,17 +30,25 @@ _LISTEN: Final = 0.25
 """Seconds after which a listener looks whether it is still wanted."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
+_HIGHEST: Final = 2**53 - 1
+"""Of the versions: Lua counts in floating-point numbers, which are exact up to here."""
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00"
+)
+"""The form in which the time of a write is written."""
 
 # One script, so that two writers never give one version twice. What is there already may
-# be a bare word, or anything else that was set by hand. The version is written by
+# be a bare word, or anything else that was set by hand. The version is above the present
+# one and above the floor, which is what a pair of stores has followed. It is written by
 # format(), because cjson makes an exponent of a long number.
 _WRITE: Final = """
 local old = redis.pcall('GET', KEYS[1])
-local version = 0
+local version = tonumber(ARGV[5])
 if type(old) == 'string' then
   local is_json, value = pcall(cjson.decode, old)
-  if is_json and type(value) == 'table' and type(value.version) == 'number' then
-    version = value.version
+  if is_json and type(value) == 'table' and type(value.version) == 'number'
+    and value.version > version and value.version < tonumber(ARGV[6]) then
+    version = math.floor(value.version)
   end
 end
 version = string.format('%.0f', version + 1)
@@ -60,17 +70,22 @@ class _Value(msgspec.Struct, frozen=True):
     """What we write; members that a later version adds are skipped."""
 
     phase: str
-    version: int = 0
+    version: Annotated[int, msgspec.Meta(ge=0, le=_HIGHEST)] = 0
     at: str = ""
     """When, in one fixed form, so that texts compare as times do."""
 
 
-class RedisFlag(FlagSource):
+class RedisFlag(VersionedFlag):
     """A key that holds ``{"phase", "version", "by", "at"}``, or a word set by hand.
 
     A key that was there and is gone, or whose version went back, is an error and not a
     wish: that is what a Redis looks like that was restarted without its data, restored
     from a backup, or failed over. Once the flag is written again, it counts.
+
+    This object knows what it has read itself. Who follows the flag with a pair of stores
+    compares it with the versions that the pair has followed, over restarts of all
+    processes, by :meth:`remembering`. They are remembered by the key, whatever the
+    address of the server: a server that replaces another one is to go on from there.
     """
 
     def __init__(self, url: str, key: str, *, timeout: float = _TIMEOUT) -> None:
@@ -128,6 +143,11 @@ class RedisFlag(FlagSource):
     def writable(self) -> bool:
         return True
 
+    @property
+    @override
+    def remembered_as(self) -> str:
+        return f"redis {self.key}"
+
     @override
     def read(self) -> Wanted | None:
         seen = self._seen  # before the key: another thread may write in between
@@ -140,7 +160,11 @@ class RedisFlag(FlagSource):
         phase = parse_phase(value.phase, place=self.place)
         self._require_newer(value, seen)
         self._seen = value
-        return Wanted(phase, self.place, value.version)
+        return self._wanted(phase, value)
+
+    def _wanted(self, phase: Phase, value: _Value) -> Wanted:
+        at = value.at if _TIME.fullmatch(value.at) else ""
+        return Wanted(phase, self.place, value.version, at)
 
     def _decoded(self, raw: bytes | str) -> _Value:
         try:
@@ -155,9 +179,10 @@ class RedisFlag(FlagSource):
     def _require_never(self, seen: _Value | None) -> None:
         if seen is not None:
             raise ConfigError(
-                f"{self.place} is gone; it was {seen.phase!r}. If Redis has lost "
-                "its data, set the flag again. If the file shall decide from now on, "
-                "restart the servers."
+                f"{self.place} is gone; it was {seen.phase!r}, version {seen.version}. "
+                "If Redis has lost its data, set the phase again: pend-storage phase set "
+                "PHASE. If another place shall decide from now on, remove Redis from the "
+                "configuration and restart the servers."
             )
 
     def _require_newer(self, value: _Value, seen: _Value | None) -> None:
@@ -165,11 +190,16 @@ class RedisFlag(FlagSource):
             raise ConfigError(
                 f"{self.place} went back from version {seen.version} ({seen.phase}) to "
                 f"{value.version} ({value.phase}): Redis was restored, or has failed "
-                "over. Set the flag again."
+                "over. Set the phase again: pend-storage phase set PHASE."
             )
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str, above: int = 0) -> Wanted:
+        if not 0 <= above < _HIGHEST:
+            raise ConfigError(
+                f"{self.place} cannot have a version above {above}. Configure another "
+                "redis.key."
+            )
         client = self._client()
         with self._explained():  # by the server's clock, so that all have the same one
             now: Any = client.time()
@@ -184,10 +214,11 @@ class RedisFlag(FlagSource):
                 by.encode(errors="replace"),
                 at,
                 self.channel,
+                above,
+                _HIGHEST,
             )
-        version = int(answer)
-        self._seen = _Value(phase.value, version, at)
-        return Wanted(phase, self.place, version)
+        self._seen = _Value(phase.value, int(answer), at)
+        return self._wanted(phase, self._seen)
 
     @contextlib.contextmanager
     def _explained(self, *, is_write: bool = False) -> Iterator[None]:

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from pend_storage.phases import Phase
+from pend_storage.records import JSON
 
-__all__ = ["FlagSource", "Wanted"]
+__all__ = ["FlagSource", "PairValues", "Wanted"]
+
+
+class PairValues(Protocol):
+    """The named values of a pair of stores, which survive a switch of its primary.
+
+    A :class:`~pend_storage.DualWriteStore` is one.
+    """
+
+    def meta(self, name: str) -> JSON:
+        """One value; None if it was never set.
+
+        Raises:
+            StoreUnavailable: the primary cannot be reached.
+        """
+
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        """Set a value if it is what is expected. Errors as for :meth:`meta`."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +39,12 @@ class Wanted:
     """Where it was read, for messages."""
     version: int = 0
     """Grows with every write, where the place counts them; else 0."""
+    at: str = field(default="", compare=False)
+    """When it was written, by the clock of the place, in one fixed form, so that texts
+    compare as times do; empty where that is not known."""
+    source: str = field(default="", compare=False)
+    """Under which name a pair remembers the versions of the place; empty where it
+    remembers nothing of it. Set by what :meth:`FlagSource.remembering` gives."""
 
 
 class FlagSource(ABC):
@@ -71,6 +96,17 @@ class FlagSource(ABC):
             What to call to hear no more.
         """
         return _nothing
+
+    def remembering(self, values: PairValues) -> FlagSource:  # noqa: ARG002
+        """The same place, compared with what a pair remembers of it.
+
+        The default is the place as it is: without versions that outlive a process there
+        is nothing to compare. See :class:`~pend_storage.flags.memory.VersionedFlag`.
+
+        Args:
+            values: of the pair.
+        """
+        return self
 
     def close(self) -> None:
         """Give back connections. Reading again may open them again."""

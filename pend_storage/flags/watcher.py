@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
-from pend_storage.events import Event, Hook, log_event
+from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.source import FlagSource, Wanted
 
 __all__ = ["FlagWatcher", "OnChange"]
@@ -71,7 +71,7 @@ class FlagWatcher:
             raise ConfigError(f"interval must be more than 0 seconds, not {interval}.")
         self._source = source
         self._on_change = on_change
-        self._hook = hook
+        self._hook = guarded(hook)
         self._interval = interval
         self._is_closed = False
         _watch_forks()
@@ -169,7 +169,7 @@ class FlagWatcher:
         self._hook(
             Event(
                 name,
-                f"the phase flag cannot be read, and nothing changes until it can: "
+                f"the phase flag cannot be followed, and nothing changes until it can be: "
                 f"{reason}",
                 logging.WARNING,
             )

@@ -116,7 +116,12 @@ def roll_back(
     try:
         with open_pair(settings) as pair:
             work = _Procedure(
-                settings, pair, source, stage, quick=quick, timeout=timeout
+                settings,
+                pair,
+                source.remembering(pair),
+                stage,
+                quick=quick,
+                timeout=timeout,
             )
             before = work.before
             steps = work.run(tell)
@@ -188,7 +193,9 @@ class _Procedure:
 
     def _stop(self) -> str:
         """From now on everybody heads for JSON."""
-        changed = change_flag(self._source, self._flag, Phase.JSON_ONLY, by=self._by)
+        changed = change_flag(
+            self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
+        )
         if changed.note:
             said = changed.note
         elif changed.written:

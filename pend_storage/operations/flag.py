@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pend_storage.config import Settings
-from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags import FlagSource
+from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
+from pend_storage.flags import FlagMemory, FlagSource, PairValues
 from pend_storage.phases import Phase
 
-__all__ = ["Flag", "FlagChange", "change_flag", "read_flag", "require_changeable"]
+__all__ = [
+    "Flag",
+    "FlagChange",
+    "change_flag",
+    "read_flag",
+    "read_flag_of",
+    "require_changeable",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +77,20 @@ def read_flag(source: FlagSource) -> Flag:
     )
 
 
+def read_flag_of(pair: PairValues, source: FlagSource) -> Flag:
+    """Read it, compared with what the pair has followed, where that can be asked."""
+    flag = read_flag(source)
+    if flag.problem is not None:
+        return flag
+    try:
+        source.remembering(pair).read()
+    except ConfigError as error:
+        return replace(flag, wanted=None, version=0, problem=str(error))
+    except PendStorageError:
+        return flag
+    return flag
+
+
 def _is_writable(source: FlagSource) -> bool:
     try:
         return source.writable
@@ -100,14 +121,27 @@ def require_changeable(settings: Settings, flag: Flag, phase: Phase) -> None:
     )
 
 
-def change_flag(source: FlagSource, flag: Flag, phase: Phase, *, by: str) -> FlagChange:
+def change_flag(
+    pair: PairValues, source: FlagSource, flag: Flag, phase: Phase, *, by: str
+) -> FlagChange:
     """Want this phase from now on, where that can be written.
+
+    The pair remembers the version that it follows, so that no older one moves it later.
+
+    Args:
+        pair: what is moved.
+        source: where the flag may be, compared with what the pair remembers.
+        flag: what was read there.
+        phase: the wanted one.
+        by: who wants it, for the record.
 
     Raises:
         ConfigError: it cannot be written after all.
         StoreUnavailable: its place cannot be reached any more.
     """
     before = flag.wanted
+    if before is phase:
+        _note(pair, source, phase)
     if before is phase or not flag.writable:
         return FlagChange(
             place=flag.place,
@@ -118,6 +152,12 @@ def change_flag(source: FlagSource, flag: Flag, phase: Phase, *, by: str) -> Fla
         )
     written = source.write(phase, by=by)
     return FlagChange(place=written.place, before=before, after=phase, written=True)
+
+
+def _note(pair: PairValues, source: FlagSource, phase: Phase) -> None:
+    wanted = source.read()
+    if wanted is not None and wanted.phase is phase:
+        FlagMemory(pair).note(wanted)
 
 
 def _by_hand(flag: Flag, phase: Phase) -> str:

@@ -139,7 +139,8 @@ def _change(
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
-            work = _Change(settings, pair, source, choose(pair.phase), accept)
+            wanted = choose(pair.phase)
+            work = _Change(settings, pair, source.remembering(pair), wanted, accept)
             return work.plan() if dry_run else work.make(timeout)
     finally:
         source.close()
@@ -189,7 +190,9 @@ class _Change:
         """Do it."""
         if self._refused:
             return self._report(self._before, None, None)
-        flag = change_flag(self._source, self._flag, self._wanted, by=self._by)
+        flag = change_flag(
+            self._pair, self._source, self._flag, self._wanted, by=self._by
+        )
         _FLAGGED()
         if self._before is self._wanted:
             return self._report(self._before, flag, None)

@@ -26,7 +26,7 @@ from pend_storage.factory import (
     open_postgres,
 )
 from pend_storage.flags import FlagSource, flag_source
-from pend_storage.operations.flag import Flag, read_flag
+from pend_storage.operations.flag import Flag, read_flag, read_flag_of
 from pend_storage.operations.readiness import (
     Obstacle,
     next_phase,
@@ -161,11 +161,14 @@ class Observer:
 
     def look(self, *, details: bool = True) -> Standing:
         """Look now; what cannot be known is told as such, and raises nothing."""
-        flag = read_flag(self._source)
         sides = self._sides()
         if self._pair is None:
             self._open(sides)
         pair = self._pair
+        if pair is None:
+            flag = read_flag(self._source)
+        else:
+            flag = read_flag_of(pair, self._source)
         phase = None if pair is None else _phase(pair)
         if phase is None:
             phase = _phase_by_roles(sides)

@@ -22,6 +22,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.flags import AutoSwitch, FixedFlag, FlagSource, RedisFlag, Switchable
 from pend_storage.phases import Phase
+from pend_storage.records import JSON
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import InterceptingStore, Verb
@@ -62,6 +63,12 @@ class StubStore:
         if trouble is not None:
             raise trouble
         return None
+
+    def meta(self, name: str) -> JSON:
+        raise AssertionError(f"nothing is remembered of this flag, in {name}")
+
+    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+        raise AssertionError(f"nothing is remembered: {name}, {expected}, {value}")
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from pend_storage.factory import (
 )
 from pend_storage.flags import flag_source
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
-from pend_storage.operations.flag import read_flag
-from pend_storage.phases import Phase
+from pend_storage.operations.flag import read_flag_of
 
 __all__ = ["pair_findings"]
 
@@ -67,7 +66,7 @@ def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:
     if not after.is_settled:
         return
     yield ok("pair", f"phase {pair.phase.value}; {_roles(after)}")
-    yield _flag(settings, pair.phase)
+    yield _flag(settings, pair)
     yield _lag(pair)
 
 
@@ -103,10 +102,10 @@ def _roles(view: View) -> str:
     )
 
 
-def _flag(settings: Settings, phase: Phase) -> Finding:
-    source = flag_source(settings)
+def _flag(settings: Settings, pair: ConfiguredPair) -> Finding:
+    phase, source = pair.phase, flag_source(settings)
     try:
-        flag = read_flag(source)
+        flag = read_flag_of(pair, source)
     finally:
         source.close()
     if flag.problem is not None:

@@ -14,7 +14,7 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.events import Hook, Progress, log_event
+from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -107,7 +107,7 @@ class JsonStore(Store):
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
         self._retain = retain
-        self._hook = hook
+        self._hook = guarded(hook)
         self._opening = threading.Lock()
         self._closed = False
         given = {name: Path(path).absolute() for name, path in (files or {}).items()}

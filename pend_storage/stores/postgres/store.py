@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import equal
-from pend_storage.events import Hook, log_event
+from pend_storage.events import Hook, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
 from pend_storage.query import Condition, Query
@@ -96,7 +96,7 @@ class PostgresStore(Store):
             pooler=pooler,
             application_name=application_name,
         )
-        self._hook = hook
+        self._hook = guarded(hook)
         pool = Pool(
             self._connector.open,
             size=pool_size,

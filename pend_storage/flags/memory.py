@@ -1,0 +1,233 @@
+"""What a pair of stores remembers of a flag: the highest version that was followed.
+
+A Redis may be restored from an old dump, flushed, or replaced. A process that has just
+started cannot see that from the key alone, and an old word looks like a wish. So the pair
+keeps, for each place that counts versions, which word was followed last; a word below it
+is stale, and moves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+from typing_extensions import override
+
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.flags.source import FlagSource, PairValues, Wanted
+from pend_storage.phases import Phase
+from pend_storage.records import JSON
+
+__all__ = ["FLAG_META", "FlagMemory", "Followed", "RememberedFlag", "VersionedFlag"]
+
+FLAG_META: Final = "flags"
+"""Name of the shared value of a pair: what was followed, by the name of the place."""
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """What is remembered of one place."""
+
+    phase: str
+    """The word that was followed last."""
+    version: int
+    at: str
+    highest: int
+    """Of all versions that were followed. The last one may be lower: a Redis that was
+    flushed counts from the beginning, and its later words are known by their time."""
+    latest: str
+    """Of the times of all that were followed."""
+
+    def is_word(self, wanted: Wanted) -> bool:
+        """Whether this is the word that was followed last."""
+        word = (wanted.phase.value, wanted.version, wanted.at)
+        return word == (self.phase, self.version, self.at)
+
+    def is_before(self, wanted: Wanted) -> bool:
+        """Whether a word was certainly written after all that were followed.
+
+        Words without versions cannot be told apart: each counts, until the first version.
+        """
+        if wanted.version == self.highest == 0:
+            return True
+        return wanted.version > self.highest or wanted.at > self.latest
+
+    def then(self, wanted: Wanted) -> Followed:
+        """With one word more."""
+        return Followed(
+            wanted.phase.value,
+            wanted.version,
+            wanted.at,
+            max(self.highest, wanted.version),
+            max(self.latest, wanted.at),
+        )
+
+    @override
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.phase!r})"
+
+
+class FlagMemory:
+    """Reads and writes what a pair remembers of its flags."""
+
+    def __init__(self, values: PairValues) -> None:
+        """Args: values: of the pair."""
+        self._values = values
+
+    def of(self, source: str) -> Followed | None:
+        """What was followed last; None: nothing.
+
+        Raises:
+            StoreUnavailable: the primary of the pair cannot be reached.
+        """
+        return _all(self._read()).get(source)
+
+    def _read(self) -> JSON:
+        try:
+            return self._values.meta(FLAG_META)
+        except StoreUnavailable as error:
+            reason = f"the flag's version that was followed last is not known: {error.reason}"
+            raise StoreUnavailable(reason, store=error.store) from error
+
+    def note(self, wanted: Wanted) -> None:
+        """Remember that a word is followed from now on.
+
+        Raises:
+            ConfigError: another one was followed that is newer.
+            StoreUnavailable: the primary of the pair cannot be reached.
+        """
+        if not wanted.source:
+            return
+        while True:
+            found = self._read()
+            known = _all(found)
+            before = known.get(wanted.source)
+            _require_new(wanted, before)
+            if before is not None and before.is_word(wanted):
+                return
+            start = before or Followed("", 0, "", 0, "")
+            known[wanted.source] = start.then(wanted)
+            if self._values.compare_and_set_meta(
+                FLAG_META, found, msgspec.to_builtins(known)
+            ):
+                return
+
+
+def _all(value: JSON) -> dict[str, Followed]:
+    return msgspec.convert(value or {}, dict[str, Followed])
+
+
+def _require_new(wanted: Wanted, followed: Followed | None) -> None:
+    """See that a word is the one followed last, or was written after it.
+
+    Raises:
+        ConfigError: it is stale.
+    """
+    if followed is None or followed.is_word(wanted) or followed.is_before(wanted):
+        return
+    seen = f"version {wanted.version}" if wanted.version else "no version"
+    raise ConfigError(
+        f"{wanted.place} holds a stale word: {wanted.phase.value!r} with {seen}, and "
+        f"{followed} was followed last. The place was restored from an old copy or "
+        "replaced, or the word was set by hand. Set the phase again: pend-storage phase "
+        f"set PHASE. By hand, write a version of at least {followed.highest + 1}."
+    )
+
+
+class VersionedFlag(FlagSource):
+    """A place that counts its writes, in versions that outlive every process."""
+
+    @property
+    @abstractmethod
+    def remembered_as(self) -> str:
+        """Name under which a pair remembers the versions; another place has another."""
+
+    @abstractmethod
+    @override
+    def write(self, phase: Phase, *, by: str, above: int = 0) -> Wanted:
+        """As :meth:`FlagSource.write`.
+
+        Args:
+            phase: which.
+            by: who wants it.
+            above: the new version is to be higher than this, and than the present one.
+        """
+
+    @override
+    def remembering(self, values: PairValues) -> FlagSource:
+        return RememberedFlag(self, FlagMemory(values))
+
+
+class RememberedFlag(FlagSource):
+    """A versioned place, as far as it says something newer than what was followed.
+
+    A word that is stale, and a key that is gone, are errors: no other place decides then.
+    What is written gets a version above all that were followed.
+    """
+
+    def __init__(self, source: VersionedFlag, memory: FlagMemory) -> None:
+        """Args: source: the place. memory: of the pair that it moves."""
+        self._source = source
+        self._memory = memory
+        self._good: Wanted | None = None
+
+    @property
+    @override
+    def place(self) -> str:
+        return self._source.place
+
+    @property
+    @override
+    def writable(self) -> bool:
+        return self._source.writable
+
+    @override
+    def read(self) -> Wanted | None:
+        """As :meth:`FlagSource.read`. The pair is asked where the word has changed.
+
+        Raises:
+            ConfigError: the word is stale, or one was followed and is gone.
+            StoreUnavailable: the place, or the primary of the pair, cannot be reached.
+        """
+        wanted = self._source.read()
+        if wanted is None:
+            self._require_never()
+        else:
+            wanted = replace(wanted, source=self._source.remembered_as)
+            good = self._good
+            if good is None or (wanted, wanted.at) != (good, good.at):
+                _require_new(wanted, self._memory.of(wanted.source))
+        self._good = wanted
+        return wanted
+
+    def _require_never(self) -> None:
+        followed = self._memory.of(self._source.remembered_as)
+        if followed is not None:
+            raise ConfigError(
+                f"{self.place} is gone, and {followed} was followed last: it was flushed, "
+                "replaced, or lost its data. Set the phase again: pend-storage phase set "
+                "PHASE. If another place shall decide from now on, remove this one from "
+                "the configuration and restart the servers."
+            )
+
+    @override
+    def write(self, phase: Phase, *, by: str) -> Wanted:
+        name = self._source.remembered_as
+        followed = self._memory.of(name)
+        above = 0 if followed is None else followed.highest
+        written = self._source.write(phase, by=by, above=above)
+        wanted = replace(written, source=name)
+        with contextlib.suppress(ConfigError):  # a later write is followed already
+            self._memory.note(wanted)
+        return wanted
+
+    @override
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        return self._source.subscribe(on_change)
+
+    @override
+    def close(self) -> None:
+        self._source.close()
