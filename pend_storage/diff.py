@@ -28,6 +28,8 @@ ABSENT: Final = _Absent()
 
 _SCALARS: Final = frozenset({str, int, bool, float, datetime})
 """Types of values that are equal where Python says so."""
+_SEQUENCES: Final = (list, tuple)
+"""Both become an array when they are stored, and come back as a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def _walk(left: Any, right: Any, path: tuple[str | int, ...]) -> Iterator[Differ
             yield from _walk(
                 left.get(name, ABSENT), right.get(name, ABSENT), (*path, name)
             )
-    elif isinstance(left, list) and isinstance(right, list):
+    elif isinstance(left, _SEQUENCES) and isinstance(right, _SEQUENCES):
         if len(left) != len(right):
             yield Difference(path, left, right)
             return

@@ -76,3 +76,8 @@ def test_a_difference_reads_like_a_sentence() -> None:
 def test_a_record_type_is_compared_as_a_value() -> None:
     assert differences(int, int) == ()
     assert differences(a_ship, a_ship) == ()
+
+
+def test_a_tuple_is_equal_to_the_list_that_it_becomes_when_it_is_stored() -> None:
+    assert equal({"a": (1, [2])}, {"a": [1, (2,)]})
+    assert not equal((1, 2), [1])
