@@ -103,7 +103,7 @@ class Committer:
         A deadlock, or a rule that was broken a moment ago and is not any more, is tried
         again: nothing was written.
         """
-        batch = possible.batch
+        batch, broken = possible.batch, ""
         for attempt in range(_ATTEMPTS):
             try:
                 return possible.versions(self._once(batch, epoch))
@@ -112,8 +112,9 @@ class Committer:
                     raise self._server.lost(lost) from lost
             except ServerRefusal as refusal:
                 self._judge(refusal, batch)
+                broken = refusal.constraint
             _pause(attempt)
-        raise self._in_the_way()
+        raise self._in_the_way(broken)
 
     def _once(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
         operations, checks = batch.operations, batch.checks
@@ -153,7 +154,14 @@ class Committer:
             only = names.pop() if len(names) == 1 else ""
             raise refusal.public(self._server.name, only) from refusal
 
-    def _in_the_way(self) -> StoreUnavailable:
+    def _in_the_way(self, constraint: str = "") -> StoreUnavailable:
+        if constraint:
+            return StoreUnavailable(
+                f"the constraint {constraint!r} refused the commit {_ATTEMPTS} times, "
+                "though no record as this program declares it breaks a rule: a newer "
+                "program has made the database stricter. Update this one",
+                store=self._server.name,
+            )
         return StoreUnavailable(
             f"the commit was in the way of others {_ATTEMPTS} times",
             store=self._server.name,

@@ -12,11 +12,11 @@ from psycopg.conninfo import make_conninfo
 
 from pend_storage.errors import ConfigError
 from pend_storage.stores.postgres.address import Address
-from pend_storage.stores.postgres.errors import ConnectionLost, MustBeCorrected
+from pend_storage.stores.postgres.errors import ConnectionLost
 from pend_storage.stores.postgres.link import Link
-from pend_storage.stores.postgres.refusals import advice_on, explained
+from pend_storage.stores.postgres.refusals import advice_on, explained, no_connection
 
-__all__ = ["OLDEST_SERVER", "Address", "Connector", "explained"]
+__all__ = ["OLDEST_SERVER", "Address", "Connector"]
 
 OLDEST_SERVER: Final = 15
 _ATTEMPTS: Final = 3
@@ -105,16 +105,13 @@ class Connector:
         return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)
 
     def _refused(self, error: psycopg.Error) -> Exception:
+        if advice_on(error) is not None:
+            return no_connection(error, str(self.address))
         text = explained(error)
         password = self.address.settings.get("password")
-        if password:
-            text = text.replace(password, "********")
-        advice = advice_on(error)
-        if advice is None:
-            return ConnectionLost(text, sent=False)
-        if advice.is_ours:
-            return ConfigError(f"{self.address}: {text}.")
-        return MustBeCorrected(f"{text}.", store=str(self.address))
+        return ConnectionLost(
+            text.replace(password, "********") if password else text, sent=False
+        )
 
     def _check_version(self, connection: psycopg.Connection[Any]) -> None:
         version = connection.info.server_version

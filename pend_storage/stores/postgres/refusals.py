@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-from pend_storage.stores.postgres.errors import POOLER_ADVICE
+from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
+from pend_storage.stores.postgres.errors import POOLER_ADVICE, MustBeCorrected
 
-__all__ = ["Advice", "advice_on", "explained"]
+__all__ = ["advice_on", "explained", "no_connection"]
 
 
 class Advice(NamedTuple):
@@ -82,6 +83,21 @@ def advice_on(error: BaseException) -> Advice | None:
     """What to do about it; None where it may heal, or is not known."""
     text = str(error)
     return next((advice for known, advice in _KNOWN if known.search(text)), None)
+
+
+def no_connection(error: psycopg.Error, store: str) -> PendStorageError:
+    """The public error for a connection that was not made.
+
+    Args:
+        error: of the driver.
+        store: how errors call the store.
+    """
+    text, advice = explained(error), advice_on(error)
+    if advice is None:
+        return StoreUnavailable(text, store=store)
+    if advice.is_ours:
+        return ConfigError(f"{store}: {text}.")
+    return MustBeCorrected(f"{text}.", store=store)
 
 
 def explained(error: psycopg.Error) -> str:
