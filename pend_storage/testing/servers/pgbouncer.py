@@ -115,6 +115,7 @@ class EmbeddedPgBouncer(EmbeddedServer):
             "listen_port": str(_PORT),
             "unix_socket_dir": str(self.sockets),
             "auth_type": "any",
+            "admin_users": str(self._server["user"]),
             "max_client_conn": "500",
             **self.settings,
         }
