@@ -91,7 +91,9 @@ def test_a_standby_answers_reads_and_says_that_it_takes_no_writes(
         assert len(list(store.changes())) == 1
         for write in (
             lambda: put(store, "a"),
-            lambda: store.collection(Tally).put_many([Tally(name="a"), Tally(name="b")]),
+            lambda: store.collection(Tally).put_many(
+                [Tally(name="a"), Tally(name="b")]
+            ),
             lambda: store.compare_and_set_meta("x", None, 1),
             store.migrate,
         ):
@@ -124,7 +126,9 @@ def test_a_restart_is_no_other_server() -> None:
     events: list[Event] = []
     with (
         temporary_postgres(settings=SETTINGS) as server,
-        PostgresStore(SCHEMA, server.url, hook=events.append, connect_timeout=10) as store,
+        PostgresStore(
+            SCHEMA, server.url, hook=events.append, connect_timeout=10
+        ) as store,
     ):
         store.migrate()
         put(store, "a")
@@ -164,7 +168,10 @@ def test_a_database_that_came_from_elsewhere_goes_on_above_its_numbers(
         store.migrate()
         put(store, "a")
     high = 2**52
-    run(url, f"update changes set sequence = {high}; update tallies set version = {high}")
+    run(
+        url,
+        f"update changes set sequence = {high}; update tallies set version = {high}",
+    )
     run(url, "update store_meta set value = '\"7/1/1/1\"' where name = 'postgres.home'")
 
     with PostgresStore(SCHEMA, url) as store:
@@ -183,7 +190,10 @@ def test_a_service_that_hides_its_identity_is_served_without_it(
     try:
         for function in ("pg_control_system()", "pg_walfile_name(pg_lsn)"):
             run(url, f"revoke execute on function {function} from public")
-        run(url, f"grant select, insert, update, delete on all tables in schema public to {role}")
+        run(
+            url,
+            f"grant select, insert, update, delete on all tables in schema public to {role}",
+        )
         plain = psycopg.conninfo.make_conninfo(url, user=role)
         with PostgresStore(SCHEMA, plain) as store:
             put(store, "a")

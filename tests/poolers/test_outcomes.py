@@ -246,9 +246,7 @@ def test_increments_are_counted_while_the_pooler_gives_up_statements(
     assert count.unknown, "no statement was given up"
 
 
-def test_a_pause_of_the_pooler_is_waited_for(
-    url: str, bouncer_before: Before
-) -> None:
+def test_a_pause_of_the_pooler_is_waited_for(url: str, bouncer_before: Before) -> None:
     bouncer = bouncer_before(url)
     with through(bouncer, url) as store, writers(store, url) as count:
         for _ in range(3):

@@ -70,6 +70,9 @@ class Statement:
 class Link:
     """A connection in use by one thread at a time."""
 
+    process = -1
+    """The process that closes it when nobody has it any more."""
+
     def __init__(
         self,
         connection: psycopg.Connection[tuple[object, ...]],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 from pend_storage.events import Event, Hook
 from pend_storage.stores.postgres.facts import ServerFacts
@@ -20,8 +19,9 @@ class Watch:
         self._store = store
         self._pool = pool
         self._hook = hook
-        self._lock = threading.Lock()
         self._seen: str | None = None
+        self._claims: dict[tuple[str, int], object] = {}
+        """Who tells of a change; no lock, which an interrupt could leave locked."""
         self.generation = 0
         """How often the incarnation changed."""
 
@@ -32,11 +32,14 @@ class Watch:
         when they come back: one that still answers may be a server that was replaced.
         """
         link.facts = facts
-        with self._lock:
-            before, self._seen = self._seen, facts.incarnation
-            if before in {None, facts.incarnation}:
-                return
-            self.generation += 1
+        claim = object()
+        generation = self.generation  # before what it is compared with
+        before, self._seen = self._seen, facts.incarnation
+        if before is None or before == facts.incarnation:
+            return
+        if self._claims.setdefault((before, generation), claim) is not claim:
+            return  # another thread has seen it, too
+        self.generation = generation + 1
         link.generation = self._pool.renew()
         self._hook(
             Event(
