@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol, TypeAlias
 
@@ -59,6 +59,8 @@ class Event:
     """One sentence: what happened, where, and what to do if anything."""
     level: int = logging.INFO
     """As in the standard library's logging."""
+    fields: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """The facts in the message, by name, for machines."""
 
 
 class Hook(Protocol):

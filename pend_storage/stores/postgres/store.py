@@ -20,23 +20,32 @@ from pend_storage.records import (
     Change,
     ChangedRecord,
     Outcome,
+    Pending,
     Row,
 )
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
-from pend_storage.stores.postgres.committing import LANES, Committer
+from pend_storage.stores.postgres.backlog import Backlog
+from pend_storage.stores.postgres.committing import Committer
 from pend_storage.stores.postgres.conditions import count_statement, query_statement
 from pend_storage.stores.postgres.connections import Address, Connector
 from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
 from pend_storage.stores.postgres.link import Link, Statement
 from pend_storage.stores.postgres.pool import Pool
-from pend_storage.stores.postgres.rows import change_of, rows_of, tombstone_rows_of
+from pend_storage.stores.postgres.repeating import unhurried
+from pend_storage.stores.postgres.rows import (
+    CHANGE_RECORDS,
+    change_of,
+    rows_of,
+    tombstone_rows_of,
+)
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.shapes import Shapes
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import operations_of, raise_violation
+from pend_storage.stores.postgres.waves import MOST_BYTES
 from pend_storage.stores.postgres.wire import Value, is_storable, number, text_array
 
 __all__ = ["PostgresStore"]
@@ -45,7 +54,8 @@ __all__ = ["PostgresStore"]
 _PAGE: Final = 1000
 """Rows of a scan that are in memory at a time."""
 _CHANGES_PAGE: Final = 200
-"""Commits of the change log that are in memory at a time."""
+"""Commits of the change log that are in memory at a time, of so many bytes as go together
+in one call, but for the last one."""
 
 
 class PostgresStore(Store):
@@ -61,6 +71,7 @@ class PostgresStore(Store):
         pool_timeout: float = 10.0,
         connect_timeout: float = 2.0,
         idle_timeout: float = 30.0,
+        connection_max_age: float | None = 1800.0,
         statement_timeout: float = 30.0,
         pooler: Literal["transaction"] | None = None,
         application_name: str = "pend_storage",
@@ -77,6 +88,9 @@ class PostgresStore(Store):
             pool_timeout: seconds to wait for one where all are in use.
             connect_timeout: seconds to wait for a new one.
             idle_timeout: seconds after which an unused one is closed.
+            connection_max_age: seconds after which one is not used again, less up to a
+                tenth; None: never. Behind an address with several servers, connections
+                move to the present one in that time without any error.
             statement_timeout: seconds that one statement may take.
             pooler: ``"transaction"`` behind PgBouncer in transaction mode; migrations
                 need a URL that goes straight to the server.
@@ -103,13 +117,22 @@ class PostgresStore(Store):
             wait=pool_timeout,
             idle_timeout=idle_timeout,
             patience=self._connector.patience,
+            max_age=connection_max_age,
         )
-        self._server = Server(schema, self._connector, pool)
+        self._server = Server(schema, self._connector, pool, hook)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
         self._committer = Committer(
-            self, self._server, self._statements, lanes=min(LANES, pool_size)
+            self,
+            self._server,
+            self._statements,
+            size=pool_size,
+            patience=statement_timeout,
         )
-        self._applier = Applier(schema, self._statements)
+        self._applier = Applier(
+            schema, self._server, self._statements, patience=statement_timeout
+        )
+        self._backlog = Backlog(self._server)
+        self._patience = statement_timeout
         self._shapes = Shapes()
 
     @property
@@ -117,24 +140,45 @@ class PostgresStore(Store):
         """How errors call the store: where it is, without user and password."""
         return str(self.address)
 
-    def migrate(self) -> None:
+    def migrate(self, *, wait: float = 60.0) -> None:
         """Bring an empty or older database to the schema; harmless to repeat.
 
         Any number of processes may do so at once, while others work. What exists is
-        added to, never removed.
+        added to, never removed. Where somebody holds a lock that it needs, it asks for the
+        lock for a second at a time, and lets everybody else pass in between.
+
+        Args:
+            wait: seconds for which it tries to have the locks.
 
         Raises:
             SchemaOutOfDate: the database is newer than the library or the schema, or
                 would have to lose something.
-            ConfigError: the user may not do it, or the server lacks an extension.
-            StoreUnavailable: it cannot be reached.
+            ConfigError: the user may not do it, the server lacks an extension, or the
+                database is not encoded in UTF8.
+            StoreUnavailable: it cannot be reached, or the locks could not be had in
+                time; the error names who has them.
         """
         from pend_storage.stores.postgres.migrate import (  # noqa: PLC0415 - slow
             migrate,
         )
 
-        migrate(self.schema, self._connector, self._hook)
+        migrate(self.schema, self._connector, self._hook, wait=wait)
         self._server.forget()
+        self.incarnation()  # notes where numbers were given last, while nobody waits
+
+    @override
+    def incarnation(self) -> str:
+        """What stands behind the address at this moment.
+
+        System identifier and timeline of the cluster, object ids of the database and of
+        its change log: ``7713733295023466614/1/16384/16402``. It is asked over a
+        connection. It differs after a failover, a restore and a move; a part that the
+        server does not tell is empty.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        return self._server.incarnation()
 
     def inspect(self) -> DatabaseReport:
         """What an operator wants to know of the database, migrated or not.
@@ -242,14 +286,24 @@ class PostgresStore(Store):
     def changes(self, after: int = 0) -> Iterator[Change]:
         horizon = self._server.ask(statements.HORIZON).get_value(0, 0)
         while True:
-            values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE)
+            values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE, b"%d" % MOST_BYTES)
             result = self._server.ask(statements.CHANGES, values)
+            size = 0
             for index in range(result.ntuples):
+                size += len(result.get_value(index, CHANGE_RECORDS) or b"")
                 change = change_of(self.schema, result, index)
                 yield change
                 after = change.sequence
-            if result.ntuples < _CHANGES_PAGE:
+            if result.ntuples < _CHANGES_PAGE and size < MOST_BYTES:
                 return
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        return self._committer.find(token)
+
+    @override
+    def pending(self, after: int) -> Pending:
+        return self._backlog.pending(after)
 
     @override
     def prune(self, upto: int) -> None:
@@ -299,7 +353,7 @@ class PostgresStore(Store):
         work = self._applier.prepare(records, mark)
 
         def attempt(link: Link) -> int:
-            return self._applier.apply(link, work, epoch, self.name)
+            return self._applier.apply(link, work, epoch)
 
         def judge() -> None:
             raise_violation(self, operations_of(records))
@@ -321,6 +375,7 @@ class PostgresStore(Store):
         def attempt(link: Link) -> bool:
             with link.transaction():
                 if name == ROLE_META:
+                    link.run(statements.HASTEN)
                     link.run(statements.STORE_ALONE)
                 if not all(_is_held(link, *item) for item in (given or {}).items()):
                     return False
@@ -329,7 +384,10 @@ class PostgresStore(Store):
                 result = link.run(*_meta_change(name, expected, value))
                 return bool(result.command_tuples)
 
-        return self._server.write(attempt, harmless=False)
+        def unhurriedly(link: Link) -> bool:
+            return unhurried(self._server, self._patience, lambda: attempt(link))
+
+        return self._server.write(unhurriedly, harmless=False)
 
     @override
     def close(self) -> None:
