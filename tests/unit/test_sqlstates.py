@@ -22,7 +22,19 @@ def public(code: str, message: str = "so it is") -> PendStorageError:
 
 @pytest.mark.parametrize(
     "code",
-    ["08006", "40003", "53100", "53300", "55P03", "55006", "57014", "57P04", "58030", "XX000", "F0000"],
+    [
+        "08006",
+        "40003",
+        "53100",
+        "53300",
+        "55P03",
+        "55006",
+        "57014",
+        "57P04",
+        "58030",
+        "XX000",
+        "F0000",
+    ],
 )
 def test_what_may_heal_says_try_again(code: str) -> None:
     error = public(code)
