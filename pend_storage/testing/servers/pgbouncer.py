@@ -165,6 +165,8 @@ def _settings_of(server: str) -> dict[str, Any]:
     """Where the server is, in the words of PgBouncer."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
-    found = conninfo_to_dict(server)
-    kept = {name: found[name] for name in (*_PASSED_ON, "dbname") if name in found}
-    return {"user": "postgres", **kept}
+    kept: dict[str, Any] = {"user": "postgres"}
+    for name, value in conninfo_to_dict(server).items():
+        if name in {*_PASSED_ON, "dbname"}:
+            kept[name] = value
+    return kept
