@@ -165,8 +165,6 @@ def _settings_of(server: str) -> dict[str, Any]:
     """Where the server is, in the words of PgBouncer."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
-    kept: dict[str, Any] = {"user": "postgres"}
-    for name, value in conninfo_to_dict(server).items():
-        if name in {*_PASSED_ON, "dbname"}:
-            kept[name] = value
-    return kept
+    found = conninfo_to_dict(server).items()
+    kept: dict[str, Any] = {n: v for n, v in found if n in {*_PASSED_ON, "dbname"}}
+    return {"user": "postgres"} | kept
