@@ -137,7 +137,11 @@ def test_no_schema_at_all_is_told(new_database: Callable[[], str]) -> None:
         new_database(), options="-c search_path=not_there"
     )
     with PostgresStore(SCHEMA, url) as store:
-        for call in (lambda: store.collection(Tally).get("a"), store.migrate):
+        calls: list[Callable[[], object]] = [
+            lambda: store.collection(Tally).get("a"),
+            store.migrate,
+        ]
+        for call in calls:
             with pytest.raises(ConfigError, match="search_path"):
                 call()
 
