@@ -18,6 +18,7 @@ from pend_storage.dualwrite.marks import Mark, covers, resume_mark
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import View, other
 from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.standstill import reason_of
 from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
@@ -225,9 +226,13 @@ class Gate:
     def _lag(self, view: View) -> str | None:
         primary, follower = self._sides(view)
         try:
-            commits, _ = lag_of(primary, Mark.load(follower))
+            mark = Mark.load(follower)
+            commits, _, problem = lag_of(primary, mark)
+            blocked = problem or reason_of(follower, mark)
         except StoreUnavailable as error:
             return f"the secondary cannot be asked how far it is ({error.reason})"
+        if blocked is not None:
+            return f"the secondary does not get on: {blocked}"
         if commits <= _MOST_LAG:
             return None
         return (

@@ -116,11 +116,11 @@ class DualWriteStore(Traffic):
             self._breaker,
             hook,
             on_stale=self._router.forget,
-            on_missed=self._relay.wake,
+            on_missed=self._relay.missed,
         )
         self._shared = SharedMeta(self._router)
         judge = Judge(Rules(ignore, redact), self._relay.catch_up)
-        self._book = Book(self._router, hook, on_written=self._relay.wake)
+        self._book = Book(self._router, hook, on_written=self._relay.missed)
         self._sampler = Sampler(
             lambda: self._router.route,
             judge,
@@ -165,6 +165,7 @@ class DualWriteStore(Traffic):
         # PostgreSQL's change log is kept short by the relay, also where nobody follows.
         if route.follower is not None or not route.is_certain or route.side != "json":
             self._relay.start()
+            self._relay.wake()  # what stood in the way elsewhere need not here
 
     def _after_fork(self) -> None:
         for part in (self._router, self._follower, self._relay, self._sampler):

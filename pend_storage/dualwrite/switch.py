@@ -17,6 +17,7 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
+from pend_storage.dualwrite.draining import drain
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import (
     BACKFILL_META,
@@ -29,7 +30,6 @@ from pend_storage.dualwrite.marks import (
 )
 from pend_storage.dualwrite.pair import NAMES
 from pend_storage.dualwrite.pulse import SWITCH_META
-from pend_storage.dualwrite.relay import drain
 from pend_storage.dualwrite.roles import Side, View, other
 from pend_storage.dualwrite.routing import Router
 from pend_storage.dualwrite.shared import SHARED_META, seal
@@ -227,13 +227,7 @@ class Switcher:
         self, source: Store, target: Store, epoch: int, deadline: float
     ) -> None:
         """Everything that is still missing on the other side; the fence is up."""
-        drain(
-            source,
-            target,
-            epoch,
-            verify=False,
-            between=lambda: require_time(deadline),
-        )
+        self._drain(source, target, epoch, deadline)
         if not is_covered(source, target):  # not any more: its log was lost meanwhile
             raise SwitchRefused((UNCOVERED,))
         _DRAINED()

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.batches import Load
 from pend_storage.dualwrite.feed import feed, feed_number, in_feed
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
@@ -215,12 +216,13 @@ class Traffic(Store):
 
     def _doubt(self, error: StoreUnavailable) -> None:
         if not error.outcome_known:
-            self._relay.wake()  # if it did happen, it is in the change log
+            self._relay.missed()  # if it did happen, it is in the change log
 
     def _bring(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
             return
-        commits = [records for each in written if (records := _records(*each))]
+        loads = [_load(*each) for each in written]
+        commits = [load for load in loads if load.records]
         if commits:
             self._follower.bring(route, commits, self._timeout)
 
@@ -301,15 +303,15 @@ def _require_alone(epoch: int | None) -> None:
         raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
 
 
-def _records(batch: Batch, versions: Sequence[int]) -> list[ChangedRecord]:
+def _load(batch: Batch, versions: Sequence[int]) -> Load:
     """What a commit has changed."""
-    return [
-        ChangedRecord(
-            operation.collection,
-            operation.key,
-            version,
-            operation.record if isinstance(operation, Put) else None,
-        )
+    written = [
+        (operation, version)
         for operation, version in zip(batch.operations, versions, strict=True)
         if version
     ]
+    records = [
+        ChangedRecord(o.collection, o.key, v, o.record if isinstance(o, Put) else None)
+        for o, v in written
+    ]
+    return Load.of(records, (len(o.body) for o, _ in written if isinstance(o, Put)))
