@@ -99,6 +99,8 @@ class Drain:
     the secondary has lost commits."""
     on_obstacle: Callable[[Obstacle], None] = lambda _: None
     """Called at each attempt that failed though the secondary answers otherwise."""
+    on_moved: Callable[[], None] = lambda: None
+    """Called after each apply."""
     room: Room = field(default_factory=Room)
     obstacle: Obstacle | None = None
     """What the last drain stopped at."""
@@ -230,6 +232,7 @@ class _Pass:
         self._state.room.grow(len(records), size)
         self.mark, self._stored = moved, value
         self.commits += len(batch)
+        self._state.on_moved()
 
     def _unanswered(
         self, batch: Sequence[Entry], records: int, size: int, error: PendStorageError

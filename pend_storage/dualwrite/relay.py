@@ -80,7 +80,9 @@ class Relay:
         """How far the follower was when it was asked last."""
         self._standstill = Standstill(self._hook, self._interval or _TEND_EVERY)
         self._drain_state = Drain(
-            on_rewound=self._rewound, on_obstacle=self._met_obstacle
+            on_rewound=self._rewound,
+            on_obstacle=self._met_obstacle,
+            on_moved=self._standstill.passed,
         )
         self._tended = self._pruned = self._chored = time.monotonic()
 

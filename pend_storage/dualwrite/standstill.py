@@ -29,6 +29,8 @@ BLOCKED_META: Final = "relay-blocked"
 """Meta of a follower: the mark at which its relay stands still, and why."""
 _SAID_AFTER: Final = 3
 """Attempts at one position, after which it is said what stands in the way."""
+_SAID_AFTER_SECONDS: Final = 10.0
+"""And the seconds, where batches are still being made smaller."""
 _LONGEST_PAUSE: Final = 30.0
 
 
@@ -60,6 +62,7 @@ class Standstill:
         self._hook = hook
         self._first_pause = first_pause
         self._after: int | None = None
+        self._since = 0.0
         self._attempts = 0
         self._said = ""
         self._pause = first_pause
@@ -78,10 +81,15 @@ class Standstill:
         """One more attempt at a commit has failed."""
         self._count(obstacle.after)
         # What is told does not change with the size of the batch that was tried.
-        if self._attempts >= _SAID_AFTER and self._said != obstacle.reason:
+        if self._is_lasting(obstacle) and self._said != obstacle.reason:
             self._said = obstacle.reason
             self._tell(f"{str(obstacle).rstrip('.')}. {_advice(obstacle)}")
             _leave(follower, _Fact(obstacle.after, str(obstacle)))
+
+    def _is_lasting(self, obstacle: Obstacle) -> bool:
+        if obstacle.commits == 1 and self._attempts >= _SAID_AFTER:
+            return True
+        return time.monotonic() - self._since >= _SAID_AFTER_SECONDS
 
     def complain(self, error: Exception, mark: Mark | None) -> None:
         """Nothing can be applied at all, for a reason that trying again does not change."""
@@ -93,6 +101,7 @@ class Standstill:
     def _count(self, after: int | None) -> None:
         if after != self._after:
             self._after, self._attempts, self._pause = after, 0, self._first_pause
+            self._since = time.monotonic()
         self._attempts += 1
         self._next = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
@@ -107,7 +116,9 @@ class Standstill:
         )
 
     def passed(self) -> None:
-        """The log was applied to its end."""
+        """The mark has moved on, or the log was applied to its end."""
+        if self._after is None and not self._attempts:
+            return
         was_said, after = self._said, self._after
         self._after, self._attempts, self._said = None, 0, ""
         self.hurry()
