@@ -233,7 +233,12 @@ class Relay:
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
-        blocked = "the secondary cannot be reached, or does not follow yet"
+        trouble = self._router.pair.trouble.get(route.follower_side)
+        blocked = (
+            "the secondary does not follow yet"
+            if trouble is None
+            else f"the secondary cannot be reached ({why(trouble)})"
+        )
         if route.follower is not None:
             try:
                 self._passed = mark = Mark.load(route.follower)
