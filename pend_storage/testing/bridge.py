@@ -25,6 +25,7 @@ from pend_storage.records import (
     Change,
     ChangedRecord,
     Outcome,
+    Pending,
     Row,
 )
 from pend_storage.store import Store
@@ -156,6 +157,18 @@ class BridgedStore(Store):
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         return self.iterate(self.aio.changes(after))
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        return self.run_async(self.aio.find_commit(token))
+
+    @override
+    def pending(self, after: int) -> Pending:
+        return self.run_async(self.aio.pending(after))
+
+    @override
+    def incarnation(self) -> str:
+        return self.run_async(self.aio.incarnation())
 
     @override
     def head(self) -> int:

@@ -34,7 +34,12 @@ from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
-from pend_storage.stores.json.home import adoption_report, check_directory, open_home
+from pend_storage.stores.json.home import (
+    adoption_report,
+    check_directory,
+    incarnation,
+    open_home,
+)
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.past import effects_after
@@ -314,6 +319,12 @@ class JsonStore(Store):
         with engine.live() as live, translated(engine.directory):
             effect = live.find(token)
             return None if effect is None else live.state.change_of(effect)
+
+    @override
+    def incarnation(self) -> str:
+        own = self._opened().directory
+        with translated(own):
+            return incarnation(own)
 
     @override
     def pending(self, after: int) -> Pending:

@@ -155,7 +155,8 @@ class ApplyContract(Harness):
         assert secondary.read("logs", ["b"], deleted=True) == {}
 
     def test_a_position_that_was_never_set_is_not_zero(self, secondary: Store) -> None:
-        for expected in (0, "", False, {}, []):
+        nothings: tuple[JSON, ...] = (0, "", False, {}, [])
+        for expected in nothings:
             with pytest.raises(StalePosition):
                 secondary.apply([put("b", 6)], mark=Advance("m", expected, 7))
 
