@@ -24,7 +24,6 @@ from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news, reac
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import (
     ChangesExpired,
-    ConfigError,
     InvalidRecord,
     PendStorageError,
     ReferenceViolation,
@@ -57,7 +56,6 @@ def drain(
     follower: Store,
     epoch: int,
     *,
-    verify: bool = True,
     between: Callable[[], None] = lambda: None,
 ) -> int:
     """Apply the rest of the primary's change log; gives how many commits that were.
@@ -66,7 +64,6 @@ def drain(
         primary: whose log it is.
         follower: where to apply.
         epoch: at which the follower must be secondary.
-        verify: look whether the log is still the one in which the mark was made.
         between: called before each part; what it raises ends the work there.
 
     Raises:
@@ -76,9 +73,7 @@ def drain(
     """
     while True:
         try:
-            return _drain_from_mark(
-                primary, follower, epoch, verify=verify, between=between
-            )
+            return _drain_from_mark(primary, follower, epoch, between=between)
         except StalePosition:
             between()  # another relay, or another server: go on from what is there
 
@@ -88,13 +83,12 @@ def _drain_from_mark(
     follower: Store,
     epoch: int,
     *,
-    verify: bool,
     between: Callable[[], None],
 ) -> int:
     mark = Mark.load(follower)
     if mark is None:
         raise ChangesExpired(store="the change log", after=0, oldest=primary.head())
-    log = news(primary, mark) if verify else primary.changes(mark.after)
+    log = news(primary, mark)
     commits = 0
     held: list[Change] = []
     refusal: PendStorageError | None = None
@@ -176,7 +170,6 @@ class Relay:
         self._seen: Mark | None = None
         self._passed: Mark | None = None
         """How far the follower was when it was asked last."""
-        self._is_verified = False
         self._complaint = ""
         self._tended = self._pruned = self._chored = time.monotonic()
 
@@ -233,7 +226,6 @@ class Relay:
         except StaleEpoch:
             self._router.forget()
         except OUT_OF_REACH as error:
-            self._is_verified = False
             if not (self._is_stopped or self._router.is_closed):
                 self._breaker.failed(f"cannot be reached ({why(error)})")
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
@@ -312,19 +304,10 @@ class Relay:
     def _drain(self, route: Route) -> int:
         assert route.follower is not None  # noqa: S101 - its callers have looked
         try:
-            commits = drain(
-                route.store,
-                route.follower,
-                route.epoch,
-                verify=not self._is_verified,
-            )
+            commits = drain(route.store, route.follower, route.epoch)
         except ChangesExpired:
             self._begin_anew(route)
             return 0
-        except ConfigError:
-            self._is_verified = False
-            raise
-        self._is_verified = True
         self._complaint = ""
         if not self._breaker.is_closed:
             started = time.monotonic()
