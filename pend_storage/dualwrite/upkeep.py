@@ -122,6 +122,7 @@ class Upkeep:
 
         def validated(route: Route) -> Any:
             follower = follower_of(route)
+            stood = (route.store.incarnation(), follower.incarnation())
             self._catch_up()
             self.tend_edits(route)
             known = self._book.findings()
@@ -133,7 +134,7 @@ class Upkeep:
             self._book.gone(seen.gone(known, is_full=sample is None))
             if sample is None:
                 doubts = report.found + report.unsettled
-                note_validation(route.store, follower, found=doubts)
+                note_validation(route.store, follower, found=doubts, incarnations=stood)
             return report
 
         return self._router.call(validated)
