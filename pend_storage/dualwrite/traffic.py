@@ -10,6 +10,7 @@ from typing_extensions import override
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batches import Load
+from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.feed import feed, feed_number, in_feed
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
@@ -60,6 +61,7 @@ class Traffic(Store):
 
     _pair: Pair
     _router: Router
+    _continuity: Continuity
     _relay: Relay
     _follower: Follower
     _shared: SharedMeta
@@ -142,7 +144,10 @@ class Traffic(Store):
             done = self._done_before(route, batch)
             if done is not None:
                 return None, done
-            return route, route.store.commit(batch, epoch=route.epoch)
+            before = self._continuity.before(route)
+            versions = route.store.commit(batch, epoch=route.epoch)
+            self._continuity.after(route, before, batch.token, versions)
+            return route, versions
 
         try:
             route, versions = self._router.call(commit_at)
@@ -170,11 +175,15 @@ class Traffic(Store):
             ]
             if not waiting:
                 return
+            before = self._continuity.before(route)
             answers = route.store.commit_each(
                 [order.batch for order in waiting], epoch=route.epoch
             )
             for order, answer in zip(waiting, answers, strict=True):
                 order.take(answer)
+                if isinstance(answer, tuple):
+                    token = order.batch.token
+                    self._continuity.after(route, before, token, answer)
             written = [order.written for order in waiting if order.is_written]
             if written:
                 _COMMITTED()
@@ -291,6 +300,7 @@ class Traffic(Store):
     def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
         if name == ROLE_META:
             raise ConfigError("the roles of a pair are changed with switch().")
+        self._continuity.before(self._router.route)
         return self._shared.compare_and_set(name, expected, value)
 
     @override
