@@ -93,7 +93,8 @@ def test_a_primary_that_was_rewound_is_at_no_distance(
     one.postgres.inner = backup
     if reaches_further:
         for n in range(5):
-            one.put("a", f"after {n}")
+            batch = SCHEMA.batch([SCHEMA.put(Log, a_log("a", f"after {n}"))])
+            backup.commit(batch, epoch=backup.role().epoch)
 
     lag = one.store.lag()
 
