@@ -134,7 +134,8 @@ def note_backup(
         at: when.
         incarnations: what stood behind the stores that it was made of.
     """
-    stood: dict[str, JSON] = {side: here for side, here in (incarnations or {}).items()}
+    stood: dict[str, JSON] = {}
+    stood.update(incarnations or {})
     fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
     while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
         pass
