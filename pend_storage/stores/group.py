@@ -108,6 +108,11 @@ class Group:
                 return True
             return False
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether more threads than one are at work, by a glance."""
+        return self._lanes - self._free > 1
+
     def leave(self) -> None:
         """Give a lane back, or pass it on."""
         with self._gate:

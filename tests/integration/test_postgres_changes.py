@@ -51,7 +51,8 @@ def commit_under_way(url: str, key: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url) as connection:
         body = f'{{"name":"{key}","value":1}}'
         answer = connection.execute(
-            "select pend_put_tallies(null, %s, %s, null)", (key, body)
+            "select pend_put_tallies(null, %s, %s, null, null, null, null, false, null)",
+            (key, body),
         ).fetchone()
         assert answer is not None
         assert answer[0].isdigit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from pend_storage.stores.postgres.columns import type_text
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
 from pend_storage.stores.postgres.link import Link
 from pend_storage.stores.postgres.tables import column_name, quoted, table_name
+from pend_storage.stores.postgres.waves import MOST_BYTES
 
 __all__ = ["Copier"]
 
@@ -44,15 +45,19 @@ class Copier:
     def copy(self, link: Link, records: Sequence[ChangedRecord]) -> None:
         """Copy records; their keys must not be in the table.
 
+        Many bytes go in several statements, each of which has its own time.
+
         Raises:
             ServerRefusal: the server does not take them.
             ConnectionLost: the connection died.
         """
+        rows = map(self._row, records)
+        is_more = True
         try:
-            with link.connection.cursor().copy(self._statement) as copy:
-                copy.set_types(self._types)
-                for item in records:
-                    copy.write_row(self._row(item))
+            while is_more:
+                with link.connection.cursor().copy(self._statement) as copy:
+                    copy.set_types(self._types)
+                    is_more = _fill(copy, rows)
         except psycopg.OperationalError as error:
             raise ConnectionLost(str(error).strip(), sent=True) from error
         except psycopg.Error as error:
@@ -68,6 +73,17 @@ class Copier:
             row[place] = adapt(value)
         row.append(item.version)
         return row
+
+
+def _fill(copy: psycopg.Copy, rows: Iterator[list[Any]]) -> bool:
+    """Write rows until it is enough for one statement; gives whether there may be more."""
+    size = 0
+    for row in rows:
+        copy.write_row(row)
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if size >= MOST_BYTES:
+            return True
+    return False
 
 
 def _adapter(field: FieldSpec) -> Callable[[Any], Any] | None:

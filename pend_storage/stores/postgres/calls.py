@@ -9,9 +9,12 @@ from pend_storage.records import Batch, Delete, Outcome, Put
 from pend_storage.stores.postgres.wire import (
     Value,
     bigint_array,
+    flag,
     json_array,
     number,
+    optional_array,
     text_array,
+    uuid_array,
 )
 
 __all__ = ["CommitCall"]
@@ -39,8 +42,16 @@ class CommitCall:
         ]
         self._targets = list(dict.fromkeys(targets))
 
-    def values(self, epoch: int | None) -> tuple[Value, ...]:
-        """The parameters."""
+    def values(
+        self, epoch: int | None, haste: Value, *, again: bool
+    ) -> tuple[Value, ...]:
+        """The parameters.
+
+        Args:
+            epoch: see :mod:`pend_storage.store`.
+            haste: ``lock_timeout``, as the server understands it.
+            again: whether the call may have been done before.
+        """
         checks, targets = self._checks, self._targets
         operations = [o for batch in self._batches for o in batch.operations]
         numbers = [n for n, batch in enumerate(self._batches) for _ in batch.operations]
@@ -57,6 +68,11 @@ class CommitCall:
             json_array(bodies),
             bigint_array(self._later()),
             text_array({o.collection for o in operations if isinstance(o, Delete)}),
+            uuid_array(batch.token for batch in self._batches),
+            optional_array(batch.by for batch in self._batches),
+            optional_array(batch.reason for batch in self._batches),
+            flag(again),
+            haste,
         )
 
     def _later(self) -> list[int]:

@@ -2,37 +2,89 @@
 
 from __future__ import annotations
 
-import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage.errors import Conflict, PendStorageError, StoreUnavailable
-from pend_storage.records import Batch, Outcome, Put
+from pend_storage.errors import (
+    ConfigError,
+    Conflict,
+    PendStorageError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
+from pend_storage.records import Batch, Change, Outcome, Put
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.postgres import statements
+from pend_storage.stores.postgres.blockers import blockers
 from pend_storage.stores.postgres.calls import CommitCall
 from pend_storage.stores.postgres.errors import (
     ConnectionLost,
     ServerRefusal,
     raise_stale,
 )
+from pend_storage.stores.postgres.functions import MANY_KEYS
+from pend_storage.stores.postgres.link import Statement
+from pend_storage.stores.postgres.possible import Possible
+from pend_storage.stores.postgres.repeating import HeldUp, LockHeld, Repeats
+from pend_storage.stores.postgres.rows import change_of
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
+from pend_storage.stores.postgres.tables import TOKEN_CONSTRAINT
 from pend_storage.stores.postgres.violations import raise_violation
 from pend_storage.stores.postgres.waves import MOST_KEYS, Waves
-from pend_storage.stores.postgres.wire import is_storable, number
+from pend_storage.stores.postgres.wire import (
+    Value,
+    flag,
+    is_token,
+    number,
+    optional,
+    token_value,
+)
 
 __all__ = ["Committer"]
 
-LANES: Final = 4
+_LANES: Final = 4
 """Threads that commit at a time, while others wait to be committed for."""
-_ATTEMPTS: Final = 8
-_LONGEST_PAUSE: Final = 0.1  # seconds
+_HASTE: Final = b"250ms"
+"""``lock_timeout`` of a commit in a lane while others wait for one."""
+_HASTE_TOGETHER: Final = b"100ms"
+"""The same for commits that go together: the one that is held up is searched by halves."""
+_NO_ANSWER: Final = (StoreUnavailable, SchemaOutOfDate, ConfigError)
+"""What a call meets before it is made."""
+
+
+class _Done(Exception):
+    """Commits are in the change log already; nothing was written."""
+
+    def __init__(self, places: tuple[int, ...]) -> None:
+        self.places = places
+        super().__init__()
+
+
+class _Renumbered(Exception):
+    """Numbers had to be raised above those in the log; nothing was written."""
+
+
+class _Wait:
+    """How the commits of one wave wait for what somebody else holds."""
+
+    def __init__(self, patience: float, *, hasty: bool) -> None:
+        self.hasty = hasty
+        """Whether each of them has somebody who waits for it by himself."""
+        self.error: LockHeld | None = None
+        """Of one that has waited in vain; those after it are in a hurry."""
+        self._until = time.monotonic() + 2 * patience
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there was enough waiting."""
+        return self.error is not None and time.monotonic() > self._until
 
 
 class Committer:
@@ -44,33 +96,65 @@ class Committer:
         server: Server,
         known: Mapping[str, CollectionStatements],
         *,
-        lanes: int,
+        size: int,
+        patience: float,
     ) -> None:
+        """Make one.
+
+        Args:
+            store: whose commits they are.
+            server: where they are made.
+            known: the statements of each collection.
+            size: how many connections there are.
+            patience: seconds for which a lost answer is asked for, and a lock waited for.
+        """
         self._store = store
         self._server = server
         self._known = known
+        self._patience = patience
         self._waves = Waves(store.schema)
-        self._group = Group(self._carry_out, lanes=max(1, lanes))
+        self._group = Group(self._carry_out, lanes=max(1, min(_LANES, size)))
+        self._room = threading.BoundedSemaphore(max(1, (size - _LANES) // 2))
+        """For those who wait outside of the lanes."""
 
     # -- one ----------------------------------------------------------------------
 
     def commit(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
         """See :meth:`Store.commit`.
 
-        Where many threads commit, their commits go together.
+        Where many threads commit, their commits go together. One that is held up by
+        somebody's lock leaves its lane to others, and goes on waiting by itself.
         """
-        possible = _Possible(batch, self._store)
+        possible = Possible(batch, self._store)
         if len(batch.operations) + len(batch.checks) > MOST_KEYS:
             return self._commit(possible, epoch)  # long: nobody should wait for it
         if self._group.enter():
             try:
-                return self._commit(possible, epoch)
+                return self._commit(possible, epoch, hasty=self._group.is_shared)
+            except HeldUp:
+                pass
             finally:
                 self._group.leave()
+            return self._outside(possible, epoch)
         ticket = Ticket((possible, epoch))
         self._group.run(ticket)
-        versions: tuple[int, ...] = ticket.outcome()
+        try:
+            versions: tuple[int, ...] = ticket.outcome()
+        except HeldUp:
+            return self._outside(possible, epoch)
         return versions
+
+    def _outside(self, possible: Possible, epoch: int | None) -> tuple[int, ...]:
+        """Commit outside of the lanes, on some of the connections at most."""
+        if not self._room.acquire(timeout=self._patience):
+            reason = "too many commits wait for locks that somebody holds"
+            raise StoreUnavailable(
+                reason + blockers(self._server), store=self._server.name
+            )
+        try:
+            return self._commit(possible, epoch)
+        finally:
+            self._room.release()
 
     def _carry_out(self, tickets: list[Ticket]) -> None:
         """Commit what several threads want; epochs are hardly ever different."""
@@ -82,58 +166,132 @@ class Committer:
                 self._carry_out_wave([alike[place] for place in wave], epoch)
 
     def _carry_out_wave(self, tickets: Sequence[Ticket], epoch: int | None) -> None:
+        members = [ticket.job[0] for ticket in tickets]
         try:
-            outcomes = self._together([ticket.job[0] for ticket in tickets], epoch)
+            wait = _Wait(self._patience, hasty=True)
+            outcomes = self._together(members, epoch, wait)
         except BaseException as error:
             # Its own thread alone sees what interrupted it.
             reason = "the commit was interrupted"
-            unknown = StoreUnavailable(
-                reason, store=self._server.name, outcome_known=False
-            )
-            unknown.__cause__ = error
-            for ticket in tickets:
+            for ticket, member in zip(tickets, members, strict=True):
+                unknown = StoreUnavailable(
+                    reason,
+                    store=self._server.name,
+                    outcome_known=False,
+                    token=member.batch.token or None,
+                )
+                unknown.__cause__ = error
                 ticket.fail(unknown)
             raise
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.settle(outcome)
 
-    def _commit(self, possible: _Possible, epoch: int | None) -> tuple[int, ...]:
+    def _commit(
+        self, possible: Possible, epoch: int | None, *, hasty: bool = False
+    ) -> tuple[int, ...]:
         """Commit it.
 
         A deadlock, or a rule that was broken a moment ago and is not any more, is tried
-        again: nothing was written.
+        again: nothing was written. So is a call without an answer, under its token.
+
+        Raises:
+            HeldUp: it is hasty, and somebody holds what it needs.
         """
         batch = possible.batch
-        for attempt in range(_ATTEMPTS):
+        repeats = Repeats(
+            self._server,
+            [batch],
+            seconds=self._patience,
+            is_hasty=hasty,
+            is_alone=_size(batch) > MANY_KEYS,
+        )
+        haste = _HASTE if hasty else None
+        while True:
             try:
-                return possible.versions(self._once(batch, epoch))
+                return possible.versions(
+                    self._once(batch, epoch, haste, again=repeats.is_unknown)
+                )
+            except _Done:
+                return self._given(possible)
+            except _Renumbered:
+                repeats.again()
             except ConnectionLost as lost:
-                if lost.sent or attempt + 1 == _ATTEMPTS:
-                    raise self._server.lost(lost) from lost
+                repeats.lost(lost)
+            except _NO_ANSWER as error:
+                repeats.unavailable(error)
             except ServerRefusal as refusal:
-                self._judge(refusal, batch)
-            _pause(attempt)
-        raise self._in_the_way()
+                if not refusal.is_violation:
+                    repeats.refused(refusal, _collection(batch))
+                elif (done := self._judge(refusal, possible)) is not None:
+                    return done
+                else:
+                    repeats.again(refusal)
 
-    def _once(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
+    def _judge(
+        self, refusal: ServerRefusal, possible: Possible
+    ) -> tuple[int, ...] | None:
+        """What it gave where it was done before; None where it may be tried again."""
+        if self.find(possible.batch.token) is not None:
+            return self._given(possible)
+        if refusal.constraint != TOKEN_CONSTRAINT:
+            raise_violation(self._store, possible.batch.operations)
+        return None
+
+    def _given(self, possible: Possible) -> tuple[int, ...]:
+        """What a commit gave that is in the change log.
+
+        Raises:
+            StoreUnavailable: the log cannot be asked, or was pruned in between.
+        """
+        batch, reason = possible.batch, "its entry was pruned from the change log"
+        try:
+            done = self.find(batch.token)
+        except StoreUnavailable as error:
+            done, reason = None, error.reason
+        if done is None:
+            raise StoreUnavailable(
+                f"the commit was made before, but {reason}",
+                store=self._server.name,
+                outcome_known=False,
+                token=batch.token,
+            )
+        return possible.versions(done.versions_of(batch))
+
+    def _once(
+        self, batch: Batch, epoch: int | None, haste: Value, *, again: bool
+    ) -> tuple[int, ...]:
         operations, checks = batch.operations, batch.checks
         if len(operations) == 1 and isinstance(put := operations[0], Put):
             expected = checks.get((put.collection, put.key))
             if len(checks) == (expected is not None):
-                return self._put(put, expected, epoch)
+                tail = (flag(again), haste)
+                return self._put(put, expected, epoch, batch, tail)
         call = CommitCall([batch])
-        result = self._server.run(statements.COMMIT, call.values(epoch))
-        answer = _answer(result)
-        raise_stale(answer, self._server.name)
-        (outcome,) = call.outcomes(answer)
+        values = call.values(epoch, haste, again=again)
+        (outcome,) = call.outcomes(self._answer(statements.COMMIT, values))
         if isinstance(outcome, PendStorageError):
             raise outcome
         return outcome
 
-    def _put(self, put: Put, expected: int | None, epoch: int | None) -> tuple[int]:
-        values = (number(epoch), put.key.encode(), put.body, number(expected))
-        known = self._known[put.collection]
-        answer = _answer(self._server.run(known.put, values))
+    def _put(
+        self,
+        put: Put,
+        expected: int | None,
+        epoch: int | None,
+        batch: Batch,
+        tail: tuple[Value, Value],
+    ) -> tuple[int]:
+        values = (
+            number(epoch),
+            put.key.encode(),
+            put.body,
+            number(expected),
+            token_value(batch.token),
+            optional(batch.by),
+            optional(batch.reason),
+            *tail,
+        )
+        answer = self._answer(self._known[put.collection].put, values)
         if answer.startswith("conflict "):
             raise Conflict(
                 collection=put.collection,
@@ -141,23 +299,30 @@ class Committer:
                 expected=expected or 0,
                 actual=int(answer.split()[2]),
             )
-        raise_stale(answer, self._server.name)
         return (int(answer),)
 
-    def _judge(self, refusal: ServerRefusal, batch: Batch) -> None:
-        """Return if the batch may be tried again."""
-        if refusal.is_violation:
-            raise_violation(self._store, batch.operations)
-        elif not refusal.is_transient:
-            names = {operation.collection for operation in batch.operations}
-            only = names.pop() if len(names) == 1 else ""
-            raise refusal.public(self._server.name, only) from refusal
+    def _answer(self, statement: Statement, values: Sequence[Value]) -> str:
+        """What a function answers, where that is about the records.
 
-    def _in_the_way(self) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"the commit was in the way of others {_ATTEMPTS} times",
-            store=self._server.name,
-        )
+        Raises:
+            StaleEpoch: the store is not primary at the epoch.
+        """
+        answer = _text(self._server.run(statement, values))
+        if answer == "renumber":
+            renumber = statements.RENUMBER
+            self._server.write(lambda link: link.run(renumber), harmless=True)
+            raise _Renumbered
+        if answer.startswith("done"):
+            raise _Done(tuple(map(int, answer.split()[1:])))
+        raise_stale(answer, self._server.name)
+        return answer
+
+    def find(self, token: str) -> Change | None:
+        """See :meth:`Store.find_commit`."""
+        if not is_token(token):
+            return None
+        result = self._server.ask(statements.FIND, (token.encode(),))
+        return change_of(self._store.schema, result, 0) if result.ntuples else None
 
     # -- many ---------------------------------------------------------------------
 
@@ -167,41 +332,74 @@ class Committer:
         Independent batches go together, in one call that is one transaction.
         """
         found: dict[int, Outcome] = {}
-        possible: dict[int, _Possible] = {}
+        possible: dict[int, Possible] = {}
         for place, batch in enumerate(batches):
             try:
-                possible[place] = _Possible(batch, self._store)
+                possible[place] = Possible(batch, self._store)
             except PendStorageError as error:
                 found[place] = error
         places = list(possible)
         members = list(possible.values())
         for wave in self._waves.of([member.batch for member in members]):
-            outcomes = self._together([members[index] for index in wave], epoch)
+            wait = _Wait(self._patience, hasty=False)
+            outcomes = self._together([members[i] for i in wave], epoch, wait)
             found.update(zip((places[i] for i in wave), outcomes, strict=True))
         return [found[place] for place in range(len(batches))]
 
     def _together(
-        self, members: Sequence[_Possible], epoch: int | None
+        self, members: Sequence[Possible], epoch: int | None, wait: _Wait
     ) -> list[Outcome]:
         """What comes of the batches of one wave."""
+        if wait.error is not None and wait.is_over:
+            return [own_copy(wait.error) for _ in members]
         if len(members) == 1:
-            try:
-                return [self._commit(members[0], epoch)]
-            except PendStorageError as error:
-                return [error]
+            return [self._one_of(members[0], epoch, wait)]
         try:
             outcomes = self._wave([member.batch for member in members], epoch)
+        except _Done as done:
+            return self._without(set(done.places), members, epoch, wait)
         except PendStorageError as error:
-            return [own_copy(error) for _ in members]
+            return [_own(error, member) for member in members]
         if outcomes is None:
             # One of them must not fail the others.
             half = len(members) // 2
-            first = self._together(members[:half], epoch)
-            return first + self._together(members[half:], epoch)
+            first = self._together(members[:half], epoch, wait)
+            return first + self._together(members[half:], epoch, wait)
         return [
             m.versions(outcome) if isinstance(outcome, tuple) else outcome
             for m, outcome in zip(members, outcomes, strict=True)
         ]
+
+    def _one_of(self, member: Possible, epoch: int | None, wait: _Wait) -> Outcome:
+        """What comes of one of them, which had to be parted from the others."""
+        hasty = wait.hasty or wait.error is not None
+        try:
+            return self._commit(member, epoch, hasty=hasty)
+        except HeldUp as held:
+            return held if wait.error is None else own_copy(wait.error)
+        except LockHeld as error:
+            wait.error = error
+            return error
+        except PendStorageError as error:
+            return error
+
+    def _without(
+        self,
+        done: set[int],
+        members: Sequence[Possible],
+        epoch: int | None,
+        wait: _Wait,
+    ) -> list[Outcome]:
+        """Commit those that are not in the log yet; the others give what they gave."""
+        rest = [m for place, m in enumerate(members) if place not in done]
+        others = iter(self._together(rest, epoch, wait) if rest else ())
+        outcomes: list[Outcome] = []
+        for place, member in enumerate(members):
+            try:
+                outcomes.append(self._given(member) if place in done else next(others))
+            except PendStorageError as error:
+                outcomes.append(error)
+        return outcomes
 
     def _wave(
         self, batches: Sequence[Batch], epoch: int | None
@@ -209,71 +407,49 @@ class Committer:
         """Commit them in one call; None where they have to be parted."""
         targets = [t for batch in batches for t in self._waves.targets(batch)]
         call = CommitCall(batches, targets)
-        values = call.values(epoch)
-        for attempt in range(_ATTEMPTS):
+        repeats = Repeats(self._server, batches, seconds=self._patience, is_hasty=True)
+        while True:
+            values = call.values(epoch, _HASTE_TOGETHER, again=repeats.is_unknown)
             try:
-                answer = _answer(self._server.run(statements.COMMIT, values))
+                return call.outcomes(self._answer(statements.COMMIT, values))
+            except _Renumbered:
+                repeats.again()
             except ConnectionLost as lost:
-                if lost.sent or attempt + 1 == _ATTEMPTS:
-                    raise self._server.lost(lost) from lost
+                repeats.lost(lost)
+            except _NO_ANSWER as error:
+                repeats.unavailable(error)
             except ServerRefusal as refusal:
                 if refusal.is_divisible:
                     return None
-                if not refusal.is_transient:
-                    raise refusal.public(self._server.name) from refusal
-            else:
-                raise_stale(answer, self._server.name)
-                return call.outcomes(answer)
-            _pause(attempt)
-        raise self._in_the_way()
+                try:
+                    repeats.refused(refusal)
+                except HeldUp:
+                    return None
 
 
-def _answer(result: PGresult) -> str:
+def _size(batch: Batch) -> int:
+    return len(batch.operations) + len(batch.checks)
+
+
+def _collection(batch: Batch) -> str:
+    """The collection that a batch writes, if it is only one."""
+    names = {operation.collection for operation in batch.operations}
+    return names.pop() if len(names) == 1 else ""
+
+
+def _text(result: PGresult) -> str:
     return (result.get_value(0, 0) or b"").decode()
 
 
-def _pause(attempt: int) -> None:
-    limit = min(_LONGEST_PAUSE, 0.001 * 2**attempt)
-    time.sleep(random.uniform(0, limit))  # noqa: S311 - not a secret
-
-
-class _Possible:
-    """A batch without keys that no record can have.
-
-    Deleting such a key, or demanding that it is not there, is no error; but the server
-    could not even be asked.
-    """
-
-    __slots__ = ("_places", "batch")
-
-    def __init__(self, batch: Batch, store: Store) -> None:
-        for operation in batch.operations:
-            store.schema[operation.collection]  # an unknown one fails nobody else
-        for name, _ in batch.checks:
-            store.schema[name]
-        self.batch = batch
-        self._places: list[int] | None = None
-        """Where the operations of the caller's batch stand, if it is another one."""
-        if not all(is_storable(o.key) for o in batch.operations) or not all(
-            is_storable(key) for _, key in batch.checks
-        ):
-            self._leave_out(batch)
-
-    def _leave_out(self, batch: Batch) -> None:
-        for (collection, key), expected in batch.checks.items():
-            if expected and not is_storable(key):
-                raise Conflict(
-                    collection=collection, key=key, expected=expected, actual=0
-                )
-        checks = {p: v for p, v in batch.checks.items() if is_storable(p[1])}
-        kept = [o for o in batch.operations if is_storable(o.key)]
-        self._places = [
-            kept.index(o) if is_storable(o.key) else -1 for o in batch.operations
-        ]
-        self.batch = Batch(tuple(kept), checks)
-
-    def versions(self, given: tuple[int, ...]) -> tuple[int, ...]:
-        """The versions of the caller's operations."""
-        if self._places is None:
-            return given
-        return tuple(0 if place < 0 else given[place] for place in self._places)
+def _own(error: PendStorageError, member: Possible) -> PendStorageError:
+    """An error that is about all of a wave, for one of them."""
+    if isinstance(error, StoreUnavailable) and not error.outcome_known:
+        own = StoreUnavailable(
+            error.reason,
+            store=error.store,
+            outcome_known=False,
+            token=member.batch.token or None,
+        )
+        own.__cause__ = error
+        return own
+    return own_copy(error)

@@ -17,7 +17,7 @@ from pend_storage.stores.postgres.link import Link, Statement
 
 __all__ = ["CORE_REVISION", "KNOWN_REVISIONS", "SCHEMA_META", "Revision"]
 
-KNOWN_REVISIONS: Final = ("0001", "0002")
+KNOWN_REVISIONS: Final = ("0001", "0002", "0003")
 """Alembic revisions of the core tables that this library knows, oldest first."""
 CORE_REVISION: Final = KNOWN_REVISIONS[-1]
 SCHEMA_META: Final = "postgres.schema"

@@ -18,10 +18,24 @@ from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.stores.postgres.tables import column_name, quoted
 
-__all__ = ["change_of", "record_json", "rows_of", "tombstone_rows_of"]
+__all__ = [
+    "CHANGE_COLUMNS",
+    "CHANGE_RECORDS",
+    "change_of",
+    "record_json",
+    "rows_of",
+    "tombstone_rows_of",
+]
 
 _MAX_MEMBERS: Final = 50  # a function takes 100 arguments at most
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+CHANGE_COLUMNS: Final = (
+    "c.sequence, c.epoch, (extract(epoch from c.at) * 1000000)::bigint, c.records, "
+    """replace(c.token::text, '-', ''), c."by", c.reason"""
+)
+"""Of an entry of the change log, as :func:`change_of` reads it."""
+CHANGE_RECORDS: Final = 3
+"""Place of the records among them."""
 _CHANGED: Final = msgspec.json.Decoder(list[tuple[str, str, int, msgspec.Raw]])
 
 
@@ -82,12 +96,12 @@ def bytes_at(result: PGresult, row: int, column: int) -> bytes | None:
 
 
 def change_of(schema: Schema, result: PGresult, index: int) -> Change:
-    """One row of the change log: sequence, epoch, microseconds since 1970, records.
+    """One row of the change log, with the columns :data:`CHANGE_COLUMNS`.
 
     Without records of collections that this schema does not have.
     """
-    fields: list[Any] = [bytes_at(result, index, column) for column in range(4)]
-    sequence, epoch, micros, records = fields
+    fields: list[Any] = [bytes_at(result, index, column) for column in range(7)]
+    sequence, epoch, micros, records, *attribution = fields
     try:
         changed = _CHANGED.decode(records)
     except msgspec.DecodeError as error:
@@ -97,6 +111,7 @@ def change_of(schema: Schema, result: PGresult, index: int) -> Change:
         int(epoch),
         _EPOCH + timedelta(microseconds=int(micros)),
         tuple(_changed(schema, *item) for item in changed if item[0] in schema.names),
+        *(None if text is None else text.decode() for text in attribution),
     )
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import Final
 
 from pend_storage.schema import CollectionSpec
-from pend_storage.stores.postgres.functions import (
-    COMMITS,
-    OFFSET_META,
+from pend_storage.stores.postgres.functions import HASTE, put_function
+from pend_storage.stores.postgres.link import Statement
+from pend_storage.stores.postgres.numbering import (
+    HEAD_TEXT,
+    PRUNED,
     PRUNED_META,
     STORE_LOCK,
-    put_function,
 )
-from pend_storage.stores.postgres.link import Statement
-from pend_storage.stores.postgres.rows import record_json
+from pend_storage.stores.postgres.rows import CHANGE_COLUMNS, record_json
 from pend_storage.stores.postgres.tables import key_column, quoted, table_name
 
 __all__ = [
@@ -27,14 +27,19 @@ __all__ = [
     "APPLY_ENTER",
     "CHANGES",
     "COMMIT",
+    "FIND",
     "GUARD",
+    "HASTEN",
     "HEAD",
     "HORIZON",
     "META",
     "META_DELETE",
     "META_INSERT",
     "META_UPDATE",
+    "MOST_COUNTED",
+    "PENDING",
     "PRUNE",
+    "RENUMBER",
     "STORE_ALONE",
     "CollectionStatements",
 ]
@@ -43,22 +48,42 @@ _BINARY: Final = 1
 
 GUARD: Final = Statement.make("select pend_guard($1::bigint)")
 HORIZON: Final = Statement.make("select pend_horizon()")
-HEAD: Final = Statement.make(
-    "select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + coalesce("
-    "(select (value #>> '{}')::bigint from store_meta "
-    f"where name = '{OFFSET_META}'), 0)) * {COMMITS} - 1"
-)
+RENUMBER: Final = Statement.make("select pend_renumber()")
+"""Have the next number lie above all that were given; where they do, changes nothing."""
+HEAD: Final = Statement.make(HEAD_TEXT)
 CHANGES: Final = Statement.make(
-    "select sequence, epoch, (extract(epoch from at) * 1000000)::bigint, records "
-    "from changes where sequence > $1::bigint and sequence <= $2::bigint "
-    "and pend_kept($1) order by sequence limit $3::bigint"
+    f"select {CHANGE_COLUMNS} from pend_changes($1, $2, $3, $4) as c"
 )
+FIND: Final = Statement.make(
+    f"select {CHANGE_COLUMNS} from changes as c where c.token = $1::uuid"
+)
+MOST_COUNTED: Final = 100_000
+"""Entries of the change log that one look counts at most."""
+PENDING: Final = Statement.make(
+    f"select (select count(*) from changes as c where c.sequence > $2::bigint "
+    "and c.sequence <= $1::bigint), s.count, s.final, s.last, l.at, o.at, "
+    f"({PRUNED}), exists (select from changes as c where c.sequence = $3::bigint "
+    "and (extract(epoch from c.at) * 1000000)::bigint = $4::bigint) "
+    "from (select count(*) as count, count(*) filter (where c.sequence <= h.head) as "
+    "final, max(c.sequence) filter (where c.sequence <= h.head) as last "
+    f"from (select ({HEAD_TEXT}) as head) as h cross join lateral (select c.sequence "
+    f"from changes as c where c.sequence > $3 order by c.sequence limit {MOST_COUNTED}"
+    ") as c) as s "
+    "left join lateral (select (extract(epoch from c.at) * 1000000)::bigint as at "
+    "from changes as c where c.sequence = s.last) as l on true "
+    "left join lateral (select (extract(epoch from c.at) * 1000000)::bigint as at "
+    "from changes as c where c.sequence > $1 order by c.sequence limit 1) as o on true "
+    "where pend_kept($1)"
+)
+"""What :mod:`~pend_storage.stores.postgres.backlog` counts with."""
 PRUNE: Final = Statement.make(
     "with gone as (delete from changes where sequence <= $1::bigint) "
     f"insert into store_meta as m (name, value) values ('{PRUNED_META}', to_jsonb($1)) "
     "on conflict (name) do update set value = excluded.value "
     "where (m.value #>> '{}')::bigint < (excluded.value #>> '{}')::bigint"
 )
+HASTEN: Final = Statement.make(f"select set_config('lock_timeout', '{HASTE}', true)")
+"""For the rest of a transaction that wants the store's lock alone."""
 STORE_ALONE: Final = Statement.make(f"select pg_advisory_xact_lock({STORE_LOCK})")
 META: Final = Statement.make("select value from store_meta where name = $1")
 META_INSERT: Final = Statement.make(
@@ -72,13 +97,14 @@ META_DELETE: Final = Statement.make(
     "delete from store_meta where name = $1 and value = $2::jsonb"
 )
 COMMIT: Final = Statement.make(
-    "select pend_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    (0, *[_BINARY] * 10),
+    f"select pend_commit({', '.join(f'${n}' for n in range(1, 17))})",
+    (0, *[_BINARY] * 13, 0, 0),
 )
 APPLY: Final = Statement.make(
-    "select pend_apply($1, $2, $3, $4, $5, $6, $7::jsonb)", (0, *[_BINARY] * 4, 0, 0)
+    "select pend_apply($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb)",
+    (0, *[_BINARY] * 4, 0, 0, 0, 0),
 )
-APPLY_ENTER: Final = Statement.make("select pend_apply_enter($1)")
+APPLY_ENTER: Final = Statement.make("select pend_apply_enter($1, $2, $3::jsonb)")
 
 
 class CollectionStatements:
@@ -111,7 +137,8 @@ class CollectionStatements:
             + ") as p (version, record, key) order by key limit $3::bigint"
         )
         self.put = Statement.make(
-            f"select {quoted(put_function(spec.name))}($1, $2, $3, $4)"
+            f"select {quoted(put_function(spec.name))}"
+            "($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         )
         self.is_free = Statement.make(
             f"select not exists (select {self.source} where {self.key} >= $1 "

@@ -19,23 +19,32 @@ from pend_storage.records import (
     Change,
     ChangedRecord,
     Outcome,
+    Pending,
     Row,
 )
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
-from pend_storage.stores.postgres.committing import LANES, Committer
+from pend_storage.stores.postgres.backlog import Backlog
+from pend_storage.stores.postgres.committing import Committer
 from pend_storage.stores.postgres.conditions import count_statement, query_statement
 from pend_storage.stores.postgres.connections import Address, Connector
 from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
 from pend_storage.stores.postgres.link import Link, Statement
 from pend_storage.stores.postgres.pool import Pool
-from pend_storage.stores.postgres.rows import change_of, rows_of, tombstone_rows_of
+from pend_storage.stores.postgres.repeating import unhurried
+from pend_storage.stores.postgres.rows import (
+    CHANGE_RECORDS,
+    change_of,
+    rows_of,
+    tombstone_rows_of,
+)
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.shapes import Shapes
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import operations_of, raise_violation
+from pend_storage.stores.postgres.waves import MOST_BYTES
 from pend_storage.stores.postgres.wire import Value, is_storable, number, text_array
 
 __all__ = ["PostgresStore"]
@@ -44,7 +53,8 @@ __all__ = ["PostgresStore"]
 _PAGE: Final = 1000
 """Rows of a scan that are in memory at a time."""
 _CHANGES_PAGE: Final = 200
-"""Commits of the change log that are in memory at a time."""
+"""Commits of the change log that are in memory at a time, of so many bytes as go together
+in one call, but for the last one."""
 
 
 class PostgresStore(Store):
@@ -106,9 +116,17 @@ class PostgresStore(Store):
         self._server = Server(schema, self._connector, pool)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
         self._committer = Committer(
-            self, self._server, self._statements, lanes=min(LANES, pool_size)
+            self,
+            self._server,
+            self._statements,
+            size=pool_size,
+            patience=statement_timeout,
         )
-        self._applier = Applier(schema, self._statements)
+        self._applier = Applier(
+            schema, self._server, self._statements, patience=statement_timeout
+        )
+        self._backlog = Backlog(self._server)
+        self._patience = statement_timeout
         self._shapes = Shapes()
 
     @property
@@ -241,14 +259,24 @@ class PostgresStore(Store):
     def changes(self, after: int = 0) -> Iterator[Change]:
         horizon = self._server.ask(statements.HORIZON).get_value(0, 0)
         while True:
-            values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE)
+            values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE, b"%d" % MOST_BYTES)
             result = self._server.ask(statements.CHANGES, values)
+            size = 0
             for index in range(result.ntuples):
+                size += len(result.get_value(index, CHANGE_RECORDS) or b"")
                 change = change_of(self.schema, result, index)
                 yield change
                 after = change.sequence
-            if result.ntuples < _CHANGES_PAGE:
+            if result.ntuples < _CHANGES_PAGE and size < MOST_BYTES:
                 return
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        return self._committer.find(token)
+
+    @override
+    def pending(self, after: int) -> Pending:
+        return self._backlog.pending(after)
 
     @override
     def prune(self, upto: int) -> None:
@@ -298,7 +326,7 @@ class PostgresStore(Store):
         work = self._applier.prepare(records, mark)
 
         def attempt(link: Link) -> int:
-            return self._applier.apply(link, work, epoch, self.name)
+            return self._applier.apply(link, work, epoch)
 
         def judge() -> None:
             raise_violation(self, operations_of(records))
@@ -314,11 +342,15 @@ class PostgresStore(Store):
         def attempt(link: Link) -> bool:
             with link.transaction():
                 if name == ROLE_META:
+                    link.run(statements.HASTEN)
                     link.run(statements.STORE_ALONE)
                 result = link.run(statement, values)
                 return bool(result.command_tuples)
 
-        return self._server.write(attempt, harmless=False)
+        def unhurriedly(link: Link) -> bool:
+            return unhurried(self._server, self._patience, lambda: attempt(link))
+
+        return self._server.write(unhurriedly, harmless=False)
 
     @override
     def close(self) -> None:

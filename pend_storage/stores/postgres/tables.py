@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
     literal_column,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "CORE_TABLES",
     "DIALECT",
     "REVISION_TABLE",
+    "TOKEN_CONSTRAINT",
     "column_name",
     "constraint_name",
     "core_metadata",
@@ -50,6 +52,8 @@ DIALECT: Final = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore
 REVISION_TABLE: Final = "pend_storage_revision"
 """Where Alembic keeps its revision: not its default, which an application may use."""
 CORE_TABLES: Final = ("changes", "store_meta", "tombstones")
+TOKEN_CONSTRAINT: Final = "changes_token_key"  # noqa: S105 - no password
+"""Refuses a second entry of one commit."""
 
 _TABLE_WORDS: Final = frozenset({*CORE_TABLES, REVISION_TABLE})
 # The row's version, and names that PostgreSQL gives to columns of its own.
@@ -115,7 +119,11 @@ def core_metadata() -> MetaData:
         Column("at", TIMESTAMP(timezone=True), nullable=False),
         # json, not jsonb: it keeps the text of the records as it is.
         Column("records", JSON, nullable=False),
+        Column("token", Uuid),
+        Column("by", Text),
+        Column("reason", Text),
         PrimaryKeyConstraint("sequence", name="changes_pkey"),
+        UniqueConstraint("token", name=TOKEN_CONSTRAINT),
     )
     Table(
         "store_meta",

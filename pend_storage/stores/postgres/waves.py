@@ -14,12 +14,15 @@ from typing import Any, Final
 from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import CollectionSpec, Schema
 
-__all__ = ["MOST_KEYS", "Waves"]
+__all__ = ["MOST_BYTES", "MOST_KEYS", "Waves"]
 
 MOST_KEYS: Final = 128
 """Keys of one wave, each of which is a lock: PostgreSQL has room for 64 times
 ``max_connections`` of them, and many processes may merge at the same time. What is gained
 by sharing a sync is gained by then."""
+MOST_BYTES: Final = 16 * 2**20
+"""Of the records of one wave, in JSON; a commit that is larger goes alone. The time to send
+a call grows faster than its size, and PostgreSQL takes a gibibyte at most."""
 
 _Place = tuple[str, str]
 
@@ -82,10 +85,23 @@ class _Wave:
         """What was written by batches that have checks."""
         self._checked: set[_Place] = set()
         self._targets: set[_Place] = set()
+        self._tokens: set[str] = set()
         self._keys = 0
+        self._bytes = 0
 
     def takes(self, batch: Batch) -> bool:
         """Take another batch, if it is independent of those in the wave."""
+        size = _size(batch)
+        if self._bytes + size > MOST_BYTES or batch.token in self._tokens:
+            return False
+        if not self._takes_keys(batch):
+            return False
+        self._bytes += size
+        if batch.token:
+            self._tokens.add(batch.token)
+        return True
+
+    def _takes_keys(self, batch: Batch) -> bool:
         targets: list[_Place] = []
         written: dict[_Place, Put | Delete] = {}
         for operation in batch.operations:
@@ -132,3 +148,7 @@ class _Wave:
             and place not in self._may_fail
             and bool(rules.ruled(before.record) == rules.ruled(operation.record))
         )
+
+
+def _size(batch: Batch) -> int:
+    return sum(len(o.body) for o in batch.operations if isinstance(o, Put))

@@ -15,11 +15,17 @@ from typing import Final, TypeAlias
 __all__ = [
     "Value",
     "bigint_array",
+    "flag",
     "is_storable",
+    "is_token",
     "json_array",
     "jsonb_array",
     "number",
+    "optional",
+    "optional_array",
     "text_array",
+    "token_value",
+    "uuid_array",
 ]
 
 Value: TypeAlias = bytes | None
@@ -28,11 +34,13 @@ Value: TypeAlias = bytes | None
 _BIGINT: Final = 20  # object identifiers of types, fixed in pg_type.dat
 _TEXT: Final = 25
 _JSON: Final = 114
+_UUID: Final = 2950
 _JSONB: Final = 3802
 _HEAD: Final = struct.Struct("!iiiii")  # dimensions, nulls, type, length, first index
 _EMPTY: Final = struct.Struct("!iii")
 _LENGTH: Final = struct.Struct("!i").pack
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_TOKEN: Final = re.compile("[0-9a-f]{32}")
 _NULL: Final = _LENGTH(-1)
 _INTEGER: Final = struct.Struct("!q").pack
 _BIGINT_ITEM: Final = struct.Struct("!iq").pack
@@ -51,9 +59,19 @@ def _array(kind: int, items: Sequence[Value]) -> bytes:
     return b"".join(parts)
 
 
+def optional_array(items: Iterable[str | None]) -> bytes:
+    """A ``text[]`` with nulls in it."""
+    return _array(_TEXT, [None if i is None else i.encode() for i in items])
+
+
 def text_array(items: Iterable[str]) -> bytes:
     """A ``text[]``."""
     return _array(_TEXT, [item.encode() for item in items])
+
+
+def uuid_array(items: Iterable[str]) -> bytes:
+    """A ``uuid[]`` of tokens; null for those that are empty."""
+    return _array(_UUID, [bytes.fromhex(item) or None for item in items])
 
 
 def json_array(items: Sequence[Value]) -> bytes:
@@ -77,6 +95,26 @@ def bigint_array(items: Sequence[int | None]) -> bytes:
 def number(value: int | None) -> Value:
     """An integer as text."""
     return None if value is None else b"%d" % value
+
+
+def flag(value: bool) -> Value:  # noqa: FBT001 - that is all it is about
+    """A boolean as text."""
+    return b"t" if value else b"f"
+
+
+def optional(text: str | None) -> Value:
+    """A text, or null."""
+    return None if text is None else text.encode()
+
+
+def is_token(text: str) -> bool:
+    """Whether it is a token, so that it can be kept as 16 bytes."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def token_value(token: str) -> Value:
+    """A token; null where it is empty."""
+    return token.encode() or None
 
 
 def is_storable(text: str) -> bool:

@@ -1,4 +1,9 @@
-"""The parts of the functions that know the columns of one collection."""
+"""The parts of the functions that know the columns of one collection.
+
+A user's column, table or collection may have any name. So every name that is invented here
+(variables, aliases, columns of aliases, parts of a ``with``) ends with a ``$``, which no
+Python identifier contains, and every column of a table is qualified.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +62,7 @@ def _json_type(field: FieldSpec) -> str:
     return "text" if field.kind is Kind.BYTES else type_text(field)
 
 
-def _from_json(field: FieldSpec, row: str = "x") -> str:
+def _from_json(field: FieldSpec, row: str = "x$") -> str:
     """A column's value from the record's JSON, which is there as a row."""
     name = f"{row}.{_member(field)}"
     if field.kind is Kind.BYTES:
@@ -71,40 +76,48 @@ def _from_json(field: FieldSpec, row: str = "x") -> str:
     return name if default is None else f"coalesce({name}, {default})"
 
 
-def single_put(spec: CollectionSpec, sequence: str) -> str:
-    """Put ``_body`` under ``_key``; the new version is in ``_version``.
+def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
+    """Put ``_body$`` under ``_key$``; the new version is in ``_version$``.
 
-    ``sequence`` finds the sequence number, after the checks. ``_grave`` is the version of its tombstone, if it has one.
+    ``_grave$`` is the version of its tombstone, if it has one.
+
+    Args:
+        spec: the collection.
+        sequence: finds the sequence number, after the check.
+        done: wraps what is answered where the check does not hold.
     """
     n = _Names(spec)
+    conflict = done.format("format('conflict 1 %s', coalesce(_version$, 0))")
     return f"""
-  if _expected is not null then
-    select version into _version from {n.table} where {n.key} = _key;
-    if coalesce(_version, 0) <> _expected then
-      return format('conflict 1 %s', coalesce(_version, 0));
+  if _expected$ is not null then
+    select t$.version into _version$ from {n.table} as t$ where t$.{n.key} = _key$;
+    if coalesce(_version$, 0) <> _expected$ then
+      return {conflict};
     end if;
   end if;{sequence}
-  if _grave is not null then
-    delete from tombstones where collection = {n.collection} and key = _key;
+  if _grave$ is not null then
+    delete from tombstones as d$
+     where d$.collection = {n.collection} and d$.key = _key$;
   end if;
-  insert into {n.table} as t ({n.columns}, version)
-  select {n.values}, greatest(_sequence, _grave + 1)
-    from json_to_record(_body) as x ({n.record})
+  insert into {n.table} as t$ ({n.columns}, version)
+  select {n.values}, greatest(_sequence$, _grave$ + 1)
+    from json_to_record(_body$) as x$ ({n.record})
   on conflict ({n.key}) do update
-    set {n.updates}version = greatest(t.version + 1, excluded.version)
-  returning t.version into _version;"""
+    set {n.updates}version = greatest(t$.version + 1, excluded.version)
+  returning t$.version into _version$;"""
 
 
 def check_block(spec: CollectionSpec) -> str:
     """The checks that do not hold: their places, and the versions found."""
     n = _Names(spec)
     return f"""
-    if {n.collection} = any(_check_c) then
-      select _failed || array_agg(u.n), _actual || array_agg(coalesce(t.version, 0))
-        into _failed, _actual
-        from unnest(_check_c, _check_k, _check_v) with ordinality as u (c, k, v, n)
-        left join {n.table} as t on t.{n.key} = u.k
-       where u.c = {n.collection} and coalesce(t.version, 0) <> u.v;
+    if {n.collection} = any(_check_c$) then
+      select _failed$ || array_agg(u$.n$), _actual$ || array_agg(coalesce(t$.version, 0))
+        into _failed$, _actual$
+        from unnest(_check_c$, _check_k$, _check_v$)
+          with ordinality as u$ (c$, k$, v$, n$)
+        left join {n.table} as t$ on t$.{n.key} = u$.k$
+       where u$.c$ = {n.collection} and coalesce(t$.version, 0) <> u$.v$;
     end if;"""
 
 
@@ -112,22 +125,24 @@ def delete_block(spec: CollectionSpec) -> str:
     """Rows become tombstones."""
     n = _Names(spec)
     return f"""
-  if {n.collection} = any(_gone) then
-    for _n, _v in
-      with gone as (
-        delete from {n.table} as t
-         using unnest(_a, _c, _k, _b, _later) with ordinality as u (a, c, k, b, later, n)
-         where u.c = {n.collection} and u.b is null and u.later = 0 and t.{n.key} = u.k
-        returning u.n, u.k, greatest(t.version + 1, _sequence + u.a) as version
-      ), grave as (
-        insert into tombstones (collection, key, version)
-        select {n.collection}, k, version from gone
+  if {n.collection} = any(_gone$) then
+    for _n$, _v$ in
+      with gone$ as (
+        delete from {n.table} as t$
+         using unnest(_a$, _c$, _k$, _b$, _later$)
+           with ordinality as u$ (a$, c$, k$, b$, later$, n$)
+         where u$.c$ = {n.collection} and u$.b$ is null and u$.later$ = 0
+           and t$.{n.key} = u$.k$
+        returning u$.n$, u$.k$, greatest(t$.version + 1, _sequence$ + u$.a$) as v$
+      ), grave$ as (
+        insert into tombstones as d$ (collection, key, version)
+        select {n.collection}, gone$.k$, gone$.v$ from gone$
         on conflict (collection, key) do update
-          set version = greatest(tombstones.version, excluded.version)
+          set version = greatest(d$.version, excluded.version)
       )
-      select n, version from gone
+      select gone$.n$, gone$.v$ from gone$
     loop
-      _versions[_n] := _v;
+      _versions$[_n$] := _v$;
     end loop;
   end if;"""
 
@@ -135,42 +150,43 @@ def delete_block(spec: CollectionSpec) -> str:
 def put_block(spec: CollectionSpec) -> str:
     """Rows are inserted or replaced; tombstones of theirs go.
 
-    ``_most`` leaves room for the versions of what other batches put there before.
+    ``_most$`` leaves room for the versions of what other batches put there before.
 
     New versions are found by key in an object: a join would be planned for the one row
     that the planner expects of an array, and compare every row with every other one.
     """
     n = _Names(spec)
     return f"""
-  if {n.collection} = any(_c) then
-    with fresh as materialized (
-      select u.a as {_BATCH}, u.k as {_KEY}, x.*
-        from unnest(_a, _c, _k, _b, _later) as u (a, c, k, b, later)
-       cross join lateral json_to_record(u.b) as x ({n.record})
-       where u.c = {n.collection} and u.b is not null and u.later = 0
-    ), dead as (
-      delete from tombstones as d using fresh
-       where d.collection = {n.collection} and d.key = fresh.{_KEY}
-      returning d.key, d.version
-    ), put as (
-      insert into {n.table} as t ({n.columns}, version)
-      select {n.values}, greatest(_sequence + x.{_BATCH}, dead.version + 1 + _most)
-        from fresh as x left join dead on dead.key = x.{_KEY}
+  if {n.collection} = any(_c$) then
+    with fresh$ as materialized (
+      select u$.a$ as {_BATCH}, u$.k$ as {_KEY}, x$.*
+        from unnest(_a$, _c$, _k$, _b$, _later$) as u$ (a$, c$, k$, b$, later$)
+       cross join lateral json_to_record(u$.b$) as x$ ({n.record})
+       where u$.c$ = {n.collection} and u$.b$ is not null and u$.later$ = 0
+    ), dead$ as (
+      delete from tombstones as d$ using fresh$
+       where d$.collection = {n.collection} and d$.key = fresh$.{_KEY}
+      returning d$.key, d$.version
+    ), put$ as (
+      insert into {n.table} as t$ ({n.columns}, version)
+      select {n.values}, greatest(_sequence$ + x$.{_BATCH}, dead$.version + 1 + _most$)
+        from fresh$ as x$ left join dead$ on dead$.key = x$.{_KEY}
       on conflict ({n.key}) do update
-        set {n.updates}version = greatest(t.version + 1 + _most, excluded.version)
+        set {n.updates}version = greatest(t$.version + 1 + _most$, excluded.version)
         {_unless_entangled(spec)}
-      returning t.{n.key} as k, t.version
+      returning t$.{n.key} as k$, t$.version as v$
     )
-    select jsonb_object_agg(k, version) into _put from put;
-    for _n, _v in
-      select u.n, (_put ->> u.k)::bigint
-        from unnest(_c, _k, _b, _later) with ordinality as u (c, k, b, later, n)
-       where u.c = {n.collection} and u.b is not null and u.later = 0
+    select jsonb_object_agg(put$.k$, put$.v$) into _put$ from put$;
+    for _n$, _v$ in
+      select u$.n$, (_put$ ->> u$.k$)::bigint
+        from unnest(_c$, _k$, _b$, _later$)
+          with ordinality as u$ (c$, k$, b$, later$, n$)
+       where u$.c$ = {n.collection} and u$.b$ is not null and u$.later$ = 0
     loop
-      if _v is null then
+      if _v$ is null then
         raise exception using errcode = 'PEND3', message = 'split';
       end if;
-      _versions[_n] := _v;
+      _versions$[_n$] := _v$;
     end loop;
   end if;"""
 
@@ -184,21 +200,21 @@ def _unless_entangled(spec: CollectionSpec) -> str:
     if not spec.unique:
         return ""
     given_up = "\n          or ".join(_given_up(spec, group) for group in spec.unique)
-    return f"where not (_merged and ({given_up}))"
+    return f"where not (_merged$ and ({given_up}))"
 
 
 def _given_up(spec: CollectionSpec, group: tuple[str, ...]) -> str:
     fields = [spec.fields[name] for name in group]
-    old = [f"t.{quoted(column_name(field))}" for field in group]
+    old = [f"t$.{quoted(column_name(field))}" for field in group]
     new = [f"excluded.{quoted(column_name(field))}" for field in group]
-    theirs = [_from_json(field, "other") for field in fields]
+    theirs = [_from_json(field, "other$") for field in fields]
     changed = " or ".join(
         f"{o} is distinct from {v}" for o, v in zip(old, new, strict=True)
     )
     taken = " and ".join(f"{v} = {o}" for o, v in zip(old, theirs, strict=True))
     others = (
-        f"select from fresh as other where other.{_KEY} <> t.{quoted(key_column(spec))} "
-        f"and {taken}"
+        f"select from fresh$ as other$ where other$.{_KEY} <> "
+        f"t$.{quoted(key_column(spec))} and {taken}"
     )
     return f"(({changed}) and exists ({others}))"
 
@@ -207,40 +223,41 @@ def apply_block(spec: CollectionSpec) -> str:
     """Rows and tombstones that are newer than the row or tombstone here."""
     n = _Names(spec)
     return f"""
-  if {n.collection} = any(_c) then
-    with fresh as materialized (
-      select u.k, u.v, u.b from unnest(_c, _k, _v, _b) as u (c, k, v, b)
-       where u.c = {n.collection} and u.b is not null and not exists (
-         select from tombstones as d where d.collection = {n.collection}
-            and d.key = u.k and d.version >= u.v)
+  if {n.collection} = any(_c$) then
+    with fresh$ as materialized (
+      select u$.k$, u$.v$, u$.b$
+        from unnest(_c$, _k$, _v$, _b$) as u$ (c$, k$, v$, b$)
+       where u$.c$ = {n.collection} and u$.b$ is not null and not exists (
+         select from tombstones as d$ where d$.collection = {n.collection}
+            and d$.key = u$.k$ and d$.version >= u$.v$)
          and not exists (  -- most are there already: the relay comes last
-         select from {n.table} as t where t.{n.key} = u.k and t.version >= u.v)
-    ), dead as (
-      delete from tombstones as d using fresh
-       where d.collection = {n.collection} and d.key = fresh.k
-    ), put as (
-      insert into {n.table} as t ({n.columns}, version)
-      select {n.values}, fresh.v
-        from fresh cross join lateral json_to_record(fresh.b) as x ({n.record})
+         select from {n.table} as t$ where t$.{n.key} = u$.k$ and t$.version >= u$.v$)
+    ), dead$ as (
+      delete from tombstones as d$ using fresh$
+       where d$.collection = {n.collection} and d$.key = fresh$.k$
+    ), put$ as (
+      insert into {n.table} as t$ ({n.columns}, version)
+      select {n.values}, fresh$.v$
+        from fresh$ cross join lateral json_to_record(fresh$.b$) as x$ ({n.record})
       on conflict ({n.key}) do update set {n.updates}version = excluded.version
-        where t.version < excluded.version
+        where t$.version < excluded.version
       returning 1
     )
-    select count(*) into _n from put;
-    _written := _written + _n;
-    with late as materialized (
-      select u.k, u.v from unnest(_c, _k, _v, _b) as u (c, k, v, b)
-       where u.c = {n.collection} and u.b is null and not exists (
-         select from {n.table} as t where t.{n.key} = u.k and t.version >= u.v)
-    ), gone as (
-      delete from {n.table} as t using late where t.{n.key} = late.k
-    ), grave as (
-      insert into tombstones as d (collection, key, version)
-      select {n.collection}, k, v from late
+    select count(*) into _n$ from put$;
+    _written$ := _written$ + _n$;
+    with late$ as materialized (
+      select u$.k$, u$.v$ from unnest(_c$, _k$, _v$, _b$) as u$ (c$, k$, v$, b$)
+       where u$.c$ = {n.collection} and u$.b$ is null and not exists (
+         select from {n.table} as t$ where t$.{n.key} = u$.k$ and t$.version >= u$.v$)
+    ), gone$ as (
+      delete from {n.table} as t$ using late$ where t$.{n.key} = late$.k$
+    ), grave$ as (
+      insert into tombstones as d$ (collection, key, version)
+      select {n.collection}, late$.k$, late$.v$ from late$
       on conflict (collection, key) do update set version = excluded.version
-        where d.version < excluded.version
+        where d$.version < excluded.version
       returning 1
     )
-    select count(*) into _n from grave;
-    _written := _written + _n;
+    select count(*) into _n$ from grave$;
+    _written$ := _written$ + _n$;
   end if;"""

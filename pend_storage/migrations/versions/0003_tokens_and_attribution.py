@@ -1,0 +1,70 @@
+"""Commits carry a token, who wrote and why; numbers are compared with the log's end.
+
+The functions of before would enter commits without a token, and with a number that nobody
+has compared. They are dropped, so that a program of before is refused. A call of theirs
+that began before this, and waits for a lock, must not go on after it: what it would add to
+its number is made unreadable, so that it fails, and changes nothing.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy import text
+
+from pend_storage.errors import SchemaOutOfDate
+
+revision = "0003"
+down_revision = "0002"
+
+STORE_LOCK = 0x70656E64_73746F72
+TOLD = "the database has been migrated: update this program"
+OLD_FUNCTIONS = """
+select p.oid::regprocedure::text from pg_proc as p
+ where p.pronamespace = to_regnamespace(quote_ident(current_schema()))
+   and (p.proname in ('pend_guard', 'pend_kept', 'pend_horizon', 'pend_commit',
+                      'pend_apply', 'pend_apply_enter')
+        or p.proname like 'pend\\_put\\_%'
+           and oidvectortypes(p.proargtypes) = 'bigint, text, json, bigint')
+"""
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    old = connection.scalars(text(OLD_FUNCTIONS)).all()
+    if old:
+        # Before any table is locked, which commits lock after this.
+        connection.execute(text(f"select pg_advisory_xact_lock({STORE_LOCK})"))
+        _leave_the_old_behind(connection, old)
+    op.add_column("changes", sa.Column("token", sa.Uuid))
+    op.add_column("changes", sa.Column("by", sa.Text))
+    op.add_column("changes", sa.Column("reason", sa.Text))
+    op.create_unique_constraint("changes_token_key", "changes", ["token"])
+
+
+def _leave_the_old_behind(connection: sa.Connection, old: Sequence[str]) -> None:
+    connection.execute(
+        text(
+            "insert into store_meta (name, value) select 'postgres.numbers', value "
+            "from store_meta where name = 'postgres.offset'"
+        )
+    )
+    connection.execute(
+        text(
+            "insert into store_meta (name, value) "
+            "values ('postgres.offset', to_jsonb(cast(:told as text))) "
+            "on conflict (name) do update set value = excluded.value"
+        ),
+        {"told": TOLD},
+    )
+    for signature in old:
+        connection.execute(text(f"drop function {signature}"))
+
+
+def downgrade() -> None:
+    message = (
+        "revision 0003 of the database cannot be taken back: the change log has tokens "
+        "that programs of before do not know. Restore a backup from before the migration, "
+        "or go on with this version."
+    )
+    raise SchemaOutOfDate(message)
