@@ -241,9 +241,12 @@ class Continuity:
             return  # nothing has happened in this log since it was compared
         if latest.is_of(route):
             self._confirm(primary, latest.as_position(identity, here))
-        if witness is not None:
-            is_there(primary, witness)
-        if mark is not None and has_mark(primary, mark) and mark.incarnation != here:
+        seen = witness if witness and is_there(primary, witness) else None
+        if (
+            mark is not None
+            and _is_known(primary, mark, seen)
+            and (mark.incarnation != here)
+        ):
             with contextlib.suppress(*OUT_OF_REACH):
                 rebind(primary, peer, mark)
         confirmed = self._confirmed
@@ -310,3 +313,12 @@ class Continuity:
         known = Position.parse(found)
         if known is None or known.of != seen.of or known.sequence < seen.sequence:
             peer.compare_and_set_meta(WITNESS_META, found, seen.to_meta())
+
+
+def _is_known(primary: Store, mark: Mark, seen: Position | None) -> bool:
+    """Whether a log is the one in which a mark was made.
+
+    Where the mark is on no entry, a later one that is there tells as much.
+    """
+    later = seen is not None and mark.at is None and seen.sequence >= mark.after
+    return has_mark(primary, mark) or later

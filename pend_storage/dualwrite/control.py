@@ -24,6 +24,7 @@ from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
 from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
     ChangesExpired,
+    PendStorageError,
     StaleEpoch,
     SwitchRefused,
 )
@@ -204,14 +205,22 @@ class Control:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
             now = reached
+        self._tend_edits()
         self._relay.wake()
         return tuple(taken), total
+
+    def _tend_edits(self) -> None:
+        """Commit what JSON has noted as secondary; else the relay does so soon."""
+        with contextlib.suppress(PendStorageError):
+            self._relay.catch_up()
+            self._upkeep.tend_edits(self._router.route)
 
     def _step(self, now: Phase, after: Phase, deadline: float) -> float:
         self._continuity.require(self._router.route)
         try:
             if (now, after) == (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
                 self._fill_json(deadline)
+                self._upkeep.tend_edits(self._router.route)  # while it takes commits
             pause = self._switcher.step(after, deadline)
             if (now, after) == (Phase.POSTGRES_ONLY, Phase.POSTGRES_PRIMARY):
                 self._fill_json(deadline)

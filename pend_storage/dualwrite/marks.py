@@ -104,10 +104,12 @@ class Mark:
     def is_lost(self, here: str) -> bool:
         """Whether nothing can tell if the log is still the one that it was made in.
 
+        At the very beginning nothing of a log was passed, so any log continues it.
+
         Args:
             here: what stands behind the store now.
         """
-        return self.at is None and self.incarnation not in {None, here}
+        return bool(self.after) and self.position.is_lost(here)
 
     @property
     def position(self) -> Position:
@@ -160,8 +162,10 @@ def rebind(primary: Store, follower: Store, mark: Mark) -> None:
     if isinstance(fact, Mapping) and fact.get("source") == mark.of:
         carried: JSON = {**fact, "incarnation": here}
         follower.compare_and_set_meta(BACKFILL_META, fact, carried)
-    bound = replace(mark, incarnation=here)
-    follower.compare_and_set_meta(MARK_META, mark.to_meta(), bound.to_meta())
+    found = follower.meta(MARK_META)
+    if Mark.parse(found) == mark:
+        bound = replace(mark, incarnation=here)
+        follower.compare_and_set_meta(MARK_META, found, bound.to_meta())
 
 
 def is_covered(primary: Store, follower: Store) -> bool:

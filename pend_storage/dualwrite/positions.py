@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import msgspec
+from typing_extensions import override
 
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.records import JSON, Change
@@ -82,6 +83,10 @@ class Position:
         """Whether there is something by which the entry is known again."""
         return self.at is not None or self.token is not None
 
+    def is_lost(self, here: str) -> bool:
+        """Whether it is on no entry, and was found at another incarnation than this."""
+        return not self.is_entry and self.incarnation not in {None, here}
+
     def matches(self, change: Change) -> bool:
         """Whether an entry is the one that this position is on."""
         if self.token is not None and change.token is not None:
@@ -93,6 +98,7 @@ class Position:
             self.at is None or self.at == change.at.isoformat()
         )
 
+    @override
     def __str__(self) -> str:
         """As messages name it."""
         made = f" of {self.at}" if self.at else ""
@@ -147,7 +153,7 @@ def _entries_after_no_entry(store: Store, position: Position) -> Iterator[Change
     log = store.changes(position.sequence)
     first = next(log, None)
     # Asked after the log was: what was read before an exchange is not told after it.
-    if position.incarnation not in {None, store.incarnation()}:
+    if position.sequence and position.is_lost(store.incarnation()):
         raise ChangesExpired(
             store=store.identity(), after=position.sequence, oldest=store.head()
         )

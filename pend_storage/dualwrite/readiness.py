@@ -134,10 +134,9 @@ def note_backup(
         at: when.
         incarnations: what stood behind the stores that it was made of.
     """
-    fact: JSON = {
-        "verified_at": at.isoformat(),
-        "incarnations": dict(incarnations or {}),
-    }
+    stood: dict[str, JSON] = {}
+    stood.update(incarnations or {})
+    fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
     while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
         pass
 
@@ -282,7 +281,9 @@ class Gate:
         fact = self._shared.get(BACKUP_META)
         if fact is None:
             return "there is no backup that was verified: make one, and verify it"
-        known = fact.get("incarnations") if isinstance(fact, Mapping) else None
+        if not isinstance(fact, Mapping):
+            return None
+        known = fact.get("incarnations")
         for side in SIDES:
             before = known.get(side) if isinstance(known, Mapping) else None
             here = self._pair.store(side).incarnation() if before else before

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 from pend_storage.dualwrite.brake import LagBrake
 from pend_storage.dualwrite.compare import Finding, Judge, Place, Verdicts
-from pend_storage.dualwrite.edits import bring_edits, settled_edits
+from pend_storage.dualwrite.edits import bring_edits, commit_noted, settled_edits
 from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.marks import is_covered
@@ -189,7 +189,7 @@ class Upkeep:
             settled = settled_edits(route)
             if settled:
                 self._book.accept(settled)
-            if brought or settled:
+            if commit_noted(route) or brought or settled:
                 self._relay.wake()
 
 

@@ -91,10 +91,11 @@ def test_a_primary_that_was_rewound_is_at_no_distance(
     one.put("a", "lost")
     one.store.catch_up()
     one.postgres.inner = backup
-    if reaches_further:
+    if reaches_further:  # by a process that does not know what was lost
+        epoch = backup.role().epoch
         for n in range(5):
-            batch = SCHEMA.batch([SCHEMA.put(Log, a_log("a", f"after {n}"))])
-            backup.commit(batch, epoch=backup.role().epoch)
+            put = SCHEMA.put(Log, a_log("a", f"after {n}"))
+            backup.commit(SCHEMA.batch([put]), epoch=epoch)
 
     lag = one.store.lag()
 
