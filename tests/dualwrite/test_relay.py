@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -392,7 +393,8 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
     monkeypatch: pytest.MonkeyPatch, pair: Pair
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(standstill.time, "monotonic", lambda: now[0])
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(standstill, "time", clock)
     error = UniqueViolation(collection="logs", fields=("text",), key="a")
     obstacle = Obstacle(
         after=7, sequence=8, commits=1, keys="logs['a']", reason="taken", error=error
