@@ -11,6 +11,7 @@ mark moved by another one leaves the work to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -24,7 +25,7 @@ from pend_storage.dualwrite.lag import Lag, lag_of
 from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.standstill import Standstill, reason_of
-from pend_storage.errors import ChangesExpired, StaleEpoch
+from pend_storage.errors import ChangesExpired, PendStorageError, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.records import Advance, Change
 from pend_storage.store import Store
@@ -149,10 +150,21 @@ class Relay:
         except OUT_OF_REACH as error:
             is_ending = self._is_stopped or self._router.is_closed
             if not is_ending and not self._is_obstacle(error):
-                self._breaker.failed(f"cannot be reached ({why(error)})")
+                self._breaker.failed(self._fault(error))
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
             self._standstill.complain(error, self._seen)
         return False
+
+    def _fault(self, error: PendStorageError) -> str:
+        """Which of the two stores did not answer, in words."""
+        route = self._router.believed
+        if route is not None and route.follower is not None:
+            with contextlib.suppress(*OUT_OF_REACH):
+                route.follower.meta(MARK_META)
+                return (
+                    f"gets nothing, because the primary cannot be read ({why(error)})"
+                )
+        return f"cannot be reached ({why(error)})"
 
     # -- what stands in the way -----------------------------------------------------------
 

@@ -324,6 +324,19 @@ def test_an_outage_is_told_again_where_its_reason_changes(place: Place) -> None:
     process.store.close()
 
 
+def test_a_primary_that_cannot_be_read_is_not_called_a_secondary_out_of_reach(
+    place: Place, one: Process
+) -> None:
+    to(one, PG)
+    one.store._relay._turn(mine=True)
+    one.postgres.is_cut = True
+
+    one.store._relay._turn(mine=True)
+
+    told = [e.message for e in one.events if e.name == "secondary-down"]
+    assert "the primary cannot be read (the line is cut)" in told[0]
+
+
 # -- refusals -------------------------------------------------------------------------------
 
 
