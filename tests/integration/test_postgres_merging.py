@@ -202,12 +202,14 @@ def test_a_closed_store_is_told_to_each(url: str) -> None:
     assert len(set(map(id, outcomes))) == 3
 
 
-def test_who_does_not_hear_the_answer_is_told_so() -> None:
+def test_who_cannot_ask_for_a_lost_answer_is_told_so() -> None:
     with (
         temporary_postgres(listen="127.0.0.1") as server,
         Proxy(*server.tcp_address) as line,
         PostgresStore(SCHEMA, server.tcp_url) as direct,
-        PostgresStore(SCHEMA, line.through(server.tcp_url)) as store,
+        PostgresStore(
+            SCHEMA, line.through(server.tcp_url), statement_timeout=2.0
+        ) as store,
     ):
         direct.migrate()
         acknowledged = store.commit_each([batch(a_log(key)) for key in "xyz"])

@@ -47,9 +47,9 @@ from pend_storage.stores.postgres.wire import (
     token_value,
 )
 
-__all__ = ["Committer"]
+__all__ = ["LANES", "Committer"]
 
-_LANES: Final = 4
+LANES: Final = 4
 """Threads that commit at a time, while others wait to be committed for."""
 _HASTE: Final = b"250ms"
 """``lock_timeout`` of a commit in a lane while others wait for one."""
@@ -113,8 +113,8 @@ class Committer:
         self._known = known
         self._patience = patience
         self._waves = Waves(store.schema)
-        self._group = Group(self._carry_out, lanes=max(1, min(_LANES, size)))
-        self._room = threading.BoundedSemaphore(max(1, (size - _LANES) // 2))
+        self._group = Group(self._carry_out, lanes=max(1, min(LANES, size)))
+        self._room = threading.BoundedSemaphore(max(1, (size - LANES) // 2))
         """For those who wait outside of the lanes."""
 
     # -- one ----------------------------------------------------------------------
@@ -189,36 +189,52 @@ class Committer:
     def _commit(
         self, possible: Possible, epoch: int | None, *, hasty: bool = False
     ) -> tuple[int, ...]:
-        """Commit it.
-
-        A deadlock, or a rule that was broken a moment ago and is not any more, is tried
-        again: nothing was written. So is a call without an answer, under its token.
+        """Commit it; see :meth:`_repeat` for where it does not go through at once.
 
         Raises:
             HeldUp: it is hasty, and somebody holds what it needs.
+        """
+        haste = _HASTE if hasty else None
+        try:
+            return possible.versions(
+                self._once(possible.batch, epoch, haste, again=False)
+            )
+        except (ConnectionLost, ServerRefusal, _Done, _Renumbered) as error:
+            return self._repeat(possible, epoch, haste, error)
+
+    def _repeat(
+        self, possible: Possible, epoch: int | None, haste: Value, first: Exception
+    ) -> tuple[int, ...]:
+        """Commit it again and again.
+
+        A deadlock, or a rule that was broken a moment ago and is not any more, is tried
+        again: nothing was written. So is a call without an answer, under its token.
         """
         batch = possible.batch
         repeats = Repeats(
             self._server,
             [batch],
             seconds=self._patience,
-            is_hasty=hasty,
+            is_hasty=haste is not None,
             is_alone=_size(batch) > MANY_KEYS,
         )
-        haste = _HASTE if hasty else None
+        error: Exception | None = first
         while True:
             try:
-                return possible.versions(
-                    self._once(batch, epoch, haste, again=repeats.is_unknown)
-                )
+                if error is None:
+                    return possible.versions(
+                        self._once(batch, epoch, haste, again=repeats.is_unknown)
+                    )
+                failed, error = error, None
+                raise failed
             except _Done:
                 return self._given(possible)
             except _Renumbered:
                 repeats.again()
             except ConnectionLost as lost:
                 repeats.lost(lost)
-            except _NO_ANSWER as error:
-                repeats.unavailable(error)
+            except _NO_ANSWER as no_answer:
+                repeats.unavailable(no_answer)
             except ServerRefusal as refusal:
                 if not refusal.is_violation:
                     repeats.refused(refusal, _collection(batch))

@@ -205,8 +205,10 @@ begin{_PATIENCE}
   if coalesce(_state$ ->> 'role', 'primary') <> 'primary' or _epoch$ <> _at$ then
     return {stale};
   end if;
-  if _again$ and {lookups.FOUND} then
-    return 'done';
+  if _again$ then  -- apart: an expression with a query in it is never cheap
+    if {lookups.FOUND} then
+      return 'done';
+    end if;
   end if;
 {single_put(spec, SEQUENCE, done)}
   insert into changes (sequence, epoch, at, records, token, "by", reason)

@@ -53,16 +53,15 @@ PRUNED: Final = (
     f"where m$.name = '{PRUNED_META}')"
 )
 LOG_END: Final = (
-    "coalesce((select e$.sequence from changes as e$ order by e$.sequence desc limit 1), "
-    f"{PRUNED})"
+    "(select e$.sequence from changes as e$ order by e$.sequence desc limit 1)"
 )
-"""The highest number in the log; where it is empty, up to where it was pruned.
-
-What is left of a log lies above what was pruned.
-"""
+"""The highest number in the log. What is left of a log lies above what was pruned."""
 
 SEQUENCE: Final = f"""
   _sequence$ := (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint) * {COMMITS};
+  if _end$ is null then  -- apart, because it is rare
+    _end$ := {PRUNED};
+  end if;
   if _sequence$ <= _end$ then
     return 'renumber';
   end if;"""
@@ -94,7 +93,7 @@ HEAD_TEXT: Final = f"""
 select greatest((s$.low$ + s$.offset$) * {COMMITS} - 1,
   case when s$.end$ >= (s$.high$ + s$.offset$) * {COMMITS} then s$.end$ end)
   from (select {_XMIN} as low$, {_XMAX} as high$, coalesce({OFFSET}, 0) as offset$,
-               {LOG_END} as end$) as s$"""
+               coalesce({LOG_END}, {PRUNED}) as end$) as s$"""
 """Below every later commit: those under way lie above the oldest open transaction. Where the
 log ends above the ids of this server, the next commit is numbered above the log's end."""
 
