@@ -320,8 +320,19 @@ def test_shared_values_that_were_moved_meanwhile_are_read_again(
     assert one.store.meta("name") == "mine"
 
 
+@pytest.mark.parametrize(
+    "point",
+    [
+        "switch.planned",
+        "switch.prepared",
+        "switch.fenced",
+        "switch.drained",
+        "switch.sealed",
+        "switch.ready",
+    ],
+)
 def test_a_store_that_took_the_place_of_the_follower_gets_what_it_missed(
-    place: Place, one: Process
+    place: Place, one: Process, point: str
 ) -> None:
     """A standby of the secondary without the last batches, in the middle of a switch."""
     to(one, PAR)
@@ -331,11 +342,32 @@ def test_a_store_that_took_the_place_of_the_follower_gets_what_it_missed(
     one.put("a", "2")
     one.put("b", "2")
     one.store.catch_up()
-    switch = Task(lambda: to(one, PG)).start("switch.prepared")
+    switch = Task(lambda: to(one, PG)).start(point)
     one.postgres.lead_to(standby, "standby")
 
     switch.resume()
 
     assert switch.error is None
+    assert one.store.phase is PG
     assert living(standby) == living(place.json)
     assert one.get("b") == "2"
+
+
+def test_an_attached_store_that_is_another_one_by_then_does_not_follow_from_there(
+    place: Place, one: Process
+) -> None:
+    """It was exchanged between its mark and its role."""
+    to(one, PAR)
+    one.put("a", "1")
+    one.store.catch_up()
+    to(one, J)
+    standby = copied(place.postgres)
+    one.put("b", "2")
+    attach = Task(lambda: to(one, PG)).start("attach.marked")
+    one.postgres.lead_to(standby, "standby")
+
+    attach.resume()
+
+    assert attach.error is None
+    assert living(standby) == living(place.json)
+    assert one.store.phase is PG
