@@ -21,6 +21,8 @@ MOST_BYTES: Final = 16 << 20
 """Bytes of encoded records in one call at most, unless a single commit has more."""
 _GROWTH: Final = 8
 """After a call that used most of its room, an eighth more is tried."""
+_CAREFUL: Final = 20
+"""Calls that succeed before as much is tried again as what has failed."""
 _ROW_BYTES: Final = 100
 """What a row costs beside its body: names, version, framing."""
 
@@ -54,6 +56,9 @@ class Room:
     def __init__(self) -> None:
         self.records = MOST_RECORDS
         self.bytes = MOST_BYTES
+        self._ceiling = (MOST_RECORDS, MOST_BYTES)
+        self._careful = 0
+        """Calls for which the ceiling is kept."""
 
     def fits(self, load: Load, records: int, size: int) -> bool:
         """Whether more fits beside what is there already; anything fits where nothing is.
@@ -70,18 +75,22 @@ class Room:
 
     def shrink(self, records: int, size: int) -> None:
         """A call with so much was not answered: the next one carries half of it."""
-        self.records = max(1, min(self.records, records) // 2)
-        self.bytes = max(1, min(self.bytes, size) // 2)
+        records, size = min(self.records, records), min(self.bytes, size)
+        self.records, self.bytes = max(1, records // 2), max(1, size // 2)
+        self._ceiling = (max(1, 3 * records // 4), max(1, 3 * size // 4))
+        self._careful = _CAREFUL
 
     def grow(self, records: int, size: int) -> None:
         """A call with so much was answered; what it did not use proves nothing."""
         if 2 * records >= self.records or 2 * size >= self.bytes:
-            self.records = _grown(self.records, MOST_RECORDS)
-            self.bytes = _grown(self.bytes, MOST_BYTES)
+            self._careful = max(0, self._careful - 1)
+            most = self._ceiling if self._careful else (MOST_RECORDS, MOST_BYTES)
+            self.records = _grown(self.records, most[0])
+            self.bytes = _grown(self.bytes, most[1])
 
 
 def _grown(value: int, most: int) -> int:
-    return min(most, value + max(1, value // _GROWTH))
+    return min(max(value, most), value + max(1, value // _GROWTH))
 
 
 class Entry(NamedTuple):

@@ -63,10 +63,11 @@ def lag_of(primary: Store, mark: Mark | None) -> Distance:
         StoreUnavailable: the primary cannot be reached.
     """
     try:
+        stands = mark is None or _stands(primary, mark)
         commits, oldest = primary.pending(mark.after if mark else 0)
     except ChangesExpired as expired:  # it cannot be caught up with at all
         return Distance(_MOST_COUNTED, math.inf, str(expired))
-    if mark is not None and not _stands(primary, mark, commits):
+    if mark is not None and not stands:
         try:
             reaches(primary, mark)
         except ConfigError as rewound:
@@ -77,10 +78,10 @@ def lag_of(primary: Store, mark: Mark | None) -> Distance:
     return Distance(commits, max(0.0, age), None)
 
 
-def _stands(primary: Store, mark: Mark, commits: int) -> bool:
+def _stands(primary: Store, mark: Mark) -> bool:
     """Whether the log certainly has the entry of a mark; a longer look decides else."""
     if mark.at is None:
-        return commits > 0 or primary.head() >= mark.after
+        return False
     try:
         first = primary.pending(mark.after - 1).oldest
     except ChangesExpired:
