@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 __all__ = ["Event", "Hook", "Pace", "PacedProgress", "Progress", "log_event"]
@@ -48,6 +48,8 @@ class Event:
     """One sentence: what happened, where, and what to do if anything."""
     level: int = logging.INFO
     """As in the standard library's logging."""
+    fields: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """The facts in the message, by name, for machines."""
 
 
 class Hook(Protocol):

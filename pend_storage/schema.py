@@ -47,6 +47,11 @@ _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_ve
 
 _OF_ANY_SIZE: Final = frozenset({Kind.STR, Kind.BYTES, Kind.INT, Kind.DECIMAL})
 _MOST_LONG: Final = 3  # and the key: see pend_storage.limits
+# What PostgreSQL can hold; a schema is the same on every store.
+_SERVER_PREFIX: Final = "pg_"
+_MOST_IN_INDEX: Final = 32
+_MOST_FIELDS: Final = 1599
+"""With the version, the 1,600 columns that a table may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,11 @@ def collection(
             f"the collection name {name!r} must be a lower-case identifier of at most "
             "40 characters."
         )
-    if name in _RESERVED:
-        raise ConfigError(f"the collection name {name!r} is taken: choose another.")
+    if name in _RESERVED or name.startswith(_SERVER_PREFIX):
+        raise ConfigError(
+            f"the collection name {name!r} is taken, as all are that begin with "
+            f"{_SERVER_PREFIX}: choose another."
+        )
     groups = tuple((u,) if isinstance(u, str) else tuple(u) for u in unique)
     ordered = tuple(Index(tuple(_column(c) for c in columns)) for columns in indexes)
     indexed = {key, *(references or {}), *(name for group in groups for name in group)}
@@ -131,6 +139,7 @@ def collection(
         tuple(search),
     )
     _check_names(spec)
+    _check_sizes(spec)
     return spec
 
 
@@ -156,8 +165,7 @@ def _check_names(spec: CollectionSpec) -> None:
             )
     if spec.fields[spec.key].optional:
         raise ConfigError(f"collection {spec.name!r}: the key must not be optional.")
-    groups = [*spec.unique, *(tuple(n for n, _ in i.columns) for i in spec.indexes)]
-    for group in groups:
+    for group in _groups(spec):
         if any(spec.fields[name].kind.is_json for name in group):
             raise ConfigError(
                 f"collection {spec.name!r}: JSON values cannot be unique or indexed."
@@ -166,6 +174,27 @@ def _check_names(spec: CollectionSpec) -> None:
             raise ConfigError(
                 f"collection {spec.name!r}: at most {_MOST_LONG} texts, bytes or large "
                 f"numbers can be in one index, and {', '.join(group)} are more."
+            )
+
+
+def _groups(spec: CollectionSpec) -> list[tuple[str, ...]]:
+    """The fields of each index that is declared."""
+    return [*spec.unique, *(tuple(n for n, _ in i.columns) for i in spec.indexes)]
+
+
+def _check_sizes(spec: CollectionSpec) -> None:
+    if len(spec.fields) > _MOST_FIELDS:
+        raise ConfigError(
+            f"collection {spec.name!r}: {len(spec.fields)} fields are more than the "
+            f"{_MOST_FIELDS} that a table can have. Put some of them into a JSON value."
+        )
+    for group in _groups(spec):
+        # Ties are broken by the key, which joins an index that does not have it.
+        columns = len(group) + (group not in spec.unique and spec.key not in group)
+        if columns > _MOST_IN_INDEX:
+            raise ConfigError(
+                f"collection {spec.name!r}: an index has at most {_MOST_IN_INDEX} fields "
+                f"with the key, and {', '.join(group)} are more. Leave some out."
             )
 
 

@@ -26,13 +26,25 @@ def db() -> None:
 
 
 @db.command(short_help="Make or update the tables.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, max=86_400),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try to have the locks, a second at a time.",
+)
 @pass_session
-def migrate(session: Session) -> Exit:
-    """Bring an empty or older database to the schema. Harmless to repeat."""
+def migrate(session: Session, wait: float) -> Exit:
+    """Bring an empty or older database to the schema. Harmless to repeat.
+
+    Running programs go on: where a session holds a lock that is needed, it is named, and
+    others pass between the tries.
+    """
     from pend_storage.factory import open_postgres
 
     with open_postgres(session.settings) as store:
-        store.migrate()
+        store.migrate(wait=wait)
         name = store.name
     session.output.line(f"{name}: the schema is current", style="ok")
     return session.finish(Exit.DONE, {"database": name, "schema_current": True})

@@ -37,6 +37,12 @@ def url_fault(url: str) -> str | None:
             f"the database URL must begin with postgresql://, not {parts.scheme!r}. "
             "Write postgresql://USER@HOST:PORT/NAME."
         )
+    if "@" in parts.netloc.rpartition("@")[0] or "@" in parts.path:
+        return (
+            "the database URL has more than one @, so a special character of the "
+            "password is not percent-encoded. Write %40 for @, %2F for /, %3F for ?, "
+            "%23 for # and %25 for %."
+        )
     if port is not None and not 0 < port <= _HIGHEST_PORT:
         return f"the port {port} of the database URL does not exist."
     return None

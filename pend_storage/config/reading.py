@@ -67,6 +67,7 @@ class _Postgres(_Server):
     pool: _Count = 20
     connect_timeout: _Seconds = 2.0
     idle_timeout: _Seconds = 30.0
+    connection_max_age: _Seconds = 1800.0
     statement_timeout: _Seconds = 30.0
     pooler: Pooler | None = None
     tls: _Tls = msgspec.field(default_factory=_Tls)
@@ -275,6 +276,7 @@ class _Reader:
             pool=table.pool,
             connect_timeout=table.connect_timeout,
             idle_timeout=table.idle_timeout,
+            connection_max_age=table.connection_max_age,
             statement_timeout=table.statement_timeout,
             pooler=table.pooler,
             tls_mode=table.tls.mode,

@@ -57,6 +57,8 @@ class PostgresSettings:
     """Seconds."""
     idle_timeout: float = 30.0
     """Seconds after which an unused connection is closed."""
+    connection_max_age: float = 1800.0
+    """Seconds after which a connection is not used again."""
     statement_timeout: float = 30.0
     """Seconds that one statement may take."""
     pooler: Pooler | None = None

@@ -57,6 +57,7 @@ def open_postgres(settings: Settings) -> PostgresStore:
         pool_size=wanted.pool,
         connect_timeout=wanted.connect_timeout,
         idle_timeout=wanted.idle_timeout,
+        connection_max_age=wanted.connection_max_age,
         statement_timeout=wanted.statement_timeout,
         pooler=wanted.pooler,
     )

@@ -11,8 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from pend_storage.config import PostgresSettings
-from pend_storage.errors import StoreUnavailable
-from pend_storage.stores.postgres.connections import explained
+from pend_storage.stores.postgres.refusals import no_connection
 
 __all__ = ["ServerFacts", "server_facts"]
 
@@ -24,6 +23,8 @@ class ServerFacts:
     version: str
     major: int
     encoding: str
+    read_only: bool
+    """Whether it refuses writes."""
     database: str
     user: str
     size: int
@@ -43,7 +44,8 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
     """Connect and ask.
 
     Raises:
-        StoreUnavailable: the server cannot be reached, or does not let this user in.
+        StoreUnavailable: the server cannot be reached.
+        ConfigError: it does not let this user in, or the address is wrong by itself.
     """
     try:
         with psycopg.connect(
@@ -55,7 +57,7 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         ) as connection:
             return _ask(connection)
     except psycopg.Error as error:
-        raise StoreUnavailable(explained(error), store=settings.shown_url) from None
+        raise no_connection(error, settings.shown_url) from None
 
 
 def _ask(connection: psycopg.Connection[Any]) -> ServerFacts:
@@ -75,6 +77,7 @@ def _ask(connection: psycopg.Connection[Any]) -> ServerFacts:
         version=one("show server_version"),
         major=version // 10_000,
         encoding=one("show server_encoding"),
+        read_only=one("show transaction_read_only") == "on",
         database=one("select current_database()"),
         user=one("select current_user"),
         size=one("select pg_database_size(current_database())"),

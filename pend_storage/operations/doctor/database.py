@@ -17,6 +17,7 @@ from pend_storage.store import Store
 __all__ = ["database_findings"]
 
 _OLDEST: Final = 15
+_ENCODING: Final = "UTF8"
 _SKEW: Final = 1.0
 """Seconds; more than that is noticed by people who compare logs."""
 _SLOW: Final = 0.05
@@ -41,7 +42,7 @@ def database_findings(
         return
     yield _connection(wanted, facts)
     yield from _server(wanted, facts)
-    if facts.major < _OLDEST:
+    if facts.major < _OLDEST or facts.encoding != _ENCODING:
         return
     with open_postgres(settings) as store:
         try:
@@ -73,11 +74,18 @@ def _server(wanted: PostgresSettings, facts: ServerFacts) -> Iterator[Finding]:
             f"PostgreSQL {facts.version} is too old",
             f"Upgrade the server to {_OLDEST} or newer.",
         )
-    if facts.encoding != "UTF8":
+    if facts.encoding != _ENCODING:
         yield fail(
             "encoding",
             f"the database is encoded in {facts.encoding}",
             "Make one with: create database ... encoding 'UTF8' template template0",
+        )
+    if facts.read_only:
+        yield fail(
+            "read-only",
+            "the server takes no writes: a standby, or default_transaction_read_only",
+            "Name the primary in postgres.url, or all hosts and "
+            "target_session_attrs=read-write.",
         )
     if not facts.has_trigrams:
         yield fail(

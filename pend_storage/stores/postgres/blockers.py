@@ -1,60 +1,83 @@
-"""Who holds what others wait for: sessions, never what they have asked."""
+"""Who is in the way of a session that waits for a lock."""
 
 from __future__ import annotations
 
-from typing import Final
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
-from psycopg.pq.abc import PGresult
+import psycopg
+from typing_extensions import override
 
 from pend_storage.errors import PendStorageError
-from pend_storage.stores.postgres.link import Statement
-from pend_storage.stores.postgres.numbering import STORE_LOCK
-from pend_storage.stores.postgres.server import Server
+from pend_storage.stores.postgres.connections import Connector
+from pend_storage.stores.postgres.errors import ConnectionLost
 
-__all__ = ["blockers"]
+__all__ = ["Onlooker"]
 
-_MOST: Final = 3
-_LOOK: Final = Statement(
-    f"""
-with recursive held (pid) as (
-  select l.pid from pg_locks as l
-   where l.locktype = 'advisory' and l.objsubid = 1
-     and l.classid = {STORE_LOCK >> 32} and l.objid = {STORE_LOCK & 0xFFFFFFFF}
-     and l.database = (select oid from pg_database where datname = current_database())
-  union
-  select b.pid from held, unnest(pg_blocking_pids(held.pid)) as b (pid)
-), idle (pid) as (
-  select l.pid from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-   where l.locktype = 'relation' and l.granted and l.mode <> 'AccessShareLock'
-     and l.database = (select oid from pg_database where datname = current_database())
-     and a.xact_start < clock_timestamp() - interval '1 s'
-)
-select a.pid, a.usename, a.application_name, a.state,
-       extract(epoch from clock_timestamp() - a.xact_start)::bigint
-  from pg_stat_activity as a
- where a.pid in (select pid from held union select pid from idle)
-   and a.pid <> pg_backend_pid() and cardinality(pg_blocking_pids(a.pid)) = 0
- order by a.xact_start nulls last limit {_MOST}""".encode()
-)
-"""Of those who hold the store's lock or have changed a table, and of those who hold these
-up, the ones who wait for nobody."""
+_FIRST_LOOK: Final = 0.3
+_INTERVAL: Final = 0.2
+# No text of queries: it may hold values.
+_LOOK: Final = """
+select p.pid, a.usename, a.application_name, a.state,
+       to_char(a.query_start at time zone 'UTC', 'HH24:MI:SS "UTC"')
+from (select distinct unnest(pg_blocking_pids(%s)) as pid) p
+left join pg_stat_activity a on a.pid = p.pid order by p.pid"""
 
 
-def blockers(server: Server) -> str:
-    """Who is in the way at this moment, as the end of a reason; empty where nobody is."""
-    try:
-        result = server.ask(_LOOK)
-    except PendStorageError:
-        return ""  # the error that is being made says enough
-    found = [_session(result, row) for row in range(result.ntuples)]
-    return f"; held up by {', '.join(found)}" if found else ""
+class Onlooker:
+    """Looks from another connection, because who waits cannot ask."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self.seen: tuple[str, ...] = ()
+        """The sessions that were in the way last: process id, user, application, and
+        since when they have been in their statement."""
+
+    @contextmanager
+    def watching(self, pid: int) -> Iterator[None]:
+        """Look on while the session with this process id works."""
+        done = threading.Event()
+        thread = threading.Thread(
+            target=self._look_on,
+            args=(pid, done),
+            name="pend-storage-blockers",
+            daemon=True,
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _look_on(self, pid: int, done: threading.Event) -> None:
+        if done.wait(_FIRST_LOOK):
+            return
+        try:
+            with self._connector.open().release() as connection:
+                while not done.wait(_INTERVAL):
+                    found = connection.execute(_LOOK, (pid,)).fetchall()
+                    if found:
+                        self.seen = tuple(map(_words, found))
+        except (ConnectionLost, PendStorageError, psycopg.Error):
+            return  # a name is a help, and no more
+
+    @override
+    def __str__(self) -> str:
+        """The sessions in one line."""
+        return "; ".join(self.seen) or "a session that was not seen"
 
 
-def _session(result: PGresult, row: int) -> str:
-    pid, user, application, state, seconds = (
-        (result.get_value(row, column) or b"").decode(errors="replace")
-        for column in range(5)
-    )
-    facts = [f"user {user}", f"application {application!r}" if application else ""]
-    facts += [state, f"transaction open for {seconds} s" if seconds else ""]
+def _words(row: tuple[Any, ...]) -> str:
+    pid, user, application, state, since = row
+    if pid == 0:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    facts = [
+        f"user {user}" if user else "",
+        f"application {application!r}" if application else "",
+        str(state or ""),
+        f"statement begun {since}" if since else "",
+    ]
     return f"process {pid} ({', '.join(filter(None, facts))})"

@@ -21,7 +21,6 @@ from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.postgres import statements
-from pend_storage.stores.postgres.blockers import blockers
 from pend_storage.stores.postgres.calls import CommitCall
 from pend_storage.stores.postgres.errors import (
     ConnectionLost,
@@ -30,6 +29,7 @@ from pend_storage.stores.postgres.errors import (
 )
 from pend_storage.stores.postgres.functions import MANY_KEYS
 from pend_storage.stores.postgres.link import Statement
+from pend_storage.stores.postgres.lock_holders import lock_holders
 from pend_storage.stores.postgres.possible import Possible
 from pend_storage.stores.postgres.repeating import HeldUp, LockHeld, Repeats
 from pend_storage.stores.postgres.rows import change_of
@@ -149,7 +149,7 @@ class Committer:
         if not self._room.acquire(timeout=self._patience):
             reason = "too many commits wait for locks that somebody holds"
             raise StoreUnavailable(
-                reason + blockers(self._server), store=self._server.name
+                reason + lock_holders(self._server), store=self._server.name
             )
         try:
             return self._commit(possible, epoch)

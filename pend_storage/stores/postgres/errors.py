@@ -1,4 +1,8 @@
-"""What the server and the driver say, in the words of the library. The only such place."""
+"""What the server says, in the words of the library: each SQLSTATE is sorted here, once.
+
+Temporary (08, 40, 53, 55P03, 57, 58 and whatever is unknown): ``StoreUnavailable``, "try
+again". Permanent (0A, 22, 23, 25006, 28, 3D, 3F, 42, 54): the error says what to correct.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +22,67 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 
-__all__ = ["ConnectionLost", "ServerRefusal", "raise_stale", "refusal_of"]
+__all__ = [
+    "POOLER_ADVICE",
+    "READ_ONLY",
+    "ConnectionLost",
+    "MustBeCorrected",
+    "ServerRefusal",
+    "is_not_done",
+    "raise_stale",
+    "refusal_of",
+]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_REPEAT: Final = frozenset({"40001", "40P01", "55P03"})
+_REPEAT: Final = frozenset({"40001", "40P01"})
+_LOCK_TIMEOUT: Final = "55P03"
+_CANCELLED: Final = "57014"
+_READ_ONLY: Final = "25006"
 _VIOLATIONS: Final = frozenset({"23505", "23503"})
 _VALUES: Final = frozenset({"22", "23", "54"})
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "3F000", "42804"})
+_OF_THE_SESSION: Final = frozenset({_READ_ONLY, "0A000", "26000", "42P05"})
+"""What another connection may not say: a server that was demoted, a plan whose result
+changed under it, a prepared statement that a pooler left on another session."""
+_CORRECTED: Final = frozenset({"28", "3D"})
 _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
 _ENTANGLED: Final = "PEND3"
 """What was asked in one call has something to do with each other."""
 _IN_PARTS: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
+_SHORT_WAIT: Final = 5.0
+"""Seconds; a lock that was waited for longer than this is not waited for again."""
+
+_NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "25P03", "25P04", "57P05"})
+_NOT_DONE_CLASSES: Final = frozenset({"28", "3D"})
+_POOLER_WORDS: Final = frozenset({"57P", "58", "XX", "533"})
+_FATAL: Final = frozenset({b"FATAL", b"PANIC"})
+_PREPARED: Final = "A pooler shares the session between transactions: "
+_HAND: Final = (
+    "The server refuses a statement of the library, and will refuse it again: run "
+    "migrate() (pend-storage db migrate), and undo what was changed by hand in its tables "
+    "and functions"
+)
+POOLER_ADVICE: Final = 'set pooler = "transaction" (postgres.pooler in pend.toml)'
+_ADVICE: Final = {
+    "26000": _PREPARED + POOLER_ADVICE,
+    "42P05": _PREPARED + POOLER_ADVICE,
+    "42501": "Grant the user what is missing, or use another one",
+    "0A": _HAND,
+    "3F": _HAND,
+    "42": _HAND,
+}
+"""What to do about a SQLSTATE, or a class of them, that trying again does not heal."""
+
+
+def is_not_done(code: str) -> bool:
+    """Whether a server that ends a session with this code has not done the statement.
+
+    It says so before a session begins, or when it ends one outside of a commit. 57P02 is
+    not among them: a server that crashes says it in the middle of anything. Nor is a code
+    that nobody gave, or 08P01, which PgBouncer uses for all that it says itself.
+    """
+    return code in _NOT_DONE or code[:2] in _NOT_DONE_CLASSES
 
 
 class ConnectionLost(Exception):
@@ -42,19 +95,63 @@ class ConnectionLost(Exception):
         super().__init__(reason)
 
 
+class MustBeCorrected(ConfigError, StoreUnavailable):
+    """The server refuses until somebody corrects something; nothing was changed.
+
+    Both a wrong configuration and a store that cannot be used: a pair goes on with its
+    other store, and a command ends as after any wrong configuration.
+    """
+
+    def __init__(self, message: str, *, store: str) -> None:
+        StoreUnavailable.__init__(self, message, store=store)
+        self.args = (f"{store}: {message}",)
+
+
 class ServerRefusal(Exception):
     """The server answered with an error; the connection is as good as before."""
 
-    def __init__(self, code: str, message: str, constraint: str = "") -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        constraint: str = "",
+        *,
+        is_fatal: bool = False,
+        waited: float = 0.0,
+    ) -> None:
         self.code = code
         self.message = message
         self.constraint = constraint
+        self.is_fatal = is_fatal
+        """Whether it ends the session, by what was said."""
+        self.waited = waited
+        """Seconds until it answered."""
         super().__init__(f"{message} ({code})")
+
+    def may_be_a_poolers(self, *, pooled: bool) -> bool:
+        """Whether a pooler or a proxy may have said it in its own name.
+
+        Then it tells nothing of what the server did. A server does not leave a session
+        open that it has ended.
+
+        Args:
+            pooled: whether a pooler is known to stand between.
+        """
+        if self.is_fatal or self.code[:2] == "08":
+            return True
+        return pooled and bool({self.code[:2], self.code[:3]} & _POOLER_WORDS)
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same thing may go through if it is done again."""
+        """Whether the same thing may go through if it is done again at once."""
+        if self.code == _LOCK_TIMEOUT:
+            return self.waited < _SHORT_WAIT
         return self.code in _REPEAT
+
+    @property
+    def is_of_session(self) -> bool:
+        """Whether it may go through on a new connection."""
+        return self.code in _OF_THE_SESSION
 
     @property
     def is_violation(self) -> bool:
@@ -78,27 +175,62 @@ class ServerRefusal(Exception):
         if self.code == _EXPIRED:
             after, oldest = map(int, self.message.split()[1:])
             return ChangesExpired(store=store, after=after, oldest=oldest)
+        if self.code[:2] in _VALUES:
+            place = collection or "the batch"
+            named = f"; constraint {self.constraint}" if self.constraint else ""
+            return InvalidRecord(
+                f"PostgreSQL refuses it: {self}{named}", collection=place
+            )
+        return self._permanent(store) or StoreUnavailable(self._reason(), store=store)
+
+    def _permanent(self, store: str) -> PendStorageError | None:
+        """The error for what trying again does not heal; None where it may."""
+        if self.code == _READ_ONLY:
+            return MustBeCorrected(READ_ONLY.format(self), store=store)
         if self.code in _SCHEMA:
             return SchemaOutOfDate(
                 f"{store}: {self.message}. The database does not have the tables of "
-                "this schema: run migrate() (pend-storage db migrate)."
+                "this schema, or search_path does not lead to them: run migrate() "
+                "(pend-storage db migrate), or correct search_path."
             )
-        if self.code[:2] in _VALUES:
-            place = collection or "the batch"
-            return InvalidRecord(f"PostgreSQL refuses it: {self}", collection=place)
-        if self.code == "42501":
-            return ConfigError(
-                f"{store}: {self.message}. Grant the user what is missing, or use "
-                "another one."
+        if self.code[:2] in _CORRECTED:
+            return MustBeCorrected(
+                f"{self}. Correct the user, the password or the database in the URL, "
+                "or what the server permits them.",
+                store=store,
             )
-        reason = str(self)
-        if self.code == "57014":
-            reason = "the statement took longer than statement_timeout allows"
-        return StoreUnavailable(reason, store=store)
+        advice = _ADVICE.get(self.code) or _ADVICE.get(self.code[:2])
+        return None if advice is None else ConfigError(f"{store}: {self}. {advice}.")
+
+    def _reason(self) -> str:
+        """Why it cannot be done now, in words that tell what to look at."""
+        if self.code == _LOCK_TIMEOUT:
+            return f"a lock was not to be had within lock_timeout ({self})"
+        if self.code != _CANCELLED:
+            return str(self)
+        if "user request" in self.message:
+            return f"the statement was cancelled by an administrator ({self})"
+        if "statement timeout" in self.message:
+            return "the statement took longer than statement_timeout allows"
+        # A server of another language tells them apart in words that are not known here.
+        return f"the statement was cancelled, by statement_timeout or by hand ({self})"
 
 
-def refusal_of(result: PGresult) -> ServerRefusal:
-    """The error that a result carries."""
+READ_ONLY: Final = (
+    "the server is read-only (a standby, or default_transaction_read_only?): {}. Name the "
+    "primary in the URL, or all hosts and target_session_attrs=read-write; nothing was "
+    "changed."
+)
+"""What is said where a new connection does not lead to a primary either."""
+
+
+def refusal_of(result: PGresult, waited: float = 0.0) -> ServerRefusal:
+    """The error that a result carries.
+
+    Args:
+        result: of a statement.
+        waited: seconds that it took.
+    """
 
     def text(field: DiagnosticField) -> str:
         value = result.error_field(field)
@@ -106,10 +238,13 @@ def refusal_of(result: PGresult) -> ServerRefusal:
 
     if result.status != ExecStatus.FATAL_ERROR:
         return ServerRefusal("XX000", f"unexpected answer {result.status}")
+    severity = result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED)
     return ServerRefusal(
         text(DiagnosticField.SQLSTATE),
         text(DiagnosticField.MESSAGE_PRIMARY),
         text(DiagnosticField.CONSTRAINT_NAME),
+        is_fatal=severity in _FATAL,
+        waited=waited,
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.types import BigInteger, Integer, Numeric, SmallInteger, String
 
 from pend_storage.errors import ConfigError, SchemaOutOfDate
 from pend_storage.schema import Schema
+from pend_storage.stores.postgres.tables import DIALECT
 
 __all__ = ["extend", "run_text"]
 
@@ -138,7 +139,7 @@ class _Evolution:
         else:
             wider = _rank(new) > _rank(old) >= 0
         if not wider:
-            raise self._refusal(f"{_words(operation)} from {old!r} to {new!r}")
+            raise self._refusal(_words(operation))
         return True
 
     def _refusal(self, what: str) -> SchemaOutOfDate:
@@ -201,9 +202,23 @@ def _rank(kind: Any) -> int:
 
 
 def _words(operation: ops.MigrateOperation) -> str:
-    """An operation in words."""
+    """An operation in words: what is done, to what, and for a type into what."""
+    if isinstance(operation, ops.AlterColumnOp):
+        place = f"{operation.table_name}.{operation.column_name}"
+        old, new = operation.existing_type, operation.modify_type
+        if old is not None and new is not None:
+            return f"change {place} from {_type_name(old)} to {_type_name(new)}"
+        if operation.modify_nullable is not None:
+            may = "may" if operation.modify_nullable else "must not"
+            return f"change {place}, which {may} be null"
+        return f"change the default of {place}"
     diff: Any = operation.to_diff_tuple()
     while isinstance(diff, list):
         diff = diff[0]
     names = [str(getattr(part, "name", part)) for part in diff[1:] if part is not None]
     return f"{diff[0].replace('_', ' ')} {' '.join(names[:3])}"
+
+
+def _type_name(kind: Any) -> str:
+    """A type as SQL has it."""
+    return str(kind.compile(dialect=DIALECT))

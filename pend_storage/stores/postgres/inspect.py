@@ -52,7 +52,7 @@ def inspect_database(schema: Schema, connector: Connector) -> DatabaseReport:
         StoreUnavailable: it cannot be reached.
     """
     try:
-        connection = connector.open().connection
+        connection = connector.open().release()
         with connection:
             return _look(schema, connection)
     except ConnectionLost as lost:

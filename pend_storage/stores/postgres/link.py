@@ -13,6 +13,7 @@ costs up to 5 ms (``sys.getswitchinterval``). The pool watches that none waits f
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
@@ -28,15 +29,24 @@ import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from pend_storage.stores.postgres.errors import ConnectionLost, refusal_of
+from pend_storage.stores.postgres.errors import (
+    ConnectionLost,
+    is_not_done,
+    refusal_of,
+)
+from pend_storage.stores.postgres.facts import ServerFacts
 from pend_storage.stores.postgres.wire import Value
 
 __all__ = ["Link", "Statement"]
 
 _NUMBERS: Final = count(1)
-_SERVER_SAID: Final = re.compile(rb"^[^\s:]+:  ", re.MULTILINE)
-"""How libpq writes what the server has said, as against what it says itself: the
-severity, in the server's language, a colon and two spaces."""
+_LAST_WORDS: Final = (
+    (rb"administrator command", "57P01"),
+    (rb"idle-in-transaction timeout", "25P03"),
+    (rb"transaction timeout", "25P04"),
+    (rb"idle-session timeout", "57P05"),
+)
+"""How a server begins to tell why it ends a session, and the SQLSTATE for that."""
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
@@ -60,6 +70,9 @@ class Statement:
 class Link:
     """A connection in use by one thread at a time."""
 
+    process = -1
+    """The process that closes it when nobody has it any more."""
+
     def __init__(
         self,
         connection: psycopg.Connection[tuple[object, ...]],
@@ -71,22 +84,41 @@ class Link:
 
         Args:
             connection: in autocommit mode; nobody else uses it any more.
-            prepare: whether the session is ours, so that statements may be prepared.
+            prepare: whether the session is ours, so that statements may be prepared;
+                False behind a pooler, whose words say nothing of what the server did.
             patience: seconds after which a silent server is taken for dead. Its own
                 statement timeout should be shorter, so that this is the exception.
         """
         self.connection = connection
         self.process = os.getpid()
         self.idle_since = 0.0
+        self.facts: ServerFacts | None = None
+        """What it leads to; None before that was looked at."""
+        self.is_retired = False
+        """Whether it is closed when its present user gives it back."""
+        self.since = time.monotonic()
+        self.ends = math.inf
+        """When it is too old to be used again."""
+        self.generation = 0
+        """Of the pool, when it was made."""
+        self.slot: object = None
+        """The pool's room for it, which is free again when nobody has it any more."""
         self._busy_since = 0.0
         """When libpq was left to wait for an answer; 0: it was not."""
         self._gave_up = False
         self._pg = connection.pgconn
         self._prepare = prepare
+        self._pooled = not prepare
+        self._began = 0.0
         self._patience = patience
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
+
+    @property
+    def encoding(self) -> str:
+        """``server_encoding``, as it was told when the connection was made."""
+        return (self._pg.parameter_status(b"server_encoding") or b"").decode()
 
     @property
     def is_usable(self) -> bool:
@@ -106,9 +138,20 @@ class Link:
     def is_quiet(self) -> bool:
         """Whether the last statement left it ready for another one."""
         return (
-            self._pg.status == ConnStatus.OK
+            not self.is_retired
+            and self._pg.status == ConnStatus.OK
             and self._pg.transaction_status == TransactionStatus.IDLE
         )
+
+    def __del__(self) -> None:
+        """Hang up where an interrupt lost it on the way to or from its user."""
+        if self.process == os.getpid():
+            self.close()
+
+    def release(self) -> psycopg.Connection[tuple[object, ...]]:
+        """The connection itself, for somebody who uses it in another way."""
+        self.process = -1
+        return self.connection
 
     def close(self) -> None:
         """Hang up."""
@@ -120,8 +163,10 @@ class Link:
 
         Raises:
             ServerRefusal: the server answered with an error.
-            ConnectionLost: it did not answer.
+            ConnectionLost: it did not answer, or somebody between here and the server
+                answered in its place.
         """
+        self._began = time.monotonic()
         name = statement.name if self._prepare else b""
         if name and name not in self._prepared:
             self._prepare_statement(name, statement)
@@ -135,6 +180,8 @@ class Link:
             self._result()
         except psycopg.OperationalError as error:
             raise ConnectionLost(_reason(error), sent=False) from error
+        except ConnectionLost as lost:  # to prepare is not to do
+            raise ConnectionLost(lost.reason, sent=False) from lost
         self._prepared.add(name)
 
     def _run_in_python(
@@ -157,7 +204,7 @@ class Link:
         self, name: bytes, statement: Statement, values: Sequence[Value]
     ) -> PGresult:
         pg, formats = self._pg, statement.formats or None
-        self._busy_since = time.monotonic()
+        self._busy_since = self._began
         try:
             if name:
                 # None is null here too, though not by its annotation.
@@ -170,17 +217,29 @@ class Link:
             self._busy_since = 0.0
         if result.status in _GOOD:
             return result
-        if pg.status == ConnStatus.OK:
-            raise refusal_of(result)
-        raise self._lost_in_libpq()
-
-    def _lost_in_libpq(self) -> ConnectionLost:
         if self._gave_up:
-            return ConnectionLost(self._no_answer, sent=True)
-        message = self._pg.error_message
-        # The server's last words: it did not do it.
-        spoke = _SERVER_SAID.search(message) is not None
-        return ConnectionLost(_one_line(_text(message)), sent=not spoke)
+            raise ConnectionLost(self._no_answer, sent=True)
+        raise self._refused(result, pg.error_message)
+
+    def _refused(self, result: PGresult, said: bytes) -> Exception:
+        """What an error means: that the server refuses, or that the connection is lost.
+
+        Args:
+            result: the error.
+            said: all that libpq has to tell. Where it waited by itself, the result has
+                only the last part of that, without the SQLSTATE of the server's words.
+        """
+        refusal = refusal_of(result, time.monotonic() - self._began)
+        if self._pg.status == ConnStatus.OK and not refusal.may_be_a_poolers(
+            pooled=self._pooled
+        ):
+            return refusal
+        # A pooler may keep a session open for which it has spoken; what that session
+        # answers next is the answer to something else.
+        self.is_retired = True
+        code = refusal.code or _code_of(said)
+        reason = refusal.message if refusal.code else _one_line(_text(said))
+        return ConnectionLost(reason, sent=self._pooled or not is_not_done(code))
 
     def give_up_after(self, patience: float) -> None:
         """Hang up if libpq has been waiting for longer; called by another thread.
@@ -218,12 +277,7 @@ class Link:
         result = self._last_result()
         if result.status in _GOOD:
             return result
-        refusal = refusal_of(result)
-        if pg.status == ConnStatus.OK:
-            raise refusal
-        if refusal.code:  # the server's last words: it did not do it
-            raise ConnectionLost(refusal.message, sent=False)
-        raise psycopg.OperationalError(_text(result.error_message))
+        raise self._refused(result, result.error_message)
 
     def _last_result(self) -> PGresult:
         """What a statement came to: deferred constraints speak after the rows."""
@@ -290,6 +344,26 @@ class Link:
                 self.simple("rollback")
             raise
         self.simple("commit")
+
+
+def _code_of(said: bytes) -> str:
+    """The SQLSTATE with which a server ended a session, by its words; empty if unknown.
+
+    libpq leaves SQLSTATEs out of its text. What is not English is not known, and then
+    the outcome is not either.
+    """
+    return next(
+        (
+            code
+            for words, code in _LAST_WORDS
+            if re.search(
+                rb"^FATAL:  terminating connection due to " + words + rb"\s*$",
+                said,
+                re.MULTILINE,
+            )
+        ),
+        "",
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -7,8 +7,12 @@ what Alembic finds missing is added, and what would lose something is refused.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
+import math
+import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -24,14 +28,16 @@ from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import functions
+from pend_storage.stores.postgres.blockers import Onlooker
 from pend_storage.stores.postgres.connections import Connector
-from pend_storage.stores.postgres.errors import ConnectionLost
+from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
 from pend_storage.stores.postgres.evolve import extend, run_text
 from pend_storage.stores.postgres.revision import (
     KNOWN_REVISIONS,
     SCHEMA_META,
     Revision,
     difference,
+    encoding_fault,
 )
 from pend_storage.stores.postgres.tables import REVISION_TABLE, declare
 
@@ -40,16 +46,52 @@ __all__ = ["migrate"]
 _LOCK: Final = 0x70656E64_6D696772  # the ASCII of "pendmigr"
 _ALEMBIC: Final = threading.Lock()  # its context is one for the whole process
 _REFUSED_BY_DATA: Final = frozenset({"23502", "23503", "23505", "23514", "22001"})
+_IN_THE_WAY: Final = frozenset({"55P03", "40P01"})
+_LOCK_TIMEOUT: Final = 1.0
+"""Seconds for which a lock is asked for: whoever comes later queues behind the request."""
+_LONGEST_PAUSE: Final = 3.0
+"""Seconds in which others go on before the locks are asked for again."""
 
 
-def migrate(schema: Schema, connector: Connector, hook: Hook) -> None:
+def migrate(
+    schema: Schema, connector: Connector, hook: Hook, *, wait: float = 60.0
+) -> None:
     """See :meth:`PostgresStore.migrate`."""
     store = str(connector.address)
-    wanted = Revision.of(schema)
     # An index may take longer to build than a statement may normally run.
     patient = dataclasses.replace(connector, statement_timeout=0.0)
-    with _translated(store), _connected(patient) as connection:
+    onlooker = Onlooker(connector)
+    deadline = time.monotonic() + wait
+    with _translated(store):
+        for attempt in itertools.count():
+            try:
+                _attempt(schema, patient, hook, onlooker, deadline)
+            except DBAPIError as error:
+                if _sqlstate(error.orig) not in _IN_THE_WAY:
+                    raise
+                if time.monotonic() >= deadline:
+                    raise _held_up(store, wait, onlooker) from error
+            else:
+                return
+            _let_pass(attempt, deadline, store, onlooker, hook)
+
+
+def _attempt(
+    schema: Schema,
+    connector: Connector,
+    hook: Hook,
+    onlooker: Onlooker,
+    deadline: float,
+) -> None:
+    """All of it in one transaction, or nothing."""
+    store = str(connector.address)
+    wanted = Revision.of(schema)
+    with _connected(connector) as connection, _seen(connection, onlooker):
+        _refuse_encoding(connection, store)
+        # Only other migrations queue for this one.
+        _wait_for_locks(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
         connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
+        _wait_for_locks(connection, _LOCK_TIMEOUT)
         found = _found(connection)
         _refuse_newer(connection, found, wanted, store)
         _upgrade_core(connection)
@@ -69,12 +111,58 @@ def migrate(schema: Schema, connector: Connector, hook: Hook) -> None:
         )
 
 
+def _wait_for_locks(connection: Connection, seconds: float) -> None:
+    connection.execute(text(f"set local lock_timeout = {math.ceil(seconds * 1000)}"))
+
+
+@contextmanager
+def _seen(connection: Connection, onlooker: Onlooker) -> Iterator[None]:
+    with onlooker.watching(
+        int(connection.scalar(text("select pg_backend_pid()")) or 0)
+    ):
+        yield
+
+
+def _let_pass(
+    attempt: int, deadline: float, store: str, onlooker: Onlooker, hook: Hook
+) -> None:
+    """Leave the locks to others for a while, longer each time."""
+    if not attempt:
+        hook(
+            Event(
+                "migration-waits",
+                f"{store}: the migration needs a lock that is held by {onlooker}. It "
+                "asks again from time to time, and others go on meanwhile.",
+                logging.WARNING,
+                {"store": store, "blockers": onlooker.seen},
+            )
+        )
+    limit = min(_LONGEST_PAUSE, 0.5 * 2**attempt)
+    pause = random.uniform(limit / 2, limit)  # noqa: S311 - not a secret
+    time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+
+
+def _held_up(store: str, wait: float, onlooker: Onlooker) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the migration did not get its locks within {wait:g} s: {onlooker} was in the "
+        "way. End that session or wait for its end, or allow more time (wait=..., "
+        "--wait)",
+        store=store,
+    )
+
+
+def _refuse_encoding(connection: Connection, store: str) -> None:
+    encoding = connection.scalar(text("show server_encoding"))
+    if fault := encoding_fault(str(encoding)):
+        raise ConfigError(f"{store}: {fault}")
+
+
 @contextmanager
 def _connected(connector: Connector) -> Iterator[Connection]:
     """A transaction on a connection of its own."""
 
     def connect() -> psycopg.Connection[tuple[Any, ...]]:
-        connection = connector.open().connection
+        connection = connector.open().release()
         connection.autocommit = False
         return connection
 
@@ -84,6 +172,8 @@ def _connected(connector: Connector) -> Iterator[Connection]:
     try:
         with engine.connect() as connection, connection.begin():
             connection.execute(text("set local timezone = 'UTC'"))
+            # Quoted names would not be recognised as types.
+            connection.execute(text("set local quote_all_identifiers = off"))
             yield connection
     finally:
         engine.dispose()
@@ -103,20 +193,45 @@ def _translated(store: str) -> Iterator[None]:
         raise StoreUnavailable(str(error), store=store) from error
 
 
+def _sqlstate(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
+
+
 def _public(error: BaseException | None, store: str) -> Exception:
-    code = getattr(error, "sqlstate", None) or ""
+    code = _sqlstate(error)
     message = (str(error).strip().splitlines() or ["no reason given"])[0]
     if code in _REFUSED_BY_DATA:
         return SchemaOutOfDate(
             f"{store}: records in the database do not fit the schema ({message}). "
             "Change them or the schema, and migrate again; nothing was changed."
         )
-    if code in {"42501", "0A000", "58P01"}:
-        return ConfigError(
-            f"{store}: {message}. Migrate as the owner of the database, or let its "
-            "administrator grant or install what is missing; nothing was changed."
-        )
+    advice = _ADVICE.get(code) or _ADVICE.get(code[:2])
+    if advice is not None:
+        return ConfigError(f"{store}: {message}. {advice}; nothing was changed.")
+    if code:
+        return ServerRefusal(code, message).public(store)
     return StoreUnavailable(message, store=store)
+
+
+_OWNER: Final = (
+    "Migrate as the owner of the database, or let its administrator grant or install "
+    "what is missing"
+)
+_ADVICE: Final = {
+    "42501": _OWNER,
+    "0A000": _OWNER,
+    "58P01": _OWNER,
+    "3F": (
+        "Grant the user create and usage on a schema of search_path, or correct "
+        "search_path"
+    ),
+    "54": "Declare fewer fields, or fewer fields in one index",
+    "42": (
+        "Something in the database does not fit: rename or remove what another program "
+        "or somebody made there, and migrate again"
+    ),
+}
+"""What to do about a SQLSTATE or a class of them that trying again does not heal."""
 
 
 def _found(connection: Connection) -> Revision | None:

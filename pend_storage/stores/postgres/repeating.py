@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.records import Batch
-from pend_storage.stores.postgres.blockers import blockers
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
+from pend_storage.stores.postgres.lock_holders import lock_holders
 from pend_storage.stores.postgres.server import Server
 
 __all__ = ["LOCK_TIMEOUT", "HeldUp", "LockHeld", "Repeats", "unhurried"]
@@ -117,10 +117,21 @@ class Repeats:
         else:
             self.again(refusal)
 
-    def again(self, cause: BaseException | None = None) -> None:
-        """Return where it may be made again at once, after a short pause."""
+    def again(self, cause: ServerRefusal | None = None) -> None:
+        """Return where it may be made again at once, after a short pause.
+
+        Args:
+            cause: what the server said.
+        """
         if self._attempt + 1 == _ATTEMPTS:
             reason = f"the commit was in the way of others {_ATTEMPTS} times"
+            if cause is not None and cause.is_violation:
+                reason = (
+                    f"the constraint {cause.constraint!r} refused the commit "
+                    f"{_ATTEMPTS} times, though no record as this program declares it "
+                    "breaks a rule: a newer program has made the database stricter. "
+                    "Update this one"
+                )
             raise StoreUnavailable(reason, store=self._server.name) from cause
         self._pause(_SHORTEST_PAUSE, _LONGEST_PAUSE)
 
@@ -153,7 +164,7 @@ def held_up(server: Server, refusal: ServerRefusal) -> LockHeld:
     """The error for a wait that took too long: it says who holds what was waited for."""
     error = refusal.public(server.name)
     reason = error.reason if isinstance(error, StoreUnavailable) else str(refusal)
-    return LockHeld(reason + blockers(server), store=server.name)
+    return LockHeld(reason + lock_holders(server), store=server.name)
 
 
 def unhurried(server: Server, seconds: float, work: Callable[[], T]) -> T:

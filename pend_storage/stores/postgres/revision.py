@@ -8,25 +8,34 @@ from typing import Any, Final
 import msgspec
 from typing_extensions import override
 
-from pend_storage.errors import ConfigError, SchemaOutOfDate
+from pend_storage.errors import ConfigError, PendStorageError, SchemaOutOfDate
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.errors import ServerRefusal
+from pend_storage.stores.postgres.facts import Look
 from pend_storage.stores.postgres.functions import digest
 from pend_storage.stores.postgres.link import Link, Statement
+from pend_storage.stores.postgres.survey import SCHEMA_META, look_at
 
-__all__ = ["CORE_REVISION", "KNOWN_REVISIONS", "SCHEMA_META", "Revision"]
+__all__ = [
+    "CORE_REVISION",
+    "KNOWN_REVISIONS",
+    "SCHEMA_META",
+    "Revision",
+    "encoding_fault",
+    "require_current",
+]
 
 KNOWN_REVISIONS: Final = ("0001", "0002", "0003")
 """Alembic revisions of the core tables that this library knows, oldest first."""
 CORE_REVISION: Final = KNOWN_REVISIONS[-1]
-SCHEMA_META: Final = "postgres.schema"
-"""Name of the meta entry in which ``migrate()`` notes what it has made."""
 
 _UNDEFINED_TABLE: Final = "42P01"
-_LOOK: Final = Statement(
-    b"select (select value from store_meta where name = $1),"
-    b" current_setting('transaction_isolation')"
+_ENCODING: Final = "UTF8"
+_WHERE: Final = Statement(
+    b"select current_schema(), current_setting('search_path'), current_user,"
+    b" (select string_agg(n.nspname, ', ' order by n.nspname) from pg_class c"
+    b" join pg_namespace n on n.oid = c.relnamespace"
+    b" where c.relname = 'store_meta' and c.relkind in ('r', 'p'))"
 )
 
 
@@ -66,34 +75,72 @@ class Revision:
         return f"{self.core}/{self.schema}/{self.functions[:8]}"
 
 
-def require_current(link: Link, schema: Schema, store: str) -> None:
-    """Check a database before it is first used.
+def require_current(link: Link, schema: Schema, store: str) -> Look:
+    """Check what a connection leads to before it is used.
 
     Raises:
-        SchemaOutOfDate: it is older, newer, or has never been migrated.
-        ConfigError: its default isolation level would break promises.
+        SchemaOutOfDate: the database is older, newer, or has never been migrated.
+        ConfigError: its encoding or its default isolation level would break promises,
+            or the user cannot see its tables.
+        ServerRefusal: the server refuses to tell.
+        ConnectionLost: it did not answer.
     """
     wanted = Revision.of(schema)
     try:
-        result = link.run(_LOOK, (SCHEMA_META.encode(),))
+        look = look_at(link)
     except ServerRefusal as refusal:
         if refusal.code != _UNDEFINED_TABLE:
             raise
-        raise SchemaOutOfDate(_never(store, wanted)) from refusal
-    found = Revision.from_json(result.get_value(0, 0))
+        raise _not_found(link, store, wanted) from refusal
+    facts = look.facts
+    if fault := encoding_fault(facts.encoding):
+        raise ConfigError(f"{store}: {fault}")
+    found = Revision.from_json(look.revision)
     if found is None:
         raise SchemaOutOfDate(_never(store, wanted))
     if found != wanted:
         raise SchemaOutOfDate(difference(store, found, wanted))
-    isolation = (result.get_value(0, 1) or b"").decode()
-    if isolation != "read committed":
+    if facts.isolation != "read committed":
         raise ConfigError(
-            f"{store}: the default isolation level is {isolation!r}, on which checks "
-            "would not see what they waited for. Set default_transaction_isolation to "
-            "'read committed' for this database or user."
+            f"{store}: the default isolation level is {facts.isolation!r}, on which "
+            "checks would not see what they waited for. Set "
+            "default_transaction_isolation to 'read committed' for this database or "
+            "user."
         )
-    # Puts right what a restore into another server may have left behind.
-    link.run(statements.HORIZON)
+    return look
+
+
+def encoding_fault(encoding: str) -> str | None:
+    """What is wrong with ``server_encoding``, and what to do; None if nothing is."""
+    if encoding == _ENCODING:
+        return None
+    return (
+        f"the database is encoded in {encoding}, which cannot hold every text or counts "
+        "bytes for characters. Make one with: create database NAME encoding 'UTF8' "
+        "template template0; and move the data there with pg_dump."
+    )
+
+
+def _not_found(link: Link, store: str, wanted: Revision) -> PendStorageError:
+    """Why the tables are not seen: there are none, or they are out of sight."""
+    if fault := encoding_fault(link.encoding):
+        return ConfigError(f"{store}: {fault}")
+    row = link.run(_WHERE)
+    schema, path, user, elsewhere = (
+        (row.get_value(0, n) or b"").decode() for n in range(4)
+    )
+    if elsewhere:
+        return ConfigError(
+            f"{store}: the tables are in the schema {elsewhere}, which {user} may not "
+            f"use or search_path ({path}) does not name. Run: grant usage on schema "
+            f"{elsewhere} to {user}; or correct search_path."
+        )
+    if not schema:
+        return ConfigError(
+            f"{store}: no schema is selected: {user} may use none of search_path "
+            f"({path}). Grant usage on one, or correct search_path."
+        )
+    return SchemaOutOfDate(_never(store, wanted))
 
 
 def _never(store: str, wanted: Revision) -> str:

@@ -5,18 +5,22 @@ The one place at which what the driver raises becomes what the library raises.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.errors import StoreUnavailable
+from pend_storage.events import Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres.connections import Connector
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
 from pend_storage.stores.postgres.link import Link, Statement
 from pend_storage.stores.postgres.pool import Pool
 from pend_storage.stores.postgres.revision import require_current
+from pend_storage.stores.postgres.survey import look_at, settle
+from pend_storage.stores.postgres.watch import Watch
 from pend_storage.stores.postgres.wire import Value
 
 __all__ = ["Server"]
@@ -24,17 +28,26 @@ __all__ = ["Server"]
 T = TypeVar("T")
 
 _TIMES: Final = 3
+_FRESH: Final = 1.0
+"""Seconds for which what a new connection found is taken for still true."""
 
 
 class Server:
     """A database that has been migrated to a schema."""
 
-    def __init__(self, schema: Schema, connector: Connector, pool: Pool) -> None:
+    def __init__(
+        self, schema: Schema, connector: Connector, pool: Pool, hook: Hook
+    ) -> None:
         self.name = str(connector.address)
         """How errors call the store."""
         self._schema = schema
         self._pool = pool
-        self._is_current = False
+        self._watch = Watch(self.name, pool, hook)
+
+    @property
+    def generation(self) -> int:
+        """Grows whenever a connection leads to another server than those before."""
+        return self._watch.generation
 
     def ask(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
         """The result of a statement that only looks; asked again on a new connection.
@@ -42,22 +55,36 @@ class Server:
         Raises:
             StoreUnavailable: there was no answer the second time either.
         """
-        link = self.take()
+        return self._asked(lambda link: link.run(statement, values))
+
+    def _asked(self, question: Callable[[Link], T]) -> T:
         try:
-            return link.run(statement, values)
+            return self._once(question)
         except ServerRefusal as refusal:
             if not refusal.is_transient:
                 raise refusal.public(self.name) from refusal
         except ConnectionLost:
             pass  # the server was restarted, perhaps
-        finally:
-            self._pool.give_back(link)
         try:
-            return self._once(lambda link: link.run(statement, values))
+            return self._once(question)
         except ServerRefusal as refusal:
             raise refusal.public(self.name) from refusal
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
+
+    def incarnation(self) -> str:
+        """What stands behind the address at this moment, asked of a connection.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+
+        def question(link: Link) -> str:
+            facts = look_at(link).facts
+            self._watch.saw(link, facts)
+            return facts.incarnation
+
+        return self._asked(question)
 
     def write(
         self,
@@ -92,13 +119,6 @@ class Server:
                 if not left or (lost.sent and not harmless):
                     raise self.lost(lost) from lost
 
-    def _once(self, attempt: Callable[[Link], T]) -> T:
-        link = self.take()
-        try:
-            return attempt(link)
-        finally:
-            self._pool.give_back(link)
-
     def run(self, statement: Statement, values: Sequence[Value]) -> PGresult:
         """The result of a statement, once; for callers who know what its errors mean.
 
@@ -106,9 +126,30 @@ class Server:
             ServerRefusal: the server answered with an error.
             ConnectionLost: it did not answer.
         """
+        return self._once(lambda link: link.run(statement, values))
+
+    def _once(self, attempt: Callable[[Link], T]) -> T:
+        """Do it once; what only this connection refuses, once more on a new one."""
         link = self.take()
         try:
-            return link.run(statement, values)
+            return attempt(link)
+        except ServerRefusal as refusal:
+            if not refusal.is_of_session:
+                raise
+            link.is_retired = True
+            # A server that was just found read-only needs no second look.
+            is_fresh = time.monotonic() - link.since < _FRESH
+            if is_fresh and link.facts is not None and link.facts.is_read_only:
+                raise
+        finally:
+            self._pool.give_back(link)
+        self._pool.renew()  # others lead to the same server, or have the same plans
+        link = self.take()
+        try:
+            return attempt(link)
+        except ServerRefusal as refusal:
+            link.is_retired = refusal.is_of_session
+            raise
         finally:
             self._pool.give_back(link)
 
@@ -123,11 +164,12 @@ class Server:
 
         Raises:
             SchemaOutOfDate: the database does not fit.
+            ConfigError: the server or its address must be corrected.
             StoreUnavailable: it cannot be reached.
         """
         try:
             link = self._pool.take()
-            if not self._is_current:
+            if link.facts is None:
                 self._check(link)
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
@@ -135,7 +177,7 @@ class Server:
 
     def forget(self) -> None:
         """Look at the database's revision again before it is used the next time."""
-        self._is_current = False
+        self._pool.renew()
 
     def require_open(self) -> None:
         """Refuse to work after :meth:`close`.
@@ -152,11 +194,17 @@ class Server:
 
     def _check(self, link: Link) -> None:
         try:
-            require_current(link, self._schema, self.name)
+            look = require_current(link, self._schema, self.name)
+            self._watch.saw(link, look.facts)
+            settle(link, look)
         except ServerRefusal as refusal:
-            self._pool.give_back(link)
+            self._give_up(link)
             raise refusal.public(self.name) from refusal
-        except (PendStorageError, ConnectionLost):
-            self._pool.give_back(link)
+        except BaseException:
+            self._give_up(link)
             raise
-        self._is_current = True
+
+    def _give_up(self, link: Link) -> None:
+        """Close a connection that was not found fit: the next one is looked at anew."""
+        link.is_retired = True
+        self._pool.give_back(link)

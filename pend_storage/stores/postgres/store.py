@@ -72,6 +72,7 @@ class PostgresStore(Store):
         pool_timeout: float = 10.0,
         connect_timeout: float = 2.0,
         idle_timeout: float = 30.0,
+        connection_max_age: float | None = 1800.0,
         statement_timeout: float = 30.0,
         pooler: Literal["transaction"] | None = None,
         application_name: str = "pend_storage",
@@ -88,6 +89,9 @@ class PostgresStore(Store):
             pool_timeout: seconds to wait for one where all are in use.
             connect_timeout: seconds to wait for a new one.
             idle_timeout: seconds after which an unused one is closed.
+            connection_max_age: seconds after which one is not used again, less up to a
+                tenth; None: never. Behind an address with several servers, connections
+                move to the present one in that time without any error.
             statement_timeout: seconds that one statement may take.
             pooler: ``"transaction"`` behind PgBouncer in transaction mode; migrations
                 need a URL that goes straight to the server.
@@ -114,8 +118,9 @@ class PostgresStore(Store):
             wait=pool_timeout,
             idle_timeout=idle_timeout,
             patience=self._connector.patience,
+            max_age=connection_max_age,
         )
-        self._server = Server(schema, self._connector, pool)
+        self._server = Server(schema, self._connector, pool, hook)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
         self._committer = Committer(
             self,
@@ -136,24 +141,44 @@ class PostgresStore(Store):
         """How errors call the store: where it is, without user and password."""
         return str(self.address)
 
-    def migrate(self) -> None:
+    def migrate(self, *, wait: float = 60.0) -> None:
         """Bring an empty or older database to the schema; harmless to repeat.
 
         Any number of processes may do so at once, while others work. What exists is
-        added to, never removed.
+        added to, never removed. Where somebody holds a lock that it needs, it asks for the
+        lock for a second at a time, and lets everybody else pass in between.
+
+        Args:
+            wait: seconds for which it tries to have the locks.
 
         Raises:
             SchemaOutOfDate: the database is newer than the library or the schema, or
                 would have to lose something.
-            ConfigError: the user may not do it, or the server lacks an extension.
-            StoreUnavailable: it cannot be reached.
+            ConfigError: the user may not do it, the server lacks an extension, or the
+                database is not encoded in UTF8.
+            StoreUnavailable: it cannot be reached, or the locks could not be had in
+                time; the error names who has them.
         """
         from pend_storage.stores.postgres.migrate import (  # noqa: PLC0415 - slow
             migrate,
         )
 
-        migrate(self.schema, self._connector, self._hook)
+        migrate(self.schema, self._connector, self._hook, wait=wait)
         self._server.forget()
+
+    @override
+    def incarnation(self) -> str:
+        """What stands behind the address at this moment.
+
+        System identifier and timeline of the cluster, object ids of the database and of
+        its change log: ``7713733295023466614/1/16384/16402``. It is asked over a
+        connection. It differs after a failover, a restore and a move; a part that the
+        server does not tell is empty.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        return self._server.incarnation()
 
     def inspect(self) -> DatabaseReport:
         """What an operator wants to know of the database, migrated or not.

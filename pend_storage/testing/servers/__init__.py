@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for tests, demos and first steps.
+"""Real PostgreSQL, PgBouncer and Redis servers for tests, demos and first steps.
 
 Nothing has to be installed as a service: a server is started from binaries that are
 already there (the system's, or those of the ``embedded`` extra) in a directory that you
@@ -14,14 +14,22 @@ owner, and TCP is off unless asked for. They are not meant for production.
 """
 
 from pend_storage.testing.servers.discovery import find_postgres, find_redis
+from pend_storage.testing.servers.pgbouncer import (
+    EmbeddedPgBouncer,
+    find_pgbouncer,
+    temporary_pgbouncer,
+)
 from pend_storage.testing.servers.postgres import EmbeddedPostgres, temporary_postgres
 from pend_storage.testing.servers.redis import EmbeddedRedis, temporary_redis
 
 __all__ = [
+    "EmbeddedPgBouncer",
     "EmbeddedPostgres",
     "EmbeddedRedis",
+    "find_pgbouncer",
     "find_postgres",
     "find_redis",
+    "temporary_pgbouncer",
     "temporary_postgres",
     "temporary_redis",
 ]

@@ -1,0 +1,101 @@
+"""No exception of a signal handler costs the pool a connection."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from pend_storage.errors import StoreUnavailable
+from pend_storage.schema import Schema
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.testing.domain import SCHEMA, Tally
+
+from .activity import UNDER_TEST, sessions, wait_until
+
+MODULES = ("pool.py", "server.py", "link.py", "survey.py", "watch.py", "connections.py")
+
+
+class Interrupt(BaseException):
+    """Raised by a signal handler, as KeyboardInterrupt is."""
+
+
+@contextmanager
+def interrupts() -> Iterator[None]:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def interrupted_at(line: int, call: Callable[[], object]) -> bool:
+    """Call with a signal before the so-many-th line of the modules of connections.
+
+    Gives False where there are not so many lines.
+    """
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        name = frame.f_code.co_filename
+        if "stores/postgres" not in name or not name.endswith(MODULES):
+            return None
+        if event == "line":
+            count += 1
+            if count == line:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return count >= line
+
+
+# An interrupt may also come while Python removes what an interrupt has lost.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("state", ["first call", "later call", "after a cut"])
+def test_an_interrupt_anywhere_costs_no_connection(
+    state: str, new_migrated_database: Callable[[Schema], str]
+) -> None:
+    url = new_migrated_database(SCHEMA)
+    with (
+        interrupts(),
+        PostgresStore(
+            SCHEMA, url, pool_size=1, pool_timeout=2.0, application_name=UNDER_TEST
+        ) as store,
+    ):
+        tallies = store.collection(Tally)
+        line, step = 0, 1 if state == "later call" else 2  # connecting takes its time
+        while True:
+            line += step
+            if state == "first call":
+                store._server.forget()
+            else:
+                tallies.get("a")
+            if state == "after a cut":
+                store._server._pool._idle[0].connection.close()
+            if not interrupted_at(line, lambda: tallies.get("a")):
+                break
+            try:
+                assert tallies.get("a") is None
+            except StoreUnavailable as error:
+                pytest.fail(f"after an interrupt at line {line}: {error}")
+
+        assert line > 20
+        wait_until(lambda: len(sessions(url)) <= 1, "the end of lost connections")
