@@ -158,14 +158,16 @@ def rebind(primary: Store, follower: Store, mark: Mark) -> None:
         mark: as the follower has it.
     """
     here = primary.incarnation()
-    fact = follower.meta(BACKFILL_META)
+    found, fact = follower.meta(MARK_META), follower.meta(BACKFILL_META)
+    if Mark.parse(found) != mark:
+        return
     if isinstance(fact, Mapping) and fact.get("source") == mark.of:
         carried: JSON = {**fact, "incarnation": here}
-        follower.compare_and_set_meta(BACKFILL_META, fact, carried)
-    found = follower.meta(MARK_META)
-    if Mark.parse(found) == mark:
-        bound = replace(mark, incarnation=here)
-        follower.compare_and_set_meta(MARK_META, found, bound.to_meta())
+        follower.compare_and_set_meta(
+            BACKFILL_META, fact, carried, given={MARK_META: found}
+        )
+    bound = replace(mark, incarnation=here).to_meta()
+    follower.compare_and_set_meta(MARK_META, found, bound)
 
 
 def is_covered(primary: Store, follower: Store) -> bool:

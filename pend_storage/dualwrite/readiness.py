@@ -134,8 +134,7 @@ def note_backup(
         at: when.
         incarnations: what stood behind the stores that it was made of.
     """
-    stood: dict[str, JSON] = {}
-    stood.update(incarnations or {})
+    stood: JSON = msgspec.to_builtins(dict(incarnations or {}))
     fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
     while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
         pass

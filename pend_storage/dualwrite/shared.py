@@ -39,10 +39,19 @@ def seal(store: Store, epoch: int) -> JSON:
     """Seal the values of a fenced store; gives what the new primary is to have."""
     while True:
         found = store.meta(SHARED_META)
-        values, _ = _split(found)
+        values = {name: _plain(value) for name, value in _split(found)[0].items()}
         sealed: JSON = {"values": values, "sealed": epoch}
         if store.compare_and_set_meta(SHARED_META, found, sealed):
             return {"values": values} if values else None
+
+
+def _plain(value: JSON) -> JSON:
+    """The value as every store gives it back: what was a tuple here is a list there."""
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value
 
 
 class SharedMeta:
@@ -60,8 +69,15 @@ class SharedMeta:
 
         return self._router.call_reading(look)
 
-    def compare_and_set(self, name: str, expected: JSON, value: JSON) -> bool:
-        """Set a value if it is what is expected; None removes it."""
+    def compare_and_set(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        """Set a value if it and others are what is expected; None removes it."""
+        wanted = {**(given or {}), name: expected}
 
         def change(route: Route) -> bool:
             while True:
@@ -71,7 +87,7 @@ class SharedMeta:
                     raise StaleEpoch(
                         store="the primary", role=Role.FENCED.value, epoch=route.epoch
                     )
-                if not equal(values.get(name), expected):
+                if not all(equal(values.get(n), v) for n, v in wanted.items()):
                     require_primary(route.store, route.epoch)
                     return False
                 changed: dict[str, Any] = {**values, name: value}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,6 +27,7 @@ from pend_storage.dualwrite.marks import (
     end_mark,
     is_covered,
     is_empty,
+    news,
     resume_mark,
 )
 from pend_storage.dualwrite.pair import NAMES
@@ -165,7 +166,7 @@ class Switcher:
             return  # somebody else is attaching it
         _MARKED()
         following, told = roles.attach(view, side)
-        if self._pair.take(following):
+        if self._pair.take(following, {MARK_META: wanted}):
             _ATTACHED()
             self._pair.take(told)
         self._router.tend()
@@ -191,11 +192,11 @@ class Switcher:
                 return 0.0
             try:
                 _FENCED()
-                self._hand_over(view, old, epoch, deadline)
+                given = self._hand_over(view, old, epoch, deadline)
             except PendStorageError:
                 self._call_off(view, old)
                 raise
-            if not self._open(view, old):
+            if not self._open(view, old, given):
                 return time.monotonic() - begun
             pause = time.monotonic() - begun
             _OPENED()
@@ -223,10 +224,17 @@ class Switcher:
     def _drain(self, source: Store, target: Store, epoch: int, deadline: float) -> int:
         return drain(source, target, epoch, between=lambda: require_time(deadline))
 
-    def _hand_over(self, view: View, old: Side, epoch: int, deadline: float) -> None:
-        """Everything that is still missing on the other side; the fence is up."""
+    def _hand_over(
+        self, view: View, old: Side, epoch: int, deadline: float
+    ) -> dict[str, JSON]:
+        """Everything that is still missing on the other side; the fence is up.
+
+        Returns:
+            What the other side must have when it is opened: another server may stand
+            behind its address by then.
+        """
         source, target = self._pair.store(old), self._pair.store(other(old))
-        self._drain(source, target, epoch, deadline)
+        drained = self._drain_to_the_end(source, target, epoch, deadline)
         if not is_covered(source, target):  # not any more: its log was lost meanwhile
             raise SwitchRefused((UNCOVERED,))
         self._continuity.require_latest(self._router.route_of(view, old))
@@ -236,12 +244,25 @@ class Switcher:
         while not _took(target, shared, epoch):
             require_time(deadline)
         _READY()
+        return {MARK_META: drained, SHARED_META: shared}
 
-    def _open(self, view: View, old: Side) -> bool:
+    def _drain_to_the_end(
+        self, source: Store, target: Store, epoch: int, deadline: float
+    ) -> JSON:
+        """Drain a fenced store; gives the mark, behind which nothing is left."""
+        while True:
+            self._drain(source, target, epoch, deadline)
+            found = target.meta(MARK_META)
+            mark = Mark.parse(found)
+            if mark is not None and next(news(source, mark), None) is None:
+                return found
+            require_time(deadline)  # another server, which has less
+
+    def _open(self, view: View, old: Side, given: Mapping[str, JSON]) -> bool:
         """The point of no return; False where somebody has made it impossible."""
         step = roles.open_new(view, old)
         try:
-            done = self._pair.take(step)
+            done = self._pair.take(step, given)
         except PendStorageError:
             # Perhaps it did happen: that is for the roles to say, once they can be read.
             self._router.tend(now=True)

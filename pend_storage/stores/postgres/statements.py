@@ -34,6 +34,7 @@ __all__ = [
     "HORIZON",
     "META",
     "META_DELETE",
+    "META_HELD",
     "META_INSERT",
     "META_UPDATE",
     "MOST_COUNTED",
@@ -87,6 +88,9 @@ HASTEN: Final = Statement.make(f"select set_config('lock_timeout', '{HASTE}', tr
 """For the rest of a transaction that wants the store's lock alone."""
 STORE_ALONE: Final = Statement.make(f"select pg_advisory_xact_lock({STORE_LOCK})")
 META: Final = Statement.make("select value from store_meta where name = $1")
+META_HELD: Final = Statement.make(
+    "select value from store_meta where name = $1 for share"
+)
 META_INSERT: Final = Statement.make(
     "insert into store_meta (name, value) values ($1, $2::jsonb) "
     "on conflict (name) do nothing"
