@@ -22,12 +22,20 @@ class Cursor:
 
     source: str
     """Identity of the source."""
+    incarnation: str | None = None
+    """What stood behind the source; None in cursors of older versions. A place in one
+    means nothing in another: rows may be missing there, and numbers be given again."""
+    target: str | None = None
+    """What stood behind the target, likewise: for those who look at it."""
     schema: str
     """Fingerprint of the schema: the order depends on it."""
     collection: str = ""
     """Name of the collection under way."""
     after: str = ""
     """The last key of it that was copied."""
+    step: int = 0
+    """Calls that wrote rows so far. Each one moves the cursor, so that one which another
+    server has missed is never passed over."""
     head: int
     """The source's head when the backfill began. A row that was written since has a
     higher version, and is copied again on the way even where it is before the cursor."""
@@ -39,21 +47,28 @@ class Cursor:
         return value
 
     @classmethod
-    def load(cls, source: Store, stored: JSON) -> Cursor:
-        """Where an interrupted backfill of this source stopped, or the beginning.
-
-        Args:
-            source: what is copied.
-            stored: what the target has under :data:`BACKFILL_META`.
-        """
-        fresh = cls(
+    def begin(cls, source: Store, target: Store) -> Cursor:
+        """The beginning."""
+        return cls(
             source=source.identity(),
+            incarnation=source.incarnation(),
+            target=target.incarnation(),
             schema=source.schema.fingerprint(),
             head=source.head(),
         )
+
+    @classmethod
+    def parse(cls, stored: JSON) -> Cursor | None:
+        """From a meta value; None where it is not a cursor, or of another version."""
         try:
-            found = msgspec.convert(stored, cls)
+            return msgspec.convert(stored, cls)
         except msgspec.ValidationError:
-            return fresh  # never set, or set by a version that knew other members
-        known = (found.source, found.schema) == (fresh.source, fresh.schema)
-        return found if known and not found.complete else fresh
+            return None
+
+    def continues(self, stored: Cursor | None) -> bool:
+        """Whether a stored cursor is of the same backfill as this one, a fresh one."""
+        return (
+            stored is not None
+            and (stored.source, stored.schema) == (self.source, self.schema)
+            and stored.incarnation in {None, self.incarnation}
+        )

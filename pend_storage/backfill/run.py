@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,6 +14,7 @@ from pend_storage.backfill.obstacles import apply_rows
 from pend_storage.backfill.order import copy_order
 from pend_storage.backfill.pace import Hold, Pacer
 from pend_storage.backfill.report import BackfillReport, Counts
+from pend_storage.errors import StalePosition
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And
@@ -48,6 +49,9 @@ def backfill(
     a crash the next call goes on from there, and looks through what was copied before
     only for rows that were written since.
 
+    Where the cursor is not what was read (another backfill is at work, or another server
+    stands behind the target's address), it is read again, and continued from there.
+
     Args:
         source: with the same schema as the target.
         target: a store that is secondary, or stands alone.
@@ -59,25 +63,41 @@ def backfill(
 
     Raises:
         StaleEpoch: the target does not follow (at that epoch).
-        StalePosition: another backfill is at work on the target, or the server behind
-            its address was exchanged; call again.
         UniqueViolation: the target has a record of its own that is in the way.
         ReferenceViolation: likewise, or the source refers to what it does not have.
         StoreUnavailable: one of the two cannot be reached; call again later.
     """
     started = time.monotonic()
-    found = target.meta(BACKFILL_META)
-    cursor = Cursor.load(source, found)
     pacer = Pacer(rate, hold, guarded(hook))
-    work = _Work(source, target, cursor, found, epoch=epoch, pacer=pacer)
-    work.copy(progress)
-    declared = frozenset(spec.name for spec in source.schema.declared)
+    work = _begin(source, target, epoch=epoch, pacer=pacer)
+    resumed = work.is_resumed
+    while not work.copy(progress):
+        # Another backfill is at work, or the target is another server by now.
+        following = _begin(source, target, epoch=epoch, pacer=pacer)
+        resumed = True
+        if following.was_complete:
+            break
+        work = following
     return work.counts.report(
-        declared,
+        frozenset(spec.name for spec in source.schema.declared),
         seconds=time.monotonic() - started,
-        resumed=bool(cursor.collection),
-        throttled=work.throttled,
+        resumed=resumed,
+        throttled=pacer.throttled,
     )
+
+
+def _begin(source: Store, target: Store, *, epoch: int | None, pacer: Pacer) -> _Work:
+    """Go on where the cursor of the target is, or begin."""
+    stored = target.meta(BACKFILL_META)
+    known, fresh = Cursor.parse(stored), Cursor.begin(source, target)
+    was_complete = False
+    if known is None or not fresh.continues(known):
+        known = fresh
+    elif known.complete:
+        known, was_complete = fresh, True
+    work = _Work(source, target, known, stored, epoch=epoch, pacer=pacer)
+    work.was_complete = was_complete
+    return work
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +127,9 @@ class _Work:
         pacer: Pacer,
     ) -> None:
         self.counts = Counts()
+        self.is_resumed = bool(cursor.collection)
+        self.was_complete = False
+        """Whether a backfill had come to the end before this one."""
         self._source, self._target = source, target
         self._cursor = cursor
         self._stored = stored
@@ -118,13 +141,16 @@ class _Work:
             spec.name: _owner_finder(spec, layouts) for spec in source.schema
         }
 
-    @property
-    def throttled(self) -> Mapping[str, float]:
-        """Seconds waited, by reason."""
-        return self._pacer.throttled
+    def copy(self, progress: Progress | None) -> bool:
+        """Copy everything; False where the cursor is not any more what was read."""
+        try:
+            self._copy(progress)
+        except StalePosition:
+            return False
+        return True
 
-    def copy(self, progress: Progress | None) -> None:
-        """Copy everything; a second thread prepares the next chunk meanwhile."""
+    def _copy(self, progress: Progress | None) -> None:
+        """See :meth:`copy`; a second thread prepares the next chunk meanwhile."""
         total = self._total() if progress is not None else 0
         done = 0
         chunks = self._chunks()
@@ -141,6 +167,7 @@ class _Work:
         _COMPLETE()
 
     def _advance(self, cursor: Cursor) -> Advance:
+        """The next move of the cursor, on top of what it is."""
         return Advance(BACKFILL_META, self._stored, cursor.to_meta())
 
     def _total(self) -> int:
@@ -183,15 +210,17 @@ class _Work:
         groups = self._groups(name, chunk.rows)
         last = len(groups) - 1
         for place, (file, records) in enumerate(groups):
-            mark = self._advance(chunk.cursor) if place == last else None
+            moved = chunk.cursor if place == last else self._cursor
+            moved = replace(moved, step=self._cursor.step + 1)
+            mark = self._advance(moved)
             written = apply_rows(
                 self._source, self._target, records, epoch=self._epoch, mark=mark
             )
+            self._cursor, self._stored = moved, mark.value
             if records[0].record is None:
                 self.counts.add_deleted(name, written)
             else:
                 self.counts.add(name, file, len(records), written)
-        self._cursor, self._stored = chunk.cursor, chunk.cursor.to_meta()
         self._note_quarantined(chunk)
         _CHUNK_WRITTEN()
         self._pacer.note(len(chunk.rows), time.monotonic() - started)

@@ -48,10 +48,10 @@ class LagBrake:
         if now - self._since >= self._stuck:
             return None  # nobody relays, or something is in the way: no use in waiting
         try:
-            oldest = next(self._route.store.changes(after), None)
+            oldest = self._route.store.pending(after).oldest
         except ChangesExpired:
             return None
         if oldest is None:
             return None
-        age = (datetime.now(UTC) - oldest.at).total_seconds()
+        age = (datetime.now(UTC) - oldest).total_seconds()
         return LAG if age > self._most else None

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.history import Switch, add_switch, switches
+from pend_storage.dualwrite.leaving import leave
 from pend_storage.dualwrite.marks import is_covered
 from pend_storage.dualwrite.readiness import Gate, Readiness, require_codes
 from pend_storage.dualwrite.relay import Relay
@@ -22,6 +24,7 @@ from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
 from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
     ChangesExpired,
+    PendStorageError,
     StaleEpoch,
     SwitchRefused,
 )
@@ -67,13 +70,15 @@ class Control:
         gate: Gate,
         *,
         upkeep: Upkeep,
+        continuity: Continuity,
     ) -> None:
         self._router = router
         self._relay = relay
         self._shared = shared
         self._gate = gate
         self._upkeep = upkeep
-        self._switcher = Switcher(router)
+        self._continuity = continuity
+        self._switcher = Switcher(router, continuity)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -124,6 +129,7 @@ class Control:
                 return left
             view = self._switcher.settle(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
+            self._continuity.require(self._router.route)  # also where nothing moves
             accepted = self._pass(self._gate.readiness(view, wanted), accept)
             steps, pause = self._go(view.phase, wanted, deadline, by, accepted)
             return SwitchReport(
@@ -147,7 +153,8 @@ class Control:
             return None
         before = self._phase_from_history(view)
         if before is not wanted:
-            self._router.leave(view)
+            self._continuity.require(self._router.route)
+            leave(self._router.pair, view)
             self._note(before, wanted, by, (), 0.0)
         return SwitchReport(
             before=before,
@@ -198,13 +205,22 @@ class Control:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
             now = reached
+        self._tend_edits()
         self._relay.wake()
         return tuple(taken), total
 
+    def _tend_edits(self) -> None:
+        """Commit what JSON has noted as secondary; else the relay does so soon."""
+        with contextlib.suppress(PendStorageError):
+            self._relay.catch_up()
+            self._upkeep.tend_edits(self._router.route)
+
     def _step(self, now: Phase, after: Phase, deadline: float) -> float:
+        self._continuity.require(self._router.route)
         try:
             if (now, after) == (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
                 self._fill_json(deadline)
+                self._upkeep.tend_edits(self._router.route)  # while it takes commits
             pause = self._switcher.step(after, deadline)
             if (now, after) == (Phase.POSTGRES_ONLY, Phase.POSTGRES_PRIMARY):
                 self._fill_json(deadline)

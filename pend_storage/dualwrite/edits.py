@@ -3,20 +3,27 @@
 The JSON store does not adopt them: it puts what they said in quarantine, makes a finding
 of each, and writes its file again. Those rows are its own until they are brought to the
 primary, where an operator finds them, and from where they come back as everything does.
+
+Where JSON becomes primary first, they are in the primary and in no change log, so nothing
+would ever bring them to the other store. Then they are committed there once more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
+from pend_storage.dualwrite.marks import Mark
 from pend_storage.dualwrite.routing import Route
+from pend_storage.errors import ChangesExpired
 from pend_storage.query import field, make_query
 from pend_storage.records import FindingRecord, Put, Row
-from pend_storage.schema import FINDINGS, QUARANTINE
+from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 
-__all__ = ["bring_edits", "settled_edits"]
+__all__ = ["bring_edits", "commit_noted", "settled_edits"]
 
 _AT_ONCE: Final = 100
 _SHORT: Final = 16
@@ -56,17 +63,74 @@ def bring_edits(route: Route) -> list[FindingRecord]:
 
 def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> None:
     """Commit rows until they are newer here than there, so that they can go back."""
-    batch = route.store.schema.batch(puts, {(p.collection, p.key): 0 for p in puts})
+    checks = {(put.collection, put.key): 0 for put in puts}
+    batch = route.store.schema.batch(puts, checks)
     for _ in range(_SHORT):
         given = route.store.commit(batch, epoch=route.epoch)
         low = [
-            put
+            (put, version)
             for put, version in zip(batch.operations, given, strict=True)
             if version <= versions.get(put.key, 0)
         ]
         if not low:
             return
-        batch = route.store.schema.batch(low)
+        checks = {(put.collection, put.key): version for put, version in low}
+        batch = route.store.schema.batch([put for put, _ in low], checks)
+
+
+def commit_noted(route: Route) -> int:
+    """Commit what the primary noted while it was secondary; gives how many rows.
+
+    Nothing is done before the secondary has caught up: what it lacks then is not in the
+    change log.
+
+    Raises:
+        StaleEpoch: roles have changed; look again.
+        StoreUnavailable: a store cannot be reached.
+        Conflict: somebody else is committing them, or has changed them.
+    """
+    follower = route.follower
+    if follower is None:
+        return 0
+    noted = list(_noted(route))
+    if not noted or not _has_caught_up(route.store, follower):
+        return 0
+    schema, left = route.store.schema, []
+    for name, rows in groupby(noted, itemgetter(0)):
+        mine = {row.key: row for _, row in rows}
+        there = follower.read(name, mine, deleted=True)
+        left += [
+            (name, row)
+            for key, row in mine.items()
+            if key not in there or there[key].version < row.version
+        ]
+    for start in range(0, len(left), _AT_ONCE):
+        part = left[start : start + _AT_ONCE]
+        puts = [schema.put(name, row.record) for name, row in part]
+        checks = {(name, row.key): row.version for name, row in part}
+        route.store.commit(schema.batch(puts, checks), epoch=route.epoch)
+    return len(left)
+
+
+def _noted(route: Route) -> Iterator[tuple[str, Row]]:
+    """The rows, by collection, that a store may write outside of its log."""
+    store, epoch = route.store, route.epoch
+    findings = list(_edits(store))
+    asides = [row.record.quarantined for row in findings]
+    held = store.read(QUARANTINE, [a for a in asides if a is not None], epoch=epoch)
+    yield from ((QUARANTINE, row) for row in held.values())
+    yield from ((FINDINGS, row) for row in findings)
+    yield from ((LEGACY_FILES, row) for row in store.scan(LEGACY_FILES, epoch=epoch))
+
+
+def _has_caught_up(primary: Store, follower: Store) -> bool:
+    mark = Mark.load(follower)
+    if mark is None:
+        return False
+    try:
+        return not primary.pending(mark.after).commits
+    except ChangesExpired:
+        return False
 
 
 def _edits(store: Store) -> Iterator[Row]:

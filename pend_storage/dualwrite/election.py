@@ -6,21 +6,31 @@ decides which store holds the truth from now on; what only the other one had is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.marks import SPOILED_META, Mark
+from pend_storage.diff import differences
+from pend_storage.dualwrite.continuity import WITNESS_META
+from pend_storage.dualwrite.marks import MARK_META, SPOILED_META, Mark, has_mark, news
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.errors import ChangesExpired, Conflict, StoreUnavailable
+from pend_storage.errors import (
+    ChangesExpired,
+    ConfigError,
+    Conflict,
+    StoreUnavailable,
+)
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.records import Change
+from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.store import Store
 
 __all__ = ["Election", "elect"]
 
 _SHOWN: Final = 1_000
+_AT_ONCE: Final = 200
 _VOTED_OUT: Final = declare(
     "vote.detached", "the other store is voted out, the chosen one is not primary yet"
 )
@@ -33,7 +43,8 @@ class Election:
     primary: Side
     epoch: int
     missing: tuple[Change, ...] | None
-    """Commits of the other store that the primary never got, the first thousand; None
+    """Commits of the other store that the primary never got, the first thousand; where its
+    log cannot tell, its records that the primary has in another version, one in each. None
     where the other one cannot be asked, or nothing tells how far it was followed."""
     is_other_reachable: bool
     """If not, see that nobody uses it any more. When it is back, decide once more."""
@@ -42,8 +53,9 @@ class Election:
 def elect(json: Store, postgres: Store, side: Side) -> Election:
     """Make this store primary, and detach the other one; nothing else may be running.
 
-    Where that was interrupted, do it again. The other one must be emptied before it can follow again: what it holds and the
-    primary does not know of could never be overwritten.
+    Where that was interrupted, do it again. The other one must be emptied before it can
+    follow again: what it holds and the primary does not know of could never be
+    overwritten. What it knew of the primary's log means nothing any more, and is removed.
 
     Args:
         json: the one store.
@@ -62,6 +74,8 @@ def elect(json: Store, postgres: Store, side: Side) -> Election:
         missing = _missing(chosen, rest)
         _set(rest, Role.DETACHED, epoch)
         rest.compare_and_set_meta(SPOILED_META, rest.meta(SPOILED_META), {"by": epoch})
+        for name in (MARK_META, WITNESS_META):
+            rest.compare_and_set_meta(name, rest.meta(name), None)
     except StoreUnavailable:
         reachable = False
     _VOTED_OUT()
@@ -80,13 +94,67 @@ def _epoch(store: Store) -> int:
 
 
 def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
-    mark = Mark.load(chosen)
-    if mark is None or mark.of != rest.identity():
-        return None
+    """What only the loser has: from its log, or from its records.
+
+    The log of a former primary tells where the winner has followed it. What a follower of
+    the winner has is in its records alone, and so where either log was rewound.
+    """
+    mark, back = Mark.load(chosen), Mark.load(rest)
+    found: Iterator[Change] | None = None
+    if rest.role().role is Role.SECONDARY:
+        if back is not None and back.of == chosen.identity():
+            found = _records_of_its_own(chosen, rest, is_rewound=_is_lost(chosen, back))
+    elif mark is not None and mark.of == rest.identity():
+        found = (
+            _records_of_its_own(chosen, rest, is_rewound=True)
+            if _is_lost(rest, mark)
+            else news(rest, mark)
+        )
     try:
-        return tuple(islice(rest.changes(mark.after), _SHOWN))
+        return None if found is None else tuple(islice(found, _SHOWN))
     except ChangesExpired:
         return None
+
+
+def _is_lost(store: Store, mark: Mark) -> bool:
+    """Whether the log of a store was rewound to before a mark."""
+    try:
+        has_mark(store, mark)
+    except ConfigError:
+        return True
+    return False
+
+
+def _records_of_its_own(
+    chosen: Store, rest: Store, *, is_rewound: bool
+) -> Iterator[Change]:
+    """Each record that the chosen store lacks, as a commit.
+
+    Args:
+        chosen: the winner.
+        rest: the loser.
+        is_rewound: numbers tell nothing any more: whatever differs counts. Else only what
+            is newer does, because a follower may be behind.
+    """
+    epoch, now = rest.role().epoch, datetime.now(UTC)
+    for spec in rest.schema:
+        rows = rest.scan(spec.name, deleted=True)
+        while page := list(islice(rows, _AT_ONCE)):
+            there = chosen.read(spec.name, [row.key for row in page], deleted=True)
+            for row in page:
+                same = there.get(row.key)
+                newer = same is None or row.version > same.version
+                if newer or (is_rewound and same and not _is_same(same, row)):
+                    record = ChangedRecord(spec.name, row.key, row.version, row.record)
+                    yield Change(row.version, epoch, now, (record,))
+
+
+def _is_same(left: Row, right: Row) -> bool:
+    if left.version != right.version:
+        return False
+    if left.record is None or right.record is None:
+        return left.record is right.record
+    return not differences(left.record, right.record)
 
 
 def _set(store: Store, role: Role, epoch: int) -> None:

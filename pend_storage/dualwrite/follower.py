@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from pend_storage.dualwrite.batches import MOST_BYTES, Load, Room
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import (
     CorruptFile,
@@ -24,17 +25,18 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.events import Event, Hook
-from pend_storage.records import ChangedRecord
 
 __all__ = ["OUT_OF_REACH", "Breaker", "Follower", "start_thread", "why"]
 
 OUT_OF_REACH: Final = (StoreUnavailable, LockTimeout, SchemaOutOfDate, CorruptFile)
 """What a store says that cannot be worked with now, whatever it is asked."""
 
-_MOST_RECORDS: Final = 1_000
-"""Records applied in one call at most."""
+_MOST_REASONS: Final = 10
+"""Reasons told while the secondary is out of reach; messages may hold what varies."""
 _MOST_WAITING: Final = 10_000
 """Parcels that may wait, where nobody waits for them; more are left to the relay."""
+_MOST_WAITING_BYTES: Final = 4 * MOST_BYTES
+"""And bytes of theirs."""
 
 
 class Breaker:
@@ -48,6 +50,8 @@ class Breaker:
         self._hook = hook
         self._limit = limit or None
         self._is_open = False
+        self._said: set[str] = set()
+        """Reasons told since it was open."""
 
     @property
     def is_closed(self) -> bool:
@@ -55,9 +59,10 @@ class Breaker:
         return not self._is_open
 
     def failed(self, reason: str) -> None:
-        """Open it, and say so, if it was closed."""
-        was_closed, self._is_open = not self._is_open, True
-        if was_closed:
+        """Open it, and say so, if it was closed or the reason is a new one."""
+        self._is_open = True
+        if reason not in self._said and len(self._said) < _MOST_REASONS:
+            self._said.add(reason)
             self._hook(
                 Event(
                     "secondary-down",
@@ -71,17 +76,18 @@ class Breaker:
         """Close it, and say so, if it was open and this was quick enough."""
         if self._is_open and (self._limit is None or seconds < self._limit):
             self._is_open = False
+            self._said.clear()
             self._hook(Event("secondary-up", "the secondary answers again"))
 
 
 class _Parcel:
     """What one caller has committed."""
 
-    __slots__ = ("_done", "records", "route")
+    __slots__ = ("_done", "load", "route")
 
-    def __init__(self, route: Route, records: Sequence[ChangedRecord]) -> None:
+    def __init__(self, route: Route, load: Load) -> None:
         self.route = route
-        self.records = records
+        self.load = load
         self._done = threading.Lock()  # the cheapest thing that a thread can wait for
         self._done.acquire()
 
@@ -121,6 +127,8 @@ class Follower:
     def after_fork(self) -> None:
         """In a forked child: the parent's thread brings the parent's parcels."""
         self._waiting: deque[_Parcel] = deque()
+        self._waiting_bytes = 0
+        self._room = Room()
         self._wake = threading.Condition(threading.Lock())
         self._is_stopped = False
         self._thread: threading.Thread | None = None
@@ -128,21 +136,25 @@ class Follower:
     def bring(
         self,
         route: Route,
-        commits: Sequence[Sequence[ChangedRecord]],
+        commits: Sequence[Load],
         timeout: float | None,
     ) -> None:
         """Apply commits to the follower of a route; never raises.
 
+        No mark moves by it, so the relay brings them once more.
+
         Args:
             route: with a follower.
-            commits: the records of each; one that is refused holds no other one up.
+            commits: what each has changed; one that is refused holds no other one up.
             timeout: seconds to wait for all; 0: not at all; None: as long as it takes.
         """
         if not self.breaker.is_closed:
             return
-        parcels = [_Parcel(route, records) for records in commits]
+        parcels = [_Parcel(route, load) for load in commits]
         if timeout is None:
-            self._arrive(parcels)
+            rest = deque(parcels)
+            while rest and self.breaker.is_closed:
+                self._arrive(self._part(rest))
         elif self._hand_over(parcels) and timeout > 0:
             deadline = time.monotonic() + timeout
             if not all(parcel.wait(deadline) for parcel in parcels):
@@ -151,7 +163,7 @@ class Follower:
 
     def _hand_over(self, parcels: Sequence[_Parcel]) -> bool:
         with self._wake:
-            if self._is_stopped or len(self._waiting) >= _MOST_WAITING:
+            if self._is_stopped or self._is_full:
                 self._on_missed()
                 return False
             if self._thread is None:
@@ -160,9 +172,17 @@ class Follower:
                 return False
             was_idle = not self._waiting
             self._waiting.extend(parcels)
+            self._waiting_bytes += sum(parcel.load.bytes for parcel in parcels)
             if was_idle:
                 self._wake.notify()
         return True
+
+    @property
+    def _is_full(self) -> bool:
+        return (
+            len(self._waiting) >= _MOST_WAITING
+            or self._waiting_bytes >= _MOST_WAITING_BYTES
+        )
 
     def stop(self, timeout: float) -> None:
         """Finish what is waiting, for so many seconds at most, and end the thread."""
@@ -185,19 +205,31 @@ class Follower:
         with self._wake:
             while not self._waiting and not self._is_stopped:
                 self._wake.wait()
-            taken: list[_Parcel] = []
-            size = 0
-            while self._waiting and size < _MOST_RECORDS:
-                if taken and self._waiting[0].route != taken[0].route:
-                    break
-                taken.append(self._waiting.popleft())
-                size += len(taken[-1].records)
+            taken = self._part(self._waiting)
+            self._waiting_bytes -= sum(parcel.load.bytes for parcel in taken)
             return taken
+
+    def _part(self, waiting: deque[_Parcel]) -> list[_Parcel]:
+        """What goes the same way and fits into one call, taken from the front."""
+        taken: list[_Parcel] = []
+        records = size = 0
+        while waiting:
+            first = waiting[0]
+            if taken and not (
+                first.route == taken[0].route
+                and self._room.fits(first.load, records, size)
+            ):
+                break
+            taken.append(waiting.popleft())
+            records += len(first.load.records)
+            size += first.load.bytes
+        return taken
 
     def _arrive(self, parcels: list[_Parcel]) -> None:
         route = parcels[0].route
         assert route.follower is not None  # noqa: S101 - its callers have looked
-        records = [record for parcel in parcels for record in parcel.records]
+        records = [item for parcel in parcels for item in parcel.load.records]
+        size = sum(parcel.load.bytes for parcel in parcels)
         started = time.monotonic()
         try:
             route.follower.apply(records, epoch=route.epoch)
@@ -206,6 +238,8 @@ class Follower:
             # changes the roles sees to it that it is applied.
             self._on_stale(route)
         except OUT_OF_REACH as error:
+            if len(parcels) > 1:  # perhaps it was only too much
+                self._room.shrink(len(records), size)
             self.breaker.failed(f"cannot be reached ({why(error)})")
             self._on_missed()
         except PendStorageError as error:
@@ -213,6 +247,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - the caller's commit has succeeded
             self._refused(parcels, error)
         else:
+            self._room.grow(len(records), size)
             self.breaker.succeeded(time.monotonic() - started)
 
     def _refused(self, parcels: list[_Parcel], error: Exception) -> None:

@@ -1,8 +1,9 @@
 """How far a store has followed the other one's change log, and what it holds of before.
 
 The mark is committed together with the data that it stands for. It names the store whose
-log it counts in, and the time of the entry that it stands on, so that a log which was
-rewound (a server restored from a backup) is noticed and not followed blindly.
+log it counts in, what stood behind that store, and the time and token of the entry that
+it is on. They are compared at every read, so a log that was rewound (a server restored
+from a backup, a standby that was behind) is not followed blindly.
 
 *Covered* is a follower that has everything: the log was followed without a gap from a
 place on, and what was there before that place was copied, or there was nothing. Only a
@@ -12,14 +13,20 @@ after a gap, because it lies before the place from which the log was followed si
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import msgspec
 
-from pend_storage.errors import ChangesExpired, ConfigError
+from pend_storage.dualwrite.positions import (
+    HELD_BACK,
+    Position,
+    entries_after,
+    is_there,
+    last_entry,
+)
+from pend_storage.errors import ChangesExpired
 from pend_storage.records import JSON, Change
 from pend_storage.store import Store
 
@@ -30,11 +37,14 @@ __all__ = [
     "SPOILED_META",
     "Mark",
     "covers",
+    "end_mark",
     "fresh_mark",
+    "has_mark",
     "is_covered",
     "is_empty",
     "news",
     "reaches",
+    "rebind",
     "resume_mark",
 ]
 
@@ -46,18 +56,6 @@ BACKFILL_META: Final = "backfill"
 SPOILED_META: Final = "spoiled"
 """Meta of a store that holds what its primary does not know of: it was voted out, or it
 came with records in the place of another one. It must be emptied before it follows."""
-HELD_BACK: Final = 1.5
-"""Seconds after which nothing can be on its way that was committed before: PostgreSQL
-holds its change log back for a second at most, where others have long transactions."""
-_PAUSE: Final = 0.02
-_REWOUND: Final = (
-    "the change log of the primary does not have the place any more up to which its "
-    "follower has applied it (number {mark.after} of {mark.at}): the primary was "
-    "restored from a backup, or replaced, and has lost what came after it. Nothing was "
-    "changed. Bring back the store that was there before, or decide which of the two "
-    "holds the truth, and let it take over with `pend-storage doctor --elect json` or "
-    "`--elect postgres`."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +68,11 @@ class Mark:
     """Sequence of the last entry that has been applied."""
     at: str | None = None
     """Time of that entry, to know it again; None where the mark is on no entry."""
+    token: str | None = None
+    """Token of that entry, likewise; None also where the commit had none."""
+    incarnation: str | None = None
+    """What stood behind the store when the mark was last compared with its log; None in
+    marks of older versions."""
     base: int
     """From here on the log was followed without a gap."""
     whole: bool
@@ -95,7 +98,29 @@ class Mark:
 
     def moved(self, change: Change) -> Mark:
         """The mark on a later entry."""
-        return replace(self, after=change.sequence, at=change.at.isoformat())
+        at = change.at.isoformat()
+        return replace(self, after=change.sequence, at=at, token=change.token)
+
+    def is_lost(self, here: str) -> bool:
+        """Whether nothing can tell if the log is still the one that it was made in.
+
+        At the very beginning nothing of a log was passed, so any log continues it.
+
+        Args:
+            here: what stands behind the store now.
+        """
+        return bool(self.after) and self.position.is_lost(here)
+
+    @property
+    def position(self) -> Position:
+        """Where it is."""
+        return Position(
+            of=self.of,
+            incarnation=self.incarnation,
+            sequence=self.after,
+            at=self.at,
+            token=self.token,
+        )
 
 
 class _Filled(msgspec.Struct):
@@ -104,15 +129,45 @@ class _Filled(msgspec.Struct):
     source: str
     head: int
     complete: bool
+    incarnation: str | None = None
 
 
-def _filled(follower: Store, source: str) -> int | None:
-    """Head of the source when a backfill began that is complete; None without one."""
+def _filled(follower: Store, source: str, here: str) -> int | None:
+    """Head of the source when a backfill began that is complete; None without one.
+
+    One that was made from another incarnation of the source does not count: its numbers
+    mean nothing here. See :func:`rebind`.
+    """
     try:
         found = msgspec.convert(follower.meta(BACKFILL_META), _Filled)
     except msgspec.ValidationError:
         return None
-    return found.head if found.complete and found.source == source else None
+    is_known = found.source == source and found.incarnation in {None, here}
+    return found.head if found.complete and is_known else None
+
+
+def rebind(primary: Store, follower: Store, mark: Mark) -> None:
+    """Let the facts of a follower count at the present incarnation of its primary.
+
+    To be called where the mark's entry was found there: then the log there is the one
+    that the mark was made in, and what was copied before lies before that entry.
+
+    Args:
+        primary: whose log has the entry.
+        follower: whose meta is changed; where another process does so, by that one.
+        mark: as the follower has it.
+    """
+    here = primary.incarnation()
+    found, fact = follower.meta(MARK_META), follower.meta(BACKFILL_META)
+    if Mark.parse(found) != mark:
+        return
+    if isinstance(fact, Mapping) and fact.get("source") == mark.of:
+        carried: JSON = {**fact, "incarnation": here}
+        follower.compare_and_set_meta(
+            BACKFILL_META, fact, carried, given={MARK_META: found}
+        )
+    bound = replace(mark, incarnation=here).to_meta()
+    follower.compare_and_set_meta(MARK_META, found, bound)
 
 
 def is_covered(primary: Store, follower: Store) -> bool:
@@ -126,11 +181,13 @@ def is_covered(primary: Store, follower: Store) -> bool:
 
 def covers(primary: Store, follower: Store, mark: Mark) -> bool:
     """As :func:`is_covered`, for a mark that the follower does not have yet."""
-    source = primary.identity()
-    if mark.of != source:
+    source, here = primary.identity(), primary.incarnation()
+    if mark.of != source or mark.is_lost(here):
         return False
-    filled = _filled(follower, source)
-    return mark.whole or (filled is not None and filled >= mark.base)
+    if mark.whole:
+        return True
+    filled = _filled(follower, source, here)
+    return filled is not None and filled >= mark.base
 
 
 def resume_mark(primary: Store, follower: Store) -> Mark:
@@ -139,13 +196,14 @@ def resume_mark(primary: Store, follower: Store) -> Mark:
     Raises:
         ConfigError: the primary's log was rewound.
     """
-    source = primary.identity()
+    source, here = primary.identity(), primary.incarnation()
     known = Mark.load(follower)
     if known is not None and known.of == source and reaches(primary, known):
         return known
-    filled = _filled(follower, source)
+    filled = _filled(follower, source, here)
     if filled is not None:
-        mark = Mark(of=source, after=filled, base=filled, whole=True)
+        mark = Mark(of=source, after=filled, base=filled, whole=True, incarnation=here)
+        mark = _on_its_entry(primary, mark)
         if reaches(primary, mark):
             return mark
     return fresh_mark(primary)
@@ -153,9 +211,35 @@ def resume_mark(primary: Store, follower: Store) -> Mark:
 
 def fresh_mark(primary: Store) -> Mark:
     """The log from now on; what is there already must come by a backfill."""
+    source, here = primary.identity(), primary.incarnation()
     head = primary.head()
     whole = is_empty(primary)  # looked at after the head: what comes now is in the log
-    return Mark(of=primary.identity(), after=head, base=head, whole=whole)
+    mark = Mark(of=source, after=head, base=head, whole=whole, incarnation=here)
+    return _on_its_entry(primary, mark)
+
+
+def end_mark(primary: Store, known: Mark | None) -> Mark:
+    """The end of the log of a store that commits nothing now; nothing lies before it.
+
+    Args:
+        primary: whose log it is; it is to become primary.
+        known: where it was followed up to before, if it was.
+    """
+    source, here = primary.identity(), primary.incarnation()
+    head = primary.head()
+    mark = Mark(of=source, after=head, base=head, whole=True, incarnation=here)
+    after = known.after - 1 if known is not None and known.of == source else 0
+    last = last_entry(primary, after)
+    return mark if last is None else mark.moved(last)
+
+
+def _on_its_entry(primary: Store, mark: Mark) -> Mark:
+    """The mark on an entry, if there is one where it is."""
+    try:
+        found = next(primary.changes(mark.after - 1), None)
+    except ChangesExpired:
+        return mark
+    return mark.moved(found) if found and found.sequence == mark.after else mark
 
 
 def reaches(primary: Store, mark: Mark) -> bool:
@@ -171,36 +255,31 @@ def reaches(primary: Store, mark: Mark) -> bool:
     return True
 
 
+def has_mark(primary: Store, mark: Mark) -> bool:
+    """Whether a log has the entry of a mark; one cheap look where that has a token.
+
+    False where the entry was forgotten, or nothing is there to be compared.
+
+    Raises:
+        ConfigError: the log was rewound.
+    """
+    return (
+        reaches(primary, mark) if mark.at is None else is_there(primary, mark.position)
+    )
+
+
 def news(primary: Store, mark: Mark) -> Iterator[Change]:
-    """The entries after a mark, having looked that the log is the one it was made in.
+    """The entries after a mark: the one way to read a log that is followed.
+
+    The entry of the mark is read together with what comes after it, and compared, so what
+    is given continues what the mark stands for.
 
     Raises:
         ChangesExpired: the log does not reach back so far.
         ConfigError: the entry of the mark is not in the log any more.
+        StoreUnavailable: the primary cannot be reached, or it cannot be told yet.
     """
-    if not _knows(primary, mark):
-        raise ConfigError(_REWOUND.format(mark=mark))
-    yield from primary.changes(mark.after)
-
-
-def _knows(primary: Store, mark: Mark) -> bool:
-    """Whether the log has the place of a mark, or has forgotten it."""
-    if mark.at is None:
-        later = next(primary.changes(mark.after), None)
-        return later is not None or primary.head() >= mark.after
-    deadline = time.monotonic() + HELD_BACK
-    while True:
-        ahead = primary.head()
-        try:
-            found = next(primary.changes(mark.after - 1), None)
-        except ChangesExpired:
-            return True  # dropped up to the mark itself: nothing to compare
-        if found is not None:
-            return (found.sequence, found.at.isoformat()) == (mark.after, mark.at)
-        # Nothing from there on: the log is shorter, or it is being held back.
-        if ahead >= mark.after or time.monotonic() >= deadline:
-            return False
-        time.sleep(_PAUSE)
+    return entries_after(primary, mark.position)
 
 
 def is_empty(store: Store) -> bool:

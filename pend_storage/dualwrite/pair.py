@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from pend_storage.crashpoints import declare
@@ -123,10 +124,15 @@ class Pair:
 
     # -- changing -----------------------------------------------------------------------
 
-    def take(self, step: Step) -> bool:
-        """Do one step; False where that store is not any more what it was."""
+    def take(self, step: Step, given: Mapping[str, JSON] | None = None) -> bool:
+        """Do one step; False where that store is not any more what it was.
+
+        Args:
+            step: what to do.
+            given: other meta entries of that store that the step depends on.
+        """
         done = self.store(step.side).compare_and_set_meta(
-            ROLE_META, step.before.to_meta(), step.after.to_meta()
+            ROLE_META, step.before.to_meta(), step.after.to_meta(), given=given
         )
         if done:
             _STEP_TAKEN()

@@ -16,8 +16,9 @@ import msgspec
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.marks import Mark, covers, resume_mark
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.roles import View, other
+from pend_storage.dualwrite.roles import SIDES, Side, View, other
 from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.standstill import reason_of
 from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
@@ -92,10 +93,21 @@ class _Validation(msgspec.Struct):
     ok: bool
     found: int
     at: str
+    incarnations: tuple[str, str] | None = None
+    """Of the primary and the follower; None in facts of older versions."""
 
 
-def note_validation(primary: Store, follower: Store, *, found: int) -> None:
-    """Leave behind what a full comparison found, for as long as it means something."""
+def note_validation(
+    primary: Store, follower: Store, *, found: int, incarnations: tuple[str, str]
+) -> None:
+    """Leave behind what a full comparison found, for as long as it means something.
+
+    Args:
+        primary: one of the stores that were compared.
+        follower: the other one; it keeps the fact.
+        found: how many records differ, or may differ.
+        incarnations: what stood behind the two when the comparison began.
+    """
     mark = Mark.load(follower)
     if mark is None:
         return
@@ -106,14 +118,24 @@ def note_validation(primary: Store, follower: Store, *, found: int) -> None:
             ok=found == 0,
             found=found,
             at=datetime.now(UTC).isoformat(),
+            incarnations=incarnations,
         )
     )
     follower.compare_and_set_meta(VALIDATION_META, follower.meta(VALIDATION_META), fact)
 
 
-def note_backup(shared: SharedMeta, at: datetime) -> None:
-    """Leave behind that a backup was made and verified."""
-    fact: JSON = {"verified_at": at.isoformat()}
+def note_backup(
+    shared: SharedMeta, at: datetime, *, incarnations: Mapping[Side, str] | None = None
+) -> None:
+    """Leave behind that a backup was made and verified.
+
+    Args:
+        shared: values of the pair.
+        at: when.
+        incarnations: what stood behind the stores that it was made of.
+    """
+    stood: JSON = msgspec.to_builtins(dict(incarnations or {}))
+    fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
     while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
         pass
 
@@ -203,6 +225,9 @@ class Gate:
             or (fact.of, fact.base) != (primary.identity(), mark.base)
         ):
             return f"the stores were not compared {since}: run a full validation"
+        here = (primary.incarnation(), follower.incarnation())
+        if fact.incarnations is not None and tuple(fact.incarnations) != here:
+            return _exchanged(fact.at, fact.incarnations, here, "validation")
         if fact.ok:
             return self._findings(primary)
         return (
@@ -225,9 +250,13 @@ class Gate:
     def _lag(self, view: View) -> str | None:
         primary, follower = self._sides(view)
         try:
-            commits, _ = lag_of(primary, Mark.load(follower))
+            mark = Mark.load(follower)
+            commits, _, problem = lag_of(primary, mark)
+            blocked = problem or reason_of(follower, mark)
         except StoreUnavailable as error:
             return f"the secondary cannot be asked how far it is ({error.reason})"
+        if blocked is not None:
+            return f"the secondary does not get on: {blocked}"
         if commits <= _MOST_LAG:
             return None
         return (
@@ -248,14 +277,34 @@ class Gate:
         )
 
     def _backup(self, _: View) -> str | None:
-        if self._shared.get(BACKUP_META) is not None:
+        fact = self._shared.get(BACKUP_META)
+        if fact is None:
+            return "there is no backup that was verified: make one, and verify it"
+        if not isinstance(fact, Mapping):
             return None
-        return "there is no backup that was verified: make one, and verify it"
+        known = fact.get("incarnations")
+        for side in SIDES:
+            before = known.get(side) if isinstance(known, Mapping) else None
+            here = self._pair.store(side).incarnation() if before else before
+            if before != here:
+                at = str(fact.get("verified_at"))
+                return _exchanged(at, (str(before),), (str(here),), "backup")
+        return None
 
     def _sides(self, view: View) -> tuple[Store, Store]:
         side = view.primary
         assert side is not None  # noqa: S101 - settled roles have a primary
         return self._pair.store(side), self._pair.store(other(side))
+
+
+def _exchanged(at: str, before: Sequence[str], here: Sequence[str], what: str) -> str:
+    old, new = next((b, h) for b, h in zip(before, here, strict=True) if b != h)
+    again = (
+        "validate again" if what == "validation" else "make one again, and verify it"
+    )
+    return (
+        f"the server was exchanged since the {what} ({at}: {old}, now {new}): {again}"
+    )
 
 
 def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:

@@ -1,139 +1,49 @@
-"""Applies the primary's change log to the secondary, from a mark, in batches.
+"""Applies the primary's change log to the secondary, from a mark, in the background.
 
 The change log is the durable intent of every dual write: whatever a crash, a timeout or
 an outage kept from the secondary is still in it. The mark is committed together with the
 data, and every row is guarded by its version, so repeating is harmless, and so are two
 relays at once. That there is one at a time is a matter of economy: a relay that finds the
 mark moved by another one leaves the work to it.
+
+:mod:`~pend_storage.dualwrite.draining` does the work, this decides when.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.draining import REFUSALS, Drain, Obstacle
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
-from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, news, reaches
+from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
+from pend_storage.dualwrite.standstill import Standstill, reason_of
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
-    InvalidRecord,
     PendStorageError,
-    ReferenceViolation,
     StaleEpoch,
-    StalePosition,
-    UniqueViolation,
 )
 from pend_storage.events import Event, Hook
-from pend_storage.records import Advance, Change, ChangedRecord
+from pend_storage.records import Advance, Change
 from pend_storage.store import Store
 
-__all__ = ["Relay", "drain"]
+__all__ = ["Relay"]
 
-_BATCH: Final = 1_000
-"""Records applied in one call, unless a single commit has more."""
 _TEND_EVERY: Final = 1.0
 """Seconds between two looks at the roles, and between two attempts at a secondary that
 is down."""
 _PRUNE_EVERY: Final = 600.0
 _CHORE_EVERY: Final = 5.0
-_JUDGES: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
-"""What a secondary says where rows came before their turn."""
-
-_READ: Final = declare("relay.read", "a part of the change log is read, not applied")
-_APPLIED: Final = declare("relay.applied", "it is applied, and so is the mark")
-
-
-def drain(
-    primary: Store,
-    follower: Store,
-    epoch: int,
-    *,
-    verify: bool = True,
-    between: Callable[[], None] = lambda: None,
-) -> int:
-    """Apply the rest of the primary's change log; gives how many commits that were.
-
-    Args:
-        primary: whose log it is.
-        follower: where to apply.
-        epoch: at which the follower must be secondary.
-        verify: look whether the log is still the one in which the mark was made.
-        between: called before each part; what it raises ends the work there.
-
-    Raises:
-        StaleEpoch: the follower is not secondary at that epoch any more.
-        ChangesExpired: the log does not reach back to the mark.
-        ConfigError: the primary was rewound.
-    """
-    while True:
-        try:
-            return _drain_from_mark(
-                primary, follower, epoch, verify=verify, between=between
-            )
-        except StalePosition:
-            between()  # another relay, or another server: go on from what is there
-
-
-def _drain_from_mark(
-    primary: Store,
-    follower: Store,
-    epoch: int,
-    *,
-    verify: bool,
-    between: Callable[[], None],
-) -> int:
-    mark = Mark.load(follower)
-    if mark is None:
-        raise ChangesExpired(store="the change log", after=0, oldest=primary.head())
-    log = news(primary, mark) if verify else primary.changes(mark.after)
-    commits = 0
-    held: list[Change] = []
-    refusal: PendStorageError | None = None
-    for batch in _batches(log):
-        _READ()
-        between()
-        held += batch
-        try:
-            mark = _apply(follower, held, epoch, mark)
-        except _JUDGES as error:
-            refusal = error  # perhaps a later commit, which is there already, allows it
-        else:
-            commits += len(held)
-            held, refusal = [], None
-    if refusal is not None:
-        raise refusal
-    return commits
-
-
-def _apply(follower: Store, changes: list[Change], epoch: int, mark: Mark) -> Mark:
-    records: list[ChangedRecord] = [r for change in changes for r in change.records]
-    moved = mark.moved(changes[-1])
-    advance = Advance(MARK_META, mark.to_meta(), moved.to_meta())
-    follower.apply(records, epoch=epoch, mark=advance)
-    _APPLIED()
-    return moved
-
-
-def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    batch: list[Change] = []
-    size = 0
-    for change in changes:
-        batch.append(change)
-        size += len(change.records)
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 class Relay:
@@ -165,6 +75,9 @@ class Relay:
         self._retention = retention
         self.chore: Callable[[Route], None] = lambda _: None
         """Called now and then, by the relay that is at work."""
+        self.refusal: Callable[[Route], ConfigError | None] = lambda _: None
+        """Why the primary's log is not to be followed: it has lost what was in it, which
+        perhaps no mark tells, because the secondary got it at once."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -176,8 +89,12 @@ class Relay:
         self._seen: Mark | None = None
         self._passed: Mark | None = None
         """How far the follower was when it was asked last."""
-        self._is_verified = False
-        self._complaint = ""
+        self._standstill = Standstill(self._hook, self._interval or _TEND_EVERY)
+        self._drain_state = Drain(
+            on_rewound=self._rewound,
+            on_obstacle=self._met_obstacle,
+            on_moved=self._standstill.passed,
+        )
         self._tended = self._pruned = self._chored = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
@@ -191,7 +108,12 @@ class Relay:
                 self._thread = start_thread(self._work, "pend-relay")
 
     def wake(self) -> None:
-        """Look at the change log now."""
+        """Look at the change log now, also where something stood in the way before."""
+        self._standstill.hurry()
+        self._wake.set()
+
+    def missed(self) -> None:
+        """Something did not arrive: look soon, but not at what is being waited for."""
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
@@ -232,23 +154,52 @@ class Relay:
             return self._look(self._router.route, mine=mine)
         except StaleEpoch:
             self._router.forget()
+        except REFUSALS as error:
+            if not self._is_obstacle(error):
+                self._standstill.complain(error, self._seen)
         except OUT_OF_REACH as error:
-            self._is_verified = False
-            if not (self._is_stopped or self._router.is_closed):
-                self._breaker.failed(f"cannot be reached ({why(error)})")
+            is_ending = self._is_stopped or self._router.is_closed
+            if not is_ending and not self._is_obstacle(error):
+                self._breaker.failed(self._fault(error))
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
-            self._complain(error)
+            self._standstill.complain(error, self._seen)
         return False
 
-    def _complain(self, error: Exception) -> None:
-        if str(error) == self._complaint:
-            return
-        self._complaint = str(error)
+    def _fault(self, error: PendStorageError) -> str:
+        """Which of the two stores did not answer, in words."""
+        route = self._router.believed
+        if route is not None and route.follower is not None:
+            with contextlib.suppress(*OUT_OF_REACH):
+                route.follower.meta(MARK_META)
+                return (
+                    f"gets nothing, because the primary cannot be read ({why(error)})"
+                )
+        return f"cannot be reached ({why(error)})"
+
+    # -- what stands in the way -----------------------------------------------------------
+
+    def _is_obstacle(self, error: Exception) -> bool:
+        """Whether it is about one commit, and has been taken note of."""
+        obstacle = self._drain_state.obstacle
+        return obstacle is not None and obstacle.error is error
+
+    def _met_obstacle(self, obstacle: Obstacle) -> None:
+        follower = self._router.route.follower
+        if follower is not None:
+            self._standstill.note(obstacle, follower)
+
+    def _rewound(self, before: Mark, now: Mark | None) -> None:
+        place = "no position any more"
+        if now is not None:
+            place = f"position {now.after} (of {now.at})"
         self._hook(
             Event(
-                "relay-blocked",
-                f"the secondary cannot be brought up to date: {error}",
-                logging.ERROR,
+                "secondary-rewound",
+                f"the secondary was at position {before.after} (of {before.at}) of the "
+                f"change log, and has {place} now: it lost commits by a failover or a "
+                "restore. It is brought up to date again from the change log, as far as "
+                "that reaches back; validate it before it becomes primary",
+                logging.WARNING,
             )
         )
 
@@ -270,6 +221,8 @@ class Relay:
         others, self._seen, self._passed = mark != self._seen, mark, mark
         if others and not mine and self._breaker.is_closed:
             return True  # somebody else is at it
+        if not self._standstill.is_due(mark):
+            return False
         commits = self._drain(route)
         self._seen = self._passed = Mark.load(route.follower)
         self._prune_now_and_then()
@@ -302,35 +255,57 @@ class Relay:
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
+        found, lost = self._measured(route), self.refusal(route)
+        if lost is None:
+            return found
+        commits = max(1, found.commits)
+        return replace(found, commits=commits, seconds=math.inf, blocked=str(lost))
+
+    def _measured(self, route: Route) -> Lag:
+        trouble = self._router.pair.trouble.get(route.follower_side)
+        blocked = (
+            "the secondary does not follow yet"
+            if trouble is None
+            else f"the secondary cannot be reached ({why(trouble)})"
+        )
         if route.follower is not None:
-            with contextlib.suppress(*OUT_OF_REACH):
-                self._passed = Mark.load(route.follower)
+            try:
+                self._passed = mark = Mark.load(route.follower)
+                reason = reason_of(route.follower, mark)
                 is_up = self._breaker.is_closed
-                return Lag(*lag_of(route.store, self._passed), secondary_up=is_up)
-        return Lag(*lag_of(route.store, self._passed), secondary_up=False)
+            except OUT_OF_REACH as error:
+                blocked = f"the secondary cannot be reached ({why(error)})"
+            else:
+                found = lag_of(route.store, mark)
+                reason = found.problem or (reason if found.commits else None)
+                return Lag(*found[:2], secondary_up=is_up, blocked=reason)
+        found = lag_of(route.store, self._passed).at_least()
+        blocked = found.problem or blocked
+        return Lag(*found[:2], secondary_up=False, blocked=blocked)
 
     def _drain(self, route: Route) -> int:
         assert route.follower is not None  # noqa: S101 - its callers have looked
+        error = self.refusal(route)
+        if error is not None:
+            raise error
         try:
-            commits = drain(
-                route.store,
-                route.follower,
-                route.epoch,
-                verify=not self._is_verified,
-            )
+            commits = self._drain_state.run(route.store, route.follower, route.epoch)
         except ChangesExpired:
             self._begin_anew(route)
             return 0
-        except ConfigError:
-            self._is_verified = False
+        except REFUSALS:
+            self._reached(route)  # it works, but for one commit
             raise
-        self._is_verified = True
-        self._complaint = ""
+        self._standstill.passed()
+        self._reached(route)
+        return commits
+
+    def _reached(self, route: Route) -> None:
         if not self._breaker.is_closed:
+            assert route.follower is not None  # noqa: S101 - its callers have looked
             started = time.monotonic()
             route.follower.apply((), epoch=route.epoch)  # is it quick enough again?
             self._breaker.succeeded(time.monotonic() - started)
-        return commits
 
     def _begin_anew(self, route: Route) -> None:
         """The log does not reach back: follow from here, and ask for a backfill."""

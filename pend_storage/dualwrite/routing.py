@@ -11,13 +11,13 @@ from typing import Final, TypeVar
 
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.leaving import leave_behind
 from pend_storage.dualwrite.pair import NAMES, Pair
 from pend_storage.dualwrite.pulse import DEAD_AFTER, Pulse
 from pend_storage.dualwrite.roles import (
     Side,
     Step,
     View,
-    detach,
     heal,
     is_under_way,
     other,
@@ -31,16 +31,11 @@ __all__ = ["Route", "Router", "require_primary"]
 
 T = TypeVar("T")
 
-LEAVE_META: Final = "leave"
-"""Meta of a primary: the epoch at which its secondary, out of reach, was given up."""
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 
 _READ_FENCED: Final = declare(
     "read.fenced", "a fenced store has answered, the other one is not looked at yet"
-)
-_LEFT: Final = declare(
-    "leave.noted", "a secondary out of reach is given up, and does not know it"
 )
 _HEALING: Final = declare(
     "recover.step", "a half-done switch was found, its next step is not taken yet"
@@ -87,6 +82,8 @@ class Router:
         self._is_closed = False
         self.on_route: Callable[[Route], None] = lambda _: None
         """Called with every route that is found."""
+        self.on_tend: Callable[[Route], None] = lambda _: None
+        """Called after every look at the roles, while there is a primary."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -221,6 +218,11 @@ class Router:
         self._moved.set()
 
     @property
+    def believed(self) -> Route | None:
+        """The route believed in; None where the roles would have to be looked up."""
+        return self._route
+
+    @property
     def is_closed(self) -> bool:
         """Whether all further calls are refused."""
         return self._is_closed
@@ -273,7 +275,7 @@ class Router:
                 return self._believe(view, side)
             self._refuse_hopeless(view)
             if reading and view.fenced and is_under_way(view):
-                return self._route_of(view, view.fenced)
+                return self.route_of(view, view.fenced)
             if self.heal(view):
                 continue
             if time.monotonic() >= deadline:
@@ -282,13 +284,14 @@ class Router:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _believe(self, view: View, side: Side) -> Route:
-        route = self._route_of(view, side)
+        route = self.route_of(view, side)
         if route != self._route:
             self._route = route
             self.on_route(route)
         return route
 
-    def _route_of(self, view: View, side: Side) -> Route:
+    def route_of(self, view: View, side: Side) -> Route:
+        """The route to one store, as roles give it."""
         mine, peer = view.of(side), view.of(other(side))
         assert mine is not None  # noqa: S101 - it is what decided
         follows = peer is not None and (peer.role, peer.epoch) == (
@@ -331,37 +334,14 @@ class Router:
         try:
             with self._looking:
                 view = self.pair.look()
-                while self.heal(view, now=now) or self._leave_behind(view):
+                while self.heal(view, now=now) or leave_behind(self.pair, view):
                     view = self.pair.look()
                 self.adopt(view)
-                return view
         finally:
             self._tell()
-
-    def leave(self, view: View) -> None:
-        """Have a secondary that is out of reach detached as soon as it is back."""
-        side = view.primary
-        mine = None if side is None else view.of(side)
-        assert side is not None  # noqa: S101 - its callers have looked
-        assert mine is not None  # noqa: S101
-        store = self.pair.store(side)
-        store.compare_and_set_meta(LEAVE_META, store.meta(LEAVE_META), mine.epoch)
-        _LEFT()
-
-    def _leave_behind(self, view: View) -> bool:
-        """Detach a secondary that was given up while it was out of reach."""
-        side = view.primary
-        if side is None or not view.is_settled:
-            return False
-        store = self.pair.store(side)
-        left = store.meta(LEAVE_META)
-        if left is None:
-            return False
-        mine, peer = view.of(side), view.of(other(side))
-        if mine and peer and peer.role is Role.SECONDARY and left == mine.epoch:
-            self.pair.take(detach(view, other(side)))
-        store.compare_and_set_meta(LEAVE_META, left, None)
-        return True
+        if view.primary is not None:
+            self.on_tend(self.route_of(view, view.primary))
+        return view
 
     def heal(self, view: View, *, now: bool = False) -> bool:
         """Take the next step of finishing what somebody left half done; hold the lock.

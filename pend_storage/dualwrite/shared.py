@@ -39,10 +39,19 @@ def seal(store: Store, epoch: int) -> JSON:
     """Seal the values of a fenced store; gives what the new primary is to have."""
     while True:
         found = store.meta(SHARED_META)
-        values, _ = _split(found)
+        values = {name: _plain(value) for name, value in _split(found)[0].items()}
         sealed: JSON = {"values": values, "sealed": epoch}
         if store.compare_and_set_meta(SHARED_META, found, sealed):
             return {"values": values} if values else None
+
+
+def _plain(value: JSON) -> JSON:
+    """The value as every store gives it back: what was a tuple here is a list there."""
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value
 
 
 class SharedMeta:

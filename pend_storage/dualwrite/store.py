@@ -12,25 +12,24 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
+from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
 from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.lag import Lag
-from pend_storage.dualwrite.marks import Mark, news
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.readiness import Check, Gate, Readiness
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport
-from pend_storage.dualwrite.roles import View, other
+from pend_storage.dualwrite.roles import View
 from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.dualwrite.sampling import Compared, Sampler
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.traffic import Traffic
 from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
-    ChangesExpired,
     ConfigError,
     SchemaOutOfDate,
     StoreUnavailable,
@@ -110,6 +109,8 @@ class DualWriteStore(Traffic):
         self.layouts = json.layouts or postgres.layouts
         self._pair = pair = Pair(json, postgres, begin=begin)
         self._router = Router(pair, patience=switch_patience, hook=hook)
+        self._continuity = Continuity(pair, hook)
+        self._router.on_tend = self._continuity.look
         self._timeout = secondary_timeout
         self._breaker = Breaker(hook, secondary_timeout)
         self._relay = Relay(
@@ -123,11 +124,11 @@ class DualWriteStore(Traffic):
             self._breaker,
             hook,
             on_stale=self._router.forget,
-            on_missed=self._relay.wake,
+            on_missed=self._relay.missed,
         )
         self._shared = SharedMeta(self._router)
         judge = Judge(Rules(ignore, redact), self._relay.catch_up)
-        self._book = Book(self._router, hook, on_written=self._relay.wake)
+        self._book = Book(self._router, hook, on_written=self._relay.missed)
         self._sampler = Sampler(
             lambda: self._router.route,
             judge,
@@ -147,10 +148,17 @@ class DualWriteStore(Traffic):
             hook,
             copy=backfill,
             validate=validate,
+            verify=self._continuity.require,
         )
+        self._relay.refusal = self._continuity.refusal
         self._relay.chore = self._upkeep.tend_edits
         self._control = Control(
-            self._router, self._relay, self._shared, gate, upkeep=self._upkeep
+            self._router,
+            self._relay,
+            self._shared,
+            gate,
+            upkeep=self._upkeep,
+            continuity=self._continuity,
         )
         self._router.on_route = self._take_route
         self._refuse_rewound()
@@ -162,25 +170,23 @@ class DualWriteStore(Traffic):
 
     def _refuse_rewound(self) -> None:
         """A store that was restored from a backup must not go on as if it were not."""
-        with contextlib.suppress(StoreUnavailable, SchemaOutOfDate, ChangesExpired):
+        with contextlib.suppress(StoreUnavailable, SchemaOutOfDate):
             view = self._pair.look()
-            if not view.is_settled:
+            if view.primary is None or not view.is_settled:
                 return
-            side = view.follower
-            mark = None if side is None else Mark.load(self._pair.store(side))
-            if side is not None and mark is not None:
-                next(news(self._pair.store(other(side)), mark), None)
+            self._continuity.require(self._router.route_of(view, view.primary))
             self._router.adopt(view)  # not before: it starts the relay
 
-    def _take_route(self, route: Route) -> None:
-        # PostgreSQL's change log is kept short by the relay, also where nobody follows.
-        if route.follower is not None or not route.is_certain or route.side != "json":
-            self._relay.start()
+    def _take_route(self, _: Route) -> None:
+        # Also where nobody follows: the log is kept short, and a witness is left.
+        self._relay.start()
+        self._relay.wake()  # what stood in the way elsewhere need not here
 
     def _after_fork(self) -> None:
         for part in (self._router, self._follower, self._relay, self._sampler):
             part.after_fork()
         self._book.after_fork()
+        self._continuity.after_fork()
         self._control.after_fork()
         self._router.forget()
 
@@ -285,6 +291,7 @@ class DualWriteStore(Traffic):
         route = self._router.route
         if phase in ALONE.values():
             return Lag(0, 0.0, secondary_up=route.is_certain)
+        self._continuity.look(route)
         return self._relay.lag(route)
 
     def relay(self, *, interval: float | None = None) -> None:
@@ -297,6 +304,8 @@ class DualWriteStore(Traffic):
 
     @override
     def close(self) -> None:
+        if not self._router.is_closed:
+            self._continuity.close(self._router.believed)
         self._router.close()
         with contextlib.ExitStack() as stack:
             stack.callback(self._pair.postgres.close)

@@ -10,37 +10,40 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
+from pend_storage.dualwrite.continuity import WITNESS_META, Continuity
+from pend_storage.dualwrite.draining import drain
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import (
     BACKFILL_META,
     MARK_META,
     SPOILED_META,
     Mark,
+    end_mark,
     is_covered,
     is_empty,
+    news,
     resume_mark,
 )
 from pend_storage.dualwrite.pair import NAMES
 from pend_storage.dualwrite.pulse import SWITCH_META
-from pend_storage.dualwrite.relay import drain
 from pend_storage.dualwrite.roles import Side, View, other
 from pend_storage.dualwrite.routing import Router
 from pend_storage.dualwrite.shared import SHARED_META, seal
 from pend_storage.errors import (
     PendStorageError,
     StaleEpoch,
+    StalePosition,
     SwitchRefused,
     SwitchTimeout,
 )
 from pend_storage.phases import Phase
-from pend_storage.records import Advance
+from pend_storage.records import JSON, Advance
 from pend_storage.store import Store
 
 __all__ = ["UNCOVERED", "Switcher", "require_time"]
@@ -101,9 +104,10 @@ def require_time(deadline: float) -> None:
 class Switcher:
     """Moves a pair from phase to neighbouring phase."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, continuity: Continuity) -> None:
         self._router = router
         self._pair = router.pair
+        self._continuity = continuity
 
     def settle(self, deadline: float) -> View:
         """Finish or await whatever switch is half done, and give the roles.
@@ -162,7 +166,7 @@ class Switcher:
             return  # somebody else is attaching it
         _MARKED()
         following, told = roles.attach(view, side)
-        if self._pair.take(following):
+        if self._pair.take(following, {MARK_META: wanted}):
             _ATTACHED()
             self._pair.take(told)
         self._router.tend()
@@ -188,11 +192,11 @@ class Switcher:
                 return 0.0
             try:
                 _FENCED()
-                self._hand_over(source, target, epoch, deadline)
+                given = self._hand_over(view, old, epoch, deadline)
             except PendStorageError:
                 self._call_off(view, old)
                 raise
-            if not self._open(view, old):
+            if not self._open(view, old, given):
                 return time.monotonic() - begun
             pause = time.monotonic() - begun
             _OPENED()
@@ -209,11 +213,8 @@ class Switcher:
         source, target = self._pair.store(old), self._pair.store(other(old))
         if not is_covered(source, target):
             raise SwitchRefused((UNCOVERED,))
-        found, head = source.meta(MARK_META), target.head()
-        mark = Mark(of=target.identity(), after=head, base=head, whole=True)
-        known = Mark.parse(found)
-        if known is not None and known.of == mark.of and known.after >= head:
-            mark = replace(known, base=head, whole=True)  # its entry tells when it was
+        found = source.meta(MARK_META)
+        mark = end_mark(target, Mark.parse(found))
         if target.role() != view.of(other(old)):
             return False
         source.compare_and_set_meta(MARK_META, found, mark.to_meta())
@@ -224,30 +225,44 @@ class Switcher:
         return drain(source, target, epoch, between=lambda: require_time(deadline))
 
     def _hand_over(
-        self, source: Store, target: Store, epoch: int, deadline: float
-    ) -> None:
-        """Everything that is still missing on the other side; the fence is up."""
-        drain(
-            source,
-            target,
-            epoch,
-            verify=False,
-            between=lambda: require_time(deadline),
-        )
+        self, view: View, old: Side, epoch: int, deadline: float
+    ) -> dict[str, JSON]:
+        """Everything that is still missing on the other side; the fence is up.
+
+        Returns:
+            What the other side must have when it is opened: another server may stand
+            behind its address by then.
+        """
+        source, target = self._pair.store(old), self._pair.store(other(old))
+        drained = self._drain_to_the_end(source, target, epoch, deadline)
         if not is_covered(source, target):  # not any more: its log was lost meanwhile
             raise SwitchRefused((UNCOVERED,))
+        self._continuity.require_latest(self._router.route_of(view, old))
         _DRAINED()
         shared = seal(source, epoch)
         _SEALED()
-        advance = Advance(SHARED_META, target.meta(SHARED_META), shared)
-        target.apply((), epoch=epoch, mark=advance)
+        while not _took(target, shared, epoch):
+            require_time(deadline)
         _READY()
+        return {MARK_META: drained, SHARED_META: shared}
 
-    def _open(self, view: View, old: Side) -> bool:
+    def _drain_to_the_end(
+        self, source: Store, target: Store, epoch: int, deadline: float
+    ) -> JSON:
+        """Drain a fenced store; gives the mark, behind which nothing is left."""
+        while True:
+            self._drain(source, target, epoch, deadline)
+            found = target.meta(MARK_META)
+            mark = Mark.parse(found)
+            if mark is not None and next(news(source, mark), None) is None:
+                return found
+            require_time(deadline)  # another server, which has less
+
+    def _open(self, view: View, old: Side, given: Mapping[str, JSON]) -> bool:
         """The point of no return; False where somebody has made it impossible."""
         step = roles.open_new(view, old)
         try:
-            done = self._pair.take(step)
+            done = self._pair.take(step, given)
         except PendStorageError:
             # Perhaps it did happen: that is for the roles to say, once they can be read.
             self._router.tend(now=True)
@@ -279,6 +294,16 @@ class Switcher:
             self._router.adopt(View(None, None))  # wakes those who wait
 
 
+def _took(target: Store, shared: JSON, epoch: int) -> bool:
+    """Give the shared values to the new primary, on top of what it has."""
+    advance = Advance(SHARED_META, target.meta(SHARED_META), shared)
+    try:
+        target.apply((), epoch=epoch, mark=advance)
+    except StalePosition:  # another process, or another server
+        return False
+    return True
+
+
 def _refuse_spoiled(store: Store, side: Side) -> None:
     if store.meta(SPOILED_META) is None:
         return
@@ -289,7 +314,11 @@ def _refuse_spoiled(store: Store, side: Side) -> None:
             f"out, or replaced by one with records. Give it an empty {place} first"
         )
         raise SwitchRefused((("spoiled", sentence),))
-    for name in (MARK_META, BACKFILL_META):  # they tell of what is not there any more
+    for name in (
+        MARK_META,
+        BACKFILL_META,
+        WITNESS_META,
+    ):  # they tell of what is not there any more
         store.compare_and_set_meta(name, store.meta(name), None)
     store.compare_and_set_meta(SPOILED_META, store.meta(SPOILED_META), None)
 

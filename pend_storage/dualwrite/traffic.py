@@ -9,6 +9,8 @@ from typing_extensions import override
 
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.batches import Load
+from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.feed import feed, feed_number, in_feed
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
@@ -59,6 +61,7 @@ class Traffic(Store):
 
     _pair: Pair
     _router: Router
+    _continuity: Continuity
     _relay: Relay
     _follower: Follower
     _shared: SharedMeta
@@ -141,7 +144,10 @@ class Traffic(Store):
             done = self._done_before(route, batch)
             if done is not None:
                 return None, done
-            return route, route.store.commit(batch, epoch=route.epoch)
+            before = self._continuity.before(route)
+            versions = route.store.commit(batch, epoch=route.epoch)
+            self._continuity.after(route, before, batch.token, versions)
+            return route, versions
 
         try:
             route, versions = self._router.call(commit_at)
@@ -169,11 +175,15 @@ class Traffic(Store):
             ]
             if not waiting:
                 return
+            before = self._continuity.before(route)
             answers = route.store.commit_each(
                 [order.batch for order in waiting], epoch=route.epoch
             )
             for order, answer in zip(waiting, answers, strict=True):
                 order.take(answer)
+                if isinstance(answer, tuple):
+                    token = order.batch.token
+                    self._continuity.after(route, before, token, answer)
             written = [order.written for order in waiting if order.is_written]
             if written:
                 _COMMITTED()
@@ -215,12 +225,13 @@ class Traffic(Store):
 
     def _doubt(self, error: StoreUnavailable) -> None:
         if not error.outcome_known:
-            self._relay.wake()  # if it did happen, it is in the change log
+            self._relay.missed()  # if it did happen, it is in the change log
 
     def _bring(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
             return
-        commits = [records for each in written if (records := _records(*each))]
+        loads = [_load(*each) for each in written]
+        commits = [load for load in loads if load.records]
         if commits:
             self._follower.bring(route, commits, self._timeout)
 
@@ -296,6 +307,7 @@ class Traffic(Store):
     ) -> bool:
         if name == ROLE_META:
             raise ConfigError("the roles of a pair are changed with switch().")
+        self._continuity.before(self._router.route)
         return self._shared.compare_and_set(name, expected, value, given)
 
     @override
@@ -308,15 +320,15 @@ def _require_alone(epoch: int | None) -> None:
         raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
 
 
-def _records(batch: Batch, versions: Sequence[int]) -> list[ChangedRecord]:
+def _load(batch: Batch, versions: Sequence[int]) -> Load:
     """What a commit has changed."""
-    return [
-        ChangedRecord(
-            operation.collection,
-            operation.key,
-            version,
-            operation.record if isinstance(operation, Put) else None,
-        )
+    written = [
+        (operation, version)
         for operation, version in zip(batch.operations, versions, strict=True)
         if version
     ]
+    records = [
+        ChangedRecord(o.collection, o.key, v, o.record if isinstance(o, Put) else None)
+        for o, v in written
+    ]
+    return Load.of(records, (len(o.body) for o, _ in written if isinstance(o, Put)))

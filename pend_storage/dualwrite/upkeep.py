@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
 from pend_storage.dualwrite.brake import LagBrake
 from pend_storage.dualwrite.compare import Finding, Judge, Place, Verdicts
-from pend_storage.dualwrite.edits import bring_edits, settled_edits
+from pend_storage.dualwrite.edits import bring_edits, commit_noted, settled_edits
 from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.marks import is_covered
@@ -47,7 +47,10 @@ class Upkeep:
         *,
         copy: Copy | None,
         validate: Validate | None,
+        verify: Callable[[Route], None],
     ) -> None:
+        self._verify = verify
+        """Sees that the primary has lost nothing, before its rows replace others."""
         self._router = router
         self._relay = relay
         self._judge = judge
@@ -93,6 +96,7 @@ class Upkeep:
             )
 
         def copied(route: Route) -> Any:
+            self._verify(route)
             report = once(route)
             if not is_covered(route.store, follower_of(route)):
                 # It had been interrupted before the log was lost: that proves nothing.
@@ -118,6 +122,7 @@ class Upkeep:
 
         def validated(route: Route) -> Any:
             follower = follower_of(route)
+            stood = (route.store.incarnation(), follower.incarnation())
             self._catch_up()
             self.tend_edits(route)
             known = self._book.findings()
@@ -129,7 +134,7 @@ class Upkeep:
             self._book.gone(seen.gone(known, is_full=sample is None))
             if sample is None:
                 doubts = report.found + report.unsettled
-                note_validation(route.store, follower, found=doubts)
+                note_validation(route.store, follower, found=doubts, incarnations=stood)
             return report
 
         return self._router.call(validated)
@@ -140,6 +145,7 @@ class Upkeep:
         """Repair what is known to diverge, and all that a validation finds."""
 
         def repaired(route: Route) -> RepairReport:
+            self._verify(route)
             follower = follower_of(route)
             self._catch_up()
             self.tend_edits(route)
@@ -183,7 +189,7 @@ class Upkeep:
             settled = settled_edits(route)
             if settled:
                 self._book.accept(settled)
-            if brought or settled:
+            if commit_noted(route) or brought or settled:
                 self._relay.wake()
 
 

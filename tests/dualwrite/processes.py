@@ -55,6 +55,8 @@ class Line(InterceptingStore):
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
         self.is_cut = False
+        self.server: str | None = None
+        """What stands at the other end, where it is not told by the store there."""
         self.before_next: dict[Verb, Callable[[], object]] = {}
         """What happens, once, before a call of a verb."""
 
@@ -70,6 +72,16 @@ class Line(InterceptingStore):
     @override
     def head(self) -> int:
         return self.around("changes", self.inner.head)
+
+    @override
+    def incarnation(self) -> str:
+        if self.is_cut:
+            raise StoreUnavailable("the line is cut", store="the other end")
+        return self.server or self.inner.incarnation()
+
+    def lead_to(self, store: Store, server: str | None = None) -> None:
+        """Exchange what stands behind the address; nobody sees an outage."""
+        self.inner, self.server = store, server
 
     @override
     def close(self) -> None:

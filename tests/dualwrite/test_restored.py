@@ -28,7 +28,7 @@ def to(process: Process, phase: Phase) -> None:
 
 def copied(store: MemoryStore) -> MemoryStore:
     """A backup."""
-    backup, state = MemoryStore(SCHEMA), store._state
+    backup, state = MemoryStore(store.schema), store._state
     rows = [
         ChangedRow(name, key, version, body)
         for name, table in state.tables.items()

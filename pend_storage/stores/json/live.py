@@ -14,10 +14,11 @@ from pend_storage.errors import CorruptFile
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json.journal import Journal, Position, SegmentDropped
-from pend_storage.stores.json.past import entry_of
+from pend_storage.stores.json.past import entry_of, oldest_kept
 from pend_storage.stores.json.payloads import SegmentStart
 from pend_storage.stores.json.segments import numbered, snapshot_path
 from pend_storage.stores.json.snapshot import Contents, contents_of, read_snapshot
+from pend_storage.stores.json.timeline import Timeline
 from pend_storage.stores.state import Effect, State
 
 __all__ = ["Cut", "History", "Live", "load"]
@@ -109,6 +110,8 @@ class Live:
         self.state = state
         self.journal = journal
         self.history = History(journal.start)
+        self.timeline: Timeline | None = None
+        """Of the whole log, as long as somebody is further behind than the history."""
 
     def install(self, effects: Iterable[Effect]) -> None:
         """Make what is in the journal visible."""
@@ -116,6 +119,36 @@ class Live:
             self.state.install(effect)
             if effect.sequence:
                 self.history.add(effect)
+                if self.timeline is not None:
+                    self.timeline.add(effect)
+        if self.timeline is not None and not self.timeline.is_wanted:
+            self.timeline = None
+
+    def count(self, after: int) -> tuple[int, datetime | None] | None:
+        """Entries after a sequence, and the time of the first; None: read them first.
+
+        Raises:
+            ChangesExpired: the log is not kept so far back.
+        """
+        found = self.history.count(after)
+        if found is not None or self.timeline is None:
+            return found
+        journal = self.journal
+        oldest = oldest_kept(
+            journal.directory, after, journal.position, self.state.name
+        )
+        self.timeline.forget(oldest)
+        return self.timeline.count(after)
+
+    def take_timeline(self, timeline: Timeline) -> bool:
+        """Keep one that was read from the files; False where it ends too early by now."""
+        since = self.history.since(timeline.last)
+        if since is None:
+            return False
+        for effect in since:
+            timeline.add(effect)
+        self.timeline = timeline
+        return True
 
     def find(self, token: str) -> Effect | None:
         """The entry of the change log with a token, as far back as it is kept."""

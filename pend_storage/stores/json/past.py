@@ -19,7 +19,7 @@ from pend_storage.stores.json.segments import (
 from pend_storage.stores.json.snapshot import read_snapshot
 from pend_storage.stores.state import Effect, State
 
-__all__ = ["effects_after", "entry_of", "state_at"]
+__all__ = ["effects_after", "entry_of", "oldest_kept", "state_at"]
 
 
 def effects_after(
@@ -89,16 +89,35 @@ def entry_of(directory: Path, token: str, end: Position) -> Effect | None:
 def _first_segment(directory: Path, after: int, end: Position, name: str) -> int:
     """The segment in which the first entry after a sequence may be."""
     number = end.segment
-    while (base := read_start(directory, number).base) > after:
+    base = read_start(directory, number).base
+    while base > after:
         number -= 1
-        if not segment_path(directory, number).exists():
-            raise ChangesExpired(store=name, after=after, oldest=base)
+        try:
+            base = read_start(directory, number).base
+        except FileNotFoundError:  # dropped, perhaps at this moment
+            raise ChangesExpired(store=name, after=after, oldest=base) from None
     return number
 
 
+def oldest_kept(directory: Path, after: int, end: Position, name: str) -> int:
+    """The sequence up to which the change log is forgotten.
+
+    Args: as for :func:`effects_after`.
+
+    Raises:
+        ChangesExpired: it lies above the sequence asked about.
+    """
+    _first_segment(directory, after, end, name)
+    return _oldest(directory)
+
+
 def _oldest(directory: Path) -> int:
-    number = min(numbered(directory, "journal"))
-    return read_start(directory, number).base
+    while True:
+        number = min(numbered(directory, "journal"))
+        try:
+            return read_start(directory, number).base
+        except FileNotFoundError:
+            continue  # dropped at this moment
 
 
 def state_at(directory: Path, schema: Schema, position: Position) -> State | None:

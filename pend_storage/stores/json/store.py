@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -13,7 +14,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.errors import ChangesExpired, PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
@@ -42,9 +43,10 @@ from pend_storage.stores.json.home import (
 )
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.locks import forget_waits
-from pend_storage.stores.json.past import effects_after
+from pend_storage.stores.json.past import effects_after, oldest_kept
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.swap import Place
+from pend_storage.stores.json.timeline import Timeline
 from pend_storage.stores.json.views import view_path
 from pend_storage.stores.plan import Plan
 
@@ -52,6 +54,7 @@ __all__ = ["JsonStore"]
 
 _PAGE: Final = 500
 """Rows that a scan takes under the lock at a time."""
+_ATTEMPTS: Final = 3
 
 _stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
 _fork_guard: Final = threading.Lock()
@@ -328,9 +331,22 @@ class JsonStore(Store):
 
     @override
     def pending(self, after: int) -> Pending:
-        with self._opened().live() as live:
-            found = live.history.count(after)
-        return super().pending(after) if found is None else Pending(*found)
+        engine = self._opened()
+        with translated(engine.directory):
+            for _ in range(_ATTEMPTS):
+                with engine.live() as live:
+                    found = live.count(after)
+                    name, end = live.state.name, live.journal.position
+                if found is not None:
+                    return Pending(*found)
+                # Read without the lock: whatever was committed meanwhile is added later.
+                oldest = oldest_kept(engine.directory, after, end, name)
+                log = effects_after(engine.directory, oldest, end, name)
+                with contextlib.suppress(ChangesExpired):  # some of it at this moment
+                    timeline = Timeline(log, oldest)
+                    with engine.live() as live:
+                        live.take_timeline(timeline)
+        return super().pending(after)  # writers are quicker than the reading
 
     @override
     def head(self) -> int:

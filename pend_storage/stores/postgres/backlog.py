@@ -21,6 +21,9 @@ from pend_storage.stores.postgres.server import Server
 
 __all__ = ["Backlog"]
 
+_WORTH_MOVING: Final = 1_000
+"""Entries passed, after which the count begins further on. Not with each one: who asks
+about a mark asks about the place right before it as well."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -100,11 +103,13 @@ class Backlog:
 
     def _take(self, after: int, known: _Count, look: _Look) -> Pending:
         counted = known.entries - look.passed
+        start, entries = known.after, known.entries
+        if look.passed >= _WORTH_MOVING:
+            start, entries = after, counted
         if look.last is not None and look.last_at is not None:
-            final = counted + look.final
-            self._known = _Count(after, look.last, look.last_at, final)
+            self._known = _Count(start, look.last, look.last_at, entries + look.final)
         elif known.entries:
-            self._known = _Count(after, known.upto, known.at, counted)
+            self._known = _Count(start, known.upto, known.at, entries)
         oldest = look.oldest_at
         moment = None if oldest is None else _EPOCH + timedelta(microseconds=oldest)
         return Pending(counted + look.added, moment)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import equal
+from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
@@ -285,9 +286,12 @@ class PostgresStore(Store):
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         horizon = self._server.ask(statements.HORIZON).get_value(0, 0)
+        change: Change | None = None
         while True:
             values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE, b"%d" % MOST_BYTES)
             result = self._server.ask(statements.CHANGES, values)
+            if change is not None:
+                self._require_continued(change)
             size = 0
             for index in range(result.ntuples):
                 size += len(result.get_value(index, CHANGE_RECORDS) or b"")
@@ -296,6 +300,23 @@ class PostgresStore(Store):
                 after = change.sequence
             if result.ntuples < _CHANGES_PAGE and size < MOST_BYTES:
                 return
+
+    def _require_continued(self, change: Change) -> None:
+        """See that the page just read continues the log that the one before was of.
+
+        Asked after the page was: if the entry before it is still there, both are of one
+        history, whatever server has answered.
+        """
+        try:
+            oldest = self._backlog.pending(change.sequence - 1).oldest
+        except ChangesExpired:
+            oldest = None
+        if oldest != change.at:
+            raise StoreUnavailable(
+                "while its change log was read, another server came in its place, or the "
+                "log was pruned; it has to be read again",
+                store=self.name,
+            )
 
     @override
     def find_commit(self, token: str) -> Change | None:

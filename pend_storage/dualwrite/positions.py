@@ -1,0 +1,244 @@
+"""Positions in a store's change log, and whether the log still has them.
+
+A position names the store, what stood behind it (:meth:`Store.incarnation
+<pend_storage.store.Store.incarnation>`), and the entry that it is on: sequence, time and
+token. Sequence numbers alone prove nothing, because a server that lost its last commits
+gives the same numbers again.
+
+The entry is compared in the same read that asks for what comes after it, every time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+import msgspec
+from typing_extensions import override
+
+from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
+from pend_storage.records import JSON, Change
+from pend_storage.store import Store
+
+__all__ = ["HELD_BACK", "Position", "entries_after", "is_there", "last_entry"]
+
+HELD_BACK: Final = 1.5
+"""Seconds after which nothing can be on its way that was committed before: PostgreSQL
+holds its change log back for a second at most, where others have long transactions."""
+_PAUSE: Final = 0.02
+_REWOUND: Final = (
+    "the change log of the primary does not have the entry any more that is known to "
+    "have been in it ({known}); there is {found}. The primary was restored from a backup, "
+    "failed over to a standby that was behind, or was replaced, and has lost what came "
+    "after; or another copy of it is in use{copies}. Nothing was changed, reads go on, "
+    "and writes are refused. Bring back the store that was there before, or decide which "
+    "of the two holds the truth, and let it take over with `pend-storage doctor --elect "
+    "json` or `--elect postgres`."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in a store's change log."""
+
+    of: str
+    """Identity of the store."""
+    incarnation: str | None = None
+    """What stood behind it when this was found; None in older positions."""
+    sequence: int
+    at: str | None = None
+    """Time of the entry with that sequence; None where the position is on no entry, or
+    where its time was not found out."""
+    token: str | None = None
+    """Of that entry; None also in entries made before there were tokens."""
+
+    @classmethod
+    def on(cls, change: Change, of: str, incarnation: str | None) -> Self:
+        """On an entry of the log."""
+        return cls(
+            of=of,
+            incarnation=incarnation,
+            sequence=change.sequence,
+            at=change.at.isoformat(),
+            token=change.token,
+        )
+
+    @classmethod
+    def parse(cls, value: JSON) -> Self | None:
+        """From a meta value; None where it is not a position."""
+        try:
+            return msgspec.convert(value, cls)
+        except msgspec.ValidationError:
+            return None
+
+    def to_meta(self) -> JSON:
+        """As a meta value."""
+        value: JSON = msgspec.to_builtins(self)
+        return value
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether there is something by which the entry is known again."""
+        return self.at is not None or self.token is not None
+
+    def is_lost(self, here: str) -> bool:
+        """Whether it is on no entry, and was found at another incarnation than this."""
+        return not self.is_entry and self.incarnation not in {None, here}
+
+    def matches(self, change: Change) -> bool:
+        """Whether an entry is the one that this position is on."""
+        if self.token is not None and change.token is not None:
+            if self.token != change.token:
+                return False
+            if self.at is None:  # its version is known, and may lie below its sequence
+                return change.sequence >= self.sequence
+        return change.sequence == self.sequence and (
+            self.at is None or self.at == change.at.isoformat()
+        )
+
+    @override
+    def __str__(self) -> str:
+        """As messages name it."""
+        made = f" of {self.at}" if self.at else ""
+        token = f", token {self.token}" if self.token else ""
+        return f"number {self.sequence}{made}{token}"
+
+
+def entries_after(store: Store, position: Position) -> Iterator[Change]:
+    """The entries after a position, having compared the entry that it is on.
+
+    Raises:
+        ChangesExpired: the log does not reach back so far; or the position is on no entry
+            and was found at another incarnation, so there is nothing to compare.
+        ConfigError: the log is another one: it does not have the entry of the position.
+        StoreUnavailable: the store cannot be reached; or it cannot be told yet, because
+            a transaction that stays open holds the log back.
+    """
+    if not position.is_entry:
+        yield from _entries_after_no_entry(store, position)
+        return
+    log = _from(store, position)
+    if log is None:  # forgotten up to this entry, or beyond it: nothing to compare
+        yield from store.changes(position.sequence)
+        return
+    found = next(log, None)
+    if found is None:
+        found = _behind_the_horizon(store, position)
+        if found is None:
+            return
+    if not position.matches(found):
+        raise _rewound(store, position, found)
+    yield from log
+
+
+def _from(store: Store, position: Position) -> Iterator[Change] | None:
+    """The log from the entry of a position on; None where that was forgotten."""
+    log = store.changes(position.sequence - 1)
+    try:
+        first = next(log, None)
+    except ChangesExpired:
+        return None
+    return _chained(first, log)
+
+
+def _chained(first: Change | None, rest: Iterator[Change]) -> Iterator[Change]:
+    if first is not None:
+        yield first
+        yield from rest
+
+
+def _entries_after_no_entry(store: Store, position: Position) -> Iterator[Change]:
+    log = store.changes(position.sequence)
+    first = next(log, None)
+    # Asked after the log was: what was read before an exchange is not told after it.
+    if position.sequence and position.is_lost(store.incarnation()):
+        raise ChangesExpired(
+            store=store.identity(), after=position.sequence, oldest=store.head()
+        )
+    if first is None and store.head() < position.sequence:
+        raise _rewound(store, position, None)
+    yield from _chained(first, log)
+
+
+def _behind_the_horizon(store: Store, position: Position) -> Change | None:
+    """What is at a position from which on the log shows nothing.
+
+    The log ends below it, or a transaction that stays open holds it back. The entry's
+    token tells which; without one, that the log is shown up to there.
+
+    Returns:
+        The entry that is there by now; None where the right one is not shown yet.
+    """
+    deadline = time.monotonic() + HELD_BACK
+    while True:
+        ahead = store.head()
+        hidden = None if position.token is None else _find(store, position.token)
+        log = _from(store, position)
+        shown = None if log is None else next(log, None)
+        if shown is not None or log is None:
+            return shown
+        if hidden is not None and position.matches(hidden):
+            return None
+        if position.token is not None or ahead >= position.sequence:
+            raise _rewound(store, position, None)
+        if time.monotonic() >= deadline:
+            raise StoreUnavailable(
+                "whether its change log still has the place up to which it was followed "
+                f"({position}) cannot be told: a transaction that stays open holds it back",
+                store="the primary",
+            )
+        time.sleep(_PAUSE)
+
+
+def _find(store: Store, token: str) -> Change | None:
+    try:
+        return store.find_commit(token)
+    except ChangesExpired:  # a store that looks for it by walking along its log
+        return None
+
+
+def is_there(store: Store, position: Position) -> bool:
+    """Whether a log has the entry of a position, or has forgotten it; one cheap look.
+
+    Raises:
+        StoreUnavailable: the store cannot be reached, or it cannot be told.
+        ConfigError: it has not.
+    """
+    if position.token is not None:
+        found = _find(store, position.token)
+        if found is not None and position.matches(found):
+            return True
+    try:
+        next(entries_after(store, position), None)
+    except ChangesExpired:
+        return False
+    return True
+
+
+def last_entry(store: Store, after: int) -> Change | None:
+    """The last entry after a sequence; walk only where few can be there."""
+    found = None
+    try:
+        for change in store.changes(after):
+            found = change
+    except ChangesExpired as expired:
+        return last_entry(store, expired.oldest)
+    return found
+
+
+def _rewound(store: Store, position: Position, found: Change | None) -> ConfigError:
+    here = store.incarnation()
+    there = (
+        "nothing from there on"
+        if found is None
+        else (
+            f"number {found.sequence} of {found.at.isoformat()}"
+            + (f", token {found.token}" if found.token else "")
+        )
+    )
+    copies = ""
+    if position.incarnation not in {None, here}:
+        copies = f" (it was seen at {position.incarnation}, and here is {here})"
+    return ConfigError(_REWOUND.format(known=position, found=there, copies=copies))
