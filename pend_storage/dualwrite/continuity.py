@@ -19,16 +19,16 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.marks import Mark, has_mark, rebind
 from pend_storage.dualwrite.pair import NAMES, Pair
-from pend_storage.dualwrite.positions import Position, is_there
+from pend_storage.dualwrite.positions import Position, Rewound, find_entry, is_there
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.routing import Route
-from pend_storage.errors import ConfigError, StaleEpoch
+from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.store import Store
 
@@ -67,7 +67,7 @@ class _Refusal:
 
     side: Side
     epoch: int
-    error: ConfigError
+    error: Rewound
 
     def is_of(self, route: Route) -> bool:
         """Whether it is about the primary of a route."""
@@ -165,7 +165,7 @@ class Continuity:
         if not self._looking.acquire(blocking=now):
             return  # another thread is at it
         try:
-            with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
+            with contextlib.suppress(PendStorageError):
                 self._look(route)
         finally:
             self._looking.release()
@@ -194,7 +194,7 @@ class Continuity:
         self._looked = time.monotonic()
         try:
             self._compare(route)
-        except ConfigError as error:
+        except Rewound as error:
             self._verified = None
             self._refuse(route, error)
         except BaseException:
@@ -203,7 +203,7 @@ class Continuity:
         else:
             self._accept(route)
 
-    def _refuse(self, route: Route, error: ConfigError) -> None:
+    def _refuse(self, route: Route, error: Rewound) -> None:
         """Refuse writes from now on, and have other processes do so too."""
         known = self._refusal
         self._refusal = _Refusal(route.side, route.epoch, error)
@@ -259,6 +259,10 @@ class Continuity:
         if is_alone and confirmed is not None and confirmed.of == identity:
             with contextlib.suppress(*OUT_OF_REACH):
                 self._advance(peer, confirmed)
+        elif seen is not None and seen.incarnation != here:
+            with contextlib.suppress(*OUT_OF_REACH):
+                bound = replace(seen, incarnation=here).to_meta()
+                peer.compare_and_set_meta(WITNESS_META, seen.to_meta(), bound)
         self._verified = state
 
     def _known_there(
@@ -266,6 +270,8 @@ class Continuity:
     ) -> tuple[Mark | None, Position | None]:
         """What the other store knows of the primary; nothing where it is out of reach."""
         peer = self._peer(route)
+        if other(route.side) in self._pair.trouble:
+            return None, None  # it was just asked for its role
         try:
             mark, witness = Mark.load(peer), Position.parse(peer.meta(WITNESS_META))
             self._note(other(route.side), peer.incarnation(), None)
@@ -278,7 +284,7 @@ class Continuity:
 
     def _confirm(self, primary: Store, latest: Position) -> None:
         """Find the last commit of this process in the log."""
-        found = primary.find_commit(latest.token or "")
+        found = find_entry(primary, latest.token or "")
         if found is None:
             is_there(
                 primary, self._confirmed_as(latest) or latest

@@ -16,10 +16,10 @@ from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.continuity import WITNESS_META
 from pend_storage.dualwrite.marks import MARK_META, SPOILED_META, Mark, has_mark, news
+from pend_storage.dualwrite.positions import Rewound
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.errors import (
     ChangesExpired,
-    ConfigError,
     Conflict,
     StoreUnavailable,
 )
@@ -120,7 +120,7 @@ def _is_lost(store: Store, mark: Mark) -> bool:
     """Whether the log of a store was rewound to before a mark."""
     try:
         has_mark(store, mark)
-    except ConfigError:
+    except Rewound:
         return True
     return False
 

@@ -22,7 +22,15 @@ from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.records import JSON, Change
 from pend_storage.store import Store
 
-__all__ = ["HELD_BACK", "Position", "entries_after", "is_there", "last_entry"]
+__all__ = [
+    "HELD_BACK",
+    "Position",
+    "Rewound",
+    "entries_after",
+    "find_entry",
+    "is_there",
+    "last_entry",
+]
 
 HELD_BACK: Final = 1.5
 """Seconds after which nothing can be on its way that was committed before: PostgreSQL
@@ -37,6 +45,10 @@ _REWOUND: Final = (
     "of the two holds the truth, and let it take over with `pend-storage doctor --elect "
     "json` or `--elect postgres`."
 )
+
+
+class Rewound(ConfigError):
+    """A change log does not have an entry that was in it. For callers a ConfigError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +124,7 @@ def entries_after(store: Store, position: Position) -> Iterator[Change]:
     Raises:
         ChangesExpired: the log does not reach back so far; or the position is on no entry
             and was found at another incarnation, so there is nothing to compare.
-        ConfigError: the log is another one: it does not have the entry of the position.
+        Rewound: the log is another one: it does not have the entry of the position.
         StoreUnavailable: the store cannot be reached; or it cannot be told yet, because
             a transaction that stays open holds the log back.
     """
@@ -174,7 +186,7 @@ def _behind_the_horizon(store: Store, position: Position) -> Change | None:
     deadline = time.monotonic() + HELD_BACK
     while True:
         ahead = store.head()
-        hidden = None if position.token is None else _find(store, position.token)
+        hidden = None if position.token is None else find_entry(store, position.token)
         log = _from(store, position)
         shown = None if log is None else next(log, None)
         if shown is not None or log is None:
@@ -192,7 +204,8 @@ def _behind_the_horizon(store: Store, position: Position) -> Change | None:
         time.sleep(_PAUSE)
 
 
-def _find(store: Store, token: str) -> Change | None:
+def find_entry(store: Store, token: str) -> Change | None:
+    """The entry with a token; None where there is none, or it was forgotten."""
     try:
         return store.find_commit(token)
     except ChangesExpired:  # a store that looks for it by walking along its log
@@ -204,10 +217,10 @@ def is_there(store: Store, position: Position) -> bool:
 
     Raises:
         StoreUnavailable: the store cannot be reached, or it cannot be told.
-        ConfigError: it has not.
+        Rewound: it has not.
     """
     if position.token is not None:
-        found = _find(store, position.token)
+        found = find_entry(store, position.token)
         if found is not None and position.matches(found):
             return True
     try:
@@ -228,7 +241,7 @@ def last_entry(store: Store, after: int) -> Change | None:
     return found
 
 
-def _rewound(store: Store, position: Position, found: Change | None) -> ConfigError:
+def _rewound(store: Store, position: Position, found: Change | None) -> Rewound:
     here = store.incarnation()
     there = (
         "nothing from there on"
@@ -241,4 +254,4 @@ def _rewound(store: Store, position: Position, found: Change | None) -> ConfigEr
     copies = ""
     if position.incarnation not in {None, here}:
         copies = f" (it was seen at {position.incarnation}, and here is {here})"
-    return ConfigError(_REWOUND.format(known=position, found=there, copies=copies))
+    return Rewound(_REWOUND.format(known=position, found=there, copies=copies))

@@ -14,6 +14,7 @@ from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
+from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
@@ -225,6 +226,24 @@ def test_a_detached_store_out_of_reach_is_no_obstacle(
     again.store.close()
 
 
+def test_a_store_that_cannot_be_used_as_configured_is_not_called_rewound(
+    place: Place, one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where every server of an address is read-only in the middle of a failover."""
+    to(one, PG)
+    one.put("a", "1")
+
+    def read_only(token: str) -> Change | None:
+        raise ConfigError(f"the server is read-only ({token}).")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.postgres, "find_commit", read_only)
+        look(one)
+
+    one.put("a", "2")
+    assert "primary-rewound" not in told(one)
+
+
 def test_a_witness_whose_entry_was_pruned_is_silent(place: Place, one: Process) -> None:
     to(one, P)
     one.put("a", "1")
@@ -274,6 +293,12 @@ def test_a_move_that_loses_nothing_is_told_and_goes_on(
     assert place.of(side).identity() in changed[0].message
     process.put("a", "2")
     assert process.store.phase is phase
+    look(process)
+    process.store.close()
+    process.events.clear()
+    process.store = process._make()
+    look(process)
+    assert "server-changed" not in told(process)  # it is known by now
     process.store.catch_up()
     if phase in {PAR, PG}:
         mark = Mark.load(place.postgres if phase is PAR else place.json)
@@ -446,17 +471,17 @@ def test_after_a_vote_everything_goes_on_and_the_stores_become_equal(
 def test_what_is_lost_behind_the_fence_calls_the_switch_off(
     place: Place, one: Process
 ) -> None:
-    """The server is exchanged when the fence is up, and the relay had not come so far."""
+    """A commit between the last drain and the fence: only this process knows of it."""
     to(one, PG)
     one.put("a", "1")
     one.store.catch_up()
     standby = copied(place.postgres)
-    one.put("b", "lost")
-    switch = Task(lambda: to(one, PAR)).start("switch.fenced")
-    fenced = copied(standby)
+    switch = Task(lambda: to(one, PAR)).start("switch.prepared")
+    one.postgres.before_next["compare_and_set_meta"] = lambda: one.put("b", "lost")
+    switch.resume("switch.fenced")
     meta = place.postgres.meta("role")
-    fenced.compare_and_set_meta("role", fenced.meta("role"), meta)
-    one.postgres.lead_to(fenced, "standby")
+    standby.compare_and_set_meta("role", standby.meta("role"), meta)
+    one.postgres.lead_to(standby, "standby")
 
     switch.resume()
 
