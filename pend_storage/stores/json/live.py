@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pend_storage.attribution import token_time
 from pend_storage.errors import CorruptFile
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
@@ -19,6 +18,7 @@ from pend_storage.stores.json.payloads import SegmentStart
 from pend_storage.stores.json.segments import numbered, snapshot_path
 from pend_storage.stores.json.snapshot import Contents, contents_of, read_snapshot
 from pend_storage.stores.json.timeline import Timeline
+from pend_storage.stores.json.tokens import Tokens
 from pend_storage.stores.state import Effect, State
 
 __all__ = ["Cut", "History", "Live", "load"]
@@ -33,39 +33,23 @@ class History:
 
     def __init__(self, start: SegmentStart) -> None:
         self._floor = start.base
-        self._forgotten_at = start.at
-        """No entry that is not here any more was made later than this."""
         self._effects: deque[Effect] = deque()
-        self._tokens: dict[str, Effect] = {}
         self._size = 0
 
     def add(self, effect: Effect) -> None:
         """Take note of an entry; the oldest ones are forgotten when there are many."""
         self._effects.append(effect)
-        if effect.token is not None:
-            self._tokens[effect.token] = effect
         self._size += _size(effect)
         while self._size > _HISTORY_BYTES:
             oldest = self._effects.popleft()
-            self._tokens.pop(oldest.token or "", None)
             self._size -= _size(oldest)
             self._floor = oldest.sequence
-            self._forgotten_at = oldest.at or self._forgotten_at
 
-    def find(self, token: str) -> Effect | None:
-        """The entry with a token, if it is one of the latest."""
-        return self._tokens.get(token)
-
-    def is_older(self, token: str) -> bool:
-        """Whether the entry with a token, if there is one, may be forgotten here.
-
-        A token is made before its commit, so a young one cannot be. One that does not
-        tell when it was made may be of any age.
-        """
-        made = token_time(token)
-        if made is None:
-            return True
-        return datetime.fromtimestamp(made, UTC) <= self._forgotten_at
+    def entry(self, sequence: int) -> Effect | None:
+        """The entry with a sequence; None where it is forgotten."""
+        place = bisect_left(self._effects, sequence, key=lambda e: e.sequence)
+        found = self._effects[place] if place < len(self._effects) else None
+        return found if found is not None and found.sequence == sequence else None
 
     def count(self, after: int) -> tuple[int, datetime | None] | None:
         """Entries after a sequence, and the time of the first; None as :meth:`since`."""
@@ -110,6 +94,7 @@ class Live:
         self.state = state
         self.journal = journal
         self.history = History(journal.start)
+        self._tokens = Tokens(journal.start.at)
         self.timeline: Timeline | None = None
         """Of the whole log, as long as somebody is further behind than the history."""
 
@@ -119,6 +104,7 @@ class Live:
             self.state.install(effect)
             if effect.sequence:
                 self.history.add(effect)
+                self._tokens.add(effect)
                 if self.timeline is not None:
                     self.timeline.add(effect)
         if self.timeline is not None and not self.timeline.is_wanted:
@@ -152,11 +138,12 @@ class Live:
 
     def find(self, token: str) -> Effect | None:
         """The entry of the change log with a token, as far back as it is kept."""
-        found = self.history.find(token)
-        if found is None and self.history.is_older(token):
-            journal = self.journal
-            return entry_of(journal.directory, token, journal.position)
-        return found
+        sequence = self._tokens.find(token)
+        if sequence is None and not self._tokens.is_older(token):
+            return None
+        found = None if sequence is None else self.history.entry(sequence)
+        journal = self.journal
+        return found or entry_of(journal.directory, token, journal.position)
 
     def look(self) -> None:
         """See what other processes have committed.
