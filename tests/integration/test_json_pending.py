@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.records import Pending
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, Retention, live, past, timeline
+from pend_storage.stores.json.segments import SegmentReader
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 
 
@@ -179,7 +179,7 @@ def test_what_is_pruned_takes_no_memory(open_store: Callable[..., JsonStore]) ->
     assert len(kept) <= store.pending(caught.value.oldest).commits + 4 < 200
 
 
-def test_thirty_thousand_commits_are_counted_in_a_few_milliseconds(
+def test_thirty_thousand_commits_are_counted_without_reading_the_log_again(
     open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_HISTORY_BYTES", 1 << 20)
@@ -191,11 +191,8 @@ def test_thirty_thousand_commits_are_counted_in_a_few_milliseconds(
                 for n in range(start, start + 1_000)
             ]
         )
-    store.pending(0)
-    times = []
-    for _ in range(20):
-        begun = time.perf_counter()
-        assert store.pending(0).commits == 30_000
-        times.append(time.perf_counter() - begun)
+    store.pending(0)  # the first one reads it, once
+    monkeypatch.setattr(SegmentReader, "payloads", None)
+    monkeypatch.setattr(JsonStore, "changes", None)
 
-    assert sorted(times)[10] < 0.005
+    assert store.pending(0).commits == 30_000

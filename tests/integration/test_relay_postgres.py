@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -199,8 +198,8 @@ def _exchange(url: str, other: str) -> None:
             )
 
 
-def test_the_lag_of_thirty_thousand_commits_takes_a_few_milliseconds(
-    tmp_path: Path, url: str
+def test_the_lag_of_thirty_thousand_commits_is_counted_without_reading_them(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with DualWriteStore(
         json=JsonStore(SCHEMA, tmp_path / "data", checkpoint_interval=None),
@@ -218,11 +217,6 @@ def test_the_lag_of_thirty_thousand_commits_takes_a_few_milliseconds(
             ]
             batches = [SCHEMA.batch([put]) for put in puts]
             postgres.commit_each(batches, epoch=epoch)
-        store.lag()
-        times = []
-        for _ in range(21):
-            begun = time.perf_counter()
+        with monkeypatch.context() as patched:
+            patched.setattr(PostgresStore, "changes", None)  # nobody walks along it
             assert store.lag().commits == 30_000
-            times.append(time.perf_counter() - begun)
-
-    assert sorted(times)[10] < 0.02  # beside other tests; alone it is below 5 ms
