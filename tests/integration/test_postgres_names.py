@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pend_storage.collection import Collection
+from pend_storage.errors import ConfigError
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema, collection
@@ -31,7 +33,24 @@ REPORTED = [
     "_later",
 ]
 """Names that once failed at the first write."""
-ODD = ["key", "value", "name_", "t", "u", "x", "d", "excluded", "old", "new", "records"]
+ODD = [
+    "lateral",
+    "tablesample",
+    "system_user",
+    "concurrently",
+    "table",
+    "key",
+    "value",
+    "name_",
+    "t",
+    "u",
+    "x",
+    "d",
+    "excluded",
+    "old",
+    "new",
+    "records",
+]
 
 
 def words() -> set[str]:
@@ -89,7 +108,7 @@ def test_fields_of_any_name_are_written_in_every_way(
     schema = Schema([collection("wide", wide, unique=unique)])
     url = new_migrated_database(schema)
     with PostgresStore(schema, url) as store:
-        records = store.collection(wide)
+        records: Collection[Any] = store.collection(wide)
 
         def make(key: str) -> Any:
             return wide(key, *[f"{key}{n}" for n in range(len(names))])
@@ -119,16 +138,27 @@ def test_fields_of_any_name_are_written_in_every_way(
 def test_collections_of_any_name_are_written_in_every_way(
     names: list[str], new_migrated_database: Callable[[Schema], str]
 ) -> None:
-    record = make_dataclass("Thing", [("id", str), ("text", str)], frozen=True)
-    taken = [n for n in names if not n.startswith(("pg_", "quarantine", "legacy"))]
-    schema = Schema(
-        [collection(n, record, unique=["text"]) for n in taken if n[0] != "_"][:60]
-    )
+    def make(name: str) -> type:
+        fields = [("id", str), ("text", str)]
+        return make_dataclass(f"Of_{name}", fields, frozen=True)
+
+    specs = []
+    for name in names:
+        try:
+            spec = collection(name, make(name), unique=["text"])
+            Schema([spec])
+        except ConfigError:  # one of the library's own, or of the server
+            continue
+        specs.append(spec)
+    inner = {"fresh", "dead", "put", "late", "gone", "grave", "lateral", "table"}
+    assert inner <= {spec.name for spec in specs}
+    few = [s for n, s in enumerate(specs) if s.name in inner or n % 6 == 0]
+    schema = Schema(few)
     with PostgresStore(schema, new_migrated_database(schema)) as store:
         for spec in schema:
-            if spec.name not in taken:
+            if spec not in few:
                 continue
-            things = store.collection(spec.name)
+            things, record = store.collection(spec.name), spec.record_type
             things.put(record("a", "1"))
             things.put_many([record("b", "2"), record("c", "3")])
             assert things.delete("b")
