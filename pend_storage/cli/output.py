@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -181,7 +182,9 @@ class Output:
 
 
 def seconds(value: float) -> str:
-    """A duration for people."""
+    """A duration for people; infinite where it is not known."""
+    if math.isinf(value):
+        return "for an unknown time"
     if value < 1:
         return f"{value * 1000:.0f} ms"
     if value < 60:  # noqa: PLR2004 - a minute

@@ -66,4 +66,6 @@ def _state(pair: ConfiguredPair) -> dict[str, Any]:
         return {"phase": None, "lag": None, "text": str(error)}
     state = "" if lag.secondary_up else ", the secondary is out of reach"
     text = f"phase {phase.value}, {lag.commits:,} commits behind{state}"
+    if lag.blocked is not None:
+        text += f": {lag.blocked}"
     return {"phase": phase, "lag": lag, "text": text}

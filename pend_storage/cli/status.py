@@ -134,6 +134,8 @@ def _show_details(out: Output, details: Details) -> None:
     if lag is not None:
         state = "" if lag.secondary_up else "; the secondary is down"
         rows.append(("lag", f"{lag.commits:,} commits, {seconds(lag.seconds)}{state}"))
+        if lag.blocked is not None:
+            rows.append(("blocked", lag.blocked))
     if details.backfill is not None:
         rows.append(("backfill", details.backfill))
         rows.append(("validation", _validation(details.validation)))

@@ -180,10 +180,15 @@ class Continuity:
             ):
                 self.look(route, now=True)
 
+    def refusal(self, route: Route) -> ConfigError | None:
+        """What the primary's log is known to have lost, without a look."""
+        known = self._refusal
+        return known.error if known is not None and known.is_of(route) else None
+
     def _raise(self, route: Route) -> None:
-        refusal = self._refusal
-        if refusal is not None and refusal.is_of(route):
-            raise refusal.error
+        error = self.refusal(route)
+        if error is not None:
+            raise error
 
     def _look(self, route: Route) -> None:
         self._looked = time.monotonic()

@@ -11,10 +11,13 @@ mark moved by another one leaves the work to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,7 +27,12 @@ from pend_storage.dualwrite.lag import Lag, lag_of
 from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.standstill import Standstill, reason_of
-from pend_storage.errors import ChangesExpired, StaleEpoch
+from pend_storage.errors import (
+    ChangesExpired,
+    ConfigError,
+    PendStorageError,
+    StaleEpoch,
+)
 from pend_storage.events import Event, Hook
 from pend_storage.records import Advance, Change
 from pend_storage.store import Store
@@ -67,6 +75,9 @@ class Relay:
         self._retention = retention
         self.chore: Callable[[Route], None] = lambda _: None
         """Called now and then, by the relay that is at work."""
+        self.refusal: Callable[[Route], ConfigError | None] = lambda _: None
+        """Why the primary's log is not to be followed: it has lost what was in it, which
+        perhaps no mark tells, because the secondary got it at once."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -149,10 +160,21 @@ class Relay:
         except OUT_OF_REACH as error:
             is_ending = self._is_stopped or self._router.is_closed
             if not is_ending and not self._is_obstacle(error):
-                self._breaker.failed(f"cannot be reached ({why(error)})")
+                self._breaker.failed(self._fault(error))
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
             self._standstill.complain(error, self._seen)
         return False
+
+    def _fault(self, error: PendStorageError) -> str:
+        """Which of the two stores did not answer, in words."""
+        route = self._router.believed
+        if route is not None and route.follower is not None:
+            with contextlib.suppress(*OUT_OF_REACH):
+                route.follower.meta(MARK_META)
+                return (
+                    f"gets nothing, because the primary cannot be read ({why(error)})"
+                )
+        return f"cannot be reached ({why(error)})"
 
     # -- what stands in the way -----------------------------------------------------------
 
@@ -233,6 +255,13 @@ class Relay:
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
+        found, lost = self._measured(route), self.refusal(route)
+        if lost is None:
+            return found
+        commits = max(1, found.commits)
+        return replace(found, commits=commits, seconds=math.inf, blocked=str(lost))
+
+    def _measured(self, route: Route) -> Lag:
         trouble = self._router.pair.trouble.get(route.follower_side)
         blocked = (
             "the secondary does not follow yet"
@@ -256,6 +285,9 @@ class Relay:
 
     def _drain(self, route: Route) -> int:
         assert route.follower is not None  # noqa: S101 - its callers have looked
+        error = self.refusal(route)
+        if error is not None:
+            raise error
         try:
             commits = self._drain_state.run(route.store, route.follower, route.epoch)
         except ChangesExpired:

@@ -143,6 +143,7 @@ class DualWriteStore(Traffic):
             validate=validate,
             verify=self._continuity.require,
         )
+        self._relay.refusal = self._continuity.refusal
         self._relay.chore = self._upkeep.tend_edits
         self._control = Control(
             self._router,
@@ -279,6 +280,7 @@ class DualWriteStore(Traffic):
         route = self._router.route
         if phase in ALONE.values():
             return Lag(0, 0.0, secondary_up=route.is_certain)
+        self._continuity.look(route)
         return self._relay.lag(route)
 
     def relay(self, *, interval: float | None = None) -> None:

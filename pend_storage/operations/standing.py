@@ -121,13 +121,15 @@ class Standing:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is out of reach, wrong, or different from what is wanted."""
+        """Whether nothing is out of reach, wrong, stuck, or other than wanted."""
         sides = [side for side in (self.json, self.postgres) if side is not None]
         found = 0 if self.details is None else self.details.divergences
+        lag = None if self.details is None else self.details.lag
         return not (
             self.differs
             or self.problem
             or found
+            or (lag is not None and lag.blocked is not None)
             or any(side.problem is not None for side in sides)
         )
 

@@ -11,6 +11,7 @@ from pend_storage.dualwrite import CODES, Lag
 from pend_storage.dualwrite.brake import LAG, LagBrake
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.marks import Mark
+from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
 from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
@@ -104,6 +105,30 @@ def test_a_primary_that_was_rewound_is_at_no_distance(
     assert "restored from a backup" in (lag.blocked or "")
     blockers = {b.code: b.sentence for b in one.store.readiness(P).blockers}
     assert "restored from a backup" in blockers["lag"]
+
+
+def test_what_came_at_once_and_was_lost_by_the_primary_is_not_hidden(
+    place: Place, one: Process
+) -> None:
+    """The mark lies before it, so the log still has the entry of the mark."""
+    to(one, PG)
+    one.put("a", "1")
+    one.store.catch_up()
+    backup = copied(place.postgres)
+    one.put("a", "lost")  # is in both stores, and no relay has come by
+    one.postgres.inner = backup
+    batch = SCHEMA.batch([SCHEMA.put(Log, a_log("a", "after"))])
+    backup.commit(batch, epoch=backup.role().epoch)
+    mark = Mark.load(place.json)
+    one.store._continuity._looked = 0.0
+
+    lag = one.store.lag()
+
+    assert (lag.commits, lag.seconds) == (1, math.inf)
+    assert "failed over" in (lag.blocked or "")
+    with pytest.raises(ConfigError, match="failed over"):
+        one.store.catch_up()
+    assert Mark.load(place.json) == mark
 
 
 @pytest.fixture

@@ -252,7 +252,7 @@ def test_applied_rows_are_below_the_versions_of_later_commits(
     assert store.collection(Tally).put(Tally(name="new", value=1)) > second
     assert store.collection(Tally).delete("000001")
     row = store.read("tallies", ["000001"], deleted=True)["000001"]
-    assert row.version == far + 2
+    assert row.version > second
 
 
 def test_locks_of_many_keys_fit_into_the_servers_table(url: str) -> None:

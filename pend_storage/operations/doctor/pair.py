@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -125,7 +126,14 @@ def _flag(settings: Settings, phase: Phase) -> Finding:
 
 def _lag(pair: ConfiguredPair) -> Finding:
     lag = pair.lag()
-    message = f"{lag.commits:,} commits, {lag.seconds:.1f} s"
+    age = "" if math.isinf(lag.seconds) else f", {lag.seconds:.1f} s"
+    message = f"{lag.commits:,} commits{age}"
+    if lag.blocked is not None:
+        return fail(
+            "lag",
+            f"{message}; the secondary does not get on: {lag.blocked}",
+            "Remove what stands in the way; for a refused commit: pend-storage repair",
+        )
     if lag.commits > _MUCH:
         return warn("lag", message, "Start a server, or run: pend-storage relay")
     return ok("lag", message)

@@ -59,17 +59,19 @@ def changes() -> str:
     return """
 create or replace function pend_changes(
   _after$ bigint, _upto$ bigint, _most$ bigint, _bytes$ bigint
-) returns setof changes language plpgsql stable as $pend$
-declare _row$ changes%rowtype;
+) returns table (sequence$ bigint, epoch$ bigint, at$ timestamptz, records$ json,
+                 token$ uuid, by$ text, reason$ text)
+language plpgsql stable as $pend$
 begin
   perform pend_kept(_after$);
-  for _row$ in
-    select c$.* from changes as c$
+  for sequence$, epoch$, at$, records$, token$, by$, reason$ in
+    select c$.sequence, c$.epoch, c$.at, c$.records, c$.token, c$."by", c$.reason
+      from changes as c$
      where c$.sequence > _after$ and c$.sequence <= _upto$
      order by c$.sequence limit _most$
   loop
-    return next _row$;
-    _bytes$ := _bytes$ - octet_length(_row$.records::text);
+    return next;
+    _bytes$ := _bytes$ - octet_length(records$::text);
     exit when _bytes$ <= 0;
   end loop;
 end $pend$"""

@@ -53,7 +53,8 @@ RENUMBER: Final = Statement.make("select pend_renumber()")
 """Have the next number lie above all that were given; where they do, changes nothing."""
 HEAD: Final = Statement.make(HEAD_TEXT)
 CHANGES: Final = Statement.make(
-    f"select {CHANGE_COLUMNS} from pend_changes($1, $2, $3, $4) as c"
+    f"select {CHANGE_COLUMNS} from pend_changes($1, $2, $3, $4) "
+    'as c (sequence, epoch, at, records, token, "by", reason)'
 )
 FIND: Final = Statement.make(
     f"select {CHANGE_COLUMNS} from changes as c where c.token = $1::uuid"

@@ -165,6 +165,7 @@ class PostgresStore(Store):
 
         migrate(self.schema, self._connector, self._hook, wait=wait)
         self._server.forget()
+        self.incarnation()  # notes where numbers were given last, while nobody waits
 
     @override
     def incarnation(self) -> str:

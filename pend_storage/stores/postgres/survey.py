@@ -34,6 +34,7 @@ _TIMELINE: Final = """(select case when pg_is_in_recovery()
 _NOTHING: Final = "null"
 _REFUSED: Final = frozenset({"42501", "0A000", "42883", "42P01"})
 """What a managed service answers where a function is not for its customers."""
+_LOCK_TIMEOUT: Final = "55P03"
 _MAY_NOT_WRITE: Final = frozenset({"25006", "42501"})
 
 
@@ -113,5 +114,7 @@ def settle(link: Link, look: Look) -> None:
             link.run(_RENUMBER)
             link.run(_HOME, (dump_json(here),))
     except ServerRefusal as refusal:
+        if refusal.code == _LOCK_TIMEOUT and look.home is None:
+            return  # never noted, and not now: it has not come from elsewhere
         if refusal.code not in _MAY_NOT_WRITE:
             raise  # who may not write gives no numbers either
