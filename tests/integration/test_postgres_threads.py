@@ -149,14 +149,14 @@ def test_those_who_wait_are_told_that_the_store_was_closed(
 def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     url: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = store._committer._wave
+    together = store._committer._execution.wave
 
     def interrupted(*_: Any) -> Any:
-        monkeypatch.setattr(store._committer, "_wave", together)
+        monkeypatch.setattr(store._committer._execution, "wave", together)
         raise KeyboardInterrupt
 
     with held_up(url, store) as begin:
-        monkeypatch.setattr(store._committer, "_wave", interrupted)
+        monkeypatch.setattr(store._committer._execution, "wave", interrupted)
         # More than one wave: what was not begun is done by somebody else.
         calls = [
             begin(batch(*(a_tally(f"{n}/{i}") for i in range(10)))) for n in range(20)

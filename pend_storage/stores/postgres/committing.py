@@ -7,44 +7,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from psycopg.pq.abc import PGresult
-
 from pend_storage.errors import (
-    ConfigError,
-    Conflict,
     PendStorageError,
-    SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.records import Batch, Change, Outcome, Put
+from pend_storage.records import Batch, Change, Outcome
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket
-from pend_storage.stores.postgres import statements
-from pend_storage.stores.postgres.calls import CommitCall
-from pend_storage.stores.postgres.errors import (
-    ConnectionLost,
-    ServerRefusal,
-    raise_stale,
-)
-from pend_storage.stores.postgres.functions import MANY_KEYS
-from pend_storage.stores.postgres.link import Statement
+from pend_storage.stores.postgres.execution import Done, Execution
 from pend_storage.stores.postgres.lock_holders import lock_holders
 from pend_storage.stores.postgres.possible import Possible
-from pend_storage.stores.postgres.repeating import HeldUp, LockHeld, Repeats
-from pend_storage.stores.postgres.rows import change_of
+from pend_storage.stores.postgres.repeating import HeldUp, LockHeld
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
-from pend_storage.stores.postgres.tables import TOKEN_CONSTRAINT
-from pend_storage.stores.postgres.violations import raise_violation
 from pend_storage.stores.postgres.waves import MOST_KEYS, Waves
 from pend_storage.stores.postgres.wire import (
     Value,
-    flag,
-    is_token,
-    number,
-    optional,
-    token_value,
 )
 
 __all__ = ["LANES", "Committer"]
@@ -54,21 +33,9 @@ LANES: Final = 4
 _HASTE: Final = b"250ms"
 """``lock_timeout`` of a commit in a lane while others wait for one."""
 _HASTE_TOGETHER: Final = b"100ms"
-"""The same for commits that go together: the one that is held up is searched by halves."""
-_NO_ANSWER: Final = (StoreUnavailable, SchemaOutOfDate, ConfigError)
-"""What a call meets before it is made."""
-
-
-class _Done(Exception):
-    """Commits are in the change log already; nothing was written."""
-
-    def __init__(self, places: tuple[int, ...]) -> None:
-        self.places = places
-        super().__init__()
-
-
-class _Renumbered(Exception):
-    """Numbers had to be raised above those in the log; nothing was written."""
+"""The same for commits that go together."""
+_HASTE_PARTED: Final = b"50ms"
+"""The same for a part of them: the one that is held up is searched by halves."""
 
 
 class _Wait:
@@ -77,6 +44,8 @@ class _Wait:
     def __init__(self, patience: float, *, hasty: bool) -> None:
         self.hasty = hasty
         """Whether each of them has somebody who waits for it by himself."""
+        self.haste: Value = _HASTE_TOGETHER
+        """``lock_timeout`` of those that go together."""
         self.error: LockHeld | None = None
         """Of one that has waited in vain; those after it are in a hurry."""
         self._until = time.monotonic() + 2 * patience
@@ -110,7 +79,7 @@ class Committer:
         """
         self._store = store
         self._server = server
-        self._known = known
+        self._execution = Execution(store, server, known, patience)
         self._patience = patience
         self._waves = Waves(store.schema)
         self._group = Group(self._carry_out, lanes=max(1, min(LANES, size)))
@@ -127,10 +96,13 @@ class Committer:
         """
         possible = Possible(batch, self._store)
         if len(batch.operations) + len(batch.checks) > MOST_KEYS:
-            return self._commit(possible, epoch)  # long: nobody should wait for it
+            return self._execution.commit(
+                possible, epoch
+            )  # long: nobody should wait for it
         if self._group.enter():
             try:
-                return self._commit(possible, epoch, hasty=self._group.is_shared)
+                haste = _HASTE if self._group.is_shared else None
+                return self._execution.commit(possible, epoch, haste)
             except HeldUp:
                 pass
             finally:
@@ -152,7 +124,7 @@ class Committer:
                 reason + lock_holders(self._server), store=self._server.name
             )
         try:
-            return self._commit(possible, epoch)
+            return self._execution.commit(possible, epoch)
         finally:
             self._room.release()
 
@@ -186,159 +158,9 @@ class Committer:
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.settle(outcome)
 
-    def _commit(
-        self, possible: Possible, epoch: int | None, *, hasty: bool = False
-    ) -> tuple[int, ...]:
-        """Commit it; see :meth:`_repeat` for where it does not go through at once.
-
-        Raises:
-            HeldUp: it is hasty, and somebody holds what it needs.
-        """
-        haste = _HASTE if hasty else None
-        try:
-            return possible.versions(
-                self._once(possible.batch, epoch, haste, again=False)
-            )
-        except (ConnectionLost, ServerRefusal, _Done, _Renumbered) as error:
-            return self._repeat(possible, epoch, haste, error)
-
-    def _repeat(
-        self, possible: Possible, epoch: int | None, haste: Value, first: Exception
-    ) -> tuple[int, ...]:
-        """Commit it again and again.
-
-        A deadlock, or a rule that was broken a moment ago and is not any more, is tried
-        again: nothing was written. So is a call without an answer, under its token.
-        """
-        batch = possible.batch
-        repeats = Repeats(
-            self._server,
-            [batch],
-            seconds=self._patience,
-            is_hasty=haste is not None,
-            is_alone=_size(batch) > MANY_KEYS,
-        )
-        error: Exception | None = first
-        while True:
-            try:
-                if error is None:
-                    return possible.versions(
-                        self._once(batch, epoch, haste, again=repeats.is_unknown)
-                    )
-                failed, error = error, None
-                raise failed
-            except _Done:
-                return self._given(possible)
-            except _Renumbered:
-                repeats.again()
-            except ConnectionLost as lost:
-                repeats.lost(lost)
-            except _NO_ANSWER as no_answer:
-                repeats.unavailable(no_answer)
-            except ServerRefusal as refusal:
-                if not refusal.is_violation:
-                    repeats.refused(refusal, _collection(batch))
-                elif (done := self._judge(refusal, possible)) is not None:
-                    return done
-                else:
-                    repeats.again(refusal)
-
-    def _judge(
-        self, refusal: ServerRefusal, possible: Possible
-    ) -> tuple[int, ...] | None:
-        """What it gave where it was done before; None where it may be tried again."""
-        if self.find(possible.batch.token) is not None:
-            return self._given(possible)
-        if refusal.constraint != TOKEN_CONSTRAINT:
-            raise_violation(self._store, possible.batch.operations)
-        return None
-
-    def _given(self, possible: Possible) -> tuple[int, ...]:
-        """What a commit gave that is in the change log.
-
-        Raises:
-            StoreUnavailable: the log cannot be asked, or was pruned in between.
-        """
-        batch, reason = possible.batch, "its entry was pruned from the change log"
-        try:
-            done = self.find(batch.token)
-        except StoreUnavailable as error:
-            done, reason = None, error.reason
-        if done is None:
-            raise StoreUnavailable(
-                f"the commit was made before, but {reason}",
-                store=self._server.name,
-                outcome_known=False,
-                token=batch.token,
-            )
-        return possible.versions(done.versions_of(batch))
-
-    def _once(
-        self, batch: Batch, epoch: int | None, haste: Value, *, again: bool
-    ) -> tuple[int, ...]:
-        operations, checks = batch.operations, batch.checks
-        if len(operations) == 1 and isinstance(put := operations[0], Put):
-            expected = checks.get((put.collection, put.key))
-            if len(checks) == (expected is not None):
-                tail = (flag(again), haste)
-                return self._put(put, expected, epoch, batch, tail)
-        call = CommitCall([batch])
-        values = call.values(epoch, haste, again=again)
-        (outcome,) = call.outcomes(self._answer(statements.COMMIT, values))
-        if isinstance(outcome, PendStorageError):
-            raise outcome
-        return outcome
-
-    def _put(
-        self,
-        put: Put,
-        expected: int | None,
-        epoch: int | None,
-        batch: Batch,
-        tail: tuple[Value, Value],
-    ) -> tuple[int]:
-        values = (
-            number(epoch),
-            put.key.encode(),
-            put.body,
-            number(expected),
-            token_value(batch.token),
-            optional(batch.by),
-            optional(batch.reason),
-            *tail,
-        )
-        answer = self._answer(self._known[put.collection].put, values)
-        if answer.startswith("conflict "):
-            raise Conflict(
-                collection=put.collection,
-                key=put.key,
-                expected=expected or 0,
-                actual=int(answer.split()[2]),
-            )
-        return (int(answer),)
-
-    def _answer(self, statement: Statement, values: Sequence[Value]) -> str:
-        """What a function answers, where that is about the records.
-
-        Raises:
-            StaleEpoch: the store is not primary at the epoch.
-        """
-        answer = _text(self._server.run(statement, values))
-        if answer == "renumber":
-            renumber = statements.RENUMBER
-            self._server.write(lambda link: link.run(renumber), harmless=True)
-            raise _Renumbered
-        if answer.startswith("done"):
-            raise _Done(tuple(map(int, answer.split()[1:])))
-        raise_stale(answer, self._server.name)
-        return answer
-
     def find(self, token: str) -> Change | None:
         """See :meth:`Store.find_commit`."""
-        if not is_token(token):
-            return None
-        result = self._server.ask(statements.FIND, (token.encode(),))
-        return change_of(self._store.schema, result, 0) if result.ntuples else None
+        return self._execution.find(token)
 
     # -- many ---------------------------------------------------------------------
 
@@ -371,13 +193,15 @@ class Committer:
         if len(members) == 1:
             return [self._one_of(members[0], epoch, wait)]
         try:
-            outcomes = self._wave([member.batch for member in members], epoch)
-        except _Done as done:
+            batches = [member.batch for member in members]
+            targets = [t for batch in batches for t in self._waves.targets(batch)]
+            outcomes = self._execution.wave(batches, targets, epoch, wait.haste)
+        except Done as done:
             return self._without(set(done.places), members, epoch, wait)
         except PendStorageError as error:
             return [_own(error, member) for member in members]
         if outcomes is None:
-            # One of them must not fail the others.
+            wait.haste = _HASTE_PARTED  # one of them must not fail the others
             half = len(members) // 2
             first = self._together(members[:half], epoch, wait)
             return first + self._together(members[half:], epoch, wait)
@@ -390,7 +214,7 @@ class Committer:
         """What comes of one of them, which had to be parted from the others."""
         hasty = wait.hasty or wait.error is not None
         try:
-            return self._commit(member, epoch, hasty=hasty)
+            return self._execution.commit(member, epoch, wait.haste if hasty else None)
         except HeldUp as held:
             return held if wait.error is None else own_copy(wait.error)
         except LockHeld as error:
@@ -412,49 +236,12 @@ class Committer:
         outcomes: list[Outcome] = []
         for place, member in enumerate(members):
             try:
-                outcomes.append(self._given(member) if place in done else next(others))
+                outcomes.append(
+                    self._execution.given(member) if place in done else next(others)
+                )
             except PendStorageError as error:
                 outcomes.append(error)
         return outcomes
-
-    def _wave(
-        self, batches: Sequence[Batch], epoch: int | None
-    ) -> list[Outcome] | None:
-        """Commit them in one call; None where they have to be parted."""
-        targets = [t for batch in batches for t in self._waves.targets(batch)]
-        call = CommitCall(batches, targets)
-        repeats = Repeats(self._server, batches, seconds=self._patience, is_hasty=True)
-        while True:
-            values = call.values(epoch, _HASTE_TOGETHER, again=repeats.is_unknown)
-            try:
-                return call.outcomes(self._answer(statements.COMMIT, values))
-            except _Renumbered:
-                repeats.again()
-            except ConnectionLost as lost:
-                repeats.lost(lost)
-            except _NO_ANSWER as error:
-                repeats.unavailable(error)
-            except ServerRefusal as refusal:
-                if refusal.is_divisible:
-                    return None
-                try:
-                    repeats.refused(refusal)
-                except HeldUp:
-                    return None
-
-
-def _size(batch: Batch) -> int:
-    return len(batch.operations) + len(batch.checks)
-
-
-def _collection(batch: Batch) -> str:
-    """The collection that a batch writes, if it is only one."""
-    names = {operation.collection for operation in batch.operations}
-    return names.pop() if len(names) == 1 else ""
-
-
-def _text(result: PGresult) -> str:
-    return (result.get_value(0, 0) or b"").decode()
 
 
 def _own(error: PendStorageError, member: Possible) -> PendStorageError:

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSON, JSONB, TIMESTAMP
+from sqlalchemy.sql import quoted_name
 
 from pend_storage.errors import ConfigError
 from pend_storage.schema import CollectionSpec, Schema
@@ -60,6 +61,10 @@ _TABLE_WORDS: Final = frozenset({*CORE_TABLES, REVISION_TABLE})
 _COLUMN_WORDS: Final = frozenset(
     {"version", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 )
+_MORE_RESERVED: Final = frozenset(
+    {"collation", "concurrently", "lateral", "system_user", "tablesample"}
+)
+"""Reserved by PostgreSQL, but not known as such to SQLAlchemy, which quotes the others."""
 _MAX_NAME: Final = 63  # bytes; PostgreSQL's NAMEDATALEN - 1
 _DIGEST: Final = 8
 _BETWEEN: Final = "__"  # one would make (a_b, c) and (a, b_c) the same
@@ -67,6 +72,8 @@ _BETWEEN: Final = "__"  # one would make (a_b, c) and (a, b_c) the same
 
 def _free(name: str, taken: frozenset[str]) -> str:
     """A name that is not taken; different names stay different."""
+    if name in _MORE_RESERVED:
+        return quoted_name(name, quote=True)
     return f"{name}_" if name.rstrip("_") in taken else name
 
 
