@@ -180,7 +180,7 @@ class Continuity:
             ):
                 self.look(route, now=True)
 
-    def refusal(self, route: Route) -> ConfigError | None:
+    def refusal(self, route: Route) -> Rewound | None:
         """What the primary's log is known to have lost, without a look."""
         known = self._refusal
         return known.error if known is not None and known.is_of(route) else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
 from typing_extensions import override
 
+from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, positions
 from pend_storage.dualwrite.marks import (
+    BACKFILL_META,
     MARK_META,
     Mark,
     covers,
@@ -17,6 +19,7 @@ from pend_storage.dualwrite.marks import (
     is_covered,
     news,
     reaches,
+    rebind,
     resume_mark,
 )
 from pend_storage.dualwrite.positions import Position, entries_after, is_there
@@ -239,6 +242,29 @@ def test_whose_log_a_mark_counts_in_is_looked_at_where_it_is_used() -> None:
     assert not is_covered(primary, follower)
     assert resume_mark(primary, follower).of == primary.identity()
     assert not resume_mark(primary, follower).whole
+
+
+def test_a_backfill_from_another_server_counts_once_the_mark_was_compared() -> None:
+    """Its numbers mean nothing here, unless the log is known to go on from there."""
+    primary, follower = a_store(), a_store(0)
+    backfill(primary, follower)
+    mark = replace(fresh_mark(primary), whole=False, incarnation="old one")
+    follower.compare_and_set_meta(MARK_META, None, mark.to_meta())
+    fact = follower.meta(BACKFILL_META)
+    assert isinstance(fact, Mapping)
+    assert is_covered(primary, follower)
+    old: JSON = {**fact, "incarnation": "old one"}
+    follower.compare_and_set_meta(BACKFILL_META, fact, old)
+    assert not is_covered(primary, follower)
+
+    rebind(primary, follower, replace(mark, after=mark.after + 1))
+    assert not is_covered(primary, follower)
+    rebind(primary, follower, mark)
+
+    assert is_covered(primary, follower)
+    bound = Mark.load(follower)
+    assert bound is not None
+    assert bound.incarnation == primary.incarnation()
 
 
 def lose_the_log(place: Place, two: Process) -> None:

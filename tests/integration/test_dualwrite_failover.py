@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
@@ -197,10 +198,10 @@ def test_a_database_that_was_put_back_behind_json_is_refused(
 def test_a_directory_that_was_put_back_is_refused_and_one_that_was_moved_goes_on(
     tmp_path: Path,
 ) -> None:
-    postgres = MemoryStore(SCHEMA)
     home, copy, moved = (tmp_path / name for name in ("data", "copy", "moved"))
 
     class Kept(MemoryStore):
+        @override
         def close(self) -> None:
             """It outlives the pair, as a server does."""
 
