@@ -103,9 +103,9 @@ def no_connection(
     if advice.is_ours:
         return ConfigError(f"{store}: {text}.")
     # Somebody may put it right while programs run: a pair goes on without it.
-    error = StoreUnavailable(text, store=store)
-    error.args = (f"{store}: {text}. Nothing was changed.",)
-    return error
+    refused = StoreUnavailable(text, store=store)
+    refused.args = (f"{store}: {text}. Nothing was changed.",)
+    return refused
 
 
 def _explained(error: psycopg.Error) -> str:

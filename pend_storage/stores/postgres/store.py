@@ -136,7 +136,7 @@ class PostgresStore(Store):
         )
 
         migrate(self.schema, self._connector, self._hook, wait=wait)
-        self._server.forget()
+        self._server.settle()
 
     def incarnation(self) -> str:
         """What stands behind the address at this moment.
