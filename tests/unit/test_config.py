@@ -379,6 +379,11 @@ def test_a_side_that_is_not_configured_is_asked_for_by_name(write: WriteFile) ->
     [
         ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
         ("postgresql://u:p@q@h/d", "postgresql://u:***@h/d"),
+        (
+            "postgresql://h/d?oauth_client_secret=x&a=b",
+            "postgresql://h/d?oauth_client_secret=***&a=b",
+        ),
+        ("postgresql://h/d?pass%77ord=x", "postgresql://h/d?pass%77ord=***"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
         ("postgresql://h/d", "postgresql://h/d"),
         ("postgresql://h/d?password=p&x=1", "postgresql://h/d?password=***&x=1"),
@@ -442,7 +447,11 @@ def test_parameters_replace_those_of_their_name() -> None:
         ("postgresql://h:port/d", "cannot be read"),
         ("postgresql://[::1/d", "cannot be read"),
         ("postgresql://u:p%40%2F@h/d", None),
+        ("postgresql://h/d?application_name=a@b", None),
         ("postgresql://u:p@ss@h/d", "not percent-encoded"),
+        ("postgresql://u:100%zz@h/d", "not percent-encoded"),
+        ("postgresql://u:12?word@h/d", "not percent-encoded"),
+        ("postgresql://u:12#word@h/d", "not percent-encoded"),
         ("postgresql://u:p@ss/word@h/d", "not percent-encoded"),
         ("postgresql://h:12/word@127.0.0.1:1/x", "not percent-encoded"),
     ],

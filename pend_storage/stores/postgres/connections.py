@@ -81,8 +81,9 @@ class Connector:
 
         Raises:
             ConnectionLost: it cannot be had.
-            ConfigError: the server is too old, does not let this user in, or the address
-                leads nowhere by its own fault.
+            StoreUnavailable: the server does not let this user in.
+            ConfigError: the server is too old, or the address leads nowhere by its own
+                fault.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_heal),
@@ -107,7 +108,7 @@ class Connector:
     def _refused(self, error: psycopg.Error) -> Exception:
         secret = self.address.settings.get("password")
         public = no_connection(error, str(self.address), secret=secret)
-        if type(public) is StoreUnavailable:
+        if isinstance(public, StoreUnavailable) and advice_on(error) is None:
             return ConnectionLost(public.reason, sent=False)
         return public
 

@@ -34,7 +34,7 @@ from pend_storage.stores.postgres.errors import (
     is_not_done,
     refusal_of,
 )
-from pend_storage.stores.postgres.facts import ServerFacts
+from pend_storage.stores.postgres.facts import Look, ServerFacts
 from pend_storage.stores.postgres.wire import Value
 
 __all__ = ["Link", "Statement"]
@@ -94,6 +94,8 @@ class Link:
         self.idle_since = 0.0
         self.facts: ServerFacts | None = None
         """What it leads to; None before that was looked at."""
+        self.look: Look | None = None
+        """What the database had noted; None once numbers may be given on it."""
         self.is_retired = False
         """Whether it is closed when its present user gives it back."""
         self.since = time.monotonic()

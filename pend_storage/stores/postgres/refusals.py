@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import psycopg
 
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
-from pend_storage.stores.postgres.errors import POOLER_ADVICE, MustBeCorrected
+from pend_storage.stores.postgres.errors import POOLER_ADVICE
 
 __all__ = ["advice_on", "no_connection"]
 
@@ -102,7 +102,10 @@ def no_connection(
         return StoreUnavailable(text, store=store)
     if advice.is_ours:
         return ConfigError(f"{store}: {text}.")
-    return MustBeCorrected(f"{text}.", store=store)
+    # Somebody may put it right while programs run: a pair goes on without it.
+    refused = StoreUnavailable(text, store=store)
+    refused.args = (f"{store}: {text}. Nothing was changed.",)
+    return refused
 
 
 def _explained(error: psycopg.Error) -> str:

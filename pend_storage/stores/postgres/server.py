@@ -5,17 +5,19 @@ The one place at which what the driver raises becomes what the library raises.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage.errors import StoreUnavailable
+from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres.connections import Connector
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
+from pend_storage.stores.postgres.facts import Look
 from pend_storage.stores.postgres.link import Link, Statement
 from pend_storage.stores.postgres.pool import Pool
 from pend_storage.stores.postgres.revision import require_current
@@ -109,7 +111,7 @@ class Server:
         while True:
             left -= 1
             try:
-                return self._once(attempt)
+                return self._once(attempt, writing=True)
             except ServerRefusal as refusal:
                 if refusal.is_violation and judge is not None:
                     judge()
@@ -120,17 +122,17 @@ class Server:
                     raise self.lost(lost) from lost
 
     def run(self, statement: Statement, values: Sequence[Value]) -> PGresult:
-        """The result of a statement, once; for callers who know what its errors mean.
+        """The result of a commit, once; for callers who know what its errors mean.
 
         Raises:
             ServerRefusal: the server answered with an error.
             ConnectionLost: it did not answer.
         """
-        return self._once(lambda link: link.run(statement, values))
+        return self._once(lambda link: link.run(statement, values), writing=True)
 
-    def _once(self, attempt: Callable[[Link], T]) -> T:
+    def _once(self, attempt: Callable[[Link], T], *, writing: bool = False) -> T:
         """Do it once; what only this connection refuses, once more on a new one."""
-        link = self.take()
+        link = self.take(writing=writing)
         try:
             return attempt(link)
         except ServerRefusal as refusal:
@@ -144,7 +146,7 @@ class Server:
         finally:
             self._pool.give_back(link)
         self._pool.renew()  # others lead to the same server, or have the same plans
-        link = self.take()
+        link = self.take(writing=writing)
         try:
             return attempt(link)
         except ServerRefusal as refusal:
@@ -159,8 +161,11 @@ class Server:
             lost.reason, store=self.name, outcome_known=not lost.sent
         )
 
-    def take(self) -> Link:
+    def take(self, *, writing: bool = False) -> Link:
         """A connection to a database that fits the schema; to be given back.
+
+        Args:
+            writing: whether numbers will be given on it. Who only looks changes nothing.
 
         Raises:
             SchemaOutOfDate: the database does not fit.
@@ -171,6 +176,8 @@ class Server:
             link = self._pool.take()
             if link.facts is None:
                 self._check(link)
+            if writing and link.look is not None:
+                self._settle(link, link.look)
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
         return link
@@ -178,6 +185,15 @@ class Server:
     def forget(self) -> None:
         """Look at the database's revision again before it is used the next time."""
         self._pool.renew()
+
+    def settle(self) -> None:
+        """Have a database that was just migrated note where it is.
+
+        Those who only look at it later have nothing to note then.
+        """
+        self.forget()
+        with contextlib.suppress(PendStorageError):  # told to who uses it
+            self._pool.give_back(self.take(writing=True))
 
     def require_open(self) -> None:
         """Refuse to work after :meth:`close`.
@@ -193,10 +209,21 @@ class Server:
         self._pool.close()
 
     def _check(self, link: Link) -> None:
-        try:
+        with self._unfit(link):
             look = require_current(link, self._schema, self.name)
             self._watch.saw(link, look.facts)
+            link.look = look
+
+    def _settle(self, link: Link, look: Look) -> None:
+        with self._unfit(link):
             settle(link, look)
+            link.look = None
+
+    @contextlib.contextmanager
+    def _unfit(self, link: Link) -> Iterator[None]:
+        """Close a connection that is not found fit."""
+        try:
+            yield
         except ServerRefusal as refusal:
             self._give_up(link)
             raise refusal.public(self.name) from refusal

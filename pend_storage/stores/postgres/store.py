@@ -164,8 +164,7 @@ class PostgresStore(Store):
         )
 
         migrate(self.schema, self._connector, self._hook, wait=wait)
-        self._server.forget()
-        self.incarnation()  # notes where numbers were given last, while nobody waits
+        self._server.settle()
 
     @override
     def incarnation(self) -> str:
