@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ReferenceViolation,
         SchemaOutOfDate,
         StaleEpoch,
+        StalePosition,
         StoreUnavailable,
         SwitchRefused,
         SwitchTimeout,
@@ -58,10 +59,13 @@ if TYPE_CHECKING:
     from pend_storage.query import field
     from pend_storage.records import (
         JSON,
+        Advance,
+        Batch,
         Change,
         ChangedRecord,
         LegacyFile,
         Page,
+        Pending,
         QuarantinedRecord,
         Versioned,
     )
@@ -75,10 +79,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON",
+    "Advance",
     "AsyncCollection",
     "AsyncStore",
     "AsyncTransaction",
     "BackfillReport",
+    "Batch",
     "Blocker",
     "Change",
     "ChangedRecord",
@@ -100,6 +106,7 @@ __all__ = [
     "MemoryStore",
     "Page",
     "PendStorageError",
+    "Pending",
     "Phase",
     "PostgresStore",
     "QuarantinedRecord",
@@ -111,6 +118,7 @@ __all__ = [
     "Schema",
     "SchemaOutOfDate",
     "StaleEpoch",
+    "StalePosition",
     "Store",
     "StoreUnavailable",
     "Switch",
@@ -128,10 +136,12 @@ __all__ = [
 ]
 
 _HOME: Final = {
+    "Advance": "pend_storage.records",
     "AsyncCollection": "pend_storage.aio",
     "AsyncStore": "pend_storage.aio",
     "AsyncTransaction": "pend_storage.aio",
     "BackfillReport": "pend_storage.backfill.report",
+    "Batch": "pend_storage.records",
     "Blocker": "pend_storage.dualwrite",
     "Change": "pend_storage.records",
     "ChangedRecord": "pend_storage.records",
@@ -153,6 +163,7 @@ _HOME: Final = {
     "LockTimeout": "pend_storage.errors",
     "MemoryStore": "pend_storage.stores.memory",
     "Page": "pend_storage.records",
+    "Pending": "pend_storage.records",
     "PendStorageError": "pend_storage.errors",
     "Phase": "pend_storage.phases",
     "PostgresStore": "pend_storage.stores.postgres",
@@ -165,6 +176,7 @@ _HOME: Final = {
     "Schema": "pend_storage.schema",
     "SchemaOutOfDate": "pend_storage.errors",
     "StaleEpoch": "pend_storage.errors",
+    "StalePosition": "pend_storage.errors",
     "Store": "pend_storage.store",
     "StoreUnavailable": "pend_storage.errors",
     "Switch": "pend_storage.dualwrite",

@@ -13,6 +13,7 @@
     |-- SchemaOutOfDate      database and library disagree about the schema
     |-- StoreUnavailable     a server or a disk cannot be reached
     |-- StaleEpoch           the store is not, or no longer, what the caller believes
+    |-- StalePosition        a position was moved by another process or server
     |-- SwitchRefused        a phase change would lose something
     |-- SwitchTimeout        a phase change did not finish in time
     |-- ChangesExpired       the change log no longer reaches back so far
@@ -41,6 +42,7 @@ __all__ = [
     "ReferenceViolation",
     "SchemaOutOfDate",
     "StaleEpoch",
+    "StalePosition",
     "StoreUnavailable",
     "SwitchRefused",
     "SwitchTimeout",
@@ -189,17 +191,29 @@ class StoreUnavailable(PendStorageError):
         reason: what it said.
         outcome_known: False where a write may or may not have happened (the connection
             died while the commit was under way); True where nothing was written.
+        token: of the commit whose outcome is not known; ``store.find_commit(token)``
+            asks for it. None where the outcome is known.
     """
 
-    def __init__(self, reason: str, *, store: str, outcome_known: bool = True) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        store: str,
+        outcome_known: bool = True,
+        token: str | None = None,
+    ) -> None:
         self.store = store
         self.reason = reason
         self.outcome_known = outcome_known
-        tail = (
-            "Nothing was changed; try again when it is back."
-            if outcome_known
-            else "Whether the last write happened is not known: read before repeating."
-        )
+        self.token = token
+        tail = "Nothing was changed; try again when it is back."
+        if not outcome_known:
+            asking = f"store.find_commit({token!r})" if token else "a read"
+            tail = (
+                "Whether the last write happened is not known: ask with "
+                f"{asking} before repeating."
+            )
         super().__init__(f"{store}: {reason.rstrip('.')}. {tail}")
 
 
@@ -219,6 +233,25 @@ class StaleEpoch(PendStorageError):
         super().__init__(
             f"{store} is {role} at epoch {epoch}: roles have changed. "
             "Read the roles again and repeat the call at the store that is primary."
+        )
+
+
+class StalePosition(PendStorageError):
+    """A position is not any more what the caller read; nothing was applied.
+
+    Another process has moved it, or another server stands behind the address.
+
+    Attributes:
+        store: which store.
+        name: of the position.
+    """
+
+    def __init__(self, *, store: str, name: str) -> None:
+        self.store = store
+        self.name = name
+        super().__init__(
+            f"{store}: the position {name!r} is not what was read before. Read it again, "
+            "and go on from there."
         )
 
 

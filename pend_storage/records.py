@@ -16,11 +16,13 @@ from typing import (
     TypeVar,
 )
 
+from pend_storage.attribution import actor, new_token
 from pend_storage.errors import PendStorageError
 
 __all__ = [
     "EDITED",
     "JSON",
+    "Advance",
     "Batch",
     "Change",
     "ChangedRecord",
@@ -29,6 +31,7 @@ __all__ = [
     "LegacyFile",
     "Outcome",
     "Page",
+    "Pending",
     "Put",
     "QuarantinedRecord",
     "Row",
@@ -90,6 +93,14 @@ class Delete(NamedTuple):
     key: str
 
 
+def _by() -> str | None:
+    return actor().by
+
+
+def _reason() -> str | None:
+    return actor().reason
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """An atomic commit: checks that must hold, then operations. Made by ``schema.batch``.
@@ -100,6 +111,14 @@ class Batch:
 
     operations: tuple[Put | Delete, ...] = ()
     checks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    token: str = field(default_factory=new_token)
+    """Names this commit in the change log: 32 hexadecimal digits, see
+    :func:`~pend_storage.attribution.new_token`. Committing a batch again whose token is
+    in the log writes nothing, and gives the versions of that entry."""
+    by: str | None = field(default_factory=_by)
+    """Who writes; see :meth:`Store.acting`."""
+    reason: str | None = field(default_factory=_reason)
+    """Why."""
 
 
 Outcome: TypeAlias = tuple[int, ...] | PendStorageError
@@ -124,6 +143,41 @@ class Change:
     epoch: int
     at: datetime
     records: tuple[ChangedRecord, ...]
+    token: str | None = None
+    """Of the batch; None in entries made before there were tokens."""
+    by: str | None = None
+    """Who wrote, where that was told."""
+    reason: str | None = None
+    """Why, where that was told."""
+
+    def versions_of(self, batch: Batch) -> tuple[int, ...]:
+        """The versions that the commit of this entry gave to a batch's operations."""
+        versions = {(r.collection, r.key): r.version for r in self.records}
+        return tuple(versions.get((o.collection, o.key), 0) for o in batch.operations)
+
+
+class Advance(NamedTuple):
+    """A position that moves together with the data of an ``apply``.
+
+    It moves only on top of what was read: where the stored value is another one, the
+    server behind the address may be another one too, and nothing is applied.
+    """
+
+    name: str
+    """Of the meta entry."""
+    expected: JSON
+    """The value stored now, by value; None: there is no such entry."""
+    value: JSON
+    """The value stored afterwards; None removes the entry."""
+
+
+class Pending(NamedTuple):
+    """What a change log holds after a position."""
+
+    commits: int
+    """Entries; counted up to a limit of the store, 100,000 or more."""
+    oldest: datetime | None
+    """Time of the first one, UTC; None where there is none."""
 
 
 EDITED: Final = "edited-while-secondary"

@@ -17,14 +17,26 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self, TypeVar, overload
+from contextlib import AbstractContextManager
+from itertools import islice
+from typing import Any, Final, Self, TypeVar, overload
 
+from pend_storage import attribution
 from pend_storage.collection import Collection
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.layout import Layout
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
 from pend_storage.schema import Schema
 from pend_storage.transaction import Transaction, run_transaction
 
@@ -32,6 +44,8 @@ __all__ = ["Store"]
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+_MOST_COUNTED: Final = 100_000
 
 
 class Store(ABC):
@@ -100,8 +114,14 @@ class Store(ABC):
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         """Write a batch atomically and durably, and enter it in the change log.
 
-        Checked in this order, before anything is written: epoch, ``batch.checks``,
-        uniqueness, references; the last two against the state after the batch.
+        Where ``batch.token`` names an entry of the change log, nothing is written: this
+        is the same commit once more, and gives what it gave then, whatever role the
+        store has by now. So a caller that lost the answer repeats the same batch.
+
+        Else, checked in this order before anything is written: epoch,
+        ``batch.checks``, uniqueness, references; the last two against the state after
+        the batch. The sequence number of the entry lies above the end of the log, above
+        what was pruned, and above every version in the store.
 
         Returns:
             For each operation its new version; 0 for a delete that found no record.
@@ -120,7 +140,7 @@ class Store(ABC):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         """Follow another store: write what is newer than what is here, atomically.
 
@@ -131,13 +151,14 @@ class Store(ABC):
         Args:
             records: in commit order; a key may occur more than once.
             epoch: see the module.
-            mark: a meta entry to set together with the data.
+            mark: a position that moves together with the data.
 
         Returns:
             How many rows were written; the others were not newer.
 
         Raises:
             StaleEpoch: not secondary (at that epoch).
+            StalePosition: the position is not what ``mark`` continues.
         """
 
     @abstractmethod
@@ -199,6 +220,59 @@ class Store(ABC):
             except PendStorageError as error:
                 outcomes.append(error)
         return outcomes
+
+    def find_commit(self, token: str) -> Change | None:
+        """The entry of the change log that a commit made; None where there is none.
+
+        Ask this where :class:`~pend_storage.errors.StoreUnavailable` says that the
+        outcome of a commit is not known. While the commit may still be under way, None
+        does not mean that it will not happen: repeat the same batch instead. Stores
+        override this with something quicker than a walk along the change log.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        return next((c for c in self.changes() if c.token == token), None)
+
+    def pending(self, after: int) -> Pending:
+        """How many entries the change log has after a sequence, and how old they are.
+
+        Stores override it with something that costs the same at any number.
+
+        Raises:
+            ChangesExpired: the log is not kept so far back.
+        """
+        entries = islice(self.changes(after), _MOST_COUNTED)
+        first = next(entries, None)
+        if first is None:
+            return Pending(0, None)
+        return Pending(1 + sum(1 for _ in entries), first.at)
+
+    def incarnation(self) -> str:
+        """What stands behind this store at this moment, in a form to be compared.
+
+        It changes when the server fails over, when data is restored or moved, or when a
+        directory is exchanged; :meth:`identity` survives these. What was found out about
+        a store holds for the incarnation that it was found out about.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        return self.identity()
+
+    def acting(
+        self, *, by: str | None = None, reason: str | None = None
+    ) -> AbstractContextManager[None]:
+        """Say who writes, and why, for all commits made in a block.
+
+        It holds for this thread and for coroutines and tasks begun inside, for every
+        store, and is kept in the change log: :attr:`Change.by`, :attr:`Change.reason`.
+
+        Args:
+            by: a person, a job, a request; None leaves what an outer block said.
+            reason: likewise.
+        """
+        return attribution.acting(by=by, reason=reason)
 
     @overload
     def collection(self, name: type[R]) -> Collection[R]: ...

@@ -16,7 +16,7 @@ from benchmarks.record import SCHEMA, accounts
 from benchmarks.results import Figure
 from benchmarks.workbench import Workbench
 from pend_storage.phases import Phase
-from pend_storage.records import JSON, Batch, ChangedRecord, Row
+from pend_storage.records import Advance, Batch, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore
@@ -55,7 +55,7 @@ class _NoStore(WrapperStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         if mark is not None:  # a switch depends on it
             return self.inner.apply(records, epoch=epoch, mark=mark)

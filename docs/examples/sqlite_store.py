@@ -18,6 +18,7 @@ from pend_storage.errors import (
     Conflict,
     ReferenceViolation,
     StaleEpoch,
+    StalePosition,
     StoreUnavailable,
     UniqueViolation,
 )
@@ -25,6 +26,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import Condition, Query, select
 from pend_storage.records import (
     JSON,
+    Advance,
     Batch,
     Change,
     ChangedRecord,
@@ -40,7 +42,8 @@ create table if not exists rows (
     primary key (collection, key)
 ) without rowid;
 create table if not exists log (
-    sequence integer primary key, epoch integer, at text
+    sequence integer primary key, epoch integer, at text,
+    token text unique, by text, reason text
 );
 create table if not exists log_rows (
     sequence integer, collection text, key text, version integer, body blob
@@ -161,6 +164,9 @@ class SqliteStore(Store):
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         with self._transaction("immediate") as db:
+            done = self._commit_of(db, batch.token)
+            if done is not None:  # the same commit once more: its answer was lost
+                return done.versions_of(batch)
             epoch = self._require(db, Role.PRIMARY, epoch)
             for (collection, key), expected in batch.checks.items():
                 version, record = self._look(db, self.schema[collection].name, key)
@@ -192,7 +198,9 @@ class SqliteStore(Store):
             changed.append((sequence, *place, version, body))
         if changed:
             now = datetime.now(UTC).isoformat()
-            db.execute("insert into log values (?, ?, ?)", (sequence, epoch, now))
+            token = batch.token or None  # which is not unique
+            entry = (sequence, epoch, now, token, batch.by, batch.reason)
+            db.execute("insert into log values (?, ?, ?, ?, ?, ?)", entry)
             db.executemany("insert into log_rows values (?, ?, ?, ?, ?)", changed)
         return tuple(versions)
 
@@ -273,10 +281,12 @@ class SqliteStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         with self._transaction("immediate") as db:
             self._require(db, Role.SECONDARY, epoch)
+            if mark and not equal(self._meta(db, mark.name), mark.expected):
+                raise StalePosition(store=str(self._path), name=mark.name)
             written = set()
             for item in records:
                 spec = self.schema[item.collection]
@@ -287,7 +297,7 @@ class SqliteStore(Store):
                     self._set(db, spec.name, item.key, item.version, body)
                     written.add((spec.name, item.key))
             if mark is not None:
-                self._set_meta(db, *mark)
+                self._set_meta(db, mark.name, mark.value)
             return len(written)
 
     @override
@@ -296,11 +306,24 @@ class SqliteStore(Store):
             entries = db.execute(
                 "select * from log where sequence > ? order by sequence", (after,)
             ).fetchall()
-            changes = [
-                Change(n, epoch, datetime.fromisoformat(at), self._changed(db, n))
-                for n, epoch, at in entries
-            ]
+            changes = [self._change(db, entry) for entry in entries]
         yield from changes
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        with self._transaction() as db:
+            return self._commit_of(db, token)
+
+    def _commit_of(self, db: sqlite3.Connection, token: str) -> Change | None:
+        entry = db.execute("select * from log where token = ?", (token,)).fetchone()
+        return None if entry is None else self._change(db, entry)
+
+    def _change(self, db: sqlite3.Connection, entry: tuple[Any, ...]) -> Change:
+        sequence, epoch, at, *attribution = entry
+        records = self._changed(db, sequence)
+        return Change(
+            sequence, epoch, datetime.fromisoformat(at), records, *attribution
+        )
 
     def _changed(
         self, db: sqlite3.Connection, sequence: int

@@ -13,6 +13,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -28,6 +29,7 @@ from typing import (
 
 from typing_extensions import override
 
+from pend_storage import attribution
 from pend_storage.aio.collection import AsyncCollection
 from pend_storage.aio.lanes import Lanes
 from pend_storage.aio.pairs import PairVerbs
@@ -44,7 +46,15 @@ from pend_storage.aio.wishes import (
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Pending,
+    Row,
+)
 from pend_storage.store import Store
 from pend_storage.verbs import lookup_query
 
@@ -156,6 +166,12 @@ class AsyncStore(PairVerbs):
         """
         return await run_transaction(self, fn, attempts)
 
+    def acting(
+        self, *, by: str | None = None, reason: str | None = None
+    ) -> AbstractContextManager[None]:
+        """As :meth:`Store.acting <pend_storage.store.Store.acting>`; a plain ``with``."""
+        return attribution.acting(by=by, reason=reason)
+
     async def call(
         self,
         fn: Callable[Concatenate[Store, P], T],
@@ -242,7 +258,7 @@ class AsyncStore(PairVerbs):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
         return await self._job(
@@ -253,6 +269,18 @@ class AsyncStore(PairVerbs):
         """As :meth:`Store.changes <pend_storage.store.Store.changes>`."""
         async for change in self._fetched(self._store.changes(after)):
             yield change
+
+    async def find_commit(self, token: str) -> Change | None:
+        """As :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
+        return await self._job(partial(self._store.find_commit, token))
+
+    async def pending(self, after: int) -> Pending:
+        """As :meth:`Store.pending <pend_storage.store.Store.pending>`."""
+        return await self._job(partial(self._store.pending, after))
+
+    async def incarnation(self) -> str:
+        """As :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
+        return await self._job(self._store.incarnation)
 
     async def head(self) -> int:
         """As :meth:`Store.head <pend_storage.store.Store.head>`."""

@@ -39,15 +39,20 @@ class Cursor:
         return value
 
     @classmethod
-    def load(cls, source: Store, target: Store) -> Cursor:
-        """Where an interrupted backfill of this source stopped, or the beginning."""
+    def load(cls, source: Store, stored: JSON) -> Cursor:
+        """Where an interrupted backfill of this source stopped, or the beginning.
+
+        Args:
+            source: what is copied.
+            stored: what the target has under :data:`BACKFILL_META`.
+        """
         fresh = cls(
             source=source.identity(),
             schema=source.schema.fingerprint(),
             head=source.head(),
         )
         try:
-            found = msgspec.convert(target.meta(BACKFILL_META), cls)
+            found = msgspec.convert(stored, cls)
         except msgspec.ValidationError:
             return fresh  # never set, or set by a version that knew other members
         known = (found.source, found.schema) == (fresh.source, fresh.schema)

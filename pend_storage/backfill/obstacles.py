@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pend_storage.errors import InvalidRecord, ReferenceViolation, UniqueViolation
 from pend_storage.query import field, make_query
-from pend_storage.records import JSON, ChangedRecord
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 
@@ -30,7 +30,7 @@ def apply_rows(
     records: Sequence[ChangedRecord],
     *,
     epoch: int | None,
-    mark: tuple[str, JSON] | None,
+    mark: Advance | None,
 ) -> int:
     """Apply rows of the source to the target; gives how many of them were written.
 

@@ -17,7 +17,7 @@ from pend_storage.backfill.report import BackfillReport, Counts
 from pend_storage.events import Hook, Progress, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And
-from pend_storage.records import ChangedRecord, Row
+from pend_storage.records import JSON, Advance, ChangedRecord, Row
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store
 
@@ -59,13 +59,17 @@ def backfill(
 
     Raises:
         StaleEpoch: the target does not follow (at that epoch).
+        StalePosition: another backfill is at work on the target, or the server behind
+            its address was exchanged; call again.
         UniqueViolation: the target has a record of its own that is in the way.
         ReferenceViolation: likewise, or the source refers to what it does not have.
         StoreUnavailable: one of the two cannot be reached; call again later.
     """
     started = time.monotonic()
-    cursor = Cursor.load(source, target)
-    work = _Work(source, target, cursor, epoch=epoch, pacer=Pacer(rate, hold, hook))
+    found = target.meta(BACKFILL_META)
+    cursor = Cursor.load(source, found)
+    pacer = Pacer(rate, hold, hook)
+    work = _Work(source, target, cursor, found, epoch=epoch, pacer=pacer)
     work.copy(progress)
     declared = frozenset(spec.name for spec in source.schema.declared)
     return work.counts.report(
@@ -97,6 +101,7 @@ class _Work:
         source: Store,
         target: Store,
         cursor: Cursor,
+        stored: JSON,
         *,
         epoch: int | None,
         pacer: Pacer,
@@ -104,6 +109,8 @@ class _Work:
         self.counts = Counts()
         self._source, self._target = source, target
         self._cursor = cursor
+        self._stored = stored
+        """The cursor as it is in the target."""
         self._epoch = epoch
         self._pacer = pacer
         layouts = source.layouts or target.layouts
@@ -130,8 +137,11 @@ class _Work:
                 if progress is not None:
                     self._pacer.tell(progress, done, total)
         end = replace(self._cursor, complete=True)
-        self._target.apply((), epoch=self._epoch, mark=(BACKFILL_META, end.to_meta()))
+        self._target.apply((), epoch=self._epoch, mark=self._advance(end))
         _COMPLETE()
+
+    def _advance(self, cursor: Cursor) -> Advance:
+        return Advance(BACKFILL_META, self._stored, cursor.to_meta())
 
     def _total(self) -> int:
         return sum(
@@ -173,7 +183,7 @@ class _Work:
         groups = self._groups(name, chunk.rows)
         last = len(groups) - 1
         for place, (file, records) in enumerate(groups):
-            mark = (BACKFILL_META, chunk.cursor.to_meta()) if place == last else None
+            mark = self._advance(chunk.cursor) if place == last else None
             written = apply_rows(
                 self._source, self._target, records, epoch=self._epoch, mark=mark
             )
@@ -181,7 +191,7 @@ class _Work:
                 self.counts.add_deleted(name, written)
             else:
                 self.counts.add(name, file, len(records), written)
-        self._cursor = chunk.cursor
+        self._cursor, self._stored = chunk.cursor, chunk.cursor.to_meta()
         self._note_quarantined(chunk)
         _CHUNK_WRITTEN()
         self._pacer.note(len(chunk.rows), time.monotonic() - started)

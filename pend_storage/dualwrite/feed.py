@@ -20,7 +20,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.records import Change
 from pend_storage.store import Store
 
-__all__ = ["feed", "feed_number"]
+__all__ = ["feed", "feed_number", "in_feed"]
 
 _BITS: Final = 44
 """Room for 17 million million commits in each store."""
@@ -46,6 +46,12 @@ class _Place(NamedTuple):
 def feed_number(route: Route, sequence: int) -> int:
     """The feed's number for a number of the primary's log."""
     return _Place(route.epoch, sequence, route.side).to_sequence()
+
+
+def in_feed(change: Change, side: Side) -> Change:
+    """An entry of one store's log as an entry of the feed."""
+    place = _Place(change.epoch, change.sequence, side)
+    return replace(change, sequence=place.to_sequence())
 
 
 def feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
@@ -76,9 +82,8 @@ def _part(store: Store, side: Side, start: _Place, upto: int) -> Iterator[Change
     for change in _entries(store, side, start):
         if change.epoch > upto:
             return
-        place = _Place(change.epoch, change.sequence, side)
-        if place > start:
-            yield replace(change, sequence=place.to_sequence())
+        if _Place(change.epoch, change.sequence, side) > start:
+            yield in_feed(change, side)
 
 
 def _entries(store: Store, side: Side, start: _Place) -> Iterator[Change]:

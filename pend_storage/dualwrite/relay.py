@@ -29,10 +29,11 @@ from pend_storage.errors import (
     PendStorageError,
     ReferenceViolation,
     StaleEpoch,
+    StalePosition,
     UniqueViolation,
 )
 from pend_storage.events import Event, Hook
-from pend_storage.records import Change, ChangedRecord
+from pend_storage.records import Advance, Change, ChangedRecord
 from pend_storage.store import Store
 
 __all__ = ["Relay", "drain"]
@@ -73,6 +74,23 @@ def drain(
         ChangesExpired: the log does not reach back to the mark.
         ConfigError: the primary was rewound.
     """
+    while True:
+        try:
+            return _drain_from_mark(
+                primary, follower, epoch, verify=verify, between=between
+            )
+        except StalePosition:
+            between()  # another relay, or another server: go on from what is there
+
+
+def _drain_from_mark(
+    primary: Store,
+    follower: Store,
+    epoch: int,
+    *,
+    verify: bool,
+    between: Callable[[], None],
+) -> int:
     mark = Mark.load(follower)
     if mark is None:
         raise ChangesExpired(store="the change log", after=0, oldest=primary.head())
@@ -99,7 +117,8 @@ def drain(
 def _apply(follower: Store, changes: list[Change], epoch: int, mark: Mark) -> Mark:
     records: list[ChangedRecord] = [r for change in changes for r in change.records]
     moved = mark.moved(changes[-1])
-    follower.apply(records, epoch=epoch, mark=(MARK_META, moved.to_meta()))
+    advance = Advance(MARK_META, mark.to_meta(), moved.to_meta())
+    follower.apply(records, epoch=epoch, mark=advance)
     _APPLIED()
     return moved
 
@@ -316,11 +335,13 @@ class Relay:
     def _begin_anew(self, route: Route) -> None:
         """The log does not reach back: follow from here, and ask for a backfill."""
         assert route.follower is not None  # noqa: S101 - its callers have looked
-        known = Mark.load(route.follower)
+        found = route.follower.meta(MARK_META)
+        known = Mark.parse(found)
         if known is not None and reaches(route.store, known):
             return  # another relay has moved it, and what it has passed was forgotten
         mark = fresh_mark(route.store)
-        route.follower.apply((), epoch=route.epoch, mark=(MARK_META, mark.to_meta()))
+        advance = Advance(MARK_META, found, mark.to_meta())
+        route.follower.apply((), epoch=route.epoch, mark=advance)
         if not mark.whole:
             self._hook(
                 Event(

@@ -6,9 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.pair import NAMES, Pair
 from pend_storage.dualwrite.pulse import DEAD_AFTER, Pulse
@@ -56,6 +57,9 @@ class Route:
     follower: Store | None
     is_certain: bool = True
     """False where it is not known, or not settled, whether the other store follows."""
+    since: str = field(default_factory=token_moment, compare=False)
+    """When it was found, as the beginning of a token: a commit whose token is older may
+    be in the log of the other store, which was primary then."""
 
     @property
     def follower_side(self) -> Side:

@@ -40,6 +40,7 @@ from pend_storage.errors import (
     SwitchTimeout,
 )
 from pend_storage.phases import Phase
+from pend_storage.records import Advance
 from pend_storage.store import Store
 
 __all__ = ["UNCOVERED", "Switcher", "require_time"]
@@ -238,7 +239,8 @@ class Switcher:
         _DRAINED()
         shared = seal(source, epoch)
         _SEALED()
-        target.apply((), epoch=epoch, mark=(SHARED_META, shared))
+        advance = Advance(SHARED_META, target.meta(SHARED_META), shared)
+        target.apply((), epoch=epoch, mark=advance)
         _READY()
 
     def _open(self, view: View, old: Side) -> bool:

@@ -7,12 +7,14 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.feed import feed, feed_number
-from pend_storage.dualwrite.follower import Follower
+from pend_storage.dualwrite.feed import feed, feed_number, in_feed
+from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.roles import other
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.sampling import Sampler
 from pend_storage.dualwrite.shared import SharedMeta
@@ -24,7 +26,16 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Put, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Put,
+    Row,
+)
 from pend_storage.store import Store
 
 __all__ = ["Traffic"]
@@ -36,6 +47,7 @@ _FOLLOWED: Final = declare(
     "write.followed", "both stores have it, the caller knows nothing"
 )
 _NAME: Final = "the pair of stores"
+_MOMENT: Final = len(token_moment())
 
 
 class Traffic(Store):
@@ -125,7 +137,10 @@ class Traffic(Store):
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         _require_alone(epoch)
 
-        def commit_at(route: Route) -> tuple[Route, tuple[int, ...]]:
+        def commit_at(route: Route) -> tuple[Route | None, tuple[int, ...]]:
+            done = self._done_before(route, batch)
+            if done is not None:
+                return None, done
             return route, route.store.commit(batch, epoch=route.epoch)
 
         try:
@@ -133,6 +148,8 @@ class Traffic(Store):
         except StoreUnavailable as error:
             self._doubt(error)
             raise
+        if route is None:
+            return versions
         _COMMITTED()
         self._bring(route, [(batch, versions)])
         _FOLLOWED()
@@ -145,7 +162,13 @@ class Traffic(Store):
         orders = [Order(batch) for batch in batches]
 
         def commit_at(route: Route) -> None:
-            waiting = [order for order in orders if not order.is_settled]
+            waiting = [
+                order
+                for order in orders
+                if not order.is_settled and not self._was_done(route, order)
+            ]
+            if not waiting:
+                return
             answers = route.store.commit_each(
                 [order.batch for order in waiting], epoch=route.epoch
             )
@@ -170,6 +193,26 @@ class Traffic(Store):
                 self._doubt(outcome)
         return outcomes
 
+    def _was_done(self, route: Route, order: Order) -> bool:
+        done = self._done_before(route, order.batch)
+        if done is not None:
+            order.take(done)
+        return done is not None
+
+    def _done_before(self, route: Route, batch: Batch) -> tuple[int, ...] | None:
+        """What a commit gave that the other store has made, when it was primary.
+
+        Only a batch that is older than the route can be one that is repeated over a
+        switch. Where the other store cannot be asked, it is taken for a new one.
+        """
+        if not batch.token or batch.token[:_MOMENT] > route.since:
+            return None
+        try:
+            found = self._pair.store(other(route.side)).find_commit(batch.token)
+        except OUT_OF_REACH:
+            return None
+        return None if found is None else found.versions_of(batch)
+
     def _doubt(self, error: StoreUnavailable) -> None:
         if not error.outcome_known:
             self._relay.wake()  # if it did happen, it is in the change log
@@ -187,7 +230,7 @@ class Traffic(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         """Refused: a pair follows nobody.
 
@@ -211,6 +254,17 @@ class Traffic(Store):
             if (now.side, now.epoch) == (route.side, route.epoch):
                 return
             route = now  # there was a switch that this process had not noticed
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        """The entry of either store's log; numbered as in :meth:`changes`."""
+        route = self._router.route
+        found = route.store.find_commit(token)
+        if found is not None:
+            return in_feed(found, route.side)
+        side = other(route.side)
+        found = self._pair.store(side).find_commit(token)
+        return None if found is None else in_feed(found, side)
 
     @override
     def head(self) -> int:

@@ -13,7 +13,15 @@ from typing_extensions import override
 from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.layout import Layout
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Pending,
+    Row,
+)
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.plan import Plan
@@ -33,6 +41,8 @@ class MemoryStore(Store):
         self.layouts = tuple(layouts)
         self._state = State(schema, "memory")
         self._log: list[Effect] = []
+        self._tokens: dict[str, Effect] = {}
+        """Of the entries of the log."""
         self._pruned = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -94,7 +104,7 @@ class MemoryStore(Store):
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
         with self._lock:
-            plan = Plan(self._open_state())
+            plan = Plan(self._open_state(), self._tokens.get)
             versions = plan.add(batch, epoch)
             self._install(plan)
             return versions
@@ -105,7 +115,7 @@ class MemoryStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         with self._lock:
             plan = Plan(self._open_state())
@@ -118,6 +128,8 @@ class MemoryStore(Store):
             self._state.install(effect)
             if effect.sequence:
                 self._log.append(effect)
+            if effect.token is not None:
+                self._tokens[effect.token] = effect
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
@@ -136,7 +148,26 @@ class MemoryStore(Store):
             gone = _place(self._log, upto)
             if gone:
                 self._pruned = self._log[gone - 1].sequence
+                for effect in self._log[:gone]:
+                    self._tokens.pop(effect.token or "", None)
                 del self._log[:gone]
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        with self._lock:
+            state = self._open_state()
+            effect = self._tokens.get(token)
+        return None if effect is None else state.change_of(effect)
+
+    @override
+    def pending(self, after: int) -> Pending:
+        with self._lock:
+            state = self._open_state()
+            if after < self._pruned:
+                raise ChangesExpired(store=state.name, after=after, oldest=self._pruned)
+            place = _place(self._log, after)
+            oldest = self._log[place].at if place < len(self._log) else None
+            return Pending(len(self._log) - place, oldest)
 
     @override
     def head(self) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pend_storage.diff import equal
-from pend_storage.errors import Conflict, ReferenceViolation, UniqueViolation
+from pend_storage.errors import (
+    Conflict,
+    ReferenceViolation,
+    StalePosition,
+    UniqueViolation,
+)
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.records import JSON, Batch, ChangedRecord, Put
+from pend_storage.records import JSON, Advance, Batch, ChangedRecord, Put
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.state import ChangedRow, Effect, State
 from pend_storage.stores.table import index_value
@@ -51,8 +56,19 @@ class Plan:
     What is refused leaves no trace, and the next one is checked without it.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(
+        self, state: State, find: Callable[[str], Effect | None] = lambda _: None
+    ) -> None:
+        """Begin with nothing planned.
+
+        Args:
+            state: what the changes are checked against.
+            find: the entry of the change log that has a token, if there is one.
+        """
         self._state = state
+        self._find = find
+        self._tokens: dict[str, Effect] = {}
+        """Of the commits in this plan."""
         self._done = _Rows()
         self._meta: dict[str, JSON] = {}
         self._sequence = state.sequence
@@ -69,6 +85,8 @@ class Plan:
     ) -> tuple[int, ...]:
         """Plan a commit; gives the versions as ``Store.commit`` does.
 
+        A commit that is in the change log already is not planned again.
+
         Args:
             batch: the commit.
             epoch: see :mod:`pend_storage.store`.
@@ -80,6 +98,9 @@ class Plan:
             UniqueViolation: a unique value is taken.
             ReferenceViolation: a reference would lead nowhere.
         """
+        done = self._done_before(batch.token)
+        if done is not None:
+            return done.versions_of(batch)
         self._state.require(Role.PRIMARY, epoch)
         for (collection, key), expected in batch.checks.items():
             actual = self._live_version(collection, key)
@@ -93,22 +114,31 @@ class Plan:
         self._check_unique(batch, mine)
         self._check_references(batch, mine)
         if rows or meta:
-            self._take(mine, rows, meta, sequence if rows else 0)
+            self._take(mine, rows, meta, sequence if rows else 0, batch)
         written = {(row.collection, row.key): row.version for row in rows}
         return tuple(written.get((o.collection, o.key), 0) for o in batch.operations)
+
+    def _done_before(self, token: str) -> Effect | None:
+        """The commit with this token, planned or in the log."""
+        if not token:
+            return None
+        return self._tokens.get(token) or self._find(token)
 
     def follow(
         self,
         records: Sequence[ChangedRecord],
         epoch: int | None,
-        mark: tuple[str, JSON] | None,
+        mark: Advance | None,
     ) -> int:
         """Plan to take over what is newer, as ``Store.apply`` does.
 
         Raises:
             StaleEpoch: the store is not secondary at that epoch.
+            StalePosition: the position is not what ``mark`` continues.
         """
         self._state.require(Role.SECONDARY, epoch)
+        if mark is not None and not equal(self._meta_of(mark.name), mark.expected):
+            raise StalePosition(store=self._state.name, name=mark.name)
         newer: dict[tuple[str, str], ChangedRecord] = {}
         for item in records:
             place = (self._state.schema[item.collection].name, item.key)
@@ -119,7 +149,8 @@ class Plan:
         mine = _Rows()
         rows = tuple(self._followed(newer, mine))
         if rows or mark is not None:
-            self._take(mine, rows, () if mark is None else (mark,), 0)
+            meta = () if mark is None else ((mark.name, mark.value),)
+            self._take(mine, rows, meta, 0)
         return len(rows)
 
     def note(
@@ -133,12 +164,14 @@ class Plan:
 
     def set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
         """Plan to set a named value, if it is what is expected."""
-        here = self._meta[name] if name in self._meta else self._state.meta.get(name)
-        if not equal(here, expected):
+        if not equal(self._meta_of(name), expected):
             return False
         self._take(_Rows(), (), ((name, value),), 0)
         self.closed = name == ROLE_META
         return True
+
+    def _meta_of(self, name: str) -> JSON:
+        return self._meta[name] if name in self._meta else self._state.meta.get(name)
 
     def _take(
         self,
@@ -146,15 +179,22 @@ class Plan:
         rows: tuple[ChangedRow, ...],
         meta: tuple[tuple[str, JSON], ...],
         sequence: int,
+        batch: Batch | None = None,
     ) -> None:
         self._done.rows.update(mine.rows)
         self._done.claims.update(mine.claims)
         meta = deepcopy(meta) if meta else ()  # the caller may change what he gave
         self._meta.update(meta)
         self._sequence = max(self._sequence, sequence, *(row.version for row in rows))
-        epoch = self._state.role.epoch if sequence else 0
-        at = datetime.now(UTC) if sequence else None
-        self.effects.append(Effect(sequence, epoch, at, rows, meta))
+        if not sequence or batch is None:
+            self.effects.append(Effect(rows=rows, meta=meta))
+            return
+        epoch, at = self._state.role.epoch, datetime.now(UTC)
+        token = batch.token or None
+        effect = Effect(sequence, epoch, at, rows, meta, token, batch.by, batch.reason)
+        self.effects.append(effect)
+        if token is not None:
+            self._tokens[token] = effect
 
     def _followed(
         self, newer: dict[tuple[str, str], ChangedRecord], mine: _Rows

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query, select
-from pend_storage.records import JSON, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.stores.table import StoredRow, Table
 
@@ -45,6 +45,14 @@ class Effect:
     at: datetime | None = None
     rows: tuple[ChangedRow, ...] = ()
     meta: tuple[tuple[str, JSON], ...] = ()
+    token: str | None = None
+    by: str | None = None
+    reason: str | None = None
+
+    def versions_of(self, batch: Batch) -> tuple[int, ...]:
+        """The versions that this commit gave to a batch's operations."""
+        versions = {(row.collection, row.key): row.version for row in self.rows}
+        return tuple(versions.get((o.collection, o.key), 0) for o in batch.operations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,13 @@ class State:
         """An effect as an entry of the change log."""
         assert effect.at is not None  # noqa: S101 - every commit has a time
         return Change(
-            effect.sequence, effect.epoch, effect.at, tuple(self.decoded(effect.rows))
+            effect.sequence,
+            effect.epoch,
+            effect.at,
+            tuple(self.decoded(effect.rows)),
+            effect.token,
+            effect.by,
+            effect.reason,
         )
 
     def decoded(self, rows: Iterable[ChangedRow]) -> Iterator[ChangedRecord]:

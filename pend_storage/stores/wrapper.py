@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing_extensions import override
 
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
 from pend_storage.store import Store
 
 __all__ = ["WrapperStore"]
@@ -82,7 +91,7 @@ class WrapperStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         return self.inner.apply(records, epoch=epoch, mark=mark)
 
@@ -101,6 +110,18 @@ class WrapperStore(Store):
     @override
     def identity(self) -> str:
         return self.inner.identity()
+
+    @override
+    def incarnation(self) -> str:
+        return self.inner.incarnation()
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        return self.inner.find_commit(token)
+
+    @override
+    def pending(self, after: int) -> Pending:
+        return self.inner.pending(after)
 
     @override
     def meta(self, name: str) -> JSON:

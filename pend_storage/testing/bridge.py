@@ -18,7 +18,16 @@ from pend_storage.aio import (
 from pend_storage.collection import Collection
 from pend_storage.errors import PendStorageError
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -141,13 +150,25 @@ class BridgedStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         return self.run_async(self.aio.apply(records, epoch=epoch, mark=mark))
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         return self.iterate(self.aio.changes(after))
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        return self.run_async(self.aio.find_commit(token))
+
+    @override
+    def pending(self, after: int) -> Pending:
+        return self.run_async(self.aio.pending(after))
+
+    @override
+    def incarnation(self) -> str:
+        return self.run_async(self.aio.incarnation())
 
     @override
     def head(self) -> int:

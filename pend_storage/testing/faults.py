@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from pend_storage.errors import StoreUnavailable
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
+from pend_storage.records import JSON, Advance, Batch, Change, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.stores.wrapper import WrapperStore
 
@@ -99,7 +99,7 @@ class InterceptingStore(WrapperStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         return self.around(
             "apply", lambda: self.inner.apply(records, epoch=epoch, mark=mark)

@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from pend_storage.phases import Role, RoleState
 from pend_storage.query import Condition
-from pend_storage.records import Delete, Put
+from pend_storage.records import Advance, Delete, Put
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
@@ -309,10 +309,13 @@ class StoreMachine(RuleBasedStateMachine):
         batches = [side.news() for side in self.pair]
         for side, (records, _) in zip(self.followers, batches, strict=True):
             side.incoming = records
-        mark = ("mark", len(self.pair.model.log())) if marked else None
-        written = self.followers.agree(
-            lambda side: side.store.apply(side.incoming, epoch=epoch, mark=mark)
-        )
+        count = len(self.pair.model.log())
+
+        def apply(side: Side) -> int:
+            mark = Advance("mark", side.store.meta("mark"), count) if marked else None
+            return side.store.apply(side.incoming, epoch=epoch, mark=mark)
+
+        written = self.followers.agree(apply)
         if written is not None:
             for side, (_, sequence) in zip(self.pair, batches, strict=True):
                 side.followed = sequence

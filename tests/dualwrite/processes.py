@@ -21,7 +21,7 @@ from pend_storage.dualwrite.roles import SIDES, Side
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.events import Event
 from pend_storage.phases import Role
-from pend_storage.records import JSON, Change, ChangedRecord
+from pend_storage.records import Advance, Change, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
@@ -85,7 +85,7 @@ class Judging(FaultyStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         after = {row.key: row.record for row in self.inner.scan("ships")}
         for name, key, version, record in records:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import LockTimeout, StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
-from pend_storage.records import JSON, ChangedRecord
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import (
     SCHEMA,
@@ -188,7 +188,7 @@ class Picky(InterceptingStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         if any(record.key == self.refused for record in records):
             raise UniqueViolation(collection="logs", fields=("id",), key="x")

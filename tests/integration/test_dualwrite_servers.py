@@ -19,6 +19,7 @@ from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite.marks import Mark
 from pend_storage.errors import ConfigError, Conflict, StaleEpoch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
+from pend_storage.records import Advance
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
@@ -230,7 +231,9 @@ def test_whoever_waited_for_a_change_of_roles_sees_it(url: str, verb: str) -> No
             )
             try:
                 if verb == "apply":
-                    store.apply((), epoch=1, mark=("mark", 1))
+                    store.apply(
+                        (), epoch=1, mark=Advance("mark", store.meta("mark"), 1)
+                    )
                 else:
                     store.commit(batch, epoch=1)
             except BaseException as error:  # noqa: BLE001 - looked at below

@@ -24,6 +24,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json.locks import FileLock
+from pend_storage.stores.json.snapshot import FORMAT
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 
@@ -194,9 +195,10 @@ def test_a_directory_without_its_format_is_not_opened(used: Path) -> None:
 
 
 def test_a_newer_format_is_not_opened(used: Path) -> None:
-    own(used, "format").write_text('{"format": 2}')
+    own(used, "format").write_text(f'{{"format": {FORMAT + 1}}}')
 
-    refuses(used, SchemaOutOfDate, "on-disk format 2, this version knows 1")
+    told = f"on-disk format {FORMAT + 1}, this version knows {FORMAT}"
+    refuses(used, SchemaOutOfDate, told)
 
 
 def test_a_changed_byte_of_a_snapshot_is_found(used: Path) -> None:

@@ -15,7 +15,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.records import ChangedRecord
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres.bulk import Copier
@@ -74,7 +74,9 @@ def test_many_new_rows_are_copied_chunk_by_chunk(
 ) -> None:
     for chunk in range(3):
         rows = tallies(start=chunk * MANY)
-        assert store.apply(rows, mark=("mark", chunk)) == MANY
+        assert (
+            store.apply(rows, mark=Advance("mark", store.meta("mark"), chunk)) == MANY
+        )
 
     assert copies == [MANY] * 3
     assert store.collection(Tally).count() == 3 * MANY
@@ -126,7 +128,7 @@ def test_a_mark_moves_only_with_its_rows(store: PostgresStore) -> None:
     broken = ChangedRecord("ships", "s0", 6, a_ship("s0", berth_id="nowhere"))
 
     with pytest.raises(ReferenceViolation) as told:
-        store.apply([*ships, broken], mark=("mark", 1))
+        store.apply([*ships, broken], mark=Advance("mark", None, 1))
 
     assert told.value.value == "nowhere"
     assert store.meta("mark") is None
@@ -197,7 +199,7 @@ def test_only_a_secondary_at_that_epoch_follows(
         store.apply(tallies(count), epoch=0)
     become(Role.SECONDARY, 3)
     with pytest.raises(StaleEpoch) as told:
-        store.apply(tallies(count), epoch=2, mark=("mark", 1))
+        store.apply(tallies(count), epoch=2, mark=Advance("mark", None, 1))
     assert (told.value.role, told.value.epoch) == ("secondary", 3)
     assert store.apply(tallies(count, version=1), epoch=3) == count
     assert store.apply(tallies(count, version=2)) == count

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from typing_extensions import override
 
 from pend_storage.fields import Limit
-from pend_storage.records import JSON, Batch, ChangedRecord, Row
+from pend_storage.records import JSON, Advance, Batch, ChangedRecord, Row
 from pend_storage.schema import Schema, collection
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
@@ -49,7 +49,7 @@ class AppliesTheLast(MemoryStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         last = {(record.collection, record.key): record for record in records}
         return super().apply(list(last.values()), epoch=epoch, mark=mark)

@@ -151,7 +151,7 @@ class _Dying(WrapperStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, ps.JSON] | None = None,
+        mark: ps.Advance | None = None,
     ) -> int:
         dying = next(self._calls) == self._at
         if dying and not self._after:
@@ -205,7 +205,7 @@ class _Recorder(WrapperStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, ps.JSON] | None = None,
+        mark: ps.Advance | None = None,
     ) -> int:
         self.applied += [record.key for record in records]
         self.sizes.append(len(records))
@@ -465,7 +465,7 @@ class _Strict(WrapperStore):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, ps.JSON] | None = None,
+        mark: ps.Advance | None = None,
     ) -> int:
         wanted = {row.key: row.record for row in self.inner.scan("owners")}
         wanted |= {r.key: r.record for r in records if r.collection == "owners"}

@@ -20,8 +20,12 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "UnknownCollection": (("c",), {"known": ("a", "b")}),
     "ConfigError": (("wrong",), {}),
     "SchemaOutOfDate": (("too old",), {}),
-    "StoreUnavailable": (("refused",), {"store": "s", "outcome_known": False}),
+    "StoreUnavailable": (
+        ("refused",),
+        {"store": "s", "outcome_known": False, "token": None},
+    ),
     "StaleEpoch": ((), {"store": "s", "role": "fenced", "epoch": 3}),
+    "StalePosition": ((), {"store": "s", "name": "mark"}),
     "SwitchRefused": (((("lag", "it lags"),),), {}),
     "SwitchTimeout": (("too slow",), {}),
     "ChangesExpired": ((), {"store": "s", "after": 3, "oldest": 5}),
@@ -106,6 +110,11 @@ def test_some_errors_are_builtin_ones_too(name: str, builtin: type[Exception]) -
         (make("ReferenceViolation"), ["c.f", "t['v']", "first"]),
         (make("UnknownCollection"), ["'c'", "a, b"]),
         (make("StoreUnavailable"), ["s: refused.", "read before repeating"]),
+        (
+            errors.StoreUnavailable("r", store="s", outcome_known=False, token="0f"),  # noqa: S106 - of a commit
+            ["s: r.", "store.find_commit('0f')"],
+        ),
+        (make("StalePosition"), ["s: the position 'mark'", "Read it again"]),
         (
             errors.StoreUnavailable("away.", store="s"),
             ["s: away. Nothing was changed", "try again"],

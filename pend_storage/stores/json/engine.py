@@ -195,7 +195,7 @@ class Engine:
         """Plan what the tickets want, write it as one frame, make it visible."""
         with self.mutex:
             live = self._caught_up()
-            plan = Plan(live.state)
+            plan = Plan(live.state, live.find)
             planned: list[Ticket] = []
             for ticket in tickets:
                 if plan.closed:

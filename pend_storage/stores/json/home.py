@@ -37,7 +37,13 @@ from pend_storage.stores.json.snapshot import FORMAT, contents_of, snapshot
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import save_view, view_path
 
-__all__ = ["OWN_DIRECTORY", "adoption_report", "check_directory", "open_home"]
+__all__ = [
+    "OWN_DIRECTORY",
+    "adoption_report",
+    "check_directory",
+    "incarnation",
+    "open_home",
+]
 
 OWN_DIRECTORY: Final = ".pend-storage"
 """Name of the store's own directory, inside of the one with the legacy files."""
@@ -55,6 +61,12 @@ _IN_PLACE = crashpoints.declare(
 class _Format(msgspec.Struct, frozen=True):
     format: int
     id: str = ""
+
+
+def incarnation(own: Path) -> str:
+    """What stands at the place of a store's own directory: its id, device and inode."""
+    status = own.stat()
+    return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
 
 
 def check_directory(directory: Path) -> None:
@@ -105,18 +117,30 @@ def open_home(
                     intake = Intake(schema, hook, progress)
                     _adopt(directory, layouts, places, intake)
                 lock.unlink(missing_ok=True)  # who waits for it finds the directory
-        _check_format(own)
+        _take_along(own)
     return own
 
 
-def _check_format(own: Path) -> None:
+def _read_format(own: Path) -> _Format:
     path = own / _FORMAT_FILE
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Format)
+        return msgspec.json.decode(path.read_bytes(), type=_Format)
     except FileNotFoundError:
         raise CorruptFile("the file is missing", path=str(path)) from None
     except msgspec.DecodeError as error:
         raise CorruptFile(str(error), path=str(path)) from error
+
+
+def _take_along(own: Path) -> None:
+    """Refuse what a newer version wrote, and mark what an older one wrote as ours.
+
+    Before anything is written in the present format, which programs of the older version
+    would read as if nothing was missing.
+    """
+    found = _read_format(own)
+    if found.format < FORMAT:
+        marked = msgspec.structs.replace(found, format=FORMAT)
+        replace_file(own / _FORMAT_FILE, [msgspec.json.encode(marked), b"\n"])
     if found.format > FORMAT:
         raise SchemaOutOfDate(
             f"{own}: written by a newer version of pend_storage (on-disk format "

@@ -98,7 +98,7 @@ class Journal:
             CorruptFile: that segment does not continue the one before.
             FileNotFoundError: it has been dropped.
         """
-        self._directory = directory
+        self.directory = directory
         self._end_fd = self._open_end()
         try:
             self._seen = self._peek()
@@ -109,14 +109,14 @@ class Journal:
         self._broken = False
 
     def _open_end(self) -> int:
-        path = self._directory / END_FILE
+        path = self.directory / END_FILE
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return create(path)
 
     def _open(self, number: int, chain: int) -> SegmentReader:
-        reader = SegmentReader.open(segment_path(self._directory, number))
+        reader = SegmentReader.open(segment_path(self.directory, number))
         try:
             self.start = _expected(reader, number, chain)
             """What the first frame of the present segment says."""
@@ -214,7 +214,7 @@ class Journal:
         """Keep what a crash left of a frame in a file of its own, and cut it off."""
         tail = self._reader.tail()
         number, end = self.position
-        aside = self._directory / f"torn-{number:08}-{end}-{time.time_ns()}"
+        aside = self.directory / f"torn-{number:08}-{end}-{time.time_ns()}"
         fd = create(aside)
         try:
             write_all(fd, tail)
@@ -297,9 +297,9 @@ class Journal:
             at=datetime.now(UTC),
         )
         try:
-            following = create_segment(self._directory, start)
+            following = create_segment(self.directory, start)
         except OSError as error:
-            raise translate(error, self._directory) from error
+            raise translate(error, self.directory) from error
         _SEGMENT_MADE()
         try:
             self.append(encode_end(start.number))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pend_storage.attribution import token_time
 from pend_storage.errors import CorruptFile
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json.journal import Journal, Position, SegmentDropped
+from pend_storage.stores.json.past import entry_of
+from pend_storage.stores.json.payloads import SegmentStart
 from pend_storage.stores.json.segments import numbered, snapshot_path
 from pend_storage.stores.json.snapshot import Contents, contents_of, read_snapshot
 from pend_storage.stores.state import Effect, State
@@ -25,19 +30,49 @@ _ATTEMPTS: Final = 10
 class History:
     """The latest entries of the change log, for feeds that are nearly up to date."""
 
-    def __init__(self, floor: int) -> None:
-        self._floor = floor
+    def __init__(self, start: SegmentStart) -> None:
+        self._floor = start.base
+        self._forgotten_at = start.at
+        """No entry that is not here any more was made later than this."""
         self._effects: deque[Effect] = deque()
+        self._tokens: dict[str, Effect] = {}
         self._size = 0
 
     def add(self, effect: Effect) -> None:
         """Take note of an entry; the oldest ones are forgotten when there are many."""
         self._effects.append(effect)
+        if effect.token is not None:
+            self._tokens[effect.token] = effect
         self._size += _size(effect)
         while self._size > _HISTORY_BYTES:
             oldest = self._effects.popleft()
+            self._tokens.pop(oldest.token or "", None)
             self._size -= _size(oldest)
             self._floor = oldest.sequence
+            self._forgotten_at = oldest.at or self._forgotten_at
+
+    def find(self, token: str) -> Effect | None:
+        """The entry with a token, if it is one of the latest."""
+        return self._tokens.get(token)
+
+    def is_older(self, token: str) -> bool:
+        """Whether the entry with a token, if there is one, may be forgotten here.
+
+        A token is made before its commit, so a young one cannot be. One that does not
+        tell when it was made may be of any age.
+        """
+        made = token_time(token)
+        if made is None:
+            return True
+        return datetime.fromtimestamp(made, UTC) <= self._forgotten_at
+
+    def count(self, after: int) -> tuple[int, datetime | None] | None:
+        """Entries after a sequence, and the time of the first; None as :meth:`since`."""
+        if after < self._floor:
+            return None
+        place = bisect_right(self._effects, after, key=lambda e: e.sequence)
+        left = len(self._effects) - place
+        return left, self._effects[place].at if left else None
 
     def since(self, after: int) -> list[Effect] | None:
         """Every entry after a sequence; None where some of them are forgotten."""
@@ -73,7 +108,7 @@ class Live:
     def __init__(self, state: State, journal: Journal) -> None:
         self.state = state
         self.journal = journal
-        self.history = History(journal.start.base)
+        self.history = History(journal.start)
 
     def install(self, effects: Iterable[Effect]) -> None:
         """Make what is in the journal visible."""
@@ -81,6 +116,14 @@ class Live:
             self.state.install(effect)
             if effect.sequence:
                 self.history.add(effect)
+
+    def find(self, token: str) -> Effect | None:
+        """The entry of the change log with a token, as far back as it is kept."""
+        found = self.history.find(token)
+        if found is None and self.history.is_older(token):
+            journal = self.journal
+            return entry_of(journal.directory, token, journal.position)
+        return found
 
     def look(self) -> None:
         """See what other processes have committed.

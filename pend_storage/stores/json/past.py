@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pend_storage.attribution import token_time
 from pend_storage.errors import ChangesExpired
 from pend_storage.schema import Schema
 from pend_storage.stores.json.journal import Position
@@ -18,7 +19,7 @@ from pend_storage.stores.json.segments import (
 from pend_storage.stores.json.snapshot import read_snapshot
 from pend_storage.stores.state import Effect, State
 
-__all__ = ["effects_after", "state_at"]
+__all__ = ["effects_after", "entry_of", "state_at"]
 
 
 def effects_after(
@@ -54,6 +55,35 @@ def effects_after(
                 raise reader.corrupt(damage.reason)
         finally:
             reader.close()
+
+
+def entry_of(directory: Path, token: str, end: Position) -> Effect | None:
+    """The entry of the change log that has a token; None where it is not kept.
+
+    A commit is made after its token, so the journal is read from the segment on which
+    was begun last when the token was made.
+
+    Args:
+        directory: where the journal is.
+        token: of the commit.
+        end: how far to read.
+    """
+    numbers = [n for n in numbered(directory, "journal") if n <= end.segment]
+    made = token_time(token)
+    while made is not None and len(numbers) > 1:
+        if read_start(directory, numbers[1]).at.timestamp() > made:
+            break
+        del numbers[0]
+    for number in numbers:
+        reader = SegmentReader.open(segment_path(directory, number))
+        try:
+            for payload in reader.payloads(end.end if number == end.segment else None):
+                for effect in payload.effects:
+                    if effect.token == token:
+                        return effect
+        finally:
+            reader.close()
+    return None
 
 
 def _first_segment(directory: Path, after: int, end: Position, name: str) -> int:

@@ -5,7 +5,8 @@ or it ends one by naming the next. Members have short names, because a journal i
 
 .. code-block:: text
 
-    {"effects": [{"s": sequence, "p": epoch, "t": time,
+    {"effects": [{"s": sequence, "p": epoch, "t": time, "k": token,
+                  "by": who, "why": reason,
                   "r": [[collection, key, version, record], [collection, key, version]],
                   "m": [[name, value]]}]}
 
@@ -58,13 +59,25 @@ class _Effect(msgspec.Struct, frozen=True):
     t: datetime | None = None
     r: list[_Row] = []
     m: list[tuple[str, Any]] = []
+    k: str | None = None
+    by: str | None = None
+    why: str | None = None
 
     def effect(self) -> Effect:
         rows = tuple(
             ChangedRow(r.collection, r.key, r.version, bytes(r.record) or None)
             for r in self.r
         )
-        return Effect(self.s, self.p, self.t, rows, tuple(self.m))
+        return Effect(
+            self.s,
+            self.p,
+            self.t,
+            rows,
+            tuple(self.m),
+            self.k,
+            self.by,
+            self.why,
+        )
 
 
 class _Frame(msgspec.Struct, frozen=True):
@@ -109,6 +122,12 @@ def _effect_text(effect: Effect) -> bytes:
         parts.append(b'"s":%d,"p":%d' % (effect.sequence, effect.epoch))
     if effect.at is not None:
         parts.append(b'"t":%b' % _encode(effect.at))
+    if effect.token is not None:
+        parts.append(b'"k":%b' % _encode(effect.token))
+    if effect.by is not None:
+        parts.append(b'"by":%b' % _encode(effect.by))
+    if effect.reason is not None:
+        parts.append(b'"why":%b' % _encode(effect.reason))
     if effect.rows:
         parts.append(b'"r":[%b]' % b",".join(map(_row_text, effect.rows)))
     if effect.meta:

@@ -33,8 +33,11 @@ from pend_storage.stores.state import Effect, State
 
 __all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
 
-FORMAT: Final = 1
-"""Version of everything in the store's own directory."""
+FORMAT: Final = 2
+"""Version of everything in the store's own directory.
+
+1: the first. 2: entries of the change log carry a token, who wrote and why.
+"""
 _BLOCK: Final = 5_000
 """Rows in a block: enough to be quick, little enough to be copied while others work."""
 

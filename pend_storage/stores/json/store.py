@@ -17,7 +17,16 @@ from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
 from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
@@ -25,7 +34,12 @@ from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
-from pend_storage.stores.json.home import adoption_report, check_directory, open_home
+from pend_storage.stores.json.home import (
+    adoption_report,
+    check_directory,
+    incarnation,
+    open_home,
+)
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.past import effects_after
@@ -282,7 +296,7 @@ class JsonStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         return self._opened().submit(lambda plan: plan.follow(records, epoch, mark))
 
@@ -298,6 +312,25 @@ class JsonStore(Store):
                 yield from map(state.change_of, effects)
         else:
             yield from map(state.change_of, found)
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        engine = self._opened()
+        with engine.live() as live, translated(engine.directory):
+            effect = live.find(token)
+            return None if effect is None else live.state.change_of(effect)
+
+    @override
+    def incarnation(self) -> str:
+        own = self._opened().directory
+        with translated(own):
+            return incarnation(own)
+
+    @override
+    def pending(self, after: int) -> Pending:
+        with self._opened().live() as live:
+            found = live.history.count(after)
+        return super().pending(after) if found is None else Pending(*found)
 
     @override
     def head(self) -> int:

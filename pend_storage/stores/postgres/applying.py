@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pend_storage.codec import dump_json
-from pend_storage.records import JSON, ChangedRecord
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.bulk import Copier
@@ -36,7 +36,7 @@ doubling."""
 class _Work:
     """What there is to apply: each key once, with its highest version."""
 
-    mark: tuple[str, JSON] | None
+    mark: Advance | None
     many: dict[str, list[ChangedRecord]] = field(default_factory=dict)
     """By collection, in key order: enough rows for a COPY."""
     rest: list[ChangedRecord] = field(default_factory=list)
@@ -54,9 +54,7 @@ class Applier:
         self._copied = dict.fromkeys(self._copiers, 0)
         self._analyze_at = dict.fromkeys(self._copiers, _WORTH_ANALYZING)
 
-    def prepare(
-        self, records: Sequence[ChangedRecord], mark: tuple[str, JSON] | None
-    ) -> _Work:
+    def prepare(self, records: Sequence[ChangedRecord], mark: Advance | None) -> _Work:
         """Sort out what would overwrite itself, and what is worth a COPY.
 
         Raises:
@@ -124,7 +122,7 @@ class Applier:
         self,
         link: Link,
         items: Sequence[ChangedRecord],
-        mark: tuple[str, JSON] | None,
+        mark: Advance | None,
         epoch: int | None,
         store: str,
     ) -> int:
@@ -136,7 +134,7 @@ class Applier:
     def _values(
         self,
         items: Sequence[ChangedRecord],
-        mark: tuple[str, JSON] | None,
+        mark: Advance | None,
         epoch: int | None,
     ) -> tuple[Value, ...]:
         name, value = mark or (None, None)

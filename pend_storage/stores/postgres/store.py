@@ -12,7 +12,15 @@ from pend_storage.events import Hook, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
 from pend_storage.query import Condition, Query
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Outcome, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Row,
+)
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
@@ -285,7 +293,7 @@ class PostgresStore(Store):
         records: Sequence[ChangedRecord],
         *,
         epoch: int | None = None,
-        mark: tuple[str, JSON] | None = None,
+        mark: Advance | None = None,
     ) -> int:
         work = self._applier.prepare(records, mark)
 

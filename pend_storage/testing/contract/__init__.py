@@ -40,6 +40,11 @@ from pend_storage.testing.contract.reading import (
 from pend_storage.testing.contract.rules import ReferenceContract, UniqueContract
 from pend_storage.testing.contract.scanning import ScanContract
 from pend_storage.testing.contract.standing import EpochContract, MetaContract
+from pend_storage.testing.contract.tokens import (
+    AttributionContract,
+    PendingContract,
+    TokenContract,
+)
 from pend_storage.testing.contract.transactions import TransactionContract
 from pend_storage.testing.contract.values import AcceptedContract, RefusedContract
 from pend_storage.testing.contract.writing import (
@@ -73,6 +78,9 @@ class StoreContract(
     IsolationContract,
     ConcurrencyContract,
     ChangesContract,
+    TokenContract,
+    AttributionContract,
+    PendingContract,
     ApplyContract,
     FollowContract,
     MetaContract,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pend_storage.errors import StaleEpoch, StalePosition
 from pend_storage.phases import Role
 from pend_storage.query import field
-from pend_storage.records import ChangedRecord, Row
+from pend_storage.records import JSON, Advance, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, commit
 from pend_storage.testing.domain import (
@@ -126,17 +129,64 @@ class ApplyContract(Harness):
         assert list(secondary.changes()) == []
 
     def test_the_mark_is_set_with_the_data(self, secondary: Store) -> None:
-        secondary.apply([put("a", 5)], mark=("mark:json", {"sequence": 5}))
+        secondary.apply([put("a", 5)], mark=Advance("mark:json", None, {"sequence": 5}))
 
         assert secondary.meta("mark:json") == {"sequence": 5}
 
     def test_the_mark_is_set_even_if_nothing_was_newer(self, secondary: Store) -> None:
-        secondary.apply([put("a", 5)], mark=("m", 5))
+        secondary.apply([put("a", 5)], mark=Advance("m", None, 5))
 
-        assert secondary.apply([put("a", 4)], mark=("m", 6)) == 0
+        assert secondary.apply([put("a", 4)], mark=Advance("m", 5, 6)) == 0
         assert secondary.meta("m") == 6
-        assert secondary.apply([], mark=("m", 7)) == 0
+        assert secondary.apply([], mark=Advance("m", 6, 7)) == 0
         assert secondary.meta("m") == 7
+
+    @pytest.mark.parametrize("expected", [None, 4, 6, {"sequence": 5}])
+    def test_a_position_moves_only_on_top_of_what_was_read(
+        self, secondary: Store, expected: JSON
+    ) -> None:
+        secondary.apply([put("a", 5)], mark=Advance("m", None, 5))
+
+        with pytest.raises(StalePosition) as caught:
+            secondary.apply([put("b", 6)], mark=Advance("m", expected, 7))
+
+        assert caught.value.name == "m"
+        assert secondary.meta("m") == 5
+        assert secondary.read("logs", ["b"], deleted=True) == {}
+
+    def test_a_position_that_was_never_set_is_not_zero(self, secondary: Store) -> None:
+        nothings: tuple[JSON, ...] = (0, "", False, {}, [])
+        for expected in nothings:
+            with pytest.raises(StalePosition):
+                secondary.apply([put("b", 6)], mark=Advance("m", expected, 7))
+
+        assert secondary.meta("m") is None
+        assert secondary.read("logs", ["b"]) == {}
+
+    def test_a_position_is_compared_for_thousands_of_rows_too(
+        self, secondary: Store
+    ) -> None:
+        rows = [put(f"{n:05}", n + 1) for n in range(1500)]
+        secondary.apply([], mark=Advance("m", None, 1))
+
+        with pytest.raises(StalePosition):
+            secondary.apply(rows, mark=Advance("m", 2, 3))
+        assert secondary.collection(Log).count() == 0
+
+        assert secondary.apply(rows, mark=Advance("m", 1, 2)) == 1500
+        assert secondary.meta("m") == 2
+
+    def test_a_position_may_be_removed(self, secondary: Store) -> None:
+        secondary.apply([], mark=Advance("m", None, {"a": [1, None]}))
+        secondary.apply([], mark=Advance("m", {"a": [1, None]}, None))
+
+        assert secondary.meta("m") is None
+
+    def test_the_role_is_looked_at_before_the_position(self, secondary: Store) -> None:
+        become(secondary, Role.PRIMARY, 2)
+
+        with pytest.raises(StaleEpoch):
+            secondary.apply([], epoch=1, mark=Advance("m", 1, 2))
 
     def test_uniqueness_is_not_judged_on_the_way(self, secondary: Store) -> None:
         one, two = a_ship("s1", call_sign="AB"), a_ship("s2", call_sign="CD")
@@ -211,8 +261,11 @@ class FollowContract(Harness):
         commit(store, delete=[("berths", "b1")])
         commit(store, a_berth("b1", number=0))
 
+        at: JSON = None
         for change in store.changes():
-            other.apply(change.records, mark=("mark", change.sequence))
+            mark = Advance("mark", at, change.sequence)
+            other.apply(change.records, mark=mark)
+            at = change.sequence
 
         assert all_rows(other) == all_rows(store)
         assert other.meta("mark") == list(store.changes())[-1].sequence

@@ -114,15 +114,20 @@ class CommitEachContract(Harness):
 
     def test_puts_and_deletes_of_one_key_keep_their_order(self, store: Store) -> None:
         logs = store.collection(Log)
-        put, gone = batch(store, a_log("a")), batch(store, delete=[("logs", "a")])
 
-        first = store.commit_each([gone, put, gone, gone, put])
+        def put() -> Batch:
+            return batch(store, a_log("a"))
+
+        def gone() -> Batch:
+            return batch(store, delete=[("logs", "a")])
+
+        first = store.commit_each([gone(), put(), gone(), gone(), put()])
         assert [o[0] > 0 for o in first if isinstance(o, tuple)] == [
             *(False, True, True, False, True)
         ]
         assert logs.get("a") == a_log("a")
 
-        second = store.commit_each([put, gone])
+        second = store.commit_each([put(), gone()])
         assert logs.get("a") is None
         versions = [o[0] for o in first + second if isinstance(o, tuple) and o[0]]
         assert versions == sorted(set(versions))

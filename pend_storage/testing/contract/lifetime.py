@@ -13,6 +13,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Role, RoleState
 from pend_storage.query import And, Query, field
+from pend_storage.records import Advance
 from pend_storage.store import Store
 from pend_storage.testing.contract import children
 from pend_storage.testing.contract.feeding import all_rows
@@ -142,7 +143,10 @@ class ReopenContract(Harness):
         commit(other, a_log("a"), a_log("b"))
         commit(other, delete=[("logs", "a")])
         for change in other.changes():
-            store.apply(change.records, mark=("mark", change.sequence))
+            store.apply(
+                change.records,
+                mark=Advance("mark", store.meta("mark"), change.sequence),
+            )
         rows, mark = all_rows(store), store.meta("mark")
 
         store = self.reopen(store)

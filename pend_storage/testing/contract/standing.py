@@ -11,7 +11,7 @@ import pytest
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query
-from pend_storage.records import ChangedRecord
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, commit, label
 from pend_storage.testing.domain import Log, a_log
@@ -170,7 +170,7 @@ class EpochContract(Harness):
             return
         for epoch in (None, 4):
             with pytest.raises(StaleEpoch) as caught:
-                store.apply(APPLIED, epoch=epoch, mark=("m", 1))
+                store.apply(APPLIED, epoch=epoch, mark=Advance("m", store.meta("m"), 1))
             assert (caught.value.role, caught.value.epoch) == (role, 4)
         assert store.meta("m") is None
         assert list(store.scan("logs", deleted=True)) == []

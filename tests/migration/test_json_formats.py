@@ -1,0 +1,73 @@
+"""A directory that an older version of the library wrote is taken along, whole.
+
+``json_format_1`` was written by the version whose change log had no tokens: a snapshot,
+two segments of the journal, a tombstone, a named value, two legacy files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pend_storage.records import Row
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json.snapshot import FORMAT
+from pend_storage.testing.domain import (
+    SCHEMA,
+    Log,
+    Ship,
+    Tally,
+    a_log,
+    a_ship,
+    a_tally,
+)
+
+OLD = Path(__file__).with_name("json_format_1")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(OLD, tmp_path / "data"))
+
+
+def test_everything_in_it_is_still_there(old: Path) -> None:
+    with JsonStore(SCHEMA, old, checkpoint_interval=None) as store:
+        assert list(store.collection(Tally).scan()) == [
+            a_tally("t", 3),
+            a_tally("u", 2),
+        ]
+        assert list(store.collection(Ship).scan()) == [a_ship("s1", call_sign="AB")]
+        assert list(store.scan("logs", deleted=True)) == [Row("a", 4, None)]
+        assert store.meta("note") == {"kept": True}
+        log = list(store.changes())
+
+    assert [change.sequence for change in log] == [1, 2, 3, 4, 5]
+    assert {(change.token, change.by, change.reason) for change in log} == {
+        (None, None, None)
+    }
+
+
+def test_it_is_marked_as_new_before_anything_is_written(old: Path) -> None:
+    before = json.loads((old / ".pend-storage" / "format").read_text())
+
+    JsonStore(SCHEMA, old, checkpoint_interval=None).close()
+
+    after = json.loads((old / ".pend-storage" / "format").read_text())
+    assert before == {"format": 1, "id": after["id"]}
+    assert after["format"] == FORMAT > 1
+
+
+def test_it_goes_on_with_tokens(old: Path) -> None:
+    with JsonStore(SCHEMA, old, checkpoint_interval=None) as store:
+        batch = store.schema.batch([store.schema.put(Log, a_log("b"))])
+        versions = store.commit(batch)
+
+    with JsonStore(SCHEMA, old, checkpoint_interval=None) as store:
+        assert store.commit(batch) == versions
+        assert store.pending(0).commits == 6
+        found = store.find_commit(batch.token)
+        assert found is not None
+        assert found.sequence == 6
