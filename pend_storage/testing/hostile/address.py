@@ -263,6 +263,8 @@ class Address(Proxy):
     ) -> None:
         with suppress(OSError):
             while piece := await reader.read(_PIECE):
+                if self._outlives(session, generation):
+                    continue  # the last words of a server: nobody has asked
                 if session.tail and self._springs("answered"):
                     await self._spring(session)
                 tail = (session.tail + piece)[-16:]
@@ -271,10 +273,14 @@ class Address(Proxy):
                 session.is_at_rest = self._wire.is_at_rest(tail)
                 if session.tail or session.is_at_rest:  # else it is still being greeted
                     session.tail = tail
-        outlived = self._generation != generation or self._manner is Manner.MOVED
-        if session.generation == generation and not (outlived and session.is_at_rest):
+        if session.generation == generation and not self._outlives(session, generation):
             session.listener = None
             session.abort()
+
+    def _outlives(self, session: _Session, generation: int) -> bool:
+        """Whether a session goes on without the server of a generation."""
+        is_moving = self._generation != generation or self._manner is Manner.MOVED
+        return is_moving and session.is_at_rest
 
     def _springs(self, way: TrappedWay) -> bool:
         trap = self._trap
