@@ -10,7 +10,7 @@ from pend_storage.phases import Role, RoleState
 
 from .explore import Found, explore
 from .steps import Protocol
-from .world import Controller, Reader, Row, StoreState, Weakness, World, Writer
+from .world import Controller, Mark, Reader, Row, StoreState, Weakness, World, Writer
 
 PRIMARY, SECONDARY, DETACHED = Role.PRIMARY, Role.SECONDARY, Role.DETACHED
 
@@ -35,7 +35,7 @@ def postgres_writer(*ops: tuple[str, int | None]) -> Writer:
 def before_backfill(*writers: Writer, plan: tuple[str, ...], **rest: object) -> World:
     """JSON has a record from before its change log begins; PostgreSQL is fresh."""
     old = StoreState(RoleState(PRIMARY, 1), rows=(Row("a", 1, 10),), sequence=1)
-    fresh = StoreState(RoleState(DETACHED, 1), whole=False, mark=1)
+    fresh = StoreState(RoleState(DETACHED, 1), whole=False, mark=Mark(1))
     return World(
         old,
         fresh,
@@ -48,7 +48,7 @@ def before_backfill(*writers: Writer, plan: tuple[str, ...], **rest: object) -> 
 
 
 SWAP: Final = Controller(("swap",))
-INSTANCES: Final = {
+RULES: Final = {
     "a write and a delete during a switch": pair(
         PRIMARY,
         SECONDARY,
@@ -132,7 +132,130 @@ INSTANCES: Final = {
         crashes=1,
     ),
 }
-LARGER: Final = {
+FAILOVERS: Final = {
+    "the follower fails over under the relay": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1), ("b", 2)),),
+        relays=3,
+        brings=False,
+        fails="postgres",
+        is_promoted=False,
+    ),
+    "the follower fails over, commits are brought": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1), ("a", 2)), json_writer(("a", None))),
+        relays=2,
+        cuts=True,
+        fails="postgres",
+    ),
+    "the primary is put back": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1), ("b", 2)), postgres_writer(("a", 3))),
+        relays=3,
+        brings=False,
+        fails="postgres",
+        is_promoted=False,
+    ),
+    "JSON is put back as primary": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1), ("b", 2)), json_writer(("a", 3))),
+        relays=3,
+        brings=False,
+        fails="json",
+        is_promoted=False,
+    ),
+    "the primary fails over, commits are brought": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1), ("a", 2)), postgres_writer(("b", 3))),
+        relays=2,
+        fails="postgres",
+    ),
+    "a switch to a store that fails over": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1)),),
+        controllers=(SWAP,),
+        relays=1,
+        heals=2,
+        cuts=True,
+        fails="postgres",
+    ),
+    "a switch to a store that is put back": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1), ("a", 2)),),
+        controllers=(SWAP,),
+        relays=1,
+        brings=False,
+        fails="postgres",
+        is_promoted=False,
+    ),
+    "a switch from a store that fails over": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1), ("a", 2)),),
+        controllers=(SWAP,),
+        relays=1,
+        heals=2,
+        fails="postgres",
+    ),
+    "a switch from a store that is put back": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1), ("a", 2)),),
+        controllers=(SWAP,),
+        relays=2,
+        brings=False,
+        fails="postgres",
+        is_promoted=False,
+    ),
+    "the follower fails over under a backfill": World(
+        StoreState(
+            RoleState(PRIMARY, 1), rows=(Row("a", 1, 10), Row("b", 2, 20)), sequence=2
+        ),
+        StoreState(RoleState(SECONDARY, 1), whole=False, mark=Mark(2)),
+        writers=(json_writer(("b", None)),),
+        backfill=("a", "b"),
+        relays=1,
+        cuts=True,
+        fails="postgres",
+    ),
+}
+REPEATED: Final = {
+    "an answer is lost during a switch": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1)), json_writer(("a", None))),
+        controllers=(SWAP,),
+        heals=2,
+        cuts=True,
+        unheard=1,
+    ),
+    "answers are lost during a switch from PostgreSQL": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1)), postgres_writer(("a", 2))),
+        controllers=(SWAP,),
+        heals=1,
+        cuts=True,
+        unheard=2,
+    ),
+    "an answer is lost in a failover": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1)), postgres_writer(("a", 2))),
+        relays=2,
+        unheard=1,
+        fails="postgres",
+    ),
+}
+INSTANCES: Final = {**RULES, **FAILOVERS, **REPEATED}
+LARGER = {
     "two writers, there and back, a reader": pair(
         PRIMARY,
         SECONDARY,
@@ -165,7 +288,7 @@ LARGER: Final = {
         StoreState(
             RoleState(PRIMARY, 1), rows=(Row("a", 1, 10), Row("b", 2, 20)), sequence=2
         ),
-        StoreState(RoleState(DETACHED, 1), whole=False, mark=2),
+        StoreState(RoleState(DETACHED, 1), whole=False, mark=Mark(2)),
         writers=(json_writer(("a", None)), json_writer(("b", 3))),
         controllers=(Controller(("attach", "swap")),),
         backfill=("a", "b"),
@@ -173,6 +296,53 @@ LARGER: Final = {
         heals=1,
         crashes=1,
         cuts=True,
+    ),
+}
+LARGER |= {
+    "two writers and a switch from a store that fails over": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1), ("a", 2)), postgres_writer(("a", None))),
+        controllers=(SWAP,),
+        relays=2,
+        cuts=True,
+        unheard=1,
+        fails="postgres",
+    ),
+    "there and back to a store that fails over": pair(
+        PRIMARY,
+        SECONDARY,
+        writers=(json_writer(("a", 1), ("a", 2)),),
+        controllers=(Controller(("swap", "swap")),),
+        relays=1,
+        heals=2,
+        cuts=True,
+        unheard=1,
+        crashes=1,
+        fails="postgres",
+    ),
+    "a backfill and a switch to a store that fails over": World(
+        StoreState(
+            RoleState(PRIMARY, 1), rows=(Row("a", 1, 10), Row("b", 2, 20)), sequence=2
+        ),
+        StoreState(RoleState(DETACHED, 1), whole=False, mark=Mark(2)),
+        writers=(json_writer(("a", None)),),
+        controllers=(Controller(("attach", "swap")),),
+        backfill=("a", "b"),
+        relays=1,
+        heals=1,
+        cuts=True,
+        fails="postgres",
+    ),
+    "JSON fails over during a switch to it": pair(
+        SECONDARY,
+        PRIMARY,
+        writers=(postgres_writer(("a", 1), ("a", 2)), postgres_writer(("a", None))),
+        controllers=(SWAP,),
+        relays=1,
+        heals=1,
+        cuts=True,
+        fails="json",
     ),
 }
 FOUND_BY: Final = {
@@ -187,6 +357,14 @@ FOUND_BY: Final = {
     Weakness.NO_BUMP: ("there and back", "I1"),
     Weakness.NO_COVER: ("a backfill, a delete and a switch", "I3"),
     Weakness.LATE_MARK: ("two controllers at once", "I3"),
+    Weakness.ANY_MARK: ("the follower fails over under the relay", "I3"),
+    Weakness.ANY_CURSOR: ("the follower fails over under a backfill", "I3"),
+    Weakness.NO_VERIFYING: ("the primary is put back", "I3"),
+    Weakness.VERIFIED_ONCE: ("the primary is put back", "I3"),
+    Weakness.NO_INCARNATION: ("the primary fails over, commits are brought", "I3"),
+    Weakness.BLIND_OPENING: ("a switch to a store that is put back", "I2"),
+    Weakness.NO_TOKEN: ("an answer is lost during a switch", "a commit took"),
+    Weakness.NO_TOKEN_BESIDE: ("an answer is lost during a switch", "a commit took"),
 }
 
 
