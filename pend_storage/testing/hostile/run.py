@@ -205,6 +205,16 @@ class _Run:
         if "backfill-needed" in self._driver.told or self._is_copying:
             pair.backfill()
             pair.catch_up()
+        if self._driver.told and pair.roles().follower is not None:
+            self._compare()
+
+    def _compare(self) -> None:
+        """What an operator does who was told: compare the stores, and mend what differs."""
+        pair = self._driver.pair
+        if not pair.validate().ok:
+            self._ledger.counts["repairs"] += 1
+            pair.repair()
+            pair.catch_up()
 
     @property
     def _is_copying(self) -> bool:
