@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any, Final, Self, TypeVar, overload
@@ -178,7 +178,14 @@ class Store(ABC):
         """A named value beside the data (role, marks, cursors); None if never set."""
 
     @abstractmethod
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
         """Set a named value if it is what the caller expects; durable when it returns.
 
         Changing the role waits for commits and applies under way, and later ones see it.
@@ -187,6 +194,9 @@ class Store(ABC):
             name: name of the entry.
             expected: the value it must have (by value); None: never set.
             value: the new value; None removes the entry.
+            given: other entries that must have these values at the same instant (None:
+                never set). With the role, these can be positions: no ``apply`` moves
+                them between the look and the change.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -366,9 +366,17 @@ class SqliteStore(Store):
             return self._meta(db, name)
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
         with self._transaction("immediate") as db:
-            if not equal(self._meta(db, name), expected):
+            wanted = {**(given or {}), name: expected}
+            if not all(equal(self._meta(db, n), v) for n, v in wanted.items()):
                 return False
             self._set_meta(db, name, value)
             return True

@@ -10,6 +10,7 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
@@ -303,11 +304,18 @@ class AsyncStore(PairVerbs):
         return await self._job(partial(self._store.meta, name))
 
     async def compare_and_set_meta(
-        self, name: str, expected: JSON, value: JSON
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
     ) -> bool:
         """As in :class:`~pend_storage.store.Store`."""
         return await self._job(
-            partial(self._store.compare_and_set_meta, name, expected, value)
+            partial(
+                self._store.compare_and_set_meta, name, expected, value, given=given
+            )
         )
 
     # -- life ---------------------------------------------------------------------------

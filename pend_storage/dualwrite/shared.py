@@ -60,8 +60,15 @@ class SharedMeta:
 
         return self._router.call_reading(look)
 
-    def compare_and_set(self, name: str, expected: JSON, value: JSON) -> bool:
-        """Set a value if it is what is expected; None removes it."""
+    def compare_and_set(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        """Set a value if it and others are what is expected; None removes it."""
+        wanted = {**(given or {}), name: expected}
 
         def change(route: Route) -> bool:
             while True:
@@ -71,7 +78,7 @@ class SharedMeta:
                     raise StaleEpoch(
                         store="the primary", role=Role.FENCED.value, epoch=route.epoch
                     )
-                if not equal(values.get(name), expected):
+                if not all(equal(values.get(n), v) for n, v in wanted.items()):
                     require_primary(route.store, route.epoch)
                     return False
                 changed: dict[str, Any] = {**values, name: value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from typing_extensions import override
@@ -286,10 +286,17 @@ class Traffic(Store):
         return self._shared.get(name)
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
         if name == ROLE_META:
             raise ConfigError("the roles of a pair are changed with switch().")
-        return self._shared.compare_and_set(name, expected, value)
+        return self._shared.compare_and_set(name, expected, value, given)
 
     @override
     def prune(self, upto: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Final
 
@@ -180,10 +180,17 @@ class MemoryStore(Store):
             return deepcopy(self._open_state().meta.get(name))
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
         with self._lock:
             plan = Plan(self._open_state())
-            done = plan.set_meta(name, expected, deepcopy(value))
+            done = plan.set_meta(name, expected, deepcopy(value), given)
             self._install(plan)
             return done
 

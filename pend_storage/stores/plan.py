@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -162,9 +162,16 @@ class Plan:
         rows = tuple(self._rows_of(batch, self._sequence + 1, mine))
         self._take(mine, rows, meta, 0)
 
-    def set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
-        """Plan to set a named value, if it is what is expected."""
-        if not equal(self._meta_of(name), expected):
+    def set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        """Plan to set a named value, if it and others are what is expected."""
+        wanted = {**(given or {}), name: expected}
+        if not all(equal(self._meta_of(n), v) for n, v in wanted.items()):
             return False
         self._take(_Rows(), (), ((name, value),), 0)
         self.closed = name == ROLE_META

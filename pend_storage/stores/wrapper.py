@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from typing_extensions import override
 
@@ -128,8 +128,15 @@ class WrapperStore(Store):
         return self.inner.meta(name)
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
-        return self.inner.compare_and_set_meta(name, expected, value)
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        return self.inner.compare_and_set_meta(name, expected, value, given=given)
 
     @override
     def close(self) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, Final, Self, TypeVar, cast
 
 from typing_extensions import override
@@ -187,8 +194,17 @@ class BridgedStore(Store):
         return self.run_async(self.aio.meta(name))
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
-        return self.run_async(self.aio.compare_and_set_meta(name, expected, value))
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        return self.run_async(
+            self.aio.compare_and_set_meta(name, expected, value, given=given)
+        )
 
     @override
     def close(self) -> None:

@@ -115,10 +115,17 @@ class InterceptingStore(WrapperStore):
         return self.around("meta", lambda: self.inner.meta(name))
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
         return self.around(
             "compare_and_set_meta",
-            lambda: self.inner.compare_and_set_meta(name, expected, value),
+            lambda: self.inner.compare_and_set_meta(name, expected, value, given=given),
         )
 
 

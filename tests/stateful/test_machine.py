@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -99,9 +99,18 @@ class ComparesCarelessly(MemoryStore):
     """Takes true for one."""
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
         found = self.meta(name)
-        return found == expected and super().compare_and_set_meta(name, found, value)
+        return found == expected and super().compare_and_set_meta(
+            name, found, value, given=given
+        )
 
 
 class CommitsAgain(MemoryStore):

@@ -343,8 +343,17 @@ class JsonStore(Store):
             return deepcopy(live.state.meta.get(name))
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
-        return self._opened().submit(lambda plan: plan.set_meta(name, expected, value))
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        return self._opened().submit(
+            lambda plan: plan.set_meta(name, expected, value, given)
+        )
 
     # -- legacy files ---------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ __all__ = [
     "HORIZON",
     "META",
     "META_DELETE",
+    "META_HELD",
     "META_INSERT",
     "META_UPDATE",
     "PRUNE",
@@ -61,6 +62,9 @@ PRUNE: Final = Statement.make(
 )
 STORE_ALONE: Final = Statement.make(f"select pg_advisory_xact_lock({STORE_LOCK})")
 META: Final = Statement.make("select value from store_meta where name = $1")
+META_HELD: Final = Statement.make(
+    "select value from store_meta where name = $1 for share"
+)
 META_INSERT: Final = Statement.make(
     "insert into store_meta (name, value) values ($1, $2::jsonb) "
     "on conflict (name) do nothing"

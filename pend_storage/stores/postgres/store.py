@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
+from pend_storage.diff import equal
 from pend_storage.events import Hook, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
@@ -306,16 +307,26 @@ class PostgresStore(Store):
         return self._server.write(attempt, harmless=True, judge=judge)
 
     @override
-    def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
-        if expected is None and value is None:
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        if expected is None and value is None and not given:
             return self.meta(name) is None
-        statement, values = _meta_change(name, expected, value)
 
         def attempt(link: Link) -> bool:
             with link.transaction():
                 if name == ROLE_META:
                     link.run(statements.STORE_ALONE)
-                result = link.run(statement, values)
+                if not all(_is_held(link, *item) for item in (given or {}).items()):
+                    return False
+                if expected is None and value is None:
+                    return _is_held(link, name, None)
+                result = link.run(*_meta_change(name, expected, value))
                 return bool(result.command_tuples)
 
         return self._server.write(attempt, harmless=False)
@@ -329,6 +340,13 @@ class PostgresStore(Store):
         return (
             self._statements[self.schema[collection].name] if known is None else known
         )
+
+
+def _is_held(link: Link, name: str, value: JSON) -> bool:
+    """Whether a meta entry has a value, which it keeps until the transaction ends."""
+    result = link.run(statements.META_HELD, (name.encode(),))
+    found = result.get_value(0, 0) if result.ntuples else None
+    return equal(None if found is None else load_json(found), value)
 
 
 def _meta_change(

@@ -13,7 +13,13 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query
 from pend_storage.records import Advance, ChangedRecord
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, become, commit, label
+from pend_storage.testing.contract.harness import (
+    Harness,
+    become,
+    commit,
+    label,
+    requires,
+)
 from pend_storage.testing.domain import Log, a_log
 
 __all__ = ["EpochContract", "MetaContract"]
@@ -75,6 +81,38 @@ class MetaContract(Harness):
         assert store.compare_and_set_meta("m", None, None)
         assert not store.compare_and_set_meta("m", 1, None)
         assert store.meta("m") is None
+
+    def test_other_entries_may_be_a_condition(self, store: Store) -> None:
+        store.compare_and_set_meta("a", None, {"n": 1})
+
+        change = store.compare_and_set_meta
+        assert not change("m", None, 1, given={"a": {"n": 2}})
+        assert not change("m", None, 1, given={"a": None})
+        assert not change("m", None, 1, given={"a": {"n": 1}, "b": 0})
+        assert not change("m", 1, 2, given={"a": {"n": 1}})
+        assert store.meta("m") is None
+        assert change("m", None, 1, given={"a": {"n": 1.0}, "b": None})
+        assert change("m", 1, None, given={"a": {"n": 1}})
+        assert not change("m", None, None, given={"a": None})
+        assert change("m", None, None, given={"a": {"n": 1}})
+        assert (store.meta("m"), store.meta("a")) == (None, {"n": 1})
+
+    @requires("has_role")
+    def test_a_role_changes_only_at_the_position_that_was_seen(
+        self, store: Store
+    ) -> None:
+        become(store, Role.SECONDARY, 1)
+        store.apply([], epoch=1, mark=Advance("mark", None, 5))
+        before, after = (
+            RoleState(role, epoch).to_meta()
+            for role, epoch in ((Role.SECONDARY, 1), (Role.PRIMARY, 2))
+        )
+
+        change = store.compare_and_set_meta
+        assert not change(ROLE_META, before, after, given={"mark": 4})
+        assert store.role() == RoleState(Role.SECONDARY, 1)
+        assert change(ROLE_META, before, after, given={"mark": 5})
+        assert store.role() == RoleState(Role.PRIMARY, 2)
 
     def test_names_are_independent(self, store: Store) -> None:
         store.compare_and_set_meta("a", None, 1)
