@@ -32,7 +32,9 @@ def connect(servers: PostgresServers) -> psycopg.Connection:
     return psycopg.connect(servers.url, autocommit=True, prepare_threshold=None)
 
 
-@pytest.mark.parametrize("exchange", [e for e in Exchange if e is not Exchange.READ_ONLY])
+@pytest.mark.parametrize(
+    "exchange", [e for e in Exchange if e is not Exchange.READ_ONLY]
+)
 def test_a_connection_survives_where_it_is_moved(
     servers: PostgresServers, exchange: Exchange
 ) -> None:

@@ -131,7 +131,7 @@ class Controllers(Deliveries):
         new = other(old)
         source, target = turn.world.of(old), turn.world.of(new)
         if turn.pc == "plan":
-            if world_is_strange(turn.world) or not is_covered(target, self.weak):
+            if turn.world.is_told or not is_covered(target, self.weak):
                 yield "refuses", turn.done()
                 return
             fits = target.role == turn.view.of(new) or Weakness.LATE_MARK in self.weak
@@ -160,7 +160,7 @@ class Controllers(Deliveries):
                     yield f"fences {old}", turn.go(after, pc="drain")
         elif turn.pc == "drain":
             after, parcel = self._news(world, old)
-            if parcel is None or world_is_strange(after):
+            if parcel is None or after.is_told:
                 yield "meets another log", turn.go(after, pc="call off")
                 return
             parcel = parcel._replace(epoch=turn.epoch(new))
@@ -201,8 +201,3 @@ def _end(store: StoreState) -> Mark:
         return Mark(incarnation=store.incarnation)
     last = store.log[-1]
     return Mark(last.sequence, last.row.token, store.incarnation)
-
-
-def world_is_strange(world: World) -> bool:
-    """Whether another server was noticed, and nobody has compared the stores since."""
-    return world.is_told

@@ -25,9 +25,7 @@ class Judging(Deliveries):
             return f"the roles are taken for rewound: {world.view}"
         if world.reader.failed:
             return "I6: a read gave less than was acknowledged before it began"
-        return (
-            self._twice(world) or self._lost(world) or self._resurrected(world)
-        )
+        return self._twice(world) or self._lost(world) or self._resurrected(world)
 
     def _lost(self, world: World) -> str | None:
         """I2: what was acknowledged is there, or something later."""
@@ -90,7 +88,9 @@ class Judging(Deliveries):
             return None
         world, parcel = self._news(world, side)
         if parcel is None or world.is_told:
-            return None  # the stores are compared, and one of them is elected or repaired
+            return (
+                None  # the stores are compared, and one of them is elected or repaired
+            )
         world = self._deliver(world, parcel)
         primary, follower = world.of(side), world.of(to)
         if not follower.whole:

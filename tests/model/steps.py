@@ -90,7 +90,10 @@ class Protocol(Controllers, Judging):
     def _commit(self, world: World, n: int, writer: Writer) -> Steps:
         """A commit, or the same one once more; JSON ends it at once."""
         store, rest = world.of(writer.side), world.writers
-        (key, value), token = writer.ops[0], writer.token or 10 * n + len(writer.ops) + 9
+        (key, value), token = (
+            writer.ops[0],
+            writer.token or 10 * n + len(writer.ops) + 9,
+        )
 
         def with_writer(after: World, **changes: object) -> World:
             changed = writer._replace(token=token, **changes)  # type: ignore[arg-type]
@@ -98,7 +101,10 @@ class Protocol(Controllers, Judging):
 
         known = self._known(world, writer)
         if known is not None:
-            yield f"writer {n} finds {known}", with_writer(world, pc="bring", entry=known)
+            yield (
+                f"writer {n} finds {known}",
+                with_writer(world, pc="bring", entry=known),
+            )
             return
         begun, entry = store.begin(key, value, token)
         pc = "end"
@@ -115,10 +121,10 @@ class Protocol(Controllers, Judging):
 
     def _known(self, world: World, writer: Writer) -> Entry | None:
         """The entry of a commit that was tried before, in either log."""
-        if not writer.token or Weakness.NO_TOKEN in self.weak:
+        if not writer.token or Weakness.COMMITS_ANEW in self.weak:
             return None
         here = world.of(writer.side).committed(writer.token)
-        if here is not None or Weakness.NO_TOKEN_BESIDE in self.weak:
+        if here is not None or Weakness.ONE_LOG_ASKED in self.weak:
             return here
         return world.of(other(writer.side)).committed(writer.token)
 

@@ -52,8 +52,8 @@ class Weakness(Enum):
     VERIFIED_ONCE = "only the first read of the log looks for the entry of the mark"
     NO_INCARNATION = "a mark does not tell on which server it was made"
     BLIND_OPENING = "a store is opened without looking whether it still has the rest"
-    NO_TOKEN = "a commit that is repeated is not known again"
-    NO_TOKEN_BESIDE = "a commit that is repeated is looked for in one of the logs only"
+    COMMITS_ANEW = "a commit that is repeated is not known again"
+    ONE_LOG_ASKED = "a commit that is repeated is looked for in one of the logs only"
 
 
 class Row(NamedTuple):

@@ -36,7 +36,9 @@ _PAUSE: Final = 0.005
 class Manner(Enum):
     """How an exchange shows at the client's end."""
 
-    MOVED = "connections survive, as behind a pooler: the next request meets the new one"
+    MOVED = (
+        "connections survive, as behind a pooler: the next request meets the new one"
+    )
     RECONNECTED = "idle connections end: the next use connects anew, without an error"
     CUT = "all connections end, and new ones are refused for a moment"
 

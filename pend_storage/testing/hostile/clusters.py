@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from typing_extensions import override
 
@@ -114,7 +114,7 @@ class Templates:
         self._homes: dict[str, Path] = {}
         self._stack = ExitStack()
 
-    def __enter__(self) -> Templates:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,7 +196,9 @@ class PostgresServers(Servers):
 
     @override
     def peek(self) -> tuple[Role, Contents]:
-        role = self._now.sql("select value ->> 'role' from store_meta where name = 'role'")
+        role = self._now.sql(
+            "select value ->> 'role' from store_meta where name = 'role'"
+        )
         texts = self._now.sql("select json_object_agg(id, text) from notes")
         contents = dict(texts) if isinstance(texts, dict) else {}
         return Role(role) if isinstance(role, str) else Role.DETACHED, contents

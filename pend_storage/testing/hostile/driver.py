@@ -143,15 +143,15 @@ class Driver:
             case Verb.PUT:
                 self._put([call.key], lambda records: [notes.put(records[0])])
             case Verb.PUT_MANY:
-                keys = [f"{call.key}{n}" for n in range(call.count)]
+                keys = [f"{call.key}{n}" for n in range(call.size)]
                 self._put(keys, notes.put_many)
             case Verb.DELETE:
                 write = self.ledger.begin(call.key, None)
-                self._try([write], lambda: notes.delete(call.key) and [0])
+                self._try([write], lambda: notes.delete(call.key))
             case Verb.ADD:
                 self._add()
             case Verb.AWAY:
-                self._try([], lambda: self._write_away(call.count))
+                self._try([], lambda: self._write_away(call.size))
             case Verb.GET:
                 self._try([], lambda: notes.get(call.key))
             case Verb.SWITCH:
@@ -191,7 +191,7 @@ class Driver:
             known = notes.get(SUM) or Note(id=SUM)
             notes.put(Note(id=SUM, text=f"{known.text} {word}".strip()))
 
-        self._try([write], lambda: self.pair.run(add) and [0])
+        self._try([write], lambda: self.pair.run(add))
 
     def _write_away(self, commits: int) -> None:
         """Commits that the secondary gets from the change log, later."""

@@ -38,7 +38,7 @@ class Call(NamedTuple):
 
     verb: Verb
     key: str = ""
-    count: int = 1
+    size: int = 1
     """Records of ``PUT_MANY``; commits of ``AWAY``."""
     phase: Phase | None = None
     """Where to switch to."""
@@ -126,7 +126,7 @@ _WRITES: Final = st.one_of(
     _PUTS,
     st.just(Call(Verb.ADD)),
     _KEYS.map(lambda key: Call(Verb.DELETE, key)),
-    st.integers(2, 4).map(lambda count: Call(Verb.PUT_MANY, "m", count)),
+    st.integers(2, 4).map(lambda size: Call(Verb.PUT_MANY, "m", size)),
 )
 _OTHERS: Final = st.sampled_from(
     [Call(Verb.GET, "k0"), Call(Verb.CATCH_UP), Call(Verb.LAG), Call(Verb.VALIDATE)]

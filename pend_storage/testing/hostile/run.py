@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from pend_storage.dualwrite import elect
 from pend_storage.dualwrite.roles import other
 from pend_storage.errors import ChangesExpired, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
+from pend_storage.records import Change
 from pend_storage.store import Store
 from pend_storage.testing.hostile.driver import PASSING, Driver, spread
 from pend_storage.testing.hostile.ledger import Contents, Fate, Ledger
@@ -55,7 +57,7 @@ def run(servers: Servers, directory: Path, plan: Plan) -> Verdict:
     return _Run(servers, directory, plan).go()
 
 
-class _Wrong(Exception):  # noqa: N818 - not an error, a finding that ends the run
+class _Wrong(Exception):
     """Something must not have happened; the rest would be about its consequences."""
 
 
@@ -258,17 +260,23 @@ class _Run:
             raise _Wrong(f"lost by the exchange, and nothing was told: {keys[:5]}")
         if view.follower is not None:
             mine, peer = (_rows(store) for store in stores.values())
-            differing = sorted(k for k in mine.keys() | peer.keys() if mine.get(k) != peer.get(k))
+            differing = sorted(
+                k for k in mine.keys() | peer.keys() if mine.get(k) != peer.get(k)
+            )
             if differing:
                 told = self._driver.told or "nothing"
                 raise _Wrong(f"the stores differ, told {told}: {differing[:5]}")
 
-    def _judge(self, found: Contents, *, told: Contents | None = None) -> None:
+    def _judge(
+        self,
+        found: Contents,
+        told: AbstractSet[tuple[str, str | None]] = frozenset(),
+    ) -> None:
         """Look for what must be there. Args: told: what an election said is missing."""
         missing = [
             write
             for write in self._ledger.missing(found)
-            if told is None or told.get(write.key, "") != write.text
+            if (write.key, write.text) not in told
         ]
         if missing:
             keys = sorted(write.key for write in missing)
@@ -287,10 +295,7 @@ class _Run:
             return
         seen: set[tuple[str, str | None]] = set()
         for change in changes:
-            for record in change.records:
-                if record.collection == "notes":
-                    text = None if record.record is None else record.record.text
-                    seen |= set(spread({record.key: text}).items()) if text else {(record.key, None)}
+            seen |= _written(change)
         unseen = sorted(
             write.key
             for writes in self._ledger.writes.values()
@@ -315,20 +320,21 @@ class _Run:
         try:
             election = elect(json, postgres, side)
             chosen = json if side == "json" else postgres
-            told = None if election.missing is None else {
-                record.key: record.record.text if record.record else None
-                for change in election.missing
-                for record in change.records
-                if record.collection == "notes"
-            }
+            told: set[tuple[str, str | None]] | None = None
+            if election.missing is not None:
+                told = {
+                    pair for change in election.missing for pair in _written(change)
+                }
             found = _contents(chosen)
         except PendStorageError as error:
-            raise _Wrong(f"the way out is closed: {type(error).__name__}: {error}") from error
+            raise _Wrong(
+                f"the way out is closed: {type(error).__name__}: {error}"
+            ) from error
         finally:
             json.close()
             postgres.close()
         if told is not None:
-            self._judge(found, told=spread(told))
+            self._judge(found, told)
         kept = dict(found)
         self._replace(other(side))
         driver.open()
@@ -351,6 +357,18 @@ class _Run:
             self._servers.put_empty()
         else:
             self._driver.directory = self._directory / "json after the election"
+
+
+def _written(change: Change) -> set[tuple[str, str | None]]:
+    """Keys and texts of one commit."""
+    written: set[tuple[str, str | None]] = set()
+    for record in change.records:
+        if record.collection == "notes":
+            if record.record is None:
+                written.add((record.key, None))
+            else:
+                written |= set(spread({record.key: record.record.text}).items())
+    return written
 
 
 def _rows(store: Store) -> dict[str, tuple[int, str]]:
