@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.phases import ROLE_META, RoleState
-from pend_storage.records import Batch, ChangedRecord, Row, Versioned
+from pend_storage.records import Batch, ChangedRecord, Outcome, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -113,11 +113,17 @@ class Side:
         """
         outcomes = self.store.commit_each(batches, epoch=epoch)
         shown: list[Any] = []
+        done: dict[str, Outcome] = {}
         for batch, outcome in zip(batches, outcomes, strict=True):
+            if batch.token in done:
+                assert outcome == done[batch.token], "it was committed twice"
+                continue
             if isinstance(outcome, PendStorageError):
                 shown.append(self.error(outcome))
                 continue
             self._remember(batch, outcome)
+            if any(outcome):
+                done[batch.token] = outcome
             shown.append([version > 0 for version in outcome])
             for operation, version in zip(batch.operations, outcome, strict=True):
                 if version:

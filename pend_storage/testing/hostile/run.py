@@ -32,6 +32,8 @@ _PAUSE: Final = 0.25
 _BREATH: Final = 0.005
 """Seconds between two writes of the other thread."""
 _LONG: Final = 60.0
+_SOON: Final = 3.0
+"""Seconds in which somebody must have noticed what an exchange has lost."""
 
 
 @dataclass(slots=True)
@@ -255,6 +257,9 @@ class _Run:
         if shrunk := self._ledger.shrunk():
             raise _Wrong(f"versions do not grow: {shrunk[:3]}")
         forgotten = self._ledger.forgotten(found)
+        deadline = time.monotonic() + _SOON
+        while forgotten and not self._driver.told and time.monotonic() < deadline:
+            time.sleep(_PAUSE)  # who works in the background looks now and then
         if forgotten and not self._driver.told:
             keys = sorted(write.key for write in forgotten)
             raise _Wrong(f"lost by the exchange, and nothing was told: {keys[:5]}")
