@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -74,3 +75,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for name, version in warm_up(session).items():
         if reporter is not None:
             reporter.write_line(f"{name} {version} answers")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what the runs on hostile addresses have counted, all of them together."""
+    counts: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            counts.update(
+                dict(getattr(report, "user_properties", ())).get("hostile", {})
+            )
+    if counts:
+        told = ", ".join(f"{name}: {number}" for name, number in sorted(counts.items()))
+        terminalreporter.write_line(f"hostile addresses: {told}")

@@ -10,6 +10,8 @@
 - :mod:`~pend_storage.testing.strategies`: records, conditions and queries for any schema.
 - :class:`FaultyStore`, :class:`SlowStore`: wrappers that fail, or wait, when told to.
 - :class:`Proxy`: a line to a server that can be cut, slowed down or held up.
+- :mod:`~pend_storage.testing.hostile`: servers that are exchanged behind their address
+  while a pair of stores works with them, and a judge of what is there at the end.
 - :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
 - :mod:`~pend_storage.testing.domain`: a schema to test with.
 - :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.phases import ROLE_META, RoleState
-from pend_storage.records import Batch, ChangedRecord, Row, Versioned
+from pend_storage.records import Batch, ChangedRecord, Outcome, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -51,6 +51,8 @@ class Side:
         """What a follower is to apply next."""
         self.followed = 0
         """How far its followers are."""
+        self.committed: list[tuple[Batch, tuple[int, ...]]] = []
+        """Batches that are in the change log, and the versions that they got."""
         self.open: dict[int, Transaction] = {}
         """The transactions under way, several at once."""
 
@@ -93,6 +95,16 @@ class Side:
                 self._note(place, row.version)
         return self.rows(name, rows.values())
 
+    def commit(self, batch: Batch, epoch: int | None) -> list[bool]:
+        """Commit a batch; gives which of its operations wrote something."""
+        versions = self.store.commit(batch, epoch=epoch)
+        self._remember(batch, versions)
+        return [version > 0 for version in versions]
+
+    def _remember(self, batch: Batch, versions: tuple[int, ...]) -> None:
+        if any(versions):  # else it has no entry, and would be done again
+            self.committed.append((batch, versions))
+
     def answers(self, batches: Sequence[Batch], epoch: int | None) -> list[Any]:
         """Commit each; what was written, and what was refused, in the same order.
 
@@ -101,10 +113,17 @@ class Side:
         """
         outcomes = self.store.commit_each(batches, epoch=epoch)
         shown: list[Any] = []
+        done: dict[str, Outcome] = {}
         for batch, outcome in zip(batches, outcomes, strict=True):
+            if batch.token in done:
+                assert outcome == done[batch.token], "it was committed twice"
+                continue
             if isinstance(outcome, PendStorageError):
                 shown.append(self.error(outcome))
                 continue
+            self._remember(batch, outcome)
+            if any(outcome):
+                done[batch.token] = outcome
             shown.append([version > 0 for version in outcome])
             for operation, version in zip(batch.operations, outcome, strict=True):
                 if version:

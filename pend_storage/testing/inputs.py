@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGES",
+    "ALIKE",
     "CHECK",
     "EPOCHS",
     "LIMITS",
@@ -63,9 +64,9 @@ LIMITS: Final = st.sampled_from([None, None, 1, 2, 5, 0])
 WHICH: Final = st.integers(0, 2)
 """Which of three transactions."""
 # Some of these are equal by value, and some only to the careless.
-_ALIKE = st.sampled_from([1, 1.0, True, None, {"": 1}, {"": True}, "1"])
+ALIKE: Final = st.sampled_from([1, 1.0, True, None, {"": 1}, {"": True}, "1"])
 META: Final = st.tuples(
-    st.sampled_from(["m", "n"]), _ALIKE | given.json_values(3), st.just(RIGHT) | _ALIKE
+    st.sampled_from(["m", "n"]), ALIKE | given.json_values(3), st.just(RIGHT) | ALIKE
 )
 """Name, new value, expected value."""
 ROLES: Final = st.sampled_from([Role.PRIMARY] * 5 + list(Role))

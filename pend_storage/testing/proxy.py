@@ -54,7 +54,7 @@ class Proxy:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._address: tuple[str, int] | None = None
-        self._lines: set[_Line] = set()
+        self._lines: set[Line] = set()
         self._is_cut = False
         self._delays: dict[Direction, float] = dict.fromkeys(_WAYS, 0.0)
         self._open: dict[Direction, asyncio.Event] = {}
@@ -122,9 +122,8 @@ class Proxy:
         self._open = {way: asyncio.Event() for way in _WAYS}
         for event in self._open.values():
             event.set()
-        server = await asyncio.start_server(self._accept, self._listen, 0)
+        server = await self._bind()
         try:
-            self._address = server.sockets[0].getsockname()[:2]
             ready.set()
             await self._ended.wait()
         finally:
@@ -137,6 +136,12 @@ class Proxy:
             # it can only while the server is not closed.
             await asyncio.sleep(_GRACE)
             server.close()
+
+    async def _bind(self) -> asyncio.Server:
+        """Listen, and know the address."""
+        server = await asyncio.start_server(self._accept, self._listen, 0)
+        self._address = server.sockets[0].getsockname()[:2]
+        return server
 
     # -- control, from any thread ---------------------------------------------------------
 
@@ -205,7 +210,7 @@ class Proxy:
         if self._is_cut:
             writer.transport.abort()
             return
-        line = _Line(writer)
+        line = Line(writer)
         self._lines.add(line)
         try:
             there, back = await asyncio.open_connection(*self._target)
@@ -238,7 +243,7 @@ class Proxy:
             writer.write_eof()
 
 
-class _Line:
+class Line:
     """One connection through the proxy: both of its halves, and who works for it."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:

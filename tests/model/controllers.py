@@ -7,7 +7,7 @@ from pend_storage.dualwrite.roles import SIDES, Side, Step, View, other
 from pend_storage.phases import Role, RoleState
 
 from .deliveries import Deliveries, Steps
-from .world import Controller, Parcel, StoreState, Weakness, World, is_covered
+from .world import Controller, Mark, Parcel, StoreState, Weakness, World, is_covered
 
 __all__ = ["Controllers"]
 
@@ -131,8 +131,8 @@ class Controllers(Deliveries):
         new = other(old)
         source, target = turn.world.of(old), turn.world.of(new)
         if turn.pc == "plan":
-            if not is_covered(target, self.weak):
-                yield "refuses: not covered", turn.done()
+            if turn.world.is_told or not is_covered(target, self.weak):
+                yield "refuses", turn.done()
                 return
             fits = target.role == turn.view.of(new) or Weakness.LATE_MARK in self.weak
             found = (source.mark, source.whole, _end(target)) if fits else None
@@ -159,21 +159,30 @@ class Controllers(Deliveries):
                 else:
                     yield f"fences {old}", turn.go(after, pc="drain")
         elif turn.pc == "drain":
-            parcel = self._news(world, old)._replace(epoch=turn.epoch(new))
-            yield "reads the rest", turn.go(pc="apply", parcel=parcel)
+            after, parcel = self._news(world, old)
+            if parcel is None or after.is_told:
+                yield "meets another log", turn.go(after, pc="call off")
+                return
+            parcel = parcel._replace(epoch=turn.epoch(new))
+            yield "reads the rest", turn.go(after, pc="apply", parcel=parcel)
         else:
             parcel = turn.parcel
             follows = target.is_at(Role.SECONDARY, parcel.epoch)
-            if follows:
+            if self._accepts(target, parcel):
                 after = self._deliver(world, parcel)
                 yield f"applies the rest {parcel.rows}", turn.go(after, pc="open")
+            elif follows:
+                yield "has to read again", turn.go(pc="drain")
             if world.cuts or not follows:
                 yield "cannot apply the rest", turn.go(pc="call off")
 
     def _open_and_follow(self, turn: _Turn, old: Side) -> Steps:
         if turn.pc == "open":
             after = turn.cas(roles.open_new(turn.view, old))
-            if after is None:
+            has_all = turn.world.of(other(old)).mark == turn.parcel.mark
+            if not has_all and Weakness.BLIND_OPENING not in self.weak:
+                yield "has to drain again", turn.go(pc="drain")
+            elif after is None:
                 yield "cannot open", turn.done()
             else:
                 yield f"opens {other(old)}", turn.go(after, pc="follow")
@@ -187,5 +196,8 @@ class Controllers(Deliveries):
             yield f"has {old} follow", turn.done(turn.cas(step))
 
 
-def _end(store: StoreState) -> int:
-    return store.log[-1].sequence if store.log else 0
+def _end(store: StoreState) -> Mark:
+    if not store.log:
+        return Mark(incarnation=store.incarnation)
+    last = store.log[-1]
+    return Mark(last.sequence, last.row.token, store.incarnation)

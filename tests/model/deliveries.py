@@ -8,7 +8,7 @@ from typing import TypeAlias
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.phases import Role, RoleState
 
-from .world import Parcel, Weakness, World, primaries
+from .world import Mark, Parcel, StoreState, Weakness, World, primaries
 
 __all__ = ["Deliveries", "Steps"]
 
@@ -33,54 +33,87 @@ class Deliveries:
             )
         elif world.relays:
             for side in primaries(world):
-                parcel = self._news(world, side)
-                if parcel.rows:
+                after, parcel = self._news(world, side)
+                if parcel is None:
+                    yield f"the relay does not know {side} again", after
+                elif parcel.rows or after != world:
+                    relays = world.relays - 1
                     yield (
                         f"the relay reads {side}",
-                        world._replace(relay=parcel, relays=world.relays - 1),
+                        after._replace(relay=parcel, relays=relays),
                     )
 
-    def _news(self, world: World, side: Side) -> Parcel:
-        """What a store's log has for the other one."""
+    def _news(self, world: World, side: Side) -> tuple[World, Parcel | None]:
+        """What a store's log has for the other one; None: it is not the log it was.
+
+        Another incarnation is told of, whether its log has lost something or not.
+        """
         store, to = world.of(side), other(side)
         mark = world.of(to).mark
-        news = store.news(self.weak, mark)
+        if mark.incarnation != store.incarnation and self._tells_incarnation:
+            world = world._replace(is_told=True)
+        if self._verifies(world) and not store.knows(mark):
+            return world._replace(is_told=True), None
+        world = world._replace(is_verified=Weakness.VERIFIED_ONCE in self.weak)
+        news = store.news(self.weak, mark.after)
         rows = tuple(entry.row for entry in news)
-        last = news[-1].sequence if news else mark
-        return Parcel(to, store.role.epoch, rows, last)
+        last = mark._replace(incarnation=store.incarnation)
+        if news:
+            last = Mark(news[-1].sequence, news[-1].row.token, store.incarnation)
+        return world, Parcel(to, store.role.epoch, rows, last, mark)
+
+    @property
+    def _tells_incarnation(self) -> bool:
+        return Weakness.NO_INCARNATION not in self.weak
+
+    def _verifies(self, world: World) -> bool:
+        return Weakness.NO_VERIFYING not in self.weak and not world.is_verified
 
     def _deliver(self, world: World, parcel: Parcel) -> World:
         store = world.of(parcel.to)
-        if not store.is_at(Role.SECONDARY, parcel.epoch):
+        if not self._accepts(store, parcel):
             return world
         for row in parcel.rows:
             store = store.take(row, self.weak)
         if parcel.mark is not None:
             store = store._replace(mark=parcel.mark)
+        if parcel.copied is not None:
+            store = store._replace(copied=parcel.copied)
         return world.put(parcel.to, store)
 
+    def _accepts(self, store: StoreState, parcel: Parcel) -> bool:
+        """Whether a store takes it: by its role, and where it continues what is stored."""
+        if not store.is_at(Role.SECONDARY, parcel.epoch):
+            return False
+        if parcel.mark is not None and Weakness.ANY_MARK not in self.weak:
+            return store.mark == parcel.expected
+        if parcel.copied is not None and Weakness.ANY_CURSOR not in self.weak:
+            return store.copied == parcel.copied - 1
+        return True
+
     def _backfill(self, world: World) -> Steps:
-        if world.copied is not None:
-            after = self._deliver(world._replace(copied=None), world.copied)
-            arrived = world.of(world.copied.to).is_at(
-                Role.SECONDARY, world.copied.epoch
-            )
-            if not arrived:
-                yield "the backfill is refused, and goes on later", after
+        parcel = world.copied
+        if parcel is not None:
+            assert parcel.copied is not None
+            to = world.of(parcel.to)
+            after = world._replace(copied=None)
+            if not self._accepts(to, parcel):
+                yield (
+                    "the backfill is refused, and goes on from what is stored",
+                    after._replace(place=to.copied),
+                )
                 return
-            after = after._replace(backfill=world.backfill[1:])
-            if not after.backfill:
-                follower = after.of(world.copied.to)
-                after = after.put(world.copied.to, follower._replace(whole=True))
-            yield f"the backfill applies {world.copied.rows}", after
-        elif world.backfill:
+            after = self._deliver(after, parcel)._replace(place=parcel.copied)
+            if parcel.copied == len(world.backfill):
+                follower = after.of(parcel.to)
+                after = after.put(parcel.to, follower._replace(whole=True))
+            yield f"the backfill applies {parcel.rows}", after
+        elif world.place < len(world.backfill):
             for side in primaries(world):
-                store, to = world.of(side), other(side)
+                store, to_side = world.of(side), other(side)
                 epoch = store.role.epoch
-                if world.of(to).role == RoleState(Role.SECONDARY, epoch):
-                    row = store.row(world.backfill[0])
+                if world.of(to_side).role == RoleState(Role.SECONDARY, epoch):
+                    row = store.row(world.backfill[world.place])
                     rows = (row,) if row.version else ()
-                    yield (
-                        f"the backfill reads {row}",
-                        world._replace(copied=Parcel(to, epoch, rows)),
-                    )
+                    copied = Parcel(to_side, epoch, rows, copied=world.place + 1)
+                    yield f"the backfill reads {row}", world._replace(copied=copied)

@@ -17,13 +17,15 @@ class Judging(Deliveries):
 
     def wrong(self, world: World) -> str | None:
         """What is wrong with a state, if anything."""
+        if world.is_refused:
+            return None  # told by whoever looks at the roles next
         if len(primaries(world)) > 1:
             return "I1: two stores accept commits"
         if not roles.is_possible(world.view):
             return f"the roles are taken for rewound: {world.view}"
         if world.reader.failed:
             return "I6: a read gave less than was acknowledged before it began"
-        return self._lost(world) or self._resurrected(world)
+        return self._twice(world) or self._lost(world) or self._resurrected(world)
 
     def _lost(self, world: World) -> str | None:
         """I2: what was acknowledged is there, or something later."""
@@ -33,11 +35,24 @@ class Judging(Deliveries):
             if given.setdefault(place, entry.row.value) != entry.row.value:
                 return f"I2: the version {place} was given twice"
         live = world.live()
+        there = {e.row.token for e in (*world.json.log, *world.postgres.log)}
+        ghosts = world.lost - there  # what was lost may have been repeated since
         for row in (row for writer in world.writers for row in writer.acked):
             found = live.row(row.key)
             same = found.version == row.version and found.value == row.value
-            if not (same or found.version > row.version):
+            is_later = found.version > row.version and not (
+                found.token in ghosts and row.token not in world.former
+            )
+            if not (same or is_later or row.token in ghosts):
                 return f"I2: {row} was acknowledged, and {found} is there"
+        return None
+
+    def _twice(self, world: World) -> str | None:
+        """A commit that is repeated takes effect once."""
+        logs = (*world.json.log, *world.postgres.log)
+        tokens = [entry.row.token for entry in logs if entry.row.token]
+        if len(tokens) != len(set(tokens)):
+            return f"a commit took effect twice: {sorted(tokens)}"
         return None
 
     def _resurrected(self, world: World) -> str | None:
@@ -56,6 +71,8 @@ class Judging(Deliveries):
 
     def wrong_at_end(self, world: World) -> str | None:
         """I3: with everybody at rest, the stores become equal by themselves."""
+        if world.is_refused:
+            return None
         if any(w.ops for w in world.writers) or world.reader.reads:
             after = world.settled()
             if len(primaries(after)) != 1:
@@ -69,7 +86,12 @@ class Judging(Deliveries):
         to = other(side)
         if world.of(to).role.role is Role.DETACHED:
             return None
-        world = self._deliver(world, self._news(world, side))
+        world, parcel = self._news(world, side)
+        if parcel is None or world.is_told:
+            return (
+                None  # the stores are compared, and one of them is elected or repaired
+            )
+        world = self._deliver(world, parcel)
         primary, follower = world.of(side), world.of(to)
         if not follower.whole:
             for row in primary.rows:

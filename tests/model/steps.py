@@ -11,7 +11,7 @@ from pend_storage.phases import Role, RoleState
 
 from .controllers import Controllers
 from .judging import Judging
-from .world import Weakness, World, Writer, primaries
+from .world import Entry, Weakness, World, Writer, primaries
 
 __all__ = ["Protocol"]
 
@@ -23,6 +23,9 @@ class Protocol(Controllers, Judging):
 
     def steps(self, world: World) -> Steps:
         """Everything that may happen."""
+        if world.is_refused:
+            return
+        yield from self._fail(world)
         for n, writer in enumerate(world.writers):
             yield from self._write(world, n, writer)
         yield from self._read(world)
@@ -31,6 +34,22 @@ class Protocol(Controllers, Judging):
         yield from self._heal(world)
         for n, controller in enumerate(world.controllers):
             yield from self._control(world, n, controller)
+
+    # -- failover -----------------------------------------------------------------------
+
+    def _fail(self, world: World) -> Steps:
+        side = world.fails
+        if side is None:
+            return
+        if world.standby is None:
+            # Numbers are not given in the order in which commits end. What is put back
+            # to between two of them has the later one and not the earlier one: the entry
+            # of a mark does not tell that, the incarnation does.
+            if world.of(side).open and not world.is_promoted:
+                return
+            yield f"the standby of {side} falls behind", world.falls_behind(side)
+        else:
+            yield f"{side} fails over", world.fails_over(side)
 
     # -- writers ------------------------------------------------------------------------
 
@@ -43,31 +62,78 @@ class Protocol(Controllers, Judging):
         store = world.of(writer.side)
         match writer.pc:
             case "begin" if writer.ops:
-                key, value = writer.ops[0]
-                if store.is_at(Role.PRIMARY, writer.epoch) or self.is_unchecked:
-                    if any(e.row.key == key for e in store.open):
-                        return  # waits for the lock of the key
-                    begun, entry = store.begin(key, value)
-                    pc = "end"
-                    if writer.side == "json":  # which commits at once
-                        begun, pc = begun.end(entry, self.weak), "bring"
-                    yield (
-                        f"writer {n} commits {key}={value} on {writer.side}: {entry.row}",
-                        with_writer(world.put(writer.side, begun), pc=pc, entry=entry),
-                    )
-                else:
+                if not (store.is_at(Role.PRIMARY, writer.epoch) or self.is_unchecked):
                     yield from self._reroute(world, n, writer)
+                elif not any(e.row.key == writer.ops[0][0] for e in store.open):
+                    yield from self._commit(world, n, writer)
+                # else it waits for the lock of the key
+            case "end" if writer.entry not in store.open:
+                yield f"writer {n} hears nothing more", self._unheard(world, n, writer)
             case "end":
                 assert writer.entry is not None
-                ended = store.end(writer.entry, self.weak)
+                ended = world.put(writer.side, store.end(writer.entry, self.weak))
                 yield (
                     f"writer {n}: {writer.entry} has ended",
-                    with_writer(world.put(writer.side, ended), pc="bring"),
+                    with_writer(ended, pc="bring"),
                 )
+                if world.unheard:
+                    fewer = ended._replace(unheard=world.unheard - 1)
+                    yield (
+                        f"writer {n} does not hear that {writer.entry} has ended",
+                        self._unheard(fewer, n, writer),
+                    )
             case "bring":
                 yield from self._bring(world, n, writer)
             case _:
                 pass
+
+    def _commit(self, world: World, n: int, writer: Writer) -> Steps:
+        """A commit, or the same one once more; JSON ends it at once."""
+        store, rest = world.of(writer.side), world.writers
+        (key, value), token = (
+            writer.ops[0],
+            writer.token or 10 * n + len(writer.ops) + 9,
+        )
+
+        def with_writer(after: World, **changes: object) -> World:
+            changed = writer._replace(token=token, **changes)  # type: ignore[arg-type]
+            return after._replace(writers=(*rest[:n], changed, *rest[n + 1 :]))
+
+        known = self._known(world, writer)
+        if known is not None:
+            yield (
+                f"writer {n} finds {known}",
+                with_writer(world, pc="bring", entry=known),
+            )
+            return
+        begun, entry = store.begin(key, value, token)
+        pc = "end"
+        if writer.side == "json":
+            begun, pc = begun.end(entry, self.weak), "bring"
+        after = with_writer(world.put(writer.side, begun), pc=pc, entry=entry)
+        yield f"writer {n} commits {key}={value} on {writer.side}: {entry.row}", after
+        if pc == "bring" and world.unheard:
+            fewer = after._replace(unheard=world.unheard - 1)
+            yield (
+                f"writer {n} does not hear that {entry.row} is on {writer.side}",
+                self._unheard(fewer, n, after.writers[n]),
+            )
+
+    def _known(self, world: World, writer: Writer) -> Entry | None:
+        """The entry of a commit that was tried before, in either log."""
+        if not writer.token or Weakness.COMMITS_ANEW in self.weak:
+            return None
+        here = world.of(writer.side).committed(writer.token)
+        if here is not None or Weakness.ONE_LOG_ASKED in self.weak:
+            return here
+        return world.of(other(writer.side)).committed(writer.token)
+
+    @staticmethod
+    def _unheard(world: World, n: int, writer: Writer) -> World:
+        """The answer is lost: the same commit is tried again."""
+        again = writer._replace(pc="begin", entry=None)
+        rest = world.writers
+        return world._replace(writers=(*rest[:n], again, *rest[n + 1 :]))
 
     def _reroute(self, world: World, n: int, writer: Writer) -> Steps:
         for side in primaries(world):
@@ -84,13 +150,17 @@ class Protocol(Controllers, Judging):
         assert writer.entry is not None
         row = writer.entry.row
         done = writer._replace(
-            pc="begin", ops=writer.ops[1:], entry=None, acked=(*writer.acked, row)
+            pc="begin",
+            ops=writer.ops[1:],
+            entry=None,
+            token=0,
+            acked=(*writer.acked, row),
         )
         rest = world.writers
         acked = world._replace(writers=(*rest[:n], done, *rest[n + 1 :]))
         side = other(writer.side)
         peer = world.of(side)
-        if peer.is_at(Role.SECONDARY, writer.epoch):
+        if world.brings and peer.is_at(Role.SECONDARY, writer.epoch):
             yield (
                 f"writer {n} brings {row} to {side}",
                 acked.put(side, peer.take(row, self.weak)),

@@ -20,6 +20,7 @@ from pend_storage.phases import Role, RoleState
 __all__ = [
     "Controller",
     "Entry",
+    "Mark",
     "Reader",
     "Row",
     "StoreState",
@@ -45,6 +46,14 @@ class Weakness(Enum):
     NO_BUMP = "recovery reopens the old primary without stopping the new one first"
     NO_COVER = "a follower may become primary before its backfill is complete"
     LATE_MARK = "the end of the new primary's log is taken without looking at its role"
+    ANY_MARK = "a mark is written whatever mark is stored"
+    ANY_CURSOR = "the place of a backfill is written whatever place is stored"
+    NO_VERIFYING = "the log is read without looking for the entry of the mark"
+    VERIFIED_ONCE = "only the first read of the log looks for the entry of the mark"
+    NO_INCARNATION = "a mark does not tell on which server it was made"
+    BLIND_OPENING = "a store is opened without looking whether it still has the rest"
+    COMMITS_ANEW = "a commit that is repeated is not known again"
+    ONE_LOG_ASKED = "a commit that is repeated is looked for in one of the logs only"
 
 
 class Row(NamedTuple):
@@ -52,11 +61,23 @@ class Row(NamedTuple):
     version: int
     value: int | None
     """None: a tombstone."""
+    token: int = 0
+    """Of the commit; 0 for what was there before the log."""
 
 
 class Entry(NamedTuple):
     sequence: int
     row: Row
+
+
+class Mark(NamedTuple):
+    """A place in the other store's log."""
+
+    after: int = 0
+    token: int = 0
+    """Of the entry there; 0 where the mark is on no entry."""
+    incarnation: int = 0
+    """Of the other store, when its log was read."""
 
 
 class StoreState(NamedTuple):
@@ -67,9 +88,13 @@ class StoreState(NamedTuple):
     open: tuple[Entry, ...] = ()
     """Commits that have their number, and have not ended."""
     sequence: int = 0
-    mark: int = 0
+    mark: Mark = Mark()
     whole: bool = True
     """Whether what lies before the followed part of the other log is here."""
+    copied: int = 0
+    """Keys that a backfill has brought."""
+    incarnation: int = 0
+    """How often it has failed over."""
 
     def row(self, key: str) -> Row:
         return next((r for r in self.rows if r.key == key), Row(key, 0, None))
@@ -85,10 +110,12 @@ class StoreState(NamedTuple):
             rows=tuple(sorted(rest)), sequence=max(self.sequence, row.version)
         )
 
-    def begin(self, key: str, value: int | None) -> tuple[StoreState, Entry]:
+    def begin(
+        self, key: str, value: int | None, token: int
+    ) -> tuple[StoreState, Entry]:
         sequence = self.sequence + 1
         version = max(self.row(key).version + 1, sequence)
-        entry = Entry(sequence, Row(key, version, value))
+        entry = Entry(sequence, Row(key, version, value, token))
         return (
             self._replace(open=(*self.open, entry), sequence=max(sequence, version)),
             entry,
@@ -99,12 +126,22 @@ class StoreState(NamedTuple):
         log = tuple(sorted((*self.log, entry)))
         return self.take(entry.row, weak)._replace(open=left, log=log)
 
-    def news(self, weak: frozenset[Weakness], mark: int) -> tuple[Entry, ...]:
-        """The log after a mark, up to what may still be open."""
+    def committed(self, token: int) -> Entry | None:
+        """The entry of a commit."""
+        return next((e for e in self.log if e.row.token == token), None)
+
+    def knows(self, mark: Mark) -> bool:
+        """Whether the log has the entry that a mark stands on."""
+        if not mark.token:
+            return True
+        return any((e.sequence, e.row.token) == mark[:2] for e in self.log)
+
+    def news(self, weak: frozenset[Weakness], after: int) -> tuple[Entry, ...]:
+        """The log after a place, up to what may still be open."""
         horizon = min((e.sequence for e in self.open), default=1 << 30)
         if Weakness.NO_HORIZON in weak:
             horizon = 1 << 30
-        return tuple(e for e in self.log if mark < e.sequence < horizon)
+        return tuple(e for e in self.log if after < e.sequence < horizon)
 
     def is_at(self, role: Role, epoch: int) -> bool:
         return self.role == RoleState(role, epoch)
@@ -116,6 +153,8 @@ class Writer(NamedTuple):
     epoch: int = 1
     pc: str = "begin"
     entry: Entry | None = None
+    token: int = 0
+    """Of the commit that is to be repeated; 0: there is none."""
     acked: tuple[Row, ...] = ()
 
 
@@ -136,7 +175,11 @@ class Parcel(NamedTuple):
     to: Side
     epoch: int
     rows: tuple[Row, ...]
-    mark: int | None = None
+    mark: Mark | None = None
+    expected: Mark | None = None
+    """The mark that it continues."""
+    copied: int | None = None
+    """Keys that are brought, with these."""
 
 
 class Controller(NamedTuple):
@@ -146,7 +189,7 @@ class Controller(NamedTuple):
     json: RoleState | None = None
     view: View | None = None
     parcel: Parcel | None = None
-    found: tuple[int, bool, int] | None = None
+    found: tuple[Mark, bool, Mark] | None = None
     """Of the old primary: its mark, and whether it is whole; of the new: its log's end."""
     is_alive: bool = True
 
@@ -161,7 +204,9 @@ class World(NamedTuple):
     relays: int = 0
     """How often the relay may still look."""
     backfill: tuple[str, ...] = ()
-    """Keys that are still to be copied."""
+    """Keys that are to be copied."""
+    place: int = 0
+    """How many of them the backfill believes to have brought."""
     copied: Parcel | None = None
     heals: int = 0
     """How many steps the healer may still take."""
@@ -171,6 +216,25 @@ class World(NamedTuple):
     crashes: int = 0
     cuts: bool = False
     """Whether the secondary may be out of reach."""
+    brings: bool = True
+    """Whether writers bring their commits to the secondary themselves."""
+    fails: Side | None = None
+    """Which store may fail over, once."""
+    is_promoted: bool = True
+    """Whether a failover shows as another incarnation; not where a store is put back."""
+    has_failed: bool = False
+    standby: StoreState | None = None
+    """Of that store: what its lagging standby has."""
+    unheard: int = 0
+    """How many answers to commits may still be lost."""
+    former: frozenset[int] = frozenset()
+    """Commits that were in the log of the store that failed over."""
+    lost: frozenset[int] = frozenset()
+    """Those of them that the failover has lost for good."""
+    is_told: bool = False
+    """Whether somebody has noticed the failover, and said so."""
+    is_verified: bool = False
+    """Whether the log was read before; counts where it is verified once."""
 
     def of(self, side: Side) -> StoreState:
         return self.json if side == "json" else self.postgres
@@ -191,6 +255,30 @@ class World(NamedTuple):
         if not same or store.open:
             return None
         return self.put(step.side, store._replace(role=step.after))
+
+    def falls_behind(self, side: Side) -> World:
+        """From now on its standby gets nothing more."""
+        return self._replace(standby=self.of(side)._replace(open=()))
+
+    def fails_over(self, side: Side) -> World:
+        """Its standby takes its place, with whatever role it knows."""
+        standby, store = self.standby, self.of(side)
+        assert standby is not None
+        former = frozenset(entry.row.token for entry in store.log)
+        kept = {entry.row.token for entry in standby.log}
+        is_truth = side == (self.view.primary or self.view.fenced)
+        return self._replace(
+            standby=None,
+            fails=None,
+            has_failed=True,
+            former=former if is_truth else frozenset(),
+            lost=former - kept if is_truth else frozenset(),
+        ).put(side, standby._replace(incarnation=int(self.is_promoted)))
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the failover has brought back roles that no switch leaves behind."""
+        return self.has_failed and not roles.is_possible(self.view)
 
     def settled(self) -> World:
         """What everybody together makes of it in the end."""

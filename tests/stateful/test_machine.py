@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -11,8 +11,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from typing_extensions import override
 
+from pend_storage.attribution import new_token
 from pend_storage.fields import Limit
-from pend_storage.records import JSON, Advance, Batch, ChangedRecord, Row
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
 from pend_storage.schema import Schema, collection
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
@@ -104,6 +113,68 @@ class ComparesCarelessly(MemoryStore):
         )
 
 
+class CommitsAgain(MemoryStore):
+    """Does not know a commit again by its token."""
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return super().commit(replace(batch, token=new_token()), epoch=epoch)
+
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        fresh = [replace(batch, token=new_token()) for batch in batches]
+        return super().commit_each(fresh, epoch=epoch)
+
+
+class KnowsTheToken(CommitsAgain):
+    """Knows a commit again where it comes alone, and not in company."""
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return MemoryStore.commit(self, batch, epoch=epoch)
+
+
+class MovesAnyPosition(MemoryStore):
+    """Writes a position whatever is stored."""
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: Advance | None = None,
+    ) -> int:
+        if mark is not None:
+            mark = mark._replace(expected=self.meta(mark.name))
+        return super().apply(records, epoch=epoch, mark=mark)
+
+
+class AppliesBeforeItLooks(MemoryStore):
+    """Refuses a position that is not what was read, with the data written already."""
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: Advance | None = None,
+    ) -> int:
+        super().apply(records, epoch=epoch)
+        return super().apply(records, epoch=epoch, mark=mark)
+
+
+class CountsTheEntryAtThePosition(MemoryStore):
+    """Takes what is at a position for what comes after it."""
+
+    @override
+    def pending(self, after: int) -> Pending:
+        return super().pending(max(after - 1, 0))
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "broken",
@@ -113,6 +184,11 @@ class ComparesCarelessly(MemoryStore):
         HidesTheFirst,
         ScansWithoutAsking,
         ComparesCarelessly,
+        CommitsAgain,
+        KnowsTheToken,
+        MovesAnyPosition,
+        AppliesBeforeItLooks,
+        CountsTheEntryAtThePosition,
     ],
 )
 def test_a_store_with_a_fault_is_found_out(broken: type[MemoryStore]) -> None:
