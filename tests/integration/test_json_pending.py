@@ -14,7 +14,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.records import Pending
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, Retention, live, past, timeline
-from pend_storage.stores.json.segments import SegmentReader
+from pend_storage.stores.json import store as json_store
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 
 
@@ -192,7 +192,7 @@ def test_thirty_thousand_commits_are_counted_without_reading_the_log_again(
             ]
         )
     store.pending(0)  # the first one reads it, once
-    monkeypatch.setattr(SegmentReader, "payloads", None)
+    monkeypatch.setattr(json_store, "effects_after", None)
     monkeypatch.setattr(JsonStore, "changes", None)
 
     assert store.pending(0).commits == 30_000

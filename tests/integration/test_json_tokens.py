@@ -10,7 +10,7 @@ import pytest
 
 from pend_storage.attribution import new_token
 from pend_storage.records import Batch
-from pend_storage.stores.json import JsonStore, live, tokens
+from pend_storage.stores.json import JsonStore, live, past, tokens
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 
@@ -23,7 +23,7 @@ def batch(key: str) -> Batch:
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tokens for which the journal was walked along."""
     walked: list[str] = []
-    entry_of: Callable[..., Any] = live.entry_of
+    entry_of: Callable[..., Any] = past.entry_of
 
     def watched(directory: Path, token: str, *rest: Any) -> Any:
         walked.append(token)
