@@ -18,7 +18,9 @@ __all__ = ["overridden_url", "shown_url", "url_fault", "with_parameters"]
 
 _SCHEMES: Final = ("postgresql", "postgres")
 _HIDDEN: Final = "***"
-_SECRET: Final = re.compile(r"(?i)(?P<name>password|passphrase|sslpassword)=[^&]*")
+_SECRET: Final = re.compile("(?i)pass|secret|token")
+_WRITTEN_OUT: Final = re.compile(r"(?i)(?P<name>password|passphrase)=[^&]*")
+_BROKEN: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _HIGHEST_PORT: Final = 65_535
 
 
@@ -37,9 +39,10 @@ def url_fault(url: str) -> str | None:
             f"the database URL must begin with postgresql://, not {parts.scheme!r}. "
             "Write postgresql://USER@HOST:PORT/NAME."
         )
-    if "@" in parts.netloc.rpartition("@")[0] or "@" in parts.path:
+    beyond = parts.path + parts.fragment + ("" if parts.path else parts.query)
+    if "@" in parts.netloc.rpartition("@")[0] + beyond or _BROKEN.search(url):
         return (
-            "the database URL has more than one @, so a special character of the "
+            "the database URL has an @ or a % in an odd place, so a special character of the "
             "password is not percent-encoded. Write %40 for @, %2F for /, %3F for ?, "
             "%23 for # and %25 for %."
         )
@@ -118,4 +121,13 @@ def shown_url(url: str) -> str:
     user, colon, _ = login.partition(":")
     if at:
         url = f"{scheme}{slashes}{user}{colon and ':' + _HIDDEN}@{tail}"
-    return _SECRET.sub(rf"\g<name>={_HIDDEN}", url)
+    place, mark, query = url.partition("?")
+    url = place + mark + "&".join(map(_shown_parameter, query.split("&")))
+    return _WRITTEN_OUT.sub(rf"\g<name>={_HIDDEN}", url)
+
+
+def _shown_parameter(parameter: str) -> str:
+    """A parameter of a URL, without its value where its name tells of a secret."""
+    name, equals, _ = parameter.partition("=")
+    is_secret = equals and _SECRET.search(unquote(name))
+    return f"{name}={_HIDDEN}" if is_secret else parameter

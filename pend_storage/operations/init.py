@@ -54,6 +54,7 @@ url = {database}
 # Seconds:
 # connect_timeout = 2.0
 # idle_timeout = 30.0
+# connection_max_age = 1800.0
 # statement_timeout = 30.0
 # Behind PgBouncer or another pooler, how it shares connections:
 # pooler = "transaction"

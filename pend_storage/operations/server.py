@@ -44,8 +44,8 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
     """Connect and ask.
 
     Raises:
-        StoreUnavailable: the server cannot be reached.
-        ConfigError: it does not let this user in, or the address is wrong by itself.
+        StoreUnavailable: the server cannot be reached, or does not let this user in.
+        ConfigError: the address is wrong by itself.
     """
     try:
         with psycopg.connect(

@@ -148,6 +148,40 @@ def test_who_does_not_need_it_does_not_wait(
     assert store.collection(Tally).get("held") == a_tally("held", 1)
 
 
+def test_lanes_are_not_left_to_those_who_wait(url: str, store: PostgresStore) -> None:
+    writers = Writers(store, 3)
+    blocked = threading.Thread(target=several, args=(store,))
+    with held(url, ROW):
+        blocked.start()
+        time.sleep(1.0)  # they have had every lane
+        with writers.at_work():
+            time.sleep(HELD)
+            done, longest = writers.done, writers.longest
+    blocked.join()
+
+    assert done > 100
+    assert longest < LONGEST
+
+
+def test_those_who_go_together_do_not_wait_for_the_one(
+    url: str, store: PostgresStore
+) -> None:
+    outcomes: list[Any] = []
+    keys = ["a", "b", "held", "c"]
+    call = threading.Thread(
+        target=lambda: outcomes.extend(
+            store.commit_each([batch(a_tally(key, 1)) for key in keys])
+        )
+    )
+    with held(url, ROW):
+        call.start()
+        wait_until(lambda: set(store.read("tallies", "ab")) == {"a", "b"}, "the others")
+        assert call.is_alive()
+    call.join()
+
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
+
+
 @pytest.mark.parametrize("work", [one, many_keys, together])
 def test_the_error_names_who_is_in_the_way(
     url: str, work: Callable[[PostgresStore], None]

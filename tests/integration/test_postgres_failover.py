@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -120,6 +124,38 @@ def test_a_standby_that_is_promoted_under_a_store_takes_its_writes(
         assert now.split("/")[0] == before.split("/")[0]
         assert int(now.split("/")[1]) == int(before.split("/")[1]) + 1
         assert [event.name for event in events] == ["server-changed"]
+
+
+def test_an_exchange_that_breaks_no_connection_is_noticed_by_the_next_one() -> None:
+    events: list[Event] = []
+    with (
+        temporary_postgres(settings=SETTINGS) as first,
+        temporary_postgres(settings=SETTINGS) as second,
+    ):
+        address = Path(tempfile.mkdtemp(dir="/tmp")) / "s"  # a socket's path is short
+        for server in (second, first):
+            with PostgresStore(SCHEMA, server.url) as store:
+                store.migrate()
+        address.symlink_to(first.sockets)
+        url = f"postgresql://postgres@/postgres?host={address}&port=5432"
+        with PostgresStore(
+            SCHEMA, url, application_name=UNDER_TEST, hook=events.append
+        ) as store:
+            put(store, "a")
+            held = store._server.take()  # in use all the time
+            address.unlink()
+            address.symlink_to(second.sockets)
+
+            put(store, "b")
+
+            assert [event.name for event in events] == ["server-changed"]
+            assert events[0].level == logging.WARNING
+            store._server._pool.give_back(held)
+            put(store, "c")
+            assert sessions(first.url) == []
+            assert len(sessions(second.url)) == 1
+            assert len(events) == 1
+        shutil.rmtree(address.parent)
 
 
 def test_a_restart_is_no_other_server() -> None:

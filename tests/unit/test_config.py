@@ -32,6 +32,7 @@ url = "postgresql://pend:secret@db.example:6543/pend"
 pool = 7
 connect_timeout = 1.5
 idle_timeout = 10
+connection_max_age = 600
 statement_timeout = 60
 pooler = "transaction"
 tls = { mode = "verify-full", root_certificate = "ca.pem" }
@@ -83,6 +84,7 @@ def test_every_setting_of_a_file_is_read(write: WriteFile) -> None:
     assert (postgres.pool, postgres.pooler) == (7, "transaction")
     assert (postgres.connect_timeout, postgres.idle_timeout) == (1.5, 10.0)
     assert postgres.statement_timeout == 60.0
+    assert postgres.connection_max_age == 600.0
     assert postgres.tls_mode == "verify-full"
     assert postgres.tls_root_certificate == path.parent / "ca.pem"
     assert settings.redis is not None
@@ -110,6 +112,7 @@ def test_the_defaults_are_those_of_the_documentation(write: WriteFile) -> None:
     postgres = settings.require_postgres()
     assert (postgres.pool, postgres.connect_timeout) == (20, 2.0)
     assert (postgres.idle_timeout, postgres.pooler) == (30.0, None)
+    assert postgres.connection_max_age == 1800.0
     assert not settings.auto_switch
     assert settings.dual_write == DualWriteSettings(
         secondary_timeout=1.0,
@@ -376,6 +379,11 @@ def test_a_side_that_is_not_configured_is_asked_for_by_name(write: WriteFile) ->
     [
         ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
         ("postgresql://u:p@q@h/d", "postgresql://u:***@h/d"),
+        (
+            "postgresql://h/d?oauth_client_secret=x&a=b",
+            "postgresql://h/d?oauth_client_secret=***&a=b",
+        ),
+        ("postgresql://h/d?pass%77ord=x", "postgresql://h/d?pass%77ord=***"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
         ("postgresql://h/d", "postgresql://h/d"),
         ("postgresql://h/d?password=p&x=1", "postgresql://h/d?password=***&x=1"),
@@ -438,6 +446,14 @@ def test_parameters_replace_those_of_their_name() -> None:
         ("postgresql://h:0/d", "port 0"),
         ("postgresql://h:port/d", "cannot be read"),
         ("postgresql://[::1/d", "cannot be read"),
+        ("postgresql://u:p%40%2F@h/d", None),
+        ("postgresql://h/d?application_name=a@b", None),
+        ("postgresql://u:p@ss@h/d", "not percent-encoded"),
+        ("postgresql://u:100%zz@h/d", "not percent-encoded"),
+        ("postgresql://u:12?word@h/d", "not percent-encoded"),
+        ("postgresql://u:12#word@h/d", "not percent-encoded"),
+        ("postgresql://u:p@ss/word@h/d", "not percent-encoded"),
+        ("postgresql://h:12/word@127.0.0.1:1/x", "not percent-encoded"),
     ],
 )
 def test_a_broken_url_is_told_from_a_good_one(url: str, fault: str | None) -> None:

@@ -10,11 +10,11 @@ import psycopg
 import tenacity
 from psycopg.conninfo import make_conninfo
 
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.stores.postgres.address import Address
 from pend_storage.stores.postgres.errors import ConnectionLost
 from pend_storage.stores.postgres.link import Link
-from pend_storage.stores.postgres.refusals import advice_on, explained, no_connection
+from pend_storage.stores.postgres.refusals import advice_on, no_connection
 
 __all__ = ["OLDEST_SERVER", "Address", "Connector"]
 
@@ -81,8 +81,9 @@ class Connector:
 
         Raises:
             ConnectionLost: it cannot be had.
-            ConfigError: the server is too old, does not let this user in, or the address
-                leads nowhere by its own fault.
+            StoreUnavailable: the server does not let this user in.
+            ConfigError: the server is too old, or the address leads nowhere by its own
+                fault.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_heal),
@@ -105,13 +106,11 @@ class Connector:
         return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)
 
     def _refused(self, error: psycopg.Error) -> Exception:
-        if advice_on(error) is not None:
-            return no_connection(error, str(self.address))
-        text = explained(error)
-        password = self.address.settings.get("password")
-        return ConnectionLost(
-            text.replace(password, "********") if password else text, sent=False
-        )
+        secret = self.address.settings.get("password")
+        public = no_connection(error, str(self.address), secret=secret)
+        if isinstance(public, StoreUnavailable) and advice_on(error) is None:
+            return ConnectionLost(public.reason, sent=False)
+        return public
 
     def _check_version(self, connection: psycopg.Connection[Any]) -> None:
         version = connection.info.server_version

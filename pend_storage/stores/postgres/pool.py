@@ -160,6 +160,8 @@ class Pool:
             with contextlib.suppress(IndexError):
                 link = self._idle.pop()
                 if self._is_good(link) and link.is_usable:
+                    if self._idle:
+                        self._ring()  # one ring may stand for several that came back
                     return link
                 self._drop(link)
             slot = self._room()

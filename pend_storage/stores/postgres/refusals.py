@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 import psycopg
 
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
-from pend_storage.stores.postgres.errors import POOLER_ADVICE, MustBeCorrected
+from pend_storage.stores.postgres.errors import POOLER_ADVICE
 
-__all__ = ["advice_on", "explained", "no_connection"]
+__all__ = ["advice_on", "no_connection"]
 
 
 class Advice(NamedTuple):
@@ -85,22 +85,30 @@ def advice_on(error: BaseException) -> Advice | None:
     return next((advice for known, advice in _KNOWN if known.search(text)), None)
 
 
-def no_connection(error: psycopg.Error, store: str) -> PendStorageError:
+def no_connection(
+    error: psycopg.Error, store: str, *, secret: str | None = None
+) -> PendStorageError:
     """The public error for a connection that was not made.
 
     Args:
         error: of the driver.
         store: how errors call the store.
+        secret: the password, which must not be shown.
     """
-    text, advice = explained(error), advice_on(error)
+    text, advice = _explained(error), advice_on(error)
+    if secret:
+        text = text.replace(secret, "********")
     if advice is None:
         return StoreUnavailable(text, store=store)
     if advice.is_ours:
         return ConfigError(f"{store}: {text}.")
-    return MustBeCorrected(f"{text}.", store=store)
+    # Somebody may put it right while programs run: a pair goes on without it.
+    error = StoreUnavailable(text, store=store)
+    error.args = (f"{store}: {text}. Nothing was changed.",)
+    return error
 
 
-def explained(error: psycopg.Error) -> str:
+def _explained(error: psycopg.Error) -> str:
     """Why there is no connection, in one line, and what to do where that is known."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "; ".join(lines) or type(error).__name__

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
+from pend_storage.errors import PendStorageError
 from pend_storage.events import Hook, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import ROLE_META
@@ -163,7 +165,8 @@ class PostgresStore(Store):
 
         migrate(self.schema, self._connector, self._hook, wait=wait)
         self._server.forget()
-        self.incarnation()  # notes where numbers were given last, while nobody waits
+        with contextlib.suppress(PendStorageError):
+            self.incarnation()  # notes where numbers were given last: nobody waits now
 
     @override
     def incarnation(self) -> str:

@@ -165,6 +165,6 @@ def _settings_of(server: str) -> dict[str, Any]:
     """Where the server is, in the words of PgBouncer."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
-    found = conninfo_to_dict(server)
-    kept = {name: found[name] for name in (*_PASSED_ON, "dbname") if name in found}
-    return {"user": "postgres", **kept}
+    found = conninfo_to_dict(server).items()
+    kept: dict[str, Any] = {n: v for n, v in found if n in {*_PASSED_ON, "dbname"}}
+    return {"user": "postgres"} | kept
