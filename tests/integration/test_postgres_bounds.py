@@ -112,7 +112,7 @@ def many_keys(store: PostgresStore) -> None:
 def fence(store: PostgresStore) -> None:
     one_more = threading.Thread(target=one, args=(store,))
     one_more.start()
-    time.sleep(0.2)
+    time.sleep(1.0)  # it has left its lane, and waits by itself
     state = RoleState(Role.PRIMARY, 0).to_meta()
     assert store.compare_and_set_meta(ROLE_META, None, state)
     one_more.join()
