@@ -140,11 +140,11 @@ def test_who_does_not_need_it_does_not_wait(
             blocked.start()
             time.sleep(HELD)
             assert blocked.is_alive()
-            done, longest = writers.done, writers.longest
+            done = writers.done
         blocked.join()
 
     assert done > 100
-    assert longest < LONGEST
+    assert writers.longest < LONGEST  # those that were under way count too
     assert store.collection(Tally).get("held") == a_tally("held", 1)
 
 
@@ -156,11 +156,11 @@ def test_lanes_are_not_left_to_those_who_wait(url: str, store: PostgresStore) ->
         time.sleep(1.0)  # they have had every lane
         with writers.at_work():
             time.sleep(HELD)
-            done, longest = writers.done, writers.longest
+            done = writers.done
     blocked.join()
 
     assert done > 100
-    assert longest < LONGEST
+    assert writers.longest < LONGEST  # those that were under way count too
 
 
 def test_those_who_go_together_do_not_wait_for_the_one(
