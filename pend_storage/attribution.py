@@ -7,6 +7,7 @@ batch carries them through threads, merged commits and a switch of the primary.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -15,10 +16,14 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Final, NamedTuple
 
+from pend_storage.errors import ConfigError
+
 __all__ = ["Actor", "acting", "actor", "new_token", "token_moment", "token_time"]
 
 _COUNTER_BITS: Final = 32
 _PROCESS_BITS: Final = 48
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL and UTF-8 cannot hold."""
 
 
 class Actor(NamedTuple):
@@ -42,6 +47,12 @@ def actor() -> Actor:
 @contextmanager
 def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None]:
     """Attribute the commits of a block; see :meth:`Store.acting`."""
+    for name, text in (("by", by), ("reason", reason)):
+        if text is not None and _UNSTORABLE.search(text):
+            raise ConfigError(
+                f"acting({name}={text!r}): U+0000 and lone surrogates cannot be kept. "
+                "Leave them out."
+            )
     outer = _actor.get()
     inner = Actor(
         outer.by if by is None else by, outer.reason if reason is None else reason

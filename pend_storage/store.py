@@ -281,6 +281,9 @@ class Store(ABC):
         Args:
             by: a person, a job, a request; None leaves what an outer block said.
             reason: likewise.
+
+        Raises:
+            ConfigError: U+0000 or a lone surrogate in one of them.
         """
         return attribution.acting(by=by, reason=reason)
 

@@ -112,7 +112,7 @@ def many_keys(store: PostgresStore) -> None:
 def fence(store: PostgresStore) -> None:
     one_more = threading.Thread(target=one, args=(store,))
     one_more.start()
-    time.sleep(0.2)
+    time.sleep(1.0)  # it has left its lane, and waits by itself
     state = RoleState(Role.PRIMARY, 0).to_meta()
     assert store.compare_and_set_meta(ROLE_META, None, state)
     one_more.join()
@@ -140,12 +140,46 @@ def test_who_does_not_need_it_does_not_wait(
             blocked.start()
             time.sleep(HELD)
             assert blocked.is_alive()
-            done, longest = writers.done, writers.longest
+            done = writers.done
         blocked.join()
 
     assert done > 100
-    assert longest < LONGEST
+    assert writers.longest < LONGEST  # those that were under way count too
     assert store.collection(Tally).get("held") == a_tally("held", 1)
+
+
+def test_lanes_are_not_left_to_those_who_wait(url: str, store: PostgresStore) -> None:
+    writers = Writers(store, 3)
+    blocked = threading.Thread(target=several, args=(store,))
+    with held(url, ROW):
+        blocked.start()
+        time.sleep(1.0)  # they have had every lane
+        with writers.at_work():
+            time.sleep(HELD)
+            done = writers.done
+    blocked.join()
+
+    assert done > 100
+    assert writers.longest < LONGEST  # those that were under way count too
+
+
+def test_those_who_go_together_do_not_wait_for_the_one(
+    url: str, store: PostgresStore
+) -> None:
+    outcomes: list[Any] = []
+    keys = ["a", "b", "held", "c"]
+    call = threading.Thread(
+        target=lambda: outcomes.extend(
+            store.commit_each([batch(a_tally(key, 1)) for key in keys])
+        )
+    )
+    with held(url, ROW):
+        call.start()
+        wait_until(lambda: set(store.read("tallies", "ab")) == {"a", "b"}, "the others")
+        assert call.is_alive()
+    call.join()
+
+    assert all(isinstance(outcome, tuple) for outcome in outcomes)
 
 
 @pytest.mark.parametrize("work", [one, many_keys, together])

@@ -11,6 +11,7 @@ import pytest
 
 from pend_storage.aio import AsyncStore
 from pend_storage.attribution import acting, actor, new_token, token_moment, token_time
+from pend_storage.errors import ConfigError
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
@@ -74,6 +75,13 @@ def test_what_a_block_said_ends_with_it_also_after_an_error() -> None:
         raise ValueError("oops")
 
     assert actor() == (None, None)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
+@pytest.mark.parametrize("name", ["by", "reason"])
+def test_what_no_store_could_keep_is_refused_at_once(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=name), acting(**{name: text}):
+        pass
 
 
 def test_coroutines_and_tasks_keep_their_own_while_their_commits_are_merged() -> None:
