@@ -109,7 +109,11 @@ def test_a_door_that_stays_shut_says_what_to_correct(url: str, place: str) -> No
     with PostgresStore(
         SCHEMA, psycopg.conninfo.make_conninfo(url, **{name: "nobody_of_this_name"})
     ) as store:
-        for call in (lambda: store.meta("x"), store.migrate):
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: store.meta("x"),
+            store.migrate,
+        )
+        for call in calls:
             with pytest.raises(StoreUnavailable, match="correct") as told:
                 call()
             assert "try again" not in str(told.value)
