@@ -234,6 +234,8 @@ class _Run:
             driver.switch(Phase.PARALLEL if is_json else Phase.POSTGRES_PRIMARY)
             driver.pair.backfill()
             driver.pair.catch_up()
+            if driver.told:
+                self._compare()
         is_json = driver.pair.phase is Phase.PARALLEL
         to = Phase.POSTGRES_PRIMARY if is_json else Phase.PARALLEL
         try:
@@ -293,6 +295,8 @@ class _Run:
         """Whoever read the feed up to the copy sees all that was written since."""
         assert self._position is not None
         position, begun = self._position
+        if self._plan.exchange.loses:  # what was lost may look as if it were not
+            begun = self._ledger.begun_before
         try:
             changes = list(self._driver.pair.changes(position))
         except ChangesExpired as error:
