@@ -82,9 +82,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            counts.update(
-                dict(getattr(report, "user_properties", ())).get("hostile", {})
-            )
+            if getattr(report, "when", None) == "call":
+                counts.update(dict(report.user_properties).get("hostile", {}))
     if counts:
         told = ", ".join(f"{name}: {number}" for name, number in sorted(counts.items()))
         terminalreporter.write_line(f"hostile addresses: {told}")

@@ -45,6 +45,8 @@ class Ledger:
     writes: dict[str, list[Write]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     is_exchanged: bool = False
+    begun_before: int = 0
+    """Writes that had begun when the server was exchanged."""
     begun: int = 0
     """Writes so far."""
     _number: int = 0
@@ -71,6 +73,7 @@ class Ledger:
             following: what the one in its place holds.
         """
         self.is_exchanged = True
+        self.begun_before = self.begun
         for key, writes in self.writes.items():
             last = _last(writes, former.get(key))
             kept = _last(writes, following.get(key))
