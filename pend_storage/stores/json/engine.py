@@ -124,8 +124,8 @@ class Engine:
         return self._live
 
     def _reload(self) -> None:
-        old, self._live = self._live, load(self.directory, self.schema, self._name)
-        old.journal.close()
+        # The one before is closed when the last writer or reader has let go of it.
+        self._live = load(self.directory, self.schema, self._name)
         self._stale = False
 
     @contextmanager
@@ -224,13 +224,22 @@ class Engine:
             raise translate(error, self.directory, outcome_known=False) from error
 
     def _caught_up(self) -> Live:
+        """The state with all that is in the journal. Hold the commit lock.
+
+        Where it fails on the way, the next caller reads the files anew: what was read is
+        in the state, and may not be on the disk.
+        """
         if self._stale:
             self._reload()
         try:
-            self._tail_is_torn = self._live.catch_up()
-        except SegmentDropped:
-            self._reload()
-            self._tail_is_torn = self._live.catch_up()
+            try:
+                self._tail_is_torn = self._live.catch_up()
+            except SegmentDropped:
+                self._reload()
+                self._tail_is_torn = self._live.catch_up()
+        except BaseException:
+            self._stale = True
+            raise
         return self._live
 
     def _tell_torn(self) -> None:
@@ -259,9 +268,12 @@ class Engine:
                 live = self._caught_up()
             try:
                 self._set_aside_torn(live)
-                following = live.journal.end_segment(live.state.sequence)
+                following = None
+                if not live.journal.is_fresh:  # as after a snapshot that failed
+                    following = live.journal.end_segment(live.state.sequence)
                 with self.mutex:
-                    live.journal.go_on(following)
+                    if following is not None:
+                        live.journal.go_on(following)
                     return live.cut()
             except PendStorageError:
                 raise

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pend_storage import crashpoints
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import CorruptFile, PendStorageError
 from pend_storage.stores.json.disk import (
     create,
     sync,
@@ -99,14 +99,18 @@ class Journal:
             FileNotFoundError: it has been dropped.
         """
         self.directory = directory
-        self._end_fd = self._open_end()
+        self._end_fd = -1
+        self._reader = self._open(number, chain)
         try:
+            self._end_fd = self._open_end()
             self._seen = self._peek()
-            self._reader = self._open(number, chain)
         except BaseException:
-            os.close(self._end_fd)
+            self._reader.close()
             raise
-        self._broken = False
+
+    def __del__(self) -> None:
+        """Whoever uses it last closes it: a reload leaves it to writers that still do."""
+        self.close()
 
     def _open_end(self) -> int:
         path = self.directory / END_FILE
@@ -123,17 +127,25 @@ class Journal:
         except BaseException:
             reader.close()
             raise
+        self._first = reader.end
         return reader
 
     def close(self) -> None:
         """Let go of the files."""
-        os.close(self._end_fd)
-        self._reader.close()
+        fd, self._end_fd = self._end_fd, -1
+        if fd >= 0:
+            os.close(fd)
+            self._reader.close()
 
     @property
     def position(self) -> Position:
         """How far this process has read or written."""
         return Position(self.start.number, self._reader.end)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing stands in the present segment but its first frame."""
+        return self._reader.end == self._first
 
     # -- reading ------------------------------------------------------------------------
 
@@ -145,14 +157,18 @@ class Journal:
         return os.pread(self._end_fd, _SIZE, 0) != self._seen
 
     def news(self) -> Position | None:
-        """How far the journal reaches, if that has changed since the last look."""
+        """How far the journal reaches, if that is further than was read.
+
+        It is news until it has been read: a reader that cannot read it is told each time.
+        """
         found = self._peek()
         if found == self._seen:
             return None
         position = _unpacked(found)
-        if position is not None:  # else a writer is just about to change it
+        if position is None:  # a writer is just about to change it
+            return None
+        if position <= self.position:
             self._seen = found
-        if position is None or position <= self.position:
             return None
         return position
 
@@ -161,13 +177,19 @@ class Journal:
         return _unpacked(self._peek()) or Position()
 
     def effects(self, limit: Position | None = None) -> Iterator[Effect]:
-        """What the frames from here on do, up to a place or to the last whole frame.
+        """What the frames from here on do.
+
+        Args:
+            limit: up to this place, which was published; None: to the last whole frame.
+                That is for who holds the commit lock.
 
         Raises:
-            CorruptFile: a frame on the way is damaged.
+            CorruptFile: a frame on the way is damaged, or the journal ends before what
+                was published.
             SegmentDropped: this process has slept for too long.
         """
         while True:
+            begun = self._reader.end
             here = limit is not None and limit.segment == self.start.number
             following = None
             for payload in self._reader.payloads(limit.end if limit and here else None):
@@ -176,25 +198,48 @@ class Journal:
             if following is None:
                 self._check_end(limit)
                 return
+            if limit is None and self.published().segment < following:
+                self.make_durable(begun)  # else what follows it might lose its name
             self._follow(following)
 
     def _check_end(self, limit: Position | None) -> None:
-        """See that nothing but a torn frame stands where the reading ended."""
+        """See that nothing published is missing, and that only a torn frame is left."""
+        found = self._peek()
+        told = (_unpacked(found) or Position()) if limit is None else limit
         if limit is not None and self.position >= limit:
             return
         damage = self._reader.damage()
         if damage is not None and not damage.torn:
             raise self._reader.corrupt(damage.reason)
+        if self.position < told:
+            raise self._missing(told)
+        self._seen = found
+
+    def _missing(self, told: Position) -> CorruptFile:
+        here = self.position
+        return self._reader.corrupt(
+            f"commits are missing that were acknowledged: the journal ends at byte "
+            f"{here.end} of segment {here.segment}, and {self.directory / END_FILE} "
+            f"tells that it reached byte {told.end} of segment {told.segment}"
+        )
 
     def _follow(self, number: int) -> None:
         try:
             following = self._open(number, self._reader.chain)
         except FileNotFoundError:
             raise SegmentDropped from None
-        self._reader.close()
         self._reader = following
 
     # -- writing: under the commit lock, and after reading to the end ------------------------
+
+    def grown(self) -> bool:
+        """Whether there is more than was read, or should be.
+
+        Raises:
+            CorruptFile: there is less than was read.
+            SegmentDropped: the file is not there any more.
+        """
+        return self.size_changed() or self.changed()
 
     def size_changed(self) -> bool:
         """Whether there is more in the segment than was read.
@@ -207,7 +252,10 @@ class Journal:
         if status.st_nlink == 0:
             raise SegmentDropped
         if status.st_size < self._reader.end:
-            raise self._reader.corrupt("the file has become shorter while in use")
+            raise self._reader.corrupt(
+                f"the file has become shorter while in use: it has {status.st_size} "
+                f"bytes, and {self._reader.end} were read"
+            )
         return status.st_size > self._reader.end
 
     def set_aside_tail(self) -> Path:
@@ -243,43 +291,40 @@ class Journal:
         self._reader.chain = chain
 
     def _undone(self, error: OSError) -> PendStorageError:
-        """Cut off what was written of a frame that could not be synced."""
-        self._broken = True
+        """Cut off what was written of a frame that could not be synced.
+
+        Only now, while the lock is held. If that fails, what stands there is read by the
+        next writer, whoever it is, as what is left by a process that died.
+        """
         try:
-            self._cut_off()
+            os.ftruncate(self._reader.fd, self._reader.end)
+            # After a failed sync, the system takes the pages for clean: only a sync that
+            # succeeds with the old length tells that the disk holds what we think it does.
+            os.fsync(self._reader.fd)
         except OSError:
             return translate(error, self._reader.path, outcome_known=False)
         return translate(error, self._reader.path)
 
-    def _cut_off(self) -> None:
-        os.ftruncate(self._reader.fd, self._reader.end)
-        # After a failed sync, the system takes the pages for clean: only a sync that
-        # succeeds with the old length tells that the disk holds what we think it holds.
-        os.fsync(self._reader.fd)
-        self._broken = False
+    def make_durable(self, begun: int) -> None:
+        """Have on the disk what another process wrote before it died.
 
-    def repair(self) -> None:
-        """Cut off what could not be cut off when a write had failed.
+        It is written once more: after a sync that failed, the system takes pages for
+        clean that never reached the disk, and the next sync would not write them.
 
-        Raises:
-            StoreUnavailable: the disk still refuses.
+        Args:
+            begun: from which byte of the present segment on.
         """
-        if self._broken:
-            try:
-                self._cut_off()
-            except OSError as error:
-                raise translate(error, self._reader.path) from error
-
-    def sync(self) -> None:
-        """Have on the disk what another process wrote before it died."""
-        sync(self._reader.fd)
+        fd = self._reader.fd
+        write_all(fd, os.pread(fd, self._reader.end - begun, begun), begun)
+        sync(fd)
 
     def publish(self) -> None:
         """Tell readers how far the journal reaches now."""
         number, end = self.position
         body = struct.pack("<QQ", number, end)
-        self._seen = body + struct.pack("<I", zlib.crc32(body))
-        os.pwrite(self._end_fd, self._seen, 0)
+        told = body + struct.pack("<I", zlib.crc32(body))
+        os.pwrite(self._end_fd, told, 0)
+        self._seen = told
 
     def end_segment(self, base: int) -> SegmentReader:
         """Make a new segment, and name it as the last thing in the present one.
@@ -311,9 +356,8 @@ class Journal:
 
     def go_on(self, following: SegmentReader) -> None:
         """Read and write in a new segment from now on."""
-        old, self._reader = self._reader, following
-        self.start = following.reread_start()
-        old.close()
+        self._first = following.end
+        self.start, self._reader = following.reread_start(), following
         self.publish()
 
 

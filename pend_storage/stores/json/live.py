@@ -142,18 +142,18 @@ class Live:
             Whether what is left of a frame stands there, that was never finished.
 
         Raises:
-            CorruptFile: a frame is damaged.
+            CorruptFile: a frame is damaged, or acknowledged ones are missing.
             SegmentDropped: this process has slept for too long.
         """
         journal = self.journal
-        journal.repair()
-        if not journal.size_changed():
+        if not journal.grown():
             return False
-        before = journal.position
+        begun = journal.position
         self.install(journal.effects())
-        if journal.position != before and journal.position > journal.published():
+        if journal.position > max(begun, journal.published()):
             # Its writer died before it could tell anyone, perhaps before the sync.
-            journal.sync()
+            same = journal.position.segment == begun.segment
+            journal.make_durable(begun.end if same else 0)
             journal.publish()
         return journal.size_changed()
 
