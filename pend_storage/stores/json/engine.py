@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from pend_storage.stores.json.live import Cut, Live, load
 from pend_storage.stores.json.locks import process_lock
 from pend_storage.stores.json.payloads import encode_effects
 from pend_storage.stores.plan import Plan
+from pend_storage.stores.shield import shielded
 from pend_storage.stores.state import State
 
 __all__ = ["Engine"]
@@ -58,7 +60,9 @@ class Engine:
         self._timeout = lock_timeout
         self._hook = hook
         self.mutex = threading.Lock()
-        """Guards the state; held for microseconds."""
+        """Guards the state; held for microseconds, and never by the main thread."""
+        self.version = 0
+        """Changes with the state; odd while that is under way."""
         self._group = Group(self._carry_out)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
@@ -90,19 +94,41 @@ class Engine:
 
     # -- looking ------------------------------------------------------------------------
 
-    def current(self) -> State:
-        """The state with all that is committed by now. Hold the mutex.
+    def glance(self) -> State | None:
+        """The state with all that is committed by now, without taking a lock.
+
+        None where something is new, or changes at this moment: then :meth:`look`. What
+        was found in the state counts if :attr:`version` is still as it was before.
+        """
+        live = self._live
+        try:
+            if live.journal.changed() or self._stale or self._closed:
+                return None
+        except OSError as error:
+            if error.errno is None or isinstance(error, TimeoutError):
+                raise  # out of the handler of a signal
+            return None  # found again, and told, on the longer way
+        return None if self.version & 1 else live.state
+
+    def look(self, job: Callable[[State], T]) -> T:
+        """What a job finds in the state with all that is committed by now.
 
         Raises:
             StoreUnavailable: the store is closed.
         """
-        live = self._live
-        try:
-            if not live.journal.changed() and not self._stale and not self._closed:
-                return live.state
-        except OSError:
-            pass  # found again, and told, on the longer way
-        return self._current().state
+        return shielded(partial(self._looked, job))
+
+    def _looked(self, job: Callable[[State], T]) -> T:
+        with self.mutex:
+            return job(self.glance() or self._current().state)
+
+    def consult(self, job: Callable[[Live], T]) -> T:
+        """What a job finds in state and journal, up to date."""
+        return shielded(partial(self._consulted, job))
+
+    def _consulted(self, job: Callable[[Live], T]) -> T:
+        with self.live() as live:
+            return job(live)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -112,6 +138,7 @@ class Engine:
         self._require_open()
         if self._stale:
             self._reload()
+        self.version += 1
         try:
             self._live.look()
         except SegmentDropped:
@@ -121,6 +148,8 @@ class Engine:
         except BaseException:
             self._stale = True
             raise
+        finally:
+            self.version += 1
         return self._live
 
     def _reload(self) -> None:
@@ -130,7 +159,10 @@ class Engine:
 
     @contextmanager
     def live(self) -> Iterator[Live]:
-        """The state and the journal, up to date, for the length of the block."""
+        """The state and the journal, up to date, for the length of the block.
+
+        Not in the main thread, where the block might be interrupted: :meth:`consult`.
+        """
         with self.mutex:
             yield self._current()
 
@@ -160,7 +192,12 @@ class Engine:
             For each what it gave, or the error.
         """
         tickets = [Ticket(job) for job in jobs]
-        self._group.run(*tickets)
+        try:
+            shielded(partial(self._group.run, *tickets))
+        except BaseException:
+            for ticket in tickets:
+                ticket.withdrawn = True
+            raise
         if self._torn:
             self._tell_torn()
         outcomes: list[T | PendStorageError] = []
@@ -176,19 +213,27 @@ class Engine:
             with self._writing:
                 self._require_open()
                 with self._lock.held(self._timeout):
-                    self._commit(tickets)
+                    self._commit_or_doubt(tickets)
         except PendStorageError as error:
             _fail(tickets, error)
         except OSError as error:
             _fail(tickets, translate(error, self.directory))
         except BaseException:
-            # Interrupted somewhere: only the files know how far it went.
-            self._stale = True
             reason = "the commit was interrupted"
             _fail(
                 tickets,
                 StoreUnavailable(reason, store=self._name, outcome_known=False),
             )
+            raise
+
+    def _commit_or_doubt(self, tickets: list[Ticket]) -> None:
+        """Commit; where it fails in a way that was not foreseen, only the files know."""
+        try:
+            self._commit(tickets)
+        except PendStorageError:
+            raise
+        except BaseException:
+            self._stale = True
             raise
 
     def _commit(self, tickets: list[Ticket]) -> None:
@@ -200,16 +245,26 @@ class Engine:
             for ticket in tickets:
                 if plan.closed:
                     break
-                ticket.do(plan)
+                if not ticket.withdrawn:
+                    ticket.do(plan)
                 planned.append(ticket)
         if plan.effects:
             self._set_aside_torn(live)
             live.journal.append(encode_effects(plan.effects))
-            with self.mutex:
+            with self.mutex, self._changing():
                 live.install(plan.effects)
                 self._publish(live)
         for ticket in planned:
             ticket.done = True
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The state changes within the block. Hold the mutex."""
+        self.version += 1
+        try:
+            yield
+        finally:
+            self.version += 1
 
     def _set_aside_torn(self, live: Live) -> None:
         if self._tail_is_torn:
@@ -231,6 +286,7 @@ class Engine:
         """
         if self._stale:
             self._reload()
+        self.version += 1
         try:
             try:
                 self._tail_is_torn = self._live.catch_up()
@@ -240,6 +296,8 @@ class Engine:
         except BaseException:
             self._stale = True
             raise
+        finally:
+            self.version += 1
         return self._live
 
     def _tell_torn(self) -> None:

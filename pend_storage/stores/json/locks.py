@@ -9,7 +9,6 @@ Where the system has no ``flock``, a lock file of the filelock package stands in
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -89,6 +88,7 @@ class FlockLock(ProcessLock):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._turnstile = path.with_name(f"{path.name}.turn")
+        self._fd = self._turn_fd = -1
         self._fd = _open(path)
         self._turn_fd = _open(self._turnstile)
 
@@ -120,12 +120,22 @@ class FlockLock(ProcessLock):
         closed as soon as it is.
         """
         visit = _Visit(self.path, self._turnstile)
-        if not visit.done.wait(timeout) and visit.give_up():
+        try:
+            visit.start()
+            served = visit.done.wait(timeout)
+        except BaseException:
+            visit.drop()
+            raise
+        if not served and visit.give_up():
             raise LockTimeout(path=str(self.path), seconds=timeout)
         if visit.error is not None:
             raise translate(visit.error, self.path)
         os.close(self._fd)
         self._fd = visit.fd
+
+    def __del__(self) -> None:
+        """An opening that was given up lets go of it."""
+        self.close()
 
     @override
     def release(self) -> None:
@@ -133,8 +143,9 @@ class FlockLock(ProcessLock):
 
     @override
     def close(self) -> None:
-        for fd in (self._fd, self._turn_fd):
-            with contextlib.suppress(OSError):
+        fds, self._fd, self._turn_fd = (self._fd, self._turn_fd), -1, -1
+        for fd in fds:
+            if fd >= 0:
                 os.close(fd)
 
 
@@ -168,6 +179,9 @@ class _Visit:
         self._paths = (turnstile, path)
         self._guard = threading.Lock()
         self._given_up = False
+
+    def start(self) -> None:
+        """Begin to wait."""
         self.under_way.add(self)
         threading.Thread(target=self._run, name="pend-lock", daemon=True).start()
 
@@ -176,6 +190,11 @@ class _Visit:
         with self._guard:
             self._given_up = not self.done.is_set()
             return self._given_up
+
+    def drop(self) -> None:
+        """Give up, and let go of the lock if it has come."""
+        if not self.give_up() and self.fd >= 0:
+            os.close(self.fd)
 
     def _run(self) -> None:
         try:
