@@ -19,6 +19,7 @@ import pytest
 
 from pend_storage.aio import AsyncStore
 from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json.locks import process_lock
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 
@@ -369,8 +370,6 @@ def test_a_close_that_is_interrupted_at_any_line_frees_the_directory(
 
 def hold(report: Report, directory: Path) -> None:
     """Hold the commit lock of a directory for a while."""
-    from pend_storage.stores.json.locks import process_lock
-
     lock = process_lock(directory / ".pend-storage" / "lock")
     with lock.held(5):
         report("held")

@@ -331,7 +331,7 @@ def _fails(_: int) -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def _no_space(*_: object) -> None:
+def _no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

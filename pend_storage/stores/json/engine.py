@@ -23,6 +23,7 @@ from pend_storage.stores.json.disk import translate
 from pend_storage.stores.json.journal import SegmentDropped
 from pend_storage.stores.json.live import Cut, Live, load
 from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.payloads import encode_effects
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import shielded
@@ -70,7 +71,9 @@ class Engine:
         self._stale = False
         self._tail_is_torn = False
         self._torn: list[Path] = []
-        self._lock = process_lock(directory / "lock")
+        self.own = OwnDirectory(directory)
+        self._checked = 0
+        self._lock = process_lock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
         except BaseException:
@@ -79,14 +82,14 @@ class Engine:
 
     def _loaded(self) -> Live:
         """Load, and bring to an end what a process that died had begun."""
-        live = load(self.directory, self.schema, self._name)
+        live = load(self.own, self.schema, self._name)
         try:
             if live.journal.size_changed():
                 with self._lock.held(self._timeout):
                     live.catch_up()
         except SegmentDropped:  # in the meantime, by another process
             live.journal.close()
-            return load(self.directory, self.schema, self._name)
+            return load(self.own, self.schema, self._name)
         except BaseException:
             live.journal.close()
             raise
@@ -103,6 +106,8 @@ class Engine:
         live = self._live
         try:
             if live.journal.changed() or self._stale or self._closed:
+                return None
+            if self.own.is_elsewhere:
                 return None
         except OSError as error:
             if error.errno is None or isinstance(error, TimeoutError):
@@ -136,6 +141,8 @@ class Engine:
 
     def _current(self) -> Live:
         self._require_open()
+        if self.own.is_elsewhere:
+            self.own.look()
         if self._stale:
             self._reload()
         self.version += 1
@@ -152,9 +159,14 @@ class Engine:
             self.version += 1
         return self._live
 
-    def _reload(self) -> None:
+    def _reload(self, *, to_the_end: bool = False) -> None:
+        """Read the files anew; to the very end only under the commit lock."""
+        live = load(self.own, self.schema, self._name)
+        if to_the_end:
+            live.catch_up()
+        self._live.journal.require_continued(live.journal)
         # The one before is closed when the last writer or reader has let go of it.
-        self._live = load(self.directory, self.schema, self._name)
+        self._live = live
         self._stale = False
 
     @contextmanager
@@ -284,14 +296,18 @@ class Engine:
         Where it fails on the way, the next caller reads the files anew: what was read is
         in the state, and may not be on the disk.
         """
+        generation = self.own.look()
+        if generation != self._checked and not self._live.journal.is_named():
+            self._stale = True
         if self._stale:
-            self._reload()
+            self._reload(to_the_end=True)
+        self._checked = generation
         self.version += 1
         try:
             try:
                 self._tail_is_torn = self._live.catch_up()
             except SegmentDropped:
-                self._reload()
+                self._reload(to_the_end=True)
                 self._tail_is_torn = self._live.catch_up()
         except BaseException:
             self._stale = True
@@ -350,6 +366,7 @@ class Engine:
         """Close the files and nothing else; for a forked child, whose locks mean nothing."""
         self._live.journal.close()
         self._lock.close()
+        self.own.close()
 
 
 def _fail(tickets: list[Ticket], error: Exception) -> None:

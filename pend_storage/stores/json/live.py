@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from pend_storage.attribution import token_time
@@ -14,6 +13,7 @@ from pend_storage.errors import CorruptFile
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json.journal import Journal, Position, SegmentDropped
+from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.past import entry_of
 from pend_storage.stores.json.payloads import SegmentStart
 from pend_storage.stores.json.segments import numbered, snapshot_path
@@ -170,20 +170,27 @@ class Live:
         )
 
 
-def load(directory: Path, schema: Schema, name: str) -> Live:
+def load(own: OwnDirectory, schema: Schema, name: str) -> Live:
     """Load the newest snapshot, and what is published in the journal after it.
+
+    Args:
+        own: the store's own directory.
+        schema: the collections.
+        name: how errors call the store.
 
     Raises:
         CorruptFile: a file is damaged.
         SchemaOutOfDate: a newer version of the library has written it.
     """
+    directory = own.path
     for _ in range(_ATTEMPTS):
+        own.look()
         numbers = numbered(directory, "snapshot")
         if not numbers:
             break
         try:
             found = read_snapshot(snapshot_path(directory, numbers[-1]), schema, name)
-            journal = Journal(directory, found.segment, found.chain)
+            journal = Journal(directory, found.segment, found.chain, own)
         except FileNotFoundError:
             continue  # another process has just replaced it by a newer one
         live = Live(found.state, journal)

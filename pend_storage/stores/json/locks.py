@@ -20,8 +20,9 @@ from typing import ClassVar, Final
 import filelock
 from typing_extensions import override
 
-from pend_storage.errors import LockTimeout
+from pend_storage.errors import LockTimeout, PendStorageError
 from pend_storage.stores.json.disk import create, translate, translated
+from pend_storage.stores.json.own import OwnDirectory, identity_of
 
 try:
     import fcntl
@@ -85,12 +86,17 @@ class ProcessLock(ABC):
 class FlockLock(ProcessLock):
     """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
         self.path = path
-        self._turnstile = path.with_name(f"{path.name}.turn")
+        self._own = own or OwnDirectory(path.parent)
+        self._names = (path.name, f"{path.name}.turn")
+        self._checked = 0
         self._fd = self._turn_fd = -1
-        self._fd = _open(path)
-        self._turn_fd = _open(self._turnstile)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self.close()
+        self._fd, self._turn_fd = (_open(self._own, name) for name in self._names)
 
     @override
     def acquire(self, timeout: float) -> None:
@@ -99,11 +105,24 @@ class FlockLock(ProcessLock):
                 if timeout <= 0:
                     raise LockTimeout(path=str(self.path), seconds=timeout)
                 self._wait(timeout)
-            if os.fstat(self._fd).st_nlink:
-                return
-            # Somebody has deleted the file, and the others use another one by now.
-            self.close()
-            self._fd, self._turn_fd = _open(self.path), _open(self._turnstile)
+            try:
+                if self._is_named():
+                    return
+            except BaseException:
+                self.release()
+                raise
+            # Somebody has deleted or replaced the file, and the others use another one.
+            self._reopen()
+
+    def _is_named(self) -> bool:
+        """Whether the lock is the one that others find."""
+        generation = self._own.look()
+        if generation != self._checked:
+            for name, fd in zip(self._names, (self._fd, self._turn_fd), strict=True):
+                if self._own.identity(name) != identity_of(os.fstat(fd)):
+                    return False
+            self._checked = generation
+        return True
 
     def _try_at_once(self) -> bool:
         if not _try_flock(self._turn_fd):
@@ -119,7 +138,7 @@ class FlockLock(ProcessLock):
         It waits with descriptors of its own. If we give up before it is served, they are
         closed as soon as it is.
         """
-        visit = _Visit(self.path, self._turnstile)
+        visit = _Visit(self._own, self._names)
         try:
             visit.start()
             served = visit.done.wait(timeout)
@@ -128,8 +147,10 @@ class FlockLock(ProcessLock):
             raise
         if not served and visit.give_up():
             raise LockTimeout(path=str(self.path), seconds=timeout)
-        if visit.error is not None:
+        if isinstance(visit.error, OSError):
             raise translate(visit.error, self.path)
+        if visit.error is not None:
+            raise visit.error
         os.close(self._fd)
         self._fd = visit.fd
 
@@ -149,12 +170,15 @@ class FlockLock(ProcessLock):
                 os.close(fd)
 
 
-def _open(path: Path) -> int:
+def _open(own: OwnDirectory, name: str) -> int:
+    path, at = own.path / name, own.fd
     with translated(path):
+        own.look()
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            place = path if at is None else name
+            return os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
-            return create(path)
+            return create(path, at=at)
 
 
 def _try_flock(fd: int) -> bool:
@@ -170,13 +194,14 @@ class _Visit:
 
     under_way: ClassVar[set[_Visit]] = set()
 
-    def __init__(self, path: Path, turnstile: Path) -> None:
+    def __init__(self, own: OwnDirectory, names: tuple[str, str]) -> None:
         self.done = threading.Event()
-        self.error: OSError | None = None
+        self.error: OSError | PendStorageError | None = None
         self.fd = -1
         """Holds the lock when all went well."""
         self.turn_fd = -1
-        self._paths = (turnstile, path)
+        self._own = own
+        self._names = names
         self._guard = threading.Lock()
         self._given_up = False
 
@@ -199,7 +224,7 @@ class _Visit:
     def _run(self) -> None:
         try:
             self._queue()
-        except OSError as error:
+        except (OSError, PendStorageError) as error:
             self.error = error
         with self._guard:
             self.under_way.discard(self)
@@ -208,11 +233,11 @@ class _Visit:
                 os.close(self.fd)
 
     def _queue(self) -> None:
-        self.turn_fd = _open(self._paths[0])
+        self.turn_fd = _open(self._own, self._names[1])
         try:
             fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
             if not self._given_up:
-                self.fd = _open(self._paths[1])
+                self.fd = _open(self._own, self._names[0])
                 fcntl.flock(self.fd, fcntl.LOCK_EX)
             fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
         finally:
@@ -256,9 +281,9 @@ class FileLock(ProcessLock):
         """Nothing is kept open between two uses."""
 
 
-def process_lock(path: Path) -> ProcessLock:
-    """The best lock that this system has."""
-    return FlockLock(path) if _HAS_FLOCK else FileLock(path)
+def process_lock(path: Path, own: OwnDirectory | None = None) -> ProcessLock:
+    """The best lock that this system has; ``own``: the file's directory, if it is open."""
+    return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 
 
 @contextmanager

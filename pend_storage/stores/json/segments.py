@@ -58,9 +58,10 @@ class SegmentReader:
         self.chain = 0
 
     @classmethod
-    def open(cls, path: Path) -> SegmentReader:
-        """Open a segment for reading and writing."""
-        return cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    def open(cls, path: Path, at: int | None = None) -> SegmentReader:
+        """Open a segment for reading and writing; ``at``: its directory, if it is open."""
+        place = path if at is None else path.name
+        return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
 
     def __del__(self) -> None:
         """Whoever uses it last closes it."""
