@@ -10,6 +10,7 @@
 - :mod:`~pend_storage.testing.strategies`: records, conditions and queries for any schema.
 - :class:`FaultyStore`, :class:`SlowStore`: wrappers that fail, or wait, when told to.
 - :class:`Proxy`: a line to a server that can be cut, slowed down or held up.
+- :class:`Recorder`: what a power failure may leave of a directory.
 - :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
 - :mod:`~pend_storage.testing.domain`: a schema to test with.
 - :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
     )
     from pend_storage.testing.faults import FaultyStore, SlowStore
     from pend_storage.testing.machine import StoreMachine, machine_for, run_machine
+    from pend_storage.testing.powercut import Cut, Recorder
     from pend_storage.testing.proxy import Proxy
 
 __all__ = [
     "Child",
+    "Cut",
     "FaultyStore",
     "Outcome",
     "Proxy",
+    "Recorder",
     "Report",
     "SlowStore",
     "StoreContract",
@@ -53,9 +57,11 @@ __all__ = [
 
 _HOMES: Final = {
     "Child": "crash",
+    "Cut": "powercut",
     "FaultyStore": "faults",
     "Outcome": "crash",
     "Proxy": "proxy",
+    "Recorder": "powercut",
     "Report": "crash",
     "SlowStore": "faults",
     "StoreContract": "contract",

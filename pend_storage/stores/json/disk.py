@@ -36,7 +36,7 @@ _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCHANGE: Final = 2
 
-_fdatasync: Final = getattr(os, "fdatasync", os.fsync)
+_FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
 def translate(
@@ -88,6 +88,10 @@ def write_all(fd: int, data: bytes, offset: int | None = None) -> None:
         if done == len(rest):
             return
         rest = memoryview(rest)[done:]
+
+
+def _fdatasync(fd: int) -> None:
+    getattr(os, _FDATASYNC)(fd)
 
 
 def sync(fd: int) -> None:

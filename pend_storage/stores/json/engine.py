@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.group import Group, Ticket
@@ -163,7 +163,13 @@ class Engine:
         """Read the files anew; to the very end only under the commit lock."""
         live = load(self.own, self.schema, self._name)
         if to_the_end:
-            live.catch_up()
+            try:
+                live.catch_up()
+            except SegmentDropped:  # nobody drops any while we hold the lock
+                raise CorruptFile(
+                    "the journal goes on in a segment that is not there",
+                    path=str(self.directory),
+                ) from None
         self._live.journal.require_continued(live.journal)
         # The one before is closed when the last writer or reader has let go of it.
         self._live = live

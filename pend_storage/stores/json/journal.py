@@ -171,10 +171,7 @@ class Journal:
         return min(unpacked(self._end.seen) or Position(), self.position)
 
     def has_passed(self, place: Position, chain: int) -> bool:
-        """Whether the frames up to a place, if it was reached, lead to this checksum.
-
-        True where that cannot be told any more, because the segment has been dropped.
-        """
+        """Whether the frames up to a place, if it is there, lead to this checksum."""
         if place > self.position:
             return True
         try:
@@ -279,12 +276,7 @@ class Journal:
         return self.size_changed() or self.changed()
 
     def size_changed(self) -> bool:
-        """Whether there is more in the segment than was read.
-
-        Raises:
-            CorruptFile: there is less.
-            SegmentDropped: the file is not there any more.
-        """
+        """Whether there is more in the segment than was read; raises as :meth:`grown`."""
         status = os.fstat(self._reader.fd)
         if status.st_nlink == 0:
             raise SegmentDropped
