@@ -179,10 +179,6 @@ class Table:
         self.load(*self._make())
         return self.__dict__[name]
 
-    def loaded_rows(self) -> Mapping[str, tuple[int, bytes]] | None:
-        """The rows; None where the content was left for later."""
-        return self.__dict__.get("rows")
-
     def touched(self, since: int) -> frozenset[str] | None:
         """The keys set since ``changes`` was so high; None if that is too long ago."""
         count = self.changes - since

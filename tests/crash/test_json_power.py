@@ -305,7 +305,7 @@ def published_first(patched: pytest.MonkeyPatch) -> None:
         for one in list(_journals):
             if one._reader.fd == fd and offset is not None:
                 segment, end = one.position
-                one._end.tell(Position(segment, end + len(data)))
+                one.end.tell(Position(segment, end + len(data)))
 
     begin = Journal.__init__
 

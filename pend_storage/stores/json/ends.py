@@ -19,6 +19,7 @@ __all__ = ["END_FILE", "EndFile", "Position", "unpacked"]
 
 END_FILE: Final = "end"
 _END: Final = struct.Struct("<QQI")
+_SIZE: Final = _END.size
 
 
 class Position(NamedTuple):
@@ -54,7 +55,11 @@ class EndFile:
 
     def peek(self) -> bytes:
         """Its content now."""
-        return os.pread(self.fd, _END.size, 0)
+        return os.pread(self.fd, _SIZE, 0)
+
+    def changed(self) -> bool:
+        """Whether it tells something else than was taken notice of."""
+        return os.pread(self.fd, _SIZE, 0) != self.seen
 
     def told(self) -> Position:
         """What it tells now; the beginning where it is damaged."""

@@ -105,9 +105,7 @@ class Engine:
         """
         live = self._live
         try:
-            if live.journal.changed() or self._stale or self._closed:
-                return None
-            if self.own.is_elsewhere:
+            if live.journal.end.changed() or self._stale or self.own.is_elsewhere:
                 return None
         except OSError as error:
             if error.errno is None or isinstance(error, TimeoutError):
@@ -365,7 +363,7 @@ class Engine:
         """Let go of the files; later calls are refused."""
         with self._writing, self.mutex:
             if not self._closed:
-                self._closed = True
+                self._closed = self._stale = True
                 self.abandon()
 
     def abandon(self) -> None:

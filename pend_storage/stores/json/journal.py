@@ -103,7 +103,7 @@ class Journal:
         self.directory = directory
         self._own = own
         self._reader = self._open(number, chain)
-        self._end = EndFile(directory, own)
+        self.end = EndFile(directory, own)
 
     @property
     def _at(self) -> int | None:
@@ -122,7 +122,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._end.close()
+        self.end.close()
         self._reader.close()
 
     @property
@@ -146,7 +146,7 @@ class Journal:
         found = self._own.identity(self._reader.path.name)
         if segment.st_nlink and found != identity_of(segment):
             return False
-        return self._own.identity(END_FILE) == self._end.identity()
+        return self._own.identity(END_FILE) == self.end.identity()
 
     def require_continued(self, later: Journal) -> None:
         """See that another reading of the directory holds all that was seen here.
@@ -168,7 +168,7 @@ class Journal:
 
     def _told(self) -> Position:
         """How far it is known that commits were acknowledged."""
-        return min(unpacked(self._end.seen) or Position(), self.position)
+        return min(unpacked(self.end.seen) or Position(), self.position)
 
     def has_passed(self, place: Position, chain: int) -> bool:
         """Whether the frames up to a place, if it is there, lead to this checksum."""
@@ -188,27 +188,27 @@ class Journal:
 
     def changed(self) -> bool:
         """Whether there may be news; the quick, usual answer is no."""
-        return self._end.peek() != self._end.seen
+        return self.end.changed()
 
     def news(self) -> Position | None:
         """How far the journal reaches, if that is further than was read.
 
         It is news until it has been read: a reader that cannot read it is told each time.
         """
-        found = self._end.peek()
-        if found == self._end.seen:
+        found = self.end.peek()
+        if found == self.end.seen:
             return None
         position = unpacked(found)
         if position is None:  # a writer is just about to change it
             return None
         if position <= self.position:
-            self._end.seen = found
+            self.end.seen = found
             return None
         return position
 
     def published(self) -> Position:
         """How far readers have been told that the journal reaches."""
-        return self._end.told()
+        return self.end.told()
 
     def effects(self, limit: Position | None = None) -> Iterator[Effect]:
         """What the frames from here on do.
@@ -238,7 +238,7 @@ class Journal:
 
     def _check_end(self, limit: Position | None) -> None:
         """See that nothing published is missing, and that only a torn frame is left."""
-        found = self._end.peek()
+        found = self.end.peek()
         told = (unpacked(found) or Position()) if limit is None else limit
         if limit is not None and self.position >= limit:
             return
@@ -247,7 +247,7 @@ class Journal:
             raise self._reader.corrupt(damage.reason)
         if self.position < told:
             raise self._missing(told)
-        self._end.seen = found
+        self.end.seen = found
 
     def _missing(self, told: Position) -> CorruptFile:
         here = self.position
@@ -349,7 +349,7 @@ class Journal:
 
     def publish(self) -> None:
         """Tell readers how far the journal reaches now."""
-        self._end.tell(self.position)
+        self.end.tell(self.position)
 
     def end_segment(self, base: int) -> SegmentReader:
         """Make a new segment, and name it as the last thing in the present one.
