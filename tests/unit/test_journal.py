@@ -49,7 +49,7 @@ def journal(directory: Path) -> Iterator[Journal]:
 
 def written(directory: Path, *numbers: int, told: int | None = None) -> list[int]:
     """Write effects, and publish so many of them; gives how long the file was after each."""
-    sizes = []
+    sizes: list[int] = []
     with journal(directory) as mine:
         list(mine.effects())
         for number in numbers:
