@@ -38,7 +38,7 @@ class _Caller:
 class Ticket:
     """Something that a thread wants done, and what came of it."""
 
-    __slots__ = ("_error", "_result", "caller", "done", "job")
+    __slots__ = ("_error", "_result", "caller", "done", "job", "withdrawn")
 
     def __init__(self, job: Any) -> None:
         """Make one; ``job`` is whatever those who carry it out understand."""
@@ -46,6 +46,8 @@ class Ticket:
         self._result: Any = None
         self._error: Exception | None = None
         self.done = False
+        self.withdrawn = False
+        """Its owner was interrupted and does not want it any more; it may be left out."""
         self.caller: _Caller | None = None
 
     def do(self, argument: Any) -> None:

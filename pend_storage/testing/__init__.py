@@ -12,6 +12,7 @@
 - :class:`Proxy`: a line to a server that can be cut, slowed down or held up.
 - :mod:`~pend_storage.testing.hostile`: servers that are exchanged behind their address
   while a pair of stores works with them, and a judge of what is there at the end.
+- :class:`Recorder`: what a power failure may leave of a directory.
 - :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
 - :mod:`~pend_storage.testing.domain`: a schema to test with.
 - :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
     )
     from pend_storage.testing.faults import FaultyStore, SlowStore
     from pend_storage.testing.machine import StoreMachine, machine_for, run_machine
+    from pend_storage.testing.powercut import Cut, Recorder
     from pend_storage.testing.proxy import Proxy
 
 __all__ = [
     "Child",
+    "Cut",
     "FaultyStore",
     "Outcome",
     "Proxy",
+    "Recorder",
     "Report",
     "SlowStore",
     "StoreContract",
@@ -55,9 +59,11 @@ __all__ = [
 
 _HOMES: Final = {
     "Child": "crash",
+    "Cut": "powercut",
     "FaultyStore": "faults",
     "Outcome": "crash",
     "Proxy": "proxy",
+    "Recorder": "powercut",
     "Report": "crash",
     "SlowStore": "faults",
     "StoreContract": "contract",

@@ -237,20 +237,102 @@ def test_damage_in_the_journal_is_told_and_nothing_is_overwritten(used: Path) ->
 
 def test_a_torn_last_commit_is_dropped_and_told(used: Path) -> None:
     path = own(used, "journal-*")
-    path.write_bytes(path.read_bytes()[:-20])
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines(keepends=True)[-1][:-20])
     events: list[Event] = []
 
     with JsonStore(SCHEMA, used, checkpoint_interval=None, hook=events.append) as store:
-        assert store.collection(Tally).get("t") == a_tally("t", 1)
+        assert store.collection(Tally).get("t") == a_tally("t", 2)
         store.collection(Tally).put(a_tally("v", 3))
 
     assert [e.name for e in events] == ["torn-tail-dropped"]
     with JsonStore(SCHEMA, used) as store:
         assert {t.name: t.value for t in store.collection(Tally).scan()} == {
-            "t": 1,
+            "t": 2,
             "u": 2,
             "v": 3,
         }
+
+
+@pytest.mark.parametrize("cut", [20, 100_000])
+def test_an_acknowledged_commit_that_is_missing_is_corruption(
+    cut: int, used: Path
+) -> None:
+    path = own(used, "journal-*")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:-1], lines[-1][: max(0, len(lines[-1]) - cut)]]))
+    before = path.read_bytes()
+
+    refuses(used, CorruptFile, "acknowledged")
+
+    assert path.read_bytes() == before
+
+
+def test_a_running_process_takes_no_commit_on_top_of_one_that_is_missing(
+    used: Path,
+) -> None:
+    with (
+        JsonStore(SCHEMA, used, checkpoint_interval=None) as store,
+        JsonStore(SCHEMA, used, checkpoint_interval=None) as other,
+    ):
+        path = own(used, "journal-*")
+        size = path.stat().st_size
+        other.collection(Tally).put(a_tally("v", 3))
+        os.truncate(path, size)
+
+        for _ in range(2):
+            with pytest.raises(CorruptFile, match="acknowledged"):
+                store.collection(Tally).get("t")
+            with pytest.raises(CorruptFile, match="acknowledged"):
+                store.collection(Tally).put(a_tally("w", 4))
+
+
+def test_snapshots_that_fail_leave_one_segment(
+    used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with JsonStore(SCHEMA, used, checkpoint_interval=None) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "pend_storage.stores.json.compaction.replace_file", _no_space
+            )
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match="space"):
+                    store.compact()
+        assert len(list((used / ".pend-storage").glob("journal-*"))) == 2
+        store.compact()
+        store.collection(Tally).put(a_tally("v", 3))
+
+    with JsonStore(SCHEMA, used) as store:
+        assert store.collection(Tally).get("v") == a_tally("v", 3)
+
+
+def test_a_commit_that_another_process_made_meanwhile_is_not_cut_off(
+    used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        JsonStore(SCHEMA, used, checkpoint_interval=None) as store,
+        JsonStore(SCHEMA, used, checkpoint_interval=None) as other,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("pend_storage.stores.json.disk._fdatasync", _fails)
+            patched.setattr(os, "fsync", _fails)
+            with pytest.raises(StoreUnavailable) as caught:
+                store.collection(Tally).put(a_tally("v", 3))
+            assert not caught.value.outcome_known
+        other.collection(Tally).put(a_tally("w", 4))
+        store.collection(Tally).put(a_tally("x", 5))
+
+        with JsonStore(SCHEMA, used, checkpoint_interval=None) as fresh:
+            found = {t.name for t in fresh.collection(Tally).scan()}
+    assert found >= {"w", "x"}
+
+
+def _fails(_: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_views_that_are_lost_are_made_again(used: Path) -> None:

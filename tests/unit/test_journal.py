@@ -47,14 +47,15 @@ def journal(directory: Path) -> Iterator[Journal]:
         opened.close()
 
 
-def written(directory: Path, *numbers: int) -> list[int]:
-    """Write effects; gives how long the file was after each."""
-    sizes = []
+def written(directory: Path, *numbers: int, told: int | None = None) -> list[int]:
+    """Write effects, and publish so many of them; gives how long the file was after each."""
+    sizes: list[int] = []
     with journal(directory) as mine:
         list(mine.effects())
         for number in numbers:
             mine.append(encode_effects([effect(number)]))
-            mine.publish()
+            if told is None or len(sizes) < told:
+                mine.publish()
             sizes.append(mine.position.end)
     return sizes
 
@@ -137,8 +138,10 @@ def test_a_segment_that_was_made_but_never_named_is_made_again(directory: Path) 
     assert read(directory) == [1]
 
 
-def test_the_last_frame_may_be_torn_anywhere(directory: Path) -> None:
-    *_, before, end = written(directory, 1, 2, 3)
+def test_a_last_frame_that_was_not_published_may_be_torn_anywhere(
+    directory: Path,
+) -> None:
+    *_, before, end = written(directory, 1, 2, 3, told=2)
     path = segment_path(directory, 1)
     whole = path.read_bytes()
     assert len(whole) == end
@@ -148,10 +151,65 @@ def test_the_last_frame_may_be_torn_anywhere(directory: Path) -> None:
         assert read(directory) == [1, 2], size
 
 
+def test_a_published_frame_that_is_not_there_is_corruption_wherever_the_file_ends(
+    directory: Path,
+) -> None:
+    _, before, end = written(directory, 1, 2, 3)
+    path = segment_path(directory, 1)
+    whole = path.read_bytes()
+
+    for size in range(before, end):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CorruptFile) as caught:
+            read(directory)
+        assert (caught.value.path, caught.value.offset) == (str(path), before), size
+        assert f"byte {before} of segment 1" in caught.value.reason
+        assert f"byte {end} of segment 1" in caught.value.reason
+        assert path.read_bytes() == whole[:size]
+
+
+def test_a_published_frame_that_never_reached_the_disk_is_corruption(
+    directory: Path,
+) -> None:
+    before, end = written(directory, 1, 2)
+    path = segment_path(directory, 1)
+    path.write_bytes(path.read_bytes()[:before] + bytes(end - before))
+
+    with pytest.raises(CorruptFile, match=f"byte {end} of segment 1"):
+        read(directory)
+
+
+def test_a_running_reader_is_told_each_time_that_published_frames_are_missing(
+    directory: Path,
+) -> None:
+    with journal(directory) as mine, journal(directory) as other:
+        mine.append(encode_effects([effect(1)]))
+        mine.publish()
+        os.truncate(segment_path(directory, 1), mine.position.end - 1)
+
+        for _ in range(3):
+            assert other.changed()
+            with pytest.raises(CorruptFile, match="acknowledged"):
+                list(other.effects(other.news()))
+
+
+def test_a_published_segment_of_which_nothing_is_known_is_corruption(
+    directory: Path,
+) -> None:
+    with journal(directory) as mine:
+        mine.append(encode_effects([effect(1)]))
+        end = mine.position.end
+        mine.go_on(mine.end_segment(1))
+    os.truncate(segment_path(directory, 1), end)
+
+    with pytest.raises(CorruptFile, match="segment 2"):
+        read(directory)
+
+
 def test_a_torn_frame_is_set_aside_by_the_next_writer_and_by_nobody_else(
     directory: Path,
 ) -> None:
-    before, _ = written(directory, 1, 2)
+    before, _ = written(directory, 1, 2, told=1)
     path = segment_path(directory, 1)
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
@@ -223,25 +281,34 @@ def test_a_failed_write_leaves_the_journal_as_it_was(
     assert read(directory) == [1, 3]
 
 
-def test_when_not_even_the_cut_can_be_synced_the_outcome_is_unknown_until_it_can(
+def test_when_not_even_the_cut_can_be_synced_the_next_writer_reads_what_is_there(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(directory, 1)
-    with journal(directory) as mine:
+    with journal(directory) as mine, journal(directory) as other:
         list(mine.effects())
         monkeypatch.setattr("pend_storage.stores.json.disk._fdatasync", _failing(5))
-        monkeypatch.setattr(os, "fsync", _failing(5))
+        monkeypatch.setattr(os, "ftruncate", _refusing(5))
         with pytest.raises(StoreUnavailable) as caught:
             mine.append(encode_effects([effect(2)]))
-        with pytest.raises(StoreUnavailable):
-            mine.repair()
         monkeypatch.undo()
-
         assert not caught.value.outcome_known
-        mine.repair()
-        mine.append(encode_effects([effect(3)]))
 
-    assert read(directory) == [1, 3]
+        assert [one.sequence for one in other.effects()] == [1, 2]
+        other.append(encode_effects([effect(3)]))
+        other.publish()
+
+        assert [one.sequence for one in mine.effects()] == [2, 3]
+        mine.append(encode_effects([effect(4)]))
+
+    assert read(directory) == [1, 2, 3, 4]
+
+
+def _refusing(number: int) -> object:
+    def refuse(_: int, __: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 def _failing(number: int) -> object:

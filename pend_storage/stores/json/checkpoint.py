@@ -66,7 +66,7 @@ class Checkpointer:
         self._retention = retention
         self._timeout = lock_timeout
         self._hook = hook
-        self._lock = process_lock(engine.directory / "checkpoint.lock")
+        self._lock = process_lock(engine.directory / "checkpoint.lock", engine.own)
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,12 +79,15 @@ class Checkpointer:
         """Take in what others changed in the files, unless another process does so."""
         with self._mutex, self._lock.tried() as mine:
             if mine:
-                clear_leavings(self._engine.directory)
+                clear_leavings(self._engine.own)
                 for keeper in self._keepers:
                     keeper.look_only()
 
     def round(self) -> None:
         """One round in the background; failures are told and tried again."""
+        self._attempt("any file", self._round)
+
+    def _round(self) -> None:
         with self._mutex, self._lock.tried() as mine:
             if mine:
                 self._tell_unclaimed()

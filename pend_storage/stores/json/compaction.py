@@ -14,6 +14,7 @@ from pend_storage import crashpoints
 from pend_storage.stores.json.disk import replace_file, sync_directory
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.segments import (
     numbered,
     read_start,
@@ -88,6 +89,7 @@ def compact(
     """
     cut = engine.cut()
     places = [Position(cut.segment), *needed(cut.position)]
+    engine.own.look()
     replace_file(
         snapshot_path(engine.directory, cut.segment),
         snapshot(
@@ -97,30 +99,33 @@ def compact(
             sequence=cut.sequence,
             meta=cut.meta,
         ),
+        at=engine.own.fd,
     )
     _SNAPSHOT_WRITTEN()
-    drop_old(engine.directory, retention, min(places).segment)
+    drop_old(engine.own, retention, min(places).segment)
 
 
-def drop_old(directory: Path, retention: Retention, needed: int) -> None:
+def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:
     """Drop what is older than a segment and need not be kept either.
 
     Args:
-        directory: the store's own directory.
+        own: the store's own directory.
         retention: how much of the change log to keep.
         needed: the first segment of which the state may have to be made again.
     """
-    snapshots = [n for n in numbered(directory, "snapshot") if n <= needed]
+    own.look()
+    snapshots = [n for n in numbered(own.path, "snapshot") if n <= needed]
     for number in snapshots[:-1]:
-        snapshot_path(directory, number).unlink(missing_ok=True)
-    sync_directory(directory)
+        own.unlink(snapshot_path(own.path, number).name)
+    sync_directory(own.path, own.fd)
     _OLD_DROPPED()
     base = snapshots[-1] if snapshots else needed
-    _drop_segments(directory, retention, base)
+    _drop_segments(own, retention, base)
 
 
-def _drop_segments(directory: Path, retention: Retention, base: int) -> None:
+def _drop_segments(own: OwnDirectory, retention: Retention, base: int) -> None:
     """Drop segments from the oldest on, so that those that are left follow each other."""
+    directory = own.path
     numbers = numbered(directory, "journal")
     total = sum(_size(segment_path(directory, number)) for number in numbers)
     oldest = time.time() - retention.seconds
@@ -131,13 +136,15 @@ def _drop_segments(directory: Path, retention: Retention, base: int) -> None:
             break
         path = segment_path(directory, number)
         total -= _size(path)
-        path.unlink(missing_ok=True)
-    sync_directory(directory)
+        own.unlink(path.name)
+    sync_directory(directory, own.fd)
 
 
-def clear_leavings(directory: Path) -> None:
+def clear_leavings(own: OwnDirectory) -> None:
     """Delete files that a process which died had not finished. Hold the lock."""
-    for folder in (directory, directory / "views"):
-        for path in folder.glob("*.new"):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+    for name in own.names():
+        if name.endswith(".new"):
+            own.unlink(name)
+    with contextlib.suppress(FileNotFoundError):
+        for path in (own.path / "views").glob("*.new"):
+            path.unlink(missing_ok=True)

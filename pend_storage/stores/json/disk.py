@@ -36,7 +36,7 @@ _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCHANGE: Final = 2
 
-_fdatasync: Final = getattr(os, "fdatasync", os.fsync)
+_FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
 def translate(
@@ -90,13 +90,20 @@ def write_all(fd: int, data: bytes, offset: int | None = None) -> None:
         rest = memoryview(rest)[done:]
 
 
+def _fdatasync(fd: int) -> None:
+    getattr(os, _FDATASYNC)(fd)
+
+
 def sync(fd: int) -> None:
     """Have a file's content on the disk, not only in the system's memory."""
     _fdatasync(fd)
 
 
-def sync_directory(path: Path) -> None:
-    """Have the names in a directory on the disk."""
+def sync_directory(path: Path, at: int | None = None) -> None:
+    """Have the names in a directory on the disk; ``at``: it is open already."""
+    if at is not None:
+        os.fsync(at)
+        return
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(fd)
@@ -104,16 +111,21 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def create(path: Path, flags: int = 0) -> int:
+def create(path: Path, flags: int = 0, at: int | None = None) -> int:
     """Open a new, empty file of the store's own directory for reading and writing.
 
     It belongs to whom the directory belongs to, so that an administrator's call does not
     lock the server out of its own store.
+
+    Args:
+        path: of the file.
+        flags: beside those for a new file.
+        at: a descriptor of its directory, whatever stands at the directory's path now.
     """
-    directory = path.parent.stat()
+    directory = path.parent.stat() if at is None else os.fstat(at)
     mode = stat.S_IMODE(directory.st_mode) & 0o660 | 0o600
     flags |= os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    fd = os.open(path, flags, mode)
+    fd = os.open(path if at is None else path.name, flags, mode, dir_fd=at)
     try:
         os.fchmod(fd, mode)
         give_to(fd, directory)
@@ -131,26 +143,33 @@ def give_to(fd: int, owner: os.stat_result) -> None:
             os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
-def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
+def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) -> None:
     """Write a file of the store's own directory, so that it is the old one or the new.
+
+    Args:
+        path: of the file.
+        chunks: its content.
+        at: a descriptor of its directory, whatever stands at the directory's path now.
 
     Raises:
         OSError: the disk is full, and so on; the old file is there still.
     """
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    source, target = (new, path) if at is None else (new.name, path.name)
     try:
-        fd = create(new)
+        fd = create(new, at=at)
         try:
             for chunk in chunks:
                 write_all(fd, chunk)
             sync(fd)
         finally:
             os.close(fd)
-        os.replace(new, path)  # noqa: PTH105 - the crash points stand around it
+        os.replace(source, target, src_dir_fd=at, dst_dir_fd=at)
     except BaseException:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(source, dir_fd=at)
         raise
-    sync_directory(path.parent)
+    sync_directory(path.parent, at)
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool:

@@ -11,10 +11,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.group import Group, Ticket
@@ -22,8 +23,10 @@ from pend_storage.stores.json.disk import translate
 from pend_storage.stores.json.journal import SegmentDropped
 from pend_storage.stores.json.live import Cut, Live, load
 from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.payloads import encode_effects
 from pend_storage.stores.plan import Plan
+from pend_storage.stores.shield import shielded
 from pend_storage.stores.state import State
 
 __all__ = ["Engine", "Submit"]
@@ -65,7 +68,9 @@ class Engine:
         self._timeout = lock_timeout
         self._hook = hook
         self.mutex = threading.Lock()
-        """Guards the state; held for microseconds."""
+        """Guards the state; held for microseconds, and never by the main thread."""
+        self.version = 0
+        """Changes with the state; odd while that is under way."""
         self._group = Group(self._carry_out)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
@@ -73,7 +78,9 @@ class Engine:
         self._stale = False
         self._tail_is_torn = False
         self._torn: list[Path] = []
-        self._lock = process_lock(directory / "lock")
+        self.own = OwnDirectory(directory)
+        self._checked = 0
+        self._lock = process_lock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
         except BaseException:
@@ -82,14 +89,14 @@ class Engine:
 
     def _loaded(self) -> Live:
         """Load, and bring to an end what a process that died had begun."""
-        live = load(self.directory, self.schema, self._name)
+        live = load(self.own, self.schema, self._name)
         try:
             if live.journal.size_changed():
                 with self._lock.held(self._timeout):
                     live.catch_up()
         except SegmentDropped:  # in the meantime, by another process
             live.journal.close()
-            return load(self.directory, self.schema, self._name)
+            return load(self.own, self.schema, self._name)
         except BaseException:
             live.journal.close()
             raise
@@ -97,19 +104,41 @@ class Engine:
 
     # -- looking ------------------------------------------------------------------------
 
-    def current(self) -> State:
-        """The state with all that is committed by now. Hold the mutex.
+    def glance(self) -> State | None:
+        """The state with all that is committed by now, without taking a lock.
+
+        None where something is new, or changes at this moment: then :meth:`look`. What
+        was found in the state counts if :attr:`version` is still as it was before.
+        """
+        live = self._live
+        try:
+            if live.journal.end.changed() or self._stale or self.own.is_elsewhere:
+                return None
+        except OSError as error:
+            if error.errno is None or isinstance(error, TimeoutError):
+                raise  # out of the handler of a signal
+            return None  # found again, and told, on the longer way
+        return None if self.version & 1 else live.state
+
+    def look(self, job: Callable[[State], T]) -> T:
+        """What a job finds in the state with all that is committed by now.
 
         Raises:
             StoreUnavailable: the store is closed.
         """
-        live = self._live
-        try:
-            if not live.journal.changed() and not self._stale and not self._closed:
-                return live.state
-        except OSError:
-            pass  # found again, and told, on the longer way
-        return self._current().state
+        return shielded(partial(self._looked, job))
+
+    def _looked(self, job: Callable[[State], T]) -> T:
+        with self.mutex:
+            return job(self.glance() or self._current().state)
+
+    def consult(self, job: Callable[[Live], T]) -> T:
+        """What a job finds in state and journal, up to date."""
+        return shielded(partial(self._consulted, job))
+
+    def _consulted(self, job: Callable[[Live], T]) -> T:
+        with self.live() as live:
+            return job(live)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -117,8 +146,11 @@ class Engine:
 
     def _current(self) -> Live:
         self._require_open()
+        if self.own.is_elsewhere:
+            self.own.look()
         if self._stale:
             self._reload()
+        self.version += 1
         try:
             self._live.look()
         except SegmentDropped:
@@ -128,16 +160,32 @@ class Engine:
         except BaseException:
             self._stale = True
             raise
+        finally:
+            self.version += 1
         return self._live
 
-    def _reload(self) -> None:
-        old, self._live = self._live, load(self.directory, self.schema, self._name)
-        old.journal.close()
+    def _reload(self, *, to_the_end: bool = False) -> None:
+        """Read the files anew; to the very end only under the commit lock."""
+        live = load(self.own, self.schema, self._name)
+        if to_the_end:
+            try:
+                live.catch_up()
+            except SegmentDropped:  # nobody drops any while we hold the lock
+                raise CorruptFile(
+                    "the journal goes on in a segment that is not there",
+                    path=str(self.directory),
+                ) from None
+        self._live.journal.require_continued(live.journal)
+        # The one before is closed when the last writer or reader has let go of it.
+        self._live = live
         self._stale = False
 
     @contextmanager
     def live(self) -> Iterator[Live]:
-        """The state and the journal, up to date, for the length of the block."""
+        """The state and the journal, up to date, for the length of the block.
+
+        Not in the main thread, where the block might be interrupted: :meth:`consult`.
+        """
         with self.mutex:
             yield self._current()
 
@@ -167,7 +215,12 @@ class Engine:
             For each what it gave, or the error.
         """
         tickets = [Ticket(job) for job in jobs]
-        self._group.run(*tickets)
+        try:
+            shielded(partial(self._group.run, *tickets))
+        except BaseException:
+            for ticket in tickets:
+                ticket.withdrawn = True
+            raise
         if self._torn:
             self._tell_torn()
         outcomes: list[T | PendStorageError] = []
@@ -182,7 +235,7 @@ class Engine:
         with self._settling(tickets), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit(tickets)
+                self._commit_or_doubt(tickets)
 
     @contextmanager
     def alone(self) -> Iterator[Submit]:
@@ -204,7 +257,7 @@ class Engine:
     def _submit_alone(self, job: Callable[[Plan], T]) -> T:
         ticket = Ticket(job)
         with self._settling([ticket]):
-            self._commit([ticket])
+            self._commit_or_doubt([ticket])
         outcome: T = ticket.outcome()
         return outcome
 
@@ -218,13 +271,21 @@ class Engine:
         except OSError as error:
             _fail(tickets, translate(error, self.directory))
         except BaseException:
-            # Interrupted somewhere: only the files know how far it went.
-            self._stale = True
             reason = "the commit was interrupted"
             _fail(
                 tickets,
                 StoreUnavailable(reason, store=self._name, outcome_known=False),
             )
+            raise
+
+    def _commit_or_doubt(self, tickets: list[Ticket]) -> None:
+        """Commit; where it fails in a way that was not foreseen, only the files know."""
+        try:
+            self._commit(tickets)
+        except PendStorageError:
+            raise
+        except BaseException:
+            self._stale = True
             raise
 
     def _commit(self, tickets: list[Ticket]) -> None:
@@ -236,16 +297,26 @@ class Engine:
             for ticket in tickets:
                 if plan.closed:
                     break
-                ticket.do(plan)
+                if not ticket.withdrawn:
+                    ticket.do(plan)
                 planned.append(ticket)
         if plan.effects:
             self._set_aside_torn(live)
             live.journal.append(encode_effects(plan.effects))
-            with self.mutex:
+            with self.mutex, self._changing():
                 live.install(plan.effects)
                 self._publish(live)
         for ticket in planned:
             ticket.done = True
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The state changes within the block. Hold the mutex."""
+        self.version += 1
+        try:
+            yield
+        finally:
+            self.version += 1
 
     def _set_aside_torn(self, live: Live) -> None:
         if self._tail_is_torn:
@@ -260,13 +331,29 @@ class Engine:
             raise translate(error, self.directory, outcome_known=False) from error
 
     def _caught_up(self) -> Live:
+        """The state with all that is in the journal. Hold the commit lock.
+
+        Where it fails on the way, the next caller reads the files anew: what was read is
+        in the state, and may not be on the disk.
+        """
+        generation = self.own.look()
+        if generation != self._checked and not self._live.journal.is_named():
+            self._stale = True
         if self._stale:
-            self._reload()
+            self._reload(to_the_end=True)
+        self._checked = generation
+        self.version += 1
         try:
-            self._tail_is_torn = self._live.catch_up()
-        except SegmentDropped:
-            self._reload()
-            self._tail_is_torn = self._live.catch_up()
+            try:
+                self._tail_is_torn = self._live.catch_up()
+            except SegmentDropped:
+                self._reload(to_the_end=True)
+                self._tail_is_torn = self._live.catch_up()
+        except BaseException:
+            self._stale = True
+            raise
+        finally:
+            self.version += 1
         return self._live
 
     def _tell_torn(self) -> None:
@@ -295,9 +382,12 @@ class Engine:
                 live = self._caught_up()
             try:
                 self._set_aside_torn(live)
-                following = live.journal.end_segment(live.state.sequence)
+                following = None
+                if not live.journal.is_fresh:  # as after a snapshot that failed
+                    following = live.journal.end_segment(live.state.sequence)
                 with self.mutex:
-                    live.journal.go_on(following)
+                    if following is not None:
+                        live.journal.go_on(following)
                     return live.cut()
             except PendStorageError:
                 raise
@@ -309,13 +399,14 @@ class Engine:
         """Let go of the files; later calls are refused."""
         with self._writing, self.mutex:
             if not self._closed:
-                self._closed = True
+                self._closed = self._stale = True
                 self.abandon()
 
     def abandon(self) -> None:
         """Close the files and nothing else; for a forked child, whose locks mean nothing."""
         self._live.journal.close()
         self._lock.close()
+        self.own.close()
 
 
 def _fail(tickets: list[Ticket], error: Exception) -> None:

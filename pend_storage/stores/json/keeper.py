@@ -254,6 +254,7 @@ class FileKeeper:
             self._place.new, content, changes, view=view, old=old, model=status
         )
         before = None if status is None else signature_of(status)
+        self._engine.own.look()  # the file is one of a directory that was moved away
         if not self._place.put(new, before):
             return False
         new.stamp = self._place.view_stamp()

@@ -6,13 +6,13 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from pend_storage.errors import CorruptFile
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json.journal import Journal, Position, SegmentDropped
+from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.past import entry_of, oldest_kept
 from pend_storage.stores.json.payloads import SegmentStart
 from pend_storage.stores.json.segments import numbered, snapshot_path
@@ -162,18 +162,18 @@ class Live:
             Whether what is left of a frame stands there, that was never finished.
 
         Raises:
-            CorruptFile: a frame is damaged.
+            CorruptFile: a frame is damaged, or acknowledged ones are missing.
             SegmentDropped: this process has slept for too long.
         """
         journal = self.journal
-        journal.repair()
-        if not journal.size_changed():
+        if not journal.grown():
             return False
-        before = journal.position
+        begun = journal.position
         self.install(journal.effects())
-        if journal.position != before and journal.position > journal.published():
+        if journal.position > max(begun, journal.published()):
             # Its writer died before it could tell anyone, perhaps before the sync.
-            journal.sync()
+            same = journal.position.segment == begun.segment
+            journal.make_durable(begun.end if same else 0)
             journal.publish()
         return journal.size_changed()
 
@@ -190,20 +190,27 @@ class Live:
         )
 
 
-def load(directory: Path, schema: Schema, name: str) -> Live:
+def load(own: OwnDirectory, schema: Schema, name: str) -> Live:
     """Load the newest snapshot, and what is published in the journal after it.
+
+    Args:
+        own: the store's own directory.
+        schema: the collections.
+        name: how errors call the store.
 
     Raises:
         CorruptFile: a file is damaged.
         SchemaOutOfDate: a newer version of the library has written it.
     """
+    directory = own.path
     for _ in range(_ATTEMPTS):
+        own.look()
         numbers = numbered(directory, "snapshot")
         if not numbers:
             break
         try:
             found = read_snapshot(snapshot_path(directory, numbers[-1]), schema, name)
-            journal = Journal(directory, found.segment, found.chain)
+            journal = Journal(directory, found.segment, found.chain, own)
         except FileNotFoundError:
             continue  # another process has just replaced it by a newer one
         live = Live(found.state, journal)

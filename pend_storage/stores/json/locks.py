@@ -9,7 +9,6 @@ Where the system has no ``flock``, a lock file of the filelock package stands in
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -21,8 +20,9 @@ from typing import ClassVar, Final
 import filelock
 from typing_extensions import override
 
-from pend_storage.errors import LockTimeout
+from pend_storage.errors import LockTimeout, PendStorageError
 from pend_storage.stores.json.disk import create, translate, translated
+from pend_storage.stores.json.own import OwnDirectory, identity_of
 
 try:
     import fcntl
@@ -86,11 +86,17 @@ class ProcessLock(ABC):
 class FlockLock(ProcessLock):
     """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
         self.path = path
-        self._turnstile = path.with_name(f"{path.name}.turn")
-        self._fd = _open(path)
-        self._turn_fd = _open(self._turnstile)
+        self._own = own or OwnDirectory(path.parent)
+        self._names = (path.name, f"{path.name}.turn")
+        self._checked = 0
+        self._fd = self._turn_fd = -1
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self.close()
+        self._fd, self._turn_fd = (_open(self._own, name) for name in self._names)
 
     @override
     def acquire(self, timeout: float) -> None:
@@ -99,11 +105,24 @@ class FlockLock(ProcessLock):
                 if timeout <= 0:
                     raise LockTimeout(path=str(self.path), seconds=timeout)
                 self._wait(timeout)
-            if os.fstat(self._fd).st_nlink:
-                return
-            # Somebody has deleted the file, and the others use another one by now.
-            self.close()
-            self._fd, self._turn_fd = _open(self.path), _open(self._turnstile)
+            try:
+                if self._is_named():
+                    return
+            except BaseException:
+                self.release()
+                raise
+            # Somebody has deleted or replaced the file, and the others use another one.
+            self._reopen()
+
+    def _is_named(self) -> bool:
+        """Whether the lock is the one that others find."""
+        generation = self._own.look()
+        if generation != self._checked:
+            for name, fd in zip(self._names, (self._fd, self._turn_fd), strict=True):
+                if self._own.identity(name) != identity_of(os.fstat(fd)):
+                    return False
+            self._checked = generation
+        return True
 
     def _try_at_once(self) -> bool:
         if not _try_flock(self._turn_fd):
@@ -119,13 +138,25 @@ class FlockLock(ProcessLock):
         It waits with descriptors of its own. If we give up before it is served, they are
         closed as soon as it is.
         """
-        visit = _Visit(self.path, self._turnstile)
-        if not visit.done.wait(timeout) and visit.give_up():
+        visit = _Visit(self._own, self._names)
+        try:
+            visit.start()
+            served = visit.done.wait(timeout)
+        except BaseException:
+            visit.drop()
+            raise
+        if not served and visit.give_up():
             raise LockTimeout(path=str(self.path), seconds=timeout)
-        if visit.error is not None:
+        if isinstance(visit.error, OSError):
             raise translate(visit.error, self.path)
+        if visit.error is not None:
+            raise visit.error
         os.close(self._fd)
         self._fd = visit.fd
+
+    def __del__(self) -> None:
+        """An opening that was given up lets go of it."""
+        self.close()
 
     @override
     def release(self) -> None:
@@ -133,17 +164,21 @@ class FlockLock(ProcessLock):
 
     @override
     def close(self) -> None:
-        for fd in (self._fd, self._turn_fd):
-            with contextlib.suppress(OSError):
+        fds, self._fd, self._turn_fd = (self._fd, self._turn_fd), -1, -1
+        for fd in fds:
+            if fd >= 0:
                 os.close(fd)
 
 
-def _open(path: Path) -> int:
+def _open(own: OwnDirectory, name: str) -> int:
+    path, at = own.path / name, own.fd
     with translated(path):
+        own.look()
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            place = path if at is None else name
+            return os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
-            return create(path)
+            return create(path, at=at)
 
 
 def _try_flock(fd: int) -> bool:
@@ -159,15 +194,19 @@ class _Visit:
 
     under_way: ClassVar[set[_Visit]] = set()
 
-    def __init__(self, path: Path, turnstile: Path) -> None:
+    def __init__(self, own: OwnDirectory, names: tuple[str, str]) -> None:
         self.done = threading.Event()
-        self.error: OSError | None = None
+        self.error: OSError | PendStorageError | None = None
         self.fd = -1
         """Holds the lock when all went well."""
         self.turn_fd = -1
-        self._paths = (turnstile, path)
+        self._own = own
+        self._names = names
         self._guard = threading.Lock()
         self._given_up = False
+
+    def start(self) -> None:
+        """Begin to wait."""
         self.under_way.add(self)
         threading.Thread(target=self._run, name="pend-lock", daemon=True).start()
 
@@ -177,10 +216,15 @@ class _Visit:
             self._given_up = not self.done.is_set()
             return self._given_up
 
+    def drop(self) -> None:
+        """Give up, and let go of the lock if it has come."""
+        if not self.give_up() and self.fd >= 0:
+            os.close(self.fd)
+
     def _run(self) -> None:
         try:
             self._queue()
-        except OSError as error:
+        except (OSError, PendStorageError) as error:
             self.error = error
         with self._guard:
             self.under_way.discard(self)
@@ -189,11 +233,11 @@ class _Visit:
                 os.close(self.fd)
 
     def _queue(self) -> None:
-        self.turn_fd = _open(self._paths[0])
+        self.turn_fd = _open(self._own, self._names[1])
         try:
             fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
             if not self._given_up:
-                self.fd = _open(self._paths[1])
+                self.fd = _open(self._own, self._names[0])
                 fcntl.flock(self.fd, fcntl.LOCK_EX)
             fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
         finally:
@@ -237,9 +281,9 @@ class FileLock(ProcessLock):
         """Nothing is kept open between two uses."""
 
 
-def process_lock(path: Path) -> ProcessLock:
-    """The best lock that this system has."""
-    return FlockLock(path) if _HAS_FLOCK else FileLock(path)
+def process_lock(path: Path, own: OwnDirectory | None = None) -> ProcessLock:
+    """The best lock that this system has; ``own``: the file's directory, if it is open."""
+    return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 
 
 @contextmanager

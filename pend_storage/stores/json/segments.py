@@ -58,13 +58,20 @@ class SegmentReader:
         self.chain = 0
 
     @classmethod
-    def open(cls, path: Path) -> SegmentReader:
-        """Open a segment for reading and writing."""
-        return cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    def open(cls, path: Path, at: int | None = None) -> SegmentReader:
+        """Open a segment for reading and writing; ``at``: its directory, if it is open."""
+        place = path if at is None else path.name
+        return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
+
+    def __del__(self) -> None:
+        """Whoever uses it last closes it."""
+        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def payloads(self, limit: int | None = None) -> Iterator[Payload]:
         """What the following frames say, up to a place or the end of whole frames."""
@@ -111,7 +118,8 @@ class SegmentReader:
 
     def reread_start(self) -> SegmentStart:
         """What the first frame says, for a reader that has read further."""
-        return SegmentReader(self.path, self.fd).start()
+        again = SegmentReader(self.path, os.dup(self.fd))
+        return again.start()
 
     def start(self) -> SegmentStart:
         """Read the first frame.

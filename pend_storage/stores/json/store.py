@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
@@ -14,7 +13,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import ChangesExpired, PendStorageError, StoreUnavailable
+from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And, Condition, Query
@@ -31,6 +30,7 @@ from pend_storage.records import (
 from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
+from pend_storage.stores.json.backlog import counted
 from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
@@ -42,23 +42,23 @@ from pend_storage.stores.json.home import (
     open_home,
 )
 from pend_storage.stores.json.intake import AdoptedFile
+from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
-from pend_storage.stores.json.past import effects_after, oldest_kept
+from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.timeline import Timeline
 from pend_storage.stores.json.views import view_path
 from pend_storage.stores.plan import Plan
+from pend_storage.stores.shield import later, shielded
+from pend_storage.stores.state import State
+from pend_storage.stores.table import StoredRow, Table
 
 __all__ = ["JsonStore"]
 
 _PAGE: Final = 500
 """Rows that a scan takes under the lock at a time."""
-_ATTEMPTS: Final = 3
 
 _stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
-_fork_guard: Final = threading.Lock()
-_watching_forks = False
 
 
 class JsonStore(Store):
@@ -119,15 +119,22 @@ class JsonStore(Store):
         }
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
-        self._open(progress)
+        try:
+            shielded(partial(self._open_first, progress))
+        except BaseException:
+            later(self.close)  # what is opened by now, or comes to be when we have gone
+            raise
         _stores.add(self)
-        _watch_forks()
 
     @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"
 
     # -- life ---------------------------------------------------------------------------
+
+    def _open_first(self, progress: Progress | None) -> None:
+        with self._opening:
+            self._open(progress)
 
     def _open(self, progress: Progress | None = None) -> Engine:
         check_directory(self.directory)
@@ -182,6 +189,9 @@ class JsonStore(Store):
         engine = self._engine
         if engine is not None:
             return engine
+        return shielded(self._opened_again)
+
+    def _opened_again(self) -> Engine:
         with self._opening:
             if self._closed:
                 raise StoreUnavailable("the store is closed", store=str(self.directory))
@@ -189,6 +199,9 @@ class JsonStore(Store):
 
     @override
     def close(self) -> None:
+        shielded(self._close)
+
+    def _close(self) -> None:
         with self._opening:
             self._closed = True
             engine, self._engine = self._engine, None
@@ -220,31 +233,39 @@ class JsonStore(Store):
         epoch: int | None = None,
     ) -> dict[str, Row]:
         engine = self._engine or self._opened()
-        with engine.mutex:
-            state = engine.current()
+        keys = tuple(keys)
+        version = engine.version
+        state = None if deleted else engine.glance()
+        if state is not None:  # nearly always; no lock is taken
             if epoch is not None:
                 state.require_read(epoch)
-            if deleted:
-                return state.read(collection, keys, deleted=True)
             table = state.table(collection)
-            rows = table.rows
-            found = [(key, rows.get(key)) for key in keys]
-        decode = table.spec.codec.decode
-        return {
-            key: Row(key, row[0], decode(row[1]))
-            for key, row in found
-            if row is not None
-        }
+            rows = table.__dict__.get("rows")  # not there: left for later
+            if rows is not None:
+                found = [(key, rows.get(key)) for key in keys]
+                if engine.version == version:
+                    decode = table.spec.codec.decode
+                    return {
+                        key: Row(key, row[0], decode(row[1]))
+                        for key, row in found
+                        if row is not None
+                    }
+
+        def look(state: State) -> dict[str, Row]:
+            state.require_read(epoch)
+            return state.read(collection, keys, deleted=deleted)
+
+        return engine.look(look)
 
     @override
     def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        engine = self._opened()
-        with engine.mutex:
-            state = engine.current()
+        def look(state: State) -> tuple[State, list[StoredRow]]:
             state.require_read(epoch)
-            candidates = state.candidates(collection, query)
+            return state, state.candidates(collection, query)
+
+        state, candidates = self._opened().look(look)
         return state.answer(collection, query, candidates)
 
     @override
@@ -253,11 +274,12 @@ class JsonStore(Store):
     ) -> int:
         if where != And(()):
             return len(self.query(collection, Query(where), epoch=epoch))
-        engine = self._opened()
-        with engine.mutex:
-            state = engine.current()
+
+        def look(state: State) -> int:
             state.require_read(epoch)
             return len(state.table(collection))
+
+        return self._opened().look(look)
 
     @override
     def scan(
@@ -268,13 +290,14 @@ class JsonStore(Store):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> Iterator[Row]:
+        def look(state: State) -> tuple[Table, list[StoredRow]]:
+            state.require_read(epoch)
+            rows = state.page(collection, after, deleted=deleted, size=_PAGE)
+            return state.table(collection), rows
+
         while True:
-            engine = self._opened()
-            with engine.mutex:
-                state = engine.current()
-                state.require_read(epoch)
-                rows = state.page(collection, after, deleted=deleted, size=_PAGE)
-            yield from state.table(collection).decoded(rows)
+            table, rows = self._opened().look(look)
+            yield from table.decoded(rows)
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
@@ -306,9 +329,13 @@ class JsonStore(Store):
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         engine = self._opened()
-        with engine.live() as live:
-            state, end = live.state, live.journal.position
-            found = live.history.since(after)
+        state, end, found = engine.consult(
+            lambda live: (
+                live.state,
+                live.journal.position,
+                live.history.since(after),
+            )
+        )
         if found is None:
             with translated(engine.directory):
                 effects = effects_after(engine.directory, after, end, state.name)
@@ -319,9 +346,13 @@ class JsonStore(Store):
     @override
     def find_commit(self, token: str) -> Change | None:
         engine = self._opened()
-        with engine.live() as live, translated(engine.directory):
-            effect = live.find(token)
+
+        def look(live: Live) -> Change | None:
+            with translated(engine.directory):
+                effect = live.find(token)
             return None if effect is None else live.state.change_of(effect)
+
+        return engine.consult(look)
 
     @override
     def incarnation(self) -> str:
@@ -331,32 +362,16 @@ class JsonStore(Store):
 
     @override
     def pending(self, after: int) -> Pending:
-        engine = self._opened()
-        with translated(engine.directory):
-            for _ in range(_ATTEMPTS):
-                with engine.live() as live:
-                    found = live.count(after)
-                    name, end = live.state.name, live.journal.position
-                if found is not None:
-                    return Pending(*found)
-                # Read without the lock: whatever was committed meanwhile is added later.
-                oldest = oldest_kept(engine.directory, after, end, name)
-                log = effects_after(engine.directory, oldest, end, name)
-                with contextlib.suppress(ChangesExpired):  # some of it at this moment
-                    timeline = Timeline(log, oldest)
-                    with engine.live() as live:
-                        live.take_timeline(timeline)
-        return super().pending(after)  # writers are quicker than the reading
+        found = counted(self._opened(), after)
+        return super().pending(after) if found is None else found
 
     @override
     def head(self) -> int:
-        with self._opened().live() as live:
-            return live.state.sequence
+        return self._opened().look(lambda state: state.sequence)
 
     @override
     def meta(self, name: str) -> JSON:
-        with self._opened().live() as live:
-            return deepcopy(live.state.meta.get(name))
+        return self._opened().look(lambda state: deepcopy(state.meta.get(name)))
 
     @override
     def compare_and_set_meta(
@@ -382,13 +397,13 @@ class JsonStore(Store):
         """
         self._opened()
         if self._checkpointer is not None:
-            self._checkpointer.checkpoint()
+            shielded(self._checkpointer.checkpoint)
 
     def compact(self) -> None:
         """Write a snapshot now, so that the next opening has less to read."""
         self._opened()
         if self._checkpointer is not None:
-            self._checkpointer.compact()
+            shielded(self._checkpointer.compact)
 
     def adoption_report(self) -> tuple[AdoptedFile, ...]:
         """What became of each legacy file when the directory was first opened."""
@@ -415,16 +430,11 @@ def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout
             yield PlainLayout(spec, f"{spec.name}.rows.json" if file in taken else file)
 
 
-def _watch_forks() -> None:
-    """Have a forked child forget what it shares with its parent."""
-    global _watching_forks  # noqa: PLW0603 - the system takes it only once per process
-    with _fork_guard:
-        if not _watching_forks and hasattr(os, "register_at_fork"):
-            _watching_forks = True
-            os.register_at_fork(after_in_child=_after_fork)
-
-
 def _after_fork() -> None:
     forget_waits()
     for store in list(_stores):
         store._forked()  # noqa: SLF001 - its own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

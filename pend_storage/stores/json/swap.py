@@ -19,6 +19,7 @@ from pend_storage.stores.json.disk import exchange, move_new, sync_directory
 from pend_storage.stores.json.views import (
     Signature,
     View,
+    digest_of,
     load_signature,
     load_view,
     save_view,
@@ -220,8 +221,8 @@ class Place:
     def _recover_swap(self) -> Path | None:
         coming = load_view(self._next_path)
         beside = signature_of(self.new.stat()) if self.new.exists() else None
-        if coming is None or (beside and beside.inode == coming.signature.inode):
-            self._next_path.unlink()  # the new file never came to its place
+        if coming is None or self._never_came(coming, beside):
+            self._next_path.unlink()
             return None
         kept = None
         before = self.view()
@@ -229,6 +230,20 @@ class Place:
             kept = self._keep(self.new)
         self._confirm()
         return kept
+
+    def _never_came(self, coming: View, beside: Signature | None) -> bool:
+        """Whether the new file did not get to its place.
+
+        It stands beside the old one; or it is gone because the power failed before its name
+        was on the disk. In a copy of the directory it is known by its content.
+        """
+        path = self.target if beside is None else self.new
+        try:
+            found = path.stat().st_ino == coming.signature.inode
+            found = found or digest_of(path.read_bytes()) == coming.digest
+        except FileNotFoundError:
+            found = False
+        return found is (beside is not None)
 
     def _keep(self, path: Path) -> Path:
         folder = self._own / _KEPT

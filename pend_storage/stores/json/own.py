@@ -1,0 +1,129 @@
+"""The store's own directory, held open: what was opened is compared with what its path names.
+
+A directory can be moved while a process has it open: restored by ``mv``, replaced by a copy,
+rotated. The process would go on in files that nobody opens again, or write by path into a
+directory that is not its own. So the path is looked up under each lock, and files are made,
+renamed and deleted through the descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from pend_storage.errors import StoreUnavailable
+
+__all__ = ["Identity", "OwnDirectory", "identity_of"]
+
+_HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
+_TICK: Final = 2 * 10**9
+"""Nanoseconds: changes of a directory that are closer together may leave one time stamp."""
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """By what a file is told from another one of the same name."""
+    return status.st_dev, status.st_ino
+
+
+class OwnDirectory:
+    """A directory as it was when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._name = os.fspath(path)
+        self.fd: int | None = None
+        """For ``dir_fd``; None where the system has no such thing."""
+        if _HAS_DIR_FD:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        status = path.stat() if self.fd is None else os.fstat(self.fd)
+        self._identity = identity_of(status)
+        self._stamp = (0, 0)
+        self._rests = False
+        self._generation = 0
+        self.is_elsewhere = False
+        """Its path did not name it at the last look."""
+
+    def __del__(self) -> None:
+        """Whoever uses it last closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def look(self) -> int:
+        """See that its path still names it; takes two microseconds.
+
+        Returns:
+            A number that is another one when names in it may have changed.
+
+        Raises:
+            StoreUnavailable: the path names another directory, or none.
+        """
+        try:
+            status = os.stat(self._name)  # noqa: PTH116 - a Path costs as much again
+        except (FileNotFoundError, NotADirectoryError):
+            self.is_elsewhere = True
+            raise self._moved("nothing is there now") from None
+        self.is_elsewhere = (status.st_dev, status.st_ino) != self._identity
+        if self.is_elsewhere:
+            raise self._moved(f"another one is there now ({_id(identity_of(status))})")
+        stamp = (status.st_mtime_ns, status.st_ctime_ns)
+        if not self._rests or stamp != self._stamp:
+            self._stamp = stamp
+            self._rests = time.time_ns() - max(stamp) > _TICK
+            self._generation += 1
+        return self._generation
+
+    def _moved(self, now: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the directory was moved, replaced or deleted: {now}, and the one that this "
+            f"process has open ({_id(self._identity)}) is {self._whereabouts()}. Nothing "
+            f"was written. Put the right one at {self.path}, and restart the process if "
+            "that is not the one it has open",
+            store=str(self.path),
+        )
+
+    def _whereabouts(self) -> str:
+        if self.fd is not None:
+            if os.fstat(self.fd).st_nlink == 0:
+                return "deleted"
+            with contextlib.suppress(OSError):
+                return f"at {Path(f'/proc/self/fd/{self.fd}').readlink()}"
+        return "elsewhere"
+
+    def identity(self, name: str) -> Identity | None:
+        """What a name in it stands for; None: nothing."""
+        place, at = self._at(name)
+        try:
+            return identity_of(os.stat(place, **at))  # noqa: PTH116 - with dir_fd
+        except FileNotFoundError:
+            return None
+
+    def unlink(self, name: str) -> None:
+        """Delete a file in it, if it is there."""
+        place, at = self._at(name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place, **at)
+
+    def names(self) -> list[str]:
+        """What is in it."""
+        place = self.path if self.fd is None else self.fd
+        return os.listdir(place)  # noqa: PTH208 - of a descriptor
+
+    def _at(self, name: str) -> tuple[str, dict[str, Any]]:
+        if self.fd is None:
+            return str(self.path / name), {}
+        return name, {"dir_fd": self.fd}
+
+
+def _id(identity: Identity) -> str:
+    return "device {}, inode {}".format(*identity)
