@@ -169,10 +169,11 @@ class ApplyContract(Harness):
         self, secondary: Store
     ) -> None:
         value: Any = {"at": (1, ())}
+        stale: Any = {"at": (1,)}
         secondary.apply([put("a", 5)], mark=Advance("m", None, value))
 
         with pytest.raises(StalePosition):
-            secondary.apply([put("b", 6)], mark=Advance("m", {"at": (1,)}, 7))
+            secondary.apply([put("b", 6)], mark=Advance("m", stale, 7))
         secondary.apply([put("b", 6)], mark=Advance("m", value, 7))
 
         assert secondary.meta("m") == 7
