@@ -9,7 +9,7 @@ import pytest
 
 from pend_storage.dualwrite import CODES, continuity, elect
 from pend_storage.dualwrite.continuity import WITNESS_META
-from pend_storage.dualwrite.marks import MARK_META, Mark
+from pend_storage.dualwrite.marks import BACKFILL_META, MARK_META, Mark
 from pend_storage.dualwrite.positions import Position
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.routing import Route
@@ -17,6 +17,7 @@ from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
+from pend_storage.stores.state import Effect
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
@@ -588,3 +589,33 @@ def test_a_witness_of_a_follower_is_no_obstacle_once_it_was_passed(
     assert "primary-rewound" not in told(again)
     assert again.get("a") == J.value
     again.store.close()
+
+
+def test_a_witness_says_nothing_of_a_store_that_was_emptied_since(place: Place) -> None:
+    """Of its records and its log, and not of its name."""
+    process = Process(place)
+    to(process, PG)
+    process.put("a", "1")
+    process.store.close()
+    process = Process(place)
+    to(process, J)
+    process.store.close()
+    assert witness(place.json) is not None
+    emptied = MemoryStore(SCHEMA)
+    named = tuple(
+        (name, value)
+        for name, value in place.postgres._state.meta.items()
+        if name not in {MARK_META, BACKFILL_META, WITNESS_META}
+    )
+    emptied._state.install(Effect(rows=(), meta=named))
+    assert emptied.identity() == place.postgres.identity()
+
+    process = Process(replaced(place, postgres=emptied))
+    to(process, PAR)
+    process.store.backfill()
+    to(process, PG)
+    look(process)
+
+    assert "primary-rewound" not in told(process)
+    process.put("a", "2")
+    process.store.close()
