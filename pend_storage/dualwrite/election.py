@@ -111,16 +111,21 @@ def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
     follower of the winner has is in its records alone, and so where a log was rewound.
     """
     mark, back = Mark.load(chosen), Mark.load(rest)
+    known = back is not None and back.of == chosen.identity()
+    # The loser has followed the winner once, which has lost some of that since.
+    is_set_back = back is not None and known and _is_lost(chosen, back)
     found: Iterator[Change] | None = None
     if rest.role().role is Role.SECONDARY:
-        if back is not None and back.of == chosen.identity():
-            found = _records_of_its_own(chosen, rest, is_rewound=_is_lost(chosen, back))
+        if known:
+            found = _records_of_its_own(chosen, rest, is_rewound=is_set_back)
     elif mark is not None and mark.of == rest.identity():
         found = (
             _records_of_its_own(chosen, rest, is_rewound=True)
-            if _is_lost(rest, mark) or not covers(rest, chosen, mark)
+            if is_set_back or _is_lost(rest, mark) or not covers(rest, chosen, mark)
             else news(rest, mark)
         )
+    elif is_set_back:
+        found = _records_of_its_own(chosen, rest, is_rewound=True)
     try:
         return None if found is None else tuple(islice(found, _SHOWN))
     except ChangesExpired:

@@ -245,6 +245,27 @@ def test_a_vote_tells_what_a_follower_has_of_a_lost_commit_whose_number_was_give
     ]
 
 
+def test_a_vote_for_a_former_primary_that_was_put_back_tells_what_it_has_lost(
+    place: Place,
+) -> None:
+    """The loser became primary since; it has that by following, and not in its log."""
+    process = Process(place)
+    to(process, PG)
+    process.put("a", "1")
+    process.store.catch_up()
+    backup = copied(place.postgres)
+    process.put("b", "lost")
+    to(process, PAR)
+    process.put("c", "new")
+    process.store.close()
+
+    vote = elect(place.json, backup, "postgres")
+
+    assert vote.missing is not None
+    missing = {item.key for change in vote.missing for item in change.records}
+    assert missing == {"b", "c"}
+
+
 def test_who_lost_a_vote_is_emptied_before_it_follows(place: Place) -> None:
     process = Process(place)
     to(process, PAR)
