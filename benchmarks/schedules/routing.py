@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from typing_extensions import override
@@ -28,7 +29,10 @@ _AIM: Final = 20.0
 _CALLS: Final = 2_000
 _COLLECTION: Final = "accounts"
 _KEY: Final = accounts(1)[0].id
-_BATCH: Final = SCHEMA.batch([SCHEMA.put(_COLLECTION, accounts(1)[0])])
+_BATCH: Final = replace(
+    SCHEMA.batch([SCHEMA.put(_COLLECTION, accounts(1)[0])]),
+    token="",  # one that is committed many times, each time anew
+)
 
 
 class _NoStore(WrapperStore):

@@ -3,8 +3,10 @@
 Three things are known of a primary, and none of them by the primary itself:
 
 - the *mark* of its follower (:mod:`pend_storage.dualwrite.marks`),
-- the *witness*: the last position that was seen, kept in the meta of the other store while
-  that one is detached, and moved on about once a second while there are commits,
+- the *witness*: the last position that was seen, kept in the meta of the other store. While
+  that one is detached, it is moved on about once a second while there are commits. While
+  that one follows, a process that closes leaves it where its last commit lies beyond the
+  mark, because the follower may have got that commit directly,
 - the last commit that this process was told had succeeded.
 
 Where the log has lost one of them, a server was put back, failed over to a standby that
@@ -20,9 +22,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from pend_storage.dualwrite.follower import OUT_OF_REACH
+from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import Mark, has_mark, rebind
 from pend_storage.dualwrite.pair import NAMES, Pair
 from pend_storage.dualwrite.positions import Position, Rewound, find_entry, is_there
@@ -39,6 +42,8 @@ WITNESS_META: Final = "witness"
 log of the one that is."""
 _EVERY: Final = 1.0
 """Seconds between two looks."""
+_LEAVING: Final = 2.0
+"""Seconds that closing waits at most for the last witness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +175,39 @@ class Continuity:
         finally:
             self._looking.release()
 
-    def close(self, route: Route | None) -> None:
-        """Leave a last witness, if the other store was there at the last look."""
-        is_alone = route is not None and route.follower is None and route.is_certain
-        if route is not None and is_alone and not self._pair.trouble:
+    def close(self, route: Route) -> None:
+        """Leave a witness of the last commit of this process; never raises.
+
+        It is left in the other store, if that was in reach at the last look. A follower
+        that has passed the commit needs none.
+
+        Args:
+            route: as it was believed in; nothing is committed there any more.
+        """
+        is_known = route.is_certain and not self._pair.trouble
+        if is_known and self._latest.is_of(route):
+            leave = partial(self._leave, route)
+            thread = start_thread(leave, "pend-witness")
+            if thread is None:
+                leave()  # the interpreter is ending
+            else:
+                thread.join(_LEAVING)
+
+    def _leave(self, route: Route) -> None:
+        with contextlib.suppress(Exception):  # the stores may be closed meanwhile
             latest, confirmed = self._latest, self._confirmed
-            if latest.is_of(route) and (
-                confirmed is None or confirmed.token != latest.token
-            ):
+            if confirmed is None or confirmed.token != latest.token:
                 self.look(route, now=True)
+            confirmed = self._confirmed
+            if route.follower is None or confirmed is None or self.refusal(route):
+                return  # the look has seen to it
+            mark = Mark.load(route.follower)
+            if (
+                mark is None
+                or mark.of != confirmed.of
+                or mark.after < confirmed.sequence
+            ):
+                self._advance(route.follower, confirmed)
 
     def refusal(self, route: Route) -> Rewound | None:
         """What the primary's log is known to have lost, without a look."""

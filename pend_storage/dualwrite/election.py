@@ -15,7 +15,14 @@ from typing import Final
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.continuity import WITNESS_META
-from pend_storage.dualwrite.marks import MARK_META, SPOILED_META, Mark, has_mark, news
+from pend_storage.dualwrite.marks import (
+    MARK_META,
+    SPOILED_META,
+    Mark,
+    covers,
+    has_mark,
+    news,
+)
 from pend_storage.dualwrite.positions import Rewound
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.errors import (
@@ -44,8 +51,10 @@ class Election:
     epoch: int
     missing: tuple[Change, ...] | None
     """Commits of the other store that the primary never got, the first thousand; where its
-    log cannot tell, its records that the primary has in another version, one in each. None
-    where the other one cannot be asked, or nothing tells how far it was followed."""
+    log cannot tell (it was rewound, or the primary lacks a backfill of what lies before
+    the place from which it followed), the records of the other store that the primary has
+    in another version or not at all, one in each. None where this cannot be told: the
+    other one cannot be asked, or the primary never followed it."""
     is_other_reachable: bool
     """If not, see that nobody uses it any more. When it is back, decide once more."""
 
@@ -96,20 +105,27 @@ def _epoch(store: Store) -> int:
 def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
     """What only the loser has: from its log, or from its records.
 
-    The log of a former primary tells where the winner has followed it. What a follower of
-    the winner has is in its records alone, and so where either log was rewound.
+    The log of a former primary tells it where the winner has followed from the beginning,
+    or has a complete backfill of what was there before. Otherwise the mark of the winner
+    proves nothing about what lies before its base, and the records are compared. What a
+    follower of the winner has is in its records alone, and so where a log was rewound.
     """
     mark, back = Mark.load(chosen), Mark.load(rest)
+    known = back is not None and back.of == chosen.identity()
+    # The loser has followed the winner once, which has lost some of that since.
+    is_set_back = back is not None and known and _is_lost(chosen, back)
     found: Iterator[Change] | None = None
     if rest.role().role is Role.SECONDARY:
-        if back is not None and back.of == chosen.identity():
-            found = _records_of_its_own(chosen, rest, is_rewound=_is_lost(chosen, back))
+        if known:
+            found = _records_of_its_own(chosen, rest, is_rewound=is_set_back)
     elif mark is not None and mark.of == rest.identity():
         found = (
             _records_of_its_own(chosen, rest, is_rewound=True)
-            if _is_lost(rest, mark)
+            if is_set_back or _is_lost(rest, mark) or not covers(rest, chosen, mark)
             else news(rest, mark)
         )
+    elif is_set_back:
+        found = _records_of_its_own(chosen, rest, is_rewound=True)
     try:
         return None if found is None else tuple(islice(found, _SHOWN))
     except ChangesExpired:
@@ -133,8 +149,8 @@ def _records_of_its_own(
     Args:
         chosen: the winner.
         rest: the loser.
-        is_rewound: numbers tell nothing any more: whatever differs counts. Else only what
-            is newer does, because a follower may be behind.
+        is_rewound: numbers tell nothing any more: whatever differs counts. Else a lower
+            version does not count, because a follower may be behind.
     """
     epoch, now = rest.role().epoch, datetime.now(UTC)
     for spec in rest.schema:
@@ -143,10 +159,18 @@ def _records_of_its_own(
             there = chosen.read(spec.name, [row.key for row in page], deleted=True)
             for row in page:
                 same = there.get(row.key)
-                newer = same is None or row.version > same.version
-                if newer or (is_rewound and same and not _is_same(same, row)):
+                if _is_its_own(row, same, is_rewound=is_rewound):
                     record = ChangedRecord(spec.name, row.key, row.version, row.record)
                     yield Change(row.version, epoch, now, (record,))
+
+
+def _is_its_own(row: Row, there: Row | None, *, is_rewound: bool) -> bool:
+    """Whether the winner lacks what the loser has; see :func:`_records_of_its_own`."""
+    if there is None or row.version > there.version:
+        return True
+    # One version with two values: a log was rewound, and has given the number again.
+    is_compared = is_rewound or row.version == there.version
+    return is_compared and not _is_same(there, row)
 
 
 def _is_same(left: Row, right: Row) -> bool:

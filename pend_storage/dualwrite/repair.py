@@ -3,9 +3,9 @@
 Nothing found earlier is trusted: each record is read anew, and what the primary has then
 is applied. Where the secondary's version stands in the way, it gets a higher one; that is
 safe as long as the primary gives only higher ones from then on, so that whatever is
-written next to that key wins. Where the primary is a little short of that, it is made to
-count on, by commits that mean nothing; and only then is the record read that is applied.
-The other way round, a write between the two could get a version too low to win.
+written next to that key wins. So the primary is made to count on, by commits that mean
+nothing, until its change log has such a number; and only then is the record read that is
+applied. The other way round, a write between the two could get a version too low to win.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _plan(
         head += _SHORT
     else:
         needed = [
-            1 + row.version
+            _next(here.get(place), row)
             for place, row in there.items()
             if not _settled(place, here.get(place), row)
         ]
@@ -145,22 +145,31 @@ def _rows(store: Store, places: list[Place], epoch: int | None) -> dict[Place, R
     return found
 
 
+def _next(here: Row | None, there: Row) -> int:
+    """The version that the primary has to count on to; 0 where its own row is newer."""
+    return 1 + there.version if here is None or here.version <= there.version else 0
+
+
 def _count_on(route: Route, head: int, version: int) -> int:
     """See that later commits get higher versions than this; gives the head by then.
+
+    The head alone does not say so for good: in PostgreSQL it lies above the end of the
+    log, and only the log goes along where the database is moved to another server.
 
     It may fall short: in PostgreSQL, a transaction that stays open holds the head back.
     """
     schema = route.store.schema
     put = schema.put(LEGACY_FILES, LegacyFile(file="repair"))
     delete = schema.delete(LEGACY_FILES, put.key)
-    deadline = time.monotonic() + _PATIENCE
-    while head < version and time.monotonic() < deadline:
+    deadline, end = time.monotonic() + _PATIENCE, 0
+    while min(head, end) < version and time.monotonic() < deadline:
         for operation in (put, delete):
-            route.store.commit(schema.batch((operation,)), epoch=route.epoch)
+            given = route.store.commit(schema.batch((operation,)), epoch=route.epoch)
+            end = max(end, *given)
         before, head = head, route.store.head()
         if head == before:
             time.sleep(_PAUSE)
-    return head
+    return min(head, end) if version else head
 
 
 def _plan_one(

@@ -304,15 +304,26 @@ class DualWriteStore(Traffic):
 
     @override
     def close(self) -> None:
-        if not self._router.is_closed:
-            self._continuity.close(self._router.believed)
+        """Close both stores; the secondary gets what is on its way to it.
+
+        A witness of the last commit of this process is left beside the secondary's data,
+        so that a primary which loses it later is noticed. That takes 2 seconds at most,
+        and is skipped where the secondary is out of reach.
+        """
+        is_first, route = not self._router.is_closed, self._router.believed
         self._router.close()
         with contextlib.ExitStack() as stack:
             stack.callback(self._pair.postgres.close)
             stack.callback(self._pair.json.close)
+            if is_first:
+                stack.callback(self._leave_witness, route)
             stack.callback(self._relay.stop, _CLOSING)
             stack.callback(self._sampler.stop, _CLOSING)
             stack.callback(self._follower.stop, _CLOSING)
+
+    def _leave_witness(self, route: Route | None) -> None:
+        if route and (route.follower is None or self._breaker.is_closed):
+            self._continuity.close(route)
 
 
 _stores: weakref.WeakSet[DualWriteStore] = weakref.WeakSet()

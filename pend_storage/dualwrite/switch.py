@@ -218,6 +218,8 @@ class Switcher:
         if target.role() != view.of(other(old)):
             return False
         source.compare_and_set_meta(MARK_META, found, mark.to_meta())
+        # Nor is an earlier log of the new one asked for, which was emptied since, perhaps.
+        source.compare_and_set_meta(WITNESS_META, source.meta(WITNESS_META), None)
         _PREPARED()
         return True
 

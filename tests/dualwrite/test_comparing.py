@@ -632,6 +632,35 @@ def test_a_primary_that_cannot_count_on_is_not_waited_for_for_ever(
     assert done.action == "refused"
 
 
+def test_a_repair_gives_no_version_above_the_change_log_of_the_primary(
+    place: Place, pair: Process
+) -> None:
+    """PostgreSQL's head lies above its log, and stays behind with the server."""
+    pair.put("a", "1")
+    pair.store.catch_up()
+    head = place.json.head() + 5
+    lost = ChangedRow("logs", "a", head - 1, SCHEMA["logs"].codec.encode(a_log("a")))
+    place.postgres._state.install(Effect(rows=(lost,)))
+
+    class Ahead(InterceptingStore):
+        @override
+        def around(self, verb: Verb, call: Callable[[], T]) -> T:
+            return call()
+
+        @override
+        def head(self) -> int:
+            return max(head, self.inner.head())
+
+    route = replace(pair.store._router.route, store=Ahead(place.json))
+    (done,) = repair(route, [("logs", "a")])
+
+    assert done.action == "write"
+    assert place.postgres.read("logs", ["a"])["a"].version == head
+    assert [change.sequence for change in place.json.changes()][-1] >= head
+    pair.put("a", "2")
+    assert living(place.json) == living(place.postgres)
+
+
 def test_what_was_deleted_is_not_repaired_back(place: Place, pair: Process) -> None:
     pair.put("a", "1")
     pair.store.collection(Log).delete("a")

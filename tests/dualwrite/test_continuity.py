@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from pend_storage.dualwrite import CODES, continuity, elect
 from pend_storage.dualwrite.continuity import WITNESS_META
-from pend_storage.dualwrite.marks import MARK_META, Mark
+from pend_storage.dualwrite.marks import BACKFILL_META, MARK_META, Mark
 from pend_storage.dualwrite.positions import Position
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.routing import Route
@@ -16,6 +17,7 @@ from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
+from pend_storage.stores.state import Effect
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
@@ -507,3 +509,113 @@ def test_looks_are_at_most_one_a_second(
         one.store._router.tend()
 
     assert len(looks) <= 2
+
+
+# -- what a process leaves when it closes -------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [PAR, PG])
+@pytest.mark.parametrize("is_passed", [False, True])
+def test_a_primary_put_back_between_two_processes_is_noticed(
+    place: Place, phase: Phase, is_passed: bool
+) -> None:
+    """The follower got the last commit directly, beyond its mark."""
+    process = Process(place)
+    to(process, phase)
+    side = primary_of(phase)
+    process.put("a", "1")
+    process.store.catch_up()
+    backup = copied(place.of(side))
+    process.put("b", "lost")
+    if is_passed:
+        process.store.catch_up()
+    follower = place.of(other(side))
+    assert living(follower)["logs", "b"] == a_log("b", "lost")
+
+    process.store.close()
+
+    assert (witness(follower) is None) is is_passed  # the mark is proof enough
+    assert Process(place).get("b") == "lost"
+    with pytest.raises(ConfigError, match=r"number \d+.*elect"):
+        Process(replaced(place, **{side: backup}))
+
+
+def test_closing_does_not_wait_for_a_store_that_hangs(
+    place: Place, one: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continuity, "_LEAVING", 0.05)
+    to(one, PG)
+    one.put("a", "1")
+    hangs = threading.Event()
+    one.json.before_next["meta"] = lambda: hangs.wait(30)
+    began = time.monotonic()
+
+    one.store.close()
+
+    assert time.monotonic() - began < 5.0
+    hangs.set()
+
+
+@pytest.mark.parametrize("side", ["json", "postgres"])
+def test_closing_beside_a_store_out_of_reach_raises_nothing(
+    place: Place, one: Process, side: Side
+) -> None:
+    to(one, PG)
+    one.put("a", "1")
+    one.line(side).is_cut = True
+
+    one.store.close()
+
+    assert witness(place.json) is None
+
+
+def test_a_witness_of_a_follower_is_no_obstacle_once_it_was_passed(
+    place: Place, one: Process
+) -> None:
+    to(one, PG)
+    one.put("a", "1")
+    one.store.close()
+    assert witness(place.json) is not None
+
+    again = Process(place)
+    again.put("a", "2")
+    again.store.catch_up()
+    place.postgres.prune(place.postgres.head())
+    for phase in (PAR, PG, P, PG, J):
+        to(again, phase)
+        again.put("a", phase.value)
+        look(again)
+
+    assert "primary-rewound" not in told(again)
+    assert again.get("a") == J.value
+    again.store.close()
+
+
+def test_a_witness_says_nothing_of_a_store_that_was_emptied_since(place: Place) -> None:
+    """Of its records and its log, and not of its name."""
+    process = Process(place)
+    to(process, PG)
+    process.put("a", "1")
+    process.store.close()
+    process = Process(place)
+    to(process, J)
+    process.store.close()
+    assert witness(place.json) is not None
+    emptied = MemoryStore(SCHEMA)
+    named = tuple(
+        (name, value)
+        for name, value in place.postgres._state.meta.items()
+        if name not in {MARK_META, BACKFILL_META, WITNESS_META}
+    )
+    emptied._state.install(Effect(rows=(), meta=named))
+    assert emptied.identity() == place.postgres.identity()
+
+    process = Process(replaced(place, postgres=emptied))
+    to(process, PAR)
+    process.store.backfill()
+    to(process, PG)
+    look(process)
+
+    assert "primary-rewound" not in told(process)
+    process.put("a", "2")
+    process.store.close()

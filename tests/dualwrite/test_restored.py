@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pend_storage.dualwrite import CODES, elect
+from pend_storage.dualwrite.marks import is_covered
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,
@@ -17,7 +18,7 @@ from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.state import ChangedRow, Effect
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
-from .processes import Line, Place, Process, living
+from .processes import Line, Place, Process, Task, living
 
 J, PAR, PG, P = Phase
 
@@ -199,6 +200,70 @@ def test_a_vote_tells_what_only_the_loser_has(place: Place, one: Process) -> Non
 
     assert vote.missing is not None
     assert [r.key for change in vote.missing for r in change.records] == ["b"]
+
+
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_a_vote_for_a_store_without_a_backfill_tells_what_it_never_got(
+    place: Place, is_filled: bool
+) -> None:
+    """Its mark proves nothing about what lies before the place where it began to follow."""
+    process = Process(place)
+    to(process, P)
+    process.put("a", "1")
+    process.put("b", "1")
+    place.postgres.prune(place.postgres.head())
+    point = None if is_filled else "attach.marked"
+    assert (
+        Task(lambda: to(process, PG)).start(point, dies=True).has_died is not is_filled
+    )
+    assert is_covered(place.postgres, place.json) is is_filled
+
+    vote = elect(place.json, place.postgres, "json")
+
+    assert vote.missing is not None
+    missing = {item.key for change in vote.missing for item in change.records}
+    assert missing == (set() if is_filled else {"a", "b"})
+
+
+def test_a_vote_tells_what_a_follower_has_of_a_lost_commit_whose_number_was_given_again(
+    place: Place, one: Process
+) -> None:
+    to(one, PG)
+    one.put("a", "1")
+    one.store.catch_up()
+    backup = copied(place.postgres)
+    one.put("a", "lost")  # JSON has it, and the mark does not know
+    ghost = place.json.read("logs", ["a"])["a"]
+    backup.commit(SCHEMA.batch([SCHEMA.put("logs", a_log("a", "other"))]))
+    assert backup.read("logs", ["a"])["a"].version == ghost.version
+
+    vote = elect(place.json, backup, "postgres")
+
+    assert vote.missing is not None
+    assert [item for change in vote.missing for item in change.records] == [
+        ("logs", "a", ghost.version, a_log("a", "lost"))
+    ]
+
+
+def test_a_vote_for_a_former_primary_that_was_put_back_tells_what_it_has_lost(
+    place: Place,
+) -> None:
+    """The loser became primary since; it has that by following, and not in its log."""
+    process = Process(place)
+    to(process, PG)
+    process.put("a", "1")
+    process.store.catch_up()
+    backup = copied(place.postgres)
+    process.put("b", "lost")
+    to(process, PAR)
+    process.put("c", "new")
+    process.store.close()
+
+    vote = elect(place.json, backup, "postgres")
+
+    assert vote.missing is not None
+    missing = {item.key for change in vote.missing for item in change.records}
+    assert missing == {"b", "c"}
 
 
 def test_who_lost_a_vote_is_emptied_before_it_follows(place: Place) -> None:

@@ -13,6 +13,7 @@ costs up to 5 ms (``sys.getswitchinterval``). The pool watches that none waits f
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import re
@@ -47,6 +48,8 @@ _LAST_WORDS: Final = (
     (rb"idle-session timeout", "57P05"),
 )
 """How a server begins to tell why it ends a session, and the SQLSTATE for that."""
+_WHERE: Final = re.compile(r"LINE \d+:|(QUERY|CONTEXT|STATEMENT):")
+"""How the parts of a message begin that say where in its own text a server was."""
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
@@ -374,7 +377,8 @@ def _reason(error: BaseException) -> str:
 
 def _one_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
-    return "; ".join(line for line in lines if line)
+    told = itertools.takewhile(lambda line: not _WHERE.match(line), lines)
+    return "; ".join(line for line in told if line)
 
 
 def _text(message: bytes | str) -> str:

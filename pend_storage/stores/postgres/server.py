@@ -34,6 +34,10 @@ _FRESH: Final = 1.0
 """Seconds for which what a new connection found is taken for still true."""
 
 
+class _LostUnfit(ConnectionLost):
+    """The connection died while it was looked at, before it was used."""
+
+
 class Server:
     """A database that has been migrated to a schema."""
 
@@ -173,13 +177,22 @@ class Server:
             StoreUnavailable: it cannot be reached.
         """
         try:
-            link = self._pool.take()
+            try:
+                return self._fit(self._pool.take(), writing=writing)
+            except _LostUnfit:  # it does no harm to look, and to note, once more
+                return self._fit(self._pool.take(), writing=writing)
+        except ConnectionLost as lost:
+            raise StoreUnavailable(lost.reason, store=self.name) from lost
+
+    def _fit(self, link: Link, *, writing: bool) -> Link:
+        """See that a connection leads to the right database, once for each."""
+        try:
             if link.facts is None:
                 self._check(link)
             if writing and link.look is not None:
                 self._settle(link, link.look)
         except ConnectionLost as lost:
-            raise StoreUnavailable(lost.reason, store=self.name) from lost
+            raise _LostUnfit(lost.reason, sent=False) from lost
         return link
 
     def forget(self) -> None:

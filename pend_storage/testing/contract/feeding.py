@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pend_storage.errors import StaleEpoch, StalePosition
@@ -162,6 +164,19 @@ class ApplyContract(Harness):
 
         assert secondary.meta("m") is None
         assert secondary.read("logs", ["b"]) == {}
+
+    def test_a_mark_that_was_set_from_a_tuple_is_expected_as_one(
+        self, secondary: Store
+    ) -> None:
+        value: Any = {"at": (1, ())}
+        stale: Any = {"at": (1,)}
+        secondary.apply([put("a", 5)], mark=Advance("m", None, value))
+
+        with pytest.raises(StalePosition):
+            secondary.apply([put("b", 6)], mark=Advance("m", stale, 7))
+        secondary.apply([put("b", 6)], mark=Advance("m", value, 7))
+
+        assert secondary.meta("m") == 7
 
     def test_a_position_is_compared_for_thousands_of_rows_too(
         self, secondary: Store

@@ -69,6 +69,22 @@ class MetaContract(Harness):
         assert not store.compare_and_set_meta("m", {"a": "1", "b": [2]}, 0)
         assert store.compare_and_set_meta("m", {"b": [2.0], "a": 1.0}, "new")
 
+    def test_a_tuple_is_compared_as_the_array_that_it_is_stored_as(
+        self, store: Store
+    ) -> None:
+        value: Any = {"a": (), "b": [(1, "x")]}
+        other: Any = {"a": (0,), "b": [(1, "x")]}
+        change = store.compare_and_set_meta
+        assert change("a", None, value)
+        assert change("m", None, 1, given={"a": value})
+
+        assert not change("m", 1, 2, given={"a": other})
+        assert not change("a", other, 2)
+        assert change("m", 1, 2, given={"a": value})
+        assert change("a", value, value, given={"m": 2})
+        assert change("a", {"a": [], "b": [[1, "x"]]}, None, given={"a": value})
+        assert (store.meta("m"), store.meta("a")) == (2, None)
+
     def test_none_removes_it(self, store: Store) -> None:
         store.compare_and_set_meta("m", None, 1)
 

@@ -366,8 +366,9 @@ def test_nobody_commits_while_an_edit_has_the_store_to_itself(
         assert profile(store).login_count == 0  # reads go on
         batch = store.schema.batch([put], {("user_profiles", USER): 1})
         (version,) = submit(lambda plan: plan.add(batch, None))
+        again = store.schema.batch([put], {("user_profiles", USER): 1})
         with pytest.raises(Conflict):
-            submit(lambda plan: plan.add(batch, None))
+            submit(lambda plan: plan.add(again, None))
     thread.join()
 
     assert done[0] > version
