@@ -284,13 +284,20 @@ class _Run:
     def _judge(
         self,
         found: Contents,
-        told: AbstractSet[tuple[str, str | None]] = frozenset(),
+        told: AbstractSet[tuple[str, str | None]] | None = None,
     ) -> None:
-        """Look for what must be there. Args: told: what an election said is missing."""
+        """Look for what must be there.
+
+        Args:
+            found: what is there.
+            told: what an election said is missing. A delete that found nothing wrote
+                nothing, so no log and no record has it to be told.
+        """
         missing = [
             write
             for write in self._ledger.missing(found)
-            if (write.key, write.text) not in told
+            if told is None
+            or ((write.key, write.text) not in told and (write.text or write.version))
         ]
         if missing:
             keys = sorted(write.key for write in missing)
