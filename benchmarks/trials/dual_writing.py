@@ -48,6 +48,16 @@ TRIALS: Final = (
         packages=(_LAUNCHDARKLY, _LABORATORY),
     ),
     Trial(
+        name="dual-lag",
+        title="Asking for the lag",
+        text=(
+            "No relay is at work, and commits pile up in the primary's change log. What is "
+            "asked for is how many there are and how old the oldest one is; beside it, what "
+            "it takes to walk along them."
+        ),
+        run="lag:run",
+    ),
+    Trial(
         name="dual-switching",
         title="A hundred switches under 64 busy clients",
         text=(

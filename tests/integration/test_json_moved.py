@@ -242,7 +242,7 @@ def test_another_state_of_the_same_length_is_refused(
     other = data.with_name("other")
     shutil.copytree(data.with_name("backup"), other)
     with JsonStore(SCHEMA, other, checkpoint_interval=None) as another:
-        put(another, "anothe")
+        put(another, "others")
         put(another, "third")
     copied_over(other, data)
 
