@@ -30,7 +30,7 @@ _AIM: Final = 5.0
 
 def run(bench: Workbench, tell: Callable[[str], None]) -> Sequence[Figure]:
     """Ask pairs of both phases with two stores, at two numbers of pending commits."""
-    figures = []
+    figures: list[Figure] = []
     for phase in (Phase.PARALLEL, Phase.POSTGRES_PRIMARY):
         with ExitStack() as stack:
             json, postgres = stack.enter_context(stores(bench))
