@@ -78,7 +78,7 @@ class TestWhatLoses:
     ) -> None:
         number = number_of(exchange, step)
         choices = {"exchanges": [exchange], "steps": [step]}
-        explore(templates, record_property, number, 2, **choices)
+        explore(templates, record_property, number, 1, **choices)
 
 
 class TestWhatKeeps:
@@ -93,7 +93,7 @@ class TestWhatKeeps:
     ) -> None:
         number = number_of(exchange, step)
         choices = {"exchanges": [exchange], "steps": [step]}
-        explore(templates, record_property, number, 2, **choices)
+        explore(templates, record_property, number, 1, **choices)
 
 
 @pytest.mark.deep
