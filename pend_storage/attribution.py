@@ -7,7 +7,6 @@ batch carries them through threads, merged commits and a switch of the primary.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -17,13 +16,12 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from pend_storage.errors import ConfigError
+from pend_storage.text import is_storable
 
 __all__ = ["Actor", "acting", "actor", "new_token", "token_moment", "token_time"]
 
 _COUNTER_BITS: Final = 32
 _PROCESS_BITS: Final = 48
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-"""What PostgreSQL and UTF-8 cannot hold."""
 
 
 class Actor(NamedTuple):
@@ -48,7 +46,7 @@ def actor() -> Actor:
 def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None]:
     """Attribute the commits of a block; see :meth:`Store.acting`."""
     for name, text in (("by", by), ("reason", reason)):
-        if text is not None and _UNSTORABLE.search(text):
+        if text is not None and not is_storable(text):
             raise ConfigError(
                 f"acting({name}={text!r}): U+0000 and lone surrogates cannot be kept. "
                 "Leave them out."

@@ -23,12 +23,12 @@ from pend_storage.fields import FieldSpec, Kind
 from pend_storage.limits import bound_checks
 from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.records import JSON
+from pend_storage.text import UNSTORABLE
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODE_ANY: Final = msgspec.json.Decoder().decode
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 # The end of a number with an exponent. Hashes are full of "1e5", but not before a comma.
 _EXPONENT: Final = re.compile(rb"e\d\d+(?:[,\]}]|$)")
 # PostgreSQL's numeric: https://www.postgresql.org/docs/current/datatype-numeric.html
@@ -105,7 +105,7 @@ def _check_text(value: Any) -> str:
     if not isinstance(value, str):
         raise _Refused(f"{type(value).__name__} given, text expected")
     if not value.isascii() or "\x00" in value:
-        found = _UNSTORABLE.search(value)
+        found = UNSTORABLE.search(value)
         if found is not None:
             raise _Refused(
                 f"the character U+{ord(found[0]):04X} at {found.start()} cannot be "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import (
@@ -120,6 +120,15 @@ class Batch:
     reason: str | None = field(default_factory=_reason)
     """Why."""
 
+    def versions_in(self, rows: Iterable[tuple[str, str, int, Any]]) -> tuple[int, ...]:
+        """For each operation its version among the rows that a commit wrote; 0: none.
+
+        Args:
+            rows: collection, key, version and content of each.
+        """
+        versions = {(name, key): version for name, key, version, _ in rows}
+        return tuple(versions.get((o.collection, o.key), 0) for o in self.operations)
+
 
 Outcome: TypeAlias = tuple[int, ...] | PendStorageError
 """What came of one commit: its versions, or the error that it would have raised."""
@@ -152,8 +161,7 @@ class Change:
 
     def versions_of(self, batch: Batch) -> tuple[int, ...]:
         """The versions that the commit of this entry gave to a batch's operations."""
-        versions = {(r.collection, r.key): r.version for r in self.records}
-        return tuple(versions.get((o.collection, o.key), 0) for o in batch.operations)
+        return batch.versions_in(self.records)
 
 
 class Advance(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pend_storage.records import QuarantinedRecord
+from pend_storage.text import UNSTORABLE
 
 __all__ = ["CODES", "make", "safe_text"]
 
@@ -36,14 +36,13 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
 """Every reason for quarantine: its code and what it means."""
 
 _NAMESPACE: Final = uuid.UUID("5f0e2c1a-8d4b-5c39-9a51-6f1c0e7b2d48")
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a record was first seen is not in its file: the store that adopts it knows."""
 
 
 def safe_text(text: str) -> str:
     """Text that every store can hold: NUL and half characters are escaped."""
-    return _UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def make(

@@ -51,8 +51,7 @@ class Effect:
 
     def versions_of(self, batch: Batch) -> tuple[int, ...]:
         """The versions that this commit gave to a batch's operations."""
-        versions = {(row.collection, row.key): row.version for row in self.rows}
-        return tuple(versions.get((o.collection, o.key), 0) for o in batch.operations)
+        return batch.versions_in(self.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pend_storage.errors import Conflict, InvalidRecord
 from pend_storage.records import Batch
 from pend_storage.store import Store
-from pend_storage.stores.postgres.wire import is_storable, is_token
+from pend_storage.stores.postgres.wire import is_token
+from pend_storage.text import is_storable
 
 __all__ = ["Possible"]
 

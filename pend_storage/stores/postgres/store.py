@@ -47,7 +47,8 @@ from pend_storage.stores.postgres.shapes import Shapes
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import operations_of, raise_violation
 from pend_storage.stores.postgres.waves import MOST_BYTES
-from pend_storage.stores.postgres.wire import Value, is_storable, number, text_array
+from pend_storage.stores.postgres.wire import Value, number, text_array
+from pend_storage.text import is_storable
 
 __all__ = ["PostgresStore"]
 

@@ -16,7 +16,6 @@ __all__ = [
     "Value",
     "bigint_array",
     "flag",
-    "is_storable",
     "is_token",
     "json_array",
     "jsonb_array",
@@ -39,7 +38,6 @@ _JSONB: Final = 3802
 _HEAD: Final = struct.Struct("!iiiii")  # dimensions, nulls, type, length, first index
 _EMPTY: Final = struct.Struct("!iii")
 _LENGTH: Final = struct.Struct("!i").pack
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _TOKEN: Final = re.compile("[0-9a-f]{32}")
 _NULL: Final = _LENGTH(-1)
 _INTEGER: Final = struct.Struct("!q").pack
@@ -115,8 +113,3 @@ def is_token(text: str) -> bool:
 def token_value(token: str) -> Value:
     """A token; null where it is empty."""
     return token.encode() or None
-
-
-def is_storable(text: str) -> bool:
-    """Whether a text can be sent at all: no NUL and no lone surrogate in it."""
-    return _UNSTORABLE.search(text) is None
