@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.stores.postgres import lookups, numbering
+from pend_storage.stores.postgres import lookups, numbering, unique_locks
 from pend_storage.stores.postgres.numbering import (
     LOG_END,
     OFFSET,
@@ -185,17 +185,18 @@ def _put(spec: CollectionSpec) -> str:
     stale = done.format(
         "format('stale %s %s', coalesce(_state$ ->> 'role', 'primary'), _at$)"
     )
+    values = unique_locks.of_one(spec)
     return f"""
 create or replace function {quoted(put_function(spec.name))}(
   _epoch$ bigint, _key$ text, _body$ json, _expected$ bigint,
   _token$ uuid, _by$ text, _reason$ text, _again$ boolean, _patience$ text
 ) returns text language plpgsql as $pend$
 declare _held$ boolean; _state$ jsonb; _at$ bigint; _offset$ bigint; _end$ bigint;
-        _sequence$ bigint; _grave$ bigint; _version$ bigint;
+        _sequence$ bigint; _grave$ bigint; _version$ bigint; _value$ bigint;
 begin{_PATIENCE}
   _held$ := pg_advisory_xact_lock_shared({STORE_LOCK}) is not null
     and pg_advisory_xact_lock(
-      hashtextextended('{spec.name}' || chr(1) || _key$, 0)) is not null;
+      hashtextextended('{spec.name}' || chr(1) || _key$, 0)) is not null;{values}
   select (select m$.value from store_meta as m$ where m$.name = 'role'),
          {OFFSET}, {LOG_END},
          (select d$.version from tombstones as d$
@@ -241,6 +242,8 @@ def _commit(schema: Schema) -> str:
         "_c$ || _check_c$, _k$ || _check_k$, array_fill(true, array[cardinality(_k$)])"
     )
     places += " || array_fill(false, array[cardinality(_check_k$)])"
+    by_name = sorted(schema, key=lambda spec: spec.name)
+    values = "".join(map(unique_locks.of_many, by_name))
     stale = f"coalesce(pend_found(_tokens$), {_STALE})"
     return f"""
 create or replace function pend_commit(
@@ -257,7 +260,7 @@ declare {_VARIABLES}
   _put$ jsonb; _out$ bigint[]; _done$ text; _most$ bigint := 0; _n$ bigint; _v$ bigint;
   _sequence$ bigint;
 begin {_PATIENCE}{_enter(_REFUSE_COMMIT, "_many$", stale)}
-{_KEY_LOCKS.format(places=places)}
+{_KEY_LOCKS.format(places=places)}{values}
   if cardinality(_check_k$) > 0 then{checks}
   end if;{_DONE}{_LEAVE_OUT}
   if cardinality(array_remove(_later$, null)) = 0 then

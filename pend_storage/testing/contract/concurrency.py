@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from threading import Barrier, Thread
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Barrier, BrokenBarrierError, Thread
 
 import pytest
 
@@ -50,19 +51,15 @@ class ConcurrencyContract(Harness):
 
     def test_concurrent_increments_lose_nothing(self, store: Store) -> None:
         threads, times = 4, 25
-        barrier, errors = Barrier(threads), []
+        barrier = Barrier(threads)
 
-        def work() -> None:
+        def work(_: int) -> None:
             barrier.wait()
-            try:
-                for _ in range(times):
-                    store.run(lambda tx: add(tx, "t"), attempts=1000)
-            except Exception as error:  # noqa: BLE001 - shown by the test
-                errors.append(error)
+            for _ in range(times):
+                store.run(lambda tx: add(tx, "t"), attempts=1000)
 
-        in_threads(threads, work)
+        in_threads(threads, work, barrier=barrier)
 
-        assert errors == []
         assert store.collection(Tally).get("t") == a_tally("t", threads * times)
         assert len(list(store.changes())) == threads * times
 
@@ -80,7 +77,7 @@ class ConcurrencyContract(Harness):
                 except Conflict:
                     losses.append(n)
 
-        in_threads(threads, work, numbered=True)
+        in_threads(threads, work, barrier=barrier)
 
         assert sorted(wins) == list(range(rounds))
         assert len(losses) == rounds * (threads - 1)
@@ -99,7 +96,7 @@ class ConcurrencyContract(Harness):
                 except UniqueViolation:
                     losses.append(n)
 
-        in_threads(threads, work, numbered=True)
+        in_threads(threads, work, barrier=barrier)
 
         assert sorted(wins) == list(range(rounds))
         assert len(losses) == rounds * (threads - 1)
@@ -127,11 +124,7 @@ class ConcurrencyContract(Harness):
                     pass
 
         commit(store, *(a_berth(f"b{n}") for n in range(rounds)))
-        workers = [Thread(target=refer), Thread(target=delete)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        concurrently([refer, delete], barrier=barrier)
 
         assert sorted(n for _, n in done) == list(range(rounds))
         berths = {berth.id for berth in store.collection("berths").scan()}
@@ -157,7 +150,7 @@ class ConcurrencyContract(Harness):
         commit(
             pair[0], *(a_tally(f"{n}-watch-{m}") for n in range(rounds) for m in (0, 1))
         )
-        in_threads(2, leave, numbered=True)
+        in_threads(2, leave, barrier=barrier)
 
         left = [tally.name.split("-")[0] for tally in pair[1].collection(Tally).scan()]
         assert sorted(map(int, left)) == list(range(rounds))
@@ -176,7 +169,7 @@ class ConcurrencyContract(Harness):
 
                 pair[me].run(claim, attempts=100)
 
-        in_threads(2, enter, numbered=True)
+        in_threads(2, enter, barrier=barrier)
 
         inside = [
             tally.name.split("-")[0] for tally in pair[0].collection(Tally).scan()
@@ -195,7 +188,7 @@ class ConcurrencyContract(Harness):
                 if logs.count(field("id") == f"{me}", field("text") == str(n)) != 1:
                     stale.append((me, n))
 
-        in_threads(threads, work, numbered=True)
+        in_threads(threads, work)
 
         assert stale == []
 
@@ -222,13 +215,43 @@ class ConcurrencyContract(Harness):
         assert torn == []
 
 
-def in_threads(count: int, work: object, *, numbered: bool = False) -> None:
-    """Run this in so many threads, and wait for all."""
-    workers = [
-        Thread(target=work, args=(n,) if numbered else ())  # type: ignore[arg-type]
-        for n in range(count)
-    ]
+def in_threads(
+    count: int, work: Callable[[int], None], *, barrier: Barrier | None = None
+) -> None:
+    """Call a function in so many threads with their numbers, and wait for all of them.
+
+    Args:
+        count: number of threads.
+        work: is called with 0, 1, 2, ...
+        barrier: what the threads meet at; it is broken as soon as one of them fails, so
+            that the others do not wait for it for ever.
+
+    Raises:
+        ExceptionGroup: what the threads raised.
+    """
+    concurrently([partial(work, n) for n in range(count)], barrier=barrier)
+
+
+def concurrently(
+    works: list[Callable[[], None]], *, barrier: Barrier | None = None
+) -> None:
+    """Call each function in a thread of its own; see :func:`in_threads`."""
+    errors: list[Exception] = []
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BrokenBarrierError:
+            pass  # the error that broke it is raised below
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+            if barrier is not None:
+                barrier.abort()
+
+    workers = [Thread(target=run, args=(work,)) for work in works]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
+    if errors:
+        raise ExceptionGroup("in threads of the test", errors)
