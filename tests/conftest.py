@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import Counter
@@ -40,7 +41,7 @@ settings.register_profile(
 settings.register_profile(
     "ci",
     settings.get_profile("dev"),
-    max_examples=200,
+    max_examples=100,
     stateful_step_count=50,
     derandomize=True,
     print_blob=True,
@@ -69,6 +70,8 @@ def pytest_report_header() -> str:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the servers that the collected tests need, or end the run."""
+    gc.collect()
+    gc.freeze()  # thousands of collected tests are not looked through again and again
     if session.config.option.collectonly:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

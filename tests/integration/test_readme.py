@@ -52,10 +52,13 @@ def test_the_first_command_shows_the_demo(tmp_path: Path) -> None:
     found = INSTALL.fullmatch(BLOCKS[0][1])
     assert found is not None
 
-    shown = bash(found[2].replace(".venv/bin/", ""), tmp_path)
+    shown = bash(found[2].replace(".venv/bin/", ""), tmp_path, TMPDIR=str(tmp_path))
 
     assert "All is well" in shown
+    for word in ("wallet-db.json", "blockchain_events", "half", "same answer", "ms"):
+        assert word in shown
     assert "quarantine" in shown
+    assert not list(tmp_path.glob("pend-demo-*"))  # it cleans up
 
 
 def test_the_second_command_is_what_integration_runs() -> None:

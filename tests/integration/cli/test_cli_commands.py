@@ -247,31 +247,6 @@ def test_retrying_all_changes_nothing_where_nothing_improved(server: Site) -> No
     assert server.run("quarantine", "list", "--json").document == before
 
 
-# -- demo -------------------------------------------------------------------------------
-
-
-def test_the_demo_shows_everything_and_cleans_up(site: Site, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-
-    result = site.run("demo", "--users", "20", TMPDIR=str(scratch))
-
-    assert result.code == 0, result.err
-    assert "All is well" in result.out
-    for word in ("wallet-db.json", "blockchain_events", "half", "same answer", "ms"):
-        assert word in result.out
-    assert not list(scratch.glob("pend-demo-*"))
-
-
-def test_the_demo_may_be_kept_and_gone_on_with(site: Site) -> None:
-    document = site.ok("demo", "--users", "10", "--keep", "shown")
-
-    assert document["result"]["ok"] is True
-    assert len(document["result"]["queries"]) == 6
-    assert (site.path / "shown" / "pend.toml").is_file()
-    assert site.run("demo", "--keep", "shown", "--json").code == 2
-
-
 # -- all of them ------------------------------------------------------------------------
 
 

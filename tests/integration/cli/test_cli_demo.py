@@ -63,6 +63,22 @@ def test_the_configuration_that_stays_says_where_it_ended(shown: Any) -> None:
     assert 'phase = "postgres-primary"' in (shown["kept"] / "pend.toml").read_text()
 
 
+def test_each_query_of_the_server_is_answered_by_both_stores(shown: Any) -> None:
+    assert shown["result"]["ok"] is True
+    assert len(shown["result"]["queries"]) == 6
+
+
+def test_what_was_kept_is_not_written_over(shown: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pend_storage", "demo", "--keep", str(shown["kept"])],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+
+
 def test_a_file_that_was_broken_is_as_it_was(shown: Any) -> None:
     assert shown["result"]["proof"]["unreadable"] == ["explorer-data/data-backup.json"]
 
