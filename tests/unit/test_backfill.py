@@ -121,7 +121,7 @@ def test_a_newer_row_of_the_target_stays() -> None:
 def test_what_is_referred_to_comes_first() -> None:
     names = [spec.name for spec in copy_order(SCHEMA)]
 
-    assert names == ["owners", "notes", "quarantine", "legacy_files", "findings"]
+    assert names == ["legacy_files", "owners", "notes", "quarantine", "findings"]
 
 
 def test_a_circle_of_references_is_ordered_all_the_same() -> None:

@@ -21,7 +21,14 @@ from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import (
+    Entry,
+    Find,
+    Layout,
+    ParsedFile,
+    broken_header,
+    is_whole_file,
+)
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.store import Store
@@ -59,7 +66,7 @@ class PlainLayout(Layout):
             reason = f"the file is not a JSON object ({error})"
             broken = self._quarantined("", raw, None, "not-json", reason)
             entry = Entry("", schema.put(QUARANTINE, broken))
-            return ParsedFile(self.missing(), (entry,))
+            return ParsedFile(broken_header(broken), (entry,))
         return ParsedFile(self.missing(), self._entries(schema, raw, members))
 
     def _entries(
