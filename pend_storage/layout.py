@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 
 if TYPE_CHECKING:
     from pend_storage.schema import Schema
@@ -205,7 +205,7 @@ def broken_header(record: QuarantinedRecord) -> LegacyFile:
     Args:
         record: the quarantined record that holds the bytes of the file.
     """
-    kept = {"shape": BROKEN, _RECORD: record.id}
+    kept: dict[str, JSON] = {"shape": BROKEN, _RECORD: record.id}
     return LegacyFile(file=record.file, format=kept)
 
 

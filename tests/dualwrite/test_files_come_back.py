@@ -29,9 +29,10 @@ from pend_storage.phases import Phase
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, render
+from pend_storage.stores.json.disk import write_all
 from pend_storage.stores.json.permissions import Permissions, permissions_key
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.validation import validate
+from pend_storage.validation import render_check, validate
 from pend_storage.validation.exact import unequal
 
 from .processes import Line, living
@@ -58,6 +59,14 @@ def wallet(number: int) -> tuple[str, str]:
 def log(number: int) -> dict[str, Any]:
     time = f"2026-01-01T00:00:{number:02}.000Z"
     return {"id": str(number), "action": "look", "timestamp": time}
+
+
+HALF: Final = b'{"logs": [{"id": "1", "action'
+
+
+def whole(*numbers: int) -> bytes:
+    logs = {"n": 1, "logs": [log(number) for number in numbers], "m": []}
+    return json.dumps(logs, indent=4).encode() + b"\n"
 
 
 def found_in(directory: Path) -> Found:
@@ -137,14 +146,23 @@ class Twins:
         with self.json(self.moved) as alone:
             assert living(alone) == living(self.postgres)
 
-    def through(self, work: Callable[[Store], object] = no_work) -> None:
+    def come_back(self) -> None:
+        """From `P`, to JSON alone; the directory is as it was when it was detached."""
+        self.go(PG, PAR, J)
+
+    def through(
+        self, work: Callable[[Store], object] = no_work, *, lost: bool = True
+    ) -> None:
         """Both work; one in `J`, the other in `P`. Then its directory is made anew."""
         with self.alone() as store:
             work(store)
         self.go(PAR, PG, P)
         with self.pair() as store:
             work(store)
-        self.lose_and_come_back()
+        if lost:
+            self.lose_and_come_back()
+        else:
+            self.come_back()
 
     def edit(self, file: str, raw: bytes) -> None:
         """Old code writes the file, on both servers."""
@@ -251,7 +269,8 @@ def test_a_directory_of_any_kind_comes_back(tmp_path: Path) -> None:
         twins.assert_equal()
 
 
-def test_so_does_one_that_was_used_meanwhile(twins: Twins) -> None:
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "kept"])
+def test_so_does_one_that_was_used_meanwhile(twins: Twins, *, lost: bool) -> None:
     """First records of empty files, last records of others, and files that were missing."""
     twins.begin(
         {
@@ -280,7 +299,7 @@ def test_so_does_one_that_was_used_meanwhile(twins: Twins) -> None:
         del store.legacy(kyc)[wallet(1)[0]]
         store.legacy("admin-opportunities.json")["version"] = 3  # no record, a member
 
-    twins.through(work)
+    twins.through(work, lost=lost)
 
     twins.assert_equal()
     files = found_in(twins.moved).items()
@@ -294,6 +313,43 @@ def test_so_does_one_that_was_used_meanwhile(twins: Twins) -> None:
     assert shown["server-logs.json"] == {"logs": [log(1)], "version": 3}
     assert shown["admin-opportunities.json"]["version"] == 3
     assert shown["consents-db.json"] == {"a": {"b": 1}}
+
+
+def test_files_that_somebody_deletes_come_back(twins: Twins) -> None:
+    twins.begin(
+        {WALLETS: b"[]", LOGS: b"", TIERS: b"[1]", EVENTS: b"{", HISTORY: b"{ }"},
+        MODES,
+    )
+    twins.meet()
+    before = found_in(twins.stayed)
+    for name in before:
+        (twins.stayed / name).unlink()
+
+    twins.meet()
+
+    assert found_in(twins.stayed) == before
+
+
+def test_files_made_from_a_store_are_compared_with_those_of_the_directory(
+    twins: Twins,
+) -> None:
+    twins.begin({WALLETS: b"[]", LOGS: whole(1), TIERS: b"[1", EVENTS: b"[]"})
+    twins.meet(PAR)
+    twins.edit(LOGS, HALF)
+    twins.meet()
+    with twins.pair() as store:
+        store.catch_up()
+    (twins.moved / EVENTS).unlink()
+    checked = {c.file: c.result for c in render_check(twins.postgres, twins.moved)}
+    expected = dict.fromkeys([WALLETS, LOGS, TIERS], "identical")
+    assert checked == {**expected, EVENTS: "missing"}
+
+    with twins.pair() as store:
+        for aside in list(store.collection(QuarantinedRecord).scan()):
+            quarantine.accept(store, aside, "written from the records")
+        store.catch_up()
+    checked = {c.file: c.result for c in render_check(twins.postgres, twins.moved)}
+    assert checked == {**expected, EVENTS: "identical"}
 
 
 # -- modes --------------------------------------------------------------------------------
@@ -343,7 +399,6 @@ def test_who_may_not_read_a_file_may_do_so_at_no_moment(
         seen.add(os.fstat(fd).st_mode & 0o777)
         write_all(fd, data, offset)
 
-    write_all = render.write_all
     monkeypatch.setattr(render, "write_all", spy)
     with twins.alone() as store:
         store.legacy(TIERS).append(2)  # the file is there
@@ -357,12 +412,12 @@ def test_who_may_not_read_a_file_may_do_so_at_no_moment(
 
 def test_a_group_that_cannot_be_kept_gets_nothing_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for mode, given in ((0o660, 0o600), (0o664, 0o644), (0o604, 0o604)):
+    for mode, left in ((0o660, 0o600), (0o664, 0o644), (0o604, 0o604)):
         path.touch(0o600)
         fd = os.open(path, os.O_RDWR)
         Permissions(mode, None, "a group that is not here").apply(fd)
         os.close(fd)
-        assert path.stat().st_mode & 0o777 == given
+        assert path.stat().st_mode & 0o777 == left
 
 
 def test_a_directory_made_before_gets_its_modes_noted(twins: Twins) -> None:
@@ -379,13 +434,6 @@ def test_a_directory_made_before_gets_its_modes_noted(twins: Twins) -> None:
 
 
 # -- files that are broken as a whole -------------------------------------------------------
-
-HALF: Final = b'{"logs": [{"id": "1", "action'
-
-
-def whole(*numbers: int) -> bytes:
-    logs = {"n": 1, "logs": [log(number) for number in numbers], "m": []}
-    return json.dumps(logs, indent=4).encode() + b"\n"
 
 
 def test_a_file_broken_under_way_comes_back_broken(twins: Twins) -> None:
@@ -529,9 +577,7 @@ def texts(draw: st.DrawFn, wrapper: str | None) -> bytes:
     )
 
 
-FILES = {
-    layout.file: layout.wrapper for layout in LAYOUTS if layout.file not in {WALLETS}
-}
+FILES = {layout.file: layout.wrapper for layout in LAYOUTS if layout.file != WALLETS}
 
 
 @settings(

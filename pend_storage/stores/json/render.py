@@ -162,8 +162,8 @@ def write_file(
     is_broken = content.broken is not None
     pieces = [] if is_broken else pieces_of(view, content, changes)
     texts = _texts(pieces, view, old, content)
-    # Open to others only once it is known who may read it.
-    mode = _USUAL if model is content.permissions is None else _PRIVATE
+    is_unknown = model is None and content.permissions is None
+    mode = _USUAL if is_unknown else _PRIVATE  # opened to others when it is complete
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(path, flags, mode)
     try:
