@@ -43,6 +43,7 @@ LOGS = "admin-logs.json"
 EVENTS = "explorer-data/transactions-log.json"
 HISTORY = "explorer-data/full-chain-history.json"
 TIERS = "admin-pool-tiers.json"
+PLAIN = "investments.json"  # of a collection that has no legacy file
 MODES: Final = (0o600, 0o640, 0o644, 0o664, 0o666, 0o400, 0o755)
 
 Found = dict[str, tuple[bytes, int]]
@@ -246,6 +247,7 @@ def directories() -> list[dict[str, bytes]]:
         "server-logs.json": (*OF_LOGS[8:], *BROKEN[:4]),
         WALLETS: (*OF_WALLETS, *NOTHING[:2], *BROKEN[:2]),
         HISTORY: (*OF_HISTORY, *ANY),
+        PLAIN: (*NOTHING[:2], b"{}", b"{ }\n", *BROKEN[:4]),
     }
     for name, raws in own.items():
         for files, raw in zip(rounds, raws, strict=True):
@@ -420,6 +422,26 @@ def test_a_group_that_cannot_be_kept_gets_nothing_of_its_own(tmp_path: Path) -> 
         assert path.stat().st_mode & 0o777 == left
 
 
+def test_an_owner_is_given_as_far_as_the_system_lets_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, int]] = []
+
+    def refuse(_: int, user: int, group: int) -> None:
+        calls.append((user, group))
+        if user != -1:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    (tmp_path / "file").touch()
+    fd = os.open(tmp_path / "file", os.O_RDWR)
+    Permissions(0o600, "54321", "54322").apply(fd)
+    Permissions(0o600, "nobody is called so", None).apply(fd)
+    os.close(fd)
+
+    assert calls == [(54321, 54322), (-1, 54322)]
+
+
 def test_a_directory_made_before_gets_its_modes_noted(twins: Twins) -> None:
     twins.begin({WALLETS: b"{}", TIERS: b"[1]"}, (0o600,))
     with twins.alone() as store:
@@ -462,14 +484,18 @@ def test_a_file_broken_under_way_comes_back_broken(twins: Twins) -> None:
 
 
 def test_a_broken_file_that_is_deleted_is_there_again(twins: Twins) -> None:
-    twins.begin({LOGS: whole(1, 2), TIERS: b"[1"})
+    """Also one that had records before, and is cut to nothing."""
+    server_logs = "server-logs.json"
+    twins.begin({LOGS: whole(1, 2), server_logs: whole(3), TIERS: b"[1"})
     twins.meet(PAR)
     twins.edit(LOGS, HALF)
+    twins.edit(server_logs, HALF)
     twins.meet()
     before = found_in(twins.stayed)
     for directory in (twins.moved, twins.stayed):
         (directory / LOGS).unlink()
         (directory / TIERS).unlink()
+    twins.edit(server_logs, b"")
 
     twins.meet()
 

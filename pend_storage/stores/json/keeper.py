@@ -283,7 +283,7 @@ class FileKeeper:
 
 def _shows_broken(view: View | None, content: Content) -> bool:
     """Whether a file that is broken as a whole stands there as it was found."""
-    if view is None or content.broken is None:
+    if view is None or view.anew or content.broken is None:
         return False
     return view.broken and view.digest == digest_of(content.broken)
 

@@ -41,6 +41,8 @@ _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPENING: Final = b"{\n  "
 _BETWEEN: Final = b",\n  "
 _CLOSING: Final = b"\n}\n"
+_NOTHING: Final = "nothing"
+"""In a header: the whole file while there is no record in it, where that was seen."""
 _MISSING: Final = object()
 
 
@@ -67,6 +69,9 @@ class PlainLayout(Layout):
             broken = self._quarantined("", raw, None, "not-json", reason)
             entry = Entry("", schema.put(QUARANTINE, broken))
             return ParsedFile(broken_header(broken), (entry,))
+        if not members:
+            header = LegacyFile(file=self.file, format={_NOTHING: raw.decode()})
+            return ParsedFile(header, ())
         return ParsedFile(self.missing(), self._entries(schema, raw, members))
 
     def _entries(
@@ -192,7 +197,7 @@ class PlainLayout(Layout):
         rest = iter(texts)
         first = next(rest, None)
         if first is None:
-            yield b"{}\n"
+            yield str(header.format.get(_NOTHING, "{}\n")).encode()
             return
         yield _OPENING
         yield first
