@@ -499,13 +499,14 @@ def test_a_file_broken_under_way_comes_back_broken(twins: Twins) -> None:
     assert (found[LOGS], found[TIERS]) == ((HALF, 0o600), (HALF[1:], 0o600))
     # Repaired afterwards: what the repaired file leaves out was never in the one before.
     twins.edit(LOGS, whole(1, 3))
-    twins.edit(WALLETS, wallets)
+    twins.edit(WALLETS, json.dumps({wallet(1)[0]: wallet(9)[1]}).encode())
     twins.meet()
     assert json.loads((twins.stayed / LOGS).read_text())["logs"] == [log(1), log(3)]
     logs = json.loads((twins.moved / LOGS).read_text())["logs"]
     assert sorted(item["id"] for item in logs) == ["1", "2", "3"]
     with twins.pair() as store:
         (user,) = store.collection(User).scan()
+        assert user.blockchain_address == wallet(9)[1]
         assert user.tier == 3  # no file tells of it
         assert {r.file for r in store.collection(QuarantinedRecord).scan()} == {TIERS}
 
