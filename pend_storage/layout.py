@@ -12,15 +12,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 
 if TYPE_CHECKING:
     from pend_storage.schema import Schema
     from pend_storage.store import Store
 
-__all__ = ["Entry", "Find", "Layout", "ParsedFile", "is_whole_file"]
+__all__ = [
+    "BROKEN",
+    "Entry",
+    "Find",
+    "Layout",
+    "ParsedFile",
+    "broken_header",
+    "broken_record",
+    "is_whole_file",
+]
+
+BROKEN: Final = "broken"
+"""The shape, in a header's format, of a file that is quarantined as a whole."""
+_RECORD: Final = "quarantined"
 
 Find: TypeAlias = Callable[[str, str], Any]
 """Gives the record under a collection and a key, or None."""
@@ -71,13 +84,18 @@ class Layout(ABC):
         """Understand a whole file; records that cannot be placed become quarantined.
 
         A file that is broken as a whole (not JSON, half-written, another top level)
-        yields one entry: a quarantined record with place "" that holds all its bytes.
+        yields one entry: a quarantined record with place "" that holds all its bytes. Its
+        header is :func:`broken_header`, so that the file can be written again.
         Deterministic: the same bytes give the same records.
         """
 
     @abstractmethod
     def missing(self) -> LegacyFile:
-        """The header of a file that does not exist yet."""
+        """The header by which a file that does not exist yet is written.
+
+        It is never stored for a file that is not there: a row in ``legacy_files`` says
+        that the file exists, with records or without.
+        """
 
     def merged_header(
         self,
@@ -179,3 +197,35 @@ class Layout(ABC):
 def is_whole_file(record: QuarantinedRecord) -> bool:
     """Whether a quarantined record stands for a file that is broken as a whole."""
     return record.place == "" and record.position is None
+
+
+def broken_header(record: QuarantinedRecord) -> LegacyFile:
+    """The header of a file that is broken as a whole.
+
+    Args:
+        record: the quarantined record that holds the bytes of the file.
+    """
+    kept: dict[str, JSON] = {"shape": BROKEN, _RECORD: record.id}
+    return LegacyFile(file=record.file, format=kept)
+
+
+def broken_record(
+    header: LegacyFile, records: Iterable[QuarantinedRecord]
+) -> QuarantinedRecord | None:
+    """The record whose bytes are the file; None where the file is not broken.
+
+    It is not broken any more once an operator has accepted the record, or deleted it: the
+    file is written from the other records then.
+
+    Args:
+        header: of the file, as it is stored.
+        records: what of the file is in quarantine.
+    """
+    if header.format.get("shape") != BROKEN:
+        return None
+    waiting = [r for r in records if is_whole_file(r) and r.status == "waiting"]
+    known = header.format.get(_RECORD)
+    if known is not None:
+        return next((r for r in waiting if r.id == known), None)
+    # Headers of older versions do not say which record it is.
+    return max(waiting, key=lambda record: record.seen_at, default=None)

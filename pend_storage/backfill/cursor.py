@@ -15,6 +15,9 @@ __all__ = ["BACKFILL_META", "Cursor"]
 BACKFILL_META: Final = "backfill"
 """Name of the meta entry in which the target keeps how far the backfill has come."""
 
+_ORDER: Final = 2
+"""Since ``legacy_files`` is copied first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
@@ -40,6 +43,8 @@ class Cursor:
     """The source's head when the backfill began. A row that was written since has a
     higher version, and is copied again on the way even where it is before the cursor."""
     complete: bool = False
+    order: int = 1
+    """Of the copying order: a place in another one says nothing of what was copied."""
 
     def to_meta(self) -> JSON:
         """As a meta value."""
@@ -55,6 +60,7 @@ class Cursor:
             target=target.incarnation(),
             schema=source.schema.fingerprint(),
             head=source.head(),
+            order=_ORDER,
         )
 
     @classmethod
@@ -71,4 +77,5 @@ class Cursor:
             stored is not None
             and (stored.source, stored.schema) == (self.source, self.schema)
             and stored.incarnation in {None, self.incarnation}
+            and (stored.complete or stored.order == self.order)
         )

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from pend_storage.diff import ABSENT, equal
+from pend_storage.layout import BROKEN
 from pend_storage.legacy.exact import UnreadableError, dump, read
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
 from pend_storage.records import JSON, LegacyFile
@@ -27,8 +28,6 @@ MAP: Final = "map"
 """The file is an object; each member is a record."""
 WRAPPED: Final = "wrapped"
 """The file is an object; one of its members is the list of records."""
-BROKEN: Final = "broken"
-"""The file is quarantined as a whole."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
@@ -54,8 +53,6 @@ class Frame:
     colon: str = ": "
     nothing: bytes | None = None
     """The whole file while there is no record in it, where that was seen."""
-    missing: bool = False
-    """The file was not there."""
 
     # -- origin -----------------------------------------------------------------------
 
@@ -117,7 +114,6 @@ class Frame:
             None if unit is None else str(unit),
             str(kept.get("colon", ": ")),
             None if nothing is None else str(nothing).encode(),
-            bool(kept.get("missing", False)),
         )
 
     def header(self, file: str) -> LegacyFile:
@@ -130,8 +126,6 @@ class Frame:
         }
         if self.nothing is not None:
             kept["nothing"] = self.nothing.decode()
-        if self.missing:
-            kept["missing"] = True
         envelope: JSON = {"before": self.before.decode(), "after": self.after.decode()}
         return LegacyFile(file=file, format=kept, envelope=envelope)
 

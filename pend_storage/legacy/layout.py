@@ -9,10 +9,17 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import (
+    Entry,
+    Find,
+    Layout,
+    ParsedFile,
+    broken_header,
+    is_whole_file,
+)
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.frame import BROKEN, LIST, MAP, WRAPPED, Frame
+from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.reader import Piece, Reader
 from pend_storage.legacy.scan import (
@@ -71,8 +78,8 @@ class RecordLayout(Layout):
         try:
             frame, records = self._divide(raw)
         except BrokenFileError as error:
-            broken = Frame(BROKEN, b"", b"", b"").header(self.file)
-            return ParsedFile(broken, (self._broken(schema, raw, error),))
+            entry = self._broken(schema, raw, error)
+            return ParsedFile(broken_header(entry.home.record), (entry,))
         header = frame.header(self.file)
         if records is None:
             return ParsedFile(header, ())
@@ -159,7 +166,7 @@ class RecordLayout(Layout):
 
     @override
     def missing(self) -> LegacyFile:
-        return replace(self._usual(), nothing=b"", missing=True).header(self.file)
+        return self._usual().header(self.file)
 
     @override
     def merged_header(

@@ -183,6 +183,8 @@ class _Trial:
         operations = [self._in_place(operation) for operation in adopted]
         for operation in self._with_what_others_tell(operations):
             self._write(operation)
+        if is_whole_file(record) and self._header() != parsed.header:
+            self._tx.collection(LegacyFile).put(parsed.header)
         self._tx.collection(QUARANTINE).delete(record.id)
         waiting = sum(entry.home.collection == QUARANTINE for entry in entries)
         return replace(

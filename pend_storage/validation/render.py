@@ -18,7 +18,7 @@ from typing import IO, Any, Final, Literal, TypeAlias
 
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
-from pend_storage.layout import Layout, is_whole_file
+from pend_storage.layout import BROKEN, Layout, broken_record, is_whole_file
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
@@ -60,7 +60,7 @@ def render_check(
         for number, file in enumerate(made, 1):
             name = file.layout.file
             original = (files or {}).get(name, directory / name)
-            if original.exists() or file.places:
+            if original.exists() or file.places or file.is_there:
                 checks.append(_check(file, original))
             if progress is not None:
                 progress(number, len(made))
@@ -72,12 +72,15 @@ class _File:
 
     def __init__(self, store: Store, layout: Layout, stack: ExitStack) -> None:
         found = store.collection(LegacyFile).get(layout.file)
+        self.is_there = found is not None
+        """Whether it exists even without a record."""
         self.header = layout.missing() if found is None else found
         self.layout = layout
         self.places: list[_Place] = []
         self.quarantined = 0
         self.is_broken = False
         """Whether one record stands for the whole file."""
+        self._whole: list[QuarantinedRecord] = []
         self._texts = stack.enter_context(_scratch_file())
         self._end = 0
 
@@ -88,10 +91,26 @@ class _File:
         self._end += self._texts.write(text)
 
     def add_quarantined(self, record: QuarantinedRecord, version: int) -> None:
-        """Add a quarantined record; of a broken file there is no other."""
+        """Add a quarantined record."""
         self.quarantined += 1
-        self.is_broken = self.is_broken or is_whole_file(record)
-        self.add(record, version)
+        if is_whole_file(record):
+            self._whole.append(record)
+        else:
+            self.add(record, version)
+
+    def settle(self) -> None:
+        """Decide whether the file is broken as a whole, once all quarantined are added.
+
+        Of a broken file there is no other record. One that was accepted, or deleted, is
+        written from the other records, as a new file is.
+        """
+        broken = broken_record(self.header, self._whole)
+        if broken is not None:
+            self.is_broken = True
+            self.places.clear()
+            self.add(broken, 0)
+        elif self.header.format.get("shape") == BROKEN:
+            self.header = self.layout.missing()
 
     def text(self) -> Iterator[bytes]:
         """The text of the whole file."""
@@ -108,6 +127,8 @@ def _collect(store: Store, files: list[_File]) -> None:
         for file in files:
             if file.layout.owns(row.record):
                 file.add_quarantined(row.record, row.version)
+    for file in files:
+        file.settle()
     for name in {file.layout.collection for file in files}:
         wanted = [file for file in files if file.layout.collection == name]
         wanted = [file for file in wanted if not file.is_broken]

@@ -15,10 +15,11 @@ from typing_extensions import override
 import pend_storage as ps
 from pend_storage import crashpoints
 from pend_storage.backfill import BACKFILL_META, BackfillReport, backfill
+from pend_storage.backfill.cursor import Cursor
 from pend_storage.backfill.order import copy_order
 from pend_storage.events import Event, Pace
 from pend_storage.phases import ROLE_META
-from pend_storage.records import ChangedRecord, QuarantinedRecord, Row
+from pend_storage.records import ChangedRecord, LegacyFile, QuarantinedRecord, Row
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing.faults import SlowStore
 
@@ -121,7 +122,7 @@ def test_a_newer_row_of_the_target_stays() -> None:
 def test_what_is_referred_to_comes_first() -> None:
     names = [spec.name for spec in copy_order(SCHEMA)]
 
-    assert names == ["owners", "notes", "quarantine", "legacy_files", "findings"]
+    assert names == ["legacy_files", "owners", "notes", "quarantine", "findings"]
 
 
 def test_a_circle_of_references_is_ordered_all_the_same() -> None:
@@ -240,6 +241,21 @@ def test_a_cursor_of_another_source_is_not_followed() -> None:
 
     assert not report.resumed
     assert set(recorder.applied) >= {f"o{n:05}" for n in range(1_600)}
+
+
+def test_a_cursor_of_another_copying_order_is_not_followed() -> None:
+    """Before, ``legacy_files`` came later: the cursor passed over none of them."""
+    source, target = store(10), store()
+    source.collection(LegacyFile).put(LegacyFile(file="a.json"))
+    fresh = Cursor.begin(source, target)
+    older: Any = replace(fresh, collection="owners", after="o00004", step=1).to_meta()
+    del older["order"]
+    assert target.compare_and_set_meta(BACKFILL_META, None, older)
+
+    report = backfill(source, target)
+
+    assert rows(target) == rows(source)
+    assert not report.resumed
 
 
 def test_a_cursor_that_makes_no_sense_is_begun_anew() -> None:

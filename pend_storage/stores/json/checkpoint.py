@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -60,7 +61,13 @@ class Checkpointer:
             hook: is told what was done, and what could not be.
         """
         self._engine = engine
-        self._keepers = [FileKeeper(engine, x, paths[x.file], hook) for x in layouts]
+        files = Counter(layout.collection for layout in layouts)
+        self._keepers = [
+            FileKeeper(
+                engine, x, paths[x.file], hook, is_shared=files[x.collection] > 1
+            )
+            for x in layouts
+        ]
         self._directory: Path | None = directory
         self._claimed = set(paths.values())
         self._retention = retention

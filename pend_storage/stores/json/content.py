@@ -7,11 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pend_storage.layout import Entry, Layout, is_whole_file
+from pend_storage.layout import BROKEN, Entry, Layout, broken_record
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.live import Live
+from pend_storage.stores.json.permissions import (
+    Permissions,
+    legacy_row,
+    permissions_key,
+)
 from pend_storage.stores.json.views import UNKNOWN, View, place_of, token_of
 from pend_storage.stores.state import State
 
@@ -38,6 +43,7 @@ class Content:
     layout: Layout
     position: Position
     header: LegacyFile
+    """By which the file is written; of a broken file, by which it would be."""
     header_version: int
     homes: StoredRows
     """Of the whole collection: other files may share it."""
@@ -45,6 +51,13 @@ class Content:
     """Quarantined records of the file."""
     others: dict[str, int] = field(default_factory=dict)
     """Keys and versions of rows that are known to belong to another file."""
+    permissions: Permissions | None = None
+    """Mode and owner of the file when it was seen last; None: not known."""
+    broken: bytes | None = None
+    """The file, where it is broken as a whole and nobody has accepted that."""
+    is_there: bool = False
+    """Whether the file exists even without a record: a file of that name was read, or
+    written, before. A row of its own says so, or a deleted record."""
 
     @property
     def collection(self) -> str:
@@ -102,11 +115,6 @@ class Content:
         """Every record of the file."""
         return list(self.changed(None))
 
-    def waits(self) -> bool:
-        """Whether the file as a whole is in quarantine, and nobody has accepted that."""
-        records = (self.decode(t, body) for t, (_, body) in self.aside.items())
-        return any(is_whole_file(r) and r.status == "waiting" for r in records)
-
 
 def content_of(live: Live, layout: Layout, others: dict[str, int]) -> Content:
     """What the store holds of a file now. Hold the mutex."""
@@ -118,19 +126,31 @@ def content_at(
 ) -> Content:
     """What a state, that of a place in the journal, holds of a file."""
     schema = state.schema
-    headers = state.tables[LEGACY_FILES].rows
-    header_version, body = headers.get(layout.file, (0, b""))
-    header = schema[LEGACY_FILES].codec.decode(body) if body else layout.missing()
+    version, header = legacy_row(state, layout.file)
+    _, noted = legacy_row(state, permissions_key(layout.file))
+    aside = _aside(state, layout.file)
+    broken = None if header is None else _broken(schema, header, aside)
+    if header is None or header.format.get("shape") == BROKEN:
+        header = layout.missing()
     return Content(
         schema,
         layout,
         position,
         header,
-        header_version,
+        version,
         state.tables[layout.collection].rows.copy(),
-        _aside(state, layout.file),
+        aside,
         others,
+        Permissions.of_row(noted),
+        broken,
+        is_there=version > 0 or noted is not None,
     )
+
+
+def _broken(schema: Schema, header: LegacyFile, aside: StoredRows) -> bytes | None:
+    decode = schema[QUARANTINE].codec.decode
+    record = broken_record(header, (decode(body) for _, body in aside.values()))
+    return None if record is None else record.raw
 
 
 def _aside(state: State, file: str) -> StoredRows:

@@ -174,14 +174,20 @@ class Edit:
                 lambda c, k: self._look(base, reads, c, k),
             )
         )
-        if self._view is None:  # it showed nothing before, so nothing was taken out
-            operations = [o for o in operations if isinstance(o, Put)]
+        if not _shows_records(self._view):  # so nothing was taken out
+            whole = _whole_files(content)
+            operations = [
+                operation
+                for operation in operations
+                if isinstance(operation, Put)
+                or token_of(operation.collection, operation.key) in whole
+            ]
         return Found(parsed, seen, content, base, header, operations, reads)
 
     def _base(self, content: Content) -> tuple[Rows, tuple[int, LegacyFile | None]]:
         """The rows, and the header, that the file showed before somebody changed it."""
         header = (content.header_version, content.header)
-        if self._view is None:
+        if self._view is None or not _shows_records(self._view):
             return self._current(content), header
         base = _whole_files(content)
         missing: dict[str, int] = {}
@@ -367,6 +373,14 @@ def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:
     for entry in entries:
         seen.append(Seen.of(entry))
         yield entry
+
+
+def _shows_records(view: View | None) -> bool:
+    """Whether it is known which records the file showed before.
+
+    Not of one that was missing, or that was never anything but broken.
+    """
+    return view is not None and (bool(view.tokens) or not view.broken)
 
 
 def _whole_files(content: Content) -> Rows:

@@ -21,6 +21,7 @@ from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.json.content import Seen, content_at, match
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.permissions import Permissions
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import View, digest_of, place_of, signature_of
 from pend_storage.stores.state import State
@@ -90,6 +91,8 @@ class Intake:
                 raw, status = read
                 view = View(signature_of(status), digest_of(raw), ())
                 self._read(layout, places[layout.file], raw, view)
+                noted = Permissions.of_file(status).row(layout.file)
+                self._set(self._schema.put(LEGACY_FILES, noted))
         while self._mend_references():
             pass
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
-from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
-from pend_storage.schema import LEGACY_FILES
 from pend_storage.stores.json.content import (
     Content,
     Generation,
@@ -23,9 +19,10 @@ from pend_storage.stores.json.content import (
     generation,
     touched,
 )
-from pend_storage.stores.json.edits import Edit, note_as_secondary
+from pend_storage.stores.json.edits import Edit
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.permissions import PermissionNotes
 from pend_storage.stores.json.render import Changes, write_file
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import (
@@ -52,12 +49,31 @@ _TRIES: Final = 3
 class FileKeeper:
     """One legacy file. Used by one thread of one process at a time."""
 
-    def __init__(self, engine: Engine, layout: Layout, path: Path, hook: Hook) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        path: Path,
+        hook: Hook,
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        """Make one.
+
+        Args:
+            engine: the store.
+            layout: of the file.
+            path: of the file.
+            hook: is told what was done.
+            is_shared: whether other files hold records of the same collection.
+        """
         self.layout = layout
         self.path = path
         self._engine = engine
         self._hook = hook
         self._place = Place(path, view_path(engine.directory, layout.file))
+        self._permissions = PermissionNotes(engine, layout, is_shared=is_shared)
+        self._is_shared = is_shared
         self._view: View | None = None
         self._others: dict[str, int] = {}
         self._generation: Generation | None = None
@@ -74,6 +90,7 @@ class FileKeeper:
         for _ in range(_TRIES):
             if self._role() is Role.DETACHED or not self.look(wait=wait):
                 return
+            self._permissions.look(self._place.status())
             if not force and time.monotonic() < self._not_before:
                 return
             if self._write():
@@ -217,14 +234,13 @@ class FileKeeper:
                 return True
             content = content_of(live, self.layout, self._others)
             maybe = touched(live, self.layout, self._generation)
-        if view is not None and view.broken:
-            if content.waits():
-                return True
-            if content.header != self.layout.missing():
-                self._reset_header(content)
-                return False
+            homes = live.state.tables[self.layout.collection]
+            had_records = not self._is_shared and bool(homes.tombstones)
+        if _shows_broken(view, content):
+            return True
         changes = Changes(view, content, maybe)
-        if changes and (view is not None or changes.written):
+        is_there = view is not None or content.is_there or had_records
+        if changes and (is_there or changes.written):
             if not self._write_changes(view, content, changes):
                 return False
             self._not_before = time.monotonic() + _REST * (time.monotonic() - begun)
@@ -238,7 +254,7 @@ class FileKeeper:
         if view is None:
             if status is not None:
                 return False
-            self._place.make_room()
+            self._place.make_room(content.permissions)
         else:
             try:
                 read = self._place.read()
@@ -261,23 +277,15 @@ class FileKeeper:
         self._view = new
         return True
 
-    def _reset_header(self, content: Content) -> None:
-        """A broken file that may be overwritten is written as a new one would be.
-
-        Where a commit to the header, or a change of roles, comes between, nothing is
-        written: the caller looks again.
-        """
-        put = content.schema.put(LEGACY_FILES, self.layout.missing())
-        checks = {(LEGACY_FILES, put.key): content.header_version}
-        batch = content.schema.batch((put,), checks)
-        with contextlib.suppress(Conflict, StaleEpoch):
-            if self._role() is Role.PRIMARY:
-                self._engine.submit(lambda plan: plan.add(batch, None))
-            else:
-                self._engine.submit(partial(note_as_secondary, [put], ()))
-
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
+
+
+def _shows_broken(view: View | None, content: Content) -> bool:
+    """Whether a file that is broken as a whole stands there as it was found."""
+    if view is None or view.anew or content.broken is None:
+        return False
+    return view.broken and view.digest == digest_of(content.broken)
 
 
 def _settled(status: os.stat_result) -> bool:

@@ -21,7 +21,14 @@ from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import (
+    Entry,
+    Find,
+    Layout,
+    ParsedFile,
+    broken_header,
+    is_whole_file,
+)
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.store import Store
@@ -34,6 +41,8 @@ _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPENING: Final = b"{\n  "
 _BETWEEN: Final = b",\n  "
 _CLOSING: Final = b"\n}\n"
+_NOTHING: Final = "nothing"
+"""In a header: the whole file while there is no record in it, where that was seen."""
 _MISSING: Final = object()
 
 
@@ -59,7 +68,10 @@ class PlainLayout(Layout):
             reason = f"the file is not a JSON object ({error})"
             broken = self._quarantined("", raw, None, "not-json", reason)
             entry = Entry("", schema.put(QUARANTINE, broken))
-            return ParsedFile(self.missing(), (entry,))
+            return ParsedFile(broken_header(broken), (entry,))
+        if not members:
+            header = LegacyFile(file=self.file, format={_NOTHING: raw.decode()})
+            return ParsedFile(header, ())
         return ParsedFile(self.missing(), self._entries(schema, raw, members))
 
     def _entries(
@@ -185,7 +197,7 @@ class PlainLayout(Layout):
         rest = iter(texts)
         first = next(rest, None)
         if first is None:
-            yield b"{}\n"
+            yield str(header.format.get(_NOTHING, "{}\n")).encode()
             return
         yield _OPENING
         yield first

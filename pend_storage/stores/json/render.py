@@ -25,6 +25,8 @@ __all__ = ["Changes", "Run", "pieces_of", "write_file"]
 
 _BUFFER: Final = 1 << 18
 _FEW: Final = 100
+_USUAL: Final = 0o666
+_PRIVATE: Final = 0o600
 
 
 class Run(NamedTuple):
@@ -55,6 +57,7 @@ class Changes:
             view is None
             or view.anew
             or view.broken
+            or content.broken is not None
             or view.header != content.header_version
         )
         """Nothing of the present file can be used."""
@@ -153,17 +156,24 @@ def write_file(
         changes: how that differs from what the file shows now.
         view: what the file shows now.
         old: the file as it is now; what has not changed is copied from there.
-        model: of the file as it is now: its owner and mode are taken over.
+        model: of the file as it is now: its owner and mode are taken over. Where there
+            is no file, it gets those that the store has noted, else the usual ones.
     """
-    pieces = pieces_of(view, content, changes)
+    is_broken = content.broken is not None
+    pieces = [] if is_broken else pieces_of(view, content, changes)
     texts = _texts(pieces, view, old, content)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    is_unknown = model is None and content.permissions is None
+    mode = _USUAL if is_unknown else _PRIVATE  # opened to others when it is complete
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(path, flags, mode)
     try:
         output = _Output(fd)
         places = output.write(content, texts)
         if model is not None:
             give_to(fd, model)
             os.fchmod(fd, stat.S_IMODE(model.st_mode))
+        elif content.permissions is not None:
+            content.permissions.apply(fd)
         os.fsync(fd)
         signature = signature_of(os.fstat(fd))
     finally:
@@ -173,6 +183,7 @@ def write_file(
         output.digest.hexdigest(),
         (content.position,),
         content.header_version,
+        is_broken,
     )
     _note_places(new, pieces, places, view, content)
     return new
@@ -206,7 +217,7 @@ class _Output:
         places: list[tuple[int, int]] = []
         taken: deque[bytes] = deque()
         place = 0
-        for chunk in content.layout.assemble(content.header, _noted(texts, taken)):
+        for chunk in _chunks(content, _noted(texts, taken)):
             end = place + len(chunk)
             if taken and chunk is taken[0]:
                 taken.popleft()
@@ -228,6 +239,12 @@ class _Output:
         self._waiting = 0
         self.digest.update(data)
         write_all(self._fd, data)
+
+
+def _chunks(content: Content, texts: Iterable[bytes]) -> Iterable[bytes]:
+    if content.broken is not None:
+        return (content.broken,)
+    return content.layout.assemble(content.header, texts)
 
 
 def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:

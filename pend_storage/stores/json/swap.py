@@ -16,6 +16,7 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.stores.json.disk import exchange, move_new, sync_directory
+from pend_storage.stores.json.permissions import Permissions
 from pend_storage.stores.json.views import (
     Signature,
     View,
@@ -203,9 +204,16 @@ class Place:
         """Whether a process has died, or failed, on the way."""
         return self._next_path.exists() or self.new.exists()
 
-    def make_room(self) -> None:
-        """Make the directory of a file that was never there."""
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+    def make_room(self, permissions: Permissions | None) -> None:
+        """Make the directory of a file that is not there.
+
+        Args:
+            permissions: of the file, if known: nobody else gets into the directory.
+        """
+        if permissions is None:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            permissions.make_folders(self.target.parent)
 
     def recover(self) -> Path | None:
         """Tidy up after a process that died on the way.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -202,3 +204,40 @@ def test_a_flag_that_would_undo_it_is_a_reason(server: Site) -> None:
 
     assert refused.code == 2
     assert phase_of(server) is PAR
+
+
+def found_in(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mode)
+        for path in directory.rglob("*.json")
+        if ".pend-storage" not in path.parts
+    }
+
+
+def test_a_directory_that_was_lost_is_written_again(server: Site) -> None:
+    """By the real database, with what no record tells: see test_files_come_back."""
+    files = {
+        "wallet-db.json": None,
+        "admin-logs.json": b'{"logs": [ ], "version": 1}\n',
+        "consents-db.json": b'{"a": 1, "b"',
+        "credentials-db.json": b"",
+        "admin-pool-tiers.json": b"[]\r\n",
+        "server-logs.json": b"\xef\xbb\xbf[1,2]",
+        "explorer-data/live-stats.json": b"\x00" * 9,
+    }
+    for number, (name, raw) in enumerate(files.items()):
+        path = server.data / name
+        if raw is not None:
+            path.write_bytes(raw)
+        path.chmod((0o600, 0o640, 0o664)[number % 3])
+    bring_to(server, P)
+    before = found_in(server.data)
+    shutil.rmtree(server.data)
+    server.data.mkdir()
+
+    assert roll_back(settings_of(server)).ok
+
+    after = found_in(server.data)
+    assert {name: after[name] for name in files} == {n: before[n] for n in files}
+    assert after.keys() == before.keys()
+    assert [mode for _, mode in after.values()] == [before[n][1] for n in after]
