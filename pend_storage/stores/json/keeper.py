@@ -27,6 +27,7 @@ from pend_storage.stores.json.edits import Edit, note_as_secondary
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.render import Changes, write_file
+from pend_storage.stores.json.rest import Rest, is_whole
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import (
     Signature,
@@ -42,11 +43,21 @@ _EDIT_ADOPTED = crashpoints.declare(
     "json.edit-adopted", "an outside edit is committed, and that is not noted yet"
 )
 
-_SETTLE: Final = 0.25
-"""Seconds for which a file must rest before an edit is read: it may be half-written."""
+_PATIENCE: Final = 3.0
+"""Seconds that an opening or a checkpoint waits for a file that is being written."""
 _REST: Final = 10
 """A file that takes a second to write is written every so many seconds at most."""
-_TRIES: Final = 3
+LONGEST_REST: Final = 10.0
+"""Seconds, however long it takes to write it."""
+_TRIES: Final = 10
+"""Times to write a file in one go, where an edit comes before each time."""
+_FEW: Final = 3
+"""The same where that takes longer than so many seconds:"""
+_LONG: Final = 1.0
+_BUSY: Final = 3.0
+"""Seconds after which it is told that other programs write a file without a pause."""
+_TICK: Final = 1.0
+"""Seconds after which two changes of a file certainly leave two times."""
 
 
 class FileKeeper:
@@ -63,6 +74,15 @@ class FileKeeper:
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
         self._not_before = 0.0
+        self._was_written = False
+        """By this process."""
+        self._rest = Rest(self._place)
+        self.is_busy = False
+        """Another program was writing the file at the last look, or came before us each
+        time."""
+        self._lost_since: float | None = None
+        """When such a program first came before us."""
+        self._told_busy = False
 
     def keep(self, *, force: bool, wait: bool) -> None:
         """Take in what others changed, then write what is new.
@@ -71,13 +91,23 @@ class FileKeeper:
             force: write even if it was written a moment ago.
             wait: for a file that somebody is writing just now, a little.
         """
-        for _ in range(_TRIES):
+        self._keep(force=force, wait=wait)
+        self._tell_busy()
+
+    def _keep(self, *, force: bool, wait: bool) -> None:
+        end = time.monotonic() + _LONG
+        for number in range(_TRIES):
+            if number >= _FEW and time.monotonic() >= end:
+                break
             if self._role() is Role.DETACHED or not self.look(wait=wait):
                 return
             if not force and time.monotonic() < self._not_before:
                 return
             if self._write():
+                self._lost_since = None
                 return
+        if self.is_busy and self._lost_since is None:
+            self._lost_since = time.monotonic()
 
     def look_only(self) -> None:
         """Take in what others changed, and write nothing."""
@@ -106,6 +136,7 @@ class FileKeeper:
 
     def look(self, *, wait: bool) -> bool:
         """Take in what others changed; False where the file must not be written now."""
+        self.is_busy = False
         self._tidy()
         status = self._place.status()
         view = self._view
@@ -113,12 +144,9 @@ class FileKeeper:
             return self._restore()
         now = signature_of(status)
         if view is not None and view.signature == now and not _due(view):
+            self._rest.calm()
             return True
-        if not _settled(status):
-            if not wait:
-                return False
-            time.sleep(_SETTLE)
-        return self._read()
+        return self._read(_PATIENCE if wait else 0.0)
 
     def _tidy(self) -> None:
         """Have the view as it is now, and clean up after a process that died."""
@@ -151,11 +179,18 @@ class FileKeeper:
             self._place.forget_view()
         return True
 
-    def _read(self) -> bool:
+    def _is_whole(self, raw: bytes) -> bool:
+        if self._view is not None and digest_of(raw) == self._view.digest:
+            return True
+        return is_whole(self.layout, self._engine.schema, raw)
+
+    def _read(self, patience: float) -> bool:
         """Read the file, and adopt what is in it that was not there before."""
+        known = None if self._view is None else self._view.signature
         try:
-            read = self._place.read()
+            read = self._rest.read(known, self._is_whole, patience=patience)
         except InterruptedError:
+            self.is_busy = True
             return False
         if read is None:
             return self._restore()
@@ -227,39 +262,61 @@ class FileKeeper:
         if changes and (view is not None or changes.written):
             if not self._write_changes(view, content, changes):
                 return False
-            self._not_before = time.monotonic() + _REST * (time.monotonic() - begun)
+            self._not_before = self._next_write(time.monotonic() - begun)
         self._generation = found
         return True
+
+    def _next_write(self, took: float) -> float:
+        """When a file may be written again that took so many seconds.
+
+        The first time it takes longer: all records are compared and put in order.
+        """
+        is_first, self._was_written = not self._was_written, True
+        pause = 0.0 if is_first else min(_REST * took, LONGEST_REST)
+        return time.monotonic() + pause
 
     def _write_changes(
         self, view: View | None, content: Content, changes: Changes
     ) -> bool:
-        old, status = b"", self._place.status()
+        old, digest, status = b"", "", self._place.status()
         if view is None:
             if status is not None:
+                self.is_busy = True
                 return False
             self._place.make_room()
         else:
-            try:
-                read = self._place.read()
-            except InterruptedError:
-                return False
-            if read is None or signature_of(read[1]) != view.signature:
+            read = self._read_again(view)
+            if read is None:
+                self.is_busy = True
                 return False
             old, status = read
-            certain = changes.anew or view.verified
-            if not certain and digest_of(old) != view.digest:
-                return False
+            digest = digest_of(old)
         new = write_file(
             self._place.new, content, changes, view=view, old=old, model=status
         )
         before = None if status is None else signature_of(status)
+        new.replaced_digest = digest
         self._engine.own.look()  # the file is one of a directory that was moved away
         if not self._place.put(new, before):
+            self.is_busy = True
             return False
         new.stamp = self._place.view_stamp()
         self._view = new
         return True
+
+    def _read_again(self, view: View) -> tuple[bytes, os.stat_result] | None:
+        """The file if it is still as it was read last; None where it is not."""
+        try:
+            read = self._place.read()
+        except InterruptedError:
+            return None
+        if read is None or signature_of(read[1]) != view.signature:
+            return None
+        if read[0].strip() if view.anew else digest_of(read[0]) != view.digest:
+            # Changed in a way that the signature does not tell: the next look reads it.
+            view.signature = view.signature._replace(ctime_ns=0)
+            return None
+        return read
 
     def _reset_header(self, content: Content) -> None:
         """A broken file that may be overwritten is written as a new one would be.
@@ -276,13 +333,43 @@ class FileKeeper:
             else:
                 self._engine.submit(partial(note_as_secondary, [put], ()))
 
+    def _tell_busy(self) -> None:
+        """Tell once that a file is written without a pause, and once that it is over."""
+        lost = self._lost_since
+        behind = 0.0 if lost is None else time.monotonic() - lost
+        restless = self._rest.restless
+        if not self._told_busy and max(behind, restless) >= _BUSY:
+            self._told_busy = True
+            self._tell("file-busy", self._busy(behind), logging.WARNING)
+        elif self._told_busy and self._rest.is_quiet and lost is None:
+            self._told_busy = False
+            self._tell(
+                "file-busy-over",
+                f"{self.layout.file} is not written without a pause any more",
+                logging.INFO,
+            )
+
+    def _busy(self, behind: float) -> str:
+        what = f"{self.layout.file} is written by another program without a pause"
+        if behind >= _BUSY:
+            return (
+                f"{what}: for {behind:.0f} seconds each attempt to write what is new in "
+                "the store met an edit. Edits are adopted; commits are in the file when "
+                "that program pauses"
+            )
+        if self.is_busy:
+            return (
+                f"{what}, and was never found whole: neither are its edits adopted, nor "
+                "are commits in the file, until it is left whole for a moment. Have that "
+                "program write a new file and rename it"
+            )
+        return (
+            f"{what}. Its edits are adopted and commits are in the file, without waiting "
+            "for a rest: have that program write a new file and rename it"
+        )
+
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
-
-
-def _settled(status: os.stat_result) -> bool:
-    age = time.time() - status.st_mtime
-    return not 0 <= age < _SETTLE
 
 
 def _due(view: View) -> bool:
@@ -290,5 +377,5 @@ def _due(view: View) -> bool:
 
     A change of the same length, in the same tick of the clock, leaves no trace outside.
     """
-    age = time.time() - view.signature.mtime_ns / 1e9
-    return not view.verified and age > 1
+    age = time.time() - view.signature.ctime_ns / 1e9
+    return not view.verified and not 0 <= age <= _TICK

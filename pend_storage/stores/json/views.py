@@ -58,11 +58,20 @@ class Signature(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
+    """No program can set it, as it can the others; 0: not known, which equals nothing.
+    A rename changes it too, so that of a file which this store renames is not kept."""
+
+    def is_but_for_ctime(self, other: Signature) -> bool:
+        """Whether it is the same file, which may have been renamed in between."""
+        return self[:3] == other[:3]
 
 
 def signature_of(status: os.stat_result) -> Signature:
     """The signature of a file."""
-    return Signature(status.st_size, status.st_mtime_ns, status.st_ino)
+    return Signature(
+        status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+    )
 
 
 def digest_of(raw: bytes) -> str:
@@ -96,6 +105,8 @@ class View:
     """The content was looked at again, some time after the signature was taken."""
     replaced: Signature | None = None
     """Of the file in whose place this one was put."""
+    replaced_digest: str = ""
+    """Of its content; empty: not known."""
     _index: dict[str, int] | None = None
 
     def shows_all(self, position: Position) -> bool:
@@ -137,6 +148,7 @@ class _Head(msgspec.Struct, frozen=True):
     broken: bool
     ordered: bool
     replaced: Signature | None = None
+    replaced_digest: str = ""
 
 
 class _Columns(msgspec.Struct, frozen=True):
@@ -166,6 +178,7 @@ def _lines(view: View) -> Iterable[bytes]:
         view.broken,
         view.ordered,
         view.replaced,
+        view.replaced_digest,
     )
     yield msgspec.json.encode(head) + b"\n"
     columns: dict[str, Any] = {
@@ -212,4 +225,5 @@ def load_view(path: Path) -> View | None:
         array("q", columns.ends),
         stamp,
         replaced=head.replaced,
+        replaced_digest=head.replaced_digest,
     )
