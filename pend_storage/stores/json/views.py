@@ -70,8 +70,12 @@ class Signature(NamedTuple):
 def signature_of(status: os.stat_result) -> Signature:
     """The signature of a file."""
     return Signature(
-        status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+        status.st_size, status.st_mtime_ns, status.st_ino, _ctime_of(status)
     )
+
+
+def _ctime_of(status: os.stat_result) -> int:
+    return status.st_ctime_ns
 
 
 def digest_of(raw: bytes) -> str:
