@@ -66,6 +66,13 @@ def path(directory: Path, old: Any) -> Path:
 
 
 @pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(keeper, "time", clock)
+    return clock
+
+
+@pytest.fixture
 def no_ctime(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that does not tell when the status of a file has changed."""
     monkeypatch.setattr(views, "_ctime_of", lambda _: 1)
@@ -83,11 +90,21 @@ def keeper_of(store: JsonStore) -> FileKeeper:
 # -- the same size, and the time put back -----------------------------------------------------
 
 
+def verify(store: JsonStore, clock: Clock) -> None:
+    """Let the store look once more into the file that it has written."""
+    clock.sleep(5)
+    store.checkpoint()
+    view = keeper_of(store)._view
+    assert view is not None
+    assert view.verified
+
+
 def test_an_edit_that_leaves_size_and_time_is_adopted(
-    path: Path, store: JsonStore
+    path: Path, store: JsonStore, clock: Clock
 ) -> None:
     store.legacy(MAP)["c"] = "1"
     store.checkpoint()
+    verify(store, clock)
     edited = path.read_text().replace("20.00", "99.00")
 
     write_unseen(path, edited)
@@ -97,27 +114,27 @@ def test_an_edit_that_leaves_size_and_time_is_adopted(
     assert path.read_text() == edited
 
 
+@pytest.mark.parametrize("commits", [0, 1])
 def test_so_is_one_that_was_made_while_nobody_had_the_store_open(
-    path: Path, open_store: Callable[..., JsonStore]
+    commits: int, path: Path, open_store: Callable[..., JsonStore]
 ) -> None:
-    for n, value in enumerate(["98.00", "99.00"]):
-        store = open_store()
+    store = open_store()
+    for n in range(commits):
         store.legacy(MAP)[f"c{n}"] = "1"
-        store.close()
-        before = json.loads(path.read_text())["b"]
+    store.close()
 
-        write_unseen(path, path.read_text().replace(before, value))
+    write_unseen(path, path.read_text().replace("20.00", "99.00"))
 
-        assert shown(open_store())["b"] == value
+    assert shown(open_store())["b"] == "99.00"
 
 
 @pytest.mark.usefixtures("no_ctime")
 def test_one_that_leaves_no_trace_at_all_is_found_when_the_file_is_written(
-    path: Path, store: JsonStore, monkeypatch: pytest.MonkeyPatch
+    path: Path, store: JsonStore, clock: Clock
 ) -> None:
     store.legacy(MAP)["c"] = "1"
     store.checkpoint()
-    store.checkpoint()  # now it is verified
+    verify(store, clock)
     write_unseen(path, path.read_text().replace("20.00", "99.00"))
     store.checkpoint()
     assert shown(store)["b"] == "20.00"
@@ -214,13 +231,6 @@ def test_what_is_written_into_the_new_file_before_it_is_taken_back_is_kept(
 
 
 # -- without a pause --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(keeper, "time", clock)
-    return clock
 
 
 @pytest.fixture
@@ -374,13 +384,32 @@ def test_the_first_opening_waits_for_what_follows_a_truncation(
 
 
 def test_a_large_file_is_written_after_a_rest_that_is_bounded(
-    busy: FileKeeper, monkeypatch: pytest.MonkeyPatch
+    busy: FileKeeper, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
 
     assert busy._next_write(7.0) == 100.0  # the first one puts everything in order
     assert busy._next_write(0.1) == pytest.approx(101.0)
     assert busy._next_write(7.0) == 110.0
+
+
+def test_what_a_file_does_not_show_yet_is_told_with_its_age(
+    path: Path, store: JsonStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.file_lags() == ()
+    view = store.legacy(MAP)
+    view["c"] = "1"
+    view["c"] = "2"
+    del view["a"]
+    store.compact()
+    view["d"] = "3"
+
+    (lag,) = store.file_lags()
+
+    assert (lag.file, lag.records) == (MAP, 3)
+    assert 0 < lag.seconds < time.time() - path.stat().st_ctime
+    store.checkpoint()
+    assert store.file_lags() == ()
 
 
 _WRITER: Final = """
