@@ -285,15 +285,28 @@ def test_what_is_never_whole_is_never_adopted_and_told(
 
 
 def test_our_own_writes_are_no_busy_writer(
-    busy: FileKeeper, clock: Clock, events: list[Event], open_store: Any
+    path: Path,
+    busy: FileKeeper,
+    clock: Clock,
+    events: list[Event],
+    open_store: Callable[..., JsonStore],
 ) -> None:
+    for n in range(10):
+        write_now(path, {"n": n}, clock)
+        busy.keep(force=False, wait=False)
+        clock.sleep(0.5)
+    assert names(events) == ["file-busy"]
     store = open_store()
-    for n in range(8):
-        store.legacy(MAP)["n"] = n
-        busy.keep(force=True, wait=False)
-        clock.sleep(1)
+    with pytest.MonkeyPatch.context() as patched:
+        # Written each second, as here, a file is never old enough for a second look.
+        patched.setattr(keeper, "_due", lambda _: False)
+        for n in range(5):
+            store.legacy(MAP)["n"] = -n
+            busy.keep(force=True, wait=False)
+            clock.sleep(1)
 
-    assert names(events) == []
+    assert names(events) == ["file-busy", "file-busy-over"]
+    assert busy._rest.restless == 0
 
 
 def test_a_writer_that_comes_before_each_of_our_writes_loses_nothing(
