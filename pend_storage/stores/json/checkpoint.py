@@ -31,7 +31,10 @@ from pend_storage.stores.json.rest import SETTLE
 __all__ = ["Checkpointer", "unclaimed"]
 
 _COMPACT_AGAIN: Final = 30.0
-"""Seconds between two looks at whether a snapshot is due."""
+"""Seconds between two looks at whether a snapshot is due; twice as many after each that
+failed, for each may leave a segment of the journal."""
+_LONGEST_AGAIN: Final = 3600.0
+_SNAPSHOT: Final = "a snapshot"
 _REPEAT: Final = 60
 """A failure is told again after so many rounds in which it has lasted."""
 
@@ -95,9 +98,10 @@ class Checkpointer:
                 self._tell_unclaimed()
                 self._keep_all()
             if mine and time.monotonic() >= self._compact_after:
-                # If it fails, for want of space perhaps, it is not tried every second.
-                self._compact_after = time.monotonic() + _COMPACT_AGAIN
-                self._attempt("a snapshot", self._compact_if_due)
+                self._attempt(_SNAPSHOT, self._compact_if_due)
+                failed = min(self._failures.get(_SNAPSHOT, -1) + 1, 10)
+                pause = min(_COMPACT_AGAIN * 2**failed, _LONGEST_AGAIN)
+                self._compact_after = time.monotonic() + pause
 
     def _keep_all(self) -> None:
         """Keep every file; look once more at those that were being written just now."""
