@@ -91,8 +91,9 @@ class JsonStore(Store):
             layouts: how legacy files map to collections. A collection without one is
                 kept in a file of its own name.
             files: where a layout's file is, if not below the directory.
-            checkpoint_interval: seconds in which the legacy files follow; None: only
-                when :meth:`checkpoint` is called, and at the end.
+            checkpoint_interval: seconds in which the legacy files follow, large ones
+                later (:meth:`file_lags`); None: only when :meth:`checkpoint` is called,
+                and at the end.
             lock_timeout: seconds to wait for another process at most.
             retain: how much of the change log to keep.
             hook: is told what should not go unnoticed.
