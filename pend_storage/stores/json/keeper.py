@@ -159,12 +159,27 @@ class FileKeeper:
             self._generation = None
         late = late or self._place.late_edit(self._view)
         if late is not None:
+            adopted = self._adopt_late(late)
             self._tell(
                 "late-edit-kept",
                 f"{self.layout.file} was changed by a program that had opened it before "
-                f"it was written anew; what it wrote is in {late}",
+                f"it was written anew; what it wrote is in {late}"
+                + (", and was adopted like any edit" if adopted else ""),
                 logging.WARNING,
             )
+
+    def _adopt_late(self, late: Path) -> bool:
+        """Adopt what was written into the file that was replaced, if that is whole.
+
+        It is compared with what that file showed. What comes of it is written into the
+        present file like any commit.
+        """
+        raw, replaced = late.read_bytes(), self._place.replaced_view()
+        self._place.forget_replaced()
+        if replaced is None or not is_whole(self.layout, self._engine.schema, raw):
+            return False
+        edit = Edit(self._engine, self.layout, raw, replaced, self._hook)
+        return edit.adopt(replaced.signature) is not None
 
     def _restore(self) -> bool:
         """The file is missing: what it showed will be written again."""

@@ -60,6 +60,7 @@ class Place:
         self._view_path = view_path
         self._next_path = view_path.with_suffix(".next")
         self._old_path = view_path.with_suffix(".old")
+        self._before_path = view_path.with_suffix(".before")
         self._own = view_path.parent.parent
         self._unsaid: Path | None = None
         """Where an edit is kept of which nobody was told yet."""
@@ -142,6 +143,8 @@ class Place:
         sync_directory(self.target.parent)
         self._retire_old()
         _FILE_SETTLED()
+        with contextlib.suppress(FileNotFoundError):  # there was none before
+            os.replace(self._view_path, self._before_path)  # noqa: PTH105 - as in disk
         self._confirm()
         self._take_ctime(view)
         return True
@@ -212,7 +215,16 @@ class Place:
         if view is not None and view.replaced is not None and self._was_written(view):
             return self._keep(self._old_path)
         self._old_path.unlink()
+        self.forget_replaced()
         return None
+
+    def replaced_view(self) -> View | None:
+        """What the old file showed; None where that is not known any more."""
+        return load_view(self._before_path)
+
+    def forget_replaced(self) -> None:
+        """What the old file showed is not needed any more."""
+        self._before_path.unlink(missing_ok=True)
 
     def _was_written(self, view: View) -> bool:
         """Whether the old file is another one than this view's file took the place of."""
@@ -249,7 +261,7 @@ class Place:
             self._next_path.unlink()
             return None
         kept = None
-        before = self.view()
+        before = self.view() or self.replaced_view()
         if beside is not None and not (before and self._shows(before, beside)):
             kept = self._keep(self.new)
         self._confirm()

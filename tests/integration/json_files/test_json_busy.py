@@ -182,10 +182,12 @@ def test_a_note_of_an_older_version_costs_one_look_at_the_content(
     assert Place(path, note).untouched()
 
 
-def test_a_late_edit_that_leaves_size_and_time_is_kept(
+def test_a_late_edit_that_leaves_size_and_time_is_kept_and_adopted(
     path: Path, store: JsonStore, events: list[Event]
 ) -> None:
+    """Commits that the old file did not show stay, among them one to the same record."""
     store.legacy(MAP)["c"] = "1"
+    store.legacy(MAP)["a"] = "30.00"
     before = path.stat()
     with path.open("r+") as opened:
         text = opened.read().replace("20.00", "99.00")
@@ -200,6 +202,10 @@ def test_a_late_edit_that_leaves_size_and_time_is_kept(
     assert names(events) == ["late-edit-kept"]
     (kept,) = (path.parent / ".pend-storage/kept").iterdir()
     assert kept.read_text() == text
+    wanted = {"a": "30.00", "b": "99.00", "c": "1"}
+    assert shown(store) == json.loads(path.read_text()) == wanted
+    store.checkpoint()
+    assert not list((path.parent / ".pend-storage/views").glob("*.[bo][el]*"))
 
 
 def test_what_is_written_into_the_new_file_before_it_is_taken_back_is_kept(
