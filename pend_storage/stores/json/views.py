@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import msgspec
@@ -37,6 +37,8 @@ __all__ = [
 
 UNKNOWN: Final = -1
 """Start and end of a text that is not in the file as it should be."""
+Row: TypeAlias = tuple[int, bytes]
+Rows: TypeAlias = Mapping[str, Row]
 _MARK: Final = "\0"  # no key begins so, because no key may hold it
 
 
@@ -111,7 +113,22 @@ class View:
     """Of the file in whose place this one was put."""
     replaced_digest: str = ""
     """Of its content; empty: not known."""
+    rows: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Versions and bodies of records that it shows and that are others in the store by
+    now, by token; only in memory. What is not here is looked for at the positions."""
     _index: dict[str, int] | None = None
+
+    def remember(self, shown: Rows, current: Callable[[str], Row | None]) -> None:
+        """Keep the rows that are shown and are not in the store any more.
+
+        Args:
+            shown: all that is shown, by token.
+            current: gives what is in the store.
+        """
+        for token, row in shown.items():
+            found = current(token)
+            if found is None or found[0] != row[0]:
+                self.rows[token] = row
 
     def shows_all(self, position: Position) -> bool:
         """Whether it was written from the state as it is at this place."""

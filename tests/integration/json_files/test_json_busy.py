@@ -360,6 +360,46 @@ def test_where_it_comes_before_every_one_it_is_told(
     assert names(events) == ["file-busy", "file-busy-over"]
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+def test_edits_in_a_row_leave_commits_that_the_file_does_not_show_yet(
+    reopened: bool, path: Path, old: Any, open_store: Callable[..., JsonStore]
+) -> None:
+    """As with a file that is large, or in which an edit comes before each write."""
+    store = open_store()
+    store.legacy(MAP)["c"] = "1"
+    store.checkpoint()
+    store.legacy(MAP)["c"] = "2"
+    del store.legacy(MAP)["b"]
+    file = old.load(MAP)
+    for n in range(4):
+        file[f"n{n}"] = n
+        old.save(MAP, file)
+        if reopened:
+            let_go(store)
+            store = open_store()
+        else:
+            keeper_of(store).look(wait=True)
+        assert shown(store)["c"] == "2"
+        if n == 0:
+            store.legacy(MAP)["n0"] = "ours"
+
+    store.checkpoint()
+
+    wanted = {"a": "10.00", "c": "2", "n0": "ours", "n1": 1, "n2": 2, "n3": 3}
+    if reopened:
+        wanted.pop("n0")
+        assert shown(store).pop("n0") in {"ours", 0}
+        assert {k: v for k, v in old.load(MAP).items() if k != "n0"} == wanted
+        return
+    assert shown(store) == old.load(MAP) == wanted
+
+
+def let_go(store: JsonStore) -> None:
+    """As a process that is killed does."""
+    store._forked()
+    store.close()
+
+
 def test_a_round_looks_again_at_what_was_being_written(
     path: Path, old: Any, store: JsonStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
