@@ -16,6 +16,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import LEGACY_FILES
+from pend_storage.stores.json.busy import BusyNotice
 from pend_storage.stores.json.content import (
     Content,
     Generation,
@@ -54,8 +55,6 @@ _TRIES: Final = 10
 _FEW: Final = 3
 """The same where that takes longer than so many seconds:"""
 _LONG: Final = 1.0
-_BUSY: Final = 3.0
-"""Seconds after which it is told that other programs write a file without a pause."""
 _TICK: Final = 1.0
 """Seconds after which two changes of a file certainly leave two times."""
 
@@ -70,6 +69,7 @@ class FileKeeper:
         self._hook = hook
         self._place = Place(path, view_path(engine.directory, layout.file))
         self._view: View | None = None
+        self._is_unsaved = False
         self._others: dict[str, int] = {}
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
@@ -80,9 +80,7 @@ class FileKeeper:
         self.is_busy = False
         """Another program was writing the file at the last look, or came before us each
         time."""
-        self._lost_since: float | None = None
-        """When such a program first came before us."""
-        self._told_busy = False
+        self._busy = BusyNotice(layout.file, self._rest, hook)
 
     def keep(self, *, force: bool, wait: bool) -> None:
         """Take in what others changed, then write what is new.
@@ -91,8 +89,11 @@ class FileKeeper:
             force: write even if it was written a moment ago.
             wait: for a file that somebody is writing just now, a little.
         """
-        self._keep(force=force, wait=wait)
-        self._tell_busy()
+        try:
+            self._keep(force=force, wait=wait)
+        finally:
+            self._save_view()
+        self._busy.tell(is_busy=self.is_busy)
 
     def _keep(self, *, force: bool, wait: bool) -> None:
         end = time.monotonic() + _LONG
@@ -104,15 +105,22 @@ class FileKeeper:
             if not force and time.monotonic() < self._not_before:
                 return
             if self._write():
-                self._lost_since = None
+                self._busy.won()
                 return
-        if self.is_busy and self._lost_since is None:
-            self._lost_since = time.monotonic()
+        if self.is_busy:
+            self._busy.lost()
 
     def look_only(self) -> None:
         """Take in what others changed, and write nothing."""
         if not self._place.untouched() and self._role() is not Role.DETACHED:
             self.look(wait=True)
+            self._save_view()
+
+    def _save_view(self) -> None:
+        """Note what was adopted; not before the file was written, which notes it too."""
+        if self._view is not None and self._is_unsaved:
+            self._place.save_view(self._view)
+        self._is_unsaved = False
 
     def positions(self, now: Position) -> tuple[Position, ...]:
         """Where in the journal the rows are found that the file shows.
@@ -192,6 +200,7 @@ class FileKeeper:
             self._view = None
             self._generation = None
             self._place.forget_view()
+            self._is_unsaved = False
         return True
 
     def _is_whole(self, raw: bytes) -> bool:
@@ -237,8 +246,8 @@ class FileKeeper:
         if view is None:
             return False
         _EDIT_ADOPTED()
-        self._place.save_view(view)
-        self._view, self._generation = view, None
+        view.stamp = self._place.view_stamp()
+        self._view, self._generation, self._is_unsaved = view, None, True
         if view.broken:
             self._tell(
                 "file-broken",
@@ -316,7 +325,7 @@ class FileKeeper:
             self.is_busy = True
             return False
         new.stamp = self._place.view_stamp()
-        self._view = new
+        self._view, self._is_unsaved = new, False
         return True
 
     def _read_again(self, view: View) -> tuple[bytes, os.stat_result] | None:
@@ -347,41 +356,6 @@ class FileKeeper:
                 self._engine.submit(lambda plan: plan.add(batch, None))
             else:
                 self._engine.submit(partial(note_as_secondary, [put], ()))
-
-    def _tell_busy(self) -> None:
-        """Tell once that a file is written without a pause, and once that it is over."""
-        lost = self._lost_since
-        behind = 0.0 if lost is None else time.monotonic() - lost
-        restless = self._rest.restless
-        if not self._told_busy and max(behind, restless) >= _BUSY:
-            self._told_busy = True
-            self._tell("file-busy", self._busy(behind), logging.WARNING)
-        elif self._told_busy and self._rest.is_quiet and lost is None:
-            self._told_busy = False
-            self._tell(
-                "file-busy-over",
-                f"{self.layout.file} is not written without a pause any more",
-                logging.INFO,
-            )
-
-    def _busy(self, behind: float) -> str:
-        what = f"{self.layout.file} is written by another program without a pause"
-        if behind >= _BUSY:
-            return (
-                f"{what}: for {behind:.0f} seconds each attempt to write what is new in "
-                "the store met an edit. Edits are adopted; commits are in the file when "
-                "that program pauses"
-            )
-        if self.is_busy:
-            return (
-                f"{what}, and was never found whole: neither are its edits adopted, nor "
-                "are commits in the file, until it is left whole for a moment. Have that "
-                "program write a new file and rename it"
-            )
-        return (
-            f"{what}. Its edits are adopted and commits are in the file, without waiting "
-            "for a rest: have that program write a new file and rename it"
-        )
 
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))

@@ -37,8 +37,11 @@ HURRY_AFTER: Final = 1.0
 """Seconds after which a file is read that was found being written each time."""
 _QUIET: Final = 3.0
 """Seconds without such a finding after which it must rest again to be read."""
-_AGREE: Final = 0.01
-"""Seconds between two reads that must say the same."""
+_AGREE: Final = 0.006
+"""Seconds between two reads that must say the same, and up to twice as long."""
+_NEXT: Final = 0.15
+"""Seconds to wait for the next write, so that there is time until the one after it."""
+_STEP: Final = 0.004
 _HURRIED: Final = 5
 """Pairs of such reads in one go."""
 _POLL: Final = (0.03, 0.07)
@@ -76,7 +79,7 @@ class Rest:
     def __init__(self, file: File, clock: Clock = time) -> None:
         """Args: file: to be read. clock: the module ``time``, but in tests."""
         self._file = file
-        self._clock = clock
+        self.clock = clock
         self._since: float | None = None
         """When it was first found being written in place; until it stays quiet."""
         self._last = 0.0
@@ -89,7 +92,7 @@ class Rest:
         """Seconds for which it was not found at rest, nor renamed into place."""
         if self._unrested is None:
             return 0.0
-        return self._clock.monotonic() - self._unrested
+        return self.clock.monotonic() - self._unrested
 
     @property
     def is_quiet(self) -> bool:
@@ -99,12 +102,12 @@ class Rest:
     def calm(self) -> None:
         """Note that it was found at rest, or as its reader has left it."""
         self._unrested = None
-        if self._clock.monotonic() - self._last >= _QUIET:
+        if self.clock.monotonic() - self._last >= _QUIET:
             self._since = None
 
     def _note(self) -> None:
         """Note that it is being written in place."""
-        self._last = now = self._clock.monotonic()
+        self._last = now = self.clock.monotonic()
         self._since = now if self._since is None else self._since
         self._unrested = now if self._unrested is None else self._unrested
 
@@ -125,14 +128,14 @@ class Rest:
         Raises:
             InterruptedError: another program is writing it just now.
         """
-        end = self._clock.monotonic() + patience
+        end = self.clock.monotonic() + patience
         while True:
             try:
                 return self._attempt(known, sound)
             except InterruptedError:
-                if self._clock.monotonic() >= end:
+                if self.clock.monotonic() >= end:
                     raise
-            self._clock.sleep(random.uniform(*_POLL))  # noqa: S311 - no secret
+            self.clock.sleep(random.uniform(*_POLL))  # noqa: S311 - no secret
 
     def _attempt(
         self, known: Signature | None, sound: Callable[[bytes], bool]
@@ -154,15 +157,25 @@ class Rest:
         return read
 
     def _rested(self, status: os.stat_result, seconds: float) -> bool:
-        return not 0 <= self._clock.time() - status.st_mtime < seconds
+        return not 0 <= self.clock.time() - status.st_mtime < seconds
+
+    def _await_write(self) -> None:
+        status = self._file.status()
+        end = self.clock.monotonic() + _NEXT
+        while self.clock.monotonic() < end:
+            if _changed(status, self._file.status()):
+                return
+            self.clock.sleep(_STEP)
 
     def _hurried(self, sound: Callable[[bytes], bool]) -> Read | None:
         """Read a file that is being written, where that has been going on for long."""
         self._note()
-        lasts = self._last - (self._since or 0.0)
-        for _ in range(_HURRIED if lasts >= HURRY_AFTER else 0):
+        if self._last - (self._since or 0.0) < HURRY_AFTER:
+            raise _being_written(self._file)
+        self._await_write()
+        for _ in range(_HURRIED):
             first = self._file.read()
-            self._clock.sleep(_AGREE * (1 + random.random()))  # noqa: S311 - no secret
+            self.clock.sleep(_AGREE * (1 + random.random()))  # noqa: S311 - no secret
             second = self._file.read()
             if first is None or second is None:
                 return second
@@ -170,6 +183,12 @@ class Rest:
             if same and first[0] == second[0] and sound(second[0]):
                 return second
         raise _being_written(self._file)
+
+
+def _changed(status: os.stat_result | None, now: os.stat_result | None) -> bool:
+    if status is None or now is None:
+        return status is not now
+    return signature_of(status) != signature_of(now)
 
 
 def _was_renamed(status: os.stat_result, known: Signature | None) -> bool:

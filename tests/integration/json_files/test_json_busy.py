@@ -244,7 +244,7 @@ def busy(
     path: Path, clock: Clock, open_store: Callable[..., JsonStore]
 ) -> Iterator[FileKeeper]:
     found = keeper_of(open_store())
-    found._rest._clock = clock
+    found._rest.clock = clock
     yield found
     os.utime(path, (1, 1))
 
@@ -340,6 +340,7 @@ def test_where_it_comes_before_every_one_it_is_told(
     store: JsonStore,
     events: list[Event],
 ) -> None:
+    keeper_of(store)._rest.clock = clock
     store.legacy(MAP)["c"] = "1"
     edits = iter(range(10**6))
 
