@@ -361,6 +361,21 @@ def test_where_it_comes_before_every_one_it_is_told(
     assert names(events) == ["file-busy", "file-busy-over"]
 
 
+def test_an_adopted_edit_is_noted_for_the_next_process(
+    path: Path, old: Any, store: JsonStore, open_store: Callable[..., JsonStore]
+) -> None:
+    old.save(MAP, {"a": "11.00", "b": "20.00"})
+    store.checkpoint()
+    place = keeper_of(store)._place
+    assert place.untouched()
+
+    old.save(MAP, {"a": "12.00", "b": "20.00"})
+    let_go(store)
+    open_store()
+
+    assert place.untouched()
+
+
 @pytest.mark.parametrize("reopened", [False, True])
 def test_edits_in_a_row_leave_commits_that_the_file_does_not_show_yet(
     reopened: bool, path: Path, old: Any, open_store: Callable[..., JsonStore]
