@@ -10,8 +10,9 @@ from typing import Final, TypeAlias
 
 __all__ = ["CONTENT", "OUTSIDE", "Fingerprint", "Tree", "fingerprint", "look_at"]
 
-Fingerprint: TypeAlias = tuple[int, int, int]
-"""Inode, size and time of the last change: equal means not written in between."""
+Fingerprint: TypeAlias = tuple[int, int, int, int]
+"""Inode, size, and the times of the last change of content and of status: equal means not
+written in between. The last of them cannot be put back, as some tools do with the other."""
 
 CONTENT: Final = "data"
 """Folder of the copy for what lies in the directory."""
@@ -33,12 +34,12 @@ class Tree:
     @property
     def size(self) -> int:
         """Bytes in all files."""
-        return sum(size for _, size, _ in self.files.values())
+        return sum(size for _, size, *_ in self.files.values())
 
 
 def fingerprint(found: os.stat_result) -> Fingerprint:
     """What tells whether a file was written."""
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def look_at(directory: Path, extra: Mapping[str, Path]) -> Tree:

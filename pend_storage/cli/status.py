@@ -104,6 +104,8 @@ def show_phase(out: Output, standing: Standing) -> None:
         ("JSON", _side(standing.json)),
         ("PostgreSQL", _side(standing.postgres)),
     ]
+    if standing.json is not None and standing.json.files:
+        rows.insert(2, ("legacy files", _files(standing.json)))
     out.table(["what", "how"], rows)
     if flag.problem is not None:
         out.line(f"the flag: {flag.problem}", style="warn")
@@ -126,6 +128,15 @@ def _side(side: SideStanding | None) -> str:
     if side.role is None:
         return f"no role yet; {side.place}"
     return f"{side.role.value} at epoch {side.epoch}; {side.place}"
+
+
+def _files(side: SideStanding) -> str:
+    """How old what the legacy files show is."""
+    oldest = side.files[0]
+    more = f"; {len(side.files) - 1:,} more are behind" if side.files[1:] else ""
+    what = "record" if oldest.records == 1 else "records"
+    age = seconds(oldest.seconds)
+    return f"{oldest.file} is {age} behind, {oldest.records:,} {what}{more}"
 
 
 def _show_details(out: Output, details: Details) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
@@ -38,6 +38,10 @@ from pend_storage.query import field
 from pend_storage.records import JSON, QuarantinedRecord
 from pend_storage.store import Store
 
+if TYPE_CHECKING:
+    from pend_storage.stores.json import JsonStore
+    from pend_storage.stores.json.file_lag import FileLag
+
 __all__ = ["Ahead", "Details", "Observer", "SideStanding", "Standing"]
 
 T = TypeVar("T")
@@ -56,6 +60,8 @@ class SideStanding:
     epoch: int | None = None
     problem: str | None = None
     """Why it cannot be asked."""
+    files: tuple[FileLag, ...] = ()
+    """Of JSON: the legacy files that do not show every commit yet."""
 
     @property
     def has_begun(self) -> bool:
@@ -208,12 +214,12 @@ class Observer:
     def _json(self, directory: Path) -> SideStanding:
         place = str(directory)
         if self._pair is not None:
-            return _ask(self._pair.json, place)
+            return _ask_json(self._pair.json, place)
         if not (directory / OWN_FOLDER).exists():  # opening it would adopt its files
             return SideStanding(place=place)
         try:
             with open_json(self._settings) as store:
-                return _ask(store, place)
+                return _ask_json(store, place)
         except PendStorageError as error:
             return SideStanding(place=place, problem=str(error))
 
@@ -225,6 +231,12 @@ class Observer:
                 return _ask(store, place)
         except PendStorageError as error:
             return SideStanding(place=place, problem=str(error))
+
+
+def _ask_json(store: JsonStore, place: str) -> SideStanding:
+    found = _ask(store, place)
+    files = _or_none(store.file_lags) if found.problem is None else None
+    return replace(found, files=files or ())
 
 
 def _ask(store: Store, place: str) -> SideStanding:

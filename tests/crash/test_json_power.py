@@ -17,7 +17,15 @@ import pytest
 
 from pend_storage import crashpoints
 from pend_storage.errors import PendStorageError
-from pend_storage.stores.json import JsonStore, compaction, disk, journal, views
+from pend_storage.stores.json import (
+    JsonStore,
+    compaction,
+    disk,
+    journal,
+    keeper,
+    render,
+    views,
+)
 from pend_storage.stores.json.compaction import Retention
 from pend_storage.stores.json.ends import Position
 from pend_storage.stores.json.journal import Journal
@@ -241,6 +249,12 @@ def _quick_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _ctimes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program can put them back as the disk has them; so all are taken to be equal."""
+    monkeypatch.setattr(views, "_ctime_of", lambda _: 1)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
 def test_nothing_acknowledged_is_lost_when_the_power_fails(
     scenario: Scenario, tmp_path: Path
@@ -327,6 +341,17 @@ def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
     )
 
 
+def no_sync_of_a_legacy_file(patched: pytest.MonkeyPatch) -> None:
+    real = render.write_file
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        with pytest.MonkeyPatch.context() as inside:
+            inside.setattr(os, "fsync", lambda _: None)
+            return real(*args, **kwargs)
+
+    patched.setattr(keeper, "write_file", write)
+
+
 @pytest.mark.parametrize(
     ("leave_out", "scenario"),
     [
@@ -338,6 +363,7 @@ def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
         (told_before_the_sync, group_commits),
         (published_first, commits),
         (no_look_for_the_new_file, legacy_files),
+        (no_sync_of_a_legacy_file, legacy_files),
     ],
     ids=lambda part: part.__name__,
 )

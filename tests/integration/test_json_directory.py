@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -304,6 +305,55 @@ def test_snapshots_that_fail_leave_one_segment(
 
     with JsonStore(SCHEMA, used) as store:
         assert store.collection(Tally).get("v") == a_tally("v", 3)
+
+
+def test_without_room_for_a_snapshot_no_segment_is_begun_though_commits_go_on(
+    used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with JsonStore(SCHEMA, used, checkpoint_interval=None) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", _full)
+            for n in range(3):
+                store.collection(Tally).put(a_tally("v", n))
+                with pytest.raises(StoreUnavailable, match="space"):
+                    store.compact()
+            assert len(list((used / ".pend-storage").glob("journal-*"))) == 1
+        store.compact()
+
+    with JsonStore(SCHEMA, used) as store:
+        assert store.collection(Tally).get("v") == a_tally("v", 2)
+
+
+def test_snapshots_that_fail_are_tried_less_and_less_often(
+    used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with JsonStore(SCHEMA, used, checkpoint_interval=None) as store:
+        checkpointer = store._checkpointer
+        assert checkpointer is not None
+        tried: list[float] = []
+        clock = SimpleNamespace(now=0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "pend_storage.stores.json.checkpoint.time",
+                SimpleNamespace(monotonic=lambda: clock.now),
+            )
+
+            def compact() -> None:
+                tried.append(clock.now)
+                _no_space()
+
+            patched.setattr(checkpointer, "_compact_if_due", compact)
+            checkpointer._keepers = []
+            for _ in range(24 * 60):
+                clock.now += 60
+                checkpointer.round()
+
+    assert tried[:5] == [60, 120, 240, 480, 960]
+    assert len(tried) < 35
+
+
+def _full(_: object) -> SimpleNamespace:
+    return SimpleNamespace(free=0)
 
 
 def test_a_commit_that_another_process_made_meanwhile_is_not_cut_off(

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,28 @@ def test_a_directory_that_is_written_meanwhile_is_copied_as_it_ends(
     manifest = json.loads((copy.path / "manifest.json").read_text())
     assert verify_copy(copy.path) == len(manifest["files"])
     assert json.loads((copy.path / "data" / "a.json").read_text())["n"] >= 1
+
+
+def test_an_edit_meanwhile_whose_time_is_put_back_is_in_the_copy(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = source / "deep" / "deeper" / "b.json"
+    real, copied = directory._copy_file, list[Path]()
+
+    def copy_file(origin: Path, target: Path, tell: Any) -> Any:
+        found = real(origin, target, tell)
+        copied.append(origin)
+        if copied.count(edited) == 1 and origin == edited:
+            before = edited.stat()
+            with edited.open("r+") as file:
+                file.write("[3, 4]")
+            os.utime(edited, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return found
+
+    monkeypatch.setattr(directory, "_copy_file", copy_file)
+    copy = copy_directory(source)
+
+    assert (copy.path / "data/deep/deeper/b.json").read_text() == "[3, 4]"
 
 
 def test_a_directory_that_never_holds_still_is_given_up(

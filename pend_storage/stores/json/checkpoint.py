@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import random
 import threading
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.stores.json.compaction import (
@@ -26,11 +27,15 @@ from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.keeper import FileKeeper
 from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.rest import SETTLE
 
 __all__ = ["Checkpointer", "unclaimed"]
 
 _COMPACT_AGAIN: Final = 30.0
-"""Seconds between two looks at whether a snapshot is due."""
+"""Seconds between two looks at whether a snapshot is due; twice as many after each that
+failed, for each may leave a segment of the journal."""
+_LONGEST_AGAIN: Final = 3600.0
+_SNAPSHOT: Final = "a snapshot"
 _REPEAT: Final = 60
 """A failure is told again after so many rounds in which it has lasted."""
 
@@ -98,20 +103,31 @@ class Checkpointer:
         with self._mutex, self._lock.tried() as mine:
             if mine:
                 self._tell_unclaimed()
-            for keeper in self._keepers if mine else ():
+                self._keep_all()
+            if mine and time.monotonic() >= self._compact_after:
+                self._attempt(_SNAPSHOT, self._compact_if_due)
+                failed = min(self._failures.get(_SNAPSHOT, -1) + 1, 10)
+                pause = min(_COMPACT_AGAIN * 2**failed, _LONGEST_AGAIN)
+                self._compact_after = time.monotonic() + pause
+
+    def _keep_all(self) -> None:
+        """Keep every file; look once more at those that were being written just now."""
+        left = self._keepers
+        for is_last in (False, True):
+            for keeper in left:
                 keep = functools.partial(keeper.keep, force=False, wait=False)
                 self._attempt(keeper.layout.file, keep)
-            if mine and time.monotonic() >= self._compact_after:
-                # If it fails, for want of space perhaps, it is not tried every second.
-                self._compact_after = time.monotonic() + _COMPACT_AGAIN
-                self._attempt("a snapshot", self._compact_if_due)
+            left = [keeper for keeper in left if keeper.is_busy]
+            if is_last or not left or self._stop.wait(_jittered(SETTLE, 0.4)):
+                return
 
     def checkpoint(self) -> None:
         """Bring every file up to date now.
 
         Raises:
             LockTimeout: another process is doing so for too long.
-            StoreUnavailable: a file cannot be written; the others were.
+            StoreUnavailable: a file cannot be written, or another program writes it
+                without a pause; the others were.
         """
         errors: list[PendStorageError] = []
         with self._mutex, self._lock.held(self._timeout):
@@ -119,6 +135,8 @@ class Checkpointer:
             for keeper in self._keepers:
                 try:
                     keeper.keep(force=True, wait=True)
+                    if keeper.is_busy:
+                        errors.append(_busy(keeper))
                 except PendStorageError as error:
                     errors.append(error)
                 except OSError as error:
@@ -189,7 +207,8 @@ class Checkpointer:
         self._thread.start()
 
     def _run(self, interval: float) -> None:
-        while not self._stop.wait(interval):
+        # Not in step with a program that writes a file at the same interval.
+        while not self._stop.wait(_jittered(interval, -0.15)):
             self.round()
 
     def close(self) -> None:
@@ -213,6 +232,19 @@ class Checkpointer:
     def abandon(self) -> None:
         """Close the files and nothing else, in a forked child."""
         self._lock.close()
+
+
+def _busy(keeper: FileKeeper) -> StoreUnavailable:
+    return StoreUnavailable(
+        "another program writes it without a pause. Nothing is lost: it is brought up to "
+        "date when that program pauses",
+        store=str(keeper.path),
+    )
+
+
+def _jittered(seconds: float, share: float) -> float:
+    """So many seconds and up to that share of them more; less, where it is negative."""
+    return seconds * (1 + share * random.random())  # noqa: S311 - no secret
 
 
 def unclaimed(directory: Path, claimed: set[Path]) -> Iterator[Path]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -86,7 +89,11 @@ def compact(
         retention: how much of the change log to keep.
         needed: gives the places of which the state may have to be made again; it is
             told the place at which the snapshot is made.
+
+    Raises:
+        OSError: the disk is full; where that is seen before, no segment is begun.
     """
+    _require_space(engine)
     cut = engine.cut()
     places = [Position(cut.segment), *needed(cut.position)]
     engine.own.look()
@@ -103,6 +110,18 @@ def compact(
     )
     _SNAPSHOT_WRITTEN()
     drop_old(engine.own, retention, min(places).segment)
+
+
+def _require_space(engine: Engine) -> None:
+    """See that there is room for a snapshot of the size of the last one.
+
+    Each attempt begins a segment of the journal if commits came since the one before.
+    """
+    for number in numbered(engine.directory, "snapshot")[-1:]:
+        wanted = _size(snapshot_path(engine.directory, number))
+        if shutil.disk_usage(engine.directory).free < wanted:
+            reason = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, reason, str(engine.directory))
 
 
 def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:

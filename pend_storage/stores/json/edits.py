@@ -193,6 +193,8 @@ class Edit:
         missing: dict[str, int] = {}
         for token, version in zip(self._view.tokens, self._view.versions, strict=True):
             row = content.row(token)
+            if row is None or row[0] != version:
+                row = self._view.rows.get(token)
             if row is not None and row[0] == version:
                 base[token] = row
             else:
@@ -237,7 +239,9 @@ class Edit:
     def _positions(self, found: Found) -> tuple[Any, ...]:
         """Where the rows are found that the file shows now."""
         old = () if self._view is None else self._view.positions
-        return (*old[-1:], found.content.position)
+        # The first one is where the file was written: what no edit has changed since is
+        # found there, whatever was committed to it.
+        return (*dict.fromkeys((*old[:1], *old[-1:])), found.content.position)
 
     # -- as primary: ordinary commits -----------------------------------------------------
 
@@ -348,9 +352,11 @@ class Edit:
             old = self._view
             view.tokens, view.versions = old.tokens, old.versions
             view.starts, view.ends = old.starts, old.ends
+            view.rows = old.rows
             return view
         shown = dataclasses.replace(content, homes=found.base, aside={}, others={})
         match(view, found.seen, shown)
+        view.remember(found.base, content.row)
         return view
 
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from pend_storage.errors import StoreUnavailable
@@ -22,6 +22,7 @@ from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.json.content import Seen, content_at, match
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.permissions import Permissions
+from pend_storage.stores.json.rest import Rest, is_whole
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import View, digest_of, place_of, signature_of
 from pend_storage.stores.state import State
@@ -30,8 +31,8 @@ from pend_storage.stores.table import index_value
 __all__ = ["AdoptedFile", "Intake"]
 
 _TOLD_EVERY: Final = 1_000
-_TRIES: Final = 20
-_PAUSE: Final = 0.1
+_PATIENCE: Final = 10.0
+"""Seconds to wait for a file that another program is writing."""
 ADOPTED_VERSION: Final = 1
 """Version of every record that a legacy file held when its directory was first opened."""
 
@@ -86,7 +87,7 @@ class Intake:
         statuses = (place.status() for place in places.values())
         self._progress.total = sum(s.st_size for s in statuses if s is not None)
         for layout in layouts:
-            read = _read_whole(places[layout.file])
+            read = self._read_whole(layout, places[layout.file])
             if read is not None:
                 raw, status = read
                 view = View(signature_of(status), digest_of(raw), ())
@@ -95,6 +96,20 @@ class Intake:
                 self._set(self._schema.put(LEGACY_FILES, noted))
         while self._mend_references():
             pass
+
+    def _read_whole(
+        self, layout: Layout, place: Place
+    ) -> tuple[bytes, os.stat_result] | None:
+        """Read a file, waiting a little for one that is being written just now."""
+        sound = partial(is_whole, layout, self._schema)
+        try:
+            return Rest(place).read(None, sound, patience=_PATIENCE)
+        except InterruptedError:
+            raise StoreUnavailable(
+                "a program keeps writing it. Stop that program while the files are "
+                "adopted",
+                store=str(place.target),
+            ) from None
 
     def _read(self, layout: Layout, place: Place, raw: bytes, view: View) -> None:
         parsed = layout.parse(self._schema, raw)
@@ -239,19 +254,6 @@ class Intake:
                 level,
             )
         )
-
-
-def _read_whole(place: Place) -> tuple[bytes, os.stat_result] | None:
-    """Read a file, waiting a little for one that is being written just now."""
-    for _ in range(_TRIES):
-        try:
-            return place.read()
-        except InterruptedError:
-            time.sleep(_PAUSE)
-    raise StoreUnavailable(
-        "a program keeps writing it. Stop that program while the files are adopted",
-        store=str(place.target),
-    )
 
 
 class _Progress:

@@ -12,6 +12,7 @@ from pend_storage import crashpoints
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
+from pend_storage.stores.json.busy import BusyNotice
 from pend_storage.stores.json.content import (
     Content,
     Generation,
@@ -24,6 +25,7 @@ from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.permissions import PermissionNotes
 from pend_storage.stores.json.render import Changes, write_file
+from pend_storage.stores.json.rest import Rest, is_whole
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import (
     Signature,
@@ -39,11 +41,19 @@ _EDIT_ADOPTED = crashpoints.declare(
     "json.edit-adopted", "an outside edit is committed, and that is not noted yet"
 )
 
-_SETTLE: Final = 0.25
-"""Seconds for which a file must rest before an edit is read: it may be half-written."""
+_PATIENCE: Final = 3.0
+"""Seconds that an opening or a checkpoint waits for a file that is being written."""
 _REST: Final = 10
 """A file that takes a second to write is written every so many seconds at most."""
-_TRIES: Final = 3
+LONGEST_REST: Final = 10.0
+"""Seconds, however long it takes to write it."""
+_TRIES: Final = 10
+"""Times to write a file in one go, where an edit comes before each time."""
+_FEW: Final = 3
+"""The same where that takes longer than so many seconds:"""
+_LONG: Final = 1.0
+_TICK: Final = 1.0
+"""Seconds after which two changes of a file certainly leave two times."""
 
 
 class FileKeeper:
@@ -75,10 +85,18 @@ class FileKeeper:
         self._permissions = PermissionNotes(engine, layout, is_shared=is_shared)
         self._is_shared = is_shared
         self._view: View | None = None
+        self._is_unsaved = False
         self._others: dict[str, int] = {}
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
         self._not_before = 0.0
+        self._was_written = False
+        """By this process."""
+        self._rest = Rest(self._place)
+        self.is_busy = False
+        """Another program was writing the file at the last look, or came before us each
+        time."""
+        self._busy = BusyNotice(layout.file, self._rest, hook)
 
     def keep(self, *, force: bool, wait: bool) -> None:
         """Take in what others changed, then write what is new.
@@ -87,19 +105,39 @@ class FileKeeper:
             force: write even if it was written a moment ago.
             wait: for a file that somebody is writing just now, a little.
         """
-        for _ in range(_TRIES):
+        try:
+            self._keep(force=force, wait=wait)
+        finally:
+            self._save_view()
+        self._busy.tell(is_busy=self.is_busy)
+
+    def _keep(self, *, force: bool, wait: bool) -> None:
+        end = time.monotonic() + _LONG
+        for number in range(_TRIES):
+            if number >= _FEW and time.monotonic() >= end:
+                break
             if self._role() is Role.DETACHED or not self.look(wait=wait):
                 return
             self._permissions.look(self._place.status())
             if not force and time.monotonic() < self._not_before:
                 return
             if self._write():
+                self._busy.won()
                 return
+        if self.is_busy:
+            self._busy.lost()
 
     def look_only(self) -> None:
         """Take in what others changed, and write nothing."""
         if not self._place.untouched() and self._role() is not Role.DETACHED:
             self.look(wait=True)
+            self._save_view()
+
+    def _save_view(self) -> None:
+        """Note what was adopted; not before the file was written, which notes it too."""
+        if self._view is not None and self._is_unsaved:
+            self._place.save_view(self._view)
+        self._is_unsaved = False
 
     def positions(self, now: Position) -> tuple[Position, ...]:
         """Where in the journal the rows are found that the file shows.
@@ -123,6 +161,7 @@ class FileKeeper:
 
     def look(self, *, wait: bool) -> bool:
         """Take in what others changed; False where the file must not be written now."""
+        self.is_busy = False
         self._tidy()
         status = self._place.status()
         view = self._view
@@ -130,12 +169,9 @@ class FileKeeper:
             return self._restore()
         now = signature_of(status)
         if view is not None and view.signature == now and not _due(view):
+            self._rest.calm()
             return True
-        if not _settled(status):
-            if not wait:
-                return False
-            time.sleep(_SETTLE)
-        return self._read()
+        return self._read(_PATIENCE if wait else 0.0)
 
     def _tidy(self) -> None:
         """Have the view as it is now, and clean up after a process that died."""
@@ -148,12 +184,27 @@ class FileKeeper:
             self._generation = None
         late = late or self._place.late_edit(self._view)
         if late is not None:
+            adopted = self._adopt_late(late)
             self._tell(
                 "late-edit-kept",
                 f"{self.layout.file} was changed by a program that had opened it before "
-                f"it was written anew; what it wrote is in {late}",
+                f"it was written anew; what it wrote is in {late}"
+                + (", and was adopted like any edit" if adopted else ""),
                 logging.WARNING,
             )
+
+    def _adopt_late(self, late: Path) -> bool:
+        """Adopt what was written into the file that was replaced, if that is whole.
+
+        It is compared with what that file showed. What comes of it is written into the
+        present file like any commit.
+        """
+        raw, replaced = late.read_bytes(), self._place.replaced_view()
+        self._place.forget_replaced()
+        if replaced is None or not is_whole(self.layout, self._engine.schema, raw):
+            return False
+        edit = Edit(self._engine, self.layout, raw, replaced, self._hook)
+        return edit.adopt(replaced.signature) is not None
 
     def _restore(self) -> bool:
         """The file is missing: what it showed will be written again."""
@@ -166,13 +217,21 @@ class FileKeeper:
             self._view = None
             self._generation = None
             self._place.forget_view()
+            self._is_unsaved = False
         return True
 
-    def _read(self) -> bool:
+    def _is_whole(self, raw: bytes) -> bool:
+        if self._view is not None and digest_of(raw) == self._view.digest:
+            return True
+        return is_whole(self.layout, self._engine.schema, raw)
+
+    def _read(self, patience: float) -> bool:
         """Read the file, and adopt what is in it that was not there before."""
+        known = None if self._view is None else self._view.signature
         try:
-            read = self._place.read()
+            read = self._rest.read(known, self._is_whole, patience=patience)
         except InterruptedError:
+            self.is_busy = True
             return False
         if read is None:
             return self._restore()
@@ -204,8 +263,8 @@ class FileKeeper:
         if view is None:
             return False
         _EDIT_ADOPTED()
-        self._place.save_view(view)
-        self._view, self._generation = view, None
+        view.stamp = self._place.view_stamp()
+        self._view, self._generation, self._is_unsaved = view, None, True
         if view.broken:
             self._tell(
                 "file-broken",
@@ -243,39 +302,61 @@ class FileKeeper:
         if changes and (is_there or changes.written):
             if not self._write_changes(view, content, changes):
                 return False
-            self._not_before = time.monotonic() + _REST * (time.monotonic() - begun)
+            self._not_before = self._next_write(time.monotonic() - begun)
         self._generation = found
         return True
+
+    def _next_write(self, took: float) -> float:
+        """When a file may be written again that took so many seconds.
+
+        The first time it takes longer: all records are compared and put in order.
+        """
+        is_first, self._was_written = not self._was_written, True
+        pause = 0.0 if is_first else min(_REST * took, LONGEST_REST)
+        return time.monotonic() + pause
 
     def _write_changes(
         self, view: View | None, content: Content, changes: Changes
     ) -> bool:
-        old, status = b"", self._place.status()
+        old, digest, status = b"", "", self._place.status()
         if view is None:
             if status is not None:
+                self.is_busy = True
                 return False
             self._place.make_room(content.permissions)
         else:
-            try:
-                read = self._place.read()
-            except InterruptedError:
-                return False
-            if read is None or signature_of(read[1]) != view.signature:
+            read = self._read_again(view)
+            if read is None:
+                self.is_busy = True
                 return False
             old, status = read
-            certain = changes.anew or view.verified
-            if not certain and digest_of(old) != view.digest:
-                return False
+            digest = digest_of(old)
         new = write_file(
             self._place.new, content, changes, view=view, old=old, model=status
         )
         before = None if status is None else signature_of(status)
+        new.replaced_digest = digest
         self._engine.own.look()  # the file is one of a directory that was moved away
         if not self._place.put(new, before):
+            self.is_busy = True
             return False
         new.stamp = self._place.view_stamp()
-        self._view = new
+        self._view, self._is_unsaved = new, False
         return True
+
+    def _read_again(self, view: View) -> tuple[bytes, os.stat_result] | None:
+        """The file if it is still as it was read last; None where it is not."""
+        try:
+            read = self._place.read()
+        except InterruptedError:
+            return None
+        if read is None or signature_of(read[1]) != view.signature:
+            return None
+        if read[0].strip() if view.anew else digest_of(read[0]) != view.digest:
+            # Changed in a way that the signature does not tell: the next look reads it.
+            view.signature = view.signature._replace(ctime_ns=0)
+            return None
+        return read
 
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
@@ -288,15 +369,10 @@ def _shows_broken(view: View | None, content: Content) -> bool:
     return view.broken and view.digest == digest_of(content.broken)
 
 
-def _settled(status: os.stat_result) -> bool:
-    age = time.time() - status.st_mtime
-    return not 0 <= age < _SETTLE
-
-
 def _due(view: View) -> bool:
     """Whether to look into a file once more that seems to be as it was written.
 
     A change of the same length, in the same tick of the clock, leaves no trace outside.
     """
-    age = time.time() - view.signature.mtime_ns / 1e9
-    return not view.verified and age > 1
+    age = time.time() - view.signature.ctime_ns / 1e9
+    return not view.verified and not 0 <= age <= _TICK

@@ -59,6 +59,11 @@ class History:
         left = len(self._effects) - place
         return left, self._effects[place].at if left else None
 
+    @property
+    def floor(self) -> int:
+        """The sequence up to which entries are forgotten."""
+        return self._floor
+
     def since(self, after: int) -> list[Effect] | None:
         """Every entry after a sequence; None where some of them are forgotten."""
         if after < self._floor:

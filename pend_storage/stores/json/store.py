@@ -35,6 +35,7 @@ from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.file_lag import FileLag, file_lags
 from pend_storage.stores.json.home import (
     adoption_report,
     check_directory,
@@ -90,8 +91,9 @@ class JsonStore(Store):
             layouts: how legacy files map to collections. A collection without one is
                 kept in a file of its own name.
             files: where a layout's file is, if not below the directory.
-            checkpoint_interval: seconds in which the legacy files follow; None: only
-                when :meth:`checkpoint` is called, and at the end.
+            checkpoint_interval: seconds in which the legacy files follow, large ones
+                later (:meth:`file_lags`); None: only when :meth:`checkpoint` is called,
+                and at the end.
             lock_timeout: seconds to wait for another process at most.
             retain: how much of the change log to keep.
             hook: is told what should not go unnoticed.
@@ -404,6 +406,12 @@ class JsonStore(Store):
         self._opened()
         if self._checkpointer is not None:
             shielded(self._checkpointer.compact)
+
+    def file_lags(self) -> tuple[FileLag, ...]:
+        """The legacy files that do not show every commit yet, and for how long."""
+        engine = self._opened()
+        with translated(engine.directory):
+            return file_lags(engine, self.layouts)
 
     def adoption_report(self) -> tuple[AdoptedFile, ...]:
         """What became of each legacy file when the directory was first opened."""

@@ -61,7 +61,10 @@ class Place:
         self._view_path = view_path
         self._next_path = view_path.with_suffix(".next")
         self._old_path = view_path.with_suffix(".old")
+        self._before_path = view_path.with_suffix(".before")
         self._own = view_path.parent.parent
+        self._unsaid: Path | None = None
+        """Where an edit is kept of which nobody was told yet."""
 
     def status(self) -> os.stat_result | None:
         """Of the file; None where it is missing."""
@@ -130,6 +133,7 @@ class Place:
         """
         _FILE_WRITTEN()
         view.replaced = before
+        view.signature = view.signature._replace(ctime_ns=0)  # the swap changes it
         save_view(self._next_path, view)
         _FILE_NOTED()
         if not self._swap(view, before):
@@ -140,8 +144,18 @@ class Place:
         sync_directory(self.target.parent)
         self._retire_old()
         _FILE_SETTLED()
+        with contextlib.suppress(FileNotFoundError):  # there was none before
+            os.replace(self._view_path, self._before_path)  # noqa: PTH105 - as in disk
         self._confirm()
+        self._take_ctime(view)
         return True
+
+    def _take_ctime(self, view: View) -> None:
+        """Recognise the file that was just put in place; its content is verified later."""
+        status = self.status()
+        found = None if status is None else signature_of(status)
+        if found is not None and found.is_but_for_ctime(view.signature):
+            view.signature = found
 
     def _swap(self, view: View, before: Signature | None) -> bool:
         if before is None:
@@ -156,7 +170,7 @@ class Place:
         if not exchange(self.new, self.target):
             os.replace(self.new, self.target)  # noqa: PTH105 - as in disk
             return True
-        if signature_of(self.new.stat()) == before:
+        if signature_of(self.new.stat()).is_but_for_ctime(before):
             return True
         self._put_back(view)
         return False
@@ -164,10 +178,14 @@ class Place:
     def _put_back(self, view: View) -> None:
         """The old file was changed at the very last moment: it is the one that counts."""
         exchange(self.new, self.target)
-        if self.new.stat().st_ino != view.signature.inode:
+        found = signature_of(self.new.stat())
+        if found.inode != view.signature.inode:
             # And replaced once more, before we could put it back: the last one counts.
             exchange(self.new, self.target)
-            self._keep(self.new)
+            self._unsaid = self._keep(self.new)
+        elif not found.is_but_for_ctime(view.signature):
+            # Somebody has written into the new one meanwhile.
+            self._unsaid = self._keep(self.new)
 
     def _retire_old(self) -> None:
         """Keep the old file a little longer: a program may have it open for writing."""
@@ -192,13 +210,31 @@ class Place:
             view: what the present file shows. It tells what the old one was, whichever
                 process has put it aside.
         """
-        if not self._old_path.exists():
-            return None
-        known = None if view is None else view.replaced
-        if known is not None and signature_of(self._old_path.stat()) != known:
+        unsaid, self._unsaid = self._unsaid, None
+        if unsaid is not None or not self._old_path.exists():
+            return unsaid
+        if view is not None and view.replaced is not None and self._was_written(view):
             return self._keep(self._old_path)
         self._old_path.unlink()
+        self.forget_replaced()
         return None
+
+    def replaced_view(self) -> View | None:
+        """What the old file showed; None where that is not known any more."""
+        return load_view(self._before_path)
+
+    def forget_replaced(self) -> None:
+        """What the old file showed is not needed any more."""
+        self._before_path.unlink(missing_ok=True)
+
+    def _was_written(self, view: View) -> bool:
+        """Whether the old file is another one than this view's file took the place of."""
+        known = view.replaced
+        found = signature_of(self._old_path.stat())
+        if known is None or not found.is_but_for_ctime(known):
+            return True
+        digest = view.replaced_digest  # its times may have been put back
+        return bool(digest) and digest_of(self._old_path.read_bytes()) != digest
 
     def has_leavings(self) -> bool:
         """Whether a process has died, or failed, on the way."""
@@ -233,11 +269,17 @@ class Place:
             self._next_path.unlink()
             return None
         kept = None
-        before = self.view()
-        if beside is not None and (before is None or before.signature != beside):
+        before = self.view() or self.replaced_view()
+        if beside is not None and not (before and self._shows(before, beside)):
             kept = self._keep(self.new)
         self._confirm()
         return kept
+
+    def _shows(self, view: View, beside: Signature) -> bool:
+        """Whether the file beside the new one is as a view says that it was."""
+        if not view.signature.is_but_for_ctime(beside):
+            return False
+        return digest_of(self.new.read_bytes()) == view.digest
 
     def _never_came(self, coming: View, beside: Signature | None) -> bool:
         """Whether the new file did not get to its place.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import msgspec
@@ -37,6 +37,8 @@ __all__ = [
 
 UNKNOWN: Final = -1
 """Start and end of a text that is not in the file as it should be."""
+Row: TypeAlias = tuple[int, bytes]
+Rows: TypeAlias = Mapping[str, Row]
 _MARK: Final = "\0"  # no key begins so, because no key may hold it
 
 
@@ -58,11 +60,24 @@ class Signature(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
+    """No program can set it, as it can the others; 0: not known, which equals nothing.
+    A rename changes it too, so that of a file which this store renames is not kept."""
+
+    def is_but_for_ctime(self, other: Signature) -> bool:
+        """Whether it is the same file, which may have been renamed in between."""
+        return self[:3] == other[:3]
 
 
 def signature_of(status: os.stat_result) -> Signature:
     """The signature of a file."""
-    return Signature(status.st_size, status.st_mtime_ns, status.st_ino)
+    return Signature(
+        status.st_size, status.st_mtime_ns, status.st_ino, _ctime_of(status)
+    )
+
+
+def _ctime_of(status: os.stat_result) -> int:
+    return status.st_ctime_ns
 
 
 def digest_of(raw: bytes) -> str:
@@ -96,7 +111,24 @@ class View:
     """The content was looked at again, some time after the signature was taken."""
     replaced: Signature | None = None
     """Of the file in whose place this one was put."""
+    replaced_digest: str = ""
+    """Of its content; empty: not known."""
+    rows: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Versions and bodies of records that it shows and that are others in the store by
+    now, by token; only in memory. What is not here is looked for at the positions."""
     _index: dict[str, int] | None = None
+
+    def remember(self, shown: Rows, current: Callable[[str], Row | None]) -> None:
+        """Keep the rows that are shown and are not in the store any more.
+
+        Args:
+            shown: all that is shown, by token.
+            current: gives what is in the store.
+        """
+        for token, row in shown.items():
+            found = current(token)
+            if found is None or found[0] != row[0]:
+                self.rows[token] = row
 
     def shows_all(self, position: Position) -> bool:
         """Whether it was written from the state as it is at this place."""
@@ -137,6 +169,7 @@ class _Head(msgspec.Struct, frozen=True):
     broken: bool
     ordered: bool
     replaced: Signature | None = None
+    replaced_digest: str = ""
 
 
 class _Columns(msgspec.Struct, frozen=True):
@@ -166,6 +199,7 @@ def _lines(view: View) -> Iterable[bytes]:
         view.broken,
         view.ordered,
         view.replaced,
+        view.replaced_digest,
     )
     yield msgspec.json.encode(head) + b"\n"
     columns: dict[str, Any] = {
@@ -212,4 +246,5 @@ def load_view(path: Path) -> View | None:
         array("q", columns.ends),
         stamp,
         replaced=head.replaced,
+        replaced_digest=head.replaced_digest,
     )

@@ -12,7 +12,9 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.factory import open_pair
+from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
+from pend_storage.stores.json import JsonStore
 from tests.integration.cli.stages import (
     DOWN,
     bring_to,
@@ -66,6 +68,18 @@ def test_status_leaves_a_database_that_waits_for_its_pair(server: Site) -> None:
     assert seen["result"]["postgres"]["role"] == "secondary"
     assert seen["phase"] is None
     server.ok("migrate", "json", PEND_PHASE="parallel")
+
+
+def test_status_tells_how_old_the_legacy_files_are(server: Site) -> None:
+    with JsonStore(
+        SCHEMA, server.data, layouts=LAYOUTS, checkpoint_interval=None
+    ) as store:
+        store.legacy("consents-db.json")["a"] = 1
+
+        text = server.run("status").out
+
+    assert "consents-db.json is" in text
+    assert "behind, 1 record" in text
 
 
 def test_a_json_store_that_is_lost_is_told(server: Site) -> None:
