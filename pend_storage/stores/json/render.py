@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
@@ -17,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage.stores.json.attributes import NARROW, Attributes, apply
 from pend_storage.stores.json.content import Content
-from pend_storage.stores.json.disk import give_to, write_all
+from pend_storage.stores.json.disk import write_all
 from pend_storage.stores.json.views import UNKNOWN, View, signature_of
 
 __all__ = ["Changes", "Run", "pieces_of", "write_file"]
@@ -143,7 +143,7 @@ def write_file(
     *,
     view: View | None,
     old: bytes,
-    model: os.stat_result | None,
+    model: Attributes | None,
 ) -> View:
     """Write a file with what the store holds, durable, under a name of its own.
 
@@ -153,17 +153,17 @@ def write_file(
         changes: how that differs from what the file shows now.
         view: what the file shows now.
         old: the file as it is now; what has not changed is copied from there.
-        model: of the file as it is now: its owner and mode are taken over.
+        model: what belongs to the file as it is now, and is taken over; None where there
+            is none.
     """
     pieces = pieces_of(view, content, changes)
     texts = _texts(pieces, view, old, content)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    mode = 0o666 if model is None else NARROW
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         output = _Output(fd)
         places = output.write(content, texts)
-        if model is not None:
-            give_to(fd, model)
-            os.fchmod(fd, stat.S_IMODE(model.st_mode))
+        lost = () if model is None else apply(fd, model)
         os.fsync(fd)
         signature = signature_of(os.fstat(fd))
     finally:
@@ -173,6 +173,7 @@ def write_file(
         output.digest.hexdigest(),
         (content.position,),
         content.header_version,
+        lost=lost,
     )
     _note_places(new, pieces, places, view, content)
     return new
