@@ -12,7 +12,8 @@ from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
 from pend_storage.layout import Layout, is_whole_file
-from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
+from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
+from pend_storage.operations.doctor.places import place_findings
 from pend_storage.operations.quarantine import list_quarantined
 from pend_storage.records import QuarantinedRecord
 
@@ -44,6 +45,10 @@ def directory_findings(
         layout: wanted.files.get(layout.file, directory / layout.file)
         for layout in module.layouts
     }
+    found = list(place_findings(directory, {x.file: p for x, p in paths.items()}))
+    yield from found
+    if any(finding.state is State.FAIL for finding in found):
+        return
     unreadable = [str(p) for p in paths.values() if p.exists() and not _may_use(p)]
     if unreadable:
         yield fail(

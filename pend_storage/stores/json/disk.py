@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,24 +19,38 @@ from typing import Final
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 
 __all__ = [
+    "NO_WAIT",
     "create",
     "exchange",
+    "fitting",
+    "give_to",
     "move_new",
     "replace_file",
     "sync",
     "sync_directory",
     "translate",
     "translated",
+    "user",
     "write_all",
 ]
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WRONG_PATH: Final = {
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
 _DENIED: Final = {errno.EACCES, errno.EPERM}
 _NO_FLAGS: Final = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCHANGE: Final = 2
 
+NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
+"""Flag with which opening waits for nobody, whatever is in a file's place."""
+_LONGEST_NAME: Final = 255  # bytes, on nearly all file systems
 _FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
@@ -53,17 +68,18 @@ def translate(
         reason = "the file system is read-only: mount it for writing"
     elif error.errno in _DENIED:
         return ConfigError(
-            f"{place}: permission denied to user {_user()}. Give that user the right to "
+            f"{place}: permission denied to user {user()}. Give that user the right to "
             "read and write the directory and what is in it, or run as its owner."
         )
-    elif error.errno in {errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}:
+    elif error.errno in _WRONG_PATH:
         return ConfigError(f"{place}: {error.strerror}. Correct the path.")
     else:
         reason = error.strerror or str(error)
     return StoreUnavailable(reason, store=place, outcome_known=outcome_known)
 
 
-def _user() -> str:
+def user() -> str:
+    """By what messages call the user of this process."""
     return str(os.geteuid()) if hasattr(os, "geteuid") else os.getlogin()
 
 
@@ -143,6 +159,15 @@ def give_to(fd: int, owner: os.stat_result) -> None:
             os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
+def fitting(name: str, ending: str) -> str:
+    """A file name with an ending; a digest stands for the name where both are too long."""
+    whole = name + ending
+    if len(os.fsencode(whole)) <= _LONGEST_NAME:
+        return whole
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return f".{digest}{ending}" if name.startswith(".") else f"{digest}{ending}"
+
+
 def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) -> None:
     """Write a file of the store's own directory, so that it is the old one or the new.
 
@@ -154,7 +179,7 @@ def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) 
     Raises:
         OSError: the disk is full, and so on; the old file is there still.
     """
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = path.with_name(fitting(path.name, f".{os.getpid()}.new"))
     source, target = (new, path) if at is None else (new.name, path.name)
     try:
         fd = create(new, at=at)

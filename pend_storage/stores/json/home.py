@@ -6,6 +6,7 @@ is either there, and what is in it is true, or not there, and the legacy files a
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -32,6 +33,7 @@ from pend_storage.stores.json.intake import AdoptedFile, Intake
 from pend_storage.stores.json.journal import Journal, Position, create_segment
 from pend_storage.stores.json.locks import directory_lock
 from pend_storage.stores.json.payloads import SegmentStart
+from pend_storage.stores.json.preflight import require_usable
 from pend_storage.stores.json.segments import snapshot_path
 from pend_storage.stores.json.snapshot import FORMAT, contents_of, snapshot
 from pend_storage.stores.json.swap import Place
@@ -89,6 +91,8 @@ def check_directory(directory: Path) -> None:
                 f"{directory}: this is not a directory. Give the directory that holds "
                 "the JSON files."
             ) from None
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
 
 
 def open_home(
@@ -104,6 +108,7 @@ def open_home(
     """The store's own directory; made from the legacy files if it is not there yet.
 
     Raises:
+        ConfigError: a legacy file can never be read or written where it is.
         CorruptFile: it is there, but not complete.
         LockTimeout: another process is making it for too long.
         SchemaOutOfDate: a newer version of the library has written it.
@@ -111,6 +116,7 @@ def open_home(
     own = directory / OWN_DIRECTORY
     with translated(directory):
         if not own.exists():
+            require_usable({name: place.path for name, place in places.items()})
             lock = directory / f"{OWN_DIRECTORY}.lock"
             with directory_lock(lock, timeout):
                 if not own.exists():
@@ -126,6 +132,12 @@ def _read_format(own: Path) -> _Format:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Format)
     except FileNotFoundError:
+        if own.is_dir() and not any(own.iterdir()):
+            raise ConfigError(
+                f"{own} is an empty directory. If a volume is mounted there, mount the "
+                "whole directory of the JSON files instead; if its content was lost, bring "
+                "it back, or remove the directory to have the files read anew."
+            ) from None
         raise CorruptFile("the file is missing", path=str(path)) from None
     except msgspec.DecodeError as error:
         raise CorruptFile(str(error), path=str(path)) from error

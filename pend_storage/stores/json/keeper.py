@@ -12,6 +12,7 @@ from pend_storage import crashpoints
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
+from pend_storage.stores.json.attributes import Attributes
 from pend_storage.stores.json.busy import BusyNotice
 from pend_storage.stores.json.content import (
     Content,
@@ -97,6 +98,12 @@ class FileKeeper:
         """Another program was writing the file at the last look, or came before us each
         time."""
         self._busy = BusyNotice(layout.file, self._rest, hook)
+        self._is_elsewhere = False
+        """A link has led to another file since it was read last."""
+        self._told_lost: set[str] = set()
+        self._attributes: Attributes | None = None
+        """What belongs to the file, in case that it is deleted and written again."""
+        self._attributed: Signature | None = None
 
     def keep(self, *, force: bool, wait: bool) -> None:
         """Take in what others changed, then write what is new.
@@ -129,7 +136,7 @@ class FileKeeper:
 
     def look_only(self) -> None:
         """Take in what others changed, and write nothing."""
-        if not self._place.untouched() and self._role() is not Role.DETACHED:
+        if self._role() is not Role.DETACHED and not self._place.untouched():
             self.look(wait=True)
             self._save_view()
 
@@ -162,16 +169,35 @@ class FileKeeper:
     def look(self, *, wait: bool) -> bool:
         """Take in what others changed; False where the file must not be written now."""
         self.is_busy = False
+        self._locate()
         self._tidy()
         status = self._place.status()
         view = self._view
         if status is None:
             return self._restore()
         now = signature_of(status)
-        if view is not None and view.signature == now and not _due(view):
+        if now != self._attributed:
+            self._attributes, self._attributed = self._place.attributes(), now
+        known = view is not None and view.signature == now and not _due(view)
+        if known and not self._is_elsewhere:
             self._rest.calm()
             return True
         return self._read(_PATIENCE if wait else 0.0)
+
+    def _locate(self) -> None:
+        """Follow a symbolic link that was pointed at another file meanwhile."""
+        before = self._place.target
+        if not self._place.locate():
+            return
+        self._engine.own.look()  # or the whole directory is another one
+        self._is_elsewhere = True
+        self._tell(
+            "file-relinked",
+            f"{self.layout.file} leads to {self._place.target} now, and no longer to "
+            f"{before}. From now on that file is read and written; what is in it counts as "
+            "an edit of the one before, which is left as it is",
+            logging.WARNING,
+        )
 
     def _tidy(self) -> None:
         """Have the view as it is now, and clean up after a process that died."""
@@ -208,6 +234,7 @@ class FileKeeper:
 
     def _restore(self) -> bool:
         """The file is missing: what it showed will be written again."""
+        self._is_elsewhere = False
         if self._view is not None:
             self._tell(
                 "file-restored",
@@ -235,6 +262,7 @@ class FileKeeper:
             return False
         if read is None:
             return self._restore()
+        self._is_elsewhere = False
         raw, status = read
         view, digest = self._view, digest_of(raw)
         if view is not None and view.digest == digest:
@@ -331,18 +359,34 @@ class FileKeeper:
                 return False
             old, status = read
             digest = digest_of(old)
-        new = write_file(
-            self._place.new, content, changes, view=view, old=old, model=status
-        )
         before = None if status is None else signature_of(status)
-        new.replaced_digest = digest
-        self._engine.own.look()  # the file is one of a directory that was moved away
-        if not self._place.put(new, before):
-            self.is_busy = True
-            return False
+        model = self._attributes if status is None else self._place.attributes()
+        with self._place.writing():
+            new = write_file(
+                self._place.new, content, changes, view=view, old=old, model=model
+            )
+            new.replaced_digest = digest
+            self._engine.own.look()  # the file is one of a directory that was moved away
+            if not self._place.put(new, before):
+                self.is_busy = True
+                return False
         new.stamp = self._place.view_stamp()
         self._view, self._is_unsaved = new, False
+        self._tell_lost(new.lost)
         return True
+
+    def _tell_lost(self, lost: tuple[str, ...]) -> None:
+        """Tell once what belonged to the file and could not be kept."""
+        news = [what for what in lost if what not in self._told_lost]
+        self._told_lost.update(news)
+        if news:
+            self._tell(
+                "attributes-lost",
+                f"{self._place.target} was written anew, and could not keep: "
+                f"{', '.join(news)}. Set them again, and run the server as the owner of "
+                "the file, or with the right to set them, to have them kept",
+                logging.WARNING,
+            )
 
     def _read_again(self, view: View) -> tuple[bytes, os.stat_result] | None:
         """The file if it is still as it was read last; None where it is not."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
@@ -17,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage.stores.json.attributes import NARROW, Attributes, apply
 from pend_storage.stores.json.content import Content
-from pend_storage.stores.json.disk import give_to, write_all
+from pend_storage.stores.json.disk import write_all
 from pend_storage.stores.json.views import UNKNOWN, View, signature_of
 
 __all__ = ["Changes", "Run", "pieces_of", "write_file"]
@@ -26,7 +26,6 @@ __all__ = ["Changes", "Run", "pieces_of", "write_file"]
 _BUFFER: Final = 1 << 18
 _FEW: Final = 100
 _USUAL: Final = 0o666
-_PRIVATE: Final = 0o600
 
 
 class Run(NamedTuple):
@@ -146,7 +145,7 @@ def write_file(
     *,
     view: View | None,
     old: bytes,
-    model: os.stat_result | None,
+    model: Attributes | None,
 ) -> View:
     """Write a file with what the store holds, durable, under a name of its own.
 
@@ -156,22 +155,22 @@ def write_file(
         changes: how that differs from what the file shows now.
         view: what the file shows now.
         old: the file as it is now; what has not changed is copied from there.
-        model: of the file as it is now: its owner and mode are taken over. Where there
-            is no file, it gets those that the store has noted, else the usual ones.
+        model: what belongs to the file as it is now, and is taken over. Where there is no
+            file, it gets the permissions that the store has noted, else the usual ones.
     """
     is_broken = content.broken is not None
     pieces = [] if is_broken else pieces_of(view, content, changes)
     texts = _texts(pieces, view, old, content)
     is_unknown = model is None and content.permissions is None
-    mode = _USUAL if is_unknown else _PRIVATE  # opened to others when it is complete
+    mode = _USUAL if is_unknown else NARROW  # opened to others when it is complete
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(path, flags, mode)
+    lost: tuple[str, ...] = ()
     try:
         output = _Output(fd)
         places = output.write(content, texts)
         if model is not None:
-            give_to(fd, model)
-            os.fchmod(fd, stat.S_IMODE(model.st_mode))
+            lost = apply(fd, model)
         elif content.permissions is not None:
             content.permissions.apply(fd)
         os.fsync(fd)
@@ -184,6 +183,7 @@ def write_file(
         (content.position,),
         content.header_version,
         is_broken,
+        lost=lost,
     )
     _note_places(new, pieces, places, view, content)
     return new

@@ -16,6 +16,7 @@ from typing_extensions import override
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
+from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
     JSON,
@@ -47,6 +48,7 @@ from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.plain import PlainLayout
+from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
 from pend_storage.stores.plan import Plan
@@ -160,6 +162,9 @@ class JsonStore(Store):
                 hook=self._hook,
             )
             try:
+                with engine.live() as live:
+                    detached = live.state.role.role is Role.DETACHED
+                check_places(self._paths, self._hook, detached=detached)
                 self._watch_files(engine)
             except BaseException:
                 engine.close()

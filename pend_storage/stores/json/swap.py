@@ -11,12 +11,25 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
-from pend_storage.stores.json.disk import exchange, move_new, sync_directory
+from pend_storage.stores.json.attributes import Attributes, read
+from pend_storage.stores.json.disk import (
+    exchange,
+    fitting,
+    move_new,
+    sync_directory,
+)
 from pend_storage.stores.json.permissions import Permissions
+from pend_storage.stores.json.preflight import (
+    explained,
+    open_regular,
+    refuse_problems,
+)
 from pend_storage.stores.json.views import (
     Signature,
     View,
@@ -49,15 +62,15 @@ _FILE_SETTLED = crashpoints.declare(
 class Place:
     """Where a legacy file is, and everything that is kept with it."""
 
-    def __init__(self, target: Path, view_path: Path) -> None:
+    def __init__(self, path: Path, view_path: Path) -> None:
         """Make one.
 
         Args:
-            target: the legacy file; a symbolic link stays one.
+            path: of the legacy file; a symbolic link stays one.
             view_path: where its view is kept.
         """
-        self.target = target.resolve()
-        self.new = self.target.with_name(f".{self.target.name}.pend-new")
+        self.path = path
+        self.target = self.new = path
         self._view_path = view_path
         self._next_path = view_path.with_suffix(".next")
         self._old_path = view_path.with_suffix(".old")
@@ -65,22 +78,61 @@ class Place:
         self._own = view_path.parent.parent
         self._unsaid: Path | None = None
         """Where an edit is kept of which nobody was told yet."""
+        self._made: list[Path] = []
+        """Files of a version under way, to be deleted if it fails."""
+        self.locate()
+
+    def locate(self) -> bool:
+        """Follow symbolic links to the file; tells whether it is another one than before.
+
+        Links may be pointed at another file at any time, on the way to the file too.
+        """
+        before, self.target = self.target, Path(os.path.realpath(self.path))
+        self.new = self.target.with_name(fitting(f".{self.target.name}", ".pend-new"))
+        return self.target != before
 
     def status(self) -> os.stat_result | None:
-        """Of the file; None where it is missing."""
+        """Of the file; None where it is missing.
+
+        Raises:
+            ConfigError: there is a loop of links in its place, and so on.
+        """
+        with self._explaining():
+            try:
+                return self.target.stat()
+            except FileNotFoundError:
+                return None
+
+    def attributes(self) -> Attributes | None:
+        """What belongs to the file beyond its bytes; None where it is missing."""
         try:
-            return self.target.stat()
+            fd = open_regular(self.target)
         except FileNotFoundError:
             return None
+        try:
+            return read(fd)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            found = explained(self.path, error)
+            if found is not None:
+                raise found from error
+            raise
 
     def read(self) -> tuple[bytes, os.stat_result] | None:
         """The file and its status, if it holds still meanwhile; None if it is missing.
 
         Raises:
+            ConfigError: something else than a regular file is in its place.
             InterruptedError: somebody is writing it just now.
         """
         try:
-            with self.target.open("rb") as file:
+            with os.fdopen(open_regular(self.target), "rb") as file:
                 before = os.fstat(file.fileno())
                 raw = file.read()
                 after = os.fstat(file.fileno())
@@ -121,6 +173,25 @@ class Place:
 
     # -- swapping -------------------------------------------------------------------
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around the making of a new version: if it fails, nothing of it stays.
+
+        Raises:
+            ConfigError: the file can never be written where it is.
+        """
+        self._made = [self.new]
+        try:
+            with self._explaining():
+                yield
+        except BaseException:
+            for path in self._made:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+        finally:
+            self._made = []
+
     def put(self, view: View, before: Signature | None) -> bool:
         """Put the new file, which has been written, in the place of the old one.
 
@@ -135,6 +206,7 @@ class Place:
         view.replaced = before
         view.signature = view.signature._replace(ctime_ns=0)  # the swap changes it
         save_view(self._next_path, view)
+        self._made.append(self._next_path)
         _FILE_NOTED()
         if not self._swap(view, before):
             self.new.unlink(missing_ok=True)
@@ -158,22 +230,31 @@ class Place:
             view.signature = found
 
     def _swap(self, view: View, before: Signature | None) -> bool:
+        if os.path.realpath(self.path) != str(self.target):
+            return False  # a link leads to another file by now
         if before is None:
-            try:
-                move_new(self.new, self.target)
-            except FileExistsError:
-                return False
-            return True
+            return self._move_new()
         status = self.status()
         if status is None or signature_of(status) != before:
             return False
-        if not exchange(self.new, self.target):
+        exchanged = exchange(self.new, self.target)
+        if not exchanged:
             os.replace(self.new, self.target)  # noqa: PTH105 - as in disk
+        self._made.clear()  # from here on what is beside is the old one
+        if not exchanged:
             return True
         if signature_of(self.new.stat()).is_but_for_ctime(before):
             return True
         self._put_back(view)
         return False
+
+    def _move_new(self) -> bool:
+        try:
+            move_new(self.new, self.target)
+        except FileExistsError:
+            return False
+        self._made.clear()
+        return True
 
     def _put_back(self, view: View) -> None:
         """The old file was changed at the very last moment: it is the one that counts."""
@@ -245,7 +326,11 @@ class Place:
 
         Args:
             permissions: of the file, if known: nobody else gets into the directory.
+
+        Raises:
+            ConfigError: a symbolic link on the way to it leads nowhere, and so on.
         """
+        refuse_problems(self.path)
         if permissions is None:
             self.target.parent.mkdir(parents=True, exist_ok=True)
         else:
@@ -298,7 +383,7 @@ class Place:
     def _keep(self, path: Path) -> Path:
         folder = self._own / _KEPT
         folder.mkdir(exist_ok=True)
-        kept = folder / f"{self.target.name}-{time.time_ns()}"
+        kept = folder / fitting(self.target.name, f"-{time.time_ns()}")
         kept.write_bytes(path.read_bytes())
         path.unlink()
         return kept

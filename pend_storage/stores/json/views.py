@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from pend_storage.schema import QUARANTINE
-from pend_storage.stores.json.disk import replace_file
+from pend_storage.stores.json.disk import fitting, replace_file
 from pend_storage.stores.json.journal import Position
 
 __all__ = [
@@ -116,6 +116,8 @@ class View:
     rows: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """Versions and bodies of records that it shows and that are others in the store by
     now, by token; only in memory. What is not here is looked for at the positions."""
+    lost: tuple[str, ...] = ()
+    """What belonged to that file and could not be kept; not kept in the view."""
     _index: dict[str, int] | None = None
 
     def remember(self, shown: Rows, current: Callable[[str], Row | None]) -> None:
@@ -180,8 +182,12 @@ class _Columns(msgspec.Struct, frozen=True):
 
 
 def view_path(directory: Path, file: str) -> Path:
-    """Where the view of a legacy file is kept, in the store's own directory."""
-    return directory / "views" / f"{quote(file, safe='')}.view"
+    """Where the view of a legacy file is kept, in the store's own directory.
+
+    By its name, or a digest of that where the name is too long: a byte that is not a letter
+    or digit takes three there.
+    """
+    return directory / "views" / fitting(quote(file, safe=""), ".view")
 
 
 def save_view(path: Path, view: View) -> None:

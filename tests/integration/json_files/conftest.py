@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,12 @@ def open_store(
 @pytest.fixture
 def store(open_store: Callable[..., JsonStore]) -> JsonStore:
     return open_store()
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that every user may enter."""
+    place = Path(tempfile.mkdtemp(prefix="pend-json-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)

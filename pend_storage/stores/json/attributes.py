@@ -1,0 +1,202 @@
+"""What belongs to a file beyond its bytes: mode, owner, extended attributes and its ACL.
+
+A legacy file is written anew under a name of its own and renamed, so all of this is read from
+the old file and applied to the new one. Rights never widen: the new file is made for its owner
+only, and where owner or group cannot be kept, nobody gets rights by that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["NARROW", "Attributes", "apply", "read"]
+
+NARROW: Final = 0o600
+"""Mode of a file until :func:`apply` has given it its own."""
+_ACL: Final = "system.posix_acl_access"
+_OF_CONTENT: Final = frozenset({"security.ima", "security.evm"})
+"""Signatures of the old content, which would be wrong on the new one."""
+_HAS_XATTRS: Final = hasattr(os, "listxattr")
+
+_OWNING_GROUP, _MASK, _OTHERS = 0x04, 0x10, 0x20  # linux/posix_acl.h
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Of one file, as they were when they were read."""
+
+    mode: int
+    """Permissions, without the type of the file."""
+    uid: int
+    gid: int
+    links: int = 1
+    """Names of the file; a new one has one."""
+    extended: dict[str, bytes] = field(default_factory=dict)
+    """Name to value, the ACL among them."""
+    unreadable: tuple[str, ...] = ()
+    """Names of attributes whose values this process may not read."""
+
+
+def read(fd: int) -> Attributes:
+    """The attributes of an open file."""
+    status = os.fstat(fd)
+    extended: dict[str, bytes] = {}
+    unreadable: list[str] = []
+    for name in _names(fd):
+        try:
+            extended[name] = os.getxattr(fd, name)
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # it is gone meanwhile
+                unreadable.append(name)
+    return Attributes(
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_nlink,
+        extended,
+        tuple(unreadable),
+    )
+
+
+def apply(fd: int, wanted: Attributes) -> tuple[str, ...]:
+    """Give a new file, made with the mode :data:`NARROW`, the attributes of another one.
+
+    Args:
+        fd: the file, open for writing, with all of its content.
+        wanted: what to give it.
+
+    Returns:
+        What could not be kept, in words; empty where everything was.
+    """
+    _copy_extended(fd, wanted)  # those of users need the right to write: before chown
+    has_owner, has_group = _give(fd, wanted)
+    lost = []
+    if not (has_owner and has_group):
+        lost.append(f"owner {wanted.uid}:{wanted.gid}")
+    lost += _permit(fd, wanted, has_owner=has_owner, has_group=has_group)
+    lost += _copy_extended(fd, wanted)  # a change of the owner takes some of them away
+    lost += wanted.unreadable
+    if wanted.links > 1:
+        lost.append(
+            f"its other {wanted.links - 1} hard links, which keep the old content"
+        )
+    return tuple(lost)
+
+
+def _names(fd: int) -> list[str]:
+    if not _HAS_XATTRS:
+        return []
+    try:
+        return sorted(os.listxattr(fd))
+    except OSError:
+        return []  # a file system without them
+
+
+def _copy_extended(fd: int, wanted: Attributes) -> list[str]:
+    """Copy what the file does not have yet, except for the ACL; gives what cannot be."""
+    lost = []
+    for name, value in wanted.extended.items():
+        if name == _ACL or _value(fd, name) == value:
+            continue
+        if name in _OF_CONTENT or not _set(fd, name, value):
+            lost.append(name)
+    return lost
+
+
+def _set(fd: int, name: str, value: bytes) -> bool:
+    try:
+        os.setxattr(fd, name, value)
+    except OSError:
+        return False
+    return True
+
+
+def _value(fd: int, name: str) -> bytes | None:
+    try:
+        return os.getxattr(fd, name)
+    except OSError:
+        return None
+
+
+def _give(fd: int, wanted: Attributes) -> tuple[bool, bool]:
+    """Give the file its owner and group; tells which of them it has then."""
+    for owner in (wanted.uid, -1):  # the group alone may be among our own
+        mine = os.fstat(fd)
+        if (mine.st_uid, mine.st_gid) == (wanted.uid, wanted.gid):
+            break
+        with contextlib.suppress(OSError):
+            os.fchown(fd, owner, wanted.gid)
+    mine = os.fstat(fd)
+    return mine.st_uid == wanted.uid, mine.st_gid == wanted.gid
+
+
+def _permit(
+    fd: int, wanted: Attributes, *, has_owner: bool, has_group: bool
+) -> Iterator[str]:
+    """Set mode and ACL; gives what cannot be kept.
+
+    The mode of a file with an ACL shows the ACL's mask where the rights of the owning group
+    would stand, so without the ACL it would give that group the rights of others.
+    """
+    entries = list(_entries(wanted.extended.get(_ACL, b"")))
+    mode = wanted.mode if not entries else wanted.mode & ~0o070 | _group(entries) << 3
+    if not has_group:
+        mode = _alike(mode)
+    if not (has_owner and has_group):
+        mode &= 0o777  # no set-uid of another user
+    _clear_acl(fd)
+    try:
+        os.fchmod(fd, mode)
+    except OSError:
+        yield f"mode {wanted.mode:04o}"
+        return
+    if entries:
+        acl = wanted.extended[_ACL]
+        if not _set(fd, _ACL, acl if has_group else _without_group(entries)):
+            yield _ACL
+
+
+def _clear_acl(fd: int) -> None:
+    """Drop what a new file inherits from the default ACL of its directory."""
+    if _HAS_XATTRS:
+        with contextlib.suppress(OSError):
+            os.removexattr(fd, _ACL)
+
+
+def _alike(mode: int) -> int:
+    """A mode that gives group and others only what both had: the group is another one."""
+    both = mode >> 3 & mode & 0o7
+    return mode & ~0o077 | both << 3 | both
+
+
+_Entry = tuple[int, int, int]
+"""Tag, permissions, id."""
+
+
+def _entries(acl: bytes) -> Iterator[_Entry]:
+    if acl:
+        yield from struct.iter_unpack("<HHI", acl[4:])
+
+
+def _granted(entries: list[_Entry], tag: int, default: int) -> int:
+    return next((permissions for t, permissions, _ in entries if t == tag), default)
+
+
+def _group(entries: list[_Entry]) -> int:
+    """What the owning group may do."""
+    return _granted(entries, _OWNING_GROUP, 0) & _granted(entries, _MASK, 0o7)
+
+
+def _without_group(entries: list[_Entry]) -> bytes:
+    """The ACL where the owning group is another one: it and others get what both had."""
+    both = _group(entries) & _granted(entries, _OTHERS, 0)
+    changed = {_OWNING_GROUP: both, _OTHERS: both}
+    packed = (struct.pack("<HHI", t, changed.get(t, p), i) for t, p, i in entries)
+    return struct.pack("<I", 2) + b"".join(packed)
