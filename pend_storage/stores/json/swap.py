@@ -74,7 +74,7 @@ class Place:
         self._view_path = view_path
         self._next_path = view_path.with_suffix(".next")
         self._old_path = view_path.with_suffix(".old")
-        self._before_path = view_path.with_suffix(".before")
+        self._before_path = view_path.with_suffix(".prev")
         self._own = view_path.parent.parent
         self._unsaid: Path | None = None
         """Where an edit is kept of which nobody was told yet."""

