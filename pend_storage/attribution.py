@@ -20,7 +20,7 @@ from pend_storage.text import is_storable
 
 __all__ = ["Actor", "acting", "actor", "new_token", "token_moment", "token_time"]
 
-_COUNTER_BITS: Final = 32
+_COUNTER_MASK: Final = 2**32 - 1
 _PROCESS_BITS: Final = 48
 
 
@@ -75,12 +75,12 @@ class _Tokens:
 
     def renew(self) -> None:
         """Begin a series of tokens that no other process has."""
-        self._process = secrets.randbits(_PROCESS_BITS)
+        self._process = f"{secrets.randbits(_PROCESS_BITS):012x}"
         self._next = count().__next__  # atomic: no lock
 
     def make(self) -> str:
-        number = self._next() & ((1 << _COUNTER_BITS) - 1)
-        return f"{token_moment()}{self._process:012x}{number:08x}"
+        moment, number = time.time_ns() // 1_000_000, self._next() & _COUNTER_MASK
+        return f"{moment:012x}{self._process}{number:08x}"
 
 
 _tokens: Final = _Tokens()

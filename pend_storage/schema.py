@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage.attribution import actor, new_token
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
 from pend_storage.fields import FieldSpec, Kind, fields_of
@@ -318,9 +319,17 @@ class Schema:
         checks: Mapping[tuple[str, str], int] | None = None,
     ) -> Batch:
         """One atomic commit; of several operations on one key the last one counts."""
-        last: dict[tuple[str, str], Put | Delete] = {}
-        for operation in operations:
-            place = (operation.collection, operation.key)
-            last.pop(place, None)
-            last[place] = operation
-        return Batch(tuple(last.values()), dict(checks or {}))
+        all_of_it = tuple(operations)
+        if len(all_of_it) > 1:
+            all_of_it = _last_of_each(all_of_it)
+        by, reason = actor()
+        return Batch(all_of_it, dict(checks) if checks else {}, new_token(), by, reason)
+
+
+def _last_of_each(operations: tuple[Put | Delete, ...]) -> tuple[Put | Delete, ...]:
+    last: dict[tuple[str, str], Put | Delete] = {}
+    for operation in operations:
+        place = (operation.collection, operation.key)
+        last.pop(place, None)
+        last[place] = operation
+    return tuple(last.values())

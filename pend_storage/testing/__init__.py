@@ -12,6 +12,7 @@
 - :class:`Proxy`: a line to a server that can be cut, slowed down or held up.
 - :mod:`~pend_storage.testing.hostile`: servers that are exchanged behind their address
   while a pair of stores works with them, and a judge of what is there at the end.
+- :mod:`~pend_storage.testing.interrupts`: Ctrl-C at any instant, or at each line.
 - :class:`Recorder`: what a power failure may leave of a directory.
 - :class:`Child`, :func:`run_until_crash`, :func:`kill_at_random`: processes that die.
 - :mod:`~pend_storage.testing.domain`: a schema to test with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -18,12 +19,18 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from pend_storage.aio import AsyncStore
-from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json import JsonStore, journal
+from pend_storage.stores.json import engine as engine_module
 from pend_storage.stores.json.locks import process_lock
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
+from pend_storage.testing.interrupts import (
+    Interrupter,
+    interrupted_at,
+    outcome_in_time,
+)
 
-SECONDS: Final = 20 / 3
+SECONDS: Final = 20 / 4
 MANY_SECONDS: Final = 200.0
 SLACK: Final = 30.0
 """Seconds after which a process that should have ended hangs."""
@@ -225,6 +232,34 @@ def loops(report: Report, directory: Path, seconds: float) -> None:
     store.close()
 
 
+def ctrl_c(report: Report, directory: Path, seconds: float) -> None:
+    """Ctrl-C alone, which is deferred while the main thread commits by itself."""
+    until, acknowledged = time.monotonic() + seconds, dict[str, int]()
+    store = JsonStore(SCHEMA, directory, checkpoint_interval=0.05, lock_timeout=5)
+    other = threading.Thread(
+        target=steady, args=(store, "t", until, acknowledged, report)
+    )
+    other.start()
+    interrupter, n = Interrupter(0.002), 0
+
+    def work() -> None:
+        for _ in range(4):
+            put(store, "m", n, acknowledged)
+            store.collection(Tally).count()
+        store.collection(Tally).get("t")
+
+    while time.monotonic() < until:
+        n += 1
+        try:
+            interrupter.attempt(work)
+        except Exception as error:  # noqa: BLE001 - this is what is looked for
+            report(f"{error!r} in the thread that was interrupted")
+    interrupter.end()
+    other.join()
+    report((interrupter.hits, acknowledged))
+    store.close()
+
+
 Kind: TypeAlias = Callable[[Report, Path, float], None]
 
 
@@ -248,7 +283,7 @@ def run(kind: Kind, directory: Path, seconds: float) -> None:
             assert found.value >= n, key
 
 
-@pytest.mark.parametrize("kind", [threads, forks, loops])
+@pytest.mark.parametrize("kind", [threads, forks, loops, ctrl_c])
 def test_nothing_is_spoiled_by_exceptions_out_of_a_handler(
     kind: Kind, tmp_path: Path
 ) -> None:
@@ -257,12 +292,16 @@ def test_nothing_is_spoiled_by_exceptions_out_of_a_handler(
 
 @pytest.mark.deep
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", [threads, forks, loops])
+@pytest.mark.parametrize("kind", [threads, forks, loops, ctrl_c])
 def test_nothing_is_spoiled_in_ten_minutes(kind: Kind, tmp_path: Path) -> None:
     run(kind, tmp_path / "data", MANY_SECONDS)
 
 
 # -- one line after the other ---------------------------------------------------------------
+
+
+def late(_: int, __: FrameType | None) -> None:
+    raise TimeIsUp
 
 
 def interrupted(line: int, work: Callable[[], object]) -> bool:
@@ -276,10 +315,10 @@ def interrupted(line: int, work: Callable[[], object]) -> bool:
         count += event == "line"
         if event == "line" and count == line:
             sys.settrace(None)
-            raise TimeIsUp
+            signal.raise_signal(signal.SIGALRM)
         return trace
 
-    before = sys.gettrace()
+    handler, before = signal.signal(signal.SIGALRM, late), sys.gettrace()
     sys.settrace(trace)
     try:
         work()
@@ -287,25 +326,8 @@ def interrupted(line: int, work: Callable[[], object]) -> bool:
         pass
     finally:
         sys.settrace(before)
+        signal.signal(signal.SIGALRM, handler)
     return count >= line
-
-
-def in_time(work: Callable[[], object]) -> str:
-    """What came of it in another thread."""
-    outcome: list[str] = []
-
-    def call() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - told to the test
-            outcome.append(repr(error))
-        else:
-            outcome.append("done")
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(10)
-    return outcome[0] if outcome else "hangs"
 
 
 @pytest.fixture
@@ -330,7 +352,7 @@ def test_a_commit_that_is_interrupted_at_any_line_stops_nobody(
     tallies.put(a_tally("t", 0))
 
     def judge(line: int) -> None:
-        later = in_time(lambda: tallies.put(a_tally("later", line)))
+        later = outcome_in_time(lambda: tallies.put(a_tally("later", line)))
         assert later == "done", f"after line {line}"
 
     lines = through_all_lines(lambda n: tallies.put(a_tally("t", n)), judge)
@@ -347,7 +369,7 @@ def test_a_read_that_is_interrupted_at_any_line_spoils_no_commit(
     tallies.put(a_tally("t", 0))
 
     def judge(line: int) -> None:
-        later = in_time(lambda: tallies.put(a_tally("later", line)))
+        later = outcome_in_time(lambda: tallies.put(a_tally("later", line)))
         assert later == "done", f"after line {line}"
         assert other.collection(Tally).get("later") == a_tally("later", line)
 
@@ -377,7 +399,7 @@ def test_a_close_that_is_interrupted_at_any_line_frees_the_directory(
             ) as again:
                 again.collection(Tally).put(a_tally("t", line))
 
-        assert in_time(once_more) == "done", f"after line {line}"
+        assert outcome_in_time(once_more) == "done", f"after line {line}"
 
     assert through_all_lines(work, judge) > 20
 
@@ -395,10 +417,6 @@ def test_a_wait_that_is_interrupted_locks_nobody_out(
 ) -> None:
     tallies = store.collection(Tally)
     tallies.put(a_tally("t", 0))
-
-    def late(_: int, __: FrameType | None) -> None:
-        raise TimeIsUp
-
     before = signal.signal(signal.SIGALRM, late)
     try:
         with Child(hold, tmp_path) as holder:
@@ -416,3 +434,128 @@ def test_a_wait_that_is_interrupted_locks_nobody_out(
         other.collection(Tally).put(a_tally("other", 1))
         assert other.collection(Tally).get("given up") is None
     store.close()
+
+
+# -- Ctrl-C, where it is the only thing that interrupts --------------------------------------
+
+
+def by_itself(report: Report, directory: Path) -> None:
+    """Which thread commits and looks: the main one, unless another signal has a handler."""
+    store = JsonStore(SCHEMA, directory, checkpoint_interval=None)
+    store.collection(Tally).put(a_tally("t", 0))  # how quick the disk is
+    engine, main = store._engine, threading.get_ident()
+    assert engine is not None
+    engine._is_quick = True
+    for _ in range(2):
+        report(engine.submit(lambda _: threading.get_ident()) == main)
+        report(engine.look(lambda _: threading.get_ident()) == main)
+        signal.signal(signal.SIGUSR1, late)
+    store.close()
+
+
+def test_the_main_thread_commits_by_itself_where_only_ctrl_c_can_interrupt(
+    tmp_path: Path,
+) -> None:
+    with Child(by_itself, tmp_path) as child:
+        assert child.finish().reports == (True, True, False, False)
+
+
+def ctrl_c_at_each_line(report: Report, directory: Path) -> None:
+    store = JsonStore(SCHEMA, directory, checkpoint_interval=None, lock_timeout=2)
+    other = JsonStore(SCHEMA, directory, checkpoint_interval=None)
+    line = n = 0
+
+    def work() -> None:
+        store.collection(Tally).put(a_tally("t", line))
+        store.collection(Tally).count()
+
+    work()
+    while True:
+        line += 1
+        engine = store._engine
+        assert engine is not None
+        engine._is_quick = True
+        if not interrupted_at(line, work):
+            break
+        later = outcome_in_time(partial(put, store, "later", line, {}))
+        found = other.collection(Tally).get("later")
+        if later != "done" or found is None or found.value != line:
+            report(f"after line {line}: {later}, {found}")
+        n += 1
+    report(n)
+    other.close()
+    store.close()
+
+
+def test_ctrl_c_at_any_line_stops_nobody(tmp_path: Path) -> None:
+    with Child(ctrl_c_at_each_line, tmp_path) as child:
+        *told, lines = child.finish().reports
+
+    assert not told
+    assert lines > 100
+
+
+def ctrl_c_in_waits(report: Report, directory: Path) -> None:
+    """Waits for a slow disk, and for another process, end at once."""
+    store = JsonStore(SCHEMA, directory, checkpoint_interval=None, lock_timeout=300)
+    put(store, "t", 0, {})
+    go_on, main = threading.Event(), threading.get_ident()
+    really = vars(journal)["sync"]
+    engine = store._engine
+    assert engine is not None
+
+    def slow(fd: int) -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        assert go_on.wait(SLACK)
+        really(fd)
+
+    for is_quick in (False, True):
+        engine._is_quick = is_quick
+        lock = process_lock(directory / ".pend-storage" / "lock")
+        with lock.held(5):
+            threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+            try:
+                put(store, "t", 1, {})
+            except KeyboardInterrupt:
+                report("waited for the lock")
+        lock.close()
+    engine._is_quick = False
+    journal.sync = slow  # type: ignore[attr-defined]
+    try:
+        put(store, "t", 2, {})
+    except KeyboardInterrupt:
+        report(go_on.is_set())
+    journal.sync = really  # type: ignore[attr-defined]
+    go_on.set()
+    put(store, "t", 3, {})
+    store.close()
+
+
+def test_ctrl_c_ends_a_wait_for_a_lock_or_a_slow_disk(tmp_path: Path) -> None:
+    with Child(ctrl_c_in_waits, tmp_path) as child:
+        assert child.finish().reports == (
+            "waited for the lock",
+            "waited for the lock",
+            False,
+        )
+
+
+def slow_disk(report: Report, directory: Path) -> None:
+    """How a sync decides who makes the next commit."""
+    store = JsonStore(SCHEMA, directory, checkpoint_interval=None)
+    engine, seconds = store._engine, 0.0
+    really = vars(engine_module)["monotonic"]
+    assert engine is not None
+    report(engine._is_quick)
+    times = itertools.count()
+    engine_module.monotonic = lambda: next(times) * seconds  # type: ignore[attr-defined]
+    for seconds in (0.009, 0.011, 0.009):  # noqa: B007 - the clock reads it
+        put(store, "t", 1, {})
+        report(engine._is_quick)
+    engine_module.monotonic = really  # type: ignore[attr-defined]
+    store.close()
+
+
+def test_a_disk_that_is_slow_is_waited_for_by_a_helper(tmp_path: Path) -> None:
+    with Child(slow_disk, tmp_path) as child:
+        assert child.finish().reports == (False, True, False, True)

@@ -13,11 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from time import monotonic
+from typing import Final, Literal, Protocol, TypeVar
 
-from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
+from pend_storage.errors import (
+    CorruptFile,
+    LockTimeout,
+    PendStorageError,
+    StoreUnavailable,
+)
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
+from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.json.disk import translate
 from pend_storage.stores.json.journal import SegmentDropped
@@ -25,13 +32,17 @@ from pend_storage.stores.json.live import Cut, Live, load
 from pend_storage.stores.json.locks import process_lock
 from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.payloads import encode_effects
+from pend_storage.stores.json.settling import Settling
 from pend_storage.stores.plan import Plan
-from pend_storage.stores.shield import shielded
+from pend_storage.stores.shield import in_main_thread, shielded
 from pend_storage.stores.state import State
 
 __all__ = ["Engine", "Submit"]
 
 T = TypeVar("T")
+
+_QUICK: Final = 0.01
+"""Seconds that a sync may take to be waited for where Ctrl-C cannot interrupt."""
 
 
 class Submit(Protocol):
@@ -72,8 +83,11 @@ class Engine:
         self.version = 0
         """Changes with the state; odd while that is under way."""
         self._group = Group(self._carry_out)
+        self._settling = Settling(name, directory)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
+        self._is_quick = False
+        """Whether the last sync was: not known before the first one."""
         self._closed = False
         self._stale = False
         self._tail_is_torn = False
@@ -126,7 +140,18 @@ class Engine:
         Raises:
             StoreUnavailable: the store is closed.
         """
-        return shielded(partial(self._looked, job))
+        found = with_interrupt_deferred(partial(self._looked_at_once, job))
+        return shielded(partial(self._looked, job)) if found is NOT_NOW else found
+
+    def _looked_at_once(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
+        """Look where nothing is new, and nobody has the state: without waiting."""
+        if not self.mutex.acquire(blocking=False):
+            return NOT_NOW
+        try:
+            state = self.glance()
+            return NOT_NOW if state is None else job(state)
+        finally:
+            self.mutex.release()
 
     def _looked(self, job: Callable[[State], T]) -> T:
         with self.mutex:
@@ -201,9 +226,55 @@ class Engine:
             LockTimeout: another process holds the commit lock for too long.
             StoreUnavailable: the disk refuses.
         """
-        (outcome,) = self.submit_each([job])
+        outcome: T | PendStorageError | Literal[NotNow.NOT_NOW] = NOT_NOW
+        if not in_main_thread():
+            outcome = self._submit_at_once(job)
+        elif self._is_quick:
+            outcome = with_interrupt_deferred(partial(self._submit_at_once, job))
+        if outcome is NOT_NOW:
+            (outcome,) = self.submit_each([job])
+        elif self._torn:
+            self._tell_torn()
         if isinstance(outcome, Exception):
             raise outcome
+        return outcome
+
+    def _submit_at_once(
+        self, job: Callable[[Plan], T]
+    ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
+        """Submit where nobody else is writing: without a wait for others."""
+        if self._stale or not self._group.enter():
+            return NOT_NOW
+        try:
+            if not self._writing.acquire(blocking=False):
+                return NOT_NOW
+            try:
+                return self._write_at_once(job)
+            finally:
+                self._writing.release()
+        finally:
+            self._group.leave()
+
+    def _write_at_once(
+        self, job: Callable[[Plan], T]
+    ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
+        ticket = Ticket(job)
+        try:
+            self._require_open()
+            try:
+                self._lock.acquire(0)
+            except LockTimeout:
+                return NOT_NOW
+            try:
+                self._commit_or_doubt([ticket], looked=self._lock.looks)
+            finally:
+                self._lock.release()
+        except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
+            self._settling.give_up([ticket], error)
+        try:
+            outcome: T = ticket.outcome()
+        except PendStorageError as error:
+            return error
         return outcome
 
     def submit_each(
@@ -232,10 +303,10 @@ class Engine:
         return outcomes
 
     def _carry_out(self, tickets: list[Ticket]) -> None:
-        with self._settling(tickets), self._writing:
+        with self._settling.of(tickets), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(tickets)
+                self._commit_or_doubt(tickets, looked=self._lock.looks)
 
     @contextmanager
     def alone(self) -> Iterator[Submit]:
@@ -256,42 +327,25 @@ class Engine:
 
     def _submit_alone(self, job: Callable[[Plan], T]) -> T:
         ticket = Ticket(job)
-        with self._settling([ticket]):
+        with self._settling.of([ticket]):
             self._commit_or_doubt([ticket])
         outcome: T = ticket.outcome()
         return outcome
 
-    @contextmanager
-    def _settling(self, tickets: list[Ticket]) -> Iterator[None]:
-        """Have tickets that cannot be carried out fail with the error that says why."""
-        try:
-            yield
-        except PendStorageError as error:
-            _fail(tickets, error)
-        except OSError as error:
-            _fail(tickets, translate(error, self.directory))
-        except BaseException:
-            reason = "the commit was interrupted"
-            _fail(
-                tickets,
-                StoreUnavailable(reason, store=self._name, outcome_known=False),
-            )
-            raise
-
-    def _commit_or_doubt(self, tickets: list[Ticket]) -> None:
+    def _commit_or_doubt(self, tickets: list[Ticket], *, looked: bool = False) -> None:
         """Commit; where it fails in a way that was not foreseen, only the files know."""
         try:
-            self._commit(tickets)
+            self._commit(tickets, looked=looked)
         except PendStorageError:
             raise
         except BaseException:
             self._stale = True
             raise
 
-    def _commit(self, tickets: list[Ticket]) -> None:
+    def _commit(self, tickets: list[Ticket], *, looked: bool) -> None:
         """Plan what the tickets want, write it as one frame, make it visible."""
         with self.mutex:
-            live = self._caught_up()
+            live = self._caught_up(looked=looked)
             plan = Plan(live.state, live.find)
             planned: list[Ticket] = []
             for ticket in tickets:
@@ -302,21 +356,19 @@ class Engine:
                 planned.append(ticket)
         if plan.effects:
             self._set_aside_torn(live)
-            live.journal.append(encode_effects(plan.effects))
-            with self.mutex, self._changing():
-                live.install(plan.effects)
-                self._publish(live)
+            frame = encode_effects(plan.effects)
+            began = monotonic()
+            live.journal.append(frame)
+            self._is_quick = monotonic() - began < _QUICK
+            with self.mutex:
+                self.version += 1
+                try:
+                    live.install(plan.effects)
+                    self._publish(live)
+                finally:
+                    self.version += 1
         for ticket in planned:
             ticket.done = True
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """The state changes within the block. Hold the mutex."""
-        self.version += 1
-        try:
-            yield
-        finally:
-            self.version += 1
 
     def _set_aside_torn(self, live: Live) -> None:
         if self._tail_is_torn:
@@ -330,13 +382,16 @@ class Engine:
         except OSError as error:
             raise translate(error, self.directory, outcome_known=False) from error
 
-    def _caught_up(self) -> Live:
+    def _caught_up(self, *, looked: bool = False) -> Live:
         """The state with all that is in the journal. Hold the commit lock.
 
         Where it fails on the way, the next caller reads the files anew: what was read is
         in the state, and may not be on the disk.
+
+        Args:
+            looked: whether the lock has just seen that the directory is still the one.
         """
-        generation = self.own.look()
+        generation = self.own.generation if looked else self.own.look()
         if generation != self._checked and not self._live.journal.is_named():
             self._stale = True
         if self._stale:
@@ -407,9 +462,3 @@ class Engine:
         self._live.journal.close()
         self._lock.close()
         self.own.close()
-
-
-def _fail(tickets: list[Ticket], error: Exception) -> None:
-    for ticket in tickets:
-        if not ticket.done:
-            ticket.fail(error)

@@ -44,6 +44,9 @@ _HAS_FLOCK: Final = fcntl is not None
 class ProcessLock(ABC):
     """A lock that one process holds at a time. Its threads must take turns themselves."""
 
+    looks: ClassVar = False
+    """Whether who has acquired it has also looked at its directory."""
+
     @abstractmethod
     def acquire(self, timeout: float) -> None:
         """Take the lock, waiting up to so many seconds.
@@ -85,6 +88,8 @@ class ProcessLock(ABC):
 
 class FlockLock(ProcessLock):
     """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
+
+    looks: ClassVar = True
 
     def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
         self.path = path

@@ -45,7 +45,8 @@ class OwnDirectory:
         self._identity = identity_of(status)
         self._stamp = (0, 0)
         self._rests = False
-        self._generation = 0
+        self.generation = 0
+        """What :meth:`look` gave last."""
         self.is_elsewhere = False
         """Its path did not name it at the last look."""
 
@@ -80,8 +81,8 @@ class OwnDirectory:
         if not self._rests or stamp != self._stamp:
             self._stamp = stamp
             self._rests = time.time_ns() - max(stamp) > _TICK
-            self._generation += 1
-        return self._generation
+            self.generation += 1
+        return self.generation
 
     def _moved(self, now: str) -> StoreUnavailable:
         return StoreUnavailable(

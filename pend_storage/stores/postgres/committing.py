@@ -22,9 +22,8 @@ from pend_storage.stores.postgres.repeating import HeldUp, LockHeld
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.waves import MOST_KEYS, Waves
-from pend_storage.stores.postgres.wire import (
-    Value,
-)
+from pend_storage.stores.postgres.wire import Value
+from pend_storage.stores.shield import in_main_thread
 
 __all__ = ["LANES", "Committer"]
 
@@ -93,12 +92,15 @@ class Committer:
 
         Where many threads commit, their commits go together. One that is held up by
         somebody's lock leaves its lane to others, and goes on waiting by itself.
+
+        The main thread commits by itself, beside the lanes: an exception out of a signal
+        handler can come between any two of its steps, so it holds nothing that other
+        threads wait for. It only has a connection, which the pool counts by what is alive.
         """
         possible = Possible(batch, self._store)
-        if len(batch.operations) + len(batch.checks) > MOST_KEYS:
-            return self._execution.commit(
-                possible, epoch
-            )  # long: nobody should wait for it
+        is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
+        if is_long or in_main_thread():
+            return self._execution.commit(possible, epoch)
         if self._group.enter():
             try:
                 haste = _HASTE if self._group.is_shared else None

@@ -19,7 +19,6 @@ import os
 import re
 import select
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from pend_storage.stores.postgres.errors import (
 )
 from pend_storage.stores.postgres.facts import Look, ServerFacts
 from pend_storage.stores.postgres.wire import Value
+from pend_storage.stores.shield import in_main_thread
 
 __all__ = ["Link", "Statement"]
 
@@ -175,7 +175,7 @@ class Link:
         name = statement.name if self._prepare else b""
         if name and name not in self._prepared:
             self._prepare_statement(name, statement)
-        if threading.current_thread() is threading.main_thread():
+        if in_main_thread():
             return self._run_in_python(name, statement, values)
         return self._run_in_libpq(name, statement, values)
 

@@ -31,16 +31,17 @@ class Possible:
             UnknownCollection: it writes or checks what the schema does not have.
         """
         _require_storable(batch)
+        can_all = True
         for operation in batch.operations:
             store.schema[operation.collection]  # an unknown one fails nobody else
-        for name, _ in batch.checks:
+            can_all = is_storable(operation.key) and can_all
+        for name, key in batch.checks:
             store.schema[name]
+            can_all = is_storable(key) and can_all
         self.batch = batch
         self._places: list[int] | None = None
         """Where the operations of the caller's batch stand, if it is another one."""
-        if not all(is_storable(o.key) for o in batch.operations) or not all(
-            is_storable(key) for _, key in batch.checks
-        ):
+        if not can_all:
             self._leave_out(batch)
 
     def _leave_out(self, batch: Batch) -> None:
@@ -69,6 +70,8 @@ def _require_storable(batch: Batch) -> None:
             f"a token is 32 hexadecimal digits in lower case, not {batch.token!r}",
             collection="the batch",
         )
+    if batch.by is batch.reason is None:
+        return
     for text in (batch.by, batch.reason):
         if text is not None and not is_storable(text):
             raise InvalidRecord(
