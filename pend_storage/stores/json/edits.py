@@ -23,17 +23,17 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.phases import Role
 from pend_storage.records import (
-    EDITED,
     JSON,
     FindingRecord,
     LegacyFile,
     Put,
-    QuarantinedRecord,
 )
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
-from pend_storage.stores.json.edit_commit import EditCommit, Found, Operation, Rows
+from pend_storage.stores.json.edit_commit import EditCommit
 from pend_storage.stores.json.engine import Engine, Submit
+from pend_storage.stores.json.found import Found, Operation, Rows
+from pend_storage.stores.json.losers import aside_of, beside_of
 from pend_storage.stores.json.past import state_at
 from pend_storage.stores.json.read_set import ReadSet
 from pend_storage.stores.json.views import (
@@ -45,10 +45,11 @@ from pend_storage.stores.json.views import (
 )
 from pend_storage.stores.plan import Plan
 
-__all__ = ["EDIT_MARK", "Edit", "adopted_meta", "note_as_secondary"]
+__all__ = ["Edit", "adopted_meta", "note_as_secondary"]
 
-EDIT_MARK: Final = "#edit"
-"""Behind the file name of quarantined records that an editor's file held in vain."""
+_IN_VAIN: Final = "the file was changed while another store was primary"
+_UNWANTED: Final = token_of(QUARANTINE, "unwanted-")
+"""Stands for a text of a file that no record has."""
 _ATTEMPTS: Final = 5
 _LONGEST_HOLD: Final = 0.5
 """Seconds for which other writers may be kept waiting for the adoption of an edit that
@@ -272,14 +273,17 @@ class Edit:
             for operation in changed
             if isinstance(operation, Put)
         }
-        puts = list(asides.values())
-        findings = [
-            self._finding(found, o, asides.get((o.collection, o.key)))
-            for o in changed[:_MOST_FOUND]
+        beside = self._members_aside(found)
+        puts = [*asides.values(), *beside]
+        told: list[tuple[Operation, Put | None]] = [
+            (o, asides.get((o.collection, o.key))) for o in changed
         ]
+        header = found.content.schema.put(LEGACY_FILES, found.content.header)
+        told += [(header, aside) for aside in beside]
+        findings = [self._finding(found, *one) for one in told[:_MOST_FOUND]]
         meta = ((adopted_meta(self._layout.file), mark),)
         submit(partial(note_as_secondary, [*puts, *findings], meta))
-        if found.operations:
+        if found.operations or beside:
             self._tell(
                 "outside-edit-quarantined",
                 f"{self._layout.file} was changed by somebody else while another store is "
@@ -289,21 +293,24 @@ class Edit:
             )
 
     def _quarantined(self, found: Found, operation: Put) -> Put:
-        layout, schema = self._layout, found.content.schema
-        raw = layout.render_one(found.parsed.header, operation.record)
-        record = operation.record
-        place = record.place if isinstance(record, QuarantinedRecord) else operation.key
-        digest = hashlib.sha256(raw).hexdigest()[:32]
-        aside = QuarantinedRecord(
-            id=f"{layout.file}{EDIT_MARK}#{digest}",
-            file=f"{layout.file}{EDIT_MARK}",
-            place=place,
-            raw=raw,
-            code=EDITED,
-            reason="the file was changed while another store was primary",
-            seen_at=datetime.now(UTC),
-        )
-        return schema.put(QUARANTINE, aside)
+        schema, header = found.content.schema, found.parsed.header
+        return aside_of(schema, self._layout, header, operation.record, _IN_VAIN)
+
+    def _members_aside(self, found: Found) -> list[Put]:
+        """What the editor has set beside the records."""
+        layout, edited, shown = self._layout, found.parsed.header, found.header[1]
+        if edited in (found.content.header, shown) or _is_broken(
+            found.seen, found.content
+        ):
+            return []
+        lost = layout.overruled_members(None, edited, found.content.header)
+        set_by_him = layout.overruled_members(None, edited, shown or layout.missing())
+        schema = found.content.schema
+        return [
+            beside_of(schema, layout, name, value, _IN_VAIN)
+            for name, value in lost.items()
+            if name in set_by_him
+        ]
 
     def _finding(self, found: Found, operation: Operation, aside: Put | None) -> Put:
         """What an operator is told of an edit; one that deletes is undone at once."""
@@ -311,6 +318,7 @@ class Edit:
         kind: Literal["missing", "extra", "different"] = "missing"
         if aside is not None:
             known = token_of(operation.collection, key) in found.base
+            known = known or operation.collection == LEGACY_FILES
             kind = "different" if known else "extra"
         said = digest_of(self._raw) if aside is None else aside.key
         text = f"edit\0{self._layout.file}\0{key}\0{said}"
@@ -344,7 +352,13 @@ class Edit:
             view.starts, view.ends = old.starts, old.ends
             return view
         shown = dataclasses.replace(content, homes=found.base, aside={}, others={})
-        match(view, found.seen, shown)
+        known = set[str]()
+        for number, item in enumerate(match(view, found.seen, shown)):
+            # No version of the store's says so: it is written anew, or taken out.
+            known = known or set(view.tokens)
+            token = item.token if item.token not in known else f"{_UNWANTED}{number}"
+            known.add(token)
+            view.add(token, 0, item.start, item.end)
         return view
 
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
