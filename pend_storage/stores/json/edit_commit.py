@@ -76,6 +76,8 @@ class EditCommit:
             Conflict: a record that was read was committed to since.
             StaleEpoch: the store is not primary any more.
         """
+        for aside in self._found.asides:
+            self._want(aside)
         for operation in self._found.operations:
             rebased = self._rebased(operation)
             if rebased is not None:

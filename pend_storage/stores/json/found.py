@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from pend_storage.layout import ParsedFile
@@ -32,3 +32,8 @@ class Found:
     operations: list[Operation]
     reads: ReadSet
     """What else was read of the store to compute the operations."""
+    told_by: dict[str, int]
+    """Keys of records of the file that the operations put: to which of its entries says
+    so."""
+    asides: list[Put] = field(default_factory=list)
+    """Values that lose, whatever the commit finds."""

@@ -17,9 +17,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.content import Content
 from pend_storage.stores.json.disk import give_to, write_all
-from pend_storage.stores.json.views import UNKNOWN, View, signature_of
+from pend_storage.stores.json.shown import (
+    ABSENT,
+    MOST_AT_ONCE,
+    UNCLEAR,
+    Shown,
+    digest_of_text,
+)
+from pend_storage.stores.json.views import UNKNOWN, View, place_of, signature_of
 
 __all__ = ["Changes", "Run", "pieces_of", "write_file"]
 
@@ -175,7 +183,28 @@ def write_file(
         content.header_version,
     )
     _note_places(new, pieces, places, view, content)
+    if view is not None:
+        new.shown = _shown_after(view, old, changes)
     return new
+
+
+def _shown_after(view: View, old: bytes, changes: Changes) -> Shown:
+    """What the file showed until now of that which is written."""
+    changed = changes.written | changes.gone
+    if view.anew or view.broken or len(changed) > MOST_AT_ONCE:
+        return view.shown.forgotten()
+    before, index = {}, view.index()
+    for token in changed:
+        place = index.get(token)
+        if place_of(token, "")[0] == QUARANTINE:
+            continue  # it is not read-only for old code, but for everybody else
+        if place is None:
+            before[token] = ABSENT
+        elif view.starts[place] == UNKNOWN:
+            before[token] = UNCLEAR
+        else:
+            before[token] = digest_of_text(old[view.starts[place] : view.ends[place]])
+    return view.shown.written(before)
 
 
 def _texts(

@@ -20,6 +20,7 @@ import msgspec
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.disk import replace_file
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.shown import Shown
 
 __all__ = [
     "UNKNOWN",
@@ -96,6 +97,8 @@ class View:
     """The content was looked at again, some time after the signature was taken."""
     replaced: Signature | None = None
     """Of the file in whose place this one was put."""
+    shown: Shown = field(default_factory=Shown)
+    """What it showed before."""
     _index: dict[str, int] | None = None
 
     def shows_all(self, position: Position) -> bool:
@@ -144,6 +147,7 @@ class _Columns(msgspec.Struct, frozen=True):
     versions: list[int]
     starts: list[int]
     ends: list[int]
+    shown: Shown = Shown()
 
 
 def view_path(directory: Path, file: str) -> Path:
@@ -173,6 +177,7 @@ def _lines(view: View) -> Iterable[bytes]:
         "versions": view.versions.tolist(),
         "starts": view.starts.tolist(),
         "ends": view.ends.tolist(),
+        "shown": view.shown,
     }
     yield msgspec.json.encode(columns) + b"\n"
 
@@ -212,4 +217,5 @@ def load_view(path: Path) -> View | None:
         array("q", columns.ends),
         stamp,
         replaced=head.replaced,
+        shown=columns.shown,
     )
