@@ -184,7 +184,7 @@ class EditCommit:
             row = found.base.get(operation.key) or found.content.row(operation.key)
             if row is not None:
                 record = found.content.decode(operation.key, row[1])
-                return name_of(self._layout, found.content.header, record)
+                return name_of(self._layout, found.parsed.header, record)
         return f"{operation.collection}[{operation.key!r}]"
 
     def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
@@ -300,7 +300,7 @@ class EditCommit:
         reason = (
             f"a commit had {did} it, and somebody else {edit} it in the file: {how}"
         )
-        aside = self._lose(committed, self._found.content.header, reason)
+        aside = self._lose(committed, self._found.parsed.header, reason)
         self._overruled[operation.collection, operation.key] = (QUARANTINE, aside.key)
         kept = f"{how}, and what the commit had written is in quarantine as {aside.key}"
         self._tell_met(operation, did, edit, kept)

@@ -89,7 +89,7 @@ class StaleCheck:
         if row is None:
             return Said(ABSENT, is_change=False)
         record = found.content.decode(token, row[1])
-        text = self._layout.render_one(found.content.header, record)
+        text = self._layout.render_one(found.parsed.header, record)
         return Said(digest_of_text(text), is_change=False)
 
     def _is_new(self, change: Put) -> bool:
@@ -97,7 +97,7 @@ class StaleCheck:
         row = self._found.base.get(change.key)
         if row is None:
             return True
-        header = self._found.content.header
+        header = self._found.parsed.header
         before = self._found.content.decode(change.key, row[1])
         texts = [self._layout.render_one(header, r) for r in (before, change.record)]
         return texts[0] != texts[1]
@@ -113,7 +113,7 @@ class StaleCheck:
         """
         if not self._found.seen:
             return False
-        return len(copy.stale) > 1 or any(
+        return len(copy.committed) > 1 or any(
             isinstance(change, Put) and self._is_new(change)
             for token, change in self._changes.items()
             if token not in copy.stale
@@ -157,7 +157,7 @@ class StaleCheck:
     def _asides(self, tokens: Iterable[str], reason: str) -> list[Put]:
         """What the store holds of some records."""
         found, layout, schema = self._found, self._layout, self._found.content.schema
-        header, made = found.content.header, []
+        header, made = found.parsed.header, []
         for token in tokens:
             row = found.content.row(token)
             if row is not None:
@@ -207,7 +207,7 @@ class StaleCheck:
             return name_of(self._layout, header, change.record)
         row = found.base[token]
         record = found.content.decode(token, row[1])
-        return name_of(self._layout, found.content.header, record)
+        return name_of(self._layout, found.parsed.header, record)
 
     def _tell(self, message: str) -> None:
         self._hook(Event("stale-copy", message, logging.WARNING))

@@ -24,7 +24,12 @@ from pend_storage.stores.json.edit_reading import EditReader
 from pend_storage.stores.json.edit_stale import StaleCheck
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.found import Found, Operation
-from pend_storage.stores.json.shown import MOST_AT_ONCE
+from pend_storage.stores.json.shown import (
+    ABSENT,
+    MOST_AT_ONCE,
+    UNCLEAR,
+    digest_of_text,
+)
 from pend_storage.stores.json.views import (
     Signature,
     View,
@@ -76,8 +81,8 @@ class Edit:
         self._reader = EditReader(engine, layout, raw, view)
         self._told: list[Event] = []
         """Of the present attempt; the hook hears of the one that succeeds."""
-        self._adopted: set[str] = set()
-        """Tokens of the records that were written."""
+        self._adopted: dict[str, str] = {}
+        """Tokens of the records that were written; what the file showed before."""
         self._compared_in = 0.0
         """Seconds that the latest comparison with the store took."""
 
@@ -185,6 +190,8 @@ class Edit:
             if isinstance(operation, Put) and operation.record == found.parsed.header:
                 found.header = (version, found.parsed.header)
             token = token_of(operation.collection, operation.key)
+            if operation.collection == self._layout.collection:
+                self._adopted[token] = self._shown(found, token)
             if operation.collection in {self._layout.collection, QUARANTINE}:
                 if not isinstance(operation, Put):
                     found.base.pop(token, None)
@@ -192,9 +199,19 @@ class Edit:
                     continue  # it lost, and does not stand in the file
                 else:
                     found.base[token] = (version, operation.body)
-                self._adopted.add(token)
             count += 1
         return count
+
+    def _shown(self, found: Found, token: str) -> str:
+        """The digest of what the file showed of a record before the edit."""
+        row = found.base.get(token)
+        if row is None:
+            return ABSENT
+        if len(self._adopted) > MOST_AT_ONCE:
+            return UNCLEAR  # all is forgotten
+        record = found.content.decode(token, row[1])
+        text = self._layout.render_one(found.parsed.header, record)
+        return digest_of_text(text)
 
     # -- afterwards -----------------------------------------------------------------------
 

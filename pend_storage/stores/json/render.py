@@ -190,17 +190,15 @@ def write_file(
 
 def _shown_after(view: View, old: bytes, changes: Changes) -> Shown:
     """What the file showed until now of that which is written."""
-    changed = changes.written | changes.gone
-    if view.anew or view.broken or len(changed) > MOST_AT_ONCE:
-        return view.shown.forgotten()
     before, index = {}, view.index()
-    for token in changed:
+    no_texts = view.anew or view.broken
+    for token in changes.written | changes.gone:
         place = index.get(token)
         if place_of(token, "")[0] == QUARANTINE:
-            continue  # it is not read-only for old code, but for everybody else
+            continue  # for old code it is a record like every other, and stays one
         if place is None:
             before[token] = ABSENT
-        elif view.starts[place] == UNKNOWN:
+        elif no_texts or view.starts[place] == UNKNOWN or len(before) > MOST_AT_ONCE:
             before[token] = UNCLEAR
         else:
             before[token] = digest_of_text(old[view.starts[place] : view.ends[place]])

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 __all__ = ["ABSENT", "MOST_AT_ONCE", "UNCLEAR", "Earlier", "Shown", "digest_of_text"]
@@ -43,24 +43,46 @@ class Earlier(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a file showed, in the order in which the store has changed it."""
+    """What a file showed, in the order in which it was changed."""
 
     version: int = 0
-    """Of the file; counts how often the store has written it."""
+    """Of the file; counts how often it was written, or an edit of it adopted."""
     floor: int = 0
     """What the versions before it showed is forgotten."""
     states: tuple[Earlier, ...] = ()
+    edited: frozenset[str] = frozenset()
+    """Records that are as an editor has written them: he may set them back."""
     unlike: Mapping[str, str] = field(default_factory=dict)
     """Records that the file shows otherwise than the store has them, since an edit: the
     digest of what it says. The store writes them anew with the next version."""
 
     def written(self, before: Mapping[str, str]) -> Shown:
-        """The same for the next version.
+        """The next version, which the store has written.
 
         Args:
             before: the records that it shows otherwise; the digests of what the present
                 version says of them.
         """
+        return self._next(before, self.edited - before.keys(), {})
+
+    def adopted(self, before: Mapping[str, str], unlike: Mapping[str, str]) -> Shown:
+        """The next version, which somebody else has written.
+
+        Args:
+            before: the records that he has changed, as for :meth:`written`.
+            unlike: see there.
+        """
+        return self._next(before, self.edited | before.keys(), unlike)
+
+    def _next(
+        self,
+        before: Mapping[str, str],
+        edited: frozenset[str],
+        unlike: Mapping[str, str],
+    ) -> Shown:
+        version = self.version + 1
+        if len(before) > MOST_AT_ONCE:
+            return Shown(version, version, unlike=unlike)
         states = [
             *self.states,
             *(Earlier(t, d, self.version) for t, d in before.items()),
@@ -76,16 +98,8 @@ class Shown:
         if len(kept) > _MOST:
             floor = kept[len(kept) - _MOST - 1].until + 1
             kept = [state for state in kept if state.until >= floor]
-        return Shown(self.version + 1, floor, tuple(kept))
-
-    def forgotten(self) -> Shown:
-        """The next version, of which nothing earlier is known."""
-        return Shown(self.version + 1, self.version + 1)
-
-    def adopted(self, tokens: Collection[str], unlike: Mapping[str, str]) -> Shown:
-        """After an edit: what it wrote is not what the store had written any more."""
-        states = tuple(state for state in self.states if state.token not in tokens)
-        return replace(self, states=states, unlike=unlike)
+        known = edited & {state.token for state in kept}
+        return Shown(version, floor, tuple(kept), known, unlike)
 
 
 def digest_of_text(text: bytes) -> str:

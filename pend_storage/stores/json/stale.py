@@ -10,7 +10,7 @@ wrote it later proves the contrary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 
 from pend_storage.stores.json.shown import Shown
@@ -32,17 +32,20 @@ class Copy:
     """From which version an edit may come."""
 
     version: int
-    stale: frozenset[str] = field(default_factory=frozenset)
+    stale: frozenset[str]
     """Tokens of records of which it says what that version said, and no later one."""
-    overwritten: frozenset[str] = field(default_factory=frozenset)
-    """Records that the store has written since, and the editor too."""
+    committed: frozenset[str]
+    """Those of them that are as the store has written them, and no editor."""
+    overwritten: frozenset[str]
+    """Records that were written since, and by the editor too."""
 
 
 def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
     """The version from which an edit comes if it comes from an older one.
 
-    None where it shows that the editor knew the newest, or nothing in it is older. Of
-    several versions it is the one by which most is stale; the latest of those.
+    None where it shows that the editor knew the newest, or nothing that the store wrote
+    is older in it. Of several versions it is the one by which most of that is stale; the
+    earliest of those, so that what the editor may not have seen is kept.
 
     Args:
         shown: what the file showed.
@@ -63,10 +66,22 @@ def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
             is_same = one.digest == state.digest
             _set(stale, state.token, member=is_same and one.is_change)
             _set(newer, state.token, member=not is_same and not one.is_change)
-        if not newer and len(stale) > (0 if best is None else len(best.stale)):
+        committed = stale - shown.edited
+        if newer or not committed:
+            continue
+        if best is None or _size(best) <= (len(committed), len(stale)):
             changed = {token for token in then if said[token].is_change}
-            best = Copy(version, frozenset(stale), frozenset(changed - stale))
+            best = Copy(
+                version,
+                frozenset(stale),
+                frozenset(committed),
+                frozenset(changed - stale),
+            )
     return best
+
+
+def _size(copy: Copy) -> tuple[int, int]:
+    return len(copy.committed), len(copy.stale)
 
 
 def _set(tokens: set[str], token: str, *, member: bool) -> None:

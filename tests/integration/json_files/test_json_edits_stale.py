@@ -209,6 +209,34 @@ def test_what_the_editor_wrote_himself_he_may_set_back(
     assert (told(events), lost(store, TIERS)) == ([], [])
 
 
+def test_set_back_among_stale_records_it_counts_as_stale_too(
+    store: JsonStore, old: Editor
+) -> None:
+    view, copy = prepared(store, old)
+    old.save(TIERS, {**copy, "c": 2})
+    store.checkpoint()
+    view.update({"a": 2, "b": 2})
+    store.checkpoint()
+
+    old.save(TIERS, copy)
+
+    assert both(store, old) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_a_value_from_before_an_edit_is_stale_after_the_next_commit(
+    store: JsonStore, old: Editor
+) -> None:
+    view, copy = prepared(store, old)
+    old.save(TIERS, {**copy, "a": 2})
+    store.checkpoint()
+    view["a"] = 3
+    store.checkpoint()
+
+    old.save(TIERS, {**copy, "b": 9})
+
+    assert both(store, old) == {"a": 3, "b": 9, "c": 1}
+
+
 def test_who_takes_out_everything_means_it_and_what_came_last_is_kept(
     store: JsonStore, old: Editor, events: list[Event]
 ) -> None:
@@ -282,7 +310,11 @@ def test_what_is_remembered_is_bounded() -> None:
     assert [state[0] for state in shown.states].count("often") == 8
     assert shown.floor > 0
     assert min(state.until for state in shown.states) >= shown.floor
-    assert shown.forgotten() == Shown(31, 31)
+    many = {str(number): ABSENT for number in range(1_001)}
+    assert shown.written(many) == Shown(31, 31)
+    edited = shown.adopted({"often": "x", "k": "x"}, {})
+    assert edited.edited == {"often", "k"}
+    assert edited.written({"k": "y"}).edited == {"often"}
 
 
 def test_before_that_nothing_is_recognised() -> None:
