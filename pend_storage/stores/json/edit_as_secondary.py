@@ -21,6 +21,8 @@ from pend_storage.stores.plan import Plan
 __all__ = ["EditAside", "note_as_secondary"]
 
 _IN_VAIN: Final = "the file was changed while another store was primary"
+_FOREIGN: Final = -1
+"""Version of a header that only a file has."""
 _MOST_FOUND: Final = 100
 """Findings made of one edit; all that it says is in quarantine all the same."""
 
@@ -61,6 +63,8 @@ class EditAside:
             if isinstance(operation, Put)
         }
         beside = self._members_aside(found)
+        if beside:  # by no header of the store's: it is written anew
+            found.header = (_FOREIGN, found.header[1])
         puts = [*asides.values(), *beside]
         told: list[tuple[Operation, Put | None]] = [
             (o, asides.get((o.collection, o.key))) for o in changed

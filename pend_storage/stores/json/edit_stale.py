@@ -61,6 +61,7 @@ class StaleCheck:
         ]
         rest = self._reader.find(skip, copy.stale)
         rest.asides = [*self._stale_asides(copy), *self._members_aside()]
+        rest.kept = copy.stale
         self._tell_stale(copy)
         return rest
 
@@ -109,9 +110,10 @@ class StaleCheck:
 
         Two records are not set back, both to what one version showed and with nothing
         left of what came later, by chance; nor is one, together with a change that is
-        new. Who leaves nothing in the file has no copy.
+        new. Who leaves nothing in the file has no copy. A record that is missing and was
+        deleted since is a doubt.
         """
-        if not self._found.seen:
+        if copy.is_doubtful or not self._found.seen:
             return False
         return len(copy.committed) > 1 or any(
             isinstance(change, Put) and self._is_new(change)

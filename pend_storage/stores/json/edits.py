@@ -244,7 +244,11 @@ class Edit:
             if len(texts) <= MOST_AT_ONCE:
                 unlike[token] = self._reader.digest(found, item)
         if self._view is not None:
-            view.shown = self._view.shown.adopted(self._adopted, unlike)
+            old, before = self._view.shown, dict(self._adopted)
+            for token in {*unlike, *found.kept} - before.keys():
+                if place_of(token, "")[0] != QUARANTINE:
+                    before[token] = old.unlike.get(token) or self._shown(found, token)
+            view.shown = old.adopted(before, self._adopted, unlike)
 
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
         self._told.append(Event(name, message, level))

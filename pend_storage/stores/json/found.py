@@ -37,3 +37,5 @@ class Found:
     so."""
     asides: list[Put] = field(default_factory=list)
     """Values that lose, whatever the commit finds."""
+    kept: frozenset[str] = frozenset()
+    """Tokens of records of which the file says what is stale."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -65,14 +65,20 @@ class Shown:
         """
         return self._next(before, self.edited - before.keys(), {})
 
-    def adopted(self, before: Mapping[str, str], unlike: Mapping[str, str]) -> Shown:
+    def adopted(
+        self,
+        before: Mapping[str, str],
+        edited: Collection[str],
+        unlike: Mapping[str, str],
+    ) -> Shown:
         """The next version, which somebody else has written.
 
         Args:
-            before: the records that he has changed, as for :meth:`written`.
+            before: the records that it shows otherwise, as for :meth:`written`.
+            edited: those of them that are in the store as he has written them.
             unlike: see there.
         """
-        return self._next(before, self.edited | before.keys(), unlike)
+        return self._next(before, self.edited | frozenset(edited), unlike)
 
     def _next(
         self,

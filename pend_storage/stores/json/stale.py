@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from pend_storage.stores.json.shown import Shown
+from pend_storage.stores.json.shown import ABSENT, Shown
 
 __all__ = ["Copy", "Said", "older_copy"]
 
@@ -38,6 +38,8 @@ class Copy:
     """Those of them that are as the store has written them, and no editor."""
     overwritten: frozenset[str]
     """Records that were written since, and by the editor too."""
+    is_doubtful: bool
+    """A record that was deleted since is missing; the editor may have deleted it, too."""
 
 
 def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
@@ -55,6 +57,7 @@ def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
     then: dict[str, str] = {}
     """What each record said at the version that is looked at."""
     newer: set[str] = set()
+    missing: set[str] = set()
     stale: set[str] = set()
     states = sorted(shown.states, key=lambda state: -state.until)
     for version, group in groupby(states, key=lambda state: state.until):
@@ -65,23 +68,28 @@ def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
             one = said[state.token]
             is_same = one.digest == state.digest
             _set(stale, state.token, member=is_same and one.is_change)
-            _set(newer, state.token, member=not is_same and not one.is_change)
+            is_newer = not is_same and not one.is_change
+            is_there = one.digest != ABSENT
+            _set(newer, state.token, member=is_newer and is_there)
+            _set(missing, state.token, member=is_newer and not is_there)
         committed = stale - shown.edited
         if newer or not committed:
             continue
-        if best is None or _size(best) <= (len(committed), len(stale)):
-            changed = {token for token in then if said[token].is_change}
-            best = Copy(
-                version,
-                frozenset(stale),
-                frozenset(committed),
-                frozenset(changed - stale),
-            )
+        changed = {token for token in then if said[token].is_change}
+        copy = Copy(
+            version,
+            frozenset(stale),
+            frozenset(committed),
+            frozenset(changed - stale),
+            bool(missing),
+        )
+        if best is None or _rank(best) <= _rank(copy):
+            best = copy
     return best
 
 
-def _size(copy: Copy) -> tuple[int, int]:
-    return len(copy.committed), len(copy.stale)
+def _rank(copy: Copy) -> tuple[bool, int, int]:
+    return not copy.is_doubtful, len(copy.committed), len(copy.stale)
 
 
 def _set(tokens: set[str], token: str, *, member: bool) -> None:

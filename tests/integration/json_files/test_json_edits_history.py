@@ -27,6 +27,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from typing_extensions import override
 
 from pend_storage.errors import CorruptFile
 from pend_storage.pend import LAYOUTS, SCHEMA
@@ -94,6 +95,7 @@ class History(RuleBasedStateMachine):
         )
         self.view: Any = self.store.legacy(FILE)
 
+    @override
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.store.close()
@@ -226,11 +228,11 @@ class History(RuleBasedStateMachine):
 
 
 def test_every_last_value_is_in_the_file_or_in_quarantine() -> None:
-    few = settings(max_examples=150, stateful_step_count=12, deadline=None)
-    run_state_machine_as_test(History, settings=few)  # type: ignore[no-untyped-call]
+    few = settings(max_examples=120, stateful_step_count=12, deadline=None)
+    run_state_machine_as_test(History, settings=few)
 
 
 @pytest.mark.deep
 def test_so_it_is_after_long_histories() -> None:
     many = settings(max_examples=2_000, stateful_step_count=40, deadline=None)
-    run_state_machine_as_test(History, settings=many)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(History, settings=many)

@@ -11,9 +11,11 @@ from uuid import UUID
 
 import pytest
 
+from pend_storage.cli.quarantine import _chosen
 from pend_storage.events import Event
 from pend_storage.operations.quarantine import accept, list_quarantined, retry
 from pend_storage.pend import BlockchainEvent, User
+from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import BESIDE, EDITED, QuarantinedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.json import JsonStore
@@ -291,6 +293,35 @@ def test_it_can_be_corrected_or_accepted(store: JsonStore, old: Editor) -> None:
     assert accepted is not None
     assert retry(store, accepted, text=b'"k": "corrected"').placed
     assert store.legacy(TIERS).snapshot() == {"other": 1, "k": "corrected"}
+
+
+def test_all_that_wait_are_tried_again_but_those(store: JsonStore, old: Editor) -> None:
+    found = settled(store, old, deleted=False)
+
+    assert _chosen(store, (), None, everything=True) == []
+    assert _chosen(store, (), TIERS, everything=False) == []
+    assert _chosen(store, (found.id[:8],), None, everything=False) == [found]
+
+
+def test_as_secondary_what_was_added_or_set_beside_the_records_is_kept(
+    store: JsonStore, old: Editor
+) -> None:
+    old.save(LOGS, {"logs": [], "version": 1})
+    store.checkpoint()
+    before = store.meta(ROLE_META)
+    role = RoleState(Role.SECONDARY, 1).to_meta()
+    assert store.compare_and_set_meta(ROLE_META, before, role)
+    wallets, phone = old.load(WALLETS), f"0x{50:064x}"
+
+    old.save(LOGS, {"logs": [], "version": 2})
+    old.save(WALLETS, {**wallets, phone: f"0x{50:040x}"})
+    store.checkpoint()
+    store.checkpoint()
+
+    assert old.load(LOGS) == {"logs": [], "version": 1}
+    assert old.load(WALLETS) == wallets
+    assert lost(store, LOGS) == [{"version": 2}]
+    assert lost(store, WALLETS) == [{phone: f"0x{50:040x}"}]
 
 
 def test_the_same_holds_for_a_collection_without_a_layout(tmp_path: Path) -> None:
