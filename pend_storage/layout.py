@@ -10,7 +10,7 @@ at the front as well. So a record keeps its position when others come.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -76,6 +76,8 @@ class Layout(ABC):
     """Path below the JSON directory, with forward slashes."""
     collection: str
     """The collection of its records."""
+    computed: frozenset[str] = frozenset()
+    """Fields that follow from where a record stands in the file, or from its text."""
 
     # -- reading ------------------------------------------------------------------
 
@@ -111,6 +113,27 @@ class Layout(ABC):
             edited: what the file says now; where both changed the same, it counts.
         """
         return edited
+
+    def overruled_members(
+        self,
+        base: LegacyFile | None,  # noqa: ARG002 - for those who can tell
+        present: LegacyFile,  # noqa: ARG002
+        edited: LegacyFile,  # noqa: ARG002
+    ) -> Mapping[str, JSON]:
+        """What commits have set beside the records, and the edit overrules.
+
+        Args: as for :meth:`merged_header`; ``base`` is None where it is not known.
+        """
+        return {}
+
+    def with_member(
+        self,
+        header: LegacyFile,
+        name: str,  # noqa: ARG002 - for those who have them
+        value: JSON,  # noqa: ARG002
+    ) -> LegacyFile:
+        """The header with another value of a member beside the records."""
+        return header
 
     @abstractmethod
     def adopt(
@@ -172,6 +195,17 @@ class Layout(ABC):
     @abstractmethod
     def position(self, record: Any) -> int | None:
         """The position in its file, None where it has none yet."""
+
+    def place(self, record: Any) -> str:
+        """The member name of a record in a map, for messages; else its position."""
+        return str(self.position(record))
+
+    def merged(self, present: Any, read: Any) -> Any:  # noqa: ARG002 - for those who can
+        """A record that is there, after its file has told what another one says.
+
+        Fields that the file cannot tell stay as they are.
+        """
+        return read
 
     @abstractmethod
     def render_one(self, header: LegacyFile, record: Any) -> bytes:

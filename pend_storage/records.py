@@ -20,7 +20,9 @@ from pend_storage.attribution import actor, new_token
 from pend_storage.errors import PendStorageError
 
 __all__ = [
+    "BESIDE",
     "EDITED",
+    "EDIT_MARK",
     "JSON",
     "Advance",
     "Batch",
@@ -188,8 +190,13 @@ class Pending(NamedTuple):
     """Time of the first one, UTC; None where there is none."""
 
 
-EDITED: Final = "edited-while-secondary"
-"""Code of a quarantined record that an editor wrote into a file in vain."""
+EDITED: Final = "edited"
+"""Code of a quarantined value that lost: written into a file in vain, or by a commit
+that an edit of the file overruled."""
+EDIT_MARK: Final = "#edit"
+"""Behind the file name of such values. They do not stand in the file."""
+BESIDE: Final = -1
+"""Position of such a value that is a member beside the records of its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,9 @@ def retry(
 ) -> Exit:
     """Try again to place quarantined records; exit code 1 where any stays.
 
+    A value that lost against an edit of its file, or against a commit, replaces what the
+    store holds instead of it. So such values are taken by their ID only.
+
     After the layout or the library was improved, or with text that was repaired by hand:
     a record as it stands in its file (in a map with its name), or the whole file.
     """
@@ -155,6 +158,7 @@ def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
 def _chosen(
     store: Store, identities: Sequence[str], file: str | None, *, everything: bool
 ) -> list[QuarantinedRecord]:
+    from pend_storage.operations.lost_edits import is_lost_edit
     from pend_storage.operations.quarantine import find, list_quarantined
 
     ways: list[Any] = [identities, file, everything]
@@ -162,4 +166,5 @@ def _chosen(
         raise click.UsageError("name the records by ID, or by --file, or take --all.")
     if identities:
         return [find(store, text) for text in identities]
-    return list_quarantined(store, file=file, status="waiting")
+    found = list_quarantined(store, file=file, status="waiting")
+    return [record for record in found if not is_lost_edit(record)]

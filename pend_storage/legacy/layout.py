@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,6 +21,7 @@ from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
 from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.overruled import overruled
 from pend_storage.legacy.reader import Piece, Reader
 from pend_storage.legacy.scan import (
     BrokenFileError,
@@ -30,7 +31,7 @@ from pend_storage.legacy.scan import (
     top_level,
 )
 from pend_storage.legacy.views import view_of
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.store import Store
 
@@ -50,6 +51,8 @@ class RecordLayout(Layout):
         wrapper: the member that holds the list of a wrapped file.
         newest_first: the file grows at the front.
     """
+
+    computed = frozenset({"legacy_position", "content_hash"})
 
     def __init__(
         self,
@@ -178,6 +181,22 @@ class RecordLayout(Layout):
         return edited if merged is frame else merged.header(self.file)
 
     @override
+    def overruled_members(
+        self, base: LegacyFile | None, present: LegacyFile, edited: LegacyFile
+    ) -> Mapping[str, JSON]:
+        known = None if base is None else Frame.of(base)
+        frame = Frame.of(edited)
+        return overruled(known, Frame.of(present), frame, str(self.wrapper))
+
+    @override
+    def with_member(self, header: LegacyFile, name: str, value: JSON) -> LegacyFile:
+        frame = Frame.of(header)
+        if frame.shape != WRAPPED:
+            frame = Frame.usual(WRAPPED, self.wrapper)
+        members = {**frame.members(), name: value}
+        return frame.with_members(members, str(self.wrapper)).header(self.file)
+
+    @override
     def adopt(
         self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
     ) -> Iterator[Put | Delete]:
@@ -273,13 +292,17 @@ class RecordLayout(Layout):
         position: int | None = record.legacy_position
         return position
 
+    @override
     def place(self, record: Any) -> str:
-        """The member name of a record in a map, for messages; else its position."""
         if isinstance(record, QuarantinedRecord):
             return record.place
         if self.shapes[0] == MAP:
             return self.mapping.name(record)
         return str(self.position(record))
+
+    @override
+    def merged(self, present: Any, read: Any) -> Any:
+        return self.mapping.merge(present, read)
 
     @override
     def render_one(self, header: LegacyFile, record: Any) -> bytes:

@@ -15,8 +15,10 @@ from pend_storage.errors import (
 )
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.legacy.adoption import absorbed
+from pend_storage.operations.lost_edits import bring_back, is_lost_edit
 from pend_storage.query import field
 from pend_storage.records import (
+    EDIT_MARK,
     Delete,
     LegacyFile,
     Put,
@@ -51,10 +53,11 @@ def list_quarantined(
     store: Store, *, file: str | None = None, status: str | None = None
 ) -> list[QuarantinedRecord]:
     """Quarantined records by file and place, optionally of one file or one status."""
-    where = [] if file is None else [field("file") == file]
+    names = [] if file is None else [file, f"{file}{EDIT_MARK}"]
+    where = [] if file is None else [field("file").in_(names)]
     where += [] if status is None else [field("status") == status]
     records = store.collection(QuarantinedRecord)
-    return list(records.find(*where, order_by=["file", "position"]).items)
+    return list(records.find(*where, order_by=["file", "position", "place"]).items)
 
 
 def find(store: Store, text: str) -> QuarantinedRecord:
@@ -94,6 +97,9 @@ def retry(
 ) -> Retried:
     """Parse a quarantined record again, and move it to its collection if it now fits.
 
+    A value that lost against an edit, or against a commit, takes the place of what the
+    store holds instead of it.
+
     It is one transaction: what it reads is checked at its commit, and where a commit to
     that came between, it is done again on top of it.
 
@@ -116,6 +122,13 @@ def retry(
         changed = _changed(tx, known)
         if changed is not None:  # reading again would pass over what somebody decided
             return changed
+        if is_lost_edit(known.record):
+            value = known.record if text is None else replace(known.record, raw=text)
+            reason = bring_back(store, tx, layout, value)
+            placed = reason is None
+            return replace(
+                outcome, placed=placed, records=int(placed), reason=reason or ""
+            )
         return _Trial(store, tx, layout, known.record, text).place(outcome)
 
     try:
@@ -291,8 +304,10 @@ class _Trial:
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:
+    lost = is_lost_edit(record)
+    file = record.file.removesuffix(EDIT_MARK) if lost else record.file
     for layout in store.layouts:
-        if layout.file == record.file:
+        if layout.file == file:
             return layout
     raise ConfigError(
         f"no layout claims the file {record.file!r} any more; add it to LAYOUTS in the "

@@ -297,8 +297,9 @@ KNOWN_WRITERS: Final = {
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},
     "pend/investments.py": {"_write"},
+    "operations/lost_edits.py": {"bring_back"},
     "stores/json/edit_commit.py": {"EditCommit.run", "_add"},
-    "stores/json/edits.py": {"Edit._set_aside_all", "note_as_secondary"},
+    "stores/json/edit_as_secondary.py": {"EditAside.run", "note_as_secondary"},
     "stores/json/engine.py": {"Engine.submit"},
     "stores/json/permissions.py": {"PermissionNotes.look"},
     "stores/json/plain.py": {

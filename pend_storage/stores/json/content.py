@@ -209,11 +209,14 @@ class Seen(NamedTuple):
         return cls(token_of(home.collection, home.key), home.body, start, end)
 
 
-def match(view: View, seen: Iterable[Seen], content: Content) -> None:
+def match(view: View, seen: Iterable[Seen], content: Content) -> list[Seen]:
     """Fill a view: which text of a file that was read stands for which row.
 
-    A text is taken for a row if it says exactly the same; what is left over is written
-    anew with the next change. So the order is not known either.
+    A text is taken for a row if it says exactly the same. So the order is not known
+    either.
+
+    Returns:
+        What stands for no row.
     """
     left: list[Seen] = []
     matched: set[str] = set()
@@ -224,14 +227,13 @@ def match(view: View, seen: Iterable[Seen], content: Content) -> None:
             view.add(item.token, row[0], item.start, item.end)
         else:
             left.append(item)
-    if left:
-        _match_by_text(view, left, matched, content)
     view.ordered = False
+    return _match_by_text(view, left, matched, content) if left else []
 
 
 def _match_by_text(
     view: View, left: list[Seen], matched: set[str], content: Content
-) -> None:
+) -> list[Seen]:
     """Match what has another key or more fields in the store, but the same text."""
     layout, header = content.layout, content.header
     waiting: dict[bytes, list[str]] = {}
@@ -239,7 +241,10 @@ def _match_by_text(
         if token not in matched:
             text = layout.render_one(header, content.record(token))
             waiting.setdefault(text, []).append(token)
-    for item in left if waiting else ():
+    if not waiting:
+        return left
+    over: list[Seen] = []
+    for item in left:
         text = layout.render_one(header, content.decode(item.token, item.body))
         tokens = waiting.get(text)
         if tokens:
@@ -247,3 +252,6 @@ def _match_by_text(
             row = content.row(token)
             assert row is not None  # noqa: S101 - it was there a moment ago
             view.add(token, row[0], item.start, item.end)
+        else:
+            over.append(item)
+    return over

@@ -12,45 +12,27 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from pend_storage.diff import equal
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout, ParsedFile
+from pend_storage.layout import Layout
 from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
-from pend_storage.stores.json.content import Content, Seen
 from pend_storage.stores.json.engine import Engine, Submit
-from pend_storage.stores.json.read_set import Place, ReadSet
+from pend_storage.stores.json.found import Found, Operation
+from pend_storage.stores.json.losers import aside_of, beside_of, name_of
+from pend_storage.stores.json.merging import merge
+from pend_storage.stores.json.read_set import Place
 from pend_storage.stores.json.views import token_of
 from pend_storage.stores.plan import Plan
+from pend_storage.stores.table import index_value
 
-__all__ = ["EditCommit", "Found", "Operation", "Rows"]
+__all__ = ["EditCommit"]
 
-Rows: TypeAlias = dict[str, tuple[int, bytes]]
-"""Token to version and body."""
-Operation: TypeAlias = Put | Delete
+_Row: TypeAlias = tuple[int, bytes] | None
 _Meta: TypeAlias = tuple[tuple[str, JSON], ...]
-
-
-@dataclass(slots=True)
-class Found:
-    """What an edited file says, beside what the store says."""
-
-    parsed: ParsedFile
-    seen: list[Seen]
-    content: Content
-    base: Rows
-    """The rows that the file showed before the edit."""
-    header: tuple[int, LegacyFile | None]
-    """Version and content of the header by which the file was written before the edit;
-    no content where that is not known any more."""
-    operations: list[Operation]
-    reads: ReadSet
-    """What else was read of the store to compute the operations."""
 
 
 class EditCommit:
@@ -81,6 +63,8 @@ class EditCommit:
         self._schema = found.content.schema
         self._hook = hook
         self._wanted: dict[Place, Operation] = {}
+        self._overruled: dict[Place, Place] = {}
+        """Records to where in quarantine is what a commit had made of them."""
 
     def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
         """Commit; gives what was written, with its versions.
@@ -92,6 +76,8 @@ class EditCommit:
             Conflict: a record that was read was committed to since.
             StaleEpoch: the store is not primary any more.
         """
+        for aside in self._found.asides:
+            self._want(aside)
         for operation in self._found.operations:
             rebased = self._rebased(operation)
             if rebased is not None:
@@ -119,15 +105,30 @@ class EditCommit:
             return
         header, present = found.parsed.header, found.content
         if version != present.header_version:
-            self._tell(
-                "outside-edit-met-commit",
-                f"what stands beside the records of {self._layout.file} was changed by "
-                "somebody else and by a commit at the same time; of what both changed, "
-                "the edit counts",
-            )
+            self._keep_members(shown, present.header, header)
             if shown is not None:
                 header = self._layout.merged_header(shown, present.header, header)
         self._want(self._schema.put(LEGACY_FILES, header))
+
+    def _keep_members(
+        self, shown: LegacyFile | None, present: LegacyFile, edited: LegacyFile
+    ) -> None:
+        """What stands beside the records was committed to and edited: keep what loses."""
+        lost = self._layout.overruled_members(shown, present, edited)
+        for name, value in lost.items():
+            reason = "a commit set it, and somebody else set it in the file meanwhile"
+            self._want(beside_of(self._schema, self._layout, name, value, reason))
+        self._tell(
+            "outside-edit-met-commit",
+            f"what stands beside the records of {self._layout.file} was changed by "
+            "somebody else and by a commit at the same time; "
+            + (
+                f"of {', '.join(map(repr, lost))} the edit counts, and what the commit "
+                "had set is in quarantine"
+                if lost
+                else "both are kept"
+            ),
+        )
 
     def _checks(self, wanted: Iterable[Place]) -> Mapping[Place, int]:
         """What was read must not have changed until the commit.
@@ -139,10 +140,18 @@ class EditCommit:
         for place in wanted:
             if place[0] in {self._layout.collection, QUARANTINE}:
                 row = content.row(token_of(*place))
-                reads.note(place, row[0] if row else 0)
+                reads.note(place, row[0] if row else self._version(place))
             elif place[0] == LEGACY_FILES:
                 reads.note(place, content.header_version)
         return reads.checks
+
+    def _version(self, place: Place) -> int:
+        """Of a row that does not stand in the file."""
+        if place[0] != QUARANTINE:
+            return 0
+        with self._engine.live() as live:
+            row = live.state.table(QUARANTINE).row(place[1])
+        return 0 if row is None else row.version
 
     # -- what is refused ----------------------------------------------------------------
 
@@ -153,19 +162,76 @@ class EditCommit:
         else:
             place = _refused_place(self._wanted, error)
         operation = self._wanted.pop(place)
+        if isinstance(operation, Delete):
+            self._keep_apart(operation)
+        overruled = self._overruled.pop(place, None)
+        if overruled is not None:  # it is not, after all
+            self._wanted.pop(overruled, None)
         if isinstance(operation, Put) and place[0] == self._layout.collection:
-            self._set_aside(operation, str(error))
+            self._set_aside(operation, error)
         self._tell(
             "outside-edit-refused",
             f"{self._layout.file} was changed by somebody else, and what it says of "
-            f"{place[0]}[{place[1]!r}] cannot be: {error}",
+            f"{self._called(operation)} cannot be: {error}",
         )
 
-    def _set_aside(self, put: Put, reason: str) -> None:
+    def _called(self, operation: Operation) -> str:
+        """As the file names what an operation is about."""
+        found = self._found
+        if operation.collection == self._layout.collection:
+            if isinstance(operation, Put):
+                return name_of(self._layout, found.parsed.header, operation.record)
+            row = found.base.get(operation.key) or found.content.row(operation.key)
+            if row is not None:
+                record = found.content.decode(operation.key, row[1])
+                return name_of(self._layout, found.parsed.header, record)
+        return f"{operation.collection}[{operation.key!r}]"
+
+    def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
+        """Keep what was refused: in its place in the file, unless that is taken."""
         header = self._found.parsed.header
-        aside = self._layout.set_aside(self._schema, header, put.record, reason)
+        if self._is_taken(put, error):
+            self._lose(put.record, header, f"the store refused it: {error}")
+            return
+        aside = self._layout.set_aside(self._schema, header, put.record, str(error))
         seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
         self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
+
+    def _keep_apart(self, refused: Delete) -> None:
+        """What stands in the place of a record that cannot be deleted moves away."""
+        called, layout = self._called(refused), self._layout
+        header = self._found.parsed.header
+        for place, wanted in list(self._wanted.items()):
+            if not isinstance(wanted, Put) or place[0] != QUARANTINE:
+                continue
+            record = wanted.record
+            if layout.owns(record) and name_of(layout, header, record) == called:
+                del self._wanted[place]
+                self._lose(record, header, record.reason)
+
+    def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
+        """Whether another value of the store stands in the same place of the file."""
+        if self._found.content.row(put.key) is not None:
+            return True
+        if isinstance(error, ReferenceViolation):
+            return False
+        called = self._called(put)
+        with self._engine.live() as live:
+            table = live.state.table(put.collection)
+            values = index_value(put.record, error.fields) or ()
+            rows = [table.row(key) for key in table.index(error.fields).keys(values)]
+        header, records = self._found.parsed.header, [r.record for r in rows if r]
+        return any(
+            name_of(self._layout, header, record) == called
+            for record in records
+            if self._layout.owns(record)
+        )
+
+    def _lose(self, record: Any, header: LegacyFile, reason: str) -> Put:
+        """Keep a value that loses, apart from the file."""
+        aside = aside_of(self._schema, self._layout, header, record, reason)
+        self._want(aside)
+        return aside
 
     # -- what was committed meanwhile ---------------------------------------------------
 
@@ -180,50 +246,79 @@ class EditCommit:
         before, now = self._found.base.get(key), content.row(key)
         if _version(before) == _version(now):
             return operation
-        if before is None or now is None or isinstance(operation, Delete):
-            if self._says_the_same(operation, now):
-                return None
-            self._tell_overruled(operation, now)
+        if self._says_the_same(operation, now):
+            return None
+        return self._settled(operation, before, now)
+
+    def _settled(self, operation: Operation, before: _Row, now: _Row) -> Operation:
+        """What becomes of a record that an edit and a commit have made different."""
+        content, key = self._found.content, operation.key
+        if now is None:
+            self._tell_met(operation, "deleted", "changed", "the edit counts")
             return operation
-        old, record = content.decode(key, before[1]), content.decode(key, now[1])
-        edited = {
-            f.name: value
-            for f in dataclasses.fields(old)
-            if not equal(
-                getattr(old, f.name), value := getattr(operation.record, f.name)
+        committed = content.decode(key, now[1])
+        if isinstance(operation, Delete):
+            self._overrule(operation, committed, "written", "deleted")
+            return operation
+        if before is None:
+            self._overrule(operation, committed, "written", "added")
+            record = self._layout.merged(committed, operation.record)
+            return self._schema.put(
+                operation.collection, self._placed(record, operation)
             )
-        }
+        return self._merged(operation, content.decode(key, before[1]), committed)
+
+    def _merged(self, operation: Put, base: Any, committed: Any) -> Put:
+        """Both have changed it: each side keeps its own."""
+        layout, schema = self._layout, self._schema
+        record, lost = merge(base, committed, operation.record, layout.computed)
+        # Read as the file will show it, so that what is computed of it fits.
+        text = aside_of(schema, layout, self._found.parsed.header, record, "").record
+        entry = layout.retry(schema, text)
+        if entry.home.collection == operation.collection:
+            record = self._placed(layout.merged(record, entry.home.record), operation)
+        if lost:
+            how = f"of {', '.join(lost)} the edit counts"
+            self._overrule(operation, committed, "changed", "changed", how)
+        else:
+            self._tell_met(operation, "changed", "changed", "both changes are kept")
+        return self._schema.put(operation.collection, record)
+
+    def _placed(self, record: Any, edited: Put) -> Any:
+        position = self._layout.position(edited.record)
+        return record if position is None else self._layout.placed(record, position)
+
+    def _overrule(
+        self,
+        operation: Operation,
+        committed: Any,
+        did: str,
+        edit: str,
+        how: str = "the edit counts",
+    ) -> None:
+        """Keep what a commit wrote, and an edit takes back."""
+        reason = (
+            f"a commit had {did} it, and somebody else {edit} it in the file: {how}"
+        )
+        aside = self._lose(committed, self._found.parsed.header, reason)
+        self._overruled[operation.collection, operation.key] = (QUARANTINE, aside.key)
+        kept = f"{how}, and what the commit had written is in quarantine as {aside.key}"
+        self._tell_met(operation, did, edit, kept)
+
+    def _tell_met(self, operation: Operation, did: str, edit: str, how: str) -> None:
         self._tell(
             "outside-edit-met-commit",
-            f"{self._layout.file}: {key!r} was changed by somebody else and by a commit "
-            f"at the same time; of {', '.join(edited)} the edit counts",
+            f"{self._layout.file}: {self._called(operation)} was {did} by a commit and "
+            f"{edit} by somebody else at the same time; {how}",
         )
-        merged = dataclasses.replace(record, **edited)
-        return self._schema.put(operation.collection, merged)
 
-    def _says_the_same(
-        self, operation: Operation, now: tuple[int, bytes] | None
-    ) -> bool:
+    def _says_the_same(self, operation: Operation, now: _Row) -> bool:
         if now is None or isinstance(operation, Delete):
             return now is None and isinstance(operation, Delete)
         content, layout = self._found.content, self._layout
         committed = content.decode(operation.key, now[1])
         text = layout.render_one(content.header, committed)
         return text == layout.render_one(content.header, operation.record)
-
-    def _tell_overruled(
-        self, operation: Operation, now: tuple[int, bytes] | None
-    ) -> None:
-        """Tell of a commit that an edit undoes as a whole."""
-        committed = "deleted" if now is None else "written"
-        edit = "changed" if now is None else "added"
-        if isinstance(operation, Delete):
-            edit = "deleted"
-        self._tell(
-            "outside-edit-met-commit",
-            f"{self._layout.file}: {operation.key!r} was {committed} by a commit and "
-            f"{edit} by somebody else at the same time; the edit counts",
-        )
 
     def _with_freed(self) -> dict[Place, Operation]:
         """What is wanted; records that refer to one that is deleted let go of it.
@@ -263,7 +358,7 @@ class EditCommit:
         self._hook(Event(name, message, logging.WARNING))
 
 
-def _version(row: tuple[int, bytes] | None) -> int:
+def _version(row: _Row) -> int:
     return 0 if row is None else row[0]
 
 

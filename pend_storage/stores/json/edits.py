@@ -7,35 +7,29 @@ that a commit which is not in the file yet is not taken for a deletion by the ed
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from pend_storage.errors import (
-    Conflict,
-    StaleEpoch,
-)
+from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import Layout, is_whole_file
 from pend_storage.phases import Role
-from pend_storage.records import (
-    EDITED,
-    JSON,
-    FindingRecord,
-    LegacyFile,
-    Put,
-    QuarantinedRecord,
-)
-from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
+from pend_storage.records import JSON, Put
+from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
-from pend_storage.stores.json.edit_commit import EditCommit, Found, Operation, Rows
+from pend_storage.stores.json.edit_as_secondary import EditAside, note_as_secondary
+from pend_storage.stores.json.edit_commit import EditCommit
+from pend_storage.stores.json.edit_reading import EditReader
+from pend_storage.stores.json.edit_stale import StaleCheck
 from pend_storage.stores.json.engine import Engine, Submit
-from pend_storage.stores.json.past import state_at
-from pend_storage.stores.json.read_set import ReadSet
+from pend_storage.stores.json.found import Found, Operation
+from pend_storage.stores.json.shown import (
+    ABSENT,
+    MOST_AT_ONCE,
+    UNCLEAR,
+    digest_of_text,
+)
 from pend_storage.stores.json.views import (
     Signature,
     View,
@@ -43,18 +37,15 @@ from pend_storage.stores.json.views import (
     place_of,
     token_of,
 )
-from pend_storage.stores.plan import Plan
 
-__all__ = ["EDIT_MARK", "Edit", "adopted_meta", "note_as_secondary"]
+__all__ = ["Edit", "adopted_meta", "note_as_secondary"]
 
-EDIT_MARK: Final = "#edit"
-"""Behind the file name of quarantined records that an editor's file held in vain."""
+_UNWANTED: Final = token_of(QUARANTINE, "unwanted-")
+"""Stands for a text of a file that no record has."""
 _ATTEMPTS: Final = 5
 _LONGEST_HOLD: Final = 0.5
 """Seconds for which other writers may be kept waiting for the adoption of an edit that
 met commits each time; where a comparison takes longer, the next round tries again."""
-_MOST_FOUND: Final = 100
-"""Findings made of one edit; all that it says is in quarantine all the same."""
 
 
 def adopted_meta(file: str) -> str:
@@ -87,8 +78,11 @@ class Edit:
         self._raw = raw
         self._view = view
         self._hook = hook
+        self._reader = EditReader(engine, layout, raw, view)
         self._told: list[Event] = []
         """Of the present attempt; the hook hears of the one that succeeds."""
+        self._adopted: dict[str, str] = {}
+        """Tokens of the records that were written; what the file showed before."""
         self._compared_in = 0.0
         """Seconds that the latest comparison with the store took."""
 
@@ -127,8 +121,9 @@ class Edit:
 
     def _attempt(self, signature: Signature, submit: Submit) -> View | None:
         self._told.clear()
+        self._adopted.clear()
         begun = time.monotonic()
-        found = self._find()
+        found = self._reader.find()
         self._compared_in = time.monotonic() - begun
         return self._carry_out(found, signature, submit)
 
@@ -141,100 +136,26 @@ class Edit:
         view = View(signature, digest_of(self._raw), self._positions(found))
         view.broken = _is_broken(found.seen, found.content)
         if already == self._mark(view):  # and then we died before we could note it
-            found.base = self._current(found.content)
+            found.base = self._reader.current(found.content)
             found.header = (0, None)
         elif role is Role.SECONDARY:
-            self._set_aside_all(found, self._mark(view), submit)
+            meta = ((adopted_meta(self._layout.file), self._mark(view)),)
+            aside = EditAside(self._layout, self._raw, found, self._told.append)
+            aside.run(meta, submit)
         elif role is Role.PRIMARY:
-            self._commit_all(found, self._mark(view), submit)
+            found = self._commit_all(found, self._mark(view), submit)
         else:
             return None
         return self._viewed(view, found)
 
     def _mark(self, view: View) -> JSON:
         """By which this edit, of the file as it was before, is known to be adopted."""
-        return ["" if self._view is None else self._view.digest, view.digest]
-
-    # -- what was changed ---------------------------------------------------------------
-
-    def _find(self) -> Found:
-        with self._engine.live() as live:
-            content = content_of(live, self._layout, {})
-        base, header = self._base(content)
-        seen: list[Seen] = []
-        reads = ReadSet()
-        parsed = self._layout.parse(content.schema, self._raw)
-        noted = ParsedFile(parsed.header, _noted(parsed.entries, seen))
-        present = [content.decode(token, row[1]) for token, row in base.items()]
-        operations = list(
-            self._layout.adopt(
-                content.schema,
-                noted,
-                present,
-                lambda c, k: self._look(base, reads, c, k),
-            )
-        )
-        if not _shows_records(self._view):  # so nothing was taken out
-            whole = _whole_files(content)
-            operations = [
-                operation
-                for operation in operations
-                if isinstance(operation, Put)
-                or token_of(operation.collection, operation.key) in whole
-            ]
-        return Found(parsed, seen, content, base, header, operations, reads)
-
-    def _base(self, content: Content) -> tuple[Rows, tuple[int, LegacyFile | None]]:
-        """The rows, and the header, that the file showed before somebody changed it."""
-        header = (content.header_version, content.header)
-        if self._view is None or not _shows_records(self._view):
-            return self._current(content), header
-        base = _whole_files(content)
-        missing: dict[str, int] = {}
-        for token, version in zip(self._view.tokens, self._view.versions, strict=True):
-            row = content.row(token)
-            if row is None or row[0] != version:
-                row = self._view.rows.get(token)
-            if row is not None and row[0] == version:
-                base[token] = row
-            else:
-                missing[token] = version
-        shown = self._view.header
-        is_known = shown == content.header_version
-        for position in () if is_known and not missing else self._view.positions:
-            state = state_at(self._engine.directory, content.schema, position)
-            if state is None:
-                continue
-            for token, version in missing.items():
-                name, key = place_of(token, self._layout.collection)
-                row = state.tables[name].rows.get(key)
-                if row is not None and row[0] == version:
-                    base[token] = row
-            before = state.tables[LEGACY_FILES].row(self._layout.file)
-            if before is not None and before.version == shown:
-                header, is_known = (shown, before.record), True
-        return base, header if is_known else (shown, None)
-
-    def _current(self, content: Content) -> Rows:
-        rows = ((token, content.row(token)) for token in content.tokens())
-        return {**_whole_files(content), **{t: r for t, r in rows if r is not None}}
-
-    def _look(self, base: Rows, reads: ReadSet, collection: str, key: str) -> Any:
-        """A record for the layout: of this file as it was, of others as they are.
-
-        Raises:
-            Conflict: it is not what it was when it was looked at before.
-        """
-        mine = collection in {self._layout.collection, QUARANTINE}
-        row = base.get(token_of(collection, key)) if mine else None
-        if row is not None:
-            return self._engine.schema[collection].codec.decode(row[1])
-        with self._engine.live() as live:
-            found = live.state.table(collection).row(key)
-        reads.note((collection, key), 0 if found is None else found.version)
-        if found is None or (mine and self._layout.owns(found.record)):
-            return None  # committed to this file, but never shown in it
-        return found.record
+        before = self._view
+        # With the version: the same file may be edited in the same way once more, later.
+        known: list[JSON] = ["", 0]
+        if before is not None:
+            known = [before.digest, before.shown.version]
+        return [*known, view.digest]
 
     def _positions(self, found: Found) -> tuple[Any, ...]:
         """Where the rows are found that the file shows now."""
@@ -245,97 +166,54 @@ class Edit:
 
     # -- as primary: ordinary commits -----------------------------------------------------
 
-    def _commit_all(self, found: Found, mark: JSON, submit: Submit) -> None:
+    def _commit_all(self, found: Found, mark: JSON, submit: Submit) -> Found:
+        """Commit the edit; gives it without what an older copy says in it."""
+        if self._view is not None and self._view.shown.states:
+            check = StaleCheck(self._reader, self._layout, found, self._told.append)
+            found = check.run(self._view.shown)
         meta = ((adopted_meta(self._layout.file), mark),)
         commit = EditCommit(
             self._engine, self._layout, found, submit=submit, hook=self._told.append
         )
         written = commit.run(meta)
-        self._note(found, written)
-        if written:
+        adopted = self._note(found, written)
+        if adopted:
             self._tell(
                 "outside-edit-adopted",
-                f"{self._layout.file} was changed by somebody else; {len(written)} "
+                f"{self._layout.file} was changed by somebody else; {adopted} "
                 "changes were adopted as commits",
             )
+        return found
 
-    def _note(self, found: Found, written: list[tuple[Operation, int]]) -> None:
-        """Bring the base to what the file shows now."""
+    def _note(self, found: Found, written: list[tuple[Operation, int]]) -> int:
+        """Bring the base to what the file shows now; gives how many changes that is."""
+        count = 0
         for operation, version in written:
             if isinstance(operation, Put) and operation.record == found.parsed.header:
                 found.header = (version, found.parsed.header)
-            if operation.collection not in {self._layout.collection, QUARANTINE}:
-                continue
             token = token_of(operation.collection, operation.key)
-            if isinstance(operation, Put):
-                found.base[token] = (version, operation.body)
-            else:
-                found.base.pop(token, None)
+            if operation.collection == self._layout.collection:
+                self._adopted[token] = self._shown(found, token)
+            if operation.collection in {self._layout.collection, QUARANTINE}:
+                if not isinstance(operation, Put):
+                    found.base.pop(token, None)
+                elif not self._layout.owns(operation.record):
+                    continue  # it lost, and does not stand in the file
+                else:
+                    found.base[token] = (version, operation.body)
+            count += 1
+        return count
 
-    # -- as secondary: nothing is adopted, nothing is lost --------------------------------
-
-    def _set_aside_all(self, found: Found, mark: JSON, submit: Submit) -> None:
-        mine = {self._layout.collection, QUARANTINE}
-        changed = [o for o in found.operations if o.collection in mine]
-        asides = {
-            (operation.collection, operation.key): self._quarantined(found, operation)
-            for operation in changed
-            if isinstance(operation, Put)
-        }
-        puts = list(asides.values())
-        findings = [
-            self._finding(found, o, asides.get((o.collection, o.key)))
-            for o in changed[:_MOST_FOUND]
-        ]
-        meta = ((adopted_meta(self._layout.file), mark),)
-        submit(partial(note_as_secondary, [*puts, *findings], meta))
-        if found.operations:
-            self._tell(
-                "outside-edit-quarantined",
-                f"{self._layout.file} was changed by somebody else while another store is "
-                f"primary; {len(puts)} records were put in quarantine, and the file will "
-                "be written again",
-                logging.WARNING,
-            )
-
-    def _quarantined(self, found: Found, operation: Put) -> Put:
-        layout, schema = self._layout, found.content.schema
-        raw = layout.render_one(found.parsed.header, operation.record)
-        record = operation.record
-        place = record.place if isinstance(record, QuarantinedRecord) else operation.key
-        digest = hashlib.sha256(raw).hexdigest()[:32]
-        aside = QuarantinedRecord(
-            id=f"{layout.file}{EDIT_MARK}#{digest}",
-            file=f"{layout.file}{EDIT_MARK}",
-            place=place,
-            raw=raw,
-            code=EDITED,
-            reason="the file was changed while another store was primary",
-            seen_at=datetime.now(UTC),
-        )
-        return schema.put(QUARANTINE, aside)
-
-    def _finding(self, found: Found, operation: Operation, aside: Put | None) -> Put:
-        """What an operator is told of an edit; one that deletes is undone at once."""
-        key, now = operation.key, datetime.now(UTC)
-        kind: Literal["missing", "extra", "different"] = "missing"
-        if aside is not None:
-            known = token_of(operation.collection, key) in found.base
-            kind = "different" if known else "extra"
-        said = digest_of(self._raw) if aside is None else aside.key
-        text = f"edit\0{self._layout.file}\0{key}\0{said}"
-        record = FindingRecord(
-            id=hashlib.sha256(text.encode()).hexdigest()[:32],
-            collection=operation.collection,
-            key=key,
-            kind=kind,
-            state="repaired" if aside is None else "open",
-            source="edit",
-            quarantined=None if aside is None else aside.key,
-            first_seen=now,
-            last_seen=now,
-        )
-        return found.content.schema.put(FINDINGS, record)
+    def _shown(self, found: Found, token: str) -> str:
+        """The digest of what the file showed of a record before the edit."""
+        row = found.base.get(token)
+        if row is None:
+            return ABSENT
+        if len(self._adopted) > MOST_AT_ONCE:
+            return UNCLEAR  # all is forgotten
+        record = found.content.decode(token, row[1])
+        text = self._layout.render_one(found.parsed.header, record)
+        return digest_of_text(text)
 
     # -- afterwards -----------------------------------------------------------------------
 
@@ -353,49 +231,31 @@ class Edit:
             view.tokens, view.versions = old.tokens, old.versions
             view.starts, view.ends = old.starts, old.ends
             view.rows = old.rows
+            view.shown = old.shown
             return view
         shown = dataclasses.replace(content, homes=found.base, aside={}, others={})
-        match(view, found.seen, shown)
+        self._note_unlike(view, match(view, found.seen, shown), found)
         view.remember(found.base, content.row)
         return view
 
+    def _note_unlike(self, view: View, texts: list[Seen], found: Found) -> None:
+        """What no record says is written anew, or taken out, with the next version."""
+        known, unlike = set(view.tokens if texts else ()), {}
+        for number, item in enumerate(texts):
+            token = item.token if item.token not in known else f"{_UNWANTED}{number}"
+            known.add(token)
+            view.add(token, 0, item.start, item.end)
+            if len(texts) <= MOST_AT_ONCE:
+                unlike[token] = self._reader.digest(found, item)
+        if self._view is not None:
+            old, before = self._view.shown, dict(self._adopted)
+            for token in {*unlike, *found.kept} - before.keys():
+                if place_of(token, "")[0] != QUARANTINE:
+                    before[token] = old.unlike.get(token) or self._shown(found, token)
+            view.shown = old.adopted(before, self._adopted, unlike)
+
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
         self._told.append(Event(name, message, level))
-
-
-def note_as_secondary(
-    puts: list[Put], meta: tuple[tuple[str, JSON], ...], plan: Plan
-) -> None:
-    """Plan rows that a secondary writes of its own accord, outside of the change log.
-
-    Raises:
-        StaleEpoch: the store has become primary since: they must be committed.
-    """
-    plan.follow((), None, None)
-    plan.note(puts, meta)
-
-
-def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:
-    for entry in entries:
-        seen.append(Seen.of(entry))
-        yield entry
-
-
-def _shows_records(view: View | None) -> bool:
-    """Whether it is known which records the file showed before.
-
-    Not of one that was missing, or that was never anything but broken.
-    """
-    return view is not None and (bool(view.tokens) or not view.broken)
-
-
-def _whole_files(content: Content) -> Rows:
-    """The rows that say that the file was broken as a whole."""
-    return {
-        token: row
-        for token, row in content.aside.items()
-        if is_whole_file(content.decode(token, row[1]))
-    }
 
 
 def _is_broken(seen: list[Seen], content: Content) -> bool:

@@ -187,6 +187,12 @@ class PlainLayout(Layout):
         return record.position if isinstance(record, QuarantinedRecord) else None
 
     @override
+    def place(self, record: Any) -> str:
+        if isinstance(record, QuarantinedRecord):
+            return record.place
+        return self._spec.key_of(record)
+
+    @override
     def render_one(self, header: LegacyFile, record: Any) -> bytes:
         if isinstance(record, QuarantinedRecord):
             return record.raw

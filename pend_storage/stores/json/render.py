@@ -16,10 +16,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.attributes import NARROW, Attributes, apply
 from pend_storage.stores.json.content import Content
 from pend_storage.stores.json.disk import write_all
-from pend_storage.stores.json.views import UNKNOWN, View, signature_of
+from pend_storage.stores.json.shown import (
+    ABSENT,
+    MOST_AT_ONCE,
+    UNCLEAR,
+    Shown,
+    digest_of_text,
+)
+from pend_storage.stores.json.views import UNKNOWN, View, place_of, signature_of
 
 __all__ = ["Changes", "Run", "pieces_of", "write_file"]
 
@@ -186,7 +194,26 @@ def write_file(
         lost=lost,
     )
     _note_places(new, pieces, places, view, content)
+    if view is not None:
+        new.shown = _shown_after(view, old, changes)
     return new
+
+
+def _shown_after(view: View, old: bytes, changes: Changes) -> Shown:
+    """What the file showed until now of that which is written."""
+    before, index = {}, view.index()
+    no_texts = view.anew or view.broken
+    for token in changes.written | changes.gone:
+        place = index.get(token)
+        if place_of(token, "")[0] == QUARANTINE:
+            continue  # for old code it is a record like every other, and stays one
+        if place is None:
+            before[token] = ABSENT
+        elif no_texts or view.starts[place] == UNKNOWN or len(before) > MOST_AT_ONCE:
+            before[token] = UNCLEAR
+        else:
+            before[token] = digest_of_text(old[view.starts[place] : view.ends[place]])
+    return view.shown.written(before)
 
 
 def _texts(

@@ -20,6 +20,7 @@ import msgspec
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.disk import fitting, replace_file
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.shown import Shown
 
 __all__ = [
     "UNKNOWN",
@@ -118,6 +119,8 @@ class View:
     now, by token; only in memory. What is not here is looked for at the positions."""
     lost: tuple[str, ...] = ()
     """What belonged to that file and could not be kept; not kept in the view."""
+    shown: Shown = field(default_factory=Shown)
+    """What it showed before."""
     _index: dict[str, int] | None = None
 
     def remember(self, shown: Rows, current: Callable[[str], Row | None]) -> None:
@@ -179,6 +182,7 @@ class _Columns(msgspec.Struct, frozen=True):
     versions: list[int]
     starts: list[int]
     ends: list[int]
+    shown: Shown = Shown()
 
 
 def view_path(directory: Path, file: str) -> Path:
@@ -213,6 +217,7 @@ def _lines(view: View) -> Iterable[bytes]:
         "versions": view.versions.tolist(),
         "starts": view.starts.tolist(),
         "ends": view.ends.tolist(),
+        "shown": view.shown,
     }
     yield msgspec.json.encode(columns) + b"\n"
 
@@ -253,4 +258,5 @@ def load_view(path: Path) -> View | None:
         stamp,
         replaced=head.replaced,
         replaced_digest=head.replaced_digest,
+        shown=columns.shown,
     )
