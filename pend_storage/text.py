@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["UNSTORABLE", "UnstorableTextError", "is_storable", "order_bound", "storable_part"]
+__all__ = [
+    "UNSTORABLE",
+    "UnstorableTextError",
+    "is_storable",
+    "order_bound",
+    "storable_part",
+]
 
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 """U+0000, which PostgreSQL cannot hold, and lone surrogates, which UTF-8 cannot."""

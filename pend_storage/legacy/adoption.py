@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
+from pend_storage.namesakes import is_beside
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 
@@ -39,6 +40,9 @@ def adopt(
         if _is_broken(entry):
             yield from work.broken(entry)
             return
+        if is_beside(entry.home.record):
+            yield from work.beside(entry)
+            continue
         yield from work.entry(entry)
     yield from work.leftover()
 
@@ -101,6 +105,14 @@ class _Adoption:
     def broken(self, entry: Entry) -> Iterator[Put]:
         """A file that is broken as a whole: only that is written."""
         if self._identity(entry.home.record) not in self.known:
+            yield self._seen_now(entry.home)
+
+    def beside(self, entry: Entry) -> Iterator[Put]:
+        """A text beside the records: it takes none of their places."""
+        matches = self.known.get(self._identity(entry.home.record))
+        if matches:
+            matches.popleft()
+        else:
             yield self._seen_now(entry.home)
 
     def leftover(self) -> Iterator[Delete]:

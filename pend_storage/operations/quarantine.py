@@ -155,7 +155,9 @@ class _Trial:
         self._tx = tx
         self._layout = layout
         self._record = record
-        self._trial = record if text is None else replace(record, raw=text)
+        # Another text has not been judged yet, so it has no code.
+        same = text is None or text == record.raw
+        self._trial = record if same else replace(record, raw=text, code="")
         self._present: dict[tuple[str, str], Row] = {}
         """Records of a whole file that the store holds. They are compared with the file,
         and only those that are written are checked."""

@@ -21,6 +21,7 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.namesakes import is_beside
 from pend_storage.phases import Role
 from pend_storage.records import (
     EDITED,
@@ -370,12 +371,9 @@ def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:
 
 
 def _whole_files(content: Content) -> Rows:
-    """The rows that say that the file was broken as a whole."""
-    return {
-        token: row
-        for token, row in content.aside.items()
-        if is_whole_file(content.decode(token, row[1]))
-    }
+    """The rows that say what was wrong beside the records, or with the whole file."""
+    records = ((t, row, content.decode(t, row[1])) for t, row in content.aside.items())
+    return {t: row for t, row, r in records if is_whole_file(r) or is_beside(r)}
 
 
 def _is_broken(seen: list[Seen], content: Content) -> bool:

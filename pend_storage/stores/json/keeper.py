@@ -26,6 +26,7 @@ from pend_storage.stores.json.content import (
 from pend_storage.stores.json.edits import Edit, note_as_secondary
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.namesakes import Namesakes
 from pend_storage.stores.json.render import Changes, write_file
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import (
@@ -60,6 +61,7 @@ class FileKeeper:
         self._place = Place(path, view_path(engine.directory, layout.file))
         self._view: View | None = None
         self._others: dict[str, int] = {}
+        self._namesakes = Namesakes()
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
         self._not_before = 0.0
@@ -215,7 +217,7 @@ class FileKeeper:
             if view is not None and view.shows_all(live.journal.position):
                 self._generation = found
                 return True
-            content = content_of(live, self.layout, self._others)
+            content = content_of(live, self.layout, self._others, self._namesakes)
             maybe = touched(live, self.layout, self._generation)
         if view is not None and view.broken:
             if content.waits():
