@@ -3,7 +3,8 @@
 Of equal member names every parser keeps the last value. So the last member of a name is
 the record; earlier ones are *superseded*: they wait in quarantine, and their texts stay in
 the file only as long as the member that counts follows them. When that one is deleted,
-they leave the file, because the next parser would take the last of them for a record.
+they leave the file, because the next parser would take the last of them for a record;
+then they are in quarantine alone, without a position, and do not come back.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ def is_superseded(record: Any) -> bool:
 
 
 def is_beside(record: Any) -> bool:
-    """Whether it is superseded and stands beside the list of records of its file.
+    """Whether it is superseded and has no place among the records of its file.
 
-    Its text is part of the file's header then, and none of the file's records.
+    In an object around a list of records, its text is part of the file's header. In an
+    object of records it has left the file.
     """
     return (
         is_superseded(record) and record.position is None and not is_whole_file(record)

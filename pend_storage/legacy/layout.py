@@ -34,6 +34,8 @@ __all__ = ["RecordLayout"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MANY: Final = 1 << 64
+"""More than any version."""
 
 
 class RecordLayout(Layout):
@@ -266,6 +268,8 @@ class RecordLayout(Layout):
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):
             return (-2, 0, -version)
         rank = self.rank(record)
+        if rank is not None and is_superseded(record):  # in front of what counts
+            return (0, sign * rank, -_MANY)
         if rank is None:  # the newest of all, as far as anybody can tell
             return (sign, 0, sign * version)
         return (0, sign * rank, sign * version)

@@ -58,7 +58,9 @@ def make(
     code: str,
     reason: str,
 ) -> QuarantinedRecord:
-    """A quarantined record with a key that depends on file, text and occurrence only.
+    """A quarantined record with a key of its file, its text and its occurrence.
+
+    The key says nothing else but whether the text is superseded.
 
     Args:
         file: the legacy file.
@@ -70,6 +72,8 @@ def make(
         reason: a sentence.
     """
     name = f"{file}\n{hashlib.sha256(raw).hexdigest()}\n{occurrence}"
+    if code == SUPERSEDED:  # apart from the same text where it counts
+        name += f"\n{code}"
     return QuarantinedRecord(
         id=str(uuid.uuid5(_NAMESPACE, name)),
         file=file,

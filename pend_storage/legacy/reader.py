@@ -125,6 +125,8 @@ class Reader:
 
     def _set_aside(self, piece: Piece, place: str, code: str, reason: str) -> Entry:
         fingerprint = hashlib.sha256(piece.text).digest()
+        if code == SUPERSEDED:  # counted apart from those that count
+            fingerprint += code.encode()
         record = quarantine.make(
             self.file,
             place,

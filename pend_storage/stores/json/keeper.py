@@ -15,7 +15,7 @@ from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
-from pend_storage.schema import LEGACY_FILES
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import (
     Content,
     Generation,
@@ -26,7 +26,7 @@ from pend_storage.stores.json.content import (
 from pend_storage.stores.json.edits import Edit, note_as_secondary
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
-from pend_storage.stores.json.namesakes import Namesakes
+from pend_storage.stores.json.namesakes import Namesakes, left_by
 from pend_storage.stores.json.render import Changes, write_file
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import (
@@ -225,6 +225,8 @@ class FileKeeper:
             if content.header != self.layout.missing():
                 self._reset_header(content)
                 return False
+        if self._let_go(content):
+            return False
         changes = Changes(view, content, maybe)
         if changes and (view is not None or changes.written):
             if not self._write_changes(view, content, changes):
@@ -261,6 +263,23 @@ class FileKeeper:
             return False
         new.stamp = self._place.view_stamp()
         self._view = new
+        return True
+
+    def _let_go(self, content: Content) -> bool:
+        """Note that texts leave the file for good; True where there were any.
+
+        A secondary leaves that to the primary: until then it does not write them.
+        """
+        leaving = left_by(content)
+        if not leaving or self._role() is not Role.PRIMARY:
+            return False
+        checks = {
+            (QUARANTINE, put.key): content.aside[token][0]
+            for token, put in leaving.items()
+        }
+        batch = content.schema.batch(leaving.values(), checks)
+        with contextlib.suppress(Conflict, StaleEpoch):
+            self._engine.submit(lambda plan: plan.add(batch, None))
         return True
 
     def _reset_header(self, content: Content) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pend_storage.layout import Layout
-from pend_storage.namesakes import Text, hidden, text_of
+from pend_storage.namesakes import Text, hidden, is_superseded, text_of
+from pend_storage.records import Put
+from pend_storage.schema import QUARANTINE
 
 if TYPE_CHECKING:
     from pend_storage.stores.json.content import Content, Generation
 
-__all__ = ["Namesakes"]
+__all__ = ["Namesakes", "left_by"]
 
 
 class Namesakes:
@@ -73,6 +76,17 @@ class Namesakes:
         text = _placed(layout, record, row[0], token)
         if text is not None and text.name in names:
             self._placed[token] = text
+
+
+def left_by(content: Content) -> dict[str, Put]:
+    """The superseded records that leave their file, by token, as they are afterwards."""
+    found = {}
+    for token in content.hidden:
+        record = content.record(token)
+        if is_superseded(record):
+            alone = replace(record, position=None)
+            found[token] = content.schema.put(QUARANTINE, alone)
+    return found
 
 
 def _placed(layout: Layout, record: object, version: int, token: str) -> Text | None:
