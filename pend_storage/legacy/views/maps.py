@@ -28,7 +28,7 @@ class MapView(Members):
         super().__init__(store)
         self._contents: Final = Contents(layout, store)
 
-    def _lookup(self, reads: Store | Transaction, name: str) -> Any:
+    def _lookup(self, reads: Store | Transaction, name: object) -> Any:
         """The record under exactly this name, or None.
 
         Raises:

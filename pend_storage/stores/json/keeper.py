@@ -219,14 +219,9 @@ class FileKeeper:
                 return True
             content = content_of(live, self.layout, self._others, self._namesakes)
             maybe = touched(live, self.layout, self._generation)
-        if view is not None and view.broken:
-            if content.waits():
-                return True
-            if content.header != self.layout.missing():
-                self._reset_header(content)
-                return False
-        if self._let_go(content):
-            return False
+        first = self._rows_first(view, content)
+        if first is not None:
+            return first
         changes = Changes(view, content, maybe)
         if changes and (view is not None or changes.written):
             if not self._write_changes(view, content, changes):
@@ -234,6 +229,19 @@ class FileKeeper:
             self._not_before = time.monotonic() + _REST * (time.monotonic() - begun)
         self._generation = found
         return True
+
+    def _rows_first(self, view: View | None, content: Content) -> bool | None:
+        """Commit what a new file would contradict; None where the file can be written.
+
+        True where it must stay as it is, False where something was committed.
+        """
+        if view is not None and view.broken:
+            if content.waits():
+                return True
+            if content.header != self.layout.missing():
+                self._reset_header(content)
+                return False
+        return False if self._let_go(content) else None
 
     def _write_changes(
         self, view: View | None, content: Content, changes: Changes
