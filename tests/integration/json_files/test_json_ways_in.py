@@ -274,9 +274,8 @@ def whole_file(store: JsonStore) -> QuarantinedRecord:
 
 
 @settings(
-    max_examples=60,
+    max_examples=max(20, settings().max_examples // 10),
     deadline=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 @given(case=cases)
