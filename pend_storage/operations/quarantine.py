@@ -201,9 +201,9 @@ class _Trial:
             operations = list(self._as_a_first_adoption(parsed.header, adopted))
         else:
             operations = [self._in_place(operation) for operation in adopted]
-            aside = [o.record for o in operations if _is_aside(o)]
-            if aside:  # it refers to nothing
-                return replace(outcome, reason=aside[0].reason)
+            aside = next(filter(None, map(_aside, operations)), None)
+            if aside is not None:  # it refers to nothing
+                return replace(outcome, reason=aside.reason)
         for operation in self._with_what_others_tell(operations):
             self._write(operation)
         self._tx.collection(QUARANTINE).delete(record.id)
@@ -341,8 +341,9 @@ class _Trial:
         return None if told is None else list(told)
 
 
-def _is_aside(operation: Put | Delete) -> bool:
-    return isinstance(operation, Put) and operation.collection == QUARANTINE
+def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
+    record = operation.record if isinstance(operation, Put) else None
+    return record if isinstance(record, QuarantinedRecord) else None
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:

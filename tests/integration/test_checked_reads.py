@@ -300,7 +300,7 @@ KNOWN_WRITERS: Final = {
     "stores/json/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/edits.py": {"Edit._set_aside_all", "note_as_secondary"},
     "stores/json/engine.py": {"Engine.submit"},
-    "stores/json/keeper.py": {"FileKeeper._reset_header"},
+    "stores/json/keeper.py": {"FileKeeper._let_go", "FileKeeper._reset_header"},
     "stores/json/plain.py": {
         "PlainView.__setitem__",
         "PlainView.__delitem__",

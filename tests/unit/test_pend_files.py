@@ -636,3 +636,10 @@ def test_a_member_twice_beside_a_list_of_records_waits_beside_it() -> None:
     assert not any(is_whole_file(r) for r in beside)
     header = layout.parse(SCHEMA, raw).header
     assert b"".join(layout.assemble(header, [record.raw])) == raw
+
+
+def test_a_superseded_member_stands_in_front_of_what_counts_at_its_place() -> None:
+    layout = LAYOUT["admin-pool-tiers.json"]
+    dead, live = (e.home.record for e in entries_of(layout, b'{"a": 1, "a": 2}'))
+
+    assert layout.order(dead, 9) < layout.order(layout.placed(live, 0), 1)

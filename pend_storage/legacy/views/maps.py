@@ -12,7 +12,6 @@ from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.namesakes import is_superseded
 from pend_storage.store import Store
-from pend_storage.text import is_storable
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -38,10 +37,9 @@ class MapView(Members):
         if not isinstance(name, str):
             hash(name)
             return None
-        if is_storable(name):  # else no placed record has it
-            found = contents.layout.mapping.find(reads, name)
-            if found is not None and contents.name(found) == name:
-                return found
+        found = contents.layout.mapping.find(reads, name)
+        if found is not None and contents.name(found) == name:
+            return found
         waiting = [
             record
             for record in contents.quarantined(reads)

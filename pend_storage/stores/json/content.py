@@ -143,7 +143,7 @@ def content_of(
     content = content_at(live.state, live.journal.position, layout, others)
     if namesakes is not None:
         changed = touched(live, layout, namesakes.since)
-        namesakes.note(changed, generation(live, layout))
+        namesakes.catch_up(changed, generation(live, layout))
         content.namesakes = namesakes
     return content
 

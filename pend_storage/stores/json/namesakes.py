@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pend_storage.layout import Layout
-from pend_storage.namesakes import Text, hidden, is_superseded, text_of
-from pend_storage.records import Put
+from pend_storage.namesakes import SUPERSEDED, Text, hidden, text_of
+from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Namesakes:
         """By token: the version that was looked at, and what it is."""
         self._placed: dict[str, Text] = {}
 
-    def note(self, changed: frozenset[str] | None, now: Generation) -> None:
+    def catch_up(self, changed: frozenset[str] | None, now: Generation) -> None:
         """Take note of what was written since. Hold the mutex."""
         known = self._changed if self.since is not None else None
         self._changed = None if changed is None or known is None else known | changed
@@ -79,13 +79,16 @@ class Namesakes:
 
 
 def left_by(content: Content) -> dict[str, Put]:
-    """The superseded records that leave their file, by token, as they are afterwards."""
+    """The quarantined records that leave their file, by token, as they are afterwards.
+
+    Superseded for good, so that what replaced them can be deleted.
+    """
     found = {}
     for token in content.hidden:
-        record = content.record(token)
-        if is_superseded(record):
-            alone = replace(record, position=None)
-            found[token] = content.schema.put(QUARANTINE, alone)
+        record: QuarantinedRecord = content.record(token)
+        place = record.place or '""'  # without a position, "" means the whole file
+        alone = replace(record, code=SUPERSEDED, position=None, place=place)
+        found[token] = content.schema.put(QUARANTINE, alone)
     return found
 
 

@@ -17,9 +17,11 @@ from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.quarantine import make
 from pend_storage.operations.quarantine import accept, retry
 from pend_storage.pend import LAYOUTS, SCHEMA, Document, User, UserProfile
+from pend_storage.phases import Role
 from pend_storage.query import field
-from pend_storage.records import QuarantinedRecord
+from pend_storage.records import ChangedRecord, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
+from pend_storage.testing.contract.harness import become
 from pend_storage.validation.render import render_check
 
 from .conftest import Editor
@@ -151,6 +153,10 @@ def test_a_superseded_text_that_left_its_file_stays_in_quarantine_alone(
     old.put(TIERS, '{"a": 1, "b": 2, "a": 3}')
     store = open_store()
     store.legacy(TIERS).pop("a")
+    (old.directory / "expected").mkdir()
+    (old.directory / "expected" / TIERS).write_text('{"b": 2}')
+    made = {c.file: c for c in render_check(store, old.directory / "expected")}
+    assert made[TIERS].result == "identical"
     store.checkpoint()
     assert (old.directory / TIERS).read_text() == '{"b": 2}'
 
@@ -241,6 +247,36 @@ def test_of_rows_for_which_the_first_counted_the_last_does_not_live_again(
     store.checkpoint()
 
     assert old.load(TIERS) == {"a": 9, "b": 2} == store.legacy(TIERS).snapshot()
+    del store.legacy(TIERS)["a"]
+    store.checkpoint()
+    assert old.load(TIERS) == {"b": 2} == store.legacy(TIERS).snapshot()
+
+
+def test_a_secondary_writes_a_superseded_text_only_in_front_of_what_counts(
+    open_store: Callable[..., JsonStore], old: Editor
+) -> None:
+    """Rows arrive in any order: the superseded one, what counts, and its tombstone."""
+    store = open_store()
+    dead = make(
+        TIERS, "a", b'"a": 1', position=0, occurrence=0, code="superseded", reason="-"
+    )
+    live = Document(file=TIERS, key="a", body=3, legacy_position=0)
+    become(store, Role.SECONDARY, 1)
+
+    texts = []
+    for number, (name, key, record) in enumerate(
+        [
+            ("documents", "b", Document(id="b", file=TIERS, key="b", body=2)),
+            ("quarantine", dead.id, dead),
+            ("documents", live.id, live),
+            ("documents", live.id, None),
+        ]
+    ):
+        store.apply([ChangedRecord(name, key, 100 + number, record)])
+        store.checkpoint()
+        texts.append("".join((old.directory / TIERS).read_text().split()))
+
+    assert texts == ['{"b":2}', '{"b":2}', '{"a":1,"a":3,"b":2}', '{"b":2}']
 
 
 @pytest.mark.parametrize("file", [WALLETS, TIERS, LOGS, "uploads/kyc/metadata.json"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
@@ -279,6 +279,13 @@ def whole_file(store: JsonStore) -> QuarantinedRecord:
     suppress_health_check=list(HealthCheck),
 )
 @given(case=cases)
+@example(
+    (
+        "notes.json",
+        f'{{"n1": {MAPS["notes.json"][1][0]}, "n2": {MAPS["notes.json"][1][0]}}}',
+        "{}",
+    )
+)
 def test_first_adoption_an_edit_and_a_retry_give_the_same(
     case: tuple[str, str, str],
 ) -> None:
