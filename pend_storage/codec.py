@@ -23,7 +23,7 @@ from pend_storage.fields import FieldSpec, Kind
 from pend_storage.limits import bound_checks
 from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.records import JSON
-from pend_storage.text import UNSTORABLE
+from pend_storage.text import UNSTORABLE, UnstorableTextError
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
 
@@ -38,6 +38,10 @@ _MAX_DIGITS_AFTER_POINT: Final = 16_383
 
 class _Refused(ValueError):
     """Why a value cannot be stored; turned into InvalidRecord with its place."""
+
+
+class _Unstorable(_Refused, UnstorableTextError):
+    """It is text, but of a character that some store cannot hold."""
 
 
 Checker = Callable[[Any], Any]
@@ -107,7 +111,7 @@ def _check_text(value: Any) -> str:
     if not value.isascii() or "\x00" in value:
         found = UNSTORABLE.search(value)
         if found is not None:
-            raise _Refused(
+            raise _Unstorable(
                 f"the character U+{ord(found[0]):04X} at {found.start()} cannot be "
                 "stored by every store"
             )

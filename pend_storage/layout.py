@@ -184,6 +184,13 @@ class Layout(ABC):
         It is one of the layout's collection or of ``quarantine``.
         """
 
+    def member_name(self, record: Any) -> str | None:  # noqa: ARG002 - for objects
+        """The name under which a record stands in an object; None in a list.
+
+        For a quarantined record that stands beside the records: None.
+        """
+        return None
+
     @abstractmethod
     def order(self, record: Any, version: int) -> tuple[Any, ...]:
         """Where a record stands among its file's records: sort by this."""

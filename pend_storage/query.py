@@ -8,11 +8,14 @@
 - Inside JSON, ``==`` compares values (numbers by value, true is not 1); order comparisons
   hold only between two numbers or two texts.
 - Nulls come last in either direction; ties are broken by key, ascending.
+- No record holds a text that cannot be stored (U+0000, a lone surrogate), so a comparison
+  with one is false, and not an error; in order it stands at its place by code point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -36,6 +39,7 @@ from pend_storage.errors import InvalidQuery
 from pend_storage.fields import FieldSpec, Kind, Limit
 from pend_storage.records import JSON, Row
 from pend_storage.schema import CollectionSpec
+from pend_storage.text import UnstorableTextError, is_storable, order_bound
 
 __all__ = [
     "And",
@@ -65,6 +69,10 @@ def fold_case(text: str) -> str:
 
 
 _ORDERS: Final = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
+
+
+_ALL: Final = And(())
+_NONE: Final = Or(())
 
 
 def make_query(
@@ -126,23 +134,46 @@ def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Condition:
     target = _field(spec, item.path[0])
     if len(item.path) > 1 and target.kind not in {Kind.OBJECT, Kind.JSON}:
         raise InvalidQuery(f"{spec.name}.{target.name} is not a JSON object")
+    if not all(isinstance(name, str) for name in item.path):
+        raise InvalidQuery(f"{spec.name}: the names of a path are text")
+    if not all(map(is_storable, item.path)):
+        return _ALL if item.operator is Operator.IS_NULL else _NONE
     check = _operand_checker(target, item.operator, in_json=target.kind.is_json)
     try:
-        check_json(item.path)
         match item.operator:
             case Operator.IS_NULL:
                 return item
             case Operator.IN:
-                value: Any = tuple(check(v) for v in item.value)
+                value: Any = tuple(_storable(check, item.value))
             case _:
                 value = check(item.value)
+    except UnstorableTextError:
+        return _by_order(item)
     except (ValueError, TypeError) as error:
         raise InvalidQuery(
             f"{spec.name}.{'.'.join(item.path)} {item.operator} {item.value!r}: {error}"
         ) from None
     if target.kind.is_json and item.operator in _ORDERS and not _has_order(value):
-        return Or(())
+        return _NONE
     return Comparison(item.path, item.operator, value)
+
+
+def _storable(check: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        with contextlib.suppress(UnstorableTextError):
+            yield check(value)
+
+
+def _by_order(item: Comparison) -> Condition:
+    """A comparison with a text that no record holds; only its order may be met."""
+    if item.operator not in _ORDERS or not isinstance(item.value, str):
+        return _NONE
+    bound, is_above = order_bound(item.value)
+    if item.operator in {Operator.LT, Operator.LE}:
+        operator = Operator.LT if is_above else Operator.LE
+    else:
+        operator = Operator.GE if is_above else Operator.GT
+    return Comparison(item.path, operator, bound)
 
 
 def _has_order(value: JSON) -> bool:

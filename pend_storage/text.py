@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["UNSTORABLE", "is_storable"]
+__all__ = [
+    "UNSTORABLE",
+    "UnstorableTextError",
+    "is_storable",
+    "order_bound",
+    "storable_part",
+]
 
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 """U+0000, which PostgreSQL cannot hold, and lone surrogates, which UTF-8 cannot."""
@@ -14,3 +20,30 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 def is_storable(text: str) -> bool:
     """Whether a text can be kept, and sent at all."""
     return UNSTORABLE.search(text) is None
+
+
+class UnstorableTextError(ValueError):
+    """A text that no store can hold, so that no record has it either."""
+
+
+def storable_part(text: str) -> str:
+    """The text up to the first character that cannot be stored."""
+    found = UNSTORABLE.search(text)
+    return text if found is None else text[: found.start()]
+
+
+def order_bound(text: str) -> tuple[str, bool]:
+    """A text that can be stored, and by which all others that can compare as by this one.
+
+    Returns:
+        The bound, and whether the bound itself is above the text: then the storable
+        texts above the text are the bound and those above it. Else they are those above
+        the bound, and the bound is below the text.
+
+    Args:
+        text: holds a character that cannot be stored.
+    """
+    before = storable_part(text)
+    if text[len(before)] == "\x00":  # below every character that can follow
+        return before, False
+    return before + "\ue000", True  # the first character above the surrogates

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
+from pend_storage.legacy.frame import WRAPPED, Frame
+from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 
@@ -39,6 +41,9 @@ def adopt(
         if _is_broken(entry):
             yield from work.broken(entry)
             return
+        if is_beside(entry.home.record):
+            yield from work.beside(entry)
+            continue
         yield from work.entry(entry)
     yield from work.leftover()
 
@@ -58,6 +63,8 @@ class _Adoption:
         self.schema: Final = schema
         self.header: Final = header
         self.find: Final = find
+        self.keeps_beside: Final = Frame.of(header).shape == WRAPPED
+        """Whether superseded texts may stand beside the records."""
         self.known: Final[dict[str, deque[_Match]]] = {}
         """What the store holds of the file, by what it is recognised by."""
         self.last = -1
@@ -73,6 +80,8 @@ class _Adoption:
         """Take note of what is in the store."""
         found: dict[str, list[_Match]] = {}
         for record in present:
+            if is_beside(record) and not self.keeps_beside:
+                continue  # it has left the file, and waits in quarantine alone
             rank = self.layout.rank(record)
             match = (sys.maxsize if rank is None else rank, self._key(record))
             found.setdefault(self._identity(record), []).append(match)
@@ -92,15 +101,34 @@ class _Adoption:
         self.last = self.last + 1 if moved else rank
         home = entry.home
         by_content = self.layout.mapping.by_content
-        if home.collection != QUARANTINE and not by_content(home.record):
+        if home.collection == QUARANTINE:
+            yield from self._still_aside(home, key, moved=moved)
+        elif not by_content(home.record):
             yield from self._changed(entry, key, moved=moved)
         elif moved:
             record = self.layout.placed(self.find(home.collection, key), self.last)
             yield self.schema.put(home.collection, record)
 
+    def _still_aside(self, home: Put, key: str, *, moved: bool) -> Iterator[Put]:
+        """A text that was in quarantine before: for another reason, or elsewhere, now."""
+        present = self.find(QUARANTINE, key)
+        record = replace(present, code=home.record.code, reason=home.record.reason)
+        if moved:
+            record = self.layout.placed(record, self.last)
+        if record != present:
+            yield self.schema.put(QUARANTINE, record)
+
     def broken(self, entry: Entry) -> Iterator[Put]:
         """A file that is broken as a whole: only that is written."""
         if self._identity(entry.home.record) not in self.known:
+            yield self._seen_now(entry.home)
+
+    def beside(self, entry: Entry) -> Iterator[Put]:
+        """A text beside the records: it takes none of their places."""
+        matches = self.known.get(self._identity(entry.home.record))
+        if matches:
+            matches.popleft()
+        else:
             yield self._seen_now(entry.home)
 
     def leftover(self) -> Iterator[Delete]:
@@ -210,7 +238,8 @@ class _Adoption:
 
     def _identity(self, record: Any) -> str:
         if isinstance(record, QuarantinedRecord):
-            return _RAW + hashlib.sha256(record.raw).hexdigest()
+            kind = SUPERSEDED if is_superseded(record) else ""
+            return _RAW + kind + hashlib.sha256(record.raw).hexdigest()
         return _PLACED + self.layout.mapping.identity(record)
 
     def _key(self, record: Any) -> str:

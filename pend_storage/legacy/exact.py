@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
@@ -35,6 +35,7 @@ __all__ = [
     "exact_numbers",
     "normal",
     "read",
+    "read_last",
     "same",
     "with_numbers",
 ]
@@ -95,6 +96,15 @@ def read(text: bytes) -> tuple[Any, bool]:
     return _Reader().read(text)
 
 
+def read_last(text: bytes) -> Any:
+    """The value of a JSON text; of equal member names the last counts.
+
+    Raises:
+        UnreadableError: as of :func:`read`, but for a member that is there twice.
+    """
+    return _Reader(dict).read(text)[0]
+
+
 def _has_odd_floats(compact: bytes) -> bool:
     """Whether a text of msgspec may hold integers as floats, or minus zero."""
     return (b".0" in compact and _ZERO_FRACTION.search(compact) is not None) or (
@@ -105,12 +115,15 @@ def _has_odd_floats(compact: bytes) -> bool:
 class _Reader:
     """The standard library's parser, with every doubt raised; slower."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, members: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+    ) -> None:
+        self._members = members or _members
         self._exact = False
 
     def read(self, text: bytes) -> tuple[Any, bool]:
         decoder = json.JSONDecoder(
-            object_pairs_hook=_members,
+            object_pairs_hook=self._members,
             parse_float=self._number,
             parse_int=_integer,
             parse_constant=_constant,

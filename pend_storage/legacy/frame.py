@@ -16,7 +16,7 @@ import msgspec
 
 from pend_storage.diff import ABSENT, equal
 from pend_storage.layout import BROKEN
-from pend_storage.legacy.exact import UnreadableError, dump, read
+from pend_storage.legacy.exact import UnreadableError, dump, read_last
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
 from pend_storage.records import JSON, LegacyFile
 
@@ -135,10 +135,10 @@ class Frame:
         """The members of a wrapped file, with an empty list for the records.
 
         Raises:
-            UnreadableError: a member stands there twice, or cannot be read.
+            UnreadableError: one of them cannot be read.
         """
         text = (self.before + self.after).removeprefix(_BOM)
-        members: dict[str, Any] = read(text)[0]
+        members: dict[str, Any] = read_last(text)
         return members
 
     def with_members(self, members: Mapping[str, Any], wrapper: str) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
 from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.member_names import superseded
 from pend_storage.legacy.overruled import overruled
 from pend_storage.legacy.reader import Piece, Reader
 from pend_storage.legacy.scan import (
@@ -31,6 +33,7 @@ from pend_storage.legacy.scan import (
     top_level,
 )
 from pend_storage.legacy.views import view_of
+from pend_storage.namesakes import is_superseded
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.store import Store
@@ -39,6 +42,8 @@ __all__ = ["RecordLayout"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MANY: Final = 1 << 64
+"""More than any version."""
 
 
 class RecordLayout(Layout):
@@ -79,24 +84,29 @@ class RecordLayout(Layout):
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         try:
-            frame, records = self._divide(raw)
+            frame, top, records = self._divide(raw)
         except BrokenFileError as error:
             entry = self._broken(schema, raw, error)
             return ParsedFile(broken_header(entry.home.record), (entry,))
         header = frame.header(self.file)
-        if records is None:
-            return ParsedFile(header, ())
-        return ParsedFile(header, self._entries(schema, raw, records))
+        entries: list[Iterator[Entry]] = []
+        if top is not None and frame.shape == WRAPPED:
+            entries.append(self._beside(schema, raw, top))
+        if records is not None:
+            entries.append(self._entries(schema, raw, records))
+        return ParsedFile(header, itertools.chain(*entries))
 
-    def _divide(self, raw: bytes) -> tuple[Frame, Container | None]:
+    def _divide(self, raw: bytes) -> tuple[Frame, Container | None, Container | None]:
+        """The frame, the outermost object or list, and that of the records."""
         top = top_level(raw)
+        records = None
         if top is None:
             frame = replace(self._usual(), nothing=raw)
         else:
-            frame, top = self._frame_of(raw, top)
+            frame, records = self._frame_of(raw, top)
         if b"\x00" in frame.before + frame.after:
             raise BrokenFileError("unstorable", "a NUL stands beside the records")
-        return frame, top
+        return frame, top, records
 
     def _frame_of(self, raw: bytes, top: Container) -> tuple[Frame, Container | None]:
         records = top if top.is_list else self._wrapped_list(raw, top)
@@ -131,13 +141,12 @@ class RecordLayout(Layout):
         ]
         if not found:
             return None
-        if len(found) > 1:
-            raise BrokenFileError("duplicate-member", f"{self.wrapper!r} occurs twice")
-        if raw[found[0] : found[0] + 1] != b"[":
+        start = found[-1]  # every parser keeps the last
+        if raw[start : start + 1] != b"[":
             if MAP in self.shapes:
                 return None
             raise BrokenFileError("wrong-shape", f"{self.wrapper!r} is not a list")
-        return contents(raw, found[0])
+        return contents(raw, start)
 
     def _usual(self) -> Frame:
         return Frame.usual(self.shapes[0], self.wrapper)
@@ -158,6 +167,7 @@ class RecordLayout(Layout):
         self, schema: Schema, raw: bytes, records: Container
     ) -> Iterator[Entry]:
         reader = Reader(self.file, self.mapping, schema)
+        dead = superseded(raw, records)
         count = len(records)
         order = range(count - 1, -1, -1) if self.newest_first else range(count)
         for position, index in enumerate(order):
@@ -165,7 +175,17 @@ class RecordLayout(Layout):
             value = records.values[index] - span[0]
             name = None if records.is_list else name_at(raw, span[0])
             text = raw[span[0] : span[1]]
-            yield reader.entry(Piece(name, text, value, index, position, span))
+            piece = Piece(name, text, value, index, position, span)
+            yield reader.superseded(piece) if index in dead else reader.entry(piece)
+
+    def _beside(self, schema: Schema, raw: bytes, top: Container) -> Iterator[Entry]:
+        """What is superseded beside the list of records; its text is in the frame."""
+        reader = Reader(self.file, self.mapping, schema)
+        for index in sorted(superseded(raw, top)):
+            start, end = top.span(index)
+            value = top.values[index] - start
+            name, text = name_at(raw, start), raw[start:end]
+            yield reader.superseded(Piece(name, text, value, index, None))
 
     @override
     def missing(self) -> LegacyFile:
@@ -214,6 +234,8 @@ class RecordLayout(Layout):
         if is_whole_file(record):
             parsed = self.parse(schema, record.raw)
             return next(iter(parsed.entries), Entry("", schema.put(QUARANTINE, record)))
+        if is_superseded(record):  # it never was a record of the file
+            return Entry(record.place, schema.put(QUARANTINE, record))
         for frame in self._frames_of_one(record.raw):
             try:
                 top = top_level(frame)
@@ -259,11 +281,21 @@ class RecordLayout(Layout):
         return self.mapping.owns(record)
 
     @override
+    def member_name(self, record: Any) -> str | None:
+        if MAP not in self.shapes:
+            return None
+        if not isinstance(record, QuarantinedRecord):
+            return self.mapping.name(record)
+        return None if record.position is None else quarantine.name_of(record)
+
+    @override
     def order(self, record: Any, version: int) -> tuple[Any, ...]:
         sign = -1 if self.newest_first else 1
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):
             return (-2, 0, -version)
         rank = self.rank(record)
+        if rank is not None and is_superseded(record):  # in front of what counts
+            return (0, sign * rank, -_MANY)
         if rank is None:  # the newest of all, as far as anybody can tell
             return (sign, 0, sign * version)
         return (0, sign * rank, sign * version)

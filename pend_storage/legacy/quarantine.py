@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
+from pend_storage.legacy.scan import BrokenFileError, name_at, top_level
+from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import QuarantinedRecord
 from pend_storage.text import UNSTORABLE
 
-__all__ = ["CODES", "make", "safe_text"]
+__all__ = ["CODES", "make", "name_of", "safe_text", "value_start"]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -20,7 +22,8 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "not-json": "the file, or the record, is not JSON",
         "half-written": "the file ends before its JSON does",
         "wrong-shape": "the file is JSON, but neither the list nor the object expected",
-        "duplicate-member": "a member name occurs twice in one object",
+        "duplicate-member": "a member name occurs twice in one object of the record",
+        SUPERSEDED: "a later member of the same object has the same name, and counts",
         "not-a-number": "NaN or Infinity stands where JSON has a number",
         "number-too-long": "a number has more digits than the stores take",
         "too-deep": "it is nested deeper than parsers go",
@@ -55,7 +58,9 @@ def make(
     code: str,
     reason: str,
 ) -> QuarantinedRecord:
-    """A quarantined record with a key that depends on file, text and occurrence only.
+    """A quarantined record with a key of its file, its text and its occurrence.
+
+    The key says nothing else but whether the text is superseded.
 
     Args:
         file: the legacy file.
@@ -67,6 +72,8 @@ def make(
         reason: a sentence.
     """
     name = f"{file}\n{hashlib.sha256(raw).hexdigest()}\n{occurrence}"
+    if code == SUPERSEDED:  # apart from the same text where it counts
+        name += f"\n{code}"
     return QuarantinedRecord(
         id=str(uuid.uuid5(_NAMESPACE, name)),
         file=file,
@@ -77,3 +84,19 @@ def make(
         reason=safe_text(reason),
         seen_at=_UNSEEN,
     )
+
+
+def value_start(raw: bytes) -> int:
+    """Where the value of a quarantined record begins; 0 where it has no name."""
+    if raw[:1] != b'"':
+        return 0
+    try:
+        top = top_level(b"{%b}" % raw)
+    except BrokenFileError:
+        return 0
+    return top.values[0] - 1 if top is not None and len(top) == 1 else 0
+
+
+def name_of(record: QuarantinedRecord) -> str | None:
+    """The member name of a quarantined record; None where it has none."""
+    return name_at(record.raw, 0) if value_start(record.raw) else None

@@ -13,6 +13,7 @@ from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.exact import UnreadableError, digest, read
 from pend_storage.legacy.mapping import RecordMapping, Source
+from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import Put
 from pend_storage.schema import QUARANTINE, Schema
 
@@ -30,7 +31,8 @@ class Piece(NamedTuple):
     """Where in the text the value begins."""
     number: int = 0
     """Its place in a list, for messages."""
-    position: int = 0
+    position: int | None = 0
+    """None where it stands beside the records of the file."""
     span: tuple[int, int] | None = None
     """Where in the file the text stands."""
 
@@ -59,8 +61,17 @@ class Reader:
             reason = "it is nested too deeply"
             return self._set_aside(piece, place, "too-deep", reason)
 
+    def superseded(self, piece: Piece) -> Entry:
+        """The entry of a member after which another has the same name: no record."""
+        place = str(piece.name) or '""'
+        reason = (
+            "a later member of the file has the same name, and only that one counts"
+        )
+        return self._set_aside(piece, place, SUPERSEDED, reason)
+
     def _placed(self, piece: Piece, place: str) -> Entry:
-        source = self._source(piece.name, piece.text[piece.value :], piece.position)
+        position = piece.position or 0
+        source = self._source(piece.name, piece.text[piece.value :], position)
         home = self._home(source)
         self._claim(home, place)
         derived = tuple(self.derived(home.record, source.value))
@@ -114,6 +125,8 @@ class Reader:
 
     def _set_aside(self, piece: Piece, place: str, code: str, reason: str) -> Entry:
         fingerprint = hashlib.sha256(piece.text).digest()
+        if code == SUPERSEDED:  # counted apart from those that count
+            fingerprint += code.encode()
         record = quarantine.make(
             self.file,
             place,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pend_storage.errors import (
@@ -28,6 +29,7 @@ from pend_storage.records import (
 )
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
+from pend_storage.stores.table import index_value
 from pend_storage.transaction import Transaction
 
 __all__ = ["Retried", "accept", "find", "list_quarantined", "retry"]
@@ -129,15 +131,24 @@ def retry(
             return replace(
                 outcome, placed=placed, records=int(placed), reason=reason or ""
             )
-        return _Trial(store, tx, layout, known.record, text).place(outcome)
+        trial = _Trial(store, tx, layout, known.record, text=text, refused=refused)
+        return trial.place(outcome)
 
-    try:
-        result = store.run(attempt)
-    except (InvalidRecord, UniqueViolation, ReferenceViolation) as error:
-        return replace(outcome, reason=str(error))
-    if isinstance(result, Conflict):
-        raise result
-    return result
+    refused: dict[tuple[str, str], str] = {}
+    while True:
+        try:
+            result = store.run(attempt)
+        except UniqueViolation as error:
+            place = (error.collection, error.key)
+            if place in refused or not is_whole_file(record):
+                return replace(outcome, reason=str(error))
+            refused[place] = str(error)  # the others of the file need not wait for it
+        except (InvalidRecord, ReferenceViolation) as error:
+            return replace(outcome, reason=str(error))
+        else:
+            if isinstance(result, Conflict):
+                raise result
+            return result
 
 
 def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
@@ -161,14 +172,20 @@ class _Trial:
         tx: Transaction,
         layout: Layout,
         record: QuarantinedRecord,
+        *,
         text: bytes | None,
+        refused: Mapping[tuple[str, str], str],
     ) -> None:
         self._store = store
+        self._refused = refused
+        """Records of a whole file that the store has refused, and why."""
         self._schema = store.schema
         self._tx = tx
         self._layout = layout
         self._record = record
-        self._trial = record if text is None else replace(record, raw=text)
+        # Another text has not been judged yet, so it has no code.
+        other = text is not None and text != record.raw
+        self._trial = replace(record, raw=text or b"", code="") if other else record
         self._present: dict[tuple[str, str], Row] = {}
         """Records of a whole file that the store holds. They are compared with the file,
         and only those that are written are checked."""
@@ -193,7 +210,13 @@ class _Trial:
             return replace(outcome, reason=reason)
         parsed = replace(parsed, entries=entries)
         adopted = layout.adopt(self._schema, parsed, present, self._find)
-        operations = [self._in_place(operation) for operation in adopted]
+        if is_whole_file(record):
+            operations = list(self._as_a_first_adoption(parsed.header, adopted))
+        else:
+            operations = [self._in_place(operation) for operation in adopted]
+            aside = next(filter(None, map(_aside, operations)), None)
+            if aside is not None:  # it refers to nothing
+                return replace(outcome, reason=aside.reason)
         for operation in self._with_what_others_tell(operations):
             self._write(operation)
         if is_whole_file(record) and self._header() != parsed.header:
@@ -203,6 +226,36 @@ class _Trial:
         return replace(
             outcome, placed=True, records=len(entries) - waiting, quarantined=waiting
         )
+
+    def _as_a_first_adoption(
+        self, header: LegacyFile, operations: Iterable[Put | Delete]
+    ) -> Iterator[Put | Delete]:
+        """Operations of a whole file; who claims what another one has waits apart.
+
+        Of records that claim one value, the first in the file has it.
+        """
+        layout, spec = self._layout, self._schema[self._layout.collection]
+        claims: dict[tuple[Any, ...], str] = {}
+        for operation in operations:
+            if isinstance(operation, Delete) or operation.collection != spec.name:
+                yield operation
+                continue
+            reason = self._refused.get((spec.name, operation.key))
+            values = [
+                (fields, value)
+                for fields in spec.unique
+                if (value := index_value(operation.record, fields)) is not None
+            ]
+            for claim in values:
+                if claims.get(claim, operation.key) != operation.key:
+                    reason = f"{claims[claim]!r} has the same {', '.join(claim[0])}"
+            if reason is None:
+                claims.update(dict.fromkeys(values, operation.key))
+                yield operation
+                continue
+            aside = layout.set_aside(self._schema, header, operation.record, reason)
+            seen = replace(aside.record, seen_at=datetime.now(UTC))
+            yield self._schema.put(QUARANTINE, seen)
 
     def _write(self, operation: Put | Delete) -> None:
         """Write on top of what was compared, which must still be there at the end."""
@@ -301,6 +354,11 @@ class _Trial:
             return []
         told = layout.told(self._schema, record)
         return None if told is None else list(told)
+
+
+def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
+    record = operation.record if isinstance(operation, Put) else None
+    return record if isinstance(record, QuarantinedRecord) else None
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:

@@ -11,7 +11,7 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from pend_storage.query import And, Comparison, Condition, Operator
+from pend_storage.query import And, Comparison, Condition, Operator, Or
 from pend_storage.records import Row
 from pend_storage.schema import CollectionSpec
 
@@ -236,6 +236,8 @@ class Table:
     def _narrowed(self, where: Condition) -> _Keys | None:
         """The keys that indexed equalities leave; None where none of them helps."""
         match where:
+            case Or(()):
+                return _NO_KEYS
             case And(parts):
                 found = [k for part in parts if (k := self._narrowed(part)) is not None]
                 return min(found, key=len).intersection(*found) if found else None

@@ -12,13 +12,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeAlias
 
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.layout import BROKEN, Layout, broken_record, is_whole_file
+from pend_storage.namesakes import Text as NamedText
+from pend_storage.namesakes import hidden, text_of
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
@@ -83,9 +85,18 @@ class _File:
         self._whole: list[QuarantinedRecord] = []
         self._texts = stack.enter_context(_scratch_file())
         self._end = 0
+        self._namesakes: dict[str, list[NamedText]] = {}
+        """Records that share a member name with a quarantined one, by that name."""
 
     def add(self, record: Any, version: int) -> None:
-        """Add a record."""
+        """Add a record, behind all quarantined ones."""
+        if self._namesakes:
+            named = text_of(self.layout, record, version, None)
+            if named is not None and named.name in self._namesakes:
+                self._namesakes[named.name].append(named)
+        self._write(record, version)
+
+    def _write(self, record: Any, version: int) -> None:
         text = self.layout.render_one(self.header, record)
         self.places.append((self.layout.order(record, version), self._end, len(text)))
         self._end += self._texts.write(text)
@@ -95,8 +106,13 @@ class _File:
         self.quarantined += 1
         if is_whole_file(record):
             self._whole.append(record)
-        else:
-            self.add(record, version)
+            return
+        if record.position is None:
+            return  # it does not stand among the records
+        named = text_of(self.layout, record, version, len(self.places))
+        if named is not None:
+            self._namesakes.setdefault(named.name, []).append(named)
+        self._write(record, version)
 
     def settle(self) -> None:
         """Decide whether the file is broken as a whole, once all quarantined are added.
@@ -108,16 +124,18 @@ class _File:
         if broken is not None:
             self.is_broken = True
             self.places.clear()
-            self.add(broken, 0)
+            self._namesakes.clear()
+            self._write(broken, 0)
         elif self.header.format.get("shape") == BROKEN:
             self.header = self.layout.missing()
 
     def text(self) -> Iterator[bytes]:
         """The text of the whole file."""
         self._texts.flush()
-        self.places.sort()
+        gone = hidden(chain(*self._namesakes.values()))
+        places = sorted(p for i, p in enumerate(self.places) if i not in gone)
         source = self._texts.fileno()
-        texts = (os.pread(source, length, start) for _, start, length in self.places)
+        texts = (os.pread(source, length, start) for _, start, length in places)
         return self.layout.assemble(self.header, texts)
 
 

@@ -31,7 +31,8 @@ NEEDS_A_ROLE = {"ApplyContract", "FollowContract", "EpochContract"}
 NOT_EVERY_DAY = {
     *("GetContract", "GetManyContract", "GetByContract", "ReadContract"),
     *("PutContract", "PutManyContract", "DeleteContract"),
-    *("ConditionContract", "JsonConditionContract", "OrderContract", "PageContract"),
+    *("ConditionContract", "JsonConditionContract", "UnstorableTextContract"),
+    *("OrderContract", "PageContract"),
     *("AcceptedContract", "RefusedContract", "CloseContract"),
 }
 """What is up to the stores rather than to the pair: asked of real ones in long runs."""

@@ -292,9 +292,11 @@ class TestTier:
         assert client.get(path).headers["ETag"] == before.headers["ETag"]
 
     def test_a_user_who_is_not_there(self, client: httpx.Client) -> None:
-        answer = client.put(f"/users/{ANN}/tier", json={"tier": 1, "admin": "ada"})
+        body = {"tier": 1, "admin": "ada"}
 
-        assert answer.status_code == 404
+        for who in (ANN, "a%00b", "%00", "%ED%A0%80"):
+            assert client.put(f"/users/{who}/tier", json=body).status_code == 404
+            assert client.get(f"/users/{who}").status_code == 404
 
     def test_two_users_cannot_share_an_address(
         self, client: httpx.Client, json_alone: Path

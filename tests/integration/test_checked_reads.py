@@ -301,6 +301,7 @@ KNOWN_WRITERS: Final = {
     "stores/json/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/edit_as_secondary.py": {"EditAside.run", "note_as_secondary"},
     "stores/json/engine.py": {"Engine.submit"},
+    "stores/json/keeper.py": {"FileKeeper._let_go"},
     "stores/json/permissions.py": {"PermissionNotes.look"},
     "stores/json/plain.py": {
         "PlainView.__setitem__",

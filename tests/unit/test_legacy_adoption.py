@@ -336,3 +336,24 @@ def test_any_sequence_of_wallet_files_ends_with_the_last_one(
             store.collection(UserProfile).delete(profile.user_id)
         adopt(store, WALLETS, printed(file))
         assert list(unequal(text(store, WALLETS), printed(file))) == []
+
+
+def test_a_text_that_waits_for_another_reason_says_so(store: MemoryStore) -> None:
+    other = HASHES[0].upper().replace("X", "x")
+    adopt(store, WALLETS, printed({HASHES[0]: ADDRESSES[0], other: ADDRESSES[1]}))
+    (first,) = store.collection(QuarantinedRecord).scan()
+
+    parsed = WALLETS.parse(
+        SCHEMA, printed({HASHES[1]: ADDRESSES[1], other: ADDRESSES[1]})
+    )
+    present = held(store, WALLETS)
+    known = {record.id: record for record in present}
+    operations = WALLETS.adopt(SCHEMA, parsed, present, lambda _, key: known.get(key))
+
+    (second,) = (
+        o.record
+        for o in operations
+        if isinstance(o, Put) and o.collection == QUARANTINE
+    )
+    assert (first.code, second.code) == ("key-taken", "value-taken")
+    assert (first.id, first.seen_at) == (second.id, second.seen_at)

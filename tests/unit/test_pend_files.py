@@ -93,7 +93,9 @@ def test_an_irregular_record_ends_where_it_should_and_the_file_comes_back(
 
     found = entries_of(layout, raw)
 
-    target = len(found) - 1 if later else place
+    # Of equal names the last counts, so that the earlier one waits.
+    superseded = irregularity.name.endswith("/key-twice")
+    target = len(found) - 1 if later and not superseded else place
     if layout.newest_first:
         found.reverse()
     aside = [i for i, entry in enumerate(found) if entry.home.collection == QUARANTINE]
@@ -271,8 +273,8 @@ def test_a_wrapped_file_without_its_list_gets_one_and_keeps_the_rest() -> None:
     assert rendered(layout, raw) == raw
 
 
-@pytest.mark.parametrize("raw", [b'{"logs": null}', b'{"logs": [], "logs": []}'])
-def test_a_wrapper_that_holds_no_single_list_is_broken(raw: bytes) -> None:
+@pytest.mark.parametrize("raw", [b'{"logs": null}', b'{"logs": [], "logs": {}}'])
+def test_a_wrapper_whose_last_value_is_no_list_is_broken(raw: bytes) -> None:
     (entry,) = entries_of(LAYOUT["admin-logs.json"], raw)
 
     assert is_whole_file(entry.home.record)
@@ -567,7 +569,8 @@ def test_a_collision_is_quarantined_with_the_name_of_the_first() -> None:
 def test_a_quarantined_record_can_be_tried_again() -> None:
     layout = LAYOUT["wallet-db.json"]
     good, bad = f'"{HASH}": "{ADDRESS}"', '"nobody": 1'
-    raw = f"{{{good}, {good}, {bad}}}".encode()
+    spelled = f'"{HASH[2:]}": "{ADDRESS}"'
+    raw = f"{{{good}, {spelled}, {bad}}}".encode()
     _, twice, impossible = (e.home.record for e in entries_of(layout, raw))
 
     again = layout.retry(SCHEMA, twice)
@@ -589,3 +592,58 @@ def test_a_record_that_a_store_refuses_can_be_set_aside_whole() -> None:
     assert aside.raw == raw[1:-1]
     assert (aside.code, aside.position) == ("value-taken", 0)
     assert layout.retry(SCHEMA, aside).home.record == entry.home.record
+
+
+def test_of_equal_member_names_the_last_is_the_record() -> None:
+    layout = LAYOUT["admin-pool-tiers.json"]
+    raw = rb'{"a": 1, "b": 2, "\u0061": 3, "": 4, "a": 5, "": 6}'
+
+    found = [entry.home.record for entry in entries_of(layout, raw)]
+
+    placed = {record.key: record.body for record in found if type(record) is Document}
+    assert placed == json.loads(raw)
+    aside = [r for r in found if type(r) is not Document]
+    assert [(r.code, r.raw) for r in aside] == [
+        ("superseded", b'"a": 1'),
+        ("superseded", rb'"\u0061": 3'),
+        ("superseded", b'"": 4'),
+    ]
+    assert not any(is_whole_file(record) for record in aside)
+    assert [layout.retry(SCHEMA, r).home.record for r in aside] == aside
+    assert rendered(layout, raw) == raw
+
+
+def test_a_superseded_wallet_keeps_no_address_from_another() -> None:
+    raw = (
+        f'{{"{HASH}": "{ADDRESS}", "{"12" * 32}": "{ADDRESS}", "{HASH}": "{"1" * 40}"}}'
+    )
+
+    first, second, third = entries_of(LAYOUT["wallet-db.json"], raw.encode())
+
+    assert first.home.record.code == "superseded"
+    assert [e.home.collection for e in (second, third)] == ["users", "users"]
+
+
+def test_a_member_twice_beside_a_list_of_records_waits_beside_it() -> None:
+    layout = LAYOUT["admin-logs.json"]
+    raw = b'{"": 0, "logs": [1, 2], "": 1, "logs": ["x"], "v": [3], "v": 4}'
+
+    found = [entry.home.record for entry in entries_of(layout, raw)]
+
+    beside, record = found[:-1], found[-1]
+    assert record.raw == b'"x"'
+    assert [(r.code, r.raw, r.position) for r in beside] == [
+        ("superseded", b'"": 0', None),
+        ("superseded", b'"logs": [1, 2]', None),
+        ("superseded", b'"v": [3]', None),
+    ]
+    assert not any(is_whole_file(r) for r in beside)
+    header = layout.parse(SCHEMA, raw).header
+    assert b"".join(layout.assemble(header, [record.raw])) == raw
+
+
+def test_a_superseded_member_stands_in_front_of_what_counts_at_its_place() -> None:
+    layout = LAYOUT["admin-pool-tiers.json"]
+    dead, live = (e.home.record for e in entries_of(layout, b'{"a": 1, "a": 2}'))
+
+    assert layout.order(dead, 9) < layout.order(layout.placed(live, 0), 1)

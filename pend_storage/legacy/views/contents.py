@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.layout import Entry, is_whole_file
+from pend_storage.layout import Entry
 from pend_storage.legacy.adoption import absorbed, anchored
 from pend_storage.legacy.exact import as_plain, dump
+from pend_storage.legacy.quarantine import name_of, value_start
 from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.legacy.scan import BrokenFileError, name_at, top_level
+from pend_storage.namesakes import Text, hidden, text_of
 from pend_storage.query import field
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec
@@ -48,8 +49,27 @@ class Contents:
         layout = self.layout
         found = reads.collection(layout.collection).find(*layout.mapping.where).items
         rows = [record for record in found if layout.owns(record)]
-        rows += [r for r in self.quarantined(reads) if not is_whole_file(r)]
+        rows += self._standing(rows, self.quarantined(reads))
         return sorted(rows, key=lambda record: layout.order(record, 0))
+
+    def _standing(
+        self, placed: Iterable[Any], aside: Iterable[QuarantinedRecord]
+    ) -> list[QuarantinedRecord]:
+        """The quarantined records that stand in the file."""
+        found = [record for record in aside if record.position is not None]
+        named = [text for r in found if (text := self._text(r)) is not None]
+        if not named:
+            return found
+        names = {text.name for text in named}
+        named += [
+            text for r in placed if (text := self._text(r)) and text.name in names
+        ]
+        gone = hidden(named)
+        return [record for record in found if record.id not in gone]
+
+    def _text(self, record: Any) -> Text | None:
+        waiting = isinstance(record, QuarantinedRecord)
+        return text_of(self.layout, record, 0, record.id if waiting else None)
 
     def quarantined(self, reads: _Reads) -> tuple[QuarantinedRecord, ...]:
         """What of the file waits in quarantine."""
@@ -62,7 +82,7 @@ class Contents:
         """What the file says in the place of a record."""
         if not isinstance(record, QuarantinedRecord):
             return as_plain(self.layout.mapping.write(record))
-        text = record.raw[_value_start(record.raw) :]
+        text = record.raw[value_start(record.raw) :]
         try:
             return json.loads(text, strict=False)
         except ValueError:
@@ -72,7 +92,8 @@ class Contents:
         """The member name of a record."""
         if not isinstance(record, QuarantinedRecord):
             return self.layout.mapping.name(record)
-        return name_at(record.raw, 0) if _value_start(record.raw) else record.place
+        name = name_of(record)
+        return record.place if name is None else name
 
     # -- writing ------------------------------------------------------------------------
 
@@ -138,14 +159,3 @@ class Contents:
 def now() -> int:
     """A position behind every other: positions from files are small numbers."""
     return time.time_ns() // 1_000
-
-
-def _value_start(raw: bytes) -> int:
-    """Where the value of a quarantined record begins; 0 where it has no name."""
-    if raw[:1] != b'"':
-        return 0
-    try:
-        top = top_level(b"{%b}" % raw)
-    except BrokenFileError:
-        return 0
-    return top.values[0] - 1 if top is not None and len(top) == 1 else 0

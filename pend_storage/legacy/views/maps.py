@@ -10,7 +10,7 @@ from typing_extensions import override
 from pend_storage.legacy.quarantine import safe_text
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.members import MISSING, Members
-from pend_storage.records import QuarantinedRecord
+from pend_storage.namesakes import is_superseded
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -27,16 +27,29 @@ class MapView(Members):
         super().__init__(store)
         self._contents: Final = Contents(layout, store)
 
-    def _lookup(self, reads: Store | Transaction, name: str) -> Any:
-        """The record under exactly this name, or None."""
+    def _lookup(self, reads: Store | Transaction, name: object) -> Any:
+        """The record under exactly this name, or None.
+
+        Raises:
+            TypeError: it is not hashable, as for a dict.
+        """
         contents = self._contents
+        if not isinstance(name, str):
+            hash(name)
+            return None
         found = contents.layout.mapping.find(reads, name)
         if found is not None and contents.name(found) == name:
             return found
-        for waiting in contents.quarantined(reads):
-            if waiting.place == safe_text(name) and contents.name(waiting) == name:
-                return waiting
-        return None
+        waiting = [
+            record
+            for record in contents.quarantined(reads)
+            if record.place == safe_text(name)
+            and record.position is not None
+            and not is_superseded(record)
+            and contents.name(record) == name
+        ]
+        order = contents.layout.order
+        return max(waiting, key=lambda record: order(record, 0), default=None)
 
     @override
     def __getitem__(self, name: str) -> Any:
@@ -84,11 +97,7 @@ class MapView(Members):
         """Everything, as plain data."""
         contents = self._contents
         records = contents.all(contents.store)
-        # Placed ones last, so that they count; the order is that of the first look.
-        plain = dict.fromkeys(contents.name(record) for record in records)
-        records.sort(key=lambda record: not isinstance(record, QuarantinedRecord))
-        plain.update((contents.name(r), contents.value(r)) for r in records)
-        return plain
+        return {contents.name(record): contents.value(record) for record in records}
 
     @override
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.live import Live
+from pend_storage.stores.json.namesakes import Namesakes
 from pend_storage.stores.json.permissions import (
     Permissions,
     legacy_row,
@@ -58,6 +59,19 @@ class Content:
     is_there: bool = False
     """Whether the file exists even without a record: a file of that name was read, or
     written, before. A row of its own says so, or a deleted record."""
+    namesakes: Namesakes = field(default_factory=Namesakes)
+    """What is known of records that share a member name."""
+    _hidden: frozenset[str] | None = field(default=None, init=False)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Tokens of quarantined records whose text must not stand in the file (now).
+
+        A parser would take it for a record that was deleted.
+        """
+        if self._hidden is None:
+            self._hidden = self.namesakes.hidden(self)
+        return self._hidden
 
     @property
     def collection(self) -> str:
@@ -80,7 +94,7 @@ class Content:
         return self.schema[name].codec.decode(body)
 
     def changed(
-        self, view: View | None, touched: Iterable[str] | None = None
+        self, view: View | None, touched: frozenset[str] | None = None
     ) -> Iterator[str]:
         """Tokens of records of the file that it does not show as they are.
 
@@ -88,13 +102,17 @@ class Content:
             view: what it shows; None: nothing.
             touched: where to look; None: everywhere.
         """
-        tokens = itertools.chain(self.homes, self.aside) if touched is None else touched
+        tokens: Iterable[str] = itertools.chain(self.homes, self.aside)
+        if touched is not None:
+            # One that was hidden may stand in the file again: in front of a new record.
+            tokens = touched.union(text.token for text in self.namesakes.aside(self))
         shown = (lambda _: None) if view is None else view.version
         for token in tokens:
             row = self.row(token)
-            if row is None or row[0] == shown(token) or self._is_other(token, row):
+            if row is None or row[0] == shown(token) or token in self.hidden:
                 continue
-            yield token
+            if not self._is_other(token, row):
+                yield token
 
     def _is_other(self, token: str, row: tuple[int, bytes]) -> bool:
         """Whether a row does not stand in the file."""
@@ -116,9 +134,26 @@ class Content:
         return list(self.changed(None))
 
 
-def content_of(live: Live, layout: Layout, others: dict[str, int]) -> Content:
-    """What the store holds of a file now. Hold the mutex."""
-    return content_at(live.state, live.journal.position, layout, others)
+def content_of(
+    live: Live,
+    layout: Layout,
+    others: dict[str, int],
+    namesakes: Namesakes | None = None,
+) -> Content:
+    """What the store holds of a file now. Hold the mutex.
+
+    Args:
+        live: the store.
+        layout: of the file.
+        others: see :class:`Content`; kept from one content to the next.
+        namesakes: likewise.
+    """
+    content = content_at(live.state, live.journal.position, layout, others)
+    if namesakes is not None:
+        changed = touched(live, layout, namesakes.since)
+        namesakes.catch_up(changed, generation(live, layout))
+        content.namesakes = namesakes
+    return content
 
 
 def content_at(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.namesakes import is_beside
 from pend_storage.records import LegacyFile, Put
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of
@@ -186,9 +187,6 @@ def _noted(
 
 
 def _whole_files(content: Content) -> Rows:
-    """The rows that say that the file was broken as a whole."""
-    return {
-        token: row
-        for token, row in content.aside.items()
-        if is_whole_file(content.decode(token, row[1]))
-    }
+    """The rows that say what was wrong beside the records, or with the whole file."""
+    records = ((t, row, content.decode(t, row[1])) for t, row in content.aside.items())
+    return {t: row for t, row, r in records if is_whole_file(r) or is_beside(r)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
+from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.attributes import Attributes
 from pend_storage.stores.json.busy import BusyNotice
 from pend_storage.stores.json.content import (
@@ -24,6 +27,7 @@ from pend_storage.stores.json.content import (
 from pend_storage.stores.json.edits import Edit
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
+from pend_storage.stores.json.namesakes import Namesakes, left_by
 from pend_storage.stores.json.permissions import PermissionNotes
 from pend_storage.stores.json.render import Changes, write_file
 from pend_storage.stores.json.rest import Rest, is_whole
@@ -88,6 +92,7 @@ class FileKeeper:
         self._view: View | None = None
         self._is_unsaved = False
         self._others: dict[str, int] = {}
+        self._namesakes = Namesakes()
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
         self._not_before = 0.0
@@ -319,12 +324,14 @@ class FileKeeper:
             if view is not None and view.shows_all(live.journal.position):
                 self._generation = found
                 return True
-            content = content_of(live, self.layout, self._others)
+            content = content_of(live, self.layout, self._others, self._namesakes)
             maybe = touched(live, self.layout, self._generation)
             homes = live.state.tables[self.layout.collection]
             had_records = not self._is_shared and bool(homes.tombstones)
         if _shows_broken(view, content):
             return True
+        if self._let_go(content):
+            return False
         changes = Changes(view, content, maybe)
         is_there = view is not None or content.is_there or had_records
         if changes and (is_there or changes.written):
@@ -387,6 +394,23 @@ class FileKeeper:
                 "the file, or with the right to set them, to have them kept",
                 logging.WARNING,
             )
+
+    def _let_go(self, content: Content) -> bool:
+        """Note that texts leave the file for good; True where there were any.
+
+        A secondary leaves that to the primary: until then it does not write them.
+        """
+        leaving = left_by(content)
+        if not leaving or self._role() is not Role.PRIMARY:
+            return False
+        checks = {
+            (QUARANTINE, put.key): content.aside[token][0]
+            for token, put in leaving.items()
+        }
+        batch = content.schema.batch(leaving.values(), checks)
+        with contextlib.suppress(Conflict, StaleEpoch):
+            self._engine.submit(lambda plan: plan.add(batch, None))
+        return True
 
     def _read_again(self, view: View) -> tuple[bytes, os.stat_result] | None:
         """The file if it is still as it was read last; None where it is not."""

@@ -82,7 +82,7 @@ class Changes:
             for token in (shown if touched is None else touched & shown)
             if token not in self.written
             and not _same(content.row(token), view.version(token))
-        }
+        } | {token for token in content.hidden if token in shown}
 
     def __bool__(self) -> bool:
         return self.anew or bool(self.written or self.gone)

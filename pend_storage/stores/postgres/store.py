@@ -48,7 +48,7 @@ from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import operations_of, raise_violation
 from pend_storage.stores.postgres.waves import MOST_BYTES
 from pend_storage.stores.postgres.wire import Value, number, text_array
-from pend_storage.text import is_storable
+from pend_storage.text import is_storable, storable_part
 
 __all__ = ["PostgresStore"]
 
@@ -275,10 +275,10 @@ class PostgresStore(Store):
         known = self._known(collection)
         statement = known.page_deleted if deleted else known.page
         while True:
-            start = (after or "").encode()
+            start = storable_part(after or "").encode()
             values = (start, number(epoch), b"%d" % _PAGE)
             rows = tombstone_rows_of(known.spec, self._server.ask(statement, values))
-            yield from rows
+            yield from (row for row in rows if after is None or row.key > after)
             if len(rows) < _PAGE:
                 return
             after = rows[-1].key

@@ -46,6 +46,7 @@ from pend_storage.testing.contract.tokens import (
     TokenContract,
 )
 from pend_storage.testing.contract.transactions import TransactionContract
+from pend_storage.testing.contract.unstorable import UnstorableTextContract
 from pend_storage.testing.contract.values import AcceptedContract, RefusedContract
 from pend_storage.testing.contract.writing import (
     CommitContract,
@@ -72,6 +73,7 @@ class StoreContract(
     ReferenceContract,
     ConditionContract,
     JsonConditionContract,
+    UnstorableTextContract,
     OrderContract,
     PageContract,
     TransactionContract,

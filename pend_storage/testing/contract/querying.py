@@ -233,11 +233,6 @@ class ConditionContract(Harness):
             field("registered") == 1,
             field("name") == 1,
             field("name") == b"x",
-            field("name") == "a\x00",
-            field("name").contains("\ud800"),
-            field("name").starts_with("\x00"),
-            field("flag") == "a\x00",
-            field("flag").in_(["\udc00"]),
             field("speed") == math.nan,  # noqa: PLW0177 - to be refused
             field("speed") < math.inf,
             field("price") == 1.5,
@@ -254,9 +249,6 @@ class ConditionContract(Harness):
             field("draft_mark").starts_with(""),
             field("name", "inside") == 1,
             field("tags", "inside") == 1,
-            field("extra", "a\x00") == 1,
-            field("extra", "\ud800").is_null(),
-            field("extra") == {"a": "\x00"},
             field("extra", "a") == None,  # noqa: E711
             field("anything") == object(),
         ],
