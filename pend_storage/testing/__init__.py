@@ -25,6 +25,7 @@ Importing this package imports none of it, neither pytest nor hypothesis.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if home in _WITH_ASSERTIONS:
+    if home in _WITH_ASSERTIONS and f"{__name__}.{home}" not in sys.modules:
         import pytest
 
         # So that a failure shows the values, as in the reader's own tests.
