@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pend_storage.conditions import Condition
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Layout(ABC):
     """Path below the JSON directory, with forward slashes."""
     collection: str
     """The collection of its records."""
+
+    @property
+    def where(self) -> tuple[Condition, ...]:
+        """What every record of the file meets, where others share its collection."""
+        return ()
 
     # -- reading ------------------------------------------------------------------
 

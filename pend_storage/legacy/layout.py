@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.conditions import Condition
+from pend_storage.diagnosis import diagnose
 from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
@@ -42,6 +44,8 @@ class RecordLayout(Layout):
             ``"list"``, ``"map"`` and ``"wrapped"``. Where there is no record yet, any.
         wrapper: the member that holds the list of a wrapped file.
         newest_first: the file grows at the front.
+        blank_is_empty: a file of 0 bytes, or of white space, has no records. Else it is
+            broken as a whole, as it is for every JSON parser.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class RecordLayout(Layout):
         shapes: tuple[str, ...],
         wrapper: str | None = None,
         newest_first: bool = False,
+        blank_is_empty: bool = False,
     ) -> None:
         self.file = file
         self.collection = mapping.collection
@@ -59,10 +64,16 @@ class RecordLayout(Layout):
         self.shapes: Final = shapes
         self.wrapper: Final = wrapper
         self.newest_first: Final = newest_first
+        self.blank_is_empty: Final = blank_is_empty
 
     @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.file!r})"
+
+    @property
+    @override
+    def where(self) -> tuple[Condition, ...]:
+        return self.mapping.where
 
     # -- reading ----------------------------------------------------------------------
 
@@ -80,6 +91,8 @@ class RecordLayout(Layout):
 
     def _divide(self, raw: bytes) -> tuple[Frame, Container | None]:
         top = top_level(raw)
+        if top is None and not self.blank_is_empty:
+            raise BrokenFileError("blank", "the file is not JSON")
         if top is None:
             frame = replace(self._usual(), nothing=raw)
         else:
@@ -133,6 +146,9 @@ class RecordLayout(Layout):
         return Frame.usual(self.shapes[0], self.wrapper)
 
     def _broken(self, schema: Schema, raw: bytes, error: BrokenFileError) -> Entry:
+        half_written = error.code == "half-written"
+        found = diagnose(raw, half_written=half_written)
+        reason = error.reason if found is None else f"{error.reason}: {found}"
         record = quarantine.make(
             self.file,
             "",
@@ -140,7 +156,7 @@ class RecordLayout(Layout):
             position=None,
             occurrence=0,
             code=error.code,
-            reason=error.reason,
+            reason=reason,
         )
         return Entry("", schema.put(QUARANTINE, record), span=(0, len(raw)))
 

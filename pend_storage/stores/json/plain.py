@@ -20,6 +20,7 @@ import msgspec
 from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
+from pend_storage.diagnosis import diagnose
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
@@ -54,9 +55,11 @@ class PlainLayout(Layout):
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         try:
-            members = _members(raw) if raw.strip() else {}
+            members = _members(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            found = diagnose(raw, half_written="truncated" in str(error))
             reason = f"the file is not a JSON object ({error})"
+            reason += "" if found is None else f": {found}"
             broken = self._quarantined("", raw, None, "not-json", reason)
             entry = Entry("", schema.put(QUARANTINE, broken))
             return ParsedFile(self.missing(), (entry,))
