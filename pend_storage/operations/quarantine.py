@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +28,17 @@ from pend_storage.records import (
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
+from pend_storage.unread import as_stored
 
-__all__ = ["Retried", "accept", "find", "list_quarantined", "retry"]
+__all__ = [
+    "BrokenFile",
+    "Retried",
+    "accept",
+    "broken_files",
+    "find",
+    "list_quarantined",
+    "retry",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +55,36 @@ class Retried:
     """Of a whole file: records that cannot be placed one by one."""
     reason: str = ""
     """Why it stays in quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenFile:
+    """A legacy file that is broken as a whole, and that nobody has decided about."""
+
+    file: str
+    id: str
+    """Of its entry in quarantine."""
+    reason: str
+    unread: bool
+    """Whether nothing of it could ever be read, so that what rests on it is refused."""
+
+
+def broken_files(store: Store) -> tuple[BrokenFile, ...]:
+    """The legacy files that are broken as a whole, by the primary's quarantine."""
+    unread = {file.quarantined for file in store.unread_files()}
+    files = {layout.file for layout in store.layouts}
+    where = (field("place") == "", field("status") == "waiting")
+    found = store.collection(QuarantinedRecord).find(*where, order_by=["file"]).items
+    return tuple(
+        BrokenFile(
+            file=record.file,
+            id=record.id,
+            reason=record.reason,
+            unread=record.id in unread,
+        )
+        for record in found
+        if is_whole_file(record) and record.file in files
+    )
 
 
 def list_quarantined(
@@ -118,8 +158,10 @@ def retry(
             return changed
         return _Trial(store, tx, layout, known.record, text).place(outcome)
 
+    whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     try:
-        result = store.run(attempt)
+        with whole:  # what is in that file is what is found out here
+            result = store.run(attempt)
     except (InvalidRecord, UniqueViolation, ReferenceViolation) as error:
         return replace(outcome, reason=str(error))
     if isinstance(result, Conflict):
@@ -250,7 +292,9 @@ class _Trial:
             and put.collection not in own
             and self._find(put.collection, put.key) is None
         }
-        for put in self._told_of(fresh) if fresh else ():
+        with as_stored():  # what is known of them; they wait for nobody
+            told = list(self._told_of(fresh)) if fresh else []
+        for put in told:
             place = (put.collection, put.key)
             spec = self._schema[put.collection]
             fresh[place] = absorbed(spec, fresh[place], put.record)

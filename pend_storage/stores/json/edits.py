@@ -34,6 +34,7 @@ from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
 from pend_storage.stores.json.edit_commit import EditCommit, Found, Operation, Rows
 from pend_storage.stores.json.engine import Engine, Submit
+from pend_storage.stores.json.guard import file_broken
 from pend_storage.stores.json.past import state_at
 from pend_storage.stores.json.read_set import ReadSet
 from pend_storage.stores.json.views import (
@@ -44,6 +45,7 @@ from pend_storage.stores.json.views import (
     token_of,
 )
 from pend_storage.stores.plan import Plan
+from pend_storage.unread import is_marked, marked
 
 __all__ = ["EDIT_MARK", "Edit", "adopted_meta", "note_as_secondary"]
 
@@ -139,7 +141,7 @@ class Edit:
             role = live.state.role.role
             already = live.state.meta.get(adopted_meta(self._layout.file))
         view = View(signature, digest_of(self._raw), self._positions(found))
-        view.broken = _is_broken(found.seen, found.content)
+        view.broken = _broken(found) is not None
         if already == self._mark(view):  # and then we died before we could note it
             found.base = self._current(found.content)
             found.header = (0, None)
@@ -174,9 +176,23 @@ class Edit:
                 lambda c, k: self._look(base, reads, c, k),
             )
         )
-        if self._view is None:  # it showed nothing before, so nothing was taken out
-            operations = [o for o in operations if isinstance(o, Put)]
-        return Found(parsed, seen, content, base, header, operations, reads)
+        if self._view is None:  # nothing was taken out but that it was broken
+            whole = _whole_files(content)
+            operations = [
+                o
+                for o in operations
+                if isinstance(o, Put) or token_of(o.collection, o.key) in whole
+            ]
+        found = Found(parsed, seen, content, base, header, operations, reads)
+        if _broken(found) is not None and self._was_never_read(content):
+            found.parsed = dataclasses.replace(parsed, header=marked(parsed.header))
+        return found
+
+    def _was_never_read(self, content: Content) -> bool:
+        """Whether nothing of the file, which is broken now, was ever known."""
+        if self._view is None and not content.header_version:
+            return True
+        return is_marked(content.header) and content.waits()
 
     def _base(self, content: Content) -> tuple[Rows, tuple[int, LegacyFile | None]]:
         """The rows, and the header, that the file showed before somebody changed it."""
@@ -237,12 +253,19 @@ class Edit:
 
     def _commit_all(self, found: Found, mark: JSON, submit: Submit) -> None:
         meta = ((adopted_meta(self._layout.file), mark),)
+        entry = _broken(found)
+        if entry is not None:
+            found.operations += _superseded(found.content, entry)
         commit = EditCommit(
             self._engine, self._layout, found, submit=submit, hook=self._told.append
         )
         written = commit.run(meta)
         self._note(found, written)
-        if written:
+        if entry is not None:
+            self._told.append(
+                file_broken(entry, is_unread=is_marked(found.parsed.header))
+            )
+        elif written:
             self._tell(
                 "outside-edit-adopted",
                 f"{self._layout.file} was changed by somebody else; {len(written)} "
@@ -378,7 +401,21 @@ def _whole_files(content: Content) -> Rows:
     }
 
 
-def _is_broken(seen: list[Seen], content: Content) -> bool:
+def _superseded(content: Content, entry: QuarantinedRecord) -> Iterator[Put]:
+    """Entries of earlier texts that were broken as a whole: they wait no longer."""
+    for token, (_, body) in content.aside.items():
+        record: QuarantinedRecord = content.decode(token, body)
+        waits = is_whole_file(record) and record.status == "waiting"
+        if waits and record.id != entry.id:
+            note = f"another text took its place: {entry.id}"
+            accepted = dataclasses.replace(record, status="accepted", note=note)
+            yield content.schema.put(QUARANTINE, accepted)
+
+
+def _broken(found: Found) -> QuarantinedRecord | None:
+    """The entry of a file that is broken as a whole; None where it is not."""
+    seen, content = found.seen, found.content
     if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
-        return False
-    return is_whole_file(content.decode(seen[0].token, seen[0].body))
+        return None
+    record: QuarantinedRecord = content.decode(seen[0].token, seen[0].body)
+    return record if is_whole_file(record) else None

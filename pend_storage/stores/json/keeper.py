@@ -189,13 +189,6 @@ class FileKeeper:
         _EDIT_ADOPTED()
         self._place.save_view(view)
         self._view, self._generation = view, None
-        if view.broken:
-            self._tell(
-                "file-broken",
-                f"{self.layout.file} cannot be read, and is left as it is. Repair it, or "
-                "accept its entry in quarantine to have it written from the store",
-                logging.ERROR,
-            )
         return True
 
     # -- what is new ----------------------------------------------------------------------
