@@ -297,20 +297,40 @@ class ChangesExpired(PendStorageError):
 class CorruptFile(PendStorageError):
     """A file is damaged. It was left exactly as it is.
 
+    Of a legacy file that could never be read nothing is known: what rests on it, a look-up
+    or a write, is refused with this error until the file is repaired, which needs no new
+    start, or its entry in quarantine is accepted.
+
     Attributes:
         path: the file.
         offset: place of the damage in bytes from the start, or None where unknown.
         reason: what is wrong.
+        quarantined: id of the file's entry in quarantine; None where it has none.
     """
 
-    def __init__(self, reason: str, *, path: str, offset: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: str,
+        offset: int | None = None,
+        quarantined: str | None = None,
+    ) -> None:
         self.path = path
         self.offset = offset
         self.reason = reason
+        self.quarantined = quarantined
         place = path if offset is None else f"{path}, byte {offset}"
+        remedy = (
+            "restore it from a backup, or repair it by hand, and start again."
+            if quarantined is None
+            else "what is in it is unknown, so nothing was looked up or written. Repair it "
+            "in its place while JSON is primary; or give its repaired text with "
+            f"pend-storage quarantine retry {quarantined} --with FILE; or give it up with "
+            f"pend-storage quarantine accept {quarantined} --reason ..."
+        )
         super().__init__(
-            f"{place}: {reason.rstrip('.')}. The file was left as it is: restore it "
-            "from a backup, or repair it by hand, and start again."
+            f"{place}: {reason.rstrip('.')}. The file was left as it is: {remedy}"
         )
 
 

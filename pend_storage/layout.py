@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pend_storage.conditions import Condition
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class Layout(ABC):
     """The collection of its records."""
     computed: frozenset[str] = frozenset()
     """Fields that follow from where a record stands in the file, or from its text."""
+
+    @property
+    def where(self) -> tuple[Condition, ...]:
+        """What every record of the file meets, where others share its collection."""
+        return ()
 
     # -- reading ------------------------------------------------------------------
 

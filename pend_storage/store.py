@@ -26,7 +26,7 @@ from pend_storage.collection import Collection
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.layout import Layout
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
-from pend_storage.query import Condition, Query
+from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.records import (
     JSON,
     Advance,
@@ -37,10 +37,11 @@ from pend_storage.records import (
     Pending,
     Row,
 )
-from pend_storage.schema import Schema
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
 from pend_storage.transaction import Transaction, run_transaction
+from pend_storage.unread import UnreadFile, unread_of
 
-__all__ = ["Store"]
+__all__ = ["Store", "unread_in"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -58,6 +59,8 @@ class Store(ABC):
     schema: Schema
     layouts: tuple[Layout, ...] = ()
     """The legacy files that this store can show; see :meth:`legacy`."""
+    refuses_unread: bool = False
+    """Whether this store itself refuses what rests on :meth:`unread_files`."""
 
     # -- the contract -----------------------------------------------------------
 
@@ -342,11 +345,20 @@ class Store(ABC):
         """The role this store has, and its epoch."""
         return RoleState.from_meta(self.meta(ROLE_META))
 
+    def unread_files(self) -> tuple[UnreadFile, ...]:
+        """The legacy files of which nothing could ever be read, and what is wrong.
+
+        In a JSON store that is primary, or alone, and in a pair, whatever rests on one of
+        them raises :class:`~pend_storage.errors.CorruptFile`.
+        """
+        return unread_in(self, {layout.file: layout for layout in self.layouts})
+
     def legacy(self, file: str) -> Any:
         """A legacy file as a live mapping or sequence, in its legacy shape.
 
         Raises:
             ConfigError: no layout claims a file of that name.
+            CorruptFile: it is broken as a whole, and nothing of it could ever be read.
         """
         for layout in self.layouts:
             if layout.file == file:
@@ -361,3 +373,17 @@ class Store(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def unread_in(store: Store, layouts: Mapping[str, Layout]) -> tuple[UnreadFile, ...]:
+    """The files of these layouts that are unread by what a store holds.
+
+    One look at the headers of the files, and one for each file that may be unread.
+    """
+
+    def entries(file: str) -> list[Row]:
+        spec = store.schema[QUARANTINE]
+        return store.query(QUARANTINE, make_query(spec, (field("file") == file,)))
+
+    headers = store.scan(LEGACY_FILES) if layouts else ()
+    return tuple(unread_of(headers, entries, layouts, {}))

@@ -57,6 +57,7 @@ from pend_storage.records import (
     Row,
 )
 from pend_storage.store import Store
+from pend_storage.unread import UnreadFile
 from pend_storage.verbs import lookup_query
 
 __all__ = ["AsyncStore"]
@@ -294,6 +295,10 @@ class AsyncStore(PairVerbs):
     async def identity(self) -> str:
         """As :meth:`Store.identity <pend_storage.store.Store.identity>`."""
         return await self._job(self._store.identity)
+
+    async def unread_files(self) -> tuple[UnreadFile, ...]:
+        """As :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
+        return await self._job(self._store.unread_files)
 
     async def role(self) -> RoleState:
         """As :meth:`Store.role <pend_storage.store.Store.role>`."""

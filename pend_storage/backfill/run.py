@@ -21,6 +21,7 @@ from pend_storage.query import And
 from pend_storage.records import JSON, Advance, ChangedRecord, Row
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store
+from pend_storage.unread import as_stored
 
 __all__ = ["BACKFILL_META", "backfill"]
 
@@ -171,9 +172,9 @@ class _Work:
         return Advance(BACKFILL_META, self._stored, cursor.to_meta())
 
     def _total(self) -> int:
-        return sum(
-            self._source.count(spec.name, And(())) for spec in self._source.schema
-        )
+        names = [spec.name for spec in self._source.schema]
+        with as_stored():
+            return sum(self._source.count(name, And(())) for name in names)
 
     # -- reading (in the second thread) ----------------------------------------------
 

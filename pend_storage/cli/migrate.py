@@ -10,6 +10,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.status import show_broken
 
 if TYPE_CHECKING:
     from pend_storage.operations.migrate_json import JsonMigration
@@ -59,7 +60,9 @@ def migrate_json(
     traffic, for everything that was there before.
 
     Quarantined records are a normal result: they are counted, and the exit code is 0
-    (with --strict: 1). It is 1 where a record is not accounted for.
+    (with --strict: 1). It is 1 where a record is not accounted for, and where a legacy file
+    is broken as a whole: what is in it is in no store, so the rest of them is migrated, and
+    PostgreSQL does not become primary until it is repaired or accepted.
     """
     from pend_storage.operations.migrate_json import migrate_json as run
 
@@ -72,7 +75,7 @@ def migrate_json(
         stage=out.progress,
     )
     show_migration(out, result)
-    found = not result.adds_up or (strict and result.waiting > 0)
+    found = not result.adds_up or result.broken or (strict and result.waiting > 0)
     code = Exit.FOUND if found else Exit.DONE
     return session.finish(
         code, {"adds_up": result.adds_up, "waiting": result.waiting, "result": result}
@@ -102,6 +105,7 @@ def show_migration(out: Output, result: JsonMigration) -> None:
     if result.unclaimed:
         names = ", ".join(map(str, result.unclaimed))
         out.line(f"left alone, no layout knows them: {names}", style="warn")
+    show_broken(out, result.broken)
     if result.waiting:
         out.line(
             f"{result.waiting:,} records wait in quarantine: pend-storage quarantine "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from pend_storage.cli.output import Cell, Output, seconds
 from pend_storage.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from pend_storage.operations.quarantine import BrokenFile
     from pend_storage.operations.standing import Details, SideStanding, Standing
 
-__all__ = ["ended_by_signals", "show_phase", "status"]
+__all__ = ["ended_by_signals", "show_broken", "show_phase", "status"]
 
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -37,8 +38,8 @@ _CLEAR = "\x1b[H\x1b[2J"
 def status(session: Session, watch: float | None) -> Exit:
     """Show where the environment stands; works with one of the stores out of reach.
 
-    Exit code 1 where the phase is not the one that is wanted, a store is out of reach, or
-    the last comparison found differences. With --watch and --json: a document each time,
+    Exit code 1 where the phase is not the one that is wanted, a store is out of reach, the
+    last comparison found differences, or a legacy file is broken as a whole. With --watch and --json: a document each time,
     one a line.
     """
     from pend_storage.operations.standing import Observer
@@ -76,6 +77,7 @@ def ended_by_signals() -> Iterator[threading.Event]:
 def _show(session: Session, standing: Standing) -> Exit:
     out = session.output
     show_phase(out, standing)
+    show_broken(out, standing.broken)
     if standing.details is not None:
         _show_details(out, standing.details)
     code = Exit.DONE if standing.is_well else Exit.FOUND
@@ -117,6 +119,20 @@ def show_phase(out: Output, standing: Standing) -> None:
         out.line(
             f"not in the wanted phase: pend-storage phase set {flag.wanted.value}",
             style="warn",
+        )
+
+
+def show_broken(out: Output, files: Sequence[BrokenFile]) -> None:
+    """Name the legacy files that are broken as a whole, and what to do."""
+    for file in files:
+        rest = (
+            "what rests on it is refused" if file.unread else "the store has the rest"
+        )
+        out.line(f"{file.file} cannot be read, {rest}: {file.reason}", style="fail")
+        out.line(
+            f"  repair it in its place, or: pend-storage quarantine retry {file.id} "
+            f"--with FILE, or: pend-storage quarantine accept {file.id} --reason ...",
+            style="fail",
         )
 
 

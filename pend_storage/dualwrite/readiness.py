@@ -271,9 +271,12 @@ class Gate:
         waiting = primary.count(QUARANTINE, where)
         if not waiting:
             return None
+        unread = primary.unread_files()
+        names = ", ".join(f"{file.file} ({file.quarantined})" for file in unread)
+        also = f"; what these files hold is unknown, because they could never be read: {names}"
         return (
             f"{waiting} legacy records wait in quarantine: correct them, or accept them "
-            "one by one"
+            f"one by one{also if unread else ''}"
         )
 
     def _backup(self, _: View) -> str | None:

@@ -28,6 +28,7 @@ from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.dualwrite.sampling import Compared, Sampler
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.traffic import Traffic
+from pend_storage.dualwrite.unread import UnreadGuard
 from pend_storage.dualwrite.upkeep import Upkeep
 from pend_storage.errors import (
     ConfigError,
@@ -112,6 +113,7 @@ class DualWriteStore(Traffic):
         self._continuity = Continuity(pair, hook)
         self._router.on_tend = self._continuity.look
         self._timeout = secondary_timeout
+        self._unread = UnreadGuard(self.layouts)
         self._breaker = Breaker(hook, secondary_timeout)
         self._relay = Relay(
             self._router,

@@ -20,14 +20,16 @@ from pend_storage.dualwrite.roles import other
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.dualwrite.sampling import Sampler
 from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.unread import UnreadGuard
 from pend_storage.errors import (
     ConfigError,
+    CorruptFile,
     PendStorageError,
     StaleEpoch,
     StoreUnavailable,
 )
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.query import Condition, Query
+from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
     JSON,
     Advance,
@@ -38,7 +40,8 @@ from pend_storage.records import (
     Put,
     Row,
 )
-from pend_storage.store import Store
+from pend_storage.store import Store, unread_in
+from pend_storage.unread import UnreadFile
 
 __all__ = ["Traffic"]
 
@@ -66,6 +69,7 @@ class Traffic(Store):
     _follower: Follower
     _shared: SharedMeta
     _sampler: Sampler
+    _unread: UnreadGuard
     _timeout: float | None
 
     # -- reads: the primary's answer ------------------------------------------------------
@@ -81,9 +85,14 @@ class Traffic(Store):
     ) -> dict[str, Row]:
         _require_alone(epoch)
         wanted = list(keys)
-        rows = self._router.call_reading(
-            lambda store, at: store.read(collection, wanted, deleted=deleted, epoch=at)
-        )
+
+        def look(store: Store, at: int | None) -> dict[str, Row]:
+            rows = store.read(collection, wanted, deleted=deleted, epoch=at)
+            if not deleted and not store.refuses_unread:
+                self._unread.require_rows(store, at, collection, wanted, rows)
+            return rows
+
+        rows = self._router.call_reading(look)
         self._sampler.note_keys(collection, wanted)
         return rows
 
@@ -92,9 +101,15 @@ class Traffic(Store):
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
         _require_alone(epoch)
-        rows = self._router.call_reading(
-            lambda store, at: store.query(collection, query, epoch=at)
-        )
+
+        def look(store: Store, at: int | None) -> list[Row]:
+            rows = store.query(collection, query, epoch=at)
+            if not store.refuses_unread:
+                found = len(rows)
+                self._unread.require_all(store, at, collection, query.where, found)
+            return rows
+
+        rows = self._router.call_reading(look)
         self._sampler.note_query(collection, query)
         return rows
 
@@ -103,9 +118,12 @@ class Traffic(Store):
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
         _require_alone(epoch)
-        found = self._router.call_reading(
-            lambda store, at: store.count(collection, where, epoch=at)
-        )
+
+        def look(store: Store, at: int | None) -> int:
+            self._unread.require_all(store, at, collection, where)
+            return store.count(collection, where, epoch=at)
+
+        found = self._router.call_reading(look)
         self._sampler.note_count(collection, where)
         return found
 
@@ -122,6 +140,10 @@ class Traffic(Store):
         while True:  # a scan that a switch interrupts goes on at the new primary
             route = self._router.route
             try:
+                if not deleted:
+                    self._unread.require_all(
+                        route.store, route.epoch, collection, And(())
+                    )
                 for row in route.store.scan(
                     collection, after=after, deleted=deleted, epoch=route.epoch
                 ):
@@ -144,6 +166,7 @@ class Traffic(Store):
             done = self._done_before(route, batch)
             if done is not None:
                 return None, done
+            self._unread.require_commit(route.store, route.epoch, batch)
             before = self._continuity.before(route)
             versions = route.store.commit(batch, epoch=route.epoch)
             self._continuity.after(route, before, batch.token, versions)
@@ -171,7 +194,9 @@ class Traffic(Store):
             waiting = [
                 order
                 for order in orders
-                if not order.is_settled and not self._was_done(route, order)
+                if not order.is_settled
+                and not self._was_done(route, order)
+                and not self._was_refused(route, order)
             ]
             if not waiting:
                 return
@@ -208,6 +233,13 @@ class Traffic(Store):
         if done is not None:
             order.take(done)
         return done is not None
+
+    def _was_refused(self, route: Route, order: Order) -> bool:
+        try:
+            self._unread.require_commit(route.store, route.epoch, order.batch)
+        except CorruptFile as error:
+            order.take(error)
+        return order.is_settled
 
     def _done_before(self, route: Route, batch: Batch) -> tuple[int, ...] | None:
         """What a commit gave that the other store has made, when it was primary.
@@ -309,6 +341,14 @@ class Traffic(Store):
             raise ConfigError("the roles of a pair are changed with switch().")
         self._continuity.before(self._router.route)
         return self._shared.compare_and_set(name, expected, value, given)
+
+    @override
+    def unread_files(self) -> tuple[UnreadFile, ...]:
+        """Of the primary."""
+        route = self._router.route
+        if route.store.refuses_unread:
+            return route.store.unread_files()
+        return unread_in(route.store, {layout.file: layout for layout in self.layouts})
 
     @override
     def prune(self, upto: int) -> None:

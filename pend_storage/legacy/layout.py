@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.conditions import Condition
+from pend_storage.diagnosis import diagnose
 from pend_storage.layout import (
     Entry,
     Find,
@@ -55,6 +57,8 @@ class RecordLayout(Layout):
             ``"list"``, ``"map"`` and ``"wrapped"``. Where there is no record yet, any.
         wrapper: the member that holds the list of a wrapped file.
         newest_first: the file grows at the front.
+        blank_is_empty: a file of 0 bytes, or of white space, has no records. Else it is
+            broken as a whole, as it is for every JSON parser.
     """
 
     computed = frozenset({"legacy_position", "content_hash"})
@@ -67,6 +71,7 @@ class RecordLayout(Layout):
         shapes: tuple[str, ...],
         wrapper: str | None = None,
         newest_first: bool = False,
+        blank_is_empty: bool = False,
     ) -> None:
         self.file = file
         self.collection = mapping.collection
@@ -74,10 +79,16 @@ class RecordLayout(Layout):
         self.shapes: Final = shapes
         self.wrapper: Final = wrapper
         self.newest_first: Final = newest_first
+        self.blank_is_empty: Final = blank_is_empty
 
     @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.file!r})"
+
+    @property
+    @override
+    def where(self) -> tuple[Condition, ...]:
+        return self.mapping.where
 
     # -- reading ----------------------------------------------------------------------
 
@@ -100,6 +111,8 @@ class RecordLayout(Layout):
         """The frame, the outermost object or list, and that of the records."""
         top = top_level(raw)
         records = None
+        if top is None and not self.blank_is_empty:
+            raise BrokenFileError("blank", "the file is not JSON")
         if top is None:
             frame = replace(self._usual(), nothing=raw)
         else:
@@ -152,6 +165,9 @@ class RecordLayout(Layout):
         return Frame.usual(self.shapes[0], self.wrapper)
 
     def _broken(self, schema: Schema, raw: bytes, error: BrokenFileError) -> Entry:
+        half_written = error.code == "half-written"
+        found = diagnose(raw, half_written=half_written)
+        reason = error.reason if found is None else f"{error.reason}: {found}"
         record = quarantine.make(
             self.file,
             "",
@@ -159,7 +175,7 @@ class RecordLayout(Layout):
             position=None,
             occurrence=0,
             code=error.code,
-            reason=error.reason,
+            reason=reason,
         )
         return Entry("", schema.put(QUARANTINE, record), span=(0, len(raw)))
 

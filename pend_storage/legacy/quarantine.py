@@ -20,6 +20,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "not-utf8": "the file is not UTF-8 text",
         "not-json": "the file, or the record, is not JSON",
+        "blank": "the file has nothing in it, or nothing but white space",
         "half-written": "the file ends before its JSON does",
         "wrong-shape": "the file is JSON, but neither the list nor the object expected",
         "duplicate-member": "a member name occurs twice in one object of the record",

@@ -26,6 +26,7 @@ from pend_storage.factory import (
     open_postgres,
 )
 from pend_storage.layout import Layout
+from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import ROLE_META, Role
@@ -82,6 +83,9 @@ class JsonMigration:
     backfill: BackfillReport
     waiting: int
     """Quarantined records that nobody has accepted yet."""
+    broken: tuple[BrokenFile, ...]
+    """Legacy files that are broken as a whole: what is in them is not in the database, and
+    not known."""
     unclaimed: tuple[Path, ...]
     """Files of the directory that no layout knows; left alone."""
     is_live: bool
@@ -189,6 +193,7 @@ def _fill(
             files=tuple(_results(source, module, filled.files, places)),
             backfill=filled,
             waiting=source.collection(QuarantinedRecord).count(waiting),
+            broken=broken_files(pair or source),
             unclaimed=source.unclaimed_files(),
             is_live=is_live,
             seconds=0.0,

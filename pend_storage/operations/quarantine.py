@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -31,8 +32,17 @@ from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
 from pend_storage.stores.table import index_value
 from pend_storage.transaction import Transaction
+from pend_storage.unread import as_stored
 
-__all__ = ["Retried", "accept", "find", "list_quarantined", "retry"]
+__all__ = [
+    "BrokenFile",
+    "Retried",
+    "accept",
+    "broken_files",
+    "find",
+    "list_quarantined",
+    "retry",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,36 @@ class Retried:
     """Of a whole file: records that cannot be placed one by one."""
     reason: str = ""
     """Why it stays in quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenFile:
+    """A legacy file that is broken as a whole, and that nobody has decided about."""
+
+    file: str
+    id: str
+    """Of its entry in quarantine."""
+    reason: str
+    unread: bool
+    """Whether nothing of it could ever be read, so that what rests on it is refused."""
+
+
+def broken_files(store: Store) -> tuple[BrokenFile, ...]:
+    """The legacy files that are broken as a whole, by the primary's quarantine."""
+    unread = {file.quarantined for file in store.unread_files()}
+    files = {layout.file for layout in store.layouts}
+    where = (field("place") == "", field("status") == "waiting")
+    found = store.collection(QuarantinedRecord).find(*where, order_by=["file"]).items
+    return tuple(
+        BrokenFile(
+            file=record.file,
+            id=record.id,
+            reason=record.reason,
+            unread=record.id in unread,
+        )
+        for record in found
+        if is_whole_file(record) and record.file in files
+    )
 
 
 def list_quarantined(
@@ -135,20 +175,22 @@ def retry(
         return trial.place(outcome)
 
     refused: dict[tuple[str, str], str] = {}
-    while True:
-        try:
-            result = store.run(attempt)
-        except UniqueViolation as error:
-            place = (error.collection, error.key)
-            if place in refused or not is_whole_file(record):
+    whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
+    with whole:  # what is in that file is what is found out here
+        while True:
+            try:
+                result = store.run(attempt)
+            except UniqueViolation as error:
+                place = (error.collection, error.key)
+                if place in refused or not is_whole_file(record):
+                    return replace(outcome, reason=str(error))
+                refused[place] = str(error)  # the others of the file need not wait
+            except (InvalidRecord, ReferenceViolation) as error:
                 return replace(outcome, reason=str(error))
-            refused[place] = str(error)  # the others of the file need not wait for it
-        except (InvalidRecord, ReferenceViolation) as error:
-            return replace(outcome, reason=str(error))
-        else:
-            if isinstance(result, Conflict):
-                raise result
-            return result
+            else:
+                if isinstance(result, Conflict):
+                    raise result
+                return result
 
 
 def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
@@ -318,7 +360,9 @@ class _Trial:
             and put.collection not in own
             and self._find(put.collection, put.key) is None
         }
-        for put in self._told_of(fresh) if fresh else ():
+        with as_stored():  # what is known of them; they wait for nobody
+            told = list(self._told_of(fresh)) if fresh else []
+        for put in told:
             place = (put.collection, put.key)
             spec = self._schema[put.collection]
             fresh[place] = absorbed(spec, fresh[place], put.record)

@@ -96,9 +96,12 @@ def seed(
 def write_missing(store: Store, records: Iterable[Any]) -> int:
     """Write those records whose keys the store has not; gives how many.
 
-    What was there and is deleted stays so. Others may do the same at the same time.
+    What was there and is deleted stays so. Others may do the same at the same time. Records
+    of a file that is unread are left out: nobody knows whether it has them.
     """
     puts = [store.schema.put(type(record), record) for record in records]
+    unknown = {file.collection for file in store.unread_files()}
+    puts = [put for put in puts if put.collection not in unknown]
 
     def write(tx: Transaction) -> int:
         missing = [

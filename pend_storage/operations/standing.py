@@ -27,6 +27,7 @@ from pend_storage.factory import (
 )
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.flag import Flag, read_flag, read_flag_of
+from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.readiness import (
     Obstacle,
     next_phase,
@@ -111,6 +112,8 @@ class Standing:
     problem: str | None
     """Why the stores cannot be used as a pair."""
     details: Details | None = None
+    broken: tuple[BrokenFile, ...] = ()
+    """Legacy files that are broken as a whole, and that nobody has decided about."""
 
     @property
     def differs(self) -> bool:
@@ -134,6 +137,7 @@ class Standing:
         return not (
             self.differs
             or self.problem
+            or self.broken
             or found
             or (lag is not None and lag.blocked is not None)
             or any(side.problem is not None for side in sides)
@@ -152,6 +156,7 @@ class Observer:
         self._settings = settings
         self._source: FlagSource = flag_source(settings)
         self._pair: ConfiguredPair | None = None
+        self._broken: tuple[BrokenFile, ...] = ()
         self._problem: str | None = None
 
     def __enter__(self) -> Self:
@@ -188,6 +193,9 @@ class Observer:
             postgres=sides.get("postgres"),
             problem=self._problem,
             details=_details(pair, phase) if details and pair is not None else None,
+            broken=self._broken
+            if pair is None
+            else _or_none(lambda: broken_files(pair)) or (),
         )
 
     def _open(self, sides: Mapping[Side, SideStanding]) -> None:
@@ -219,6 +227,7 @@ class Observer:
             return SideStanding(place=place)
         try:
             with open_json(self._settings) as store:
+                self._broken = broken_files(store)
                 return _ask_json(store, place)
         except PendStorageError as error:
             return SideStanding(place=place, problem=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from pend_storage.legacy import LIST, MAP, WRAPPED, RecordLayout
@@ -17,6 +18,8 @@ from pend_storage.pend.files.documents import DocumentMapping
 
 __all__ = ["LAYOUTS"]
 
+# The server's data has files of 0 bytes where there was never a record.
+_layout: Final = functools.partial(RecordLayout, blank_is_empty=True)
 _ANY: Final = (MAP, LIST)
 """For files of which no document says whether they are an object or a list."""
 
@@ -24,7 +27,7 @@ _ANY: Final = (MAP, LIST)
 def _documents(
     file: str, *shapes: str, wrapper: str | None = None, newest_first: bool = False
 ) -> RecordLayout:
-    return RecordLayout(
+    return _layout(
         file,
         DocumentMapping(file),
         shapes=shapes or _ANY,
@@ -34,28 +37,28 @@ def _documents(
 
 
 LAYOUTS: Final = (
-    RecordLayout(wallets.FILE, wallets.WalletMapping(), shapes=(MAP,)),
-    RecordLayout(directory.FILE, directory.DirectoryMapping(), shapes=(LIST, MAP)),
-    RecordLayout(kyc.FILE, kyc.KycMapping(), shapes=(MAP,)),
-    RecordLayout(
+    _layout(wallets.FILE, wallets.WalletMapping(), shapes=(MAP,)),
+    _layout(directory.FILE, directory.DirectoryMapping(), shapes=(LIST, MAP)),
+    _layout(kyc.FILE, kyc.KycMapping(), shapes=(MAP,)),
+    _layout(
         opportunities.FILE,
         opportunities.OpportunityMapping(),
         shapes=(WRAPPED, LIST),
         wrapper=opportunities.WRAPPER,
     ),
-    RecordLayout(
+    _layout(
         events.TRANSACTIONS_LOG,
         events.EventMapping(),
         shapes=(LIST,),
         newest_first=True,
     ),
-    RecordLayout(
+    _layout(
         events.PERSISTENT,
         events.CollectedMapping(),
         shapes=(LIST,),
         newest_first=True,
     ),
-    RecordLayout(
+    _layout(
         admin_logs.FILE,
         admin_logs.AdminLogMapping(),
         shapes=(WRAPPED, LIST),

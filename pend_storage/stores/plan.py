@@ -76,6 +76,11 @@ class Plan:
         self.closed = False
         """Roles change with this plan: what comes next must be planned after it."""
 
+    @property
+    def state(self) -> State:
+        """What the changes are checked against."""
+        return self._state
+
     def add(
         self,
         batch: Batch,
@@ -117,6 +122,10 @@ class Plan:
             self._take(mine, rows, meta, sequence if rows else 0, batch)
         written = {(row.collection, row.key): row.version for row in rows}
         return tuple(written.get((o.collection, o.key), 0) for o in batch.operations)
+
+    def is_done(self, batch: Batch) -> bool:
+        """Whether a commit is in the change log, or planned, already."""
+        return self._done_before(batch.token) is not None
 
     def _done_before(self, token: str) -> Effect | None:
         """The commit with this token, planned or in the log."""

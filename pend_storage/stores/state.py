@@ -17,12 +17,14 @@ from pend_storage.errors import StaleEpoch
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query, select
 from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
-from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.table import StoredRow, Table
+from pend_storage.unread import UnreadFiles
 
 __all__ = ["ChangedRow", "Effect", "State"]
 
 _ALL: Final = And(())
+_ABOUT_FILES: Final = frozenset({LEGACY_FILES, QUARANTINE})
 _serials: Final = itertools.count(1)
 
 
@@ -77,6 +79,10 @@ class State:
         self.sequence = 0
         """The highest sequence or version given or seen so far."""
         self._role = RoleState()
+        self.is_read = False
+        """Whether it is known that no legacy file is unread; else :attr:`unread`."""
+        self.unread: UnreadFiles | None = None
+        """The legacy files of which nothing could ever be read; None: not known."""
 
     # -- change -------------------------------------------------------------------
 
@@ -85,6 +91,8 @@ class State:
         for row in effect.rows:
             self.any_table(row.collection).set(row.key, row.version, row.body)
             self.sequence = max(self.sequence, row.version)
+            if row.collection in _ABOUT_FILES:
+                self.is_read, self.unread = False, None
         self.sequence = max(self.sequence, effect.sequence)
         for name, value in effect.meta:
             if value is None:

@@ -18,6 +18,7 @@ from pend_storage.records import (
     Row,
 )
 from pend_storage.store import Store
+from pend_storage.unread import UnreadFile
 
 __all__ = ["WrapperStore"]
 
@@ -34,6 +35,7 @@ class WrapperStore(Store):
         self.inner = inner
         self.schema = inner.schema
         self.layouts = inner.layouts
+        self.refuses_unread = inner.refuses_unread
 
     @override
     def __repr__(self) -> str:
@@ -137,6 +139,10 @@ class WrapperStore(Store):
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
         return self.inner.compare_and_set_meta(name, expected, value, given=given)
+
+    @override
+    def unread_files(self) -> tuple[UnreadFile, ...]:
+        return self.inner.unread_files()
 
     @override
     def close(self) -> None:

@@ -16,6 +16,7 @@ from pend_storage.query import And
 from pend_storage.records import Row
 from pend_storage.schema import FINDINGS, CollectionSpec
 from pend_storage.store import Store
+from pend_storage.unread import as_stored
 from pend_storage.validation.looking import TwoLooks
 from pend_storage.validation.merge import Block, Comparator, merged
 from pend_storage.validation.report import (
@@ -36,6 +37,7 @@ _SAMPLED: Final = 500
 _Look = tuple[Row | None, Row | None]
 
 
+@as_stored()
 def validate(
     left: Store,
     right: Store,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -107,7 +108,10 @@ def _ahead(rows: Iterator[Row], stack: ExitStack) -> Iterator[list[Row]]:
     def batch() -> list[Row]:
         return list(islice(rows, _BATCH))
 
-    upcoming = executor.submit(batch)
+    def submitted() -> Future[list[Row]]:
+        return executor.submit(copy_context().run, batch)  # it may read as_stored()
+
+    upcoming = submitted()
     while found := upcoming.result():
-        upcoming = executor.submit(batch)
+        upcoming = submitted()
         yield found

@@ -24,6 +24,7 @@ from pend_storage.namesakes import hidden, text_of
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
+from pend_storage.unread import as_stored
 from pend_storage.validation.exact import Text, unequal
 from pend_storage.validation.report import FileCheck, FileDifference
 
@@ -37,6 +38,7 @@ _Place: TypeAlias = tuple[tuple[Any, ...], int, int]
 """What to sort by; where the text begins in the temporary file; its length."""
 
 
+@as_stored()
 def render_check(
     store: Store,
     directory: Path,

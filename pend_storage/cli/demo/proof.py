@@ -13,6 +13,7 @@ from pend_storage.cli.demo.worker import COUNTER
 from pend_storage.pend import BlockchainEvent, Document
 from pend_storage.query import field
 from pend_storage.store import Store
+from pend_storage.unread import resting_on
 
 if TYPE_CHECKING:
     from pend_storage.config import Settings
@@ -74,7 +75,8 @@ def prove(settings: Settings, store: Store, crew: Crew) -> tuple[Proof, Check]:
         acknowledged += 1
         newest[collection, key] = max(version, newest.get((collection, key), 0))
     lost = count_lost(store, newest)
-    counter = store.collection(Document).get(COUNTER.id)
+    with resting_on(COUNTER.file):
+        counter = store.collection(Document).get(COUNTER.id)
     demo_events = (field("event_type") == "demo", field("source") == "chain")
     increments = store.collection(BlockchainEvent).count(*demo_events)
     store.close()

@@ -24,6 +24,7 @@ from pend_storage.factory import open_store
 from pend_storage.pend import AdminLog, BlockchainEvent, Document, User, UserProfile
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
+from pend_storage.unread import resting_on
 
 __all__ = ["COUNTER", "Ledger", "main"]
 
@@ -175,7 +176,8 @@ class Writer(Client):
             if events.get(event.id) is not None:
                 return  # it has happened, and only the answer was lost
             counters = transaction.collection(Document)
-            counter = counters.get(COUNTER.id) or COUNTER
+            with resting_on(COUNTER.file):  # and not on the half-written file
+                counter = counters.get(COUNTER.id) or COUNTER
             counters.put(replace(counter, body=int(str(counter.body)) + 1))
             events.put(event)
 
@@ -210,7 +212,8 @@ class Reader(Client):
         self._judge(key, 0 if found is None else found.version)
 
     def _look_at_counter(self) -> None:
-        found = self.store.collection(Document).get(COUNTER.id)
+        with resting_on(COUNTER.file):
+            found = self.store.collection(Document).get(COUNTER.id)
         self._judge("counter", 0 if found is None else int(str(found.body)))
 
     def _judge(self, what: str, version: int) -> None:

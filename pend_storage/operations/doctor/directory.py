@@ -14,7 +14,7 @@ from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.places import place_findings
-from pend_storage.operations.quarantine import list_quarantined
+from pend_storage.operations.quarantine import broken_files, list_quarantined
 from pend_storage.records import QuarantinedRecord
 
 __all__ = ["directory_findings"]
@@ -132,10 +132,11 @@ def _not_adopted(module: SchemaModule, paths: dict[Layout, Path]) -> Iterator[Fi
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):
             broken.append(f"{layout.file} ({record.reason})")
     if broken:
-        yield warn(
+        yield fail(
             "broken files",
             _some(broken),
-            "Repair them before migrating, or they will be quarantined whole.",
+            "Repair them before they are adopted; look-ups and writes that rest on them "
+            "will be refused.",
         )
 
 
@@ -143,18 +144,22 @@ def _adopted(settings: Settings) -> Iterator[Finding]:
     try:
         with open_json(settings) as store:
             waiting = list_quarantined(store, status="waiting")
+            broken = broken_files(store)
             unclaimed = [str(path) for path in store.unclaimed_files()]
             role = store.role()
     except PendStorageError as error:
         yield fail("json store", str(error), error=error)
         return
     yield ok("json store", f"opens; {role.role.value} at epoch {role.epoch}")
-    whole = [record.file for record in waiting if is_whole_file(record)]
-    if whole:
-        yield warn(
+    if broken:
+        shown = [f"{file.file} ({file.id}; {file.reason})" for file in broken]
+        unread = sum(file.unread for file in broken)
+        what = f"; what rests on {unread:,} of them is refused" if unread else ""
+        yield fail(
             "broken files",
-            f"quarantined as a whole: {_some(whole)}",
-            "Repair the file in its place, or: pend-storage quarantine retry --with FILE",
+            f"quarantined as a whole: {_some(shown)}{what}",
+            "Repair the file in its place, or: pend-storage quarantine retry ID --with "
+            "FILE, or: pend-storage quarantine accept ID --reason ...",
         )
     if waiting:
         yield warn(

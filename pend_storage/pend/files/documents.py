@@ -13,6 +13,7 @@ from pend_storage.legacy.mapping import Reads, RecordMapping, Source
 from pend_storage.pend.identity import record_id
 from pend_storage.pend.records import Document
 from pend_storage.query import field
+from pend_storage.unread import resting_on
 
 __all__ = ["DocumentMapping"]
 
@@ -80,7 +81,8 @@ class DocumentMapping(RecordMapping):
     @override
     def find(self, reads: Reads, name: str) -> Document | None:
         verbs = reads.collection(self.collection)
-        found: Document | None = verbs.get(self._key_of_name(name))
+        with resting_on(self.file):  # other files share the collection
+            found: Document | None = verbs.get(self._key_of_name(name))
         if found is not None and found.key == name:
             return found
         others = verbs.find(*self.where, field("key") == name, limit=1).items

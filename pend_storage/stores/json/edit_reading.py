@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.namesakes import is_beside
-from pend_storage.records import LegacyFile, Put
+from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of
 from pend_storage.stores.json.engine import Engine
@@ -16,8 +17,9 @@ from pend_storage.stores.json.past import state_at
 from pend_storage.stores.json.read_set import ReadSet
 from pend_storage.stores.json.shown import UNCLEAR, digest_of_text
 from pend_storage.stores.json.views import UNKNOWN, View, place_of, token_of
+from pend_storage.unread import is_marked, marked
 
-__all__ = ["EditReader"]
+__all__ = ["EditReader", "broken_entry"]
 
 
 class EditReader:
@@ -79,7 +81,16 @@ class EditReader:
             elif token_of(operation.collection, operation.key) not in removable:
                 continue
             operations.append(operation)
-        return Found(parsed, seen, content, base, header, operations, reads, told_by)
+        found = Found(parsed, seen, content, base, header, operations, reads, told_by)
+        if broken_entry(found) is not None and self._was_never_read(content):
+            found.parsed = replace(parsed, header=marked(parsed.header))
+        return found
+
+    def _was_never_read(self, content: Content) -> bool:
+        """Whether nothing of the file, which is broken now, was ever known."""
+        if self._view is None and not content.header_version:
+            return True
+        return is_marked(content.header) and content.broken is not None
 
     def digest(self, found: Found, item: Seen) -> str:
         """The digest of what the file says in one of its entries."""
@@ -190,3 +201,12 @@ def _whole_files(content: Content) -> Rows:
     """The rows that say what was wrong beside the records, or with the whole file."""
     records = ((t, row, content.decode(t, row[1])) for t, row in content.aside.items())
     return {t: row for t, row, r in records if is_whole_file(r) or is_beside(r)}
+
+
+def broken_entry(found: Found) -> QuarantinedRecord | None:
+    """The entry of a file that is broken as a whole; None where it is not."""
+    seen, content = found.seen, found.content
+    if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
+        return None
+    record: QuarantinedRecord = content.decode(seen[0].token, seen[0].body)
+    return record if is_whole_file(record) else None

@@ -9,21 +9,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.phases import Role
-from pend_storage.records import JSON, Put
+from pend_storage.records import JSON, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
 from pend_storage.stores.json.edit_as_secondary import EditAside, note_as_secondary
 from pend_storage.stores.json.edit_commit import EditCommit
-from pend_storage.stores.json.edit_reading import EditReader
+from pend_storage.stores.json.edit_reading import EditReader, broken_entry
 from pend_storage.stores.json.edit_stale import StaleCheck
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.found import Found, Operation
+from pend_storage.stores.json.guard import file_broken
 from pend_storage.stores.json.shown import (
     ABSENT,
     MOST_AT_ONCE,
@@ -37,6 +39,7 @@ from pend_storage.stores.json.views import (
     place_of,
     token_of,
 )
+from pend_storage.unread import is_marked
 
 __all__ = ["Edit", "adopted_meta", "note_as_secondary"]
 
@@ -134,7 +137,7 @@ class Edit:
             role = live.state.role.role
             already = live.state.meta.get(adopted_meta(self._layout.file))
         view = View(signature, digest_of(self._raw), self._positions(found))
-        view.broken = _is_broken(found.seen, found.content)
+        view.broken = broken_entry(found) is not None
         if already == self._mark(view):  # and then we died before we could note it
             found.base = self._reader.current(found.content)
             found.header = (0, None)
@@ -172,12 +175,18 @@ class Edit:
             check = StaleCheck(self._reader, self._layout, found, self._told.append)
             found = check.run(self._view.shown)
         meta = ((adopted_meta(self._layout.file), mark),)
+        entry = broken_entry(found)
+        if entry is not None:
+            found.operations += _superseded(found.content, entry)
         commit = EditCommit(
             self._engine, self._layout, found, submit=submit, hook=self._told.append
         )
         written = commit.run(meta)
         adopted = self._note(found, written)
-        if adopted:
+        if entry is not None:
+            is_unread = is_marked(found.parsed.header)
+            self._told.append(file_broken(entry, is_unread=is_unread))
+        elif adopted:
             self._tell(
                 "outside-edit-adopted",
                 f"{self._layout.file} was changed by somebody else; {adopted} "
@@ -258,7 +267,12 @@ class Edit:
         self._told.append(Event(name, message, level))
 
 
-def _is_broken(seen: list[Seen], content: Content) -> bool:
-    if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
-        return False
-    return is_whole_file(content.decode(seen[0].token, seen[0].body))
+def _superseded(content: Content, entry: QuarantinedRecord) -> Iterator[Put]:
+    """Entries of earlier texts that were broken as a whole: they wait no longer."""
+    for token, (_, body) in content.aside.items():
+        record: QuarantinedRecord = content.decode(token, body)
+        waits = is_whole_file(record) and record.status == "waiting"
+        if waits and record.id != entry.id:
+            note = f"another text took its place: {entry.id}"
+            accepted = dataclasses.replace(record, status="accepted", note=note)
+            yield content.schema.put(QUARANTINE, accepted)

@@ -20,6 +20,7 @@ from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.json.content import Seen, content_at, match
+from pend_storage.stores.json.guard import file_broken
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.permissions import Permissions
 from pend_storage.stores.json.rest import Rest, is_whole
@@ -27,6 +28,7 @@ from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import View, digest_of, place_of, signature_of
 from pend_storage.stores.state import State
 from pend_storage.stores.table import index_value
+from pend_storage.unread import marked
 
 __all__ = ["AdoptedFile", "Intake"]
 
@@ -122,7 +124,8 @@ class Intake:
                 self._remove((operation.collection, operation.key))
             else:
                 self._take(file, operation)
-        self._set(self._schema.put(LEGACY_FILES, parsed.header))
+        header = parsed.header if self._broken(file) is None else marked(parsed.header)
+        self._set(self._schema.put(LEGACY_FILES, header))
 
     def _find(self, collection: str, key: str) -> Any:
         row = self._rows[collection].get(key)
@@ -217,17 +220,19 @@ class Intake:
         for file in self._files:
             view = file.view
             view.positions, view.header = (position,), ADOPTED_VERSION
-            view.broken = self._is_broken(file)
+            view.broken = self._broken(file) is not None
             content = content_at(state, position, file.layout, {})
             match(view, [] if view.broken else file.seen, content)
             yield file.layout, view
 
-    def _is_broken(self, file: _File) -> bool:
+    def _broken(self, file: _File) -> QuarantinedRecord | None:
+        """The entry of a file that is broken as a whole; None where it is not."""
         if len(file.seen) != 1:
-            return False
+            return None
         collection, key = place_of(file.seen[0].token, file.layout.collection)
         record = self._find(collection, key)
-        return isinstance(record, QuarantinedRecord) and is_whole_file(record)
+        broken = isinstance(record, QuarantinedRecord) and is_whole_file(record)
+        return record if broken else None
 
     def report(self) -> tuple[AdoptedFile, ...]:
         """What became of each file; tells the hook about it too."""
@@ -241,7 +246,11 @@ class Intake:
             quarantined = aside.get(name, 0)
             one = AdoptedFile(name, read, read - quarantined, quarantined, file.derived)
             made.append(one)
-            self._tell(one)
+            broken = self._broken(file)
+            if broken is None:
+                self._tell(one)
+            else:
+                self._hook(file_broken(broken, is_unread=True))
         return tuple(made)
 
     def _tell(self, one: AdoptedFile) -> None:

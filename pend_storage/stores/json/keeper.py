@@ -298,13 +298,6 @@ class FileKeeper:
         _EDIT_ADOPTED()
         view.stamp = self._place.view_stamp()
         self._view, self._generation, self._is_unsaved = view, None, True
-        if view.broken:
-            self._tell(
-                "file-broken",
-                f"{self.layout.file} cannot be read, and is left as it is. Repair it, or "
-                "accept its entry in quarantine to have it written from the store",
-                logging.ERROR,
-            )
         return True
 
     # -- what is new ----------------------------------------------------------------------

@@ -20,6 +20,7 @@ import msgspec
 from typing_extensions import override
 
 from pend_storage.codec import dump_json, load_json
+from pend_storage.diagnosis import diagnose
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.layout import (
     Entry,
@@ -63,9 +64,11 @@ class PlainLayout(Layout):
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         try:
-            members = _members(raw) if raw.strip() else {}
+            members = _members(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            found = diagnose(raw, half_written="truncated" in str(error))
             reason = f"the file is not a JSON object ({error})"
+            reason += "" if found is None else f": {found}"
             broken = self._quarantined("", raw, None, "not-json", reason)
             entry = Entry("", schema.put(QUARANTINE, broken))
             return ParsedFile(broken_header(broken), (entry,))

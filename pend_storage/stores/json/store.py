@@ -13,7 +13,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
@@ -37,6 +37,7 @@ from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.file_lag import FileLag, file_lags
+from pend_storage.stores.json.guard import Guard
 from pend_storage.stores.json.home import (
     adoption_report,
     check_directory,
@@ -51,10 +52,10 @@ from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import State
 from pend_storage.stores.table import StoredRow, Table
+from pend_storage.unread import UnreadFile, names_one
 
 __all__ = ["JsonStore"]
 
@@ -71,6 +72,8 @@ class JsonStore(Store):
     commits since, which is the change log too. The legacy files follow it, and what
     others change in them is adopted.
     """
+
+    refuses_unread = True
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class JsonStore(Store):
         self._paths = {
             x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
         }
+        self._guard = Guard(self.layouts, self._paths)
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
         try:
@@ -243,7 +247,9 @@ class JsonStore(Store):
         keys = tuple(keys)
         version = engine.version
         state = None if deleted else engine.glance()
-        if state is not None:  # nearly always; no lock is taken
+        if state is not None and (
+            state.is_read or self._guard.is_free(state, collection)
+        ):  # nearly always; no lock is taken
             if epoch is not None:
                 state.require_read(epoch)
             table = state.table(collection)
@@ -260,7 +266,10 @@ class JsonStore(Store):
 
         def look(state: State) -> dict[str, Row]:
             state.require_read(epoch)
-            return state.read(collection, keys, deleted=deleted)
+            rows = state.read(collection, keys, deleted=deleted)
+            if not deleted:
+                self._guard.require_rows(state, collection, keys, rows)
+            return rows
 
         return engine.look(look)
 
@@ -268,12 +277,18 @@ class JsonStore(Store):
     def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        def look(state: State) -> tuple[State, list[StoredRow]]:
+        def look(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
             state.require_read(epoch)
-            return state, state.candidates(collection, query)
+            refusal = self._guard.refusal(state, collection, query.where)
+            return state, state.candidates(collection, query), refusal
 
-        state, candidates = self._opened().look(look)
-        return state.answer(collection, query, candidates)
+        state, candidates, refusal = self._opened().look(look)
+        rows = state.answer(collection, query, candidates)
+        if refusal is not None and not (
+            rows and names_one(self.schema[collection], query.where)
+        ):
+            raise refusal
+        return rows
 
     @override
     def count(
@@ -284,6 +299,7 @@ class JsonStore(Store):
 
         def look(state: State) -> int:
             state.require_read(epoch)
+            self._guard.require_all(state, collection, where)
             return len(state.table(collection))
 
         return self._opened().look(look)
@@ -299,6 +315,8 @@ class JsonStore(Store):
     ) -> Iterator[Row]:
         def look(state: State) -> tuple[Table, list[StoredRow]]:
             state.require_read(epoch)
+            if not deleted:
+                self._guard.require_all(state, collection, And(()))
             rows = state.page(collection, after, deleted=deleted, size=_PAGE)
             return state.table(collection), rows
 
@@ -311,7 +329,7 @@ class JsonStore(Store):
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
-        return self._opened().submit(lambda plan: plan.add(batch, epoch))
+        return self._opened().submit(partial(self._guard.add, batch, epoch))
 
     @override
     def commit_each(
@@ -321,7 +339,8 @@ class JsonStore(Store):
             engine = self._opened()
         except PendStorageError as error:
             return [own_copy(error) for _ in batches]
-        return engine.submit_each([partial(_add, batch, epoch) for batch in batches])
+        add = self._guard.add
+        return engine.submit_each([partial(add, batch, epoch) for batch in batches])
 
     @override
     def apply(
@@ -418,6 +437,10 @@ class JsonStore(Store):
         with translated(engine.directory):
             return file_lags(engine, self.layouts)
 
+    @override
+    def unread_files(self) -> tuple[UnreadFile, ...]:
+        return self._opened().look(self._guard.files)
+
     def adoption_report(self) -> tuple[AdoptedFile, ...]:
         """What became of each legacy file when the directory was first opened."""
         with translated(self.directory):
@@ -427,10 +450,6 @@ class JsonStore(Store):
         """The JSON files below the directory that no layout claims; never touched."""
         with translated(self.directory):
             return tuple(unclaimed(self.directory, set(self._paths.values())))
-
-
-def _add(batch: Batch, epoch: int | None, plan: Plan) -> tuple[int, ...]:
-    return plan.add(batch, epoch)
 
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:

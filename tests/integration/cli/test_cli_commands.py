@@ -106,20 +106,23 @@ def test_doctor_tells_what_to_do_before_a_migration(server: Site) -> None:
 
     result = server.run("doctor")
 
-    assert result.code == 0
+    assert result.code == 1
     assert "consents-db.json" in result.out
+    assert "ends in the middle" in result.out
     assert "-> Run: pend-storage migrate json" in result.out
 
 
-def test_doctor_warns_of_strange_and_broken_files_after_one(server: Site) -> None:
+def test_doctor_tells_of_strange_and_broken_files_after_one(server: Site) -> None:
     (server.data / "strange.json").write_text("[]")
     (server.data / "consents-db.json").write_text('{"half": ')
-    server.ok("migrate", "json", "--no-backup")
+    assert server.run("migrate", "json", "--no-backup").code == 1
 
-    document = server.ok("doctor")
+    result = server.run("doctor", "--json")
 
-    found = states(document)
-    assert found["unclaimed files"] == found["broken files"] == "warn"
+    found = states(result.document)
+    assert result.code == 1
+    assert found["broken files"] == "fail"
+    assert found["unclaimed files"] == "warn"
     assert found["quarantine"] == found["environment"] == "warn"
 
 

@@ -308,7 +308,10 @@ def test_a_half_written_file_is_quarantined_whole_and_can_be_repaired(
     path = server.data / _LOG
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    migrated = server.ok("migrate", "json", "--no-backup")
+    result = server.run("migrate", "json", "--no-backup", "--json")
+    assert result.code == 1
+    migrated = result.document
+    assert [file["file"] for file in migrated["result"]["broken"]] == [_LOG]
     server.ok("db", "validate")
     found = server.run("quarantine", "list", "--file", _LOG, "--json").document
     repaired = server.path / "repaired.json"
@@ -336,9 +339,9 @@ def test_a_repaired_file_of_users_brings_what_other_files_tell_of_them(
     path = server.data / "wallet-db.json"
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
-    for site in (sound, server):
+    for site, code in ((sound, 0), (server, 1)):
         site.ok("db", "migrate")
-        site.ok("migrate", "json", "--no-backup")
+        assert site.run("migrate", "json", "--no-backup").code == code
     assert server.rows()["user_profiles"] == []
     (broken,) = server.run(
         "quarantine", "list", "--file", path.name, "--json"

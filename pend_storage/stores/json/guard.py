@@ -1,0 +1,151 @@
+"""Refuses what rests on a legacy file of which nothing could ever be read.
+
+Looked at together with the state, so that no answer is given from before a file was read
+under the belief that it was read by then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pend_storage.errors import CorruptFile, ReferenceViolation
+from pend_storage.events import Event
+from pend_storage.layout import Layout
+from pend_storage.phases import Role
+from pend_storage.query import Condition
+from pend_storage.records import Batch, QuarantinedRecord, Row
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.stores.plan import Plan
+from pend_storage.stores.state import State
+from pend_storage.unread import UnreadFile, UnreadFiles, unread_of
+
+__all__ = ["Guard", "file_broken"]
+
+
+class Guard:
+    """What a JSON store refuses while it is primary, or stands alone."""
+
+    def __init__(self, layouts: Iterable[Layout], paths: Mapping[str, Path]) -> None:
+        self._layouts: Final = {layout.file: layout for layout in layouts}
+        self._paths: Final = paths
+
+    def is_free(self, state: State, collection: str) -> bool:
+        """Whether no look into a collection is refused; False where that is not known.
+
+        Needs no mutex.
+        """
+        unread = state.unread
+        return unread is not None and not unread.concern(collection)
+
+    def files(self, state: State) -> tuple[UnreadFile, ...]:
+        """The files that are unread, whatever the store's role. Hold the mutex."""
+        return () if state.is_read else self._known(state).files
+
+    def _known(self, state: State) -> UnreadFiles:
+        if state.unread is None:
+            found = UnreadFiles(self._find(state), self._layouts)
+            state.is_read, state.unread = not found.files, found
+        return state.unread
+
+    def _find(self, state: State) -> Iterator[UnreadFile]:
+        headers = state.table(LEGACY_FILES)
+        aside = state.table(QUARANTINE)
+
+        def entries(file: str) -> Iterator[Row]:
+            for key in aside.index(("file",)).keys((file,)) if aside.rows else ():
+                row = aside.row(key)
+                assert row is not None  # noqa: S101 - the index has it
+                yield row
+
+        decode = headers.spec.codec.decode
+        present = [
+            Row(k, version, decode(b)) for k, (version, b) in headers.rows.items()
+        ]
+        return unread_of(present, entries, self._layouts, self._paths)
+
+    def _judging(self, state: State) -> UnreadFiles | None:
+        """What is refused; None where nothing is."""
+        if state.is_read or state.role.role is not Role.PRIMARY:
+            return None
+        return self._known(state)
+
+    # -- hold the mutex -------------------------------------------------------------------
+
+    def require_rows(
+        self,
+        state: State,
+        collection: str,
+        keys: Iterable[str],
+        found: Mapping[str, Row],
+    ) -> None:
+        """See :meth:`UnreadFiles.require_rows`."""
+        unread = self._judging(state)
+        if unread is not None:
+            unread.require_rows(state.schema[collection].name, keys, found)
+
+    def refusal(
+        self, state: State, collection: str, where: Condition
+    ) -> CorruptFile | None:
+        """See :meth:`UnreadFiles.refusal`."""
+        unread = self._judging(state)
+        return (
+            None if unread is None else unread.refusal(state.schema[collection], where)
+        )
+
+    def require_all(self, state: State, collection: str, where: Condition) -> None:
+        """Refuse an answer that may lack a record.
+
+        Raises:
+            CorruptFile: it may.
+        """
+        refusal = self.refusal(state, collection, where)
+        if refusal is not None:
+            raise refusal
+
+    def add(self, batch: Batch, epoch: int | None, plan: Plan) -> tuple[int, ...]:
+        """Plan a commit, unless it rests on what is not known.
+
+        Raises:
+            CorruptFile: it does.
+        """
+        state = plan.state
+        unread = self._judging(state)
+        if unread is None or plan.is_done(batch):
+            return plan.add(batch, epoch)
+        state.require(Role.PRIMARY, epoch)
+
+        def find(collection: str, key: str) -> Any:
+            row = state.table(collection).row(key)
+            return None if row is None else row.record
+
+        unread.require_commit(batch, find)
+        try:
+            return plan.add(batch, epoch)
+        except ReferenceViolation as error:
+            if find(error.target, str(error.value)) is None:
+                unread.require_target(error.target, str(error.value))
+            raise
+
+
+def file_broken(entry: QuarantinedRecord, *, is_unread: bool) -> Event:
+    """The event that a file is broken as a whole.
+
+    Args:
+        entry: the file's, in quarantine.
+        is_unread: whether nothing of the file could ever be read.
+    """
+    rest = (
+        "Nothing of it could be read: look-ups and writes that rest on it are refused"
+        if is_unread
+        else "What the store had read of it before is served, and kept"
+    )
+    return Event(
+        "file-broken",
+        f"{entry.file} cannot be read, and is left as it is: {entry.reason.rstrip('.')}. "
+        f"{rest}, until the file is repaired in its place, or its entry in quarantine, "
+        f"{entry.id}, is accepted to have it written from the store",
+        logging.ERROR,
+    )
