@@ -33,6 +33,7 @@ from pend_storage.stores.json import JsonStore, render
 from pend_storage.stores.json.disk import write_all
 from pend_storage.stores.json.permissions import Permissions, permissions_key
 from pend_storage.stores.memory import MemoryStore
+from pend_storage.unread import as_stored
 from pend_storage.validation import render_check, validate
 from pend_storage.validation.exact import unequal
 
@@ -145,7 +146,7 @@ class Twins:
             store.switch(PG, accept=CODES)
             assert store.validate().ok
             store.switch(J, accept=CODES)
-        with self.json(self.moved) as alone:
+        with self.json(self.moved) as alone, as_stored():
             assert living(alone) == living(self.postgres)
 
     def come_back(self) -> None:

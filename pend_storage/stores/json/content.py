@@ -20,6 +20,7 @@ from pend_storage.stores.json.permissions import (
 )
 from pend_storage.stores.json.views import UNKNOWN, View, place_of, token_of
 from pend_storage.stores.state import State
+from pend_storage.unread import is_marked
 
 __all__ = [
     "Content",
@@ -59,6 +60,8 @@ class Content:
     is_there: bool = False
     """Whether the file exists even without a record: a file of that name was read, or
     written, before. A row of its own says so, or a deleted record."""
+    is_unread: bool = False
+    """Whether it is broken, and nothing of it could ever be read."""
     namesakes: Namesakes = field(default_factory=Namesakes)
     """What is known of records that share a member name."""
     _hidden: frozenset[str] | None = field(default=None, init=False)
@@ -165,6 +168,7 @@ def content_at(
     _, noted = legacy_row(state, permissions_key(layout.file))
     aside = _aside(state, layout.file)
     broken = None if header is None else _broken(schema, header, aside)
+    is_unread = broken is not None and header is not None and is_marked(header)
     if header is None or header.format.get("shape") == BROKEN:
         header = layout.missing()
     return Content(
@@ -179,6 +183,7 @@ def content_at(
         Permissions.of_row(noted),
         broken,
         is_there=version > 0 or noted is not None,
+        is_unread=is_unread,
     )
 
 

@@ -17,7 +17,7 @@ from pend_storage.stores.json.past import state_at
 from pend_storage.stores.json.read_set import ReadSet
 from pend_storage.stores.json.shown import UNCLEAR, digest_of_text
 from pend_storage.stores.json.views import UNKNOWN, View, place_of, token_of
-from pend_storage.unread import is_marked, marked
+from pend_storage.unread import marked
 
 __all__ = ["EditReader", "broken_entry"]
 
@@ -90,7 +90,7 @@ class EditReader:
         """Whether nothing of the file, which is broken now, was ever known."""
         if self._view is None and not content.header_version:
             return True
-        return is_marked(content.header) and content.broken is not None
+        return content.is_unread
 
     def digest(self, found: Found, item: Seen) -> str:
         """The digest of what the file says in one of its entries."""

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pend_storage.errors import Conflict, StaleEpoch
@@ -268,11 +269,21 @@ class Edit:
 
 
 def _superseded(content: Content, entry: QuarantinedRecord) -> Iterator[Put]:
-    """Entries of earlier texts that were broken as a whole: they wait no longer."""
+    """Entries of earlier texts that were broken as a whole: they wait no longer.
+
+    Where the very text has come back of which somebody had decided, it waits again.
+    """
     for token, (_, body) in content.aside.items():
         record: QuarantinedRecord = content.decode(token, body)
-        waits = is_whole_file(record) and record.status == "waiting"
-        if waits and record.id != entry.id:
+        if not is_whole_file(record):
+            continue
+        waits = record.status == "waiting"
+        if record.id != entry.id and waits:
             note = f"another text took its place: {entry.id}"
-            accepted = dataclasses.replace(record, status="accepted", note=note)
-            yield content.schema.put(QUARANTINE, accepted)
+            settled = dataclasses.replace(record, status="accepted", note=note)
+            yield content.schema.put(QUARANTINE, settled)
+        elif record.id == entry.id and not waits:
+            again = dataclasses.replace(
+                entry, status="waiting", seen_at=datetime.now(UTC)
+            )
+            yield content.schema.put(QUARANTINE, again)
