@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from pend_storage import sizes
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.limits import bound_checks
@@ -311,6 +312,39 @@ class RecordCodec:
         for name in self._json_fields:
             plain[name] = msgspec.Raw(dump_json(plain[name]))
         return _ENCODER.encode(plain)
+
+    def check_size(self, record: Any, key: str, body: bytes) -> None:
+        """Check that every store can hold a record.
+
+        Args:
+            record: what was encoded.
+            key: its key.
+            body: what it was encoded to.
+
+        Raises:
+            InvalidRecord: the record, or a value in it, is too large.
+        """
+        if len(body) <= sizes.CLOSER_LOOK:
+            return
+        limit = sizes.STORABLE.record
+        if len(body) > limit:
+            raise InvalidRecord(
+                f"the record has {len(body):,} bytes as JSON; {limit:,} can be stored",
+                collection=self.collection,
+                key=key,
+                code="too-large",
+            )
+        for name in self._json_fields:
+            try:
+                sizes.check_value(getattr(record, name), body, sizes.STORABLE)
+            except sizes.TooLargeError as error:
+                raise InvalidRecord(
+                    str(error),
+                    collection=self.collection,
+                    field=name,
+                    key=key,
+                    code="too-large",
+                ) from None
 
     def decode(self, body: bytes | str) -> Any:
         """The record that was encoded.

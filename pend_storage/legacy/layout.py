@@ -142,7 +142,7 @@ class RecordLayout(Layout):
             code=error.code,
             reason=error.reason,
         )
-        return Entry("", schema.put(QUARANTINE, record), span=(0, len(raw)))
+        return Entry("", quarantine.kept(schema, record), span=(0, len(raw)))
 
     def _entries(
         self, schema: Schema, raw: bytes, records: Container
@@ -222,7 +222,7 @@ class RecordLayout(Layout):
             code="value-taken",
             reason=reason,
         )
-        return schema.put(QUARANTINE, aside)
+        return quarantine.kept(schema, aside)
 
     # -- writing ------------------------------------------------------------------
 

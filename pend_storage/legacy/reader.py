@@ -14,7 +14,7 @@ from pend_storage.legacy import quarantine
 from pend_storage.legacy.exact import UnreadableError, digest, read
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.records import Put
-from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.schema import Schema
 
 __all__ = ["Piece", "Reader"]
 
@@ -84,6 +84,8 @@ class Reader:
             try:
                 return self.schema.put(mapping.collection, record)
             except InvalidRecord as error:
+                if error.code == "too-large":  # it would be as large in `extra`
+                    raise UnreadableError(error.code, _large(error)) from error
                 column = mapping.demote(error.field)
                 if column is None or column in refused:
                     raise UnreadableError("unstorable", str(error.reason)) from error
@@ -124,7 +126,13 @@ class Reader:
             reason=reason,
         )
         self.raws[fingerprint] += 1
-        return Entry(record.place, self.schema.put(QUARANTINE, record), span=piece.span)
+        start = piece.span and piece.span[0]
+        home = quarantine.kept(self.schema, record, start)
+        return Entry(record.place, home, span=piece.span)
+
+
+def _large(error: InvalidRecord) -> str:
+    return error.reason if error.field is None else f"{error.field}: {error.reason}"
 
 
 def _taken(claim: tuple[Any, ...], place: str) -> UnreadableError:

@@ -99,7 +99,8 @@ class EditCommit:
         self._want_header()
         while True:
             wanted = self._with_freed()
-            batch = self._schema.batch(wanted.values(), self._checks(wanted))
+            checks = self._checks(wanted)
+            batch = self._schema.batch(wanted.values(), checks, limited=False)
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
