@@ -24,6 +24,7 @@ from pend_storage.fields import FieldSpec, Kind
 from pend_storage.limits import bound_checks
 from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.records import JSON
+from pend_storage.shown import shown
 from pend_storage.text import UNSTORABLE
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
@@ -98,7 +99,7 @@ def check_json(value: Any, depth: int = 0) -> JSON:
 
 def _check_name(name: Any) -> str:
     if not isinstance(name, str):
-        raise _Refused(f"the member name {name!r} is not text")
+        raise _Refused(f"the member name {shown(name)} is not text")
     return _check_text(name)
 
 
@@ -225,7 +226,7 @@ def _choice_checker(spec: FieldSpec) -> Checker:
 
         def check_member(value: Any) -> Any:
             if not isinstance(value, enum):
-                raise _Refused(f"{value!r} is not a member of {enum.__name__}")
+                raise _Refused(f"{shown(value)} is not a member of {enum.__name__}")
             return value
 
         return check_member
@@ -234,7 +235,7 @@ def _choice_checker(spec: FieldSpec) -> Checker:
     def check_choice(value: Any) -> Any:
         if (type(value), value) not in allowed:
             raise _Refused(
-                f"{value!r} is not one of {', '.join(map(repr, spec.choices))}"
+                f"{shown(value)} is not one of {', '.join(map(repr, spec.choices))}"
             )
         return value
 

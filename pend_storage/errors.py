@@ -26,11 +26,11 @@ as attributes and survives pickling, so that it can cross a process boundary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage.shown import shown
+from pend_storage.shown import cut, shown
 
 __all__ = [
     "ChangesExpired",
@@ -51,6 +51,10 @@ __all__ = [
     "UniqueViolation",
     "UnknownCollection",
 ]
+
+
+_MOST_REASON: Final = 1_000
+"""Characters of a reason; what it cites is a driver's or a parser's own text."""
 
 
 def _restore(
@@ -96,7 +100,7 @@ class InvalidRecord(PendStorageError):
     ) -> None:
         self.collection = collection
         self.field = field
-        self.reason = reason
+        self.reason = reason = cut(reason, _MOST_REASON)
         self.key = key
         self.code = code
         place = collection if key is None else f"{collection}[{shown(key)}]"
@@ -320,7 +324,7 @@ class CorruptFile(PendStorageError):
     def __init__(self, reason: str, *, path: str, offset: int | None = None) -> None:
         self.path = path
         self.offset = offset
-        self.reason = reason
+        self.reason = reason = cut(reason, _MOST_REASON)
         place = path if offset is None else f"{path}, byte {offset}"
         super().__init__(
             f"{place}: {reason.rstrip('.')}. The file was left as it is: restore it "

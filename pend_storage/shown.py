@@ -7,15 +7,26 @@ record, or in a quarantined record (``pend-storage quarantine show ID --full``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["MOST_SHOWN", "bounded", "cut", "path_text", "shown"]
+__all__ = [
+    "MOST_SHOWN",
+    "bounded",
+    "bounded_path",
+    "cut",
+    "listed",
+    "path_text",
+    "shown",
+]
 
 MOST_SHOWN: Final = 200
 """Characters of a value or a key that are shown."""
+_QUOTES: Final = 3  # and the b of bytes
 _MOST_STEPS: Final = 20
 """Member names and list indices of a path that are shown."""
+_MOST_NAMES: Final = 20
+"""Names that are listed in a sentence."""
 
 
 def cut(text: str, most: int = MOST_SHOWN) -> str:
@@ -23,11 +34,12 @@ def cut(text: str, most: int = MOST_SHOWN) -> str:
 
     Args:
         text: of any length.
-        most: characters that are kept.
+        most: characters of what is given.
     """
     if len(text) <= most:
         return text
-    return f"{text[:most]}... ({len(text):,} characters)"
+    size = f"... ({len(text):,} characters)"
+    return text[: max(most - len(size), 1)] + size
 
 
 def shown(value: Any, most: int = MOST_SHOWN) -> str:
@@ -40,10 +52,12 @@ def shown(value: Any, most: int = MOST_SHOWN) -> str:
         value: a key, a field's value, or anything else.
         most: characters of the representation that are kept.
     """
-    if isinstance(value, str) and len(value) > most:
-        return f"{value[:most]!r}... ({len(value):,} characters)"
-    if isinstance(value, bytes | bytearray) and len(value) > most:
-        return f"{bytes(value[:most])!r}... ({len(value):,} bytes)"
+    if isinstance(value, str | bytes):
+        text = repr(value[:most])
+        if len(value) <= most and len(text) <= most + _QUOTES:
+            return text
+        unit = "characters" if isinstance(value, str) else "bytes"
+        return f"{text[:most]}{text[-1]}... ({len(value):,} {unit})"
     text, size = "", 0
     for piece in _pieces(value, most):
         text += piece
@@ -72,6 +86,18 @@ def bounded(value: Any, most: int = MOST_SHOWN) -> Any:
         text = shown(value, most)
         return value if len(text) <= most else text
     return value if len(str(value)) <= most else shown(value, most)
+
+
+def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
+    """Names in a sentence: the first of them, and how many more there are."""
+    every = list(names)
+    text = ", ".join(map(cut, every[:most]))
+    return f"{text} and {len(every) - most:,} more" if len(every) > most else text
+
+
+def bounded_path(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A path for a JSON report: member names that are too long are cut."""
+    return tuple(cut(step) if isinstance(step, str) else step for step in path)
 
 
 def path_text(path: tuple[str | int, ...], most: int = MOST_SHOWN) -> str:

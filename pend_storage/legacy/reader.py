@@ -15,6 +15,7 @@ from pend_storage.legacy.exact import UnreadableError, digest, read
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.records import Put
 from pend_storage.schema import Schema
+from pend_storage.shown import shown
 
 __all__ = ["Piece", "Reader"]
 
@@ -138,9 +139,9 @@ def _large(error: InvalidRecord) -> str:
 def _taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
     if len(claim) == 1:
         return UnreadableError(
-            "key-taken", f"{place!r} earlier in the file has its key"
+            "key-taken", f"{shown(place)} earlier in the file has its key"
         )
     columns = ", ".join(claim[0])
     return UnreadableError(
-        "value-taken", f"{place!r} earlier in the file has its {columns}"
+        "value-taken", f"{shown(place)} earlier in the file has its {columns}"
     )

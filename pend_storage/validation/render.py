@@ -21,6 +21,7 @@ from pend_storage.events import Progress
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
+from pend_storage.shown import bounded_path
 from pend_storage.store import Store
 from pend_storage.validation.exact import Text, unequal
 from pend_storage.validation.report import FileCheck, FileDifference
@@ -153,7 +154,9 @@ def _identical(left: Text, right: Text) -> bool:
 def _differences(original: Text, rendered: Text) -> list[FileDifference]:
     with closing(unequal(original, rendered)) as found:
         return [
-            FileDifference(path=item.path, original=item.left, rendered=item.right)
+            FileDifference(
+                path=bounded_path(item.path), original=item.left, rendered=item.right
+            )
             for item in islice(found, _DIFFERENCES)
         ]
 

@@ -202,6 +202,6 @@ def test_the_server_refuses_what_is_refused_here_and_takes_a_little_less(
         if isinstance(big, dict):
             big.popitem()
         else:
-            big = big[: len(big) - 1]
+            big = big[: len(big) - (100 if isinstance(big, str) else 1)]
         ships.put(a_ship("s1", anything=big))
         assert ships.get("s1") == a_ship("s1", anything=big)

@@ -22,6 +22,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout, ParsedFile
 from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.shown import shown
 from pend_storage.stores.json.content import Content, Seen
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.read_set import Place, ReadSet
@@ -159,7 +160,7 @@ class EditCommit:
         self._tell(
             "outside-edit-refused",
             f"{self._layout.file} was changed by somebody else, and what it says of "
-            f"{place[0]}[{place[1]!r}] cannot be: {error}",
+            f"{place[0]}[{shown(place[1])}] cannot be: {error}",
         )
 
     def _set_aside(self, put: Put, reason: str) -> None:
@@ -196,7 +197,7 @@ class EditCommit:
         }
         self._tell(
             "outside-edit-met-commit",
-            f"{self._layout.file}: {key!r} was changed by somebody else and by a commit "
+            f"{self._layout.file}: {shown(key)} was changed by somebody else and by a commit "
             f"at the same time; of {', '.join(edited)} the edit counts",
         )
         merged = dataclasses.replace(record, **edited)
@@ -222,7 +223,7 @@ class EditCommit:
             edit = "deleted"
         self._tell(
             "outside-edit-met-commit",
-            f"{self._layout.file}: {operation.key!r} was {committed} by a commit and "
+            f"{self._layout.file}: {shown(operation.key)} was {committed} by a commit and "
             f"{edit} by somebody else at the same time; the edit counts",
         )
 

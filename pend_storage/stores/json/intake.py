@@ -19,6 +19,7 @@ from pend_storage.events import Event, Hook, Progress
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
+from pend_storage.shown import shown
 from pend_storage.stores.json.content import Seen, content_at, match
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.swap import Place
@@ -117,7 +118,7 @@ class Intake:
         taken = self._taken(spec, put)
         if taken is not None:
             fields = ", ".join(taken[1])
-            reason = f"{self._claims[taken]!r} has the same {fields}"
+            reason = f"{shown(self._claims[taken])} has the same {fields}"
             put, spec = self._aside(file, put, reason), self._schema[QUARANTINE]
         if put.collection not in {file.layout.collection, QUARANTINE}:
             file.derived += put.key not in self._rows[put.collection]
