@@ -13,6 +13,7 @@ from pend_storage.errors import PendStorageError
 from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
+from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.quarantine import list_quarantined
 from pend_storage.records import QuarantinedRecord
 
@@ -44,6 +45,7 @@ def directory_findings(
         layout: wanted.files.get(layout.file, directory / layout.file)
         for layout in module.layouts
     }
+    yield memory_finding(directory / OWN_FOLDER, paths.values())
     unreadable = [str(p) for p in paths.values() if p.exists() and not _may_use(p)]
     if unreadable:
         yield fail(
