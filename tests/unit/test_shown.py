@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
+from typing_extensions import override
 
 from pend_storage import errors
 from pend_storage.cli.output import Output
@@ -53,6 +54,7 @@ def test_what_is_cut_says_how_large_it_is(value: Any, end: str) -> None:
 
 def test_no_more_of_a_value_is_printed_than_is_shown() -> None:
     class Unprintable:
+        @override
         def __repr__(self) -> str:
             raise AssertionError("printed")
 
