@@ -16,6 +16,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from pend_storage.errors import ConfigError
+from pend_storage.shown import shown
 from pend_storage.text import is_storable
 
 __all__ = ["Actor", "acting", "actor", "new_token", "token_moment", "token_time"]
@@ -48,7 +49,7 @@ def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None
     for name, text in (("by", by), ("reason", reason)):
         if text is not None and not is_storable(text):
             raise ConfigError(
-                f"acting({name}={text!r}): U+0000 and lone surrogates cannot be kept. "
+                f"acting({name}={shown(text)}): U+0000 and lone surrogates cannot be kept. "
                 "Leave them out."
             )
     outer = _actor.get()

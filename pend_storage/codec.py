@@ -18,11 +18,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from pend_storage import sizes
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.limits import bound_checks
 from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.records import JSON
+from pend_storage.shown import shown
 from pend_storage.text import UNSTORABLE, UnstorableTextError
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
@@ -101,7 +103,7 @@ def check_json(value: Any, depth: int = 0) -> JSON:
 
 def _check_name(name: Any) -> str:
     if not isinstance(name, str):
-        raise _Refused(f"the member name {name!r} is not text")
+        raise _Refused(f"the member name {shown(name)} is not text")
     return _check_text(name)
 
 
@@ -228,7 +230,7 @@ def _choice_checker(spec: FieldSpec) -> Checker:
 
         def check_member(value: Any) -> Any:
             if not isinstance(value, enum):
-                raise _Refused(f"{value!r} is not a member of {enum.__name__}")
+                raise _Refused(f"{shown(value)} is not a member of {enum.__name__}")
             return value
 
         return check_member
@@ -237,7 +239,7 @@ def _choice_checker(spec: FieldSpec) -> Checker:
     def check_choice(value: Any) -> Any:
         if (type(value), value) not in allowed:
             raise _Refused(
-                f"{value!r} is not one of {', '.join(map(repr, spec.choices))}"
+                f"{shown(value)} is not one of {', '.join(map(repr, spec.choices))}"
             )
         return value
 
@@ -315,6 +317,39 @@ class RecordCodec:
         for name in self._json_fields:
             plain[name] = msgspec.Raw(dump_json(plain[name]))
         return _ENCODER.encode(plain)
+
+    def check_size(self, record: Any, key: str, body: bytes) -> None:
+        """Check that every store can hold a record.
+
+        Args:
+            record: what was encoded.
+            key: its key.
+            body: what it was encoded to.
+
+        Raises:
+            InvalidRecord: the record, or a value in it, is too large.
+        """
+        if len(body) <= sizes.CLOSER_LOOK:
+            return
+        limit = sizes.STORABLE.record
+        if len(body) > limit:
+            raise InvalidRecord(
+                f"the record has {len(body):,} bytes as JSON; {limit:,} can be stored",
+                collection=self.collection,
+                key=key,
+                code="too-large",
+            )
+        for name in self._json_fields:
+            try:
+                sizes.check_value(getattr(record, name), body, sizes.STORABLE)
+            except sizes.TooLargeError as error:
+                raise InvalidRecord(
+                    str(error),
+                    collection=self.collection,
+                    field=name,
+                    key=key,
+                    code="too-large",
+                ) from None
 
     def decode(self, body: bytes | str) -> Any:
         """The record that was encoded.

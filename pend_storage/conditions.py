@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from pend_storage.errors import InvalidQuery
+from pend_storage.shown import shown
 
 __all__ = [
     "And",
@@ -70,7 +71,7 @@ def _condition(value: object) -> Condition:
     if isinstance(value, Condition):
         return value
     raise InvalidQuery(
-        f"{value!r} is not a condition. Put each comparison in parentheses, as in "
+        f"{shown(value)} is not a condition. Put each comparison in parentheses, as in "
         '(field("a") == 1) & (field("b") == 2).'
     )
 

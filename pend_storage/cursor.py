@@ -16,6 +16,7 @@ from pend_storage.errors import InvalidQuery
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.query import Order
 from pend_storage.schema import CollectionSpec
+from pend_storage.shown import shown
 
 __all__ = ["decode_cursor", "encode_cursor"]
 
@@ -72,12 +73,12 @@ def decode_cursor(
         RecursionError,
     ) as error:
         raise InvalidQuery(
-            f"{cursor!r} is not a cursor of this query: pass Page.next unchanged, with "
+            f"{shown(cursor)} is not a cursor of this query: pass Page.next unchanged, with "
             "the same order_by"
         ) from error
     if signature != _signature(spec, order_by):
         raise InvalidQuery(
-            f"the cursor belongs to a query of {signature!r}: start again without it"
+            f"the cursor belongs to a query of {shown(signature)}: start again without it"
         )
     return typed, key
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.shown import MOST_SHOWN, bounded, bounded_path, path_text, shown
+
 __all__ = ["ABSENT", "Difference", "differences", "equal"]
 
 
@@ -26,6 +28,7 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
+_MOST: Final = 2 * MOST_SHOWN  # a value that is cut already is not cut again
 _SCALARS: Final = frozenset({str, int, bool, float, datetime})
 """Types of values that are equal where Python says so."""
 _SEQUENCES: Final = (list, tuple)
@@ -43,7 +46,13 @@ class Difference:
 
     @override
     def __str__(self) -> str:
-        return f"{'.'.join(map(str, self.path))}: {self.left!r} is not {self.right!r}"
+        return f"{path_text(self.path)}: {shown(self.left, _MOST)} is not {shown(self.right, _MOST)}"
+
+    def bounded(self) -> Difference:
+        """The same place with values that are cut, as reports keep it."""
+        return Difference(
+            bounded_path(self.path), bounded(self.left), bounded(self.right)
+        )
 
 
 def equal(left: Any, right: Any) -> bool:

@@ -26,9 +26,11 @@ as attributes and survives pickling, so that it can cross a process boundary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from typing_extensions import override
+
+from pend_storage.shown import cut, shown
 
 __all__ = [
     "ChangesExpired",
@@ -49,6 +51,10 @@ __all__ = [
     "UniqueViolation",
     "UnknownCollection",
 ]
+
+
+_MOST_REASON: Final = 1_000
+"""Characters of a reason; what it cites is a driver's or a parser's own text."""
 
 
 def _restore(
@@ -78,15 +84,27 @@ class InvalidRecord(PendStorageError):
         collection: name of the collection.
         field: the field at fault, or None where the whole record is.
         reason: what is wrong with it.
+        key: key of the record, or None where that was not looked at.
+        code: short name of the reason: ``too-large`` where the record, or one of its
+            values, is larger than every store can hold; ``invalid`` otherwise.
     """
 
     def __init__(
-        self, reason: str, *, collection: str, field: str | None = None
+        self,
+        reason: str,
+        *,
+        collection: str,
+        field: str | None = None,
+        key: str | None = None,
+        code: str = "invalid",
     ) -> None:
         self.collection = collection
         self.field = field
-        self.reason = reason
-        place = collection if field is None else f"{collection}.{field}"
+        self.reason = reason = cut(reason, _MOST_REASON)
+        self.key = key
+        self.code = code
+        place = collection if key is None else f"{collection}[{shown(key)}]"
+        place = place if field is None else f"{place}.{field}"
         super().__init__(f"{place}: {reason}. Correct the value and write again.")
 
 
@@ -116,7 +134,7 @@ class Conflict(PendStorageError):
             found = "one that this transaction wrote"
         wanted = f"version {expected}" if expected else "no record"
         super().__init__(
-            f"{collection}[{key!r}]: expected {wanted}, found {found}. Read it again "
+            f"{collection}[{shown(key)}]: expected {wanted}, found {found}. Read it again "
             "and repeat the change; store.run() does so by itself."
         )
 
@@ -135,7 +153,7 @@ class UniqueViolation(PendStorageError):
         self.fields = fields
         self.key = key
         super().__init__(
-            f"{collection}[{key!r}]: another record already has the same "
+            f"{collection}[{shown(key)}]: another record already has the same "
             f"{', '.join(fields)}. Use another value, or change that record first."
         )
 
@@ -156,7 +174,7 @@ class ReferenceViolation(PendStorageError):
         self.target = target
         self.value = value
         super().__init__(
-            f"{collection}.{field} refers to {target}[{value!r}], which would not "
+            f"{collection}.{field} refers to {target}[{shown(value)}], which would not "
             "exist. Write the target first, or delete what refers to it first."
         )
 
@@ -171,7 +189,7 @@ class UnknownCollection(PendStorageError, LookupError):
     def __init__(self, name: str, *, known: tuple[str, ...] = ()) -> None:
         self.name = name
         super().__init__(
-            f"there is no collection {name!r}; the schema has: {', '.join(known)}."
+            f"there is no collection {shown(name)}; the schema has: {', '.join(known)}."
         )
 
 
@@ -318,7 +336,7 @@ class CorruptFile(PendStorageError):
     ) -> None:
         self.path = path
         self.offset = offset
-        self.reason = reason
+        self.reason = reason = cut(reason, _MOST_REASON)
         self.quarantined = quarantined
         place = path if offset is None else f"{path}, byte {offset}"
         remedy = (

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol, TypeAlias
 
+from pend_storage.shown import cut
+
 __all__ = [
     "Event",
     "Hook",
@@ -47,6 +49,8 @@ class PacedProgress(Protocol):
 
 
 _LOGGER: Final = logging.getLogger("pend_storage")
+_MOST_LOGGED: Final = 4_000
+"""Characters of one line of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ Hooks: TypeAlias = Hook | Iterable[Hook]
 
 def log_event(event: Event) -> None:
     """The default hook: standard logging, logger ``pend_storage``."""
-    _LOGGER.log(event.level, "%s: %s", event.name, event.message)
+    _LOGGER.log(event.level, "%s: %s", event.name, cut(event.message, _MOST_LOGGED))
 
 
 class _Guarded:

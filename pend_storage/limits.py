@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage.shown import cut, shown
 
 __all__ = ["MAX_INDEXED_BYTES", "MAX_INDEXED_DIGITS", "bound_checks"]
 
@@ -32,20 +33,24 @@ def bound_checks(spec: FieldSpec) -> list[_Check]:
 
 def _checks(limit: Limit) -> Iterator[_Check]:
     if (ge := limit.ge) is not None:
-        yield lambda v: None if v >= ge else f"{v} is less than {ge}"
+        yield lambda v: None if v >= ge else f"{cut(str(v))} is less than {ge}"
     if (gt := limit.gt) is not None:
-        yield lambda v: None if v > gt else f"{v} is not more than {gt}"
+        yield lambda v: None if v > gt else f"{cut(str(v))} is not more than {gt}"
     if (le := limit.le) is not None:
-        yield lambda v: None if v <= le else f"{v} is more than {le}"
+        yield lambda v: None if v <= le else f"{cut(str(v))} is more than {le}"
     if (lt := limit.lt) is not None:
-        yield lambda v: None if v < lt else f"{v} is not less than {lt}"
+        yield lambda v: None if v < lt else f"{cut(str(v))} is not less than {lt}"
     if (low := limit.min_length) is not None:
         yield lambda v: None if len(v) >= low else f"shorter than {low}"
     if (high := limit.max_length) is not None:
         yield lambda v: None if len(v) <= high else f"{len(v)} long, {high} allowed"
     if limit.pattern is not None:
         search = re.compile(limit.pattern).search
-        yield lambda v: None if search(v) else f"{v!r} does not match {limit.pattern}"
+        yield (
+            lambda v: (
+                None if search(v) else f"{shown(v)} does not match {limit.pattern}"
+            )
+        )
     if limit.digits is not None or limit.places is not None:
         yield lambda v: _digits_excess(Decimal(v), limit)
 
@@ -53,12 +58,12 @@ def _checks(limit: Limit) -> Iterator[_Check]:
 def _digits_excess(value: Decimal, limit: Limit) -> str | None:
     places = max(0, -cast("int", _stripped(value).as_tuple().exponent))
     if limit.places is not None and places > limit.places:
-        return f"{value} has more than {limit.places} digits after the point"
+        return f"{cut(str(value))} has more than {limit.places} digits after the point"
     if limit.digits is None:
         return None
     before = max(0, value.adjusted() + 1) if value else 0
     if before > limit.digits - (limit.places or 0):
-        return f"{value} has too many digits before the point"
+        return f"{cut(str(value))} has too many digits before the point"
     return None
 
 
@@ -105,7 +110,9 @@ def _shape_checks(spec: FieldSpec) -> Iterator[_Check]:
         try:
             read_back = msgspec.convert(value, shape)
         except msgspec.ValidationError as error:
-            return str(error)
-        return None if read_back == value else f"{value!r} would become {read_back!r}"
+            return cut(str(error))
+        if read_back == value:
+            return None
+        return f"{shown(value)} would become {shown(read_back)}"
 
     yield check

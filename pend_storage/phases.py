@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from pend_storage.errors import ConfigError
+from pend_storage.shown import shown
 
 if TYPE_CHECKING:
     from pend_storage.records import JSON
@@ -104,7 +105,7 @@ def parse_phase(word: str, *, place: str) -> Phase:
         close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ConfigError(
-            f"{place}: unknown phase {word!r}{hint} The phases are: {', '.join(known)}."
+            f"{place}: unknown phase {shown(word)}{hint} The phases are: {', '.join(known)}."
         ) from None
 
 

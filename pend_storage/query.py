@@ -39,6 +39,7 @@ from pend_storage.errors import InvalidQuery
 from pend_storage.fields import FieldSpec, Kind, Limit
 from pend_storage.records import JSON, Row
 from pend_storage.schema import CollectionSpec
+from pend_storage.shown import path_text, shown
 from pend_storage.text import UnstorableTextError, is_storable, order_bound
 
 __all__ = [
@@ -89,10 +90,10 @@ def make_query(
     """
     if isinstance(order_by, str):
         raise InvalidQuery(
-            f"order_by must be a list of names, not the text {order_by!r}"
+            f"order_by must be a list of names, not the text {shown(order_by)}"
         )
     if limit is not None and (type(limit) is not int or limit < 0):
-        raise InvalidQuery(f"limit must be an integer, 0 or more, not {limit!r}")
+        raise InvalidQuery(f"limit must be an integer, 0 or more, not {shown(limit)}")
     orders = tuple(_order(spec, text) for text in order_by)
     return Query(And(tuple(_checked(spec, w) for w in where)), orders, limit, after)
 
@@ -101,7 +102,7 @@ def _order(spec: CollectionSpec, text: str) -> Order:
     order = Order(text.removeprefix("-"), text.startswith("-"))
     if _field(spec, order.field).kind.is_json:
         raise InvalidQuery(
-            f"{spec.name}: cannot sort by the JSON field {order.field!r}"
+            f"{spec.name}: cannot sort by the JSON field {shown(order.field)}"
         )
     return order
 
@@ -109,7 +110,7 @@ def _order(spec: CollectionSpec, text: str) -> Order:
 def _field(spec: CollectionSpec, name: str) -> FieldSpec:
     if name not in spec.fields:
         raise InvalidQuery(
-            f"{spec.name} has no field {name!r}; it has: {', '.join(spec.fields)}"
+            f"{spec.name} has no field {shown(name)}; it has: {', '.join(spec.fields)}"
         )
     return spec.fields[name]
 
@@ -126,7 +127,7 @@ def _checked(spec: CollectionSpec, condition: Condition) -> Condition:
             return _checked_comparison(spec, condition)
         case _:
             raise InvalidQuery(
-                f"{condition!r} is not a condition: write field(...) == value, for example"
+                f"{shown(condition)} is not a condition: write field(...) == value, for example"
             )
 
 
@@ -151,7 +152,7 @@ def _checked_comparison(spec: CollectionSpec, item: Comparison) -> Condition:
         return _by_order(item)
     except (ValueError, TypeError) as error:
         raise InvalidQuery(
-            f"{spec.name}.{'.'.join(item.path)} {item.operator} {item.value!r}: {error}"
+            f"{spec.name}.{path_text(item.path)} {item.operator} {shown(item.value)}: {error}"
         ) from None
     if target.kind.is_json and item.operator in _ORDERS and not _has_order(value):
         return _NONE

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage import sizes
 from pend_storage.attribution import actor, new_token
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
@@ -307,6 +308,8 @@ class Schema:
             body = spec.codec.encode(record)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise InvalidRecord(str(error), collection=spec.name) from error
+        if len(body) > sizes.CLOSER_LOOK:
+            spec.codec.check_size(record, key, body)
         return Put(spec.name, key, record, body)
 
     def delete(self, name: str | type, key: str) -> Delete:
@@ -317,11 +320,25 @@ class Schema:
         self,
         operations: Iterable[Put | Delete],
         checks: Mapping[tuple[str, str], int] | None = None,
+        *,
+        limited: bool = True,
     ) -> Batch:
-        """One atomic commit; of several operations on one key the last one counts."""
+        """One atomic commit; of several operations on one key the last one counts.
+
+        Args:
+            operations: what to write.
+            checks: see :class:`~pend_storage.records.Batch`.
+            limited: False for what has to be one commit however large it is: the edit of
+                a file that JSON adopts. It reaches PostgreSQL in parts.
+
+        Raises:
+            InvalidRecord: all together is larger than one commit can be.
+        """
         all_of_it = tuple(operations)
         if len(all_of_it) > 1:
             all_of_it = _last_of_each(all_of_it)
+            if limited:
+                _check_commit(all_of_it)
         by, reason = actor()
         return Batch(all_of_it, dict(checks) if checks else {}, new_token(), by, reason)
 
@@ -333,3 +350,18 @@ def _last_of_each(operations: tuple[Put | Delete, ...]) -> tuple[Put | Delete, .
         last.pop(place, None)
         last[place] = operation
     return tuple(last.values())
+
+
+def _check_commit(operations: Iterable[Put | Delete]) -> None:
+    puts = [operation for operation in operations if type(operation) is Put]
+    size = sum([len(put.body) for put in puts]) + len(puts) * sizes.ROW_BYTES
+    if size > sizes.STORABLE.commit:
+        largest = max(puts, key=lambda put: len(put.body))
+        raise InvalidRecord(
+            f"{len(puts):,} records of {size:,} bytes as JSON are to be written in one "
+            f"commit, which can have {sizes.STORABLE.commit:,}; this is the largest of "
+            "them. Write them in several commits",
+            collection=largest.collection,
+            key=largest.key,
+            code="too-large",
+        )

@@ -38,6 +38,7 @@ from pend_storage.records import (
     Row,
 )
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.shown import shown
 from pend_storage.transaction import Transaction, run_transaction
 from pend_storage.unread import UnreadFile, unread_of
 
@@ -365,7 +366,7 @@ class Store(ABC):
                 return layout.view(self)
         known = ", ".join(layout.file for layout in self.layouts) or "none"
         raise ConfigError(
-            f"no layout claims the legacy file {file!r}; this store knows: {known}."
+            f"no layout claims the legacy file {shown(file)}; this store knows: {known}."
         )
 
     def __enter__(self) -> Self:

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pend_storage.errors import StoreUnavailable
 from pend_storage.sharing import own_copy
+from pend_storage.shown import shown
 
 __all__ = ["Lanes", "Sized", "bearable"]
 
@@ -200,7 +201,7 @@ def bearable(error: BaseException) -> Exception:
     """
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    return RuntimeError(f"the call ended with {error!r} in its thread")
+    return RuntimeError(f"the call ended with {shown(error)} in its thread")
 
 
 def _deliver(calls: Sequence[_Call[Any]], answers: Sequence[Any]) -> None:

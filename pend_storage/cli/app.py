@@ -17,12 +17,16 @@ from pend_storage.cli.exits import Exit, exit_of
 from pend_storage.cli.output import Output, plain
 from pend_storage.cli.session import command_options
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
+from pend_storage.shown import cut
 
 __all__ = ["root", "run"]
 
 _PROGRAM: Final = "pend-storage"
 _OPTIONAL: Final = frozenset({"alembic", "psycopg", "rich", "sqlalchemy"})
 """Packages that only some commands need."""
+
+_MOST_OF_A_FACT: Final = 1_000
+"""Characters of a text among the attributes of an error that JSON shows."""
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("demo:demo", "See the whole migration on invented data."),
@@ -156,7 +160,9 @@ def _fail(error: PendStorageError, *, as_json: bool) -> int:
     code = exit_of(error)
     if as_json:
         facts: dict[str, Any] = {
-            name: value for name, value in vars(error).items() if name[:1] != "_"
+            name: cut(value, _MOST_OF_A_FACT) if isinstance(value, str) else value
+            for name, value in vars(error).items()
+            if name[:1] != "_"
         }
         Output(as_json=True).document(
             {

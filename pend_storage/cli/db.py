@@ -9,6 +9,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import path_text, shown
 
 if TYPE_CHECKING:
     from pend_storage.operations.check import Check
@@ -135,9 +136,11 @@ def _show_records(out: Output, result: Check) -> None:
         styles=[None if c.ok else "fail" for c in checks.values()],
     )
     for item in result.records.divergences[:_SHOWN]:
-        out.line(f"{item.collection}[{item.key!r}] {item.kind}", style="fail")
+        out.line(f"{item.collection}[{shown(item.key)}] {item.kind}", style="fail")
         for difference in item.differences:
             out.line(f"    {difference}")
+        if item.more_differences:
+            out.line(f"    and {item.more_differences:,} more places")
     more = result.records.found - min(_SHOWN, len(result.records.divergences))
     if more:
         out.line(f"and {more:,} more")
@@ -154,7 +157,7 @@ def _show_files(out: Output, result: Check) -> None:
     )
     for check in result.files:
         for item in check.differences:
-            place = ".".join(map(str, item.path))
+            place = path_text(item.path)
             out.line(
                 f"{check.file} {place}: {item.original or 'nothing'} became "
                 f"{item.rendered or 'nothing'}",

@@ -8,6 +8,7 @@ import click
 
 from pend_storage.cli.exits import Exit, exit_of
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import shown
 
 if TYPE_CHECKING:
     from pend_storage.dualwrite.roles import Side
@@ -16,6 +17,8 @@ __all__ = ["doctor"]
 
 _SHOWN = 20
 """Commits of the other store that are shown to people; JSON has a thousand."""
+_KEYS = 20
+"""Keys of one commit that are shown."""
 
 
 @click.command(short_help="Check everything, and say what to do.")
@@ -80,7 +83,11 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
     if result.missing is None:
         out.line("what only the other store has is not known", style="warn")
     for change in (result.missing or ())[:_SHOWN]:
-        keys = ", ".join(f"{r.collection}[{r.key!r}]" for r in change.records)
+        keys = ", ".join(
+            f"{r.collection}[{shown(r.key)}]" for r in change.records[:_KEYS]
+        )
+        more = len(change.records) - _KEYS
+        keys += f" and {more:,} more" if more > 0 else ""
         out.line(f"only the other store has: {change.at:%Y-%m-%d %H:%M:%S} UTC {keys}")
     more = len(result.missing or ()) - _SHOWN
     if more > 0:

@@ -11,6 +11,7 @@ from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
 from pend_storage.cli.status import show_broken
+from pend_storage.shown import listed
 
 if TYPE_CHECKING:
     from pend_storage.operations.migrate_json import JsonMigration
@@ -103,7 +104,7 @@ def show_migration(out: Output, result: JsonMigration) -> None:
         if not file.adds_up:
             out.line(f"{file.file}: the numbers do not add up", style="fail")
     if result.unclaimed:
-        names = ", ".join(map(str, result.unclaimed))
+        names = listed(map(str, result.unclaimed))
         out.line(f"left alone, no layout knows them: {names}", style="warn")
     show_broken(out, result.broken)
     if result.waiting:
@@ -129,7 +130,7 @@ def _show_copy(out: Output, result: JsonMigration) -> None:
             f"{copy.path}"
         )
     if copy is not None and copy.links:
-        names = ", ".join(copy.links)
+        names = listed(copy.links)
         out.line(f"symbolic links were copied as links: {names}", style="warn")
     if result.reused_backup is not None:
         out.line(f"continued; the copy is the one made before: {result.reused_backup}")

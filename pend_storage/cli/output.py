@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pend_storage.shown import cut
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,6 +24,10 @@ __all__ = ["Cell", "Output", "plain"]
 
 Cell: TypeAlias = str | int | float | None
 
+_MOST_IN_CELL: Final = 60
+"""Characters of a text in a table."""
+_MOST_AT_END: Final = 500
+"""Characters of the last text in a row, which widens nothing."""
 _STYLES: Final = {
     "ok": "green",
     "warn": "yellow",
@@ -86,11 +92,21 @@ class Output:
         *,
         title: str | None = None,
         styles: Sequence[str | None] = (),
+        whole: bool = False,
     ) -> None:
-        """A table; nothing if JSON is wanted. Numbers stand to the right."""
+        """A table; nothing if JSON is wanted. Numbers stand to the right.
+
+        Args:
+            columns: their titles.
+            rows: a cell for each column.
+            title: a line above.
+            styles: of each row.
+            whole: show long texts to their end; else they are cut, so that one row does
+                not widen all others.
+        """
         if self.as_json:
             return
-        content = [[_shown(cell) for cell in row] for row in rows]
+        content = [_texts(row) if whole else _cells(row) for row in rows]
         kinds = [*map(list, rows)] if isinstance(rows, Sequence) else []
         right = [
             any(isinstance(row[i], int | float) for row in kinds)
@@ -190,6 +206,15 @@ def seconds(value: float) -> str:
     if value < 60:  # noqa: PLR2004 - a minute
         return f"{value:.1f} s"
     return str(timedelta(seconds=round(value)))
+
+
+def _texts(row: Sequence[Cell]) -> list[str]:
+    return [_shown(cell) for cell in row]
+
+
+def _cells(row: Sequence[Cell]) -> list[str]:
+    *texts, last = _texts(row)
+    return [*(cut(text, _MOST_IN_CELL) for text in texts), cut(last, _MOST_AT_END)]
 
 
 def _shown(cell: Cell) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import MOST_SHOWN, bounded, cut
 
 if TYPE_CHECKING:
     from pend_storage.records import QuarantinedRecord
@@ -37,9 +39,15 @@ def _open(session: Session) -> Store:
 @quarantine.command("list", short_help="List them; exit code 1 where any wait.")
 @click.option("--file", metavar="FILE", help="Only those of one legacy file.")
 @click.option("--all", "everything", is_flag=True, help="Accepted ones, too.")
+@click.option("--full", is_flag=True, help="With --json: their texts, not cut.")
 @pass_session
-def list_command(session: Session, file: str | None, *, everything: bool) -> Exit:
-    """List quarantined records; exit code 1 where any wait."""
+def list_command(
+    session: Session, file: str | None, *, everything: bool, full: bool
+) -> Exit:
+    """List quarantined records; exit code 1 where any wait.
+
+    Long places and texts are cut, and their length is said; `show ID --full` has all.
+    """
     from pend_storage.operations.quarantine import list_quarantined
 
     with _open(session) as store:
@@ -57,14 +65,31 @@ def list_command(session: Session, file: str | None, *, everything: bool) -> Exi
     waiting = sum(record.status == "waiting" for record in found)
     out.line(f"{waiting:,} wait", style="warn" if waiting else "ok")
     code = Exit.FOUND if waiting else Exit.DONE
-    return session.finish(code, {"waiting": waiting, "records": found})
+    return session.finish(
+        code,
+        {"waiting": waiting, "records": found if full else [*map(_outlined, found)]},
+    )
+
+
+def _outlined(record: QuarantinedRecord) -> dict[str, Any]:
+    """A record with its long texts cut."""
+    text = record.raw[: 4 * MOST_SHOWN].decode("utf-8", "backslashreplace")
+    if len(text) > MOST_SHOWN:
+        size = f"... ({len(record.raw):,} bytes)"
+        text = text[: MOST_SHOWN - len(size)] + size
+    members = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    return {name: bounded(value) for name, value in members.items()} | {"raw": text}
 
 
 @quarantine.command("show", short_help="Show one, whole.")
 @click.argument("identity", metavar="ID")
+@click.option("--full", is_flag=True, help="Every character of its text.")
 @pass_session
-def show(session: Session, identity: str) -> Exit:
-    """Show a quarantined record, whole. The beginning of its ID is enough."""
+def show(session: Session, identity: str, *, full: bool) -> Exit:
+    """Show a quarantined record. The beginning of its ID is enough.
+
+    Its text is cut after 4,000 characters, unless --full or --json is given.
+    """
     from pend_storage.operations.quarantine import find
 
     with _open(session) as store:
@@ -81,9 +106,10 @@ def show(session: Session, identity: str) -> Exit:
             ("seen", record.seen_at.isoformat()),
             ("reason", f"{record.code}: {record.reason}"),
         ],
+        whole=True,
     )
     text = record.raw.decode("utf-8", "backslashreplace")
-    out.line(text if len(text) <= _RAW else f"{text[:_RAW]}... ({len(text):,} in all)")
+    out.line(text if full else cut(text, _RAW))
     return session.finish(Exit.DONE, {"record": record})
 
 
@@ -125,7 +151,7 @@ def retry(
         results = [run(store, record, text=text) for record in chosen]
     out = session.output
     for result in results:
-        place = f"{result.file} {result.place}".strip()
+        place = f"{result.file} {cut(result.place)}".strip()
         if result.placed:
             out.line(f"{place}: placed, {result.records:,} records", style="ok")
         else:
@@ -151,7 +177,7 @@ def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
     with _open(session) as store:
         records = [run(store, find(store, text), reason) for text in identities]
     for record in records:
-        session.output.line(f"{record.file} {record.place}: accepted", style="ok")
+        session.output.line(f"{record.file} {cut(record.place)}: accepted", style="ok")
     return session.finish(Exit.DONE, {"records": records})
 
 

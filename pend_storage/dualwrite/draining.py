@@ -34,6 +34,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.records import JSON, Advance, ChangedRecord
+from pend_storage.shown import shown
 from pend_storage.store import Store
 
 __all__ = ["REFUSALS", "Drain", "Obstacle", "drain"]
@@ -287,9 +288,9 @@ class _Pass:
 
 
 def _shown(places: Sequence[tuple[str, str]]) -> str:
-    shown = [f"{collection}[{key[:_CUT]!r}]" for collection, key in places[:_SHOWN]]
-    more = len(places) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+    keys = [f"{name}[{shown(key, _CUT)}]" for name, key in places[:_SHOWN]]
+    more = len(places) - len(keys)
+    return ", ".join(keys) + (f" and {more:,} more" if more else "")
 
 
 def drain(

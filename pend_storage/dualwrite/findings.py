@@ -12,7 +12,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, field, make_query
 from pend_storage.records import JSON, Delete, FindingRecord, Put, Row
 from pend_storage.schema import FINDINGS
+from pend_storage.shown import bounded_path, cut, shown
 from pend_storage.store import Store
 
 __all__ = ["Book", "to_finding"]
@@ -38,7 +39,6 @@ _FRESH: Final = 1.0
 _RENEW: Final = 60.0
 """Seconds after which a finding that is seen again and again is written again."""
 _MOST_DIFFERENCES: Final = 20
-_LONGEST: Final = 200
 
 
 class _Plan(NamedTuple):
@@ -192,7 +192,7 @@ class Book:
         self._hook(
             Event(
                 "divergence",
-                f"{finding.collection}[{finding.key!r}] is {finding.kind} in the "
+                f"{finding.collection}[{shown(finding.key)}] is {finding.kind} in the "
                 "secondary: `pend-storage repair` brings it in line",
                 logging.ERROR,
             )
@@ -232,7 +232,7 @@ class Book:
                 self._hook(
                     Event(
                         "divergence",
-                        f"{record.collection}[{record.key!r}] was changed in a legacy "
+                        f"{record.collection}[{shown(record.key)}] was changed in a legacy "
                         "file while JSON is secondary: what it said is in quarantine "
                         f"as {record.quarantined!r}",
                         logging.WARNING,
@@ -325,7 +325,7 @@ def _record(
         secondary_version=finding.versions[1],
         differences=[
             {
-                "path": list(found.path),
+                "path": list(bounded_path(found.path)),
                 "left": _shown(found.left),
                 "right": _shown(found.right),
             }
@@ -340,8 +340,9 @@ def _shown(value: Any) -> JSON:
     """What may be shown of a value, in a form that every store can keep."""
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    if isinstance(value, Mapping | list | tuple):
+        return shown(value)
+    return cut(value if isinstance(value, str) else str(value))
 
 
 def _parsed(differences: Iterable[Any]) -> Iterator[Difference]:

@@ -26,6 +26,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
 from pend_storage.records import Row
 from pend_storage.schema import FINDINGS
+from pend_storage.shown import shown
 from pend_storage.store import Store
 
 __all__ = ["Compared", "Sampler"]
@@ -187,7 +188,11 @@ class Sampler:
 
     def _complain(self, error: Exception) -> None:
         self._hook(
-            Event("compare-failed", f"a comparison failed: {error!r}", logging.WARNING)
+            Event(
+                "compare-failed",
+                f"a comparison failed: {shown(error)}",
+                logging.WARNING,
+            )
         )
 
     def _compare(self, note: _Note) -> bool:

@@ -15,6 +15,7 @@ from typing_extensions import override
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.source import FlagSource, Wanted
 from pend_storage.phases import Phase, parse_phase
+from pend_storage.shown import shown
 
 __all__ = ["FileFlag"]
 
@@ -68,7 +69,7 @@ class FileFlag(FlagSource):
         if not isinstance(word, str):
             raise ConfigError(
                 f'{self.place}: expected a word in quotes, such as "parallel", not '
-                f"{word!r}."
+                f"{shown(word)}."
             )
         return Wanted(parse_phase(word, place=self.place), self.place)
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -69,6 +69,8 @@ class _Adoption:
         """What the store holds of the file, by what it is recognised by."""
         self.last = -1
         """Rank of the entry before."""
+        self.has: Final[Callable[[str, str], bool] | None] = getattr(find, "has", None)
+        """Of a ``find`` that shows what was given a moment ago, which then is not kept."""
         self.written: Final[dict[tuple[str, str], Any]] = {}
         """Records of this adoption that later entries may refer or add to."""
         self.there: Final[dict[tuple[str, str], bool]] = {}
@@ -169,7 +171,7 @@ class _Adoption:
             yield self._put(home, record)
             yield from self._derived(entry, record)
         elif entry.derived:
-            self.written[home.collection, key] = present
+            self._note(home.collection, key, present)
 
     def _resolved(self, spec: CollectionSpec, record: Any, read: Any) -> Any:
         """With the references that could not be followed when it was adopted first."""
@@ -184,7 +186,7 @@ class _Adoption:
 
     def _derived(self, entry: Entry, home: Any) -> Iterator[Put]:
         if entry.derived:
-            self.written[entry.home.collection, self._key(home)] = home
+            self._note(entry.home.collection, self._key(home), home)
         for put in entry.derived:
             spec = self.schema[put.collection]
             place = (put.collection, put.key)
@@ -193,8 +195,12 @@ class _Adoption:
             record = told if present is None else absorbed(spec, present, told)
             if record is None or (present and not differences(present, record)):
                 continue
-            self.written[place] = record
+            self._note(*place, record)
             yield self.schema.put(put.collection, record)
+
+    def _note(self, collection: str, key: str, record: Any) -> None:
+        if self.has is None:
+            self.written[collection, key] = record
 
     def _put(self, home: Put, record: Any) -> Put:
         return (
@@ -209,7 +215,7 @@ class _Adoption:
     def _free(self, home: Put) -> Put:
         """The record under a key that no other record has."""
         occurrence, key = getattr(home.record, "occurrence", 0), home.key
-        while key in self.given or self.find(home.collection, key) is not None:
+        while key in self.given or self._is_there(home.collection, key):
             occurrence += 1
             record = self.layout.mapping.again(home.record, occurrence)
             home = self.schema.put(home.collection, record)
@@ -220,9 +226,16 @@ class _Adoption:
 
     # -- look ---------------------------------------------------------------------------
 
+    def _is_there(self, collection: str, key: str) -> bool:
+        if self.has is not None:
+            return self.has(collection, key)
+        return self.find(collection, key) is not None
+
     def _leads(self, target: str, key: str) -> bool:
         """Whether a reference leads somewhere."""
         place = (target, key)
+        if self.has is not None:
+            return self.has(target, key)
         if place in self.written:
             return True
         if place not in self.there:

@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn, Self, TypeAlias
 import msgspec
 
 from pend_storage.diff import equal
+from pend_storage.shown import shown
 
 __all__ = [
     "ExactFloat",
@@ -149,7 +150,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return members
     names = [name for name, _ in pairs]
     twice = next(name for name in names if names.count(name) > 1)
-    raise UnreadableError("duplicate-member", f"the member {twice!r} occurs twice")
+    raise UnreadableError("duplicate-member", f"the member {shown(twice)} occurs twice")
 
 
 def _constant(word: str) -> NoReturn:

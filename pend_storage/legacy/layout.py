@@ -177,7 +177,7 @@ class RecordLayout(Layout):
             code=error.code,
             reason=reason,
         )
-        return Entry("", schema.put(QUARANTINE, record), span=(0, len(raw)))
+        return Entry("", quarantine.kept(schema, record), span=(0, len(raw)))
 
     def _entries(
         self, schema: Schema, raw: bytes, records: Container
@@ -286,7 +286,7 @@ class RecordLayout(Layout):
             code="value-taken",
             reason=reason,
         )
-        return schema.put(QUARANTINE, aside)
+        return quarantine.kept(schema, aside)
 
     # -- writing ------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from pend_storage.legacy.convert import (
 )
 from pend_storage.legacy.exact import UnreadableError, same
 from pend_storage.legacy.mapping import RecordMapping, Source
+from pend_storage.shown import shown
 
 __all__ = ["Member", "ObjectMapping", "inside", "time_member"]
 
@@ -280,10 +281,9 @@ def _missing(name: str, value: Mapping[str, Any]) -> UnreadableError:
     if value[name] is None:
         return UnreadableError("missing-member", f"{name!r} is null")
     return UnreadableError(
-        "bad-value", f"{name!r} cannot be read: {_short(value[name])}"
+        "bad-value", f"{name!r} cannot be read: {shown(value[name], _SHORT)}"
     )
 
 
-def _short(value: Any) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."  # noqa: PLR2004 - fits a line
+_SHORT: Final = 60
+"""Characters of a value that are shown: it fits a line."""

@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
+from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.legacy.scan import BrokenFileError, name_at, top_level
 from pend_storage.namesakes import SUPERSEDED
-from pend_storage.records import QuarantinedRecord
+from pend_storage.records import Put, QuarantinedRecord
+from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.shown import shown
 from pend_storage.text import UNSTORABLE
 
-__all__ = ["CODES", "make", "name_of", "safe_text", "value_start"]
+__all__ = ["CODES", "kept", "make", "name_of", "safe_text", "value_start"]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -27,6 +30,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         SUPERSEDED: "a later member of the same object has the same name, and counts",
         "not-a-number": "NaN or Infinity stands where JSON has a number",
         "number-too-long": "a number has more digits than the stores take",
+        "too-large": "it is larger than every store can hold",
         "too-deep": "it is nested deeper than parsers go",
         "wrong-type": "something else stands where a record is expected",
         "bad-key": "the member name is not what the file's records are named by",
@@ -101,3 +105,29 @@ def value_start(raw: bytes) -> int:
 def name_of(record: QuarantinedRecord) -> str | None:
     """The member name of a quarantined record; None where it has none."""
     return name_at(record.raw, 0) if value_start(record.raw) else None
+
+
+def kept(schema: Schema, record: QuarantinedRecord, offset: int | None = None) -> Put:
+    """The operation that writes a quarantined record.
+
+    Args:
+        schema: of the store.
+        record: as :func:`make` gives it.
+        offset: where in the file its text begins.
+
+    Raises:
+        CorruptFile: its text is larger than quarantine can hold, on any store.
+    """
+    try:
+        return schema.put(QUARANTINE, record)
+    except InvalidRecord as error:
+        if error.code != "too-large":
+            raise
+        what = f"the record {shown(record.place)}" if record.place else "the file"
+        raise CorruptFile(
+            f"{what} cannot be placed ({record.code}: {record.reason}), and its text of "
+            f"{len(record.raw):,} bytes is too large for quarantine as well: take it out "
+            "of the file, or divide it",
+            path=record.file,
+            offset=offset,
+        ) from error

@@ -15,7 +15,8 @@ from pend_storage.legacy.exact import UnreadableError, digest, read
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import Put
-from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.schema import Schema
+from pend_storage.shown import shown
 
 __all__ = ["Piece", "Reader"]
 
@@ -95,6 +96,8 @@ class Reader:
             try:
                 return self.schema.put(mapping.collection, record)
             except InvalidRecord as error:
+                if error.code == "too-large":  # it would be as large in `extra`
+                    raise UnreadableError(error.code, _large(error)) from error
                 column = mapping.demote(error.field)
                 if column is None or column in refused:
                     raise UnreadableError("unstorable", str(error.reason)) from error
@@ -137,15 +140,21 @@ class Reader:
             reason=reason,
         )
         self.raws[fingerprint] += 1
-        return Entry(record.place, self.schema.put(QUARANTINE, record), span=piece.span)
+        start = piece.span and piece.span[0]
+        home = quarantine.kept(self.schema, record, start)
+        return Entry(record.place, home, span=piece.span)
+
+
+def _large(error: InvalidRecord) -> str:
+    return error.reason if error.field is None else f"{error.field}: {error.reason}"
 
 
 def _taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
     if len(claim) == 1:
         return UnreadableError(
-            "key-taken", f"{place!r} earlier in the file has its key"
+            "key-taken", f"{shown(place)} earlier in the file has its key"
         )
     columns = ", ".join(claim[0])
     return UnreadableError(
-        "value-taken", f"{place!r} earlier in the file has its {columns}"
+        "value-taken", f"{shown(place)} earlier in the file has its {columns}"
     )

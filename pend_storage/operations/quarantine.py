@@ -29,6 +29,7 @@ from pend_storage.records import (
     Versioned,
 )
 from pend_storage.schema import QUARANTINE
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.stores.table import index_value
 from pend_storage.transaction import Transaction
@@ -117,7 +118,7 @@ def find(store: Store, text: str) -> QuarantinedRecord:
         return items[0]
     how = "more than one quarantined record" if items else "no quarantined record"
     raise ConfigError(
-        f"there is {how} whose id begins with {text!r}. See: "
+        f"there is {how} whose id begins with {shown(text)}. See: "
         "pend-storage quarantine list"
     )
 
@@ -340,7 +341,7 @@ class _Trial:
         for put in homes:
             there = self._find(put.collection, put.key)
             if there is not None and self._layout.owns(there):
-                return f"another record of the file has its key, {put.key!r}"
+                return f"another record of the file has its key, {shown(put.key)}"
         return None
 
     # -- what other files say -----------------------------------------------------------

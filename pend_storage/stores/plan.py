@@ -167,7 +167,7 @@ class Plan:
     ) -> None:
         """Plan rows of this store's own, whatever its role, outside of the change log."""
         mine = _Rows()
-        batch = self._state.schema.batch(puts)
+        batch = self._state.schema.batch(puts, limited=False)
         rows = tuple(self._rows_of(batch, self._sequence + 1, mine))
         self._take(mine, rows, meta, 0)
 

@@ -174,9 +174,12 @@ class Table:
 
     def __getattr__(self, name: str) -> Any:
         """Called only for what is missing: the content that was left for later."""
-        if name not in _LEFT_FOR_LATER or "_make" not in self.__dict__:
+        make = self.__dict__.get("_make") if name in _LEFT_FOR_LATER else None
+        if make is not None:
+            self.load(*make())
+            self.__dict__.pop("_make", None)  # and with it whatever it holds
+        if name not in self.__dict__:
             raise AttributeError(name)
-        self.load(*self._make())
         return self.__dict__[name]
 
     def touched(self, since: int) -> frozenset[str] | None:

@@ -20,6 +20,7 @@ from pend_storage.unread import as_stored
 from pend_storage.validation.looking import TwoLooks
 from pend_storage.validation.merge import Block, Comparator, merged
 from pend_storage.validation.report import (
+    MOST_DIFFERENCES,
     CollectionCheck,
     Divergence,
     Kind,
@@ -208,13 +209,17 @@ class _Work:
             kind: Kind = verdict.kind
             tally.kinds[kind] = tally.kinds.get(kind, 0) + 1
             if len(self.divergences) < self._details:
+                told = verdict.differences
                 self.divergences.append(
                     Divergence(
                         collection=spec.name,
                         key=key,
                         kind=kind,
                         versions=verdict.versions,
-                        differences=verdict.differences,
+                        differences=tuple(
+                            found.bounded() for found in told[:MOST_DIFFERENCES]
+                        ),
+                        more_differences=max(0, len(told) - MOST_DIFFERENCES),
                     )
                 )
 

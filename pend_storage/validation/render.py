@@ -23,6 +23,7 @@ from pend_storage.namesakes import Text as NamedText
 from pend_storage.namesakes import hidden, text_of
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
+from pend_storage.shown import bounded_path
 from pend_storage.store import Store
 from pend_storage.unread import as_stored
 from pend_storage.validation.exact import Text, unequal
@@ -194,7 +195,9 @@ def _identical(left: Text, right: Text) -> bool:
 def _differences(original: Text, rendered: Text) -> list[FileDifference]:
     with closing(unequal(original, rendered)) as found:
         return [
-            FileDifference(path=item.path, original=item.left, rendered=item.right)
+            FileDifference(
+                path=bounded_path(item.path), original=item.left, rendered=item.right
+            )
             for item in islice(found, _DIFFERENCES)
         ]
 

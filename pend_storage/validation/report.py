@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pend_storage.diff import Difference
 
 __all__ = [
+    "MOST_DIFFERENCES",
     "CollectionCheck",
     "Divergence",
     "FileCheck",
     "FileDifference",
     "ValidationReport",
 ]
+
+MOST_DIFFERENCES: Final = 50
+"""Places of one record that are told."""
 
 Kind: TypeAlias = Literal["missing", "extra", "different"]
 """Missing: only the first store has it. Extra: only the second one has it."""
@@ -31,7 +35,10 @@ class Divergence:
     """In the first and in the second store; 0 where it does not exist."""
     differences: tuple[Difference, ...] = ()
     """Of a different record: field by field, the first store on the left; redacted where
-    whoever confirmed it does so."""
+    whoever confirmed it does so. The first :data:`MOST_DIFFERENCES`; a value of more than
+    200 characters is its beginning and its size, as text."""
+    more_differences: int = 0
+    """Places that differ besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from pend_storage.namesakes import Text, hidden, text_of
 from pend_storage.query import field
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -146,7 +147,7 @@ class Contents:
         """
         if isinstance(record, QuarantinedRecord):
             raise self.refusal(
-                f"the record at {record.place!r} of {record.file} is quarantined "
+                f"the record at {shown(record.place)} of {record.file} is quarantined "
                 f"({record.reason}) and can only be read: `pend-storage quarantine` "
                 "decides about it"
             )

@@ -11,6 +11,7 @@ from pend_storage.legacy.quarantine import safe_text
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.namesakes import is_superseded
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -73,7 +74,7 @@ class MapView(Members):
         if present is not None:
             if contents.name(present) != name:
                 raise contents.refusal(
-                    f"{name!r} is another spelling of {contents.name(present)!r}, "
+                    f"{shown(name)} is another spelling of {shown(contents.name(present))}, "
                     "which is in the file"
                 )
             record = mapping.merge(present, record)

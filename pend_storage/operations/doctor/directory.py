@@ -13,6 +13,7 @@ from pend_storage.errors import PendStorageError
 from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
+from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
 from pend_storage.operations.quarantine import broken_files, list_quarantined
 from pend_storage.records import QuarantinedRecord
@@ -49,6 +50,7 @@ def directory_findings(
     yield from found
     if any(finding.state is State.FAIL for finding in found):
         return
+    yield memory_finding(directory / OWN_FOLDER, paths.values())
     unreadable = [str(p) for p in paths.values() if p.exists() and not _may_use(p)]
     if unreadable:
         yield fail(

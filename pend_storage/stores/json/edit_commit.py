@@ -20,6 +20,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.shown import shown
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.found import Found, Operation
 from pend_storage.stores.json.losers import aside_of, beside_of, name_of
@@ -85,7 +86,8 @@ class EditCommit:
         self._want_header()
         while True:
             wanted = self._with_freed()
-            batch = self._schema.batch(wanted.values(), self._checks(wanted))
+            checks = self._checks(wanted)
+            batch = self._schema.batch(wanted.values(), checks, limited=False)
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
@@ -185,7 +187,7 @@ class EditCommit:
             if row is not None:
                 record = found.content.decode(operation.key, row[1])
                 return name_of(self._layout, found.parsed.header, record)
-        return f"{operation.collection}[{operation.key!r}]"
+        return f"{operation.collection}[{shown(operation.key)}]"
 
     def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
         """Keep what was refused: in its place in the file, unless that is taken."""

@@ -178,8 +178,9 @@ def _adopt(
     try:
         _make_directory(new, directory.stat())
         _make_directory(new / "views", directory.stat())
-        intake.read(layouts, places)
-        _write(new, intake)
+        with intake.spooled(new):
+            intake.read(layouts, places)
+            _write(new, intake)
         _ADOPTED()
         new.rename(directory / OWN_DIRECTORY)
     except BaseException:  # above all a full disk, which it must not keep full

@@ -9,21 +9,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event, Hook, Progress
-from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
-from pend_storage.stores.json.content import Seen, content_at, match
+from pend_storage.shown import shown
+from pend_storage.stores.json.content import content_at, match
 from pend_storage.stores.json.guard import file_broken
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.permissions import Permissions
 from pend_storage.stores.json.rest import Rest, is_whole
+from pend_storage.stores.json.spool import SeenRows, Spool, SpooledRows
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import View, digest_of, place_of, signature_of
 from pend_storage.stores.state import State
@@ -63,7 +67,7 @@ class _File:
     place: Place
     header: LegacyFile
     view: View
-    seen: list[Seen]
+    seen: SeenRows
     derived: int = 0
 
 
@@ -74,13 +78,25 @@ class Intake:
         self._schema = schema
         self._hook = hook
         self._progress = _Progress(progress)
-        self._rows: dict[str, dict[str, tuple[int, bytes]]] = {
-            n: {} for n in schema.names
-        }
+        self._rows: dict[str, SpooledRows] = {}
         self._claims: dict[_Claim, str] = {}
-        self._claimed: dict[_Place, list[_Claim]] = {}
-        self._references: dict[_Place, _File] = {}
+        self._references: dict[str, dict[str, _File]] = {}
         self._files: list[_File] = []
+
+    @contextmanager
+    def spooled(self, directory: Path) -> Iterator[None]:
+        """Keep rows in a file of this directory, which is gone at the end.
+
+        Raises:
+            OSError: there is no place for it.
+        """
+        self._spool = Spool(directory)
+        names = self._schema.names
+        self._rows = {n: SpooledRows(self._spool, ADOPTED_VERSION) for n in names}
+        try:
+            yield
+        finally:
+            self._spool.close()
 
     # -- reading ------------------------------------------------------------------------
 
@@ -96,6 +112,7 @@ class Intake:
                 self._read(layout, places[layout.file], raw, view)
                 noted = Permissions.of_file(status).row(layout.file)
                 self._set(self._schema.put(LEGACY_FILES, noted))
+                del read, raw  # as large as all that was made of it
         while self._mend_references():
             pass
 
@@ -115,15 +132,19 @@ class Intake:
 
     def _read(self, layout: Layout, place: Place, raw: bytes, view: View) -> None:
         parsed = layout.parse(self._schema, raw)
-        file = _File(layout, place, parsed.header, view, [])
+        seen = SeenRows(self._spool, self._rows)
+        file = _File(layout, place, parsed.header, view, seen)
         self._files.append(file)
         entries = self._progress.watched(parsed.entries, len(raw))
-        noted = ParsedFile(parsed.header, _noted(entries, file.seen))
-        for operation in layout.adopt(self._schema, noted, (), self._find):
+        noted = ParsedFile(parsed.header, seen.noted(entries))
+        for operation in layout.adopt(
+            self._schema, noted, (), _Current(self._find, self._rows)
+        ):
             if isinstance(operation, Delete):
                 self._remove((operation.collection, operation.key))
             else:
                 self._take(file, operation)
+        seen.settle()
         header = parsed.header if self._broken(file) is None else marked(parsed.header)
         self._set(self._schema.put(LEGACY_FILES, header))
 
@@ -138,13 +159,13 @@ class Intake:
         taken = self._taken(spec, put)
         if taken is not None:
             fields = ", ".join(taken[1])
-            reason = f"{self._claims[taken]!r} has the same {fields}"
+            reason = f"{shown(self._claims[taken])} has the same {fields}"
             put, spec = self._aside(file, put, reason), self._schema[QUARANTINE]
         if put.collection not in {file.layout.collection, QUARANTINE}:
             file.derived += put.key not in self._rows[put.collection]
         self._set(put)
         if spec.references:
-            self._references[put.collection, put.key] = file
+            self._references.setdefault(put.collection, {})[put.key] = file
 
     def _aside(self, file: _File, put: Put, reason: str) -> Put:
         """The record in quarantine instead; of derived ones nothing is lost."""
@@ -160,17 +181,21 @@ class Intake:
         return None
 
     def _set(self, put: Put) -> None:
-        spec, place = self._schema[put.collection], (put.collection, put.key)
+        spec = self._schema[put.collection]
         if spec.unique:
-            self._free(place)
-            claims = list(_claims_of(spec, put.record))
+            self._free((put.collection, put.key))
+            claims = _claims_of(spec, put.record)
             self._claims.update(dict.fromkeys(claims, put.key))
-            self._claimed[place] = claims
-        self._rows[put.collection][put.key] = (ADOPTED_VERSION, put.body)
+        self._rows[put.collection][put.key] = put.body
 
     def _free(self, place: _Place) -> None:
-        for claim in self._claimed.pop(place, ()):
-            del self._claims[claim]
+        collection, key = place
+        spec = self._schema[collection]
+        if not spec.unique or key not in self._rows[collection]:
+            return
+        for claim in _claims_of(spec, self._find(collection, key)):
+            if self._claims.get(claim) == key:
+                del self._claims[claim]
 
     def _remove(self, place: _Place) -> None:
         self._free(place)
@@ -179,7 +204,7 @@ class Intake:
     def _mend_references(self) -> bool:
         """Let no reference lead nowhere; True where that may have made others do so."""
         removed = False
-        for place, file in list(self._references.items()):
+        for place, file in self._referring():
             spec, record = self._schema[place[0]], self._find(*place)
             lost = [] if record is None else self._lost(spec, record)
             if not lost:
@@ -188,7 +213,7 @@ class Intake:
                 mended = replace(record, **dict.fromkeys(lost))
                 self._set(self._schema.put(spec.name, mended))
                 continue
-            del self._references[place]
+            del self._references[place[0]][place[1]]
             self._remove(place)
             put = self._schema.put(spec.name, record)
             reason = f"its {', '.join(lost)} refers to a record that is not there"
@@ -196,6 +221,12 @@ class Intake:
                 self._set(self._aside(file, put, reason))
             removed = True
         return removed
+
+    def _referring(self) -> Iterator[tuple[_Place, _File]]:
+        """Every record that may refer to others, and its file."""
+        for collection, files in self._references.items():
+            for key, file in list(files.items()):
+                yield (collection, key), file
 
     def _lost(self, spec: CollectionSpec, record: Any) -> list[str]:
         return [
@@ -211,7 +242,7 @@ class Intake:
         """The state that begins with these rows."""
         state = State(self._schema, name)
         for collection, rows in self._rows.items():
-            state.tables[collection].load(rows, {})
+            state.tables[collection].load(cast("Any", rows), {})
         state.sequence = ADOPTED_VERSION if any(self._rows.values()) else 0
         return state
 
@@ -229,7 +260,7 @@ class Intake:
         """The entry of a file that is broken as a whole; None where it is not."""
         if len(file.seen) != 1:
             return None
-        collection, key = place_of(file.seen[0].token, file.layout.collection)
+        collection, key = place_of(file.seen.tokens[0], file.layout.collection)
         record = self._find(collection, key)
         broken = isinstance(record, QuarantinedRecord) and is_whole_file(record)
         return record if broken else None
@@ -296,14 +327,23 @@ class _Progress:
         return max(self._records, round(self._records / share) if share else 0)
 
 
+class _Current:
+    """Looks into the rows as they are now, those given a moment ago included."""
+
+    def __init__(self, find: Find, rows: Mapping[str, SpooledRows]) -> None:
+        self._find = find
+        self._rows = rows
+
+    def has(self, collection: str, key: str) -> bool:
+        """Whether there is a record."""
+        return key in self._rows[collection]
+
+    def __call__(self, collection: str, key: str) -> Any:
+        return self._find(collection, key)
+
+
 def _claims_of(spec: CollectionSpec, record: Any) -> Iterator[_Claim]:
     for fields in spec.unique:
         value = index_value(record, fields)
         if value is not None:
             yield spec.name, fields, value
-
-
-def _noted(entries: Iterable[Entry], seen: list[Seen]) -> Iterator[Entry]:
-    for entry in entries:
-        seen.append(Seen.of(entry))
-        yield entry

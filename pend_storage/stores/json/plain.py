@@ -32,6 +32,7 @@ from pend_storage.layout import (
 )
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -96,7 +97,7 @@ class PlainLayout(Layout):
             put = schema.put(self.collection, self._spec.codec.decode(value))
             if put.key == name:
                 return put
-            reason = f"it has the key {put.key!r}, but stands under another name"
+            reason = f"it has the key {shown(put.key)}, but stands under another name"
         except CorruptFile as error:
             reason = error.reason
         except InvalidRecord as error:

@@ -38,6 +38,8 @@ FORMAT: Final = 2
 
 1: the first. 2: entries of the change log carry a token, who wrote and why.
 """
+_PIECE: Final = 1 << 20
+_WRONG_BLOCK: Final = "the checksum of a block of rows is wrong"
 _BLOCK: Final = 5_000
 """Rows in a block: enough to be quick, little enough to be copied while others work."""
 
@@ -69,10 +71,42 @@ class _Block(msgspec.Struct, frozen=True):
 
 
 class _Parts(NamedTuple):
-    """A block, and the lines that follow it; sound, but not looked into."""
+    """A block, and where the lines that follow it begin in the file."""
 
     block: _Block
-    body: bytes
+    start: int
+
+
+class _Kept:
+    """A snapshot that stays open until all of its rows were looked at.
+
+    A newer one may take its place meanwhile; the descriptor still leads to this one. It is
+    closed with the last table that has not been looked at.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = os.dup(fd)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def body(self, parts: _Parts) -> bytes:
+        """The lines of a block.
+
+        Raises:
+            CorruptFile: they are not any more what they were.
+        """
+        block, start = parts
+        wanted = block.keys + block.versions + block.bodies
+        pieces: list[bytes] = []
+        while wanted and (piece := os.pread(self._fd, wanted, start)):
+            pieces.append(piece)
+            start, wanted = start + len(piece), wanted - len(piece)
+        body = b"".join(pieces)
+        if zlib.crc32(body) != block.crc:
+            raise CorruptFile(_WRONG_BLOCK, path=str(self._path), offset=parts.start)
+        return body
 
 
 @dataclass(frozen=True)
@@ -184,16 +218,19 @@ class _Reader:
         while (payload := self._frame()) != b'{"end":true}':
             block = self._decode(payload, _Block)
             tables.setdefault(block.collection, []).append(self._parts(block))
+        kept = _Kept(self._path, self._file.fileno())
         for collection, parts in tables.items():
-            state.any_table(collection).load_later(partial(_contents, parts))
+            state.any_table(collection).load_later(partial(_contents, kept, parts))
         return Snapshot(state, head.segment, head.chain)
 
     def _parts(self, block: _Block) -> _Parts:
         start = self._file.tell()
-        body = self._file.read(block.keys + block.versions + block.bodies)
-        if zlib.crc32(body) != block.crc:
-            raise self._corrupt("the checksum of a block of rows is wrong", start)
-        return _Parts(block, body)
+        left, crc = block.keys + block.versions + block.bodies, 0
+        while left and (piece := self._file.read(min(left, _PIECE))):
+            left, crc = left - len(piece), zlib.crc32(piece, crc)
+        if crc != block.crc:
+            raise self._corrupt(_WRONG_BLOCK, start)
+        return _Parts(block, start)
 
     def _frame(self) -> bytes:
         start = self._file.tell()
@@ -218,11 +255,12 @@ class _Reader:
         return CorruptFile(reason, path=str(self._path), offset=offset)
 
 
-def _contents(parts: list[_Parts]) -> tuple[Rows, dict[str, int]]:
-    """Take blocks apart, when the collection is first looked at."""
+def _contents(kept: _Kept, places: list[_Parts]) -> tuple[Rows, dict[str, int]]:
+    """Take blocks apart, when the collection is first looked at; one at a time."""
     rows: Rows = {}
     tombstones: dict[str, int] = {}
-    for block, body in parts:
+    for parts in places:
+        block, body = parts.block, kept.body(parts)
         behind = block.keys + block.versions
         keys = _keys(body[: block.keys])
         versions = _versions(body[block.keys : behind])

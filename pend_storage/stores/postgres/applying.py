@@ -221,7 +221,9 @@ class Applier:
     def _item(self, item: ChangedRecord) -> _Item:
         body = None
         if item.record is not None:
-            body = self._schema[item.collection].codec.encode(item.record)
+            codec = self._schema[item.collection].codec
+            body = codec.encode(item.record)
+            codec.check_size(item.record, item.key, body)  # the server names no record
         return _Item(item.collection, item.key, item.version, body)
 
 

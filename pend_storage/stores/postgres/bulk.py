@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
+from pend_storage import sizes
 from pend_storage.codec import dump_json
 from pend_storage.fields import FieldSpec
 from pend_storage.records import ChangedRecord
@@ -36,6 +37,7 @@ class Copier:
         self._types = [*map(_copied_type, fields), "bigint"]
         self._values: Callable[[Any], Any] = attrgetter(*[f.name for f in fields])
         self._is_single = len(fields) == 1
+        self._codec = spec.codec
         self._adapters = [
             (place, adapt)
             for place, field in enumerate(fields)
@@ -48,16 +50,17 @@ class Copier:
         Many bytes go in several statements, each of which has its own time.
 
         Raises:
+            InvalidRecord: a record is too large for it.
             ServerRefusal: the server does not take them.
             ConnectionLost: the connection died.
         """
-        rows = map(self._row, records)
+        items = iter(records)
         is_more = True
         try:
             while is_more:
                 with link.connection.cursor().copy(self._statement) as copy:
                     copy.set_types(self._types)
-                    is_more = _fill(copy, rows)
+                    is_more = self._fill(copy, items)
         except psycopg.OperationalError as error:
             raise ConnectionLost(str(error).strip(), sent=True) from error
         except psycopg.Error as error:
@@ -74,16 +77,20 @@ class Copier:
         row.append(item.version)
         return row
 
-
-def _fill(copy: psycopg.Copy, rows: Iterator[list[Any]]) -> bool:
-    """Write rows until it is enough for one statement; gives whether there may be more."""
-    size = 0
-    for row in rows:
-        copy.write_row(row)
-        size += sum(len(value) for value in row if isinstance(value, str | bytes))
-        if size >= MOST_BYTES:
-            return True
-    return False
+    def _fill(self, copy: psycopg.Copy, items: Iterator[ChangedRecord]) -> bool:
+        """Write rows until it is enough for one statement; whether there may be more."""
+        size = 0
+        for item in items:
+            row = self._row(item)
+            before = size
+            size += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if size - before > sizes.CLOSER_LOOK:  # the server would name no record
+                body = self._codec.encode(item.record)
+                self._codec.check_size(item.record, item.key, body)
+            copy.write_row(row)
+            if size >= MOST_BYTES:
+                return True
+        return False
 
 
 def _adapter(field: FieldSpec) -> Callable[[Any], Any] | None:

@@ -21,6 +21,7 @@ from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
+from pend_storage.shown import cut
 
 __all__ = [
     "POOLER_ADVICE",
@@ -52,6 +53,9 @@ _ENTANGLED: Final = "PEND3"
 _IN_PARTS: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
 _SHORT_WAIT: Final = 5.0
 """Seconds; a lock that was waited for longer than this is not waited for again."""
+
+_MOST_MESSAGE: Final = 500
+"""Characters of a server's message, which may cite a value."""
 
 _NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "25P03", "25P04", "57P05"})
 _NOT_DONE_CLASSES: Final = frozenset({"28", "3D"})
@@ -241,7 +245,7 @@ def refusal_of(result: PGresult, waited: float = 0.0) -> ServerRefusal:
     severity = result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED)
     return ServerRefusal(
         text(DiagnosticField.SQLSTATE),
-        text(DiagnosticField.MESSAGE_PRIMARY),
+        cut(text(DiagnosticField.MESSAGE_PRIMARY), _MOST_MESSAGE),
         text(DiagnosticField.CONSTRAINT_NAME),
         is_fatal=severity in _FATAL,
         waited=waited,

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
+
+from pend_storage.cli.app import root
 
 if TYPE_CHECKING:
     from tests.integration.cli.conftest import Site
@@ -168,6 +171,46 @@ def test_doctor_warns_of_a_pooler_that_is_not_there(server: Site) -> None:
 
 
 # -- quarantine -------------------------------------------------------------------------
+
+
+def test_reports_cut_values_and_keys_and_say_how_long_they_are(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, number = "k" * 700, "1" * 5_000
+    file = site.data / "explorer-data" / "identity-map.json"
+    file.parent.mkdir(parents=True)
+    text = json.dumps({"long": "v" * 3_000_000, name: "NUMBER"})
+    file.write_text(text.replace('"NUMBER"', number))
+    monkeypatch.chdir(site.path)
+
+    def run(*arguments: str) -> str:
+        return CliRunner().invoke(root, arguments, catch_exceptions=False).stdout
+
+    def widest(out: str) -> int:
+        return max(map(len, out.splitlines()))
+
+    for command in ("db migrate", "db seed", "migrate json --no-backup"):
+        run(*command.split())
+    site.change("update documents set body = to_jsonb(repeat('w', 3000000))")
+
+    compared = run("db", "validate")
+    assert "... (3,000,000 characters)" in compared
+    assert widest(compared) < 700
+    assert len(run("db", "validate", "--json")) < 5_000
+
+    listed = run("quarantine", "list")
+    assert "... (700 characters)" in listed
+    assert widest(listed) < 300
+    (record,) = json.loads(run("quarantine", "list", "--json"))["records"]
+    assert len(record["place"]) == len(record["raw"]) == 200
+
+    (full,) = json.loads(run("quarantine", "list", "--json", "--full"))["records"]
+    assert full["place"] == name
+    assert full["raw"] == f'"{name}": {number}'
+    shown = run("quarantine", "show", record["id"])
+    assert name in shown
+    assert number not in shown
+    assert number in run("quarantine", "show", record["id"], "--full")
 
 
 def test_an_accepted_record_stays_and_is_not_asked_about_again(server: Site) -> None:
