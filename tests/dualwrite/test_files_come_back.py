@@ -36,6 +36,7 @@ from pend_storage.stores.memory import MemoryStore
 from pend_storage.unread import as_stored
 from pend_storage.validation import render_check, validate
 from pend_storage.validation.exact import unequal
+from tests.ages import age
 
 from .processes import Line, living
 
@@ -99,6 +100,7 @@ class Twins:
             path = self.moved / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(raw)
+            age(path)
             path.chmod(bits[number % len(bits)])
         self.copy()
 
@@ -171,6 +173,7 @@ class Twins:
         """Old code writes the file, on both servers."""
         for directory in (self.moved, self.stayed):
             (directory / file).write_bytes(raw)
+            age(directory / file)
 
     def chmod(self, file: str, mode: int) -> None:
         for directory in (self.moved, self.stayed):

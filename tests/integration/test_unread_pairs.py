@@ -26,6 +26,7 @@ from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.validation import validate
+from tests.ages import age
 
 J, PAR, PG, P = Phase
 WALLETS, CREDENTIALS, CONSENTS = (
@@ -54,6 +55,7 @@ def directory(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     (data / WALLETS).write_text(json.dumps(GOOD, indent=2)[:-30])
+    age(data / WALLETS)
     (data / CREDENTIALS).write_text('{"a": 1}')
     return data
 

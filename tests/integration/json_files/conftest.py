@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 from pend_storage.events import Event
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.stores.json import JsonStore
+from tests.ages import age
 
 WALLETS = "wallet-db.json"
 EVENTS = "explorer-data/transactions-log.json"
@@ -41,13 +41,6 @@ class Editor:
         else:
             path.write_text(text)
         age(path)
-
-
-def age(path: Path) -> None:
-    """Make a file look as if its writer had finished a while ago."""
-    status = path.stat()
-    before = status.st_mtime_ns - 2_000_000_000
-    os.utime(path, ns=(status.st_atime_ns, before))
 
 
 @pytest.fixture

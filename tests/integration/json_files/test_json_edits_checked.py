@@ -22,8 +22,9 @@ from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.json import JsonStore, edits
 from pend_storage.transaction import Transaction
+from tests.ages import age
 from tests.checked_reads import watch_edits
-from tests.integration.json_files.conftest import Editor, age
+from tests.integration.json_files.conftest import Editor
 
 WALLETS = "wallet-db.json"
 KYC = "uploads/kyc/metadata.json"

@@ -19,7 +19,8 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import BESIDE, EDITED, QuarantinedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.json import JsonStore
-from tests.integration.json_files.conftest import Editor, age
+from tests.ages import age
+from tests.integration.json_files.conftest import Editor
 
 TIERS = "admin-pool-tiers.json"
 WALLETS = "wallet-db.json"

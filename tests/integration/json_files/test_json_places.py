@@ -29,7 +29,8 @@ from pend_storage.stores.json import JsonStore, keeper, preflight
 from pend_storage.stores.json.preflight import problems_of
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import signature_of, view_path
-from tests.integration.json_files.conftest import EVENTS, WALLETS, Editor, age
+from tests.ages import age
+from tests.integration.json_files.conftest import EVENTS, WALLETS, Editor
 
 NOBODY = 65534
 

@@ -26,6 +26,7 @@ from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.unread import as_stored
+from tests.ages import age
 
 WALLETS = "wallet-db.json"
 EVENTS = "explorer-data/transactions-log.json"
@@ -53,6 +54,7 @@ def whole(directory: Path) -> str:
     """The text of the wallets, which are broken from now on."""
     text = (directory / WALLETS).read_text()
     (directory / WALLETS).write_text(text[:-40])
+    age(directory / WALLETS)
     return text
 
 
@@ -243,6 +245,7 @@ def test_other_files_of_the_collection_go_on(
     open_store: Opens, directory: Path
 ) -> None:
     (directory / CONSENTS).write_text('{"a": 1,}')
+    age(directory / CONSENTS)
     (directory / CREDENTIALS).write_text('{"b": 2}')
     store = open_store()
     view, documents = store.legacy(CREDENTIALS), store.collection(Document)
@@ -336,6 +339,7 @@ def test_callers_that_are_merged_keep_their_own_answers(
     open_store: Opens, directory: Path
 ) -> None:
     (directory / CONSENTS).write_text('{"a": 1,}')
+    age(directory / CONSENTS)
     (directory / CREDENTIALS).write_text('{"b": 2}')
     store = open_store()
     (known,) = store.collection(Document).find(field("file") == CREDENTIALS).items
