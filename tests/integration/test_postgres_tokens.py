@@ -13,6 +13,7 @@ from psycopg import errors
 
 from pend_storage.errors import InvalidRecord, StoreUnavailable
 from pend_storage.records import Batch, Outcome
+from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres.tables import TOKEN_CONSTRAINT
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_tally
@@ -200,3 +201,23 @@ def test_who_writes_must_be_storable(place: Place, text: str) -> None:
 
     with pytest.raises(InvalidRecord, match="by and"):
         place.store.commit(batch)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_delete_that_is_repeated_gives_its_first_version(
+    new_migrated_database: Callable[[Schema], str], *, together: bool
+) -> None:
+    """It finds nothing any more, and so enters nothing that a token could stop."""
+    with PostgresStore(SCHEMA, new_migrated_database(SCHEMA)) as store:
+        store.collection("logs").put(a_log("a"))
+        gone = SCHEMA.batch([SCHEMA.delete("logs", "a")])
+        first = store.commit(gone)
+
+        again: object = store.commit(gone)
+        if together:
+            other = SCHEMA.batch([SCHEMA.delete("logs", "b")])
+            again, nothing = store.commit_each([gone, other])
+            assert nothing == (0,)
+
+        assert first[0] > 0
+        assert again == first

@@ -208,7 +208,7 @@ class Committer:
             first = self._together(members[:half], epoch, wait)
             return first + self._together(members[half:], epoch, wait)
         return [
-            m.versions(outcome) if isinstance(outcome, tuple) else outcome
+            self._execution.made(m, outcome) if isinstance(outcome, tuple) else outcome
             for m, outcome in zip(members, outcomes, strict=True)
         ]
 

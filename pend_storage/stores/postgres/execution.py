@@ -84,11 +84,22 @@ class Execution:
             HeldUp: it is in haste, and somebody holds what it needs.
         """
         try:
-            return possible.versions(
-                self._once(possible.batch, epoch, haste, again=False)
+            return self.made(
+                possible, self._once(possible.batch, epoch, haste, again=False)
             )
         except (ConnectionLost, ServerRefusal, Done, _Renumbered) as error:
             return self._repeat(possible, epoch, haste, error)
+
+    def made(self, possible: Possible, versions: tuple[int, ...]) -> tuple[int, ...]:
+        """The versions of a commit that went through.
+
+        One that wrote nothing made no entry, so the unique index on the token could not
+        say that it is in the log: the deletes of a repeated batch find nothing any more.
+        """
+        wrote = any(versions) or not versions
+        if wrote or self.find(possible.batch.token) is None:
+            return possible.versions(versions)
+        return self.given(possible)
 
     def _repeat(
         self, possible: Possible, epoch: int | None, haste: Value, first: Exception
@@ -110,8 +121,9 @@ class Execution:
         while True:
             try:
                 if error is None:
-                    return possible.versions(
-                        self._once(batch, epoch, haste, again=repeats.is_unknown)
+                    return self.made(
+                        possible,
+                        self._once(batch, epoch, haste, again=repeats.is_unknown),
                     )
                 failed, error = error, None
                 raise failed
