@@ -10,6 +10,7 @@ __all__ = [
     "UnstorableTextError",
     "is_storable",
     "order_bound",
+    "safe_text",
     "storable_part",
 ]
 
@@ -20,6 +21,11 @@ UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 def is_storable(text: str) -> bool:
     """Whether a text can be kept, and sent at all."""
     return UNSTORABLE.search(text) is None
+
+
+def safe_text(text: str) -> str:
+    """Text that every store can hold: NUL and half characters are escaped."""
+    return UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class UnstorableTextError(ValueError):

@@ -15,9 +15,9 @@ from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
-from pend_storage.text import UNSTORABLE
+from pend_storage.text import safe_text
 
-__all__ = ["CODES", "kept", "make", "name_of", "safe_text", "value_start"]
+__all__ = ["CODES", "kept", "make", "name_of", "value_start"]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -46,11 +46,6 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
 _NAMESPACE: Final = uuid.UUID("5f0e2c1a-8d4b-5c39-9a51-6f1c0e7b2d48")
 _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a record was first seen is not in its file: the store that adopts it knows."""
-
-
-def safe_text(text: str) -> str:
-    """Text that every store can hold: NUL and half characters are escaped."""
-    return UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def make(

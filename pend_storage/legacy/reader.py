@@ -17,6 +17,7 @@ from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import Put
 from pend_storage.schema import Schema
 from pend_storage.shown import shown
+from pend_storage.text import safe_text
 
 __all__ = ["Piece", "Reader"]
 
@@ -76,7 +77,7 @@ class Reader:
         home = self._home(source)
         self._claim(home, place)
         derived = tuple(self.derived(home.record, source.value))
-        return Entry(quarantine.safe_text(place), home, derived, piece.span)
+        return Entry(safe_text(place), home, derived, piece.span)
 
     def _source(self, name: str | None, text: bytes, position: int) -> Source:
         value, exact = read(text)

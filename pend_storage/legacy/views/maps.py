@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from pend_storage.legacy.quarantine import safe_text
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.namesakes import is_superseded
 from pend_storage.shown import shown
 from pend_storage.store import Store
+from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pend_storage.records import (
     QuarantinedRecord,
 )
 from pend_storage.schema import QUARANTINE, Schema
-from pend_storage.text import UNSTORABLE
+from pend_storage.text import safe_text
 
 __all__ = ["aside_of", "beside_of", "name_of"]
 
@@ -64,11 +64,10 @@ def _aside(
     file = f"{layout.file}{EDIT_MARK}"
     # The same value that loses again is the same entry, and waits again.
     name = b"%b\0%d\0%b" % (file.encode(), at, raw)
-    shown = UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", place)
     record = QuarantinedRecord(
         id=hashlib.sha256(name).hexdigest()[:32],
         file=file,
-        place=shown,
+        place=safe_text(place),
         position=at,
         raw=raw,
         code=EDITED,
