@@ -246,12 +246,19 @@ def _take_typed(
         return
     if found is None or found == member.blank:
         extra[member.name] = item
-    elif found is not item and not (member.usual and member.usual(item)):
+    elif _may_be_respelled(member, found, item):
         shown = member.render(found)
         if shown is not item and not _alike(shown, item):
             extra[member.name] = item
     if found is not None:
         columns[member.column] = found
+
+
+def _may_be_respelled(member: Member, found: Any, item: Any) -> bool:
+    """Whether rendering what was read may give another spelling than the file's."""
+    if found is item and member.render is as_is:
+        return False
+    return member.usual is None or not member.usual(item)
 
 
 def _alike(shown: Any, item: Any) -> bool:

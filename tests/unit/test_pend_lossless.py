@@ -246,3 +246,19 @@ def test_what_new_code_writes_to_a_column_is_never_shadowed_by_an_old_spelling(
         assert getattr(after, other.column) == getattr(changed, other.column), (
             other.name
         )
+
+
+@pytest.mark.parametrize("id_", ['"250"', "250", '"0250"', '"x"'])
+def test_an_id_comes_back_as_text_or_number_as_it_was(id_: str) -> None:
+    (layout,) = (x for x in LAYOUTS if x.file == "explorer-data/transactions-log.json")
+    raw = (
+        b'[{"type":"USER","timestamp":"2025-06-19T07:58:56.380Z","id":%b}]'
+        % id_.encode()
+    )
+    parsed = layout.parse(SCHEMA, raw)
+
+    texts = [
+        layout.render_one(parsed.header, entry.home.record) for entry in parsed.entries
+    ]
+
+    assert b"".join(layout.assemble(parsed.header, texts)) == raw
