@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,10 +31,18 @@ from pend_storage.layout import (
     broken_header,
     is_whole_file,
 )
+from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.store import Store
+from pend_storage.stores.json.plain_members import (
+    Member,
+    members_of,
+    name_of_text,
+    text_of_member,
+)
+from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
 __all__ = ["PlainLayout", "PlainView"]
@@ -65,7 +74,7 @@ class PlainLayout(Layout):
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         try:
-            members = _members(raw)
+            members = iter(self._members_of(raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             found = diagnose(raw, half_written="truncated" in str(error))
             reason = f"the file is not a JSON object ({error})"
@@ -73,24 +82,54 @@ class PlainLayout(Layout):
             broken = self._quarantined("", raw, None, "not-json", reason)
             entry = Entry("", schema.put(QUARANTINE, broken))
             return ParsedFile(broken_header(broken), (entry,))
-        if not members:
+        first = next(members, None)
+        if first is None:
             header = LegacyFile(file=self.file, format={_NOTHING: raw.decode()})
             return ParsedFile(header, ())
+        members = itertools.chain([first], members)
         return ParsedFile(self.missing(), self._entries(schema, raw, members))
 
+    def _members_of(self, raw: bytes) -> Iterable[Member]:
+        """The members of the file; quickly, where it is as the store has written it.
+
+        Raises:
+            msgspec.DecodeError: it is not an object.
+            UnicodeDecodeError: it is not text.
+            RecursionError: it is nested too deeply.
+        """
+        try:
+            quick = _members(raw)
+        except msgspec.DecodeError:
+            try:
+                return members_of(raw)
+            except (ValueError, RecursionError):
+                pass
+            raise
+        if not _is_as_written(raw, quick):
+            try:
+                return members_of(raw)
+            except (ValueError, RecursionError):
+                pass  # deeper than this one goes
+        return (Member(name, bytes(value)) for name, value in quick.items())
+
     def _entries(
-        self, schema: Schema, raw: bytes, members: dict[str, msgspec.Raw]
+        self, schema: Schema, raw: bytes, members: Iterable[Member]
     ) -> Iterator[Entry]:
         place: int | None = len(_OPENING)
-        for index, (name, value) in enumerate(members.items()):
-            text = _text(name, bytes(value))
+        for index, (name, value, is_dead) in enumerate(members):
+            text = text_of_member(name, value)
+            if is_dead:
+                reason = "a later member of the file has the same name, and counts"
+                dead = self._quarantined(name or '""', text, None, SUPERSEDED, reason)
+                yield Entry(name, schema.put(QUARANTINE, dead))
+                continue
             span = None
             if place is not None and raw.startswith(text, place):
                 span = (place, place + len(text))
                 place = span[1] + len(_BETWEEN)
             else:
                 place = None  # somebody else has laid it out
-            yield Entry(name, self._home(schema, name, bytes(value), index), (), span)
+            yield Entry(name, self._home(schema, name, value, index), (), span)
 
     def _home(self, schema: Schema, name: str, value: bytes, index: int) -> Put:
         try:
@@ -102,13 +141,14 @@ class PlainLayout(Layout):
             reason = error.reason
         except InvalidRecord as error:
             reason = f"{error.field or 'record'}: {error.reason}"
-        text = _text(name, value)
+        text = text_of_member(name, value)
         aside = self._quarantined(name, text, index, "bad-value", reason)
         return schema.put(QUARANTINE, aside)
 
     def _quarantined(
         self, place: str, raw: bytes, position: int | None, code: str, reason: str
     ) -> QuarantinedRecord:
+        place = safe_text(place)
         digest = hashlib.sha256(b"%b\n%b" % (place.encode(), raw)).hexdigest()
         return QuarantinedRecord(
             id=f"{self.file}#{digest[:32]}",
@@ -117,7 +157,7 @@ class PlainLayout(Layout):
             position=position,
             raw=raw,
             code=code,
-            reason=reason,
+            reason=safe_text(reason),
             seen_at=_UNSEEN,
         )
 
@@ -129,7 +169,9 @@ class PlainLayout(Layout):
     def adopt(
         self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
     ) -> Iterator[Put | Delete]:
-        known = {self._place(record) for record in present}
+        known, beside = set(), set()
+        for record in present:
+            (beside if is_beside(record) else known).add(self._place(record))
         for entry in parsed.entries:
             home = entry.home
             place = (home.collection, home.key)
@@ -137,6 +179,8 @@ class PlainLayout(Layout):
                 known.discard(place)
                 if home.collection == QUARANTINE or find(*place) == home.record:
                     continue
+            elif place in beside and is_beside(home.record):
+                continue
             elif home.collection == QUARANTINE:
                 seen = replace(home.record, seen_at=datetime.now(UTC))
                 home = schema.put(QUARANTINE, seen)
@@ -153,6 +197,8 @@ class PlainLayout(Layout):
 
     @override
     def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
+        if is_superseded(record):  # it never was a record of the file
+            return Entry(record.place, schema.put(QUARANTINE, record))
         whole = is_whole_file(record)
         raw = record.raw if whole else b"{%b}" % record.raw
         entry = next(iter(self.parse(schema, raw).entries), None)
@@ -173,6 +219,12 @@ class PlainLayout(Layout):
     @override
     def owns(self, record: Any) -> bool:
         return not isinstance(record, QuarantinedRecord) or record.file == self.file
+
+    @override
+    def member_name(self, record: Any) -> str | None:
+        if not isinstance(record, QuarantinedRecord):
+            return self._spec.key_of(record)
+        return None if record.position is None else name_of_text(record.raw)
 
     @override
     def order(self, record: Any, version: int) -> tuple[Any, ...]:
@@ -200,7 +252,9 @@ class PlainLayout(Layout):
     def render_one(self, header: LegacyFile, record: Any) -> bytes:
         if isinstance(record, QuarantinedRecord):
             return record.raw
-        return _text(self._spec.key_of(record), self._spec.codec.encode(record))
+        return text_of_member(
+            self._spec.key_of(record), self._spec.codec.encode(record)
+        )
 
     @override
     def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
@@ -221,8 +275,15 @@ class PlainLayout(Layout):
         return PlainView(store, self._spec)
 
 
-def _text(name: str, value: bytes) -> bytes:
-    return b"%b: %b" % (dump_json(name), value)
+def _is_as_written(raw: bytes, members: dict[str, msgspec.Raw]) -> bool:
+    """Whether the store has laid out the text, so that no name stands there twice."""
+    place = len(_OPENING)
+    for name, value in members.items():
+        text = text_of_member(name, bytes(value))
+        if not raw.startswith(text, place):
+            return False
+        place += len(text) + len(_BETWEEN)
+    return place - len(_BETWEEN) + len(_CLOSING) == len(raw)
 
 
 class PlainView(MutableMapping[str, Any]):
