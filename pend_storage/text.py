@@ -38,11 +38,6 @@ def storable_part(text: str) -> str:
     return text if found is None else text[: found.start()]
 
 
-def safe_text(text: str) -> str:
-    """Text that every store can hold: NUL and half characters are escaped."""
-    return UNSTORABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
 def order_bound(text: str) -> tuple[str, bool]:
     """A text that can be stored, and by which all others that can compare as by this one.
 

@@ -169,7 +169,8 @@ class PlainLayout(Layout):
     def adopt(
         self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
     ) -> Iterator[Put | Delete]:
-        known, beside = set(), set()
+        known: set[tuple[str, str]] = set()
+        beside: set[tuple[str, str]] = set()
         for record in present:
             (beside if is_beside(record) else known).add(self._place(record))
         for entry in parsed.entries:

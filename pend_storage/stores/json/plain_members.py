@@ -7,16 +7,17 @@ refuses a file for half a character in one of its texts. This one is slower and 
 from __future__ import annotations
 
 import json
+import json.decoder
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pend_storage.codec import dump_json
 from pend_storage.text import is_storable
 
 __all__ = ["Member", "members_of", "name_of_text", "text_of_member"]
 
+scanstring: Final[Any] = getattr(json.decoder, "scanstring")  # noqa: B009 - untyped
 _space: Final = re.compile(r"[ \t\n\r]*").match
 
 
