@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 
 import tenacity
 
+from pend_storage import jitter
 from pend_storage.errors import Conflict
 from pend_storage.query import Condition, Query
 from pend_storage.records import Page, Row, Versioned
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 RETRY: Final[dict[str, Any]] = {
     "retry": tenacity.retry_if_exception_type(Conflict),
-    "wait": tenacity.wait_random_exponential(multiplier=0.001, max=0.1),
+    "wait": jitter.growing(first=0.001, most=0.1),
     "reraise": True,
 }
 """How a transaction that conflicts is repeated. The pause before the n-th repetition is

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from pend_storage import jitter
 from pend_storage.errors import PendStorageError, SwitchRefused
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.memory import FlagMemory
@@ -139,7 +139,7 @@ class AutoSwitch:
             self._hook(Event(name, f"{message}: {error}", logging.WARNING))
         pause, self._pause = self._pause, min(2 * self._pause, self._pauses[1])
         # Spread, so that many processes do not try in step.
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311
+        return pause * jitter.between(0.5, 1.0)
 
     def _is_there(self, phase: Phase) -> bool:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import random
 import threading
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from pend_storage import jitter
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
@@ -244,7 +244,7 @@ def _busy(keeper: FileKeeper) -> StoreUnavailable:
 
 def _jittered(seconds: float, share: float) -> float:
     """So many seconds and up to that share of them more; less, where it is negative."""
-    return seconds * (1 + share * random.random())  # noqa: S311 - no secret
+    return seconds * (1 + share * jitter.between(0.0, 1.0))
 
 
 def unclaimed(directory: Path, claimed: set[Path]) -> Iterator[Path]:

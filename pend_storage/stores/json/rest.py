@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
+from pend_storage import jitter
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import Schema
@@ -135,7 +135,7 @@ class Rest:
             except InterruptedError:
                 if self.clock.monotonic() >= end:
                     raise
-            self.clock.sleep(random.uniform(*_POLL))  # noqa: S311 - no secret
+            self.clock.sleep(jitter.between(*_POLL))
 
     def _attempt(
         self, known: Signature | None, sound: Callable[[bytes], bool]
@@ -175,7 +175,7 @@ class Rest:
         self._await_write()
         for _ in range(_HURRIED):
             first = self._file.read()
-            self.clock.sleep(_AGREE * (1 + random.random()))  # noqa: S311 - no secret
+            self.clock.sleep(jitter.between(_AGREE, 2 * _AGREE))
             second = self._file.read()
             if first is None or second is None:
                 return second

@@ -10,6 +10,7 @@ import psycopg
 import tenacity
 from psycopg.conninfo import make_conninfo
 
+from pend_storage import jitter
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.stores.postgres.address import Address
 from pend_storage.stores.postgres.errors import ConnectionLost
@@ -91,7 +92,7 @@ class Connector:
                 tenacity.stop_after_attempt(_ATTEMPTS),
                 tenacity.stop_after_delay(self.connect_timeout),
             ),
-            wait=tenacity.wait_random_exponential(multiplier=0.05, max=0.5),
+            wait=jitter.growing(first=0.05, most=0.5),
             reraise=True,
         )
         try:

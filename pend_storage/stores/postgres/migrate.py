@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pend_storage import jitter
 from pend_storage.codec import dump_json
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Event, Hook
@@ -138,7 +138,7 @@ def _let_pass(
             )
         )
     limit = min(_LONGEST_PAUSE, 0.5 * 2**attempt)
-    pause = random.uniform(limit / 2, limit)  # noqa: S311 - not a secret
+    pause = jitter.between(limit / 2, limit)
     time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
 
 

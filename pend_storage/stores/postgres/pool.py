@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import random
 import threading
 import time
 import weakref
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
+from pend_storage import jitter
 from pend_storage.stores.postgres.errors import ConnectionLost
 from pend_storage.stores.postgres.link import Link
 
@@ -200,7 +200,7 @@ class Pool:
             link = self._connect()
             link.slot, link.generation = slot, generation
             if self._max_age is not None:
-                share = random.uniform(1 - _JITTER, 1)  # noqa: S311 - not a secret
+                share = jitter.between(1 - _JITTER, 1)
                 link.ends = link.since + self._max_age * share
             self._links[id(link)] = weakref.ref(link)
             self._keep_watch()

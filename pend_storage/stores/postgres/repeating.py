@@ -8,11 +8,11 @@ caller is told that the outcome is not known.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+from pend_storage import jitter
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.records import Batch
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
@@ -157,7 +157,7 @@ class Repeats:
 
 def _sleep(attempt: int, shortest: float, longest: float) -> None:
     limit = min(longest, shortest * 2 ** min(attempt, 20))
-    time.sleep(random.uniform(limit / 2, limit))  # noqa: S311 - not a secret
+    time.sleep(jitter.between(limit / 2, limit))
 
 
 def held_up(server: Server, refusal: ServerRefusal) -> LockHeld:

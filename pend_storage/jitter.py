@@ -1,0 +1,40 @@
+"""Random shares of pauses, so that many who wait do not come back together.
+
+They are taken from the system. The global generator of :mod:`random` belongs to the
+application, which may have seeded it, and a forked child has the state of its parent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import tenacity
+
+__all__ = ["between", "growing"]
+
+_SYSTEM: Final = random.SystemRandom()
+_MOST_DOUBLINGS: Final = 64
+"""A number of seconds stays one, however often something is tried."""
+
+
+def between(low: float, high: float) -> float:
+    """A number between two others; any of them as likely as any other."""
+    return _SYSTEM.uniform(low, high)
+
+
+def growing(first: float, most: float) -> Callable[[tenacity.RetryCallState], float]:
+    """How long tenacity waits: up to twice as long each time ("full jitter").
+
+    Args:
+        first: seconds that the first pause takes at most.
+        most: seconds that any of them takes at most.
+    """
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        doublings = min(state.attempt_number - 1, _MOST_DOUBLINGS)
+        return between(0.0, min(most, first * 2.0**doublings))
+
+    return pause
