@@ -80,12 +80,22 @@ class Interrupter:
         self._sender.join()
 
 
-def interrupted_at(line: int, work: Callable[[], object]) -> bool:
-    """Call a function, with a ``SIGINT`` before one of the library's lines that it runs.
+def interrupted_at(
+    line: int,
+    work: Callable[[], object],
+    *,
+    modules: tuple[str, ...] = ("",),
+    signal_number: signal.Signals = signal.SIGINT,
+    raised: type[BaseException] = KeyboardInterrupt,
+) -> bool:
+    """Call a function, with a signal before one of the library's lines that it runs.
 
     Args:
         line: the number of the line, from 1, in the order in which they are run.
         work: runs in the main thread.
+        modules: how the paths of the modules end whose lines count; all of the library's.
+        signal_number: the signal.
+        raised: what its handler raises.
 
     Returns:
         False where it runs fewer lines.
@@ -94,20 +104,21 @@ def interrupted_at(line: int, work: Callable[[], object]) -> bool:
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
-        if "pend_storage/" not in frame.f_code.co_filename:
+        name = frame.f_code.co_filename
+        if "pend_storage/" not in name or not name.endswith(modules):
             return None
         if event == "line":
             count += 1
             if count == line:
                 sys.settrace(None)
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal_number)
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
         work()
-    except KeyboardInterrupt:
+    except raised:
         pass
     finally:
         sys.settrace(before)

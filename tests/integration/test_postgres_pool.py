@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -15,10 +13,14 @@ from pend_storage.errors import StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import SCHEMA, Tally
+from pend_storage.testing.interrupts import interrupted_at
 
 from .activity import UNDER_TEST, sessions, wait_until
 
-MODULES = ("pool.py", "server.py", "link.py", "survey.py", "watch.py", "connections.py")
+MODULES = tuple(
+    f"stores/postgres/{name}.py"
+    for name in ("pool", "server", "link", "survey", "watch", "connections")
+)
 
 
 class Interrupt(BaseException):
@@ -37,33 +39,15 @@ def interrupts() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def interrupted_at(line: int, call: Callable[[], object]) -> bool:
-    """Call with a signal before the so-many-th line of the modules of connections.
-
-    Gives False where there are not so many lines.
-    """
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        name = frame.f_code.co_filename
-        if "stores/postgres" not in name or not name.endswith(MODULES):
-            return None
-        if event == "line":
-            count += 1
-            if count == line:
-                sys.settrace(None)
-                signal.raise_signal(signal.SIGUSR1)
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call()
-    except Interrupt:
-        pass
-    finally:
-        sys.settrace(None)
-    return count >= line
+def hit_at(line: int, call: Callable[[], object]) -> bool:
+    """Whether a signal came before the so-many-th line of the modules of connections."""
+    return interrupted_at(
+        line,
+        call,
+        modules=MODULES,
+        signal_number=signal.SIGUSR1,
+        raised=Interrupt,
+    )
 
 
 # An interrupt may also come while Python removes what an interrupt has lost.
@@ -90,7 +74,7 @@ def test_an_interrupt_anywhere_costs_no_connection(
                 tallies.get("a")
             if state == "after a cut":
                 store._server._pool._idle[0].connection.close()
-            if not interrupted_at(line, lambda: tallies.get("a")):
+            if not hit_at(line, lambda: tallies.get("a")):
                 break
             try:
                 assert tallies.get("a") is None

@@ -58,6 +58,14 @@ def whole(directory: Path) -> str:
     return text
 
 
+def beside_a_broken_file(open_store: Opens, directory: Path) -> JsonStore:
+    """A store in which one of two files of a collection is broken from the beginning."""
+    (directory / CONSENTS).write_text('{"a": 1,}')
+    age(directory / CONSENTS)
+    (directory / CREDENTIALS).write_text('{"b": 2}')
+    return open_store()
+
+
 def entry(store: Store, file: str = WALLETS) -> QuarantinedRecord:
     (found,) = quarantine.list_quarantined(store, file=file, status="waiting")
     return found
@@ -244,10 +252,7 @@ def test_one_broken_text_after_the_other_stays_unread_under_its_own_entry(
 def test_other_files_of_the_collection_go_on(
     open_store: Opens, directory: Path
 ) -> None:
-    (directory / CONSENTS).write_text('{"a": 1,}')
-    age(directory / CONSENTS)
-    (directory / CREDENTIALS).write_text('{"b": 2}')
-    store = open_store()
+    store = beside_a_broken_file(open_store, directory)
     view, documents = store.legacy(CREDENTIALS), store.collection(Document)
 
     view["c"] = 3
@@ -338,10 +343,7 @@ def test_its_header_may_be_written_again_as_it_is(
 def test_callers_that_are_merged_keep_their_own_answers(
     open_store: Opens, directory: Path
 ) -> None:
-    (directory / CONSENTS).write_text('{"a": 1,}')
-    age(directory / CONSENTS)
-    (directory / CREDENTIALS).write_text('{"b": 2}')
-    store = open_store()
+    store = beside_a_broken_file(open_store, directory)
     (known,) = store.collection(Document).find(field("file") == CREDENTIALS).items
     lost = replace(known, id=NOBODY, file=CONSENTS)
 
