@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from pend_storage.aio import AsyncStore
-from pend_storage.stores.json import JsonStore, journal
+from pend_storage.stores.json import JsonStore, journal, locks
 from pend_storage.stores.json import engine as engine_module
 from pend_storage.stores.json.locks import process_lock
 from pend_storage.testing import Child, Report
@@ -178,8 +178,8 @@ def _as_child(store: JsonStore, n: int) -> int:
     return 0 if found is not None and found.value == n else 2
 
 
-def _exit_code(pid: int) -> int:
-    end = time.monotonic() + SLACK
+def _exit_code(pid: int, seconds: float = SLACK) -> int:
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -295,6 +295,26 @@ def test_nothing_is_spoiled_by_exceptions_out_of_a_handler(
 @pytest.mark.parametrize("kind", [threads, forks, loops, ctrl_c])
 def test_nothing_is_spoiled_in_ten_minutes(kind: Kind, tmp_path: Path) -> None:
     run(kind, tmp_path / "data", MANY_SECONDS)
+
+
+def fork_as_a_wait_ends(report: Report, directory: Path) -> None:
+    """The thread that waits has closed a file, and has not noted it yet."""
+    store = JsonStore(SCHEMA, directory, checkpoint_interval=None, lock_timeout=5)
+    put(store, "m", 1, {})
+    visit = locks._Visit(store._opened().own, ("lock", "lock.turn"))
+    visit.turn_fd = os.dup(0)
+    os.close(visit.turn_fd)
+    locks._Visit.under_way.add(visit)
+    with store._opened()._writing:  # as another thread may have it
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_as_child(store, 1))
+        report(_exit_code(pid, SLACK / 3))
+
+
+def test_a_fork_while_a_wait_ends_does_not_stop_the_child(tmp_path: Path) -> None:
+    with Child(fork_as_a_wait_ends, tmp_path / "data") as child:
+        assert child.wait_for_reports() == (0,)
 
 
 # -- one line after the other ---------------------------------------------------------------

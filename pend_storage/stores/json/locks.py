@@ -9,6 +9,7 @@ Where the system has no ``flock``, a lock file of the filelock package stands in
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -258,7 +259,8 @@ def forget_waits() -> None:
     for visit in list(_Visit.under_way):
         for fd in (visit.fd, visit.turn_fd):
             if fd >= 0:
-                os.close(fd)
+                with contextlib.suppress(OSError):  # its thread had just closed it
+                    os.close(fd)
     _Visit.under_way.clear()
 
 

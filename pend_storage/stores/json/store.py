@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -227,10 +228,11 @@ class JsonStore(Store):
         self._opening = threading.Lock()
         engine, self._engine = self._engine, None
         checkpointer, self._checkpointer = self._checkpointer, None
-        if checkpointer is not None:
-            checkpointer.abandon()
-        if engine is not None:
-            engine.abandon()
+        for part in (checkpointer, engine):
+            # A thread of the parent may have closed a file that it had not forgotten yet.
+            with contextlib.suppress(OSError):
+                if part is not None:
+                    part.abandon()
 
     # -- the contract ---------------------------------------------------------------------
 
@@ -463,9 +465,9 @@ def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout
 
 
 def _after_fork() -> None:
-    forget_waits()
     for store in list(_stores):
         store._forked()  # noqa: SLF001 - its own module
+    forget_waits()
 
 
 if hasattr(os, "register_at_fork"):
