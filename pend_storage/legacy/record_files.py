@@ -16,14 +16,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
+from typing_extensions import override
+
+from pend_storage import schema
 from pend_storage.errors import ConfigError
 from pend_storage.layout import Layout
 from pend_storage.legacy.declared import DeclaredMapping
 from pend_storage.legacy.declared_adapter import Adapter
 from pend_storage.legacy.declared_keys import (
-    MEMBER_NAME,
     Key,
     KeyKind,
     MemberName,
@@ -45,8 +47,8 @@ from pend_storage.legacy.frame import (
 )
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.members import Member
-from pend_storage.legacy.user_types import ABSENT, UserField, user_fields
-from pend_storage.schema import CollectionSpec, Schema, collection
+from pend_storage.legacy.user_types import UserField, user_fields
+from pend_storage.schema import CollectionSpec, Schema
 
 __all__ = ["RecordFile", "documents", "records", "schema_of"]
 
@@ -60,6 +62,19 @@ class RecordFile(RecordLayout):
 
     declares: CollectionSpec
     """The collection of its records."""
+
+    @override
+    def require(self, schema: Schema) -> None:
+        wanted = self.declares
+        found = next((c for c in schema if c.name == wanted.name), None)
+        if found is not None and found.record_type is wanted.record_type:
+            return
+        what = "has no collection" if found is None else "stores another type in"
+        raise ConfigError(
+            f"{self.file}: the schema {what} {wanted.name!r}. Records of a file have what "
+            "only the file tells of them, and the schema must know of it: make it with "
+            "SCHEMA = ps.schema_of(LAYOUTS, ...further collections)."
+        )
 
 
 def documents(
@@ -118,7 +133,7 @@ def schema_of(layouts: Iterable[Layout], *collections: CollectionSpec) -> Schema
     return Schema((*declared.values(), *collections))
 
 
-def records(  # noqa: PLR0913 - a declaration; all but two have defaults
+def records(
     file: str,
     record_type: type,
     *,
@@ -168,7 +183,17 @@ def records(  # noqa: PLR0913 - a declaration; all but two have defaults
     name = collection or _collection_name(path or PurePosixPath(file).stem)
     declared = _Declaration(file, record_type, name, shape, path, value)
     found, stored = declared.key_and_type(key)
-    spec = _spec(stored, found, unique, references, indexes, search)
+    spec = schema.collection(
+        name,
+        stored.record_type,
+        key=found.column,
+        unique=unique,
+        references=references,
+        indexes=indexes,
+        search=search,
+    )
+    if stored.record_type is not record_type:
+        spec = replace(spec, adapter=Adapter(stored, found))
     made = RecordFile(
         file,
         declared.mapping(found, stored, members or {}, spec),
@@ -184,28 +209,6 @@ def records(  # noqa: PLR0913 - a declaration; all but two have defaults
 def _collection_name(text: str) -> str:
     found = re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_") or "records"
     return f"_{found}" if found[0].isdigit() else found
-
-
-def _spec(
-    stored: StoredType,
-    key: Key,
-    unique: Iterable[str | Sequence[str]],
-    references: Mapping[str, str] | None,
-    indexes: Iterable[Sequence[str]],
-    search: Iterable[str],
-) -> CollectionSpec:
-    made = collection(
-        key.collection,
-        stored.record_type,
-        key=key.column,
-        unique=unique,
-        references=references,
-        indexes=indexes,
-        search=search,
-    )
-    if stored.record_type is stored.user_type:
-        return made
-    return replace(made, adapter=Adapter(stored, key))
 
 
 @dataclass(frozen=True, slots=True)
