@@ -20,13 +20,21 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from pend_storage.errors import LockTimeout, StoreUnavailable
 
-__all__ = ["EXCLUSIVE_USER", "Holding", "Holds", "IsHeld", "Lockable", "caller"]
+__all__ = [
+    "EXCLUSIVE_USER",
+    "LONGEST_LOAN",
+    "Holding",
+    "Holds",
+    "IsHeld",
+    "Lockable",
+    "caller",
+]
 
 IsHeld: TypeAlias = Callable[[], bool]
 """Tells, without asking a server, whether a lock is held as far as is known."""
 
 EXCLUSIVE_USER: Final = "another caller of exclusive()"
-_LONGEST_LOAN: Final = 60.0
+LONGEST_LOAN: Final = 60.0
 """Seconds for which a file that was loaded for exclusive use waits to be saved."""
 _PERIOD: Final = 0.2
 """Seconds between two looks whether a borrower is still alive."""
@@ -176,7 +184,7 @@ class Holds:
         """
         owner = caller()
         place = (id(owner), file)
-        ends = time.monotonic() + _LONGEST_LOAN
+        ends = time.monotonic() + LONGEST_LOAN
         with self._guard:
             known = self._loans.get(place)
             if known is not None and known.owner is owner and known.hold is not None:
@@ -184,7 +192,7 @@ class Holds:
                 return
         hold = self.exclusive(file, timeout, owner)
         hold.__enter__()
-        ends = time.monotonic() + _LONGEST_LOAN
+        ends = time.monotonic() + LONGEST_LOAN
         with self._guard:
             self._loans[place] = _Loan(owner, hold, ends)
             must_watch, self._watching = not self._watching, True
@@ -211,7 +219,7 @@ class Holds:
         if is_lost:
             raise LockTimeout(
                 path=f"{file}, which was loaded for exclusive use and not saved in time,",
-                seconds=_LONGEST_LOAN,
+                seconds=LONGEST_LOAN,
                 holder="this caller",
             )
         held = self.of(owner, file)
