@@ -27,7 +27,7 @@ from pend_storage.holding import Holds, Lockable
 from pend_storage.layout import Layout
 from pend_storage.merge import merge, same
 from pend_storage.records import Batch, Delete, Put
-from pend_storage.schema import QUARANTINE
+from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.unit_of_work import Place
 from pend_storage.working_copies import NEVER, WorkingCopies, plain_copy
@@ -149,12 +149,18 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
     """
     deadline = time.monotonic() + _PATIENCE
     attempt = 0
+    refused: set[Place] = set()
     while True:
         try:
             plans = _planned(store, drafts)
-            _commit(store, plans, deadline, strict=strict)
+            _commit(store, plans, deadline, refused, strict=strict)
         except MergeConflict:
             raise
+        except UniqueViolation as error:
+            place = (error.collection, error.key)
+            if strict or place in refused:
+                raise
+            refused.add(place)  # perhaps the file as it is by now tells why
         except Conflict:
             if time.monotonic() > deadline:
                 raise
@@ -194,9 +200,14 @@ def _merged(draft: Draft, now: Any) -> Any:
 
 
 def _commit(
-    store: Files, plans: Sequence[Plan], deadline: float, *, strict: bool
+    store: Files,
+    plans: Sequence[Plan],
+    deadline: float,
+    refused: set[Place],
+    *,
+    strict: bool,
 ) -> None:
-    """Commit plans together; what the store refuses stands aside.
+    """Commit plans together; what the store refuses once more stands aside.
 
     Raises: as :meth:`FileVerbs.save`, and:
         Conflict: something that was read has changed.
@@ -211,7 +222,9 @@ def _commit(
         try:
             _commit_once(store, batch, deadline)
         except UniqueViolation as error:
-            if strict or not any(_set_aside(store, made, error) for made in plans):
+            if (error.collection, error.key) not in refused:
+                raise
+            if not any(_set_aside(store, made, error) for made in plans):
                 raise
         else:
             return
@@ -260,9 +273,26 @@ def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
     aside = layout.set_aside(store.schema, made.header, record, str(error))
     seen = altered(aside.record, seen_at=datetime.now(UTC))
     del made.wanted[place]
+    _drop_derived(store.schema, made, place)
     made.wanted[QUARANTINE, aside.key] = store.schema.put(QUARANTINE, seen)
     made.aside.append(seen)
     return True
+
+
+def _drop_derived(schema: Schema, made: Plan, gone: Place) -> None:
+    """Leave out what refers to a record that is not written after all."""
+    target, key = gone
+    for spec, name in schema.referrers(target):
+        for place, operation in list(made.wanted.items()):
+            if place[0] != spec.name or not isinstance(operation, Put):
+                continue
+            if getattr(operation.record, name) != key:
+                continue
+            if spec.fields[name].optional:
+                freed = altered(operation.record, **{name: None})
+                made.wanted[place] = schema.put(spec.name, freed)
+            else:
+                del made.wanted[place]
 
 
 def _refuse_strictly(made: Plan, *, strict: bool) -> None:

@@ -192,6 +192,7 @@ class _Finder:
     ) -> None:
         self._store = store
         self._pending = pending
+        self._own: Final = state.rows
         self._layout = state.layout
         self._rows: dict[Place, Row | None] = dict(state.rows)
         self.reads: dict[Place, int] = {}
@@ -207,6 +208,11 @@ class _Finder:
                 rows = self._read(collection, some)
                 self._rows |= {(collection, key): rows.get(key) for key in some}
 
+    def note(self, place: Place) -> None:
+        """Have the commit check a place that was fetched."""
+        row = self._rows[place]
+        self.reads[place] = 0 if row is None else row.version
+
     def _read(self, collection: str, keys: Sequence[str]) -> dict[str, Row]:
         if collection != self._layout.collection:
             return self._store.read(collection, keys)
@@ -214,11 +220,15 @@ class _Finder:
             return self._store.read(collection, keys)
 
     def __call__(self, collection: str, key: str) -> Any:
-        """The record, or None; either answer is checked by the commit."""
+        """The record, or None; either answer is checked by the commit.
+
+        Not those of the file itself: only what is written of it must be as it was.
+        """
         place = (collection, key)
         self.fetch((place,))
         row = self._rows[place]
-        self.reads[place] = 0 if row is None else row.version
+        if place not in self._own:
+            self.note(place)
         operation = self._pending.get(place)
         if operation is not None:
             return operation.record if isinstance(operation, Put) else None
@@ -256,10 +266,10 @@ def plan(
     find.fetch(_needed(schema, entries))
     told = layout.adopt(schema, ParsedFile(header, entries), state.present, find)
     wanted: dict[Place, Put | Delete] = {(o.collection, o.key): o for o in told}
-    find.fetch(wanted)
     _free_referrers(store, wanted, find)
+    find.fetch(wanted)
     for place in wanted:
-        find(*place)
+        find.note(place)
     made = Plan(state, header, wanted, find.reads)
     for place, operation in wanted.items():
         is_new = place[0] == QUARANTINE and place not in state.rows
