@@ -110,8 +110,9 @@ class Holds:
 
     # -- a block ------------------------------------------------------------------------
 
-    @contextmanager
-    def exclusive(self, file: str, timeout: float, owner: Any = None) -> Iterator[None]:
+    def exclusive(
+        self, file: str, timeout: float, owner: Any = None
+    ) -> AbstractContextManager[None]:
         """Exclusive use of a file in a block.
 
         Args:
@@ -122,6 +123,14 @@ class Holds:
         Raises:
             LockTimeout: others had it all that time.
         """
+        store = self._store()
+        assert store is not None  # noqa: S101 - whoever calls has it
+        return self._exclusive(store, file, timeout, owner)
+
+    @contextmanager
+    def _exclusive(
+        self, store: Lockable, file: str, timeout: float, owner: Any
+    ) -> Iterator[None]:
         owner = caller() if owner is None else owner
         mine = self.of(owner, file)
         if mine is not None:
@@ -134,7 +143,7 @@ class Holds:
         process = os.getpid()
         with (
             self._turn(file, timeout) as left,
-            self._locked(file, timeout, left) as is_held,
+            _locked(store, file, timeout, left) as is_held,
         ):
             self._held[file] = Holding(owner, is_held)
             try:
@@ -160,19 +169,6 @@ class Holds:
             yield max(deadline - time.monotonic(), 0.0)
         finally:
             gate.release()
-
-    @contextmanager
-    def _locked(self, file: str, timeout: float, left: float) -> Iterator[IsHeld]:
-        store = self._store()
-        assert store is not None  # noqa: S101 - whoever calls has it
-        with contextlib.ExitStack() as stack:
-            try:
-                is_held = stack.enter_context(store.lock(f"file:{file}", left))
-            except LockTimeout:
-                raise LockTimeout(
-                    path=file, seconds=timeout, holder=EXCLUSIVE_USER
-                ) from None
-            yield is_held
 
     # -- from a load to a save ----------------------------------------------------------
 
@@ -246,6 +242,21 @@ class Holds:
                     hold.__exit__(None, None, None)
             if is_last:
                 return
+
+
+@contextmanager
+def _locked(
+    store: Lockable, file: str, timeout: float, left: float
+) -> Iterator[IsHeld]:
+    """Hold the store's lock of a file."""
+    with contextlib.ExitStack() as stack:
+        try:
+            is_held = stack.enter_context(store.lock(f"file:{file}", left))
+        except LockTimeout:
+            raise LockTimeout(
+                path=file, seconds=timeout, holder=EXCLUSIVE_USER
+            ) from None
+        yield is_held
 
 
 _all: Final[weakref.WeakSet[Holds]] = weakref.WeakSet()
