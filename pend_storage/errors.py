@@ -6,6 +6,7 @@
     |-- InvalidRecord        a record breaks its schema
     |-- InvalidQuery         a filter, an order or a cursor makes no sense (ValueError)
     |-- Conflict             somebody else wrote first
+    |   `-- MergeConflict    both have changed the same member of a file
     |-- UniqueViolation      another record already has this value
     |-- ReferenceViolation   the record referred to is missing, or still needed
     |-- UnknownCollection    no such collection in the schema
@@ -26,11 +27,12 @@ as attributes and survives pickling, so that it can cross a process boundary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage.shown import cut, shown
+from pend_storage.shown import bounded_path, cut, path_text, shown
 
 __all__ = [
     "ChangesExpired",
@@ -40,6 +42,7 @@ __all__ = [
     "InvalidQuery",
     "InvalidRecord",
     "LockTimeout",
+    "MergeConflict",
     "PendStorageError",
     "ReferenceViolation",
     "SchemaOutOfDate",
@@ -137,6 +140,28 @@ class Conflict(PendStorageError):
             f"{collection}[{shown(key)}]: expected {wanted}, found {found}. Read it again "
             "and repeat the change; store.run() does so by itself."
         )
+
+
+class MergeConflict(Conflict):
+    """Two writers have changed the same member of a file; nothing was written.
+
+    Attributes:
+        file: name of the file.
+        member: member names, keys of records and places in lists on the way to it.
+    """
+
+    def __init__(self, *, file: str, member: Sequence[str | int]) -> None:
+        super().__init__(collection="legacy_files", key=file, expected=0, actual=0)
+        self.file = file
+        self.member = tuple(member)
+        path = path_text(bounded_path(self.member))
+        what = f"{file}: {shown(path)} was" if path else f"{file} was"
+        message = (
+            f"{what} changed by somebody else since it was loaded, and to another value "
+            "here. Load the file again and repeat the change; store.update() does so by "
+            "itself."
+        )
+        self.args = (message,)
 
 
 class UniqueViolation(PendStorageError):
@@ -360,10 +385,12 @@ class LockTimeout(PendStorageError):
         seconds: how long was waited.
     """
 
-    def __init__(self, *, path: str, seconds: float) -> None:
+    def __init__(
+        self, *, path: str, seconds: float, holder: str = "another process"
+    ) -> None:
         self.path = path
         self.seconds = seconds
         super().__init__(
-            f"{path} was still locked by another process after {seconds:g} s. Find "
+            f"{path} was still locked by {holder} after {seconds:g} s. Find "
             "and end that process, or try again later; nothing was changed."
         )

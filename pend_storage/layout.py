@@ -9,13 +9,14 @@ at the front as well. So a record keeps its position when others come.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pend_storage.conditions import Condition
-from pend_storage.errors import ConfigError
+from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class Layout(ABC):
     """Path below the JSON directory, with forward slashes."""
     collection: str
     """The collection of its records."""
+    key_member: str | None = None
+    """Where the file is a list: the member by which a record of it is known. By it two
+    changed lists are merged; None: by ``id`` or the like, or else by position."""
     computed: frozenset[str] = frozenset()
     """Fields that follow from where a record stands in the file, or from its text."""
     is_one_text: bool = True
@@ -286,6 +290,47 @@ class Layout(ABC):
     def as_json(self, raw: bytes) -> bytes:
         """What the layout holds of a file, as one JSON text."""
         return raw
+
+    # -- as a whole -----------------------------------------------------------------
+
+    def knows(self, header: LegacyFile) -> bool:
+        """Whether a stored header says how this file is written."""
+        return header.format.get("shape") != BROKEN
+
+    def content(self, header: LegacyFile, records: Sequence[Any]) -> Any:
+        """What a JSON parser makes of the whole file, as exactly as possible.
+
+        Args:
+            header: of the file.
+            records: that stand in it, in order.
+
+        Raises:
+            CorruptFile: the text of the file is not JSON.
+        """
+        texts = (self.render_one(header, record) for record in records)
+        text = b"".join(self.assemble(header, texts))
+        try:
+            return json.loads(text.decode("utf-8-sig"), strict=False)
+        except ValueError as error:
+            raise CorruptFile(f"it is not JSON: {error}", path=self.file) from error
+
+    def text_of(
+        self,
+        header: LegacyFile,  # noqa: ARG002 - for those who keep what it says
+        records: Sequence[Any],  # noqa: ARG002
+        value: Any,
+    ) -> tuple[LegacyFile | None, bytes]:
+        """The text by which a file says this value, and the header that belongs to it.
+
+        Args:
+            header: of the file as it is.
+            records: that stand in it, in order.
+            value: plain JSON, or parts of what :meth:`content` gave.
+
+        Returns:
+            Without a header: that of the text, as :meth:`parse` finds it.
+        """
+        return None, json.dumps(value, indent=2, ensure_ascii=False).encode()
 
     @abstractmethod
     def view(self, store: Store) -> Any:

@@ -24,6 +24,7 @@ from typing import Any, Final, Self, TypeVar, overload
 from pend_storage import attribution
 from pend_storage.collection import Collection
 from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.files import FileVerbs
 from pend_storage.layout import Layout
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query, field, make_query
@@ -50,7 +51,7 @@ T = TypeVar("T")
 _MOST_COUNTED: Final = 100_000
 
 
-class Store(ABC):
+class Store(FileVerbs, ABC):
     """A place that keeps the records of a schema.
 
     Safe to use from any number of threads. Required: the abstract methods. The rest is
@@ -335,7 +336,7 @@ class Store(ABC):
             known = self.meta(IDENTITY_META)
         return str(known)
 
-    def prune(self, upto: int) -> None:  # noqa: B027 - not every store can or must
+    def prune(self, upto: int) -> None:
         """Entries of the change log up to this one may be forgotten: nobody needs them.
 
         Looking for them raises ``ChangesExpired`` then. A store may keep them longer; one

@@ -32,6 +32,7 @@ from typing_extensions import override
 
 from pend_storage import attribution
 from pend_storage.aio.collection import AsyncCollection
+from pend_storage.aio.files import AsyncFileVerbs
 from pend_storage.aio.lanes import Lanes
 from pend_storage.aio.pairs import PairVerbs
 from pend_storage.aio.transaction import AsyncTransaction, run_transaction
@@ -88,7 +89,7 @@ class _Engine:
     jobs: Lanes[Job]
 
 
-class AsyncStore(PairVerbs):
+class AsyncStore(PairVerbs, AsyncFileVerbs):
     """The verbs of a store, to be awaited, over any store in any phase.
 
     Coroutines that wait are merged: reads of one collection into one statement, commits
@@ -386,6 +387,7 @@ class AsyncStore(PairVerbs):
         )
         return self._engine
 
+    @override
     async def _job(self, do: Callable[[], T]) -> T:
         answer: T = await self._engine_here().jobs.call(Job(do))
         return answer

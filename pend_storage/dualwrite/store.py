@@ -6,6 +6,7 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from typing_extensions import override
 from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
 from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
+from pend_storage.dualwrite.exclusive import lock_both
 from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
@@ -36,6 +38,7 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.holding import IsHeld
 from pend_storage.phases import Phase
 from pend_storage.store import Store
 
@@ -102,7 +105,7 @@ class DualWriteStore(Traffic):
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
-        hook = guarded(hook)
+        self._hook = hook = guarded(hook)
         copy, compare_all = self._default_jobs()
         backfill = backfill or copy
         validate = validate or compare_all
@@ -195,6 +198,10 @@ class DualWriteStore(Traffic):
     @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._pair.json!r}, {self._pair.postgres!r})"
+
+    @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        return lock_both(self._router, self._breaker, name, timeout)
 
     # -- phases ---------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -36,6 +36,7 @@ from pend_storage.legacy.scan import (
     top_level,
 )
 from pend_storage.legacy.views import view_of
+from pend_storage.legacy.working_copy import content_of, text_of
 from pend_storage.namesakes import is_superseded
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
@@ -320,6 +321,22 @@ class RecordLayout(Layout):
     @override
     def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
         return Frame.of(header).whole(texts)
+
+    # -- as a whole -----------------------------------------------------------------
+
+    @override
+    def knows(self, header: LegacyFile) -> bool:
+        return Frame.of(header).shape in self.shapes
+
+    @override
+    def content(self, header: LegacyFile, records: Sequence[Any]) -> Any:
+        return content_of(self, header, records)
+
+    @override
+    def text_of(
+        self, header: LegacyFile, records: Sequence[Any], value: Any
+    ) -> tuple[LegacyFile | None, bytes]:
+        return text_of(self, header, records, value)
 
     @override
     def as_json(self, raw: bytes) -> bytes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import ChangesExpired, StoreUnavailable
+from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
+from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout, one_each
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
@@ -48,11 +50,25 @@ class MemoryStore(Store):
         self._pruned = 0
         self._lock = threading.Lock()
         self._closed = False
+        self._locks: dict[str, threading.Lock] = {}
 
     def _open_state(self) -> State:
         if self._closed:
             raise StoreUnavailable("the store is closed", store="memory")
         return self._state
+
+    @override
+    @contextmanager
+    def lock(self, name: str, timeout: float) -> Iterator[IsHeld]:
+        with self._lock:
+            self._open_state()
+            lock = self._locks.setdefault(name, threading.Lock())
+        if not lock.acquire(timeout=max(timeout, 0)):
+            raise LockTimeout(path=name, seconds=timeout, holder="another thread")
+        try:
+            yield lock.locked
+        finally:
+            lock.release()
 
     @override
     def read(

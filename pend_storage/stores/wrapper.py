@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from typing_extensions import override
 
+from pend_storage.holding import IsHeld
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -139,6 +141,10 @@ class WrapperStore(Store):
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
         return self.inner.compare_and_set_meta(name, expected, value, given=given)
+
+    @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        return self.inner.lock(name, timeout)
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:

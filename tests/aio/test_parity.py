@@ -18,6 +18,7 @@ from pend_storage.transaction import Transaction, TransactionCollection
 ELSEWISE = {
     "legacy": "by call(): the views are mappings, whose verbs cannot be awaited",
     "commit_each": "is what waiting commits become",
+    "lock": "is what exclusive() is made of",
     "relay": "is for a process of its own",
     "acting": "waits for nothing: a plain with, around what is awaited",
     "phase": "a property cannot be awaited, so it is a method",
@@ -65,7 +66,8 @@ def test_every_verb_is_awaited(waiting: type, awaited: type) -> None:
         assert (
             inspect.iscoroutinefunction(method)
             or inspect.isasyncgenfunction(method)
-            or name in {"collection", "transaction"}
+            or name in {"collection", "transaction", "exclusive"}
+            or inspect.isasyncgenfunction(inspect.unwrap(method))
         ), name
 
 

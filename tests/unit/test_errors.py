@@ -12,6 +12,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "InvalidRecord": (("too long",), {"collection": "ships", "field": "name"}),
     "InvalidQuery": (("no such field",), {}),
     "Conflict": ((), {"collection": "c", "key": "k", "expected": 1, "actual": 2}),
+    "MergeConflict": ((), {"file": "a.json", "member": ("users", "ann", 3)}),
     "UniqueViolation": ((), {"collection": "c", "fields": ("a", "b"), "key": "k"}),
     "ReferenceViolation": (
         (),
@@ -105,6 +106,10 @@ def test_some_errors_are_builtin_ones_too(name: str, builtin: type[Exception]) -
         (
             errors.Conflict(collection="c", key="k", expected=0, actual=0),
             ["expected no record", "found one that this transaction wrote"],
+        ),
+        (
+            make("MergeConflict"),
+            ["a.json: 'users.ann.3' was changed by somebody else", "store.update()"],
         ),
         (make("UniqueViolation"), ["c['k']", "a, b", "another value"]),
         (make("ReferenceViolation"), ["c.f", "t['v']", "first"]),

@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout, one_each
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
@@ -37,6 +39,7 @@ from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.exclusive import forget_held, named_lock
 from pend_storage.stores.json.file_lag import FileLag, file_lags
 from pend_storage.stores.json.guard import Guard
 from pend_storage.stores.json.home import (
@@ -420,6 +423,10 @@ class JsonStore(Store):
             lambda plan: plan.set_meta(name, expected, value, given)
         )
 
+    @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        return named_lock(self._opened().own, name, timeout)
+
     # -- legacy files ---------------------------------------------------------------------
 
     def checkpoint(self) -> None:
@@ -474,6 +481,7 @@ def _after_fork() -> None:
     for store in list(_stores):
         store._forked()  # noqa: SLF001 - its own module
     forget_waits()
+    forget_held()
 
 
 if hasattr(os, "register_at_fork"):

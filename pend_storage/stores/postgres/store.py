@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Literal
 
 from typing_extensions import override
@@ -11,6 +12,7 @@ from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import equal
 from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
+from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout, one_each
 from pend_storage.phases import ROLE_META
 from pend_storage.query import Condition, Query
@@ -32,6 +34,7 @@ from pend_storage.stores.postgres.backlog import Backlog
 from pend_storage.stores.postgres.committing import Committer
 from pend_storage.stores.postgres.conditions import count_statement, query_statement
 from pend_storage.stores.postgres.connections import Address, Connector
+from pend_storage.stores.postgres.exclusive import NamedLocks
 from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
 from pend_storage.stores.postgres.link import Link, Statement
 from pend_storage.stores.postgres.pool import Pool
@@ -138,6 +141,9 @@ class PostgresStore(Store):
         self._backlog = Backlog(self._server)
         self._patience = statement_timeout
         self._shapes = Shapes()
+        self._locks = NamedLocks(
+            self.name, self._connector.open, pooled=pooler is not None
+        )
 
     @property
     def name(self) -> str:
@@ -413,7 +419,13 @@ class PostgresStore(Store):
         return self._server.write(unhurriedly, harmless=False)
 
     @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        self._server.require_open()
+        return self._locks.lock(name, timeout)
+
+    @override
     def close(self) -> None:
+        self._locks.close()
         self._server.close()
 
     def _known(self, collection: str) -> CollectionStatements:

@@ -1,0 +1,175 @@
+"""A file of records as one value, and a value as the text of the file.
+
+The text keeps the style of the file as it is, and the texts of what is in quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from pend_storage.codec import check_json
+from pend_storage.errors import InvalidRecord
+from pend_storage.legacy.exact import UnreadableError, normal
+from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
+from pend_storage.legacy.quarantine import name_of, value_start
+from pend_storage.merge import Kept, same
+from pend_storage.records import LegacyFile, QuarantinedRecord
+from pend_storage.schema import LEGACY_FILES
+
+if TYPE_CHECKING:
+    from pend_storage.legacy.layout import RecordLayout
+
+__all__ = ["content_of", "text_of"]
+
+_WRAPPED_MAP: Final = "wrapped-map"
+_LINES: Final = "json-lines"
+_OBJECT: Final = "object"
+_SCALAR: Final = "scalar"
+_NAMED: Final = frozenset({MAP, _WRAPPED_MAP})
+_WRAPPERS: Final = frozenset({WRAPPED, _WRAPPED_MAP})
+_SINGLE: Final = frozenset({_OBJECT, _SCALAR})
+
+
+# -- as a value ---------------------------------------------------------------------------
+
+
+def content_of(layout: RecordLayout, header: LegacyFile, records: Sequence[Any]) -> Any:
+    """See :meth:`pend_storage.layout.Layout.content`."""
+    frame = Frame.of(header)
+    if not records and frame.nothing is not None and frame.nothing.strip():
+        return _lenient(frame.nothing)
+    found: Any
+    if frame.shape in _NAMED:
+        found = {_name(layout, record): _value(layout, record) for record in records}
+    else:
+        found = [_value(layout, record) for record in records]
+    if frame.shape in _SINGLE:
+        return found[-1] if found else None
+    if frame.shape in _WRAPPERS:
+        return {**_members(frame), str(layout.wrapper): found}
+    return found
+
+
+def _members(frame: Frame) -> dict[str, Any]:
+    """What stands beside the records; the member that holds them is there, empty."""
+    try:
+        return frame.members()
+    except UnreadableError:
+        found: dict[str, Any] = _lenient(frame.before + frame.after)
+        return found
+
+
+def _lenient(text: bytes) -> Any:
+    return json.loads(text.decode("utf-8-sig"), strict=False)
+
+
+def _name(layout: RecordLayout, record: Any) -> str:
+    if isinstance(record, QuarantinedRecord):
+        name = name_of(record)
+        return record.place if name is None else name
+    return layout.mapping.name(record)
+
+
+def _value(layout: RecordLayout, record: Any) -> Any:
+    if not isinstance(record, QuarantinedRecord):
+        return normal(layout.mapping.write(record))
+    text = record.raw[value_start(record.raw) :]
+    try:
+        return Kept(record.raw, json.loads(text, strict=False))
+    except ValueError:
+        return Kept(record.raw, text.decode(errors="replace"))
+
+
+# -- as a text ----------------------------------------------------------------------------
+
+
+def text_of(
+    layout: RecordLayout, header: LegacyFile, records: Sequence[Any], value: Any
+) -> tuple[LegacyFile | None, bytes]:
+    """See :meth:`pend_storage.layout.Layout.text_of`."""
+    frame = Frame.of(header)
+    if not records and same(value, content_of(layout, header, records)):
+        return header, b"".join(frame.whole(()))
+    shape = _shape_of(layout, value)
+    if shape is None:
+        return None, json.dumps(_shown(value)).encode()
+    is_kept = frame.shape == shape
+    if not is_kept:
+        frame = Frame.usual(shape, layout.wrapper)
+    inner = value
+    if shape in _WRAPPERS:
+        name = str(layout.wrapper)
+        inner = value[name]
+        beside = {**value, name: type(inner)()}
+        if not is_kept or not same(_members(frame), beside):
+            frame, is_kept = frame.with_members(_checked(beside), name), False
+    if shape in _NAMED:
+        items = _members_text(layout, frame, records, inner)
+    else:
+        listed: Iterable[Any] = (inner,) if shape in _SINGLE else inner
+        items = (_text(frame, item) for item in listed)
+    return header if is_kept else None, b"".join(frame.whole(items))
+
+
+def _shape_of(layout: RecordLayout, value: Any) -> str | None:
+    """The shape in which a value can be written; None where it has none of them."""
+    inner = value.get(str(layout.wrapper)) if isinstance(value, dict) else None
+    fits = {
+        LIST: isinstance(value, list),
+        _LINES: isinstance(value, list),
+        MAP: isinstance(value, dict),
+        WRAPPED: isinstance(inner, list),
+        _WRAPPED_MAP: isinstance(inner, dict),
+        _OBJECT: isinstance(value, dict),
+        _SCALAR: not isinstance(value, dict | list),
+    }
+    found = [shape for shape in layout.shapes if fits[shape]]
+    wrapped = [shape for shape in found if shape in _WRAPPERS]
+    return next(iter(wrapped + found), None)
+
+
+def _members_text(
+    layout: RecordLayout, frame: Frame, records: Sequence[Any], value: Mapping[str, Any]
+) -> Iterator[bytes]:
+    """Members of an object. In front of one stand the texts that it supersedes."""
+    texts: dict[str, list[bytes]] = {}
+    for record in records:
+        waits = isinstance(record, QuarantinedRecord)
+        texts.setdefault(_name(layout, record), []).append(record.raw if waits else b"")
+    for name, item in value.items():
+        yield from filter(None, texts.get(name, ())[:-1])
+        yield _text(frame, item, name)
+
+
+def _text(frame: Frame, item: Any, name: str | None = None) -> bytes:
+    """One record; what is not exact is written as ``json.dump`` would."""
+    if isinstance(item, Kept):
+        return item.raw
+    try:
+        check_json(item)
+        check_json(name or "")
+    except (ValueError, RecursionError):
+        text = json.dumps(_shown(item)).encode()
+        return text if name is None else b"%b: %b" % (json.dumps(name).encode(), text)
+    return frame.text(item, name)
+
+
+def _checked(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Members beside the records, which no quarantine would take."""
+    try:
+        checked: Any = check_json(_shown(members))
+    except ValueError as error:
+        raise InvalidRecord(str(error), collection=LEGACY_FILES) from None
+    return checked  # type: ignore[no-any-return]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Kept):
+        return value.shown
+    if isinstance(value, dict):
+        return {name: _shown(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return value
