@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.exact import UnreadableError, normal
-from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
+from pend_storage.legacy.frame import (
+    JSON_LINES,
+    LIST,
+    MAP,
+    NAMED,
+    OBJECT,
+    SCALAR,
+    SINGLE,
+    WRAPPED,
+    WRAPPED_MAP,
+    WRAPPERS,
+    Frame,
+)
 from pend_storage.legacy.quarantine import name_of, value_start
 from pend_storage.merge import Kept, same
 from pend_storage.records import LegacyFile, QuarantinedRecord
@@ -23,13 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["content_of", "text_of"]
 
-_WRAPPED_MAP: Final = "wrapped-map"
-_LINES: Final = "json-lines"
-_OBJECT: Final = "object"
-_SCALAR: Final = "scalar"
-_NAMED: Final = frozenset({MAP, _WRAPPED_MAP})
-_WRAPPERS: Final = frozenset({WRAPPED, _WRAPPED_MAP})
-_SINGLE: Final = frozenset({_OBJECT, _SCALAR})
 
 
 # -- as a value ---------------------------------------------------------------------------
@@ -41,13 +46,13 @@ def content_of(layout: RecordLayout, header: LegacyFile, records: Sequence[Any])
     if not records and frame.nothing is not None and frame.nothing.strip():
         return _lenient(frame.nothing)
     found: Any
-    if frame.shape in _NAMED:
+    if frame.shape in NAMED:
         found = {_name(layout, record): _value(layout, record) for record in records}
     else:
         found = [_value(layout, record) for record in records]
-    if frame.shape in _SINGLE:
+    if frame.shape in SINGLE:
         return found[-1] if found else None
-    if frame.shape in _WRAPPERS:
+    if frame.shape in WRAPPERS:
         return {**_members(frame), str(layout.wrapper): found}
     return found
 
@@ -99,16 +104,16 @@ def text_of(
     if not is_kept:
         frame = Frame.usual(shape, layout.wrapper)
     inner = value
-    if shape in _WRAPPERS:
+    if shape in WRAPPERS:
         name = str(layout.wrapper)
         inner = value[name]
         beside = {**value, name: type(inner)()}
         if not is_kept or not same(_members(frame), beside):
             frame, is_kept = frame.with_members(_checked(beside), name), False
-    if shape in _NAMED:
+    if shape in NAMED:
         items = _members_text(layout, frame, records, inner)
     else:
-        listed: Iterable[Any] = (inner,) if shape in _SINGLE else inner
+        listed: Iterable[Any] = (inner,) if shape in SINGLE else inner
         items = (_text(frame, item) for item in listed)
     return header if is_kept else None, b"".join(frame.whole(items))
 
@@ -118,15 +123,15 @@ def _shape_of(layout: RecordLayout, value: Any) -> str | None:
     inner = value.get(str(layout.wrapper)) if isinstance(value, dict) else None
     fits = {
         LIST: isinstance(value, list),
-        _LINES: isinstance(value, list),
+        JSON_LINES: isinstance(value, list),
         MAP: isinstance(value, dict),
         WRAPPED: isinstance(inner, list),
-        _WRAPPED_MAP: isinstance(inner, dict),
-        _OBJECT: isinstance(value, dict),
-        _SCALAR: not isinstance(value, dict | list),
+        WRAPPED_MAP: isinstance(inner, dict),
+        OBJECT: isinstance(value, dict),
+        SCALAR: not isinstance(value, dict | list),
     }
     found = [shape for shape in layout.shapes if fits[shape]]
-    wrapped = [shape for shape in found if shape in _WRAPPERS]
+    wrapped = [shape for shape in found if shape in WRAPPERS]
     return next(iter(wrapped + found), None)
 
 
