@@ -7,6 +7,7 @@ record, or in a quarantined record (``pend-storage quarantine show ID --full``).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ __all__ = [
     "bounded",
     "bounded_path",
     "cut",
+    "did_you_mean",
     "listed",
     "path_text",
     "shown",
@@ -93,6 +95,13 @@ def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     every = list(names)
     text = ", ".join(map(cut, every[:most]))
     return f"{text} and {len(every) - most:,} more" if len(every) > most else text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: what may have been meant, or a dot."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
+    return f"; did you mean {names[close[0]]!r}?" if close else "."
 
 
 def bounded_path(path: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -44,7 +44,7 @@ def migrate(session: Session, wait: float) -> Exit:
     """
     from pend_storage.factory import open_postgres
 
-    with open_postgres(session.settings) as store:
+    with open_postgres(session.settings_to_change) as store:
         store.migrate(wait=wait)
         name = store.name
     session.output.line(f"{name}: the schema is current", style="ok")
@@ -64,7 +64,7 @@ def seed(session: Session, sample: int | None) -> Exit:
     from pend_storage.operations.seed import seed as run
 
     out = session.output
-    result = run(session.settings, sample=sample, stage=out.progress)
+    result = run(session.settings_to_change, sample=sample, stage=out.progress)
     for what in result.changed:
         out.line(f"wrote: {what}")
     if result.records:

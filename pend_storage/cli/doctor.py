@@ -71,7 +71,7 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
             abort=True,
             err=True,
         )
-    result = take_over(session.settings, side)
+    result = take_over(session.settings_to_change, side)
     out = session.output
     out.line(f"{side} is primary at epoch {result.epoch}, alone", style="ok")
     if not result.is_other_reachable:

@@ -69,17 +69,44 @@ def migrate_json(
 
     out = session.output
     result = run(
-        session.settings,
+        session.settings_to_change,
         backup=backup,
         backup_into=backup_to,
         rate=rate,
         stage=out.progress,
     )
     show_migration(out, result)
-    found = not result.adds_up or result.broken or (strict and result.waiting > 0)
+    nothing = result.moved_nothing
+    if nothing:
+        _tell_nothing(session, result)
+    found = nothing or not result.adds_up or result.broken
+    found = found or (strict and result.waiting > 0)
     code = Exit.FOUND if found else Exit.DONE
     return session.finish(
-        code, {"adds_up": result.adds_up, "waiting": result.waiting, "result": result}
+        code,
+        {
+            "adds_up": result.adds_up,
+            "moved_nothing": nothing,
+            "waiting": result.waiting,
+            "result": result,
+        },
+    )
+
+
+def _tell_nothing(session: Session, result: JsonMigration) -> None:
+    """Say that no record was moved, and why that may be."""
+    wanted = session.settings_to_change.require_json()
+    why = (
+        "none of its JSON files is claimed by a layout. Declare them in the schema "
+        f"module: pend-storage inspect {wanted.directory}"
+        if result.unclaimed
+        else "it has no file that a layout claims. Correct json.directory; a new server "
+        "needs no migration: it may begin as it is"
+    )
+    session.output.line(
+        f"nothing was moved, and 0 records of {wanted.directory} are in the database: "
+        f"{why}",
+        style="fail",
     )
 
 

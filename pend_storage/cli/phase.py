@@ -95,7 +95,11 @@ def set_command(
     from pend_storage.operations.phase import change_phase
 
     result = change_phase(
-        session.settings, Phase(wanted), accept=accept, dry_run=dry_run, timeout=timeout
+        session.settings_for(dry_run=dry_run),
+        Phase(wanted),
+        accept=accept,
+        dry_run=dry_run,
+        timeout=timeout,
     )
     return _finish(session, result)
 
@@ -109,7 +113,12 @@ def advance(
     """Move one phase forward. As `phase set`."""
     from pend_storage.operations.phase import advance as run
 
-    result = run(session.settings, accept=accept, dry_run=dry_run, timeout=timeout)
+    result = run(
+        session.settings_for(dry_run=dry_run),
+        accept=accept,
+        dry_run=dry_run,
+        timeout=timeout,
+    )
     return _finish(session, result)
 
 
@@ -122,7 +131,12 @@ def rollback(
     """Move one phase back, after saying what would be lost: normally nothing."""
     from pend_storage.operations.phase import go_back
 
-    result = go_back(session.settings, accept=accept, dry_run=dry_run, timeout=timeout)
+    result = go_back(
+        session.settings_for(dry_run=dry_run),
+        accept=accept,
+        dry_run=dry_run,
+        timeout=timeout,
+    )
     return _finish(session, result)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
@@ -25,6 +27,7 @@ class Session:
     def __init__(self) -> None:
         self.config: str | None = None
         self.environment: str | None = None
+        self.schema: str | None = None
         self.as_json = False
 
     @functools.cached_property
@@ -34,14 +37,55 @@ class Session:
 
     @functools.cached_property
     def settings(self) -> Settings:
-        """The settings of the chosen environment.
+        """The settings of the chosen environment, for a command that only looks.
 
         Raises:
             ConfigError: they are missing or wrong.
         """
+        settings = self._settings
+        if settings.file is None and settings.schema_named_by is None:
+            self.output.note(
+                "note: there is no pend.toml here or in a folder above; the settings are "
+                f"those of the environment variables, with the schema {settings.schema}"
+            )
+        return settings
+
+    @functools.cached_property
+    def settings_to_change(self) -> Settings:
+        """The settings of the chosen environment, for a command that changes something.
+
+        Raises:
+            ConfigError: they are missing or wrong, or nobody has named a schema.
+        """
+        self._settings.require_schema()
+        return self._settings
+
+    def settings_for(self, *, dry_run: bool) -> Settings:
+        """The settings for a command that changes something, unless it is a dry run.
+
+        Raises:
+            ConfigError: as of those.
+        """
+        return self.settings if dry_run else self.settings_to_change
+
+    @functools.cached_property
+    def _settings(self) -> Settings:
         from pend_storage.config import load_settings
 
-        return load_settings(self.config, self.environment)
+        settings = load_settings(self.config, self.environment, schema=self.schema)
+        file = settings.file
+        if (
+            file is not None
+            and file.parent in Path.cwd().parents
+            and not self._is_named
+        ):
+            self.output.note(f"note: the configuration is {file}")
+        return settings
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether somebody has named the configuration file."""
+        return bool(self.config or os.environ.get("PEND_CONFIG"))
 
     def finish(self, code: Exit, result: Mapping[str, Any]) -> Exit:
         """End a command: its JSON document if wanted, and its exit code."""
@@ -74,7 +118,8 @@ _OPTIONS = (
         metavar="FILE",
         expose_value=False,
         callback=_remember,
-        help="Configuration file.  [default: PEND_CONFIG, or ./pend.toml]",
+        help="Configuration file.  [default: PEND_CONFIG, or pend.toml here or in a folder "
+        "above]",
     ),
     click.option(
         "--env",
@@ -83,6 +128,13 @@ _OPTIONS = (
         expose_value=False,
         callback=_remember,
         help="Environment in it.  [default: PEND_ENV, or development]",
+    ),
+    click.option(
+        "--schema",
+        metavar="MODULE",
+        expose_value=False,
+        callback=_remember,
+        help="Schema module.  [default: PEND_SCHEMA, or what the file says]",
     ),
     click.option(
         "--json",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pend_storage import crashpoints
 from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, backfill
-from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
+from pend_storage.backup import DirectoryCopy, Keeps, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.factory import (
@@ -24,6 +24,7 @@ from pend_storage.factory import (
     open_json,
     open_pair,
     open_postgres,
+    require_directory,
 )
 from pend_storage.layout import Layout
 from pend_storage.operations.quarantine import BrokenFile, broken_files
@@ -33,6 +34,7 @@ from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import field
 from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
+from pend_storage.stores.json import DATA, keeper_of
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
@@ -94,6 +96,12 @@ class JsonMigration:
     seconds: float
 
     @property
+    def moved_nothing(self) -> bool:
+        """Whether there was no record at all, as in a directory that is another's."""
+        rows = sum(tally.rows for tally in self.backfill.collections.values())
+        return not self.is_live and not rows and not any(f.read for f in self.files)
+
+    @property
     def adds_up(self) -> bool:
         """Whether every record of every file is accounted for, as far as that can tell."""
         return self.is_live or all(result.adds_up for result in self.files)
@@ -131,7 +139,7 @@ def migrate_json(
     """
     started, module = time.monotonic(), load_schema(settings)
     wanted = settings.require_json()
-    _require_directory(settings, wanted.directory)
+    require_directory(settings, wanted.directory)
     with open_postgres(settings) as database:
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
@@ -139,7 +147,7 @@ def migrate_json(
         made, reused, problem = None, None, None
         try:
             if backup is not False:
-                made, reused = _secured(database, wanted, backup_into, stage)
+                made, reused = _secured(module, database, wanted, backup_into, stage)
         except StoreUnavailable as error:
             if backup or not is_live:
                 raise
@@ -201,7 +209,11 @@ def _fill(
 
 
 def _secured(
-    database: Store, wanted: JsonSettings, into: Path | None, stage: Stage
+    module: SchemaModule,
+    database: Store,
+    wanted: JsonSettings,
+    into: Path | None,
+    stage: Stage,
 ) -> tuple[DirectoryCopy | None, Path | None]:
     """A new copy of the directory, or else the one of an interrupted migration."""
     reused = _interrupted_copy(database)
@@ -209,17 +221,21 @@ def _secured(
         return None, reused
     with stage("copying the directory", unit="bytes") as progress:
         made = copy_directory(
-            wanted.directory, extra=wanted.files, into=into, progress=progress
+            wanted.directory,
+            extra=wanted.files,
+            into=into,
+            keeps=kept_files(module, wanted),
+            progress=progress,
         )
     return made, None
 
 
-def _require_directory(settings: Settings, directory: Path) -> None:
-    if not directory.is_dir():
-        raise ConfigError(
-            f"{settings.place}.json.directory: {directory} is not a directory. Correct "
-            "the path."
-        )
+def kept_files(module: SchemaModule, wanted: JsonSettings) -> Keeps:
+    """What of a directory belongs to a copy: claimed files, data, and the store's own."""
+    claimed = [layout.file for layout in module.layouts]
+    for spec in module.schema:
+        claimed += [f"{spec.name}.json", f"{spec.name}.rows.json"]
+    return keeper_of(claimed, DATA if wanted.include is None else wanted.include)
 
 
 def _require_follower(database: Store) -> None:
