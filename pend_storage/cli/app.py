@@ -141,9 +141,12 @@ def _show_warnings(*, as_json: bool) -> None:
     logging.getLogger("pend_storage").addHandler(handler)
 
 
+_TOLD_ANYWAY: Final = ("file-adopted:", "files-unclaimed:")
+"""Events that the commands tell of in their own way: ``migrate json`` and ``doctor``."""
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """Adoption is told by the commands that adopt, as a table."""
-    return not record.getMessage().startswith("file-adopted:")
+    return not record.getMessage().startswith(_TOLD_ANYWAY)
 
 
 def _from_system(error: OSError) -> PendStorageError:

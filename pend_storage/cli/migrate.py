@@ -79,8 +79,12 @@ def migrate_json(
     nothing = result.moved_nothing
     if nothing:
         _tell_nothing(session, result)
-    found = nothing or not result.adds_up or result.broken
-    found = found or (strict and result.waiting > 0)
+    found = (
+        nothing
+        or not result.adds_up
+        or bool(result.broken)
+        or (strict and result.waiting > 0)
+    )
     code = Exit.FOUND if found else Exit.DONE
     return session.finish(
         code,

@@ -30,10 +30,10 @@ def quarantine() -> None:
     """Legacy records that could not be placed: whole, each with the reason."""
 
 
-def _open(session: Session) -> Store:
+def _open(session: Session, *, to_change: bool = False) -> Store:
     from pend_storage.factory import open_primary
 
-    return open_primary(session.settings)
+    return open_primary(session.settings_for(dry_run=not to_change))
 
 
 @quarantine.command("list", short_help="List them; exit code 1 where any wait.")
@@ -48,9 +48,12 @@ def list_command(
 
     Long places and texts are cut, and their length is said; `show ID --full` has all.
     """
+    from pend_storage.operations.files import require_file
     from pend_storage.operations.quarantine import list_quarantined
 
     with _open(session) as store:
+        if file is not None:
+            require_file(store, file)
         status = None if everything else "waiting"
         found = list_quarantined(store, file=file, status=status)
     out = session.output
@@ -145,9 +148,11 @@ def retry(
 
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
+    if sum(map(bool, (identities, file, everything))) != 1:
+        raise click.UsageError("name the records by ID, or by --file, or take --all.")
     text = None if repaired is None else repaired.read_bytes()
-    with _open(session) as store:
-        chosen = _chosen(store, identities, file, everything=everything)
+    with _open(session, to_change=True) as store:
+        chosen = _chosen(store, identities, file)
         results = [run(store, record, text=text) for record in chosen]
     out = session.output
     for result in results:
@@ -174,7 +179,7 @@ def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
 
     if not reason.strip():
         raise click.UsageError("--reason must not be empty.")
-    with _open(session) as store:
+    with _open(session, to_change=True) as store:
         records = [run(store, find(store, text), reason) for text in identities]
     for record in records:
         session.output.line(f"{record.file} {cut(record.place)}: accepted", style="ok")
@@ -182,15 +187,15 @@ def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
 
 
 def _chosen(
-    store: Store, identities: Sequence[str], file: str | None, *, everything: bool
+    store: Store, identities: Sequence[str], file: str | None
 ) -> list[QuarantinedRecord]:
+    from pend_storage.operations.files import require_file
     from pend_storage.operations.lost_edits import is_lost_edit
     from pend_storage.operations.quarantine import find, list_quarantined
 
-    ways: list[Any] = [identities, file, everything]
-    if sum(map(bool, ways)) != 1:
-        raise click.UsageError("name the records by ID, or by --file, or take --all.")
     if identities:
         return [find(store, text) for text in identities]
+    if file is not None:
+        require_file(store, file)
     found = list_quarantined(store, file=file, status="waiting")
     return [record for record in found if not is_lost_edit(record)]

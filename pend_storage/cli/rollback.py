@@ -48,7 +48,11 @@ def rollback(session: Session, *, quick: bool, timeout: float) -> Exit:
         )
 
     result = roll_back(
-        session.settings, quick=quick, timeout=timeout, tell=tell, stage=out.progress
+        session.settings_to_change,
+        quick=quick,
+        timeout=timeout,
+        tell=tell,
+        stage=out.progress,
     )
     if result.ok:
         out.line(

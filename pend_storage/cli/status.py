@@ -100,14 +100,19 @@ def show_phase(out: Output, standing: Standing) -> None:
     now = "none yet" if standing.phase is None else standing.phase.value
     out.line(f"{standing.environment}: phase {now}", style="title")
     flag = standing.flag
-    wanted = "nothing" if flag.wanted is None else flag.wanted.value
+    wanted = (
+        f"nothing; it may be said by {flag.place}"
+        if flag.wanted is None
+        else f"{flag.wanted.value}, by {flag.place}"
+    )
     rows: list[tuple[Cell, ...]] = [
-        ("wanted", f"{wanted}, by {flag.place}"),
+        ("configuration", standing.configuration),
+        ("wanted", wanted),
         ("JSON", _side(standing.json)),
         ("PostgreSQL", _side(standing.postgres)),
     ]
     if standing.json is not None and standing.json.files:
-        rows.insert(2, ("legacy files", _files(standing.json)))
+        rows.insert(3, ("legacy files", _files(standing.json)))
     out.table(["what", "how"], rows)
     if flag.problem is not None:
         out.line(f"the flag: {flag.problem}", style="warn")

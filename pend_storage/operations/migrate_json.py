@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pend_storage import crashpoints
 from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, backfill
-from pend_storage.backup import DirectoryCopy, Keeps, copy_directory, verify_copy
+from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.factory import (
@@ -27,6 +27,7 @@ from pend_storage.factory import (
     require_directory,
 )
 from pend_storage.layout import Layout
+from pend_storage.operations.files import kept_files
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
 from pend_storage.operations.stages import Stage, silent
@@ -34,7 +35,6 @@ from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import field
 from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
-from pend_storage.stores.json import DATA, keeper_of
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
@@ -228,14 +228,6 @@ def _secured(
             progress=progress,
         )
     return made, None
-
-
-def kept_files(module: SchemaModule, wanted: JsonSettings) -> Keeps:
-    """What of a directory belongs to a copy: claimed files, data, and the store's own."""
-    claimed = [layout.file for layout in module.layouts]
-    for spec in module.schema:
-        claimed += [f"{spec.name}.json", f"{spec.name}.rows.json"]
-    return keeper_of(claimed, DATA if wanted.include is None else wanted.include)
 
 
 def _require_follower(database: Store) -> None:

@@ -170,7 +170,7 @@ def test_a_directory_that_is_not_there_is_named(site: Site) -> None:
 
     result = site.run("migrate", "json", "--json")
 
-    refused(result, 2, "ConfigError", str(site.data), "not a directory")
+    refused(result, 2, "ConfigError", str(site.data), "does not exist")
     assert not site.data.exists()
 
 
