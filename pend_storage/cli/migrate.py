@@ -11,10 +11,12 @@ from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
 from pend_storage.cli.status import show_broken
-from pend_storage.shown import listed
+from pend_storage.shown import cut, listed
 
 if TYPE_CHECKING:
+    from pend_storage.config import JsonSettings
     from pend_storage.operations.migrate_json import JsonMigration
+    from pend_storage.operations.migrate_trial import JsonTrial
 
 __all__ = ["migrate", "show_migration"]
 
@@ -46,10 +48,16 @@ def migrate() -> None:
 @click.option(
     "--strict", is_flag=True, help="Exit with 1 where records wait in quarantine."
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Try it on a copy, say what would wait in quarantine, and change nothing.",
+)
 @pass_session
 def migrate_json(
     session: Session,
     *,
+    dry_run: bool,
     backup: bool | None,
     backup_to: Path | None,
     rate: float | None,
@@ -63,8 +71,11 @@ def migrate_json(
     Quarantined records are a normal result: they are counted, and the exit code is 0
     (with --strict: 1). It is 1 where a record is not accounted for, and where a legacy file
     is broken as a whole: what is in it is in no store, so the rest of them is migrated, and
-    PostgreSQL does not become primary until it is repaired or accepted.
+    PostgreSQL does not become primary until it is repaired or accepted. It is 1 as well
+    where nothing was there to be moved.
     """
+    if dry_run:
+        return _try(session, backup_to, strict=strict)
     from pend_storage.operations.migrate_json import migrate_json as run
 
     out = session.output
@@ -78,7 +89,8 @@ def migrate_json(
     show_migration(out, result)
     nothing = result.moved_nothing
     if nothing:
-        _tell_nothing(session, result)
+        wanted = session.settings_to_change.require_json()
+        _tell_nothing(out, wanted, claims=not result.unclaimed)
     found = (
         nothing
         or not result.adds_up
@@ -97,20 +109,57 @@ def migrate_json(
     )
 
 
-def _tell_nothing(session: Session, result: JsonMigration) -> None:
-    """Say that no record was moved, and why that may be."""
-    wanted = session.settings_to_change.require_json()
+def _tell_nothing(out: Output, wanted: JsonSettings, *, claims: bool) -> None:
+    """Say that there is no record to move, and why that may be."""
     why = (
-        "none of its JSON files is claimed by a layout. Declare them in the schema "
-        f"module: pend-storage inspect {wanted.directory}"
-        if result.unclaimed
-        else "it has no file that a layout claims. Correct json.directory; a new server "
+        "it has no file that a layout claims. Correct json.directory; a new server "
         "needs no migration: it may begin as it is"
+        if claims
+        else "none of its JSON files is claimed by a layout. Declare them in the schema "
+        f"module: pend-storage inspect {wanted.directory}"
     )
-    session.output.line(
-        f"nothing was moved, and 0 records of {wanted.directory} are in the database: "
-        f"{why}",
+    out.line(
+        f"nothing was moved: {wanted.directory} has 0 records, since {why}",
         style="fail",
+    )
+
+
+def _try(session: Session, work_in: Path | None, *, strict: bool) -> Exit:
+    from pend_storage.operations.migrate_trial import try_migration
+
+    out = session.output
+    result = try_migration(session.settings, work_in=work_in, stage=out.progress)
+    _show_trial(out, result)
+    waiting = len(result.quarantined)
+    if result.moves_nothing:
+        _tell_nothing(
+            session.output,
+            session.settings.require_json(),
+            claims=not result.unclaimed,
+        )
+    code = Exit.DONE if result.ok and not (strict and waiting) else Exit.FOUND
+    return session.finish(code, {"dry_run": True, "waiting": waiting, "result": result})
+
+
+def _show_trial(out: Output, result: JsonTrial) -> None:
+    """Show what would become of every file, and why something would wait."""
+    out.table(
+        ["legacy file", "read", "placed", "quarantined"],
+        [(f.file, f.read, f.placed, f.quarantined) for f in result.files],
+        styles=["fail" if f.is_broken else None for f in result.files],
+    )
+    for file in result.files:
+        for reason, count in sorted(file.reasons.items(), key=lambda item: -item[1]):
+            out.line(f"{file.file}: {count:,} would wait: {cut(reason)}", style="warn")
+    if result.unclaimed:
+        names = listed(map(str, result.unclaimed))
+        out.line(f"left alone, no layout knows them: {names}", style="warn")
+    if result.problem is not None:
+        out.line(f"the database cannot be filled now: {result.problem}", style="fail")
+    placed = sum(file.placed for file in result.files)
+    out.line(
+        f"{placed:,} records would be placed, {len(result.quarantined):,} would wait in "
+        f"quarantine; tried in {seconds(result.seconds)}, and nothing was changed"
     )
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.output import Output
 from pend_storage.cli.session import Session, pass_session
 from pend_storage.shown import MOST_SHOWN, bounded, cut
 
 if TYPE_CHECKING:
+    from pend_storage.operations.quarantine import Retried
     from pend_storage.records import QuarantinedRecord
     from pend_storage.store import Store
 
@@ -127,6 +129,9 @@ def show(session: Session, identity: str, *, full: bool) -> Exit:
     metavar="FILE",
     help="Repaired text to use instead, for a single ID.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be placed; change nothing."
+)
 @pass_session
 def retry(
     session: Session,
@@ -135,6 +140,7 @@ def retry(
     repaired: Path | None,
     *,
     everything: bool,
+    dry_run: bool,
 ) -> Exit:
     """Try again to place quarantined records; exit code 1 where any stays.
 
@@ -145,27 +151,43 @@ def retry(
     a record as it stands in its file (in a map with its name), or the whole file.
     """
     from pend_storage.operations.quarantine import retry as run
+    from pend_storage.operations.rehearsal import rehearsal_of
 
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
     if sum(map(bool, (identities, file, everything))) != 1:
         raise click.UsageError("name the records by ID, or by --file, or take --all.")
     text = None if repaired is None else repaired.read_bytes()
-    with _open(session, to_change=True) as store:
+    with _open(session, to_change=not dry_run) as store:
         chosen = _chosen(store, identities, file)
-        results = [run(store, record, text=text) for record in chosen]
-    out = session.output
+        place_in = rehearsal_of(store) if dry_run and chosen else store
+        results = [run(place_in, record, text=text) for record in chosen]
+    placed = _show_retried(session.output, results, dry_run=dry_run)
+    staying = sum(not result.placed or result.quarantined > 0 for result in results)
+    code = Exit.FOUND if staying else Exit.DONE
+    return session.finish(
+        code, {"dry_run": dry_run, "placed": placed, "results": results}
+    )
+
+
+def _show_retried(out: Output, results: Sequence[Retried], *, dry_run: bool) -> int:
+    """Show what became of each; gives how many were placed."""
+    placed, stays = (
+        ("would be placed", "would stay") if dry_run else ("placed", "stays")
+    )
     for result in results:
         place = f"{result.file} {cut(result.place)}".strip()
         if result.placed:
-            out.line(f"{place}: placed, {result.records:,} records", style="ok")
+            out.line(f"{place}: {placed}, {result.records:,} records", style="ok")
         else:
-            out.line(f"{place}: stays: {result.reason}", style="warn")
-    staying = sum(not result.placed or result.quarantined > 0 for result in results)
-    code = Exit.FOUND if staying else Exit.DONE
-    placed = sum(result.placed for result in results)
-    out.line(f"{placed:,} placed, {len(results) - placed:,} stay")
-    return session.finish(code, {"placed": placed, "results": results})
+            out.line(f"{place}: {stays}: {result.reason}", style="warn")
+    count = sum(result.placed for result in results)
+    rest = len(results) - count
+    if dry_run:
+        out.line(f"{count:,} would be placed, {rest:,} would stay; nothing was changed")
+    else:
+        out.line(f"{count:,} placed, {rest:,} stay")
+    return count
 
 
 @quarantine.command("accept", short_help="Let one stay as it is.")

@@ -39,7 +39,7 @@ from pend_storage.store import Store
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
 
-__all__ = ["FileResult", "JsonMigration", "migrate_json"]
+__all__ = ["FileResult", "JsonMigration", "migrate_json", "require_fit"]
 
 _ANOTHER: Final = (
     "the database was filled from another JSON directory, or this one lost its "
@@ -228,6 +228,23 @@ def _secured(
             progress=progress,
         )
     return made, None
+
+
+def require_fit(directory: Path, source: Store, database: Store) -> None:
+    """See that a database may be filled from a directory.
+
+    Args:
+        directory: the directory.
+        source: the store of it, or of a copy.
+        database: what is to be filled.
+
+    Raises:
+        ConfigError: it may not.
+        SchemaOutOfDate: it must be migrated first.
+    """
+    _require_follower(database)
+    _require_own_folder(directory, database)
+    _require_comparable(source, database)
 
 
 def _require_follower(database: Store) -> None:
