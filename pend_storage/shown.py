@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "cut",
     "did_you_mean",
     "listed",
+    "moment",
     "path_text",
     "shown",
 ]
@@ -102,6 +104,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
     return f"; did you mean {names[close[0]]!r}?" if close else "."
+
+
+def moment(at: datetime | str) -> str:
+    """A moment as people read it: ``2026-11-29 21:03:04 UTC``; other texts as they are."""
+    if isinstance(at, str):
+        try:
+            return moment(datetime.fromisoformat(at))
+        except ValueError:
+            return at
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def bounded_path(path: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
 from pend_storage.shown import path_text, shown
@@ -21,7 +22,7 @@ _SHOWN = 20
 """Divergences that are shown to people; JSON has all that were confirmed."""
 
 
-@click.group(short_help="Prepare and check the database.")
+@click.group(cls=CommandGroup, short_help="Prepare and check the database.")
 def db() -> None:
     """Prepare and check the database."""
 
@@ -196,7 +197,7 @@ def _show_status(out: Output, result: DatabaseStatus) -> None:
             ("backfill", result.backfill or "never"),
             ("quarantine", f"{result.waiting or 0:,} wait"),
         ]
-    out.table(["what", "how"], facts)
+    out.facts(facts)
     if result.schema_problem is not None:
         out.line(result.schema_problem, style="fail")
     if result.records:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
 from pend_storage.cli.status import show_broken
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["migrate", "show_migration"]
 
 
-@click.group(short_help="Bring a JSON directory into the database.")
+@click.group(cls=CommandGroup, short_help="Bring a JSON directory into the database.")
 def migrate() -> None:
     """Bring a JSON directory into the database."""
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output
 from pend_storage.cli.session import Session, pass_session
-from pend_storage.shown import MOST_SHOWN, bounded, cut
+from pend_storage.shown import MOST_SHOWN, bounded, cut, moment
 
 if TYPE_CHECKING:
     from pend_storage.operations.quarantine import Retried
@@ -27,7 +28,7 @@ _RAW = 4_000
 """Characters of a record's text that are shown to people."""
 
 
-@click.group(short_help="Records that could not be placed.")
+@click.group(cls=CommandGroup, short_help="Records that could not be placed.")
 def quarantine() -> None:
     """Legacy records that could not be placed: whole, each with the reason."""
 
@@ -100,15 +101,14 @@ def show(session: Session, identity: str, *, full: bool) -> Exit:
     with _open(session) as store:
         record = find(store, identity)
     out = session.output
-    out.table(
-        ["what", "how"],
+    out.facts(
         [
             ("id", record.id),
             ("file", record.file),
             ("place", record.place or "the whole file"),
             ("status", record.status),
             ("note", record.note),
-            ("seen", record.seen_at.isoformat()),
+            ("seen", moment(record.seen_at)),
             ("reason", f"{record.code}: {record.reason}"),
         ],
         whole=True,

@@ -9,6 +9,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import moment
 
 if TYPE_CHECKING:
     from pend_storage.operations.emergency import StepReport
@@ -48,7 +49,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
     def tell(step: StepReport) -> None:
         out.line(
             f"{step.number}/{len(NAMES)} {step.name}: {step.result}  "
-            f"[{step.at:%H:%M:%S} UTC, {seconds(step.seconds)}]",
+            f"[{moment(step.at)}, {seconds(step.seconds)}]",
             style="ok" if step.ok else "fail",
         )
 

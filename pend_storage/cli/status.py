@@ -15,6 +15,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Cell, Output, seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import moment
 
 if TYPE_CHECKING:
     from pend_storage.operations.quarantine import BrokenFile
@@ -51,7 +52,7 @@ def status(session: Session, watch: float | None) -> Exit:
             while True:
                 if not session.as_json and sys.stdout.isatty():
                     sys.stdout.write(_CLEAR)
-                session.output.line(f"{datetime.now(UTC):%H:%M:%S} UTC", style="quiet")
+                session.output.line(moment(datetime.now(UTC)), style="quiet")
                 code = _show(session, observer.look())
                 sys.stdout.flush()
                 if ended.wait(watch):
@@ -113,7 +114,7 @@ def show_phase(out: Output, standing: Standing) -> None:
     ]
     if standing.json is not None and standing.json.files:
         rows.insert(3, ("legacy files", _files(standing.json)))
-    out.table(["what", "how"], rows)
+    out.facts(rows)
     if flag.problem is not None:
         out.line(f"the flag: {flag.problem}", style="warn")
     if standing.problem is not None:
@@ -178,9 +179,8 @@ def _show_details(out: Output, details: Details) -> None:
     if details.history:
         last = details.history[-1]
         way = f"{last.before.value} to {last.after.value}"
-        at = f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
-        rows.append(("last switch", f"{at}, {way}, by {last.by}"))
-    out.table(["what", "how"], rows)
+        rows.append(("last switch", f"{moment(last.at)}, {way}, by {last.by}"))
+    out.facts(rows)
     ahead = details.ahead
     if ahead is not None:
         from pend_storage.cli.phase import show_obstacles
@@ -195,5 +195,5 @@ def _show_details(out: Output, details: Details) -> None:
 def _validation(fact: Any) -> str:
     if not isinstance(fact, Mapping):
         return "never since the secondary began to follow"
-    at, found = str(fact.get("at")), fact.get("found")
+    at, found = moment(str(fact.get("at"))), fact.get("found")
     return f"{at}: clean" if not found else f"{at}: {found:,} records differ"

@@ -26,7 +26,7 @@ from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
 from pend_storage.records import JSON
 from pend_storage.schema import FINDINGS, QUARANTINE
-from pend_storage.shown import did_you_mean, listed
+from pend_storage.shown import did_you_mean, listed, moment
 from pend_storage.store import Store
 
 __all__ = [
@@ -267,7 +267,7 @@ class Gate:
         if fact.ok:
             return self._findings(primary)
         return (
-            f"the validation of {fact.at} found {fact.found} divergences: repair them, "
+            f"the validation of {moment(fact.at)} found {fact.found} divergences: repair them, "
             "and validate again"
         )
 
@@ -341,9 +341,7 @@ def _exchanged(at: str, before: Sequence[str], here: Sequence[str], what: str) -
     again = (
         "validate again" if what == "validation" else "make one again, and verify it"
     )
-    return (
-        f"the server was exchanged since the {what} ({at}: {old}, now {new}): {again}"
-    )
+    return f"the server was exchanged since the {what} ({moment(at)}: {old}, now {new}): {again}"
 
 
 def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:

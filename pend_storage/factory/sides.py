@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
+from pend_storage.extras import with_packages
 from pend_storage.factory.schema_module import load_schema
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
     """
     wanted = settings.require_postgres()
     module = load_schema(settings)
-    with _optional("postgres"):
+    with with_packages():
         from pend_storage.stores.postgres import PostgresStore
     return PostgresStore(
         module.schema,
@@ -98,17 +97,3 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
         pooler=wanted.pooler,
         hook=guarded(hook),
     )
-
-
-@contextmanager
-def _optional(extra: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "pend_storage":
-            raise
-        raise ConfigError(
-            f"this needs the package {missing}, which is not installed: "
-            f"pip install 'pend_storage[{extra}]'."
-        ) from error
