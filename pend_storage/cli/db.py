@@ -9,7 +9,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
-from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.shown import path_text, shown
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _SHOWN = 20
 
 
 @click.group(cls=CommandGroup, short_help="Prepare and check the database.")
+@command_options
 def db() -> None:
     """Prepare and check the database."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from typing_extensions import override
 
@@ -12,6 +14,10 @@ __all__ = ["CommandGroup", "NoCommand"]
 
 class NoCommand(click.UsageError):
     """A group was called without one of its commands; the message is its help."""
+
+
+class _UnknownCommand(click.UsageError):
+    """A group has no command of that name."""
 
 
 class CommandGroup(click.Group):
@@ -34,9 +40,19 @@ class CommandGroup(click.Group):
             and not name.startswith("-")
         ):
             known = self.list_commands(ctx)
-            raise click.UsageError(
+            raise _UnknownCommand(
                 f"there is no command {name!r}{did_you_mean(name, known)} The commands "
                 f"are: {', '.join(known)}.",
                 ctx,
             )
         return super().resolve_command(ctx, args)
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            is_own = error.ctx is ctx and ctx.invoked_subcommand is None
+            if not is_own or isinstance(error, _UnknownCommand):
+                raise
+            raise NoCommand(ctx.get_help(), ctx) from error  # options, and no command

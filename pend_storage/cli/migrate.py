@@ -10,7 +10,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
-from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.cli.status import show_broken
 from pend_storage.shown import cut, listed
 
@@ -23,6 +23,7 @@ __all__ = ["migrate", "show_migration"]
 
 
 @click.group(cls=CommandGroup, short_help="Bring a JSON directory into the database.")
+@command_options
 def migrate() -> None:
     """Bring a JSON directory into the database."""
 

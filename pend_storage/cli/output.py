@@ -195,7 +195,8 @@ class Output:
         for number, row in enumerate(rows):
             style = styles[number] if number < len(styles) else None
             table.add_row(*map(Text, row), style=self._style(style))
-        width = width_of(columns, rows) + 2 if self._wide else None
+        room = width_of(columns, rows) + 2 * len(columns) + 2  # rich pads more
+        width = room if self._wide else None
         self._console(width).print(table)
 
     def _style(self, name: str | None) -> str | None:

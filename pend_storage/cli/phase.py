@@ -10,7 +10,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
-from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.phases import Phase, parse_phase
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = ["phase", "show_obstacles"]
 
 
 @click.group(cls=CommandGroup, short_help="Show the phase, and move to another one.")
+@command_options
 def phase() -> None:
     """Show the phase, and move to another one, under live traffic."""
 

@@ -12,7 +12,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output
-from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.shown import MOST_SHOWN, bounded, cut, moment
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _RAW = 4_000
 
 
 @click.group(cls=CommandGroup, short_help="Records that could not be placed.")
+@command_options
 def quarantine() -> None:
     """Legacy records that could not be placed: whole, each with the reason."""
 
