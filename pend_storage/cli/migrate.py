@@ -174,13 +174,10 @@ def show_migration(out: Output, result: JsonMigration) -> None:
         [(f.file, f.read, f.written, f.unchanged, f.quarantined) for f in files],
         styles=[None if f.adds_up else "fail" for f in files],
     )
-    done = result.backfill
+    done = result.collections
     out.table(
         ["collection", "records", "written", "unchanged", "deleted"],
-        [
-            (name, t.rows, t.written, t.unchanged, t.deleted)
-            for name, t in done.collections.items()
-        ],
+        [(name, t.rows, t.written, t.unchanged, t.deleted) for name, t in done.items()],
     )
     for file in files:
         if not file.adds_up:
@@ -195,9 +192,10 @@ def show_migration(out: Output, result: JsonMigration) -> None:
             "list",
             style="warn",
         )
+    written = sum(tally.written for tally in done.values())
+    unchanged = sum(tally.unchanged for tally in done.values())
     out.line(
-        f"{done.written:,} written, {done.unchanged:,} unchanged, in "
-        f"{seconds(result.seconds)}",
+        f"{written:,} written, {unchanged:,} unchanged, in {seconds(result.seconds)}",
         style="ok" if result.adds_up else "fail",
     )
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pend_storage import crashpoints
-from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, backfill
+from pend_storage.backfill import (
+    BACKFILL_META,
+    BackfillReport,
+    FileTally,
+    Tally,
+    backfill,
+)
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
@@ -34,6 +40,7 @@ from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import field
 from pend_storage.records import QuarantinedRecord
+from pend_storage.schema import SYSTEM_NAMES
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
@@ -94,12 +101,24 @@ class JsonMigration:
     """Whether the stores are in use as a pair. Then others may have written meanwhile, and
     the numbers of a file need not add up; a validation tells whether anything is missing."""
     seconds: float
+    seeds: int = 0
+    """Records that the schema module has the store begin with."""
 
     @property
     def moved_nothing(self) -> bool:
         """Whether there was no record at all, as in a directory that is another's."""
-        rows = sum(tally.rows for tally in self.backfill.collections.values())
-        return not self.is_live and not rows and not any(f.read for f in self.files)
+        if self.is_live or any(file.read for file in self.files):
+            return False
+        return sum(tally.rows for tally in self.collections.values()) <= self.seeds
+
+    @property
+    def collections(self) -> Mapping[str, Tally]:
+        """What became of the records of each collection, the store's own left out."""
+        return {
+            name: tally
+            for name, tally in self.backfill.collections.items()
+            if name not in SYSTEM_NAMES
+        }
 
     @property
     def adds_up(self) -> bool:
@@ -183,7 +202,8 @@ def _fill(
         with stage("adopting the files"):
             source = pair.json if pair else opened.enter_context(open_json(settings))
         _require_comparable(source, database)
-        write_missing(pair or source, seeds_of(module, settings))
+        seeds = seeds_of(module, settings)
+        write_missing(pair or source, seeds)
         _ADOPTED()
         with stage("filling the database") as progress:
             if (
@@ -205,6 +225,7 @@ def _fill(
             unclaimed=source.unclaimed_files(),
             is_live=is_live,
             seconds=0.0,
+            seeds=len(seeds),
         )
 
 

@@ -119,7 +119,7 @@ def test_a_database_that_does_not_exist_is_unreachable(
 
     result = server.run(*command, "--json", PEND_DATABASE_URL=url)
 
-    refused(result, 3, "StoreUnavailable", "no_such", "create the database")
+    refused(result, 3, "StoreUnavailable", "no_such", "Create the database")
 
 
 def test_a_user_that_the_server_does_not_know_is_refused(server: Site) -> None:
@@ -127,7 +127,7 @@ def test_a_user_that_the_server_does_not_know_is_refused(server: Site) -> None:
 
     result = server.run("migrate", "json", "--json", PEND_DATABASE_URL=url)
 
-    refused(result, 3, "StoreUnavailable", "stranger", "correct the user")
+    refused(result, 3, "StoreUnavailable", "stranger", "Correct the user")
 
 
 def test_a_password_is_never_shown(server: Site) -> None:
