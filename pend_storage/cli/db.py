@@ -109,7 +109,14 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
     _show_records(out, result)
     _show_files(out, result)
     took = seconds(result.seconds)
-    if result.ok:
+    if result.compared_nothing:
+        out.line(
+            "nothing was compared: neither store has a record, and the JSON directory has "
+            f"{len(result.unclaimed):,} files that no layout claims. See: pend-storage "
+            "doctor",
+            style="fail",
+        )
+    elif result.ok:
         out.line(
             f"clean: {result.records.checked:,} records and {len(result.files)} files "
             f"compared in {took}",
@@ -126,7 +133,8 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
         )
         if result.is_pair:
             out.line(f"{result.primary} is primary. See: pend-storage repair --dry-run")
-    code = Exit.DONE if result.ok else Exit.FOUND
+    is_fine = result.ok and not result.compared_nothing
+    code = Exit.DONE if is_fine else Exit.FOUND
     return session.finish(code, {"result": result})
 
 

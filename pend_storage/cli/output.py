@@ -114,18 +114,25 @@ class Output:
         else:
             sys.stdout.write(text + "\n")
 
-    def facts(self, rows: Iterable[Sequence[Cell]], *, whole: bool = False) -> None:
+    def facts(
+        self,
+        rows: Iterable[Sequence[Cell]],
+        *,
+        styles: Sequence[str | None] = (),
+        whole: bool = False,
+    ) -> None:
         """Names and values, one pair a line; nothing if there are none.
 
         Args:
             rows: name and value of each.
+            styles: of each.
             whole: show long values to their end.
         """
         content = list(rows)
         if self._csv:
             self.table(["name", "value"], content, whole=whole)
         elif content:
-            self.table(["", ""], content, whole=whole)
+            self.table(["", ""], content, styles=styles, whole=whole)
 
     def table(
         self,

@@ -156,11 +156,10 @@ def retry(
 
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
-    if sum(map(bool, (identities, file, everything))) != 1:
-        raise click.UsageError("name the records by ID, or by --file, or take --all.")
+    _require_one_way(identities, file, everything=everything)
     text = None if repaired is None else repaired.read_bytes()
     with _open(session, to_change=not dry_run) as store:
-        chosen = _chosen(store, identities, file)
+        chosen = _chosen(store, identities, file, everything=everything)
         place_in = rehearsal_of(store) if dry_run and chosen else store
         results = [run(place_in, record, text=text) for record in chosen]
     placed = _show_retried(session.output, results, dry_run=dry_run)
@@ -209,13 +208,21 @@ def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
     return session.finish(Exit.DONE, {"records": records})
 
 
+def _require_one_way(
+    identities: Sequence[str], file: str | None, *, everything: bool
+) -> None:
+    if sum(map(bool, (identities, file, everything))) != 1:
+        raise click.UsageError("name the records by ID, or by --file, or take --all.")
+
+
 def _chosen(
-    store: Store, identities: Sequence[str], file: str | None
+    store: Store, identities: Sequence[str], file: str | None, *, everything: bool
 ) -> list[QuarantinedRecord]:
     from pend_storage.operations.files import require_file
     from pend_storage.operations.lost_edits import is_lost_edit
     from pend_storage.operations.quarantine import find, list_quarantined
 
+    _require_one_way(identities, file, everything=everything)
     if identities:
         return [find(store, text) for text in identities]
     if file is not None:

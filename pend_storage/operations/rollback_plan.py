@@ -51,17 +51,19 @@ def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
             require_primary(pair)
             flag = read_flag(source.remembering(pair))
             require_changeable(settings, flag, Phase.JSON_ONLY)
-            whats = _whats(pair, flag, quick=quick)
+            described = _descriptions(pair, flag, quick=quick)
             steps = tuple(
                 PlannedStep(number=number, name=name, what=what)
-                for number, (name, what) in enumerate(zip(NAMES, whats, strict=True), 1)
+                for number, (name, what) in enumerate(
+                    zip(NAMES, described, strict=True), 1
+                )
             )
             return RollbackPlan(before=pair.phase, steps=steps)
     finally:
         source.close()
 
 
-def _whats(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
+def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
     """What each of the five steps would do."""
     phase = pair.phase
     yield _flagged(flag)

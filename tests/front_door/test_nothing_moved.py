@@ -33,6 +33,16 @@ def test_a_migration_that_moves_nothing_fails_and_says_why(foreign: Site) -> Non
     assert again.document["moved_nothing"] is True
 
 
+def test_a_validation_that_compares_nothing_fails(foreign: Site) -> None:
+    foreign.ok("db", "migrate")
+
+    result = foreign.run("db", "validate")
+
+    assert result.code == 1
+    assert "nothing was compared: neither store has a record" in result.out
+    assert "2 files that no layout claims" in result.out
+
+
 def test_an_empty_directory_fails_with_another_sentence(site: Site) -> None:
     site.data.mkdir()
     site.ok("db", "migrate")
