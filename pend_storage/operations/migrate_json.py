@@ -106,10 +106,15 @@ class JsonMigration:
 
     @property
     def moved_nothing(self) -> bool:
-        """Whether there was no record at all, as in a directory that is another's."""
+        """Whether there was no record at all, as in a directory that is another's.
+
+        Records that the module brings are not of the directory: where it has files that
+        nobody claims, they do not count.
+        """
         if self.is_live or any(file.read for file in self.files):
             return False
-        return sum(tally.rows for tally in self.collections.values()) <= self.seeds
+        rows = sum(tally.rows for tally in self.collections.values())
+        return rows <= (self.seeds if self.unclaimed else 0)
 
     @property
     def collections(self) -> Mapping[str, Tally]:

@@ -340,8 +340,8 @@ def test_a_database_filled_from_another_directory_is_not_mixed(server: Site) -> 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["frobnicate"], "No such command"),
-        (["db", "frobnicate"], "No such command"),
+        (["frobnicate"], "there is no command"),
+        (["db", "frobnicate"], "there is no command"),
         (["db", "validate", "--sample", "2"], "--sample"),
         (["db", "validate", "--sample", "many"], "--sample"),
         (["db", "seed", "--sample", "0"], "--sample"),
