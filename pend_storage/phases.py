@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from pend_storage.errors import ConfigError
-from pend_storage.shown import shown
+from pend_storage.shown import did_you_mean, shown
 
 if TYPE_CHECKING:
     from pend_storage.records import JSON
@@ -102,8 +101,7 @@ def parse_phase(word: str, *, place: str) -> Phase:
         return Phase(word)
     except ValueError:
         known = [phase.value for phase in Phase]
-        close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
+        hint = did_you_mean(word, known)
         raise ConfigError(
             f"{place}: unknown phase {shown(word)}{hint} The phases are: {', '.join(known)}."
         ) from None

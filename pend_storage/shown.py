@@ -7,7 +7,9 @@ record, or in a quarantined record (``pend-storage quarantine show ID --full``).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "bounded",
     "bounded_path",
     "cut",
+    "did_you_mean",
     "listed",
+    "moment",
     "path_text",
     "shown",
 ]
@@ -93,6 +97,24 @@ def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     every = list(names)
     text = ", ".join(map(cut, every[:most]))
     return f"{text} and {len(every) - most:,} more" if len(every) > most else text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: what may have been meant, or a dot."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), [*names], n=1, cutoff=0.5)
+    return f"; did you mean {names[close[0]]!r}?" if close else "."
+
+
+def moment(at: datetime | str) -> str:
+    """A moment as people read it: ``2026-11-29 21:03:04 UTC``; other texts as they are."""
+    if isinstance(at, str):
+        try:
+            return moment(datetime.fromisoformat(at))
+        except ValueError:
+            return at
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def bounded_path(path: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -5,5 +5,6 @@ from pend_storage.backup.directory import (
     copy_directory,
     verify_copy,
 )
+from pend_storage.backup.tree import Keeps
 
-__all__ = ["DirectoryCopy", "copy_directory", "verify_copy"]
+__all__ = ["DirectoryCopy", "Keeps", "copy_directory", "verify_copy"]

@@ -29,7 +29,9 @@ from typing import Any, BinaryIO, Final, TypeAlias
 from pend_storage.backup.tree import (
     OUTSIDE,
     Fingerprint,
+    Keeps,
     Tree,
+    everything,
     fingerprint,
     look_at,
 )
@@ -74,9 +76,10 @@ def copy_directory(
     *,
     extra: Mapping[str, Path] | None = None,
     into: Path | None = None,
+    keeps: Keeps = everything,
     progress: Progress | None = None,
 ) -> DirectoryCopy:
-    """Copy a directory, with everything in it, and read the copy again to verify it.
+    """Copy a directory, with everything in it that counts, and read the copy again to verify it.
 
     A file that is written meanwhile is copied again until it holds still, and so is the
     directory, until one whole look finds nothing changed since the one before.
@@ -85,6 +88,7 @@ def copy_directory(
         source: the directory.
         extra: single files outside of it that belong to it, by name.
         into: the folder in which to make the copy; the directory's parent if None.
+        keeps: says of each entry whether it counts; all do, unless this is given.
         progress: called with bytes done and to do.
 
     Raises:
@@ -98,7 +102,8 @@ def copy_directory(
     with _explained(source):
         parent.mkdir(parents=True, exist_ok=True)
         _remove_interrupted(parent, source.name)
-        work = _Copy(source, extra or {}, _new_folder(parent, source.name), progress)
+        folder = _new_folder(parent, source.name)
+        work = _Copy(source, extra or {}, folder, keeps, progress)
         try:
             return work.make()
         except BaseException:
@@ -192,6 +197,7 @@ class _Copy:
         source: Path,
         extra: Mapping[str, Path],
         folder: Path,
+        keeps: Keeps,
         progress: Progress | None,
     ) -> None:
         self.partial = folder.with_name(folder.name + _PARTIAL)
@@ -203,6 +209,7 @@ class _Copy:
             )
         self._source = source
         self._extra = {name: path.resolve() for name, path in extra.items()}
+        self._keeps = keeps
         self._progress = progress
         self._copied: dict[str, tuple[Fingerprint, str]] = {}
         self._done = 0
@@ -244,7 +251,7 @@ class _Copy:
         )
 
     def _look(self) -> Tree:
-        return look_at(self._source, self._extra)
+        return look_at(self._source, self._extra, self._keeps)
 
     def _check_space(self, tree: Tree) -> None:
         free = shutil.disk_usage(self.partial).free

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,17 +13,18 @@ import click
 from typing_extensions import override
 
 from pend_storage.cli.exits import Exit, exit_of
+from pend_storage.cli.groups import CommandGroup, NoCommand
+from pend_storage.cli.logs import show_logs
+from pend_storage.cli.options import wants_json
 from pend_storage.cli.output import Output, plain
-from pend_storage.cli.session import command_options
+from pend_storage.cli.session import global_options
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
-from pend_storage.shown import cut
+from pend_storage.extras import missing_package
+from pend_storage.shown import cut, did_you_mean
 
 __all__ = ["root", "run"]
 
 _PROGRAM: Final = "pend-storage"
-_OPTIONAL: Final = frozenset({"alembic", "psycopg", "rich", "sqlalchemy"})
-"""Packages that only some commands need."""
-
 _MOST_OF_A_FACT: Final = 1_000
 """Characters of a text among the attributes of an error that JSON shows."""
 
@@ -43,11 +43,12 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Emergency: back to JSON alone, in five steps.",
     ),
     "quarantine": ("quarantine:quarantine", "Records that could not be placed."),
+    "completion": ("completion:completion", "Completion for a shell: a script."),
 }
 """Where each command is, and what help says of it: loaded when it is called."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(CommandGroup):
     """Knows its commands by name, and loads the one that is called."""
 
     @override
@@ -74,11 +75,12 @@ class _LazyGroup(click.Group):
 
 @click.group(
     cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 found something, 2 wrong usage or configuration, "
     "3 a server, a disk or a lock cannot be had.",
 )
 @click.version_option(package_name="pend_storage", prog_name=_PROGRAM)
-@command_options
+@global_options
 def root() -> None:
     """Move a server from JSON files to PostgreSQL, with nothing lost.
 
@@ -88,14 +90,15 @@ def root() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; gives the exit code. Never raises, except for a bug."""
-    _show_warnings(as_json="--json" in arguments)
+    as_json = wants_json(arguments)
+    show_logs(None, None, as_json=as_json)  # until the options of the command say more
     # Millions of records pass through, and nothing of them forms cycles; looking for
     # some after every 700 new objects takes a third of the time.
     gc.set_threshold(100_000, 20, 100)
     try:
         return _invoke(arguments)
     except PendStorageError as error:
-        return _fail(error, as_json="--json" in arguments)
+        return _fail(error, as_json=as_json)
     except BrokenPipeError:
         # Whoever read the output has had enough; nothing more may be flushed there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,38 +115,49 @@ def _invoke(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as ending:
         return ending.exit_code
+    except NoCommand as error:
+        if wants_json(arguments):
+            raise ConfigError(f"a command is missing. {_hint(error)}") from error
+        sys.stderr.write(f"{error.message}\n")
+        return Exit.USAGE
+    except click.exceptions.NoSuchOption as error:
+        known = did_you_mean(error.option_name, _options_of(error))
+        raise ConfigError(
+            f"there is no option {error.option_name}{known} {_hint(error)}"
+        ) from error
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = "" if context is None else f" See: {context.command_path} --help"
-        raise ConfigError(f"{error.format_message()}{hint}") from error
+        raise ConfigError(
+            f"{error.format_message()} {_hint(error)}".rstrip()
+        ) from error
     except BrokenPipeError:
         raise
     except OSError as error:
         raise _from_system(error) from error
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _OPTIONAL:
+        missing = missing_package(error)
+        if missing is None:
             raise
-        raise ConfigError(
-            f"this command needs the package {error.name}, which is not installed: "
-            "pip install 'pend_storage[demo]'."
-        ) from error
+        raise missing from error
     return int(code or 0)
 
 
-def _show_warnings(*, as_json: bool) -> None:
-    """What stores log goes where people see it, and nowhere if JSON is wanted."""
-    handler: logging.Handler = logging.NullHandler()
-    if not as_json:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("note: %(message)s"))
-        handler.setLevel(logging.WARNING)
-        handler.addFilter(_is_news)
-    logging.getLogger("pend_storage").addHandler(handler)
+def _hint(error: click.ClickException) -> str:
+    """Where help is that is about the command with the error."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    return "" if context is None else f"See: {context.command_path} --help"
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Adoption is told by the commands that adopt, as a table."""
-    return not record.getMessage().startswith("file-adopted:")
+def _options_of(error: click.ClickException) -> list[str]:
+    """The options of the command with the error."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    if context is None:
+        return []
+    return [
+        name
+        for parameter in context.command.params
+        for name in parameter.opts
+        if name.startswith("--")
+    ]
 
 
 def _from_system(error: OSError) -> PendStorageError:

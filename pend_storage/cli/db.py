@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
-from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.shown import path_text, shown
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _SHOWN = 20
 """Divergences that are shown to people; JSON has all that were confirmed."""
 
 
-@click.group(short_help="Prepare and check the database.")
+@click.group(cls=CommandGroup, short_help="Prepare and check the database.")
+@command_options
 def db() -> None:
     """Prepare and check the database."""
 
@@ -44,7 +46,7 @@ def migrate(session: Session, wait: float) -> Exit:
     """
     from pend_storage.factory import open_postgres
 
-    with open_postgres(session.settings) as store:
+    with open_postgres(session.settings_to_change) as store:
         store.migrate(wait=wait)
         name = store.name
     session.output.line(f"{name}: the schema is current", style="ok")
@@ -64,7 +66,7 @@ def seed(session: Session, sample: int | None) -> Exit:
     from pend_storage.operations.seed import seed as run
 
     out = session.output
-    result = run(session.settings, sample=sample, stage=out.progress)
+    result = run(session.settings_to_change, sample=sample, stage=out.progress)
     for what in result.changed:
         out.line(f"wrote: {what}")
     if result.records:
@@ -107,7 +109,14 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
     _show_records(out, result)
     _show_files(out, result)
     took = seconds(result.seconds)
-    if result.ok:
+    if result.compared_nothing:
+        out.line(
+            "nothing was compared: neither store has a record, and the JSON directory has "
+            f"{len(result.unclaimed):,} files that no layout claims. See: pend-storage "
+            "doctor",
+            style="fail",
+        )
+    elif result.ok:
         out.line(
             f"clean: {result.records.checked:,} records and {len(result.files)} files "
             f"compared in {took}",
@@ -124,7 +133,8 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
         )
         if result.is_pair:
             out.line(f"{result.primary} is primary. See: pend-storage repair --dry-run")
-    code = Exit.DONE if result.ok else Exit.FOUND
+    is_fine = result.ok and not result.compared_nothing
+    code = Exit.DONE if is_fine else Exit.FOUND
     return session.finish(code, {"result": result})
 
 
@@ -196,7 +206,7 @@ def _show_status(out: Output, result: DatabaseStatus) -> None:
             ("backfill", result.backfill or "never"),
             ("quarantine", f"{result.waiting or 0:,} wait"),
         ]
-    out.table(["what", "how"], facts)
+    out.facts(facts)
     if result.schema_problem is not None:
         out.line(result.schema_problem, style="fail")
     if result.records:

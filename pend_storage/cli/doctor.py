@@ -8,7 +8,7 @@ import click
 
 from pend_storage.cli.exits import Exit, exit_of
 from pend_storage.cli.session import Session, pass_session
-from pend_storage.shown import shown
+from pend_storage.shown import moment, shown
 
 if TYPE_CHECKING:
     from pend_storage.dualwrite.roles import Side
@@ -71,7 +71,7 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
             abort=True,
             err=True,
         )
-    result = take_over(session.settings, side)
+    result = take_over(session.settings_to_change, side)
     out = session.output
     out.line(f"{side} is primary at epoch {result.epoch}, alone", style="ok")
     if not result.is_other_reachable:
@@ -88,7 +88,7 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
         )
         more = len(change.records) - _KEYS
         keys += f" and {more:,} more" if more > 0 else ""
-        out.line(f"only the other store has: {change.at:%Y-%m-%d %H:%M:%S} UTC {keys}")
+        out.line(f"only the other store has: {moment(change.at)} {keys}")
     more = len(result.missing or ()) - _SHOWN
     if more > 0:
         out.line(f"and {more:,} more commits, or still more")

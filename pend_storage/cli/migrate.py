@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
-from pend_storage.cli.session import Session, pass_session
+from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.cli.status import show_broken
-from pend_storage.shown import listed
+from pend_storage.shown import cut, listed
 
 if TYPE_CHECKING:
+    from pend_storage.config import JsonSettings
     from pend_storage.operations.migrate_json import JsonMigration
+    from pend_storage.operations.migrate_trial import JsonTrial
 
 __all__ = ["migrate", "show_migration"]
 
 
-@click.group(short_help="Bring a JSON directory into the database.")
+@click.group(cls=CommandGroup, short_help="Bring a JSON directory into the database.")
+@command_options
 def migrate() -> None:
     """Bring a JSON directory into the database."""
 
@@ -46,10 +50,16 @@ def migrate() -> None:
 @click.option(
     "--strict", is_flag=True, help="Exit with 1 where records wait in quarantine."
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Try it on a copy, say what would wait in quarantine, and change nothing.",
+)
 @pass_session
 def migrate_json(
     session: Session,
     *,
+    dry_run: bool,
     backup: bool | None,
     backup_to: Path | None,
     rate: float | None,
@@ -63,23 +73,95 @@ def migrate_json(
     Quarantined records are a normal result: they are counted, and the exit code is 0
     (with --strict: 1). It is 1 where a record is not accounted for, and where a legacy file
     is broken as a whole: what is in it is in no store, so the rest of them is migrated, and
-    PostgreSQL does not become primary until it is repaired or accepted.
+    PostgreSQL does not become primary until it is repaired or accepted. It is 1 as well
+    where nothing was there to be moved.
     """
+    if dry_run:
+        return _try(session, backup_to, strict=strict)
     from pend_storage.operations.migrate_json import migrate_json as run
 
     out = session.output
     result = run(
-        session.settings,
+        session.settings_to_change,
         backup=backup,
         backup_into=backup_to,
         rate=rate,
         stage=out.progress,
     )
     show_migration(out, result)
-    found = not result.adds_up or result.broken or (strict and result.waiting > 0)
+    nothing = result.moved_nothing
+    if nothing:
+        wanted = session.settings_to_change.require_json()
+        _tell_nothing(out, wanted, claims=not result.unclaimed)
+    found = (
+        nothing
+        or not result.adds_up
+        or bool(result.broken)
+        or (strict and result.waiting > 0)
+    )
     code = Exit.FOUND if found else Exit.DONE
     return session.finish(
-        code, {"adds_up": result.adds_up, "waiting": result.waiting, "result": result}
+        code,
+        {
+            "adds_up": result.adds_up,
+            "moved_nothing": nothing,
+            "waiting": result.waiting,
+            "result": result,
+        },
+    )
+
+
+def _tell_nothing(out: Output, wanted: JsonSettings, *, claims: bool) -> None:
+    """Say that there is no record to move, and why that may be."""
+    why = (
+        "it has no file that a layout claims. Correct json.directory; a new server "
+        "needs no migration: it may begin as it is"
+        if claims
+        else "none of its JSON files is claimed by a layout. Declare them in the schema "
+        f"module: pend-storage inspect {wanted.directory}"
+    )
+    out.line(
+        f"nothing was moved: {wanted.directory} has 0 records, since {why}",
+        style="fail",
+    )
+
+
+def _try(session: Session, work_in: Path | None, *, strict: bool) -> Exit:
+    from pend_storage.operations.migrate_trial import try_migration
+
+    out = session.output
+    result = try_migration(session.settings, work_in=work_in, stage=out.progress)
+    _show_trial(out, result)
+    waiting = len(result.quarantined)
+    if result.moves_nothing:
+        _tell_nothing(
+            session.output,
+            session.settings.require_json(),
+            claims=not result.unclaimed,
+        )
+    code = Exit.DONE if result.ok and not (strict and waiting) else Exit.FOUND
+    return session.finish(code, {"dry_run": True, "waiting": waiting, "result": result})
+
+
+def _show_trial(out: Output, result: JsonTrial) -> None:
+    """Show what would become of every file, and why something would wait."""
+    out.table(
+        ["legacy file", "read", "placed", "quarantined"],
+        [(f.file, f.read, f.placed, f.quarantined) for f in result.files],
+        styles=["fail" if f.is_broken else None for f in result.files],
+    )
+    for file in result.files:
+        for reason, count in sorted(file.reasons.items(), key=lambda item: -item[1]):
+            out.line(f"{file.file}: {count:,} would wait: {cut(reason)}", style="warn")
+    if result.unclaimed:
+        names = listed(map(str, result.unclaimed))
+        out.line(f"left alone, no layout knows them: {names}", style="warn")
+    if result.problem is not None:
+        out.line(f"the database cannot be filled now: {result.problem}", style="fail")
+    placed = sum(file.placed for file in result.files)
+    out.line(
+        f"{placed:,} records would be placed, {len(result.quarantined):,} would wait in "
+        f"quarantine; tried in {seconds(result.seconds)}, and nothing was changed"
     )
 
 
@@ -92,13 +174,10 @@ def show_migration(out: Output, result: JsonMigration) -> None:
         [(f.file, f.read, f.written, f.unchanged, f.quarantined) for f in files],
         styles=[None if f.adds_up else "fail" for f in files],
     )
-    done = result.backfill
+    done = result.collections
     out.table(
         ["collection", "records", "written", "unchanged", "deleted"],
-        [
-            (name, t.rows, t.written, t.unchanged, t.deleted)
-            for name, t in done.collections.items()
-        ],
+        [(name, t.rows, t.written, t.unchanged, t.deleted) for name, t in done.items()],
     )
     for file in files:
         if not file.adds_up:
@@ -113,9 +192,10 @@ def show_migration(out: Output, result: JsonMigration) -> None:
             "list",
             style="warn",
         )
+    written = sum(tally.written for tally in done.values())
+    unchanged = sum(tally.unchanged for tally in done.values())
     out.line(
-        f"{done.written:,} written, {done.unchanged:,} unchanged, in "
-        f"{seconds(result.seconds)}",
+        f"{written:,} written, {unchanged:,} unchanged, in {seconds(result.seconds)}",
         style="ok" if result.adds_up else "fail",
     )
 

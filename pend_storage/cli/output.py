@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +12,17 @@ from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pend_storage.shown import cut
+from pend_storage.cli.tables import (
+    Cell,
+    as_cards,
+    as_columns,
+    as_csv,
+    cells,
+    right_columns,
+    width_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,12 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Output", "plain"]
 
-Cell: TypeAlias = str | int | float | None
-
-_MOST_IN_CELL: Final = 60
-"""Characters of a text in a table."""
-_MOST_AT_END: Final = 500
-"""Characters of the last text in a row, which widens nothing."""
+_NARROW: Final = 100
+"""Columns of a terminal below which a table that does not fit is shown as cards."""
 _STYLES: Final = {
     "ok": "green",
     "warn": "yellow",
@@ -55,9 +60,31 @@ def plain(value: Any) -> Any:
 class Output:
     """Where a command writes to."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        as_csv: bool = False,
+        wide: bool = False,
+        quiet: bool = False,
+        color: bool = True,
+    ) -> None:
+        """Make it.
+
+        Args:
+            as_json: one JSON document, and nothing else.
+            as_csv: tables as CSV; what else there is to say goes beside the result.
+            wide: never show a table as cards.
+            quiet: the result, and nothing beside it.
+            color: whether a terminal gets colours.
+        """
         self.as_json = as_json
-        self._rich = not as_json and sys.stdout.isatty()
+        self._csv = as_csv
+        self._wide = wide
+        self._quiet = quiet
+        self._color = color
+        self._rich = not (as_json or as_csv) and sys.stdout.isatty()
+        self._has_table = False
 
     @property
     def is_terminal(self) -> bool:
@@ -78,12 +105,34 @@ class Output:
         """A line of text; nothing if JSON is wanted."""
         if self.as_json:
             return
-        if self._rich:
+        if self._csv:
+            self.note(text)
+        elif self._rich:
             self._console().print(
-                text, style=_STYLES.get(style or ""), markup=False, highlight=False
+                text, style=self._style(style), markup=False, highlight=False
             )
         else:
             sys.stdout.write(text + "\n")
+
+    def facts(
+        self,
+        rows: Iterable[Sequence[Cell]],
+        *,
+        styles: Sequence[str | None] = (),
+        whole: bool = False,
+    ) -> None:
+        """Names and values, one pair a line; nothing if there are none.
+
+        Args:
+            rows: name and value of each.
+            styles: of each.
+            whole: show long values to their end.
+        """
+        content = list(rows)
+        if self._csv:
+            self.table(["name", "value"], content, whole=whole)
+        elif content:
+            self.table(["", ""], content, styles=styles, whole=whole)
 
     def table(
         self,
@@ -106,32 +155,30 @@ class Output:
         """
         if self.as_json:
             return
-        content = [_texts(row) if whole else _cells(row) for row in rows]
-        kinds = [*map(list, rows)] if isinstance(rows, Sequence) else []
-        right = [
-            any(isinstance(row[i], int | float) for row in kinds)
-            for i in range(len(columns))
-        ]
+        given = list(rows)
+        if self._csv:
+            sys.stdout.write(("\n" if self._has_table else "") + as_csv(columns, given))
+            self._has_table = True
+            return
+        content = [cells(row, whole=whole) for row in given]
+        right = right_columns(columns, given)
         if title is not None:
             self.line(title, style="title")
-        if self._rich:
+        if self._is_too_wide(columns, content):
+            for line in as_cards(columns, content):
+                self.line(line)
+        elif self._rich:
             self._rich_table(columns, content, right, styles)
         else:
-            self._plain_table(columns, content, right)
+            for line in as_columns(columns, content, right):
+                sys.stdout.write(line + "\n")
 
-    def _plain_table(
-        self, columns: Sequence[str], rows: list[list[str]], right: Sequence[bool]
-    ) -> None:
-        widths = [
-            max(len(column), *(len(row[i]) for row in rows), 0)
-            for i, column in enumerate(columns)
-        ]
-        for row in (list(columns), *rows):
-            cells = [
-                cell.rjust(width) if to_right else cell.ljust(width)
-                for cell, width, to_right in zip(row, widths, right, strict=True)
-            ]
-            sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    def _is_too_wide(self, columns: Sequence[str], rows: list[list[str]]) -> bool:
+        """Whether a table does not fit on the narrow terminal that it is shown on."""
+        if not self._rich or self._wide or not any(columns):
+            return False
+        room = shutil.get_terminal_size().columns
+        return room < _NARROW and width_of(columns, rows) > room
 
     def _rich_table(
         self,
@@ -144,26 +191,36 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
         for column, to_right in zip(columns, right, strict=True):
             table.add_column(
-                column, justify="right" if to_right else "left", overflow="fold"
+                column,
+                justify="right" if to_right else "left",
+                overflow="fold",
+                no_wrap=self._wide,
             )
         for number, row in enumerate(rows):
             style = styles[number] if number < len(styles) else None
-            table.add_row(*map(Text, row), style=_STYLES.get(style or ""))
-        self._console().print(table)
+            table.add_row(*map(Text, row), style=self._style(style))
+        room = width_of(columns, rows) + 2 * len(columns) + 2  # rich pads more
+        width = room if self._wide else None
+        self._console(width).print(table)
 
-    def _console(self) -> Console:
+    def _style(self, name: str | None) -> str | None:
+        return _STYLES.get(name or "") if self._color else None
+
+    def _console(self, width: int | None = None) -> Console:
         from rich.console import Console
 
-        return Console()
+        if self._color:
+            return Console(width=width)
+        return Console(width=width, color_system=None)
 
     # -- beside the result -----------------------------------------------------------
 
     def note(self, text: str) -> None:
         """A line for whoever watches, never part of the result."""
-        if not self.as_json:
+        if not self.as_json and not self._quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 
@@ -172,7 +229,7 @@ class Output:
         self, label: str, *, unit: str = "records"
     ) -> Iterator[Progress | None]:
         """A progress bar with rate and ETA while the block runs; on a terminal only."""
-        if self.as_json or not sys.stderr.isatty():
+        if self.as_json or self._quiet or not sys.stderr.isatty():
             yield None
             return
         from rich.console import Console
@@ -186,7 +243,9 @@ class Output:
             TextColumn("{task.fields[counts]}"),
             TimeRemainingColumn(),
         )
-        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        system: Literal["auto"] | None = "auto" if self._color else None
+        console = Console(stderr=True, color_system=system)
+        with Bar(*columns, console=console, transient=True) as bar:
             task = bar.add_task(label, total=None, counts="")
 
             def tell(done: int, total: int) -> None:
@@ -206,20 +265,3 @@ def seconds(value: float) -> str:
     if value < 60:  # noqa: PLR2004 - a minute
         return f"{value:.1f} s"
     return str(timedelta(seconds=round(value)))
-
-
-def _texts(row: Sequence[Cell]) -> list[str]:
-    return [_shown(cell) for cell in row]
-
-
-def _cells(row: Sequence[Cell]) -> list[str]:
-    *texts, last = _texts(row)
-    return [*(cut(text, _MOST_IN_CELL) for text in texts), cut(last, _MOST_AT_END)]
-
-
-def _shown(cell: Cell) -> str:
-    if cell is None:
-        return "-"
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    return f"{cell:,}" if isinstance(cell, int | float) else cell

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pend_storage.cli.exits import Exit
+from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
-from pend_storage.cli.session import Session, pass_session
-from pend_storage.phases import Phase
+from pend_storage.cli.session import Session, command_options, pass_session
+from pend_storage.phases import Phase, parse_phase
 
 if TYPE_CHECKING:
     from pend_storage.operations.phase import PhaseChange
@@ -19,9 +20,23 @@ if TYPE_CHECKING:
 __all__ = ["phase", "show_obstacles"]
 
 
-@click.group(short_help="Show the phase, and move to another one.")
+@click.group(cls=CommandGroup, short_help="Show the phase, and move to another one.")
+@command_options
 def phase() -> None:
     """Show the phase, and move to another one, under live traffic."""
+
+
+def _phase(_context: click.Context, _parameter: click.Parameter, value: str) -> Phase:
+    """The phase of that name, in upper or lower case."""
+    return parse_phase(value.lower(), place="PHASE")
+
+
+def _phases(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """The phases whose names begin like this, for a shell."""
+    names = [phase.value for phase in Phase]
+    return [name for name in names if name.startswith(incomplete.lower())]
 
 
 def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,13 +91,13 @@ def show(session: Session) -> Exit:
 
 
 @phase.command("set", short_help="Move to a phase, through those between.")
-@click.argument("wanted", metavar="PHASE", type=click.Choice([p.value for p in Phase]))
+@click.argument("wanted", metavar="PHASE", callback=_phase, shell_complete=_phases)
 @_changing
 @pass_session
 def set_command(
     session: Session,
     *,
-    wanted: str,
+    wanted: Phase,
     accept: tuple[str, ...],
     dry_run: bool,
     timeout: float,
@@ -95,7 +110,11 @@ def set_command(
     from pend_storage.operations.phase import change_phase
 
     result = change_phase(
-        session.settings, Phase(wanted), accept=accept, dry_run=dry_run, timeout=timeout
+        session.settings_for(dry_run=dry_run),
+        wanted,
+        accept=accept,
+        dry_run=dry_run,
+        timeout=timeout,
     )
     return _finish(session, result)
 
@@ -109,7 +128,12 @@ def advance(
     """Move one phase forward. As `phase set`."""
     from pend_storage.operations.phase import advance as run
 
-    result = run(session.settings, accept=accept, dry_run=dry_run, timeout=timeout)
+    result = run(
+        session.settings_for(dry_run=dry_run),
+        accept=accept,
+        dry_run=dry_run,
+        timeout=timeout,
+    )
     return _finish(session, result)
 
 
@@ -122,7 +146,12 @@ def rollback(
     """Move one phase back, after saying what would be lost: normally nothing."""
     from pend_storage.operations.phase import go_back
 
-    result = go_back(session.settings, accept=accept, dry_run=dry_run, timeout=timeout)
+    result = go_back(
+        session.settings_for(dry_run=dry_run),
+        accept=accept,
+        dry_run=dry_run,
+        timeout=timeout,
+    )
     return _finish(session, result)
 
 
@@ -141,8 +170,12 @@ def _finish(session: Session, result: PhaseChange) -> Exit:
             f"refused, nothing was changed: the phase stays {result.before.value}",
             style="fail",
         )
-        if len(result.steps) > 1:
-            out.line(f"one phase at a time: pend-storage phase set {result.steps[0]}")
+        if len(result.steps) > 1 and result.is_forward:
+            out.line(
+                f"the phases between can be passed at once only where all is ready for "
+                f"{result.wanted.value}. First: pend-storage phase set "
+                f"{result.steps[0].value}; then do what stands above, and call this again"
+            )
     elif result.dry_run:
         way = ", ".join(step.value for step in result.steps) or "nothing to do"
         out.line(f"would go from {result.before.value} to: {way}", style="ok")

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pend_storage.cli.exits import Exit
-from pend_storage.cli.session import Session, pass_session
-from pend_storage.shown import MOST_SHOWN, bounded, cut
+from pend_storage.cli.groups import CommandGroup
+from pend_storage.cli.output import Output
+from pend_storage.cli.session import Session, command_options, pass_session
+from pend_storage.shown import MOST_SHOWN, bounded, cut, moment
 
 if TYPE_CHECKING:
+    from pend_storage.operations.quarantine import Retried
     from pend_storage.records import QuarantinedRecord
     from pend_storage.store import Store
 
@@ -25,15 +28,16 @@ _RAW = 4_000
 """Characters of a record's text that are shown to people."""
 
 
-@click.group(short_help="Records that could not be placed.")
+@click.group(cls=CommandGroup, short_help="Records that could not be placed.")
+@command_options
 def quarantine() -> None:
     """Legacy records that could not be placed: whole, each with the reason."""
 
 
-def _open(session: Session) -> Store:
+def _open(session: Session, *, to_change: bool = False) -> Store:
     from pend_storage.factory import open_primary
 
-    return open_primary(session.settings)
+    return open_primary(session.settings_for(dry_run=not to_change))
 
 
 @quarantine.command("list", short_help="List them; exit code 1 where any wait.")
@@ -48,9 +52,12 @@ def list_command(
 
     Long places and texts are cut, and their length is said; `show ID --full` has all.
     """
+    from pend_storage.operations.files import require_file
     from pend_storage.operations.quarantine import list_quarantined
 
     with _open(session) as store:
+        if file is not None:
+            require_file(store, file)
         status = None if everything else "waiting"
         found = list_quarantined(store, file=file, status=status)
     out = session.output
@@ -95,15 +102,14 @@ def show(session: Session, identity: str, *, full: bool) -> Exit:
     with _open(session) as store:
         record = find(store, identity)
     out = session.output
-    out.table(
-        ["what", "how"],
+    out.facts(
         [
             ("id", record.id),
             ("file", record.file),
             ("place", record.place or "the whole file"),
             ("status", record.status),
             ("note", record.note),
-            ("seen", record.seen_at.isoformat()),
+            ("seen", moment(record.seen_at)),
             ("reason", f"{record.code}: {record.reason}"),
         ],
         whole=True,
@@ -124,6 +130,9 @@ def show(session: Session, identity: str, *, full: bool) -> Exit:
     metavar="FILE",
     help="Repaired text to use instead, for a single ID.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be placed; change nothing."
+)
 @pass_session
 def retry(
     session: Session,
@@ -132,6 +141,7 @@ def retry(
     repaired: Path | None,
     *,
     everything: bool,
+    dry_run: bool,
 ) -> Exit:
     """Try again to place quarantined records; exit code 1 where any stays.
 
@@ -142,25 +152,42 @@ def retry(
     a record as it stands in its file (in a map with its name), or the whole file.
     """
     from pend_storage.operations.quarantine import retry as run
+    from pend_storage.operations.rehearsal import rehearsal_of
 
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
+    _require_one_way(identities, file, everything=everything)
     text = None if repaired is None else repaired.read_bytes()
-    with _open(session) as store:
+    with _open(session, to_change=not dry_run) as store:
         chosen = _chosen(store, identities, file, everything=everything)
-        results = [run(store, record, text=text) for record in chosen]
-    out = session.output
+        place_in = rehearsal_of(store) if dry_run and chosen else store
+        results = [run(place_in, record, text=text) for record in chosen]
+    placed = _show_retried(session.output, results, dry_run=dry_run)
+    staying = sum(not result.placed or result.quarantined > 0 for result in results)
+    code = Exit.FOUND if staying else Exit.DONE
+    return session.finish(
+        code, {"dry_run": dry_run, "placed": placed, "results": results}
+    )
+
+
+def _show_retried(out: Output, results: Sequence[Retried], *, dry_run: bool) -> int:
+    """Show what became of each; gives how many were placed."""
+    placed, stays = (
+        ("would be placed", "would stay") if dry_run else ("placed", "stays")
+    )
     for result in results:
         place = f"{result.file} {cut(result.place)}".strip()
         if result.placed:
-            out.line(f"{place}: placed, {result.records:,} records", style="ok")
+            out.line(f"{place}: {placed}, {result.records:,} records", style="ok")
         else:
-            out.line(f"{place}: stays: {result.reason}", style="warn")
-    staying = sum(not result.placed or result.quarantined > 0 for result in results)
-    code = Exit.FOUND if staying else Exit.DONE
-    placed = sum(result.placed for result in results)
-    out.line(f"{placed:,} placed, {len(results) - placed:,} stay")
-    return session.finish(code, {"placed": placed, "results": results})
+            out.line(f"{place}: {stays}: {result.reason}", style="warn")
+    count = sum(result.placed for result in results)
+    rest = len(results) - count
+    if dry_run:
+        out.line(f"{count:,} would be placed, {rest:,} would stay; nothing was changed")
+    else:
+        out.line(f"{count:,} placed, {rest:,} stay")
+    return count
 
 
 @quarantine.command("accept", short_help="Let one stay as it is.")
@@ -174,23 +201,31 @@ def accept(session: Session, identities: tuple[str, ...], reason: str) -> Exit:
 
     if not reason.strip():
         raise click.UsageError("--reason must not be empty.")
-    with _open(session) as store:
+    with _open(session, to_change=True) as store:
         records = [run(store, find(store, text), reason) for text in identities]
     for record in records:
         session.output.line(f"{record.file} {cut(record.place)}: accepted", style="ok")
     return session.finish(Exit.DONE, {"records": records})
 
 
+def _require_one_way(
+    identities: Sequence[str], file: str | None, *, everything: bool
+) -> None:
+    if sum(map(bool, (identities, file, everything))) != 1:
+        raise click.UsageError("name the records by ID, or by --file, or take --all.")
+
+
 def _chosen(
     store: Store, identities: Sequence[str], file: str | None, *, everything: bool
 ) -> list[QuarantinedRecord]:
+    from pend_storage.operations.files import require_file
     from pend_storage.operations.lost_edits import is_lost_edit
     from pend_storage.operations.quarantine import find, list_quarantined
 
-    ways: list[Any] = [identities, file, everything]
-    if sum(map(bool, ways)) != 1:
-        raise click.UsageError("name the records by ID, or by --file, or take --all.")
+    _require_one_way(identities, file, everything=everything)
     if identities:
         return [find(store, text) for text in identities]
+    if file is not None:
+        require_file(store, file)
     found = list_quarantined(store, file=file, status="waiting")
     return [record for record in found if not is_lost_edit(record)]

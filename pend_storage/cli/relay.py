@@ -34,7 +34,7 @@ def relay(session: Session) -> Exit:
 
     out = session.output
     started = time.monotonic()
-    with ended_by_signals() as ended, open_pair(session.settings) as pair:
+    with ended_by_signals() as ended, open_pair(session.settings_to_change) as pair:
         interval = session.settings.dual_write.relay_interval
         worker = threading.Thread(
             target=lambda: pair.relay(interval=interval), name="pend-relay", daemon=True

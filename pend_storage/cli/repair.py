@@ -25,7 +25,10 @@ def repair(session: Session, *, dry_run: bool) -> Exit:
     from pend_storage.factory import open_pair
 
     out = session.output
-    with open_pair(session.settings) as pair, out.progress("comparing records"):
+    with (
+        open_pair(session.settings_for(dry_run=dry_run)) as pair,
+        out.progress("comparing records"),
+    ):
         side = pair.roles().primary
         result = pair.repair(dry_run=dry_run)
     found = [item for item in result.repairs if item.action != "none"]

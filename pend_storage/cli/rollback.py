@@ -9,6 +9,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import moment
 
 if TYPE_CHECKING:
     from pend_storage.operations.emergency import StepReport
@@ -28,8 +29,11 @@ __all__ = ["rollback"]
     metavar="SECONDS",
     help="When to give up a single change of phase. Nothing is lost then.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what each step would do; change nothing."
+)
 @pass_session
-def rollback(session: Session, *, quick: bool, timeout: float) -> Exit:
+def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) -> Exit:
     """Go back to JSON alone from any phase, under live traffic, with nothing lost.
 
     1 stop new database writes, 2 restore JSON operation, 3 sync missing data, 4 validate,
@@ -38,17 +42,23 @@ def rollback(session: Session, *, quick: bool, timeout: float) -> Exit:
     """
     from pend_storage.operations.emergency import NAMES, roll_back
 
+    if dry_run:
+        return _plan(session, quick=quick)
     out = session.output
 
     def tell(step: StepReport) -> None:
         out.line(
             f"{step.number}/{len(NAMES)} {step.name}: {step.result}  "
-            f"[{step.at:%H:%M:%S} UTC, {seconds(step.seconds)}]",
+            f"[{moment(step.at)}, {seconds(step.seconds)}]",
             style="ok" if step.ok else "fail",
         )
 
     result = roll_back(
-        session.settings, quick=quick, timeout=timeout, tell=tell, stage=out.progress
+        session.settings_to_change,
+        quick=quick,
+        timeout=timeout,
+        tell=tell,
+        stage=out.progress,
     )
     if result.ok:
         out.line(
@@ -61,4 +71,18 @@ def rollback(session: Session, *, quick: bool, timeout: float) -> Exit:
     code = Exit.DONE if result.ok else Exit.FOUND
     return session.finish(
         code, {"phase": result.after, "steps": result.steps, "result": result}
+    )
+
+
+def _plan(session: Session, *, quick: bool) -> Exit:
+    from pend_storage.operations.rollback_plan import plan_rollback
+
+    out = session.output
+    plan = plan_rollback(session.settings, quick=quick)
+    for step in plan.steps:
+        out.line(f"{step.number}/{len(plan.steps)} {step.name}: {step.what}")
+    out.line(f"the phase is {plan.before.value}, and nothing was changed", style="ok")
+    return session.finish(
+        Exit.DONE,
+        {"dry_run": True, "phase": plan.before, "steps": plan.steps, "result": plan},
     )

@@ -15,6 +15,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Cell, Output, seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import moment
 
 if TYPE_CHECKING:
     from pend_storage.operations.quarantine import BrokenFile
@@ -51,7 +52,7 @@ def status(session: Session, watch: float | None) -> Exit:
             while True:
                 if not session.as_json and sys.stdout.isatty():
                     sys.stdout.write(_CLEAR)
-                session.output.line(f"{datetime.now(UTC):%H:%M:%S} UTC", style="quiet")
+                session.output.line(moment(datetime.now(UTC)), style="quiet")
                 code = _show(session, observer.look())
                 sys.stdout.flush()
                 if ended.wait(watch):
@@ -100,15 +101,20 @@ def show_phase(out: Output, standing: Standing) -> None:
     now = "none yet" if standing.phase is None else standing.phase.value
     out.line(f"{standing.environment}: phase {now}", style="title")
     flag = standing.flag
-    wanted = "nothing" if flag.wanted is None else flag.wanted.value
+    wanted = (
+        f"nothing; it may be said by {flag.place}"
+        if flag.wanted is None
+        else f"{flag.wanted.value}, by {flag.place}"
+    )
     rows: list[tuple[Cell, ...]] = [
-        ("wanted", f"{wanted}, by {flag.place}"),
+        ("configuration", standing.configuration),
+        ("wanted", wanted),
         ("JSON", _side(standing.json)),
         ("PostgreSQL", _side(standing.postgres)),
     ]
     if standing.json is not None and standing.json.files:
-        rows.insert(2, ("legacy files", _files(standing.json)))
-    out.table(["what", "how"], rows)
+        rows.insert(3, ("legacy files", _files(standing.json)))
+    out.facts(rows)
     if flag.problem is not None:
         out.line(f"the flag: {flag.problem}", style="warn")
     if standing.problem is not None:
@@ -173,9 +179,8 @@ def _show_details(out: Output, details: Details) -> None:
     if details.history:
         last = details.history[-1]
         way = f"{last.before.value} to {last.after.value}"
-        at = f"{last.at:%Y-%m-%d %H:%M:%S} UTC"
-        rows.append(("last switch", f"{at}, {way}, by {last.by}"))
-    out.table(["what", "how"], rows)
+        rows.append(("last switch", f"{moment(last.at)}, {way}, by {last.by}"))
+    out.facts(rows)
     ahead = details.ahead
     if ahead is not None:
         from pend_storage.cli.phase import show_obstacles
@@ -190,5 +195,5 @@ def _show_details(out: Output, details: Details) -> None:
 def _validation(fact: Any) -> str:
     if not isinstance(fact, Mapping):
         return "never since the secondary began to follow"
-    at, found = str(fact.get("at")), fact.get("found")
+    at, found = moment(str(fact.get("at"))), fact.get("found")
     return f"{at}: clean" if not found else f"{at}: {found:,} records differ"

@@ -5,20 +5,19 @@ variable counts as one that is not set:
 
 ``PEND_CONFIG``, ``PEND_ENV``
     which file, and which of its environments; the caller's own choice goes before them.
-``PEND_PHASE``, ``PEND_JSON_DIRECTORY``, ``PEND_DATABASE_URL``, ``PEND_REDIS_URL``
+``PEND_SCHEMA``, ``PEND_PHASE``, ``PEND_JSON_DIRECTORY``, ``PEND_DATABASE_URL``, ``PEND_REDIS_URL``
     instead of what the file says.
 ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD``
     each replaces its part of the database's URL (unless ``PEND_DATABASE_URL`` gives the
     whole of it), so that a password need not stand in the file.
 """
 
-from pend_storage.config.reading import (
-    DEFAULT_ENVIRONMENT,
-    DEFAULT_FILE,
-    load_settings,
-)
+from pend_storage.config.finding import DEFAULT_FILE
+from pend_storage.config.given import settings_in_code
+from pend_storage.config.reading import DEFAULT_ENVIRONMENT, load_settings
 from pend_storage.config.settings import (
     DEFAULT_SCHEMA,
+    Declared,
     DualWriteSettings,
     JsonSettings,
     Pooler,
@@ -26,12 +25,14 @@ from pend_storage.config.settings import (
     RedisSettings,
     Settings,
     SslMode,
+    Unclaimed,
 )
 
 __all__ = [
     "DEFAULT_ENVIRONMENT",
     "DEFAULT_FILE",
     "DEFAULT_SCHEMA",
+    "Declared",
     "DualWriteSettings",
     "JsonSettings",
     "Pooler",
@@ -39,5 +40,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "SslMode",
+    "Unclaimed",
     "load_settings",
+    "settings_in_code",
 ]

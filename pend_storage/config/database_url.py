@@ -35,8 +35,9 @@ def url_fault(url: str) -> str | None:
             "with special characters of user and password percent-encoded."
         )
     if parts.scheme not in _SCHEMES:
+        found = f"with {parts.scheme}:" if parts.scheme else "without that"
         return (
-            f"the database URL must begin with postgresql://, not {parts.scheme!r}. "
+            f"the database URL must begin with postgresql://, and begins {found}. "
             "Write postgresql://USER@HOST:PORT/NAME."
         )
     beyond = parts.path + parts.fragment + ("" if parts.path else parts.query)

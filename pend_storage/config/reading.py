@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 
 from pend_storage.config.database_url import overridden_url, url_fault
+from pend_storage.config.finding import DEFAULT_FILE, find_file
 from pend_storage.config.settings import (
     DEFAULT_SCHEMA,
     DualWriteSettings,
@@ -23,13 +23,14 @@ from pend_storage.config.settings import (
     RedisSettings,
     Settings,
     SslMode,
+    Unclaimed,
 )
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase, parse_phase
+from pend_storage.shown import did_you_mean
 
-__all__ = ["DEFAULT_ENVIRONMENT", "DEFAULT_FILE", "load_settings"]
+__all__ = ["DEFAULT_ENVIRONMENT", "load_settings"]
 
-DEFAULT_FILE: Final = "pend.toml"
 DEFAULT_ENVIRONMENT: Final = "development"
 
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
@@ -48,6 +49,8 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class _Json(_File):
     directory: str | None = None
     files: dict[str, str] = {}
+    include: list[_Key] | None = None
+    unclaimed: Unclaimed = "refuse"
     checkpoint_interval: _Seconds = 1.0
 
 
@@ -88,7 +91,7 @@ class _DualWrite(_File):
 
 class _Environment(_File):
     phase: str = Phase.JSON_ONLY.value
-    schema: str = DEFAULT_SCHEMA
+    schema: str | None = None
     json: _Json = msgspec.field(default_factory=_Json)
     postgres: _Postgres = msgspec.field(default_factory=_Postgres)
     redis: _Redis = msgspec.field(default_factory=_Redis)
@@ -100,14 +103,16 @@ def load_settings(
     path: str | Path | None = None,
     environment: str | None = None,
     *,
+    schema: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Read the settings of one environment.
 
     Args:
-        path: the file; if None, ``PEND_CONFIG``, or else ``pend.toml`` in the current
-            directory where there is one.
+        path: the file; if None, ``PEND_CONFIG``, or else the ``pend.toml`` of the current
+            directory, or of the nearest folder above it that has one.
         environment: its name; if None, ``PEND_ENV``, or else ``development``.
+        schema: the schema module, instead of the one that the file names.
         environ: the environment variables.
 
     Raises:
@@ -115,14 +120,18 @@ def load_settings(
     """
     variables = {name: value for name, value in environ.items() if value}
     name = environment or variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
-    file = _find_file(path, variables)
+    file = find_file(path, variables)
+    if file is None:
+        _require_known(name, variables)
     read = _Environment() if file is None else _read_environment(file, name)
     reader = _Reader(file, name, variables)
+    module, named_by = reader.schema(schema, read.schema)
     return Settings(
         environment=name,
         file=file,
         phase=reader.phase(read.phase),
-        schema=read.schema,
+        schema=module,
+        schema_named_by=named_by,
         json=reader.json(read.json),
         postgres=reader.postgres(read.postgres),
         redis=reader.redis(read.redis),
@@ -132,25 +141,15 @@ def load_settings(
     )
 
 
-def _find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | None:
-    given = path or variables.get("PEND_CONFIG")
-    file = Path(given or DEFAULT_FILE).absolute()
-    if file.is_file():
-        return file
-    if given is not None:
-        whose = "" if path else " (from PEND_CONFIG)"
+def _require_known(name: str, variables: Mapping[str, str]) -> None:
+    """Without a file there is one environment, and ``PEND_ENV`` names it."""
+    known = variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
+    if name != known:
         raise ConfigError(
-            f"there is no configuration file {file}{whose}. Name another one, or write "
-            "it with: pend-storage init"
+            f"there is no environment {name!r}{did_you_mean(name, [known])} There is no "
+            f"{DEFAULT_FILE} here or in a folder above, so the only environment is "
+            f"{known!r}, of the environment variables; PEND_ENV names it."
         )
-    if {"PEND_JSON_DIRECTORY", "PEND_DATABASE_URL", "DB_HOST", "DB_NAME"} & {
-        *variables
-    }:
-        return None
-    raise ConfigError(
-        f"there is no {DEFAULT_FILE} in {file.parent}, and no environment variable "
-        "stands in for it. Write one with: pend-storage init"
-    )
 
 
 def _read_environment(file: Path, name: str) -> _Environment:
@@ -159,7 +158,7 @@ def _read_environment(file: Path, name: str) -> _Environment:
         if member != "environments":
             raise ConfigError(
                 f"{file}: unknown member {member!r} at the top level"
-                f"{_suggest(member, ['environments'])} Everything belongs under "
+                f"{did_you_mean(member, ['environments'])} Everything belongs under "
                 "[environments.NAME]."
             )
     environments = content.get("environments", {})
@@ -168,7 +167,7 @@ def _read_environment(file: Path, name: str) -> _Environment:
     if name not in environments:
         known = ", ".join(environments) or "none"
         raise ConfigError(
-            f"{file} has no environment {name!r}{_suggest(name, environments)} It has: "
+            f"{file} has no environment {name!r}{did_you_mean(name, environments)} It has: "
             f"{known}. Choose one by --env or PEND_ENV."
         )
     try:
@@ -216,14 +215,9 @@ def _explained(file: Path, name: str, message: str) -> str:
     table = _TABLES.get(path or "", _Environment)
     known = [f.name for f in msgspec.structs.fields(table)]
     return (
-        f"{place}: unknown member {member!r}{_suggest(member, known)} Known here: "
+        f"{place}: unknown member {member!r}{did_you_mean(member, known)} Known here: "
         f"{', '.join(known)}."
     )
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +241,16 @@ class _Reader:
     def _resolved_if(self, text: str | None) -> Path | None:
         return None if text is None else self._resolved(text)
 
+    def schema(self, given: str | None, written: str | None) -> tuple[str, str | None]:
+        """The module, and where it is named; nothing names it where nobody has chosen."""
+        if given:
+            return given, "--schema"
+        variable = self.variables.get("PEND_SCHEMA")
+        if variable:
+            return variable, "the environment variable PEND_SCHEMA"
+        place = None if self.file is None else self._place("schema")
+        return written or DEFAULT_SCHEMA, place
+
     def phase(self, written: str) -> Phase:
         word = self.variables.get("PEND_PHASE")
         place = "the environment variable PEND_PHASE" if word else self._place("phase")
@@ -264,6 +268,8 @@ class _Reader:
         return JsonSettings(
             directory=directory,
             files=files,
+            include=None if table.include is None else tuple(table.include),
+            unclaimed=table.unclaimed,
             checkpoint_interval=table.checkpoint_interval,
         )
 
@@ -332,7 +338,7 @@ class _Reader:
             return None
         raise ConfigError(
             f"{self._place('dual_write.secondary_timeout')}: expected seconds, or "
-            f"{_UNLIMITED!r}, not {written!r}{_suggest(written, [_UNLIMITED])}"
+            f"{_UNLIMITED!r}, not {written!r}{did_you_mean(written, [_UNLIMITED])}"
         )
 
     def absent(self, read: _Environment) -> dict[str, str]:

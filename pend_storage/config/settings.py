@@ -9,10 +9,13 @@ from typing import Final, Literal, TypeAlias
 
 from pend_storage.config.database_url import shown_url, with_parameters
 from pend_storage.errors import ConfigError
+from pend_storage.layout import Layout
 from pend_storage.phases import Phase
+from pend_storage.schema import Schema
 
 __all__ = [
     "DEFAULT_SCHEMA",
+    "Declared",
     "DualWriteSettings",
     "JsonSettings",
     "Pooler",
@@ -20,6 +23,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "SslMode",
+    "Unclaimed",
 ]
 
 DEFAULT_SCHEMA: Final = "pend_storage.pend"
@@ -34,6 +38,10 @@ Pooler: TypeAlias = Literal["transaction"]
 for a whole session needs no word."""
 
 
+Unclaimed: TypeAlias = Literal["refuse", "ignore"]
+"""Whether JSON files that no layout claims stand in the way of PostgreSQL."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonSettings:
     """Where the JSON files are."""
@@ -41,6 +49,10 @@ class JsonSettings:
     directory: Path
     files: Mapping[str, Path] = field(default_factory=dict)
     """Legacy files that lie elsewhere, by the name that they have in the layout."""
+    include: tuple[str, ...] | None = None
+    """Patterns of the files that are the server's data; None: those of the store."""
+    unclaimed: Unclaimed = "refuse"
+    """What is done about files of these patterns that no layout claims."""
     checkpoint_interval: float = 1.0
     """Seconds after which a legacy file has what the store has."""
 
@@ -120,6 +132,16 @@ class DualWriteSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a program declares itself, in place of a schema module."""
+
+    schema: Schema | None = None
+    """None: the module's."""
+    layouts: tuple[Layout, ...] | None = None
+    """None: the module's; none at all for a schema that is given without them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that is configured for one environment."""
 
@@ -129,6 +151,10 @@ class Settings:
     phase: Phase = Phase.JSON_ONLY
     schema: str = DEFAULT_SCHEMA
     """The module that has ``SCHEMA`` and perhaps ``LAYOUTS``."""
+    schema_named_by: str | None = None
+    """Where it is named; None where nobody has named one, so that it is the default."""
+    declared: Declared | None = None
+    """What code has declared, in place of that module."""
     json: JsonSettings | None = None
     postgres: PostgresSettings | None = None
     redis: RedisSettings | None = None
@@ -137,6 +163,8 @@ class Settings:
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
     absent: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that should have a side's URL, and are not set."""
+    is_from_code: bool = False
+    """Whether a program has given them, in place of file and variables."""
 
     def require_json(self) -> JsonSettings:
         """The JSON side.
@@ -169,9 +197,25 @@ class Settings:
             )
         return self.postgres
 
+    def require_schema(self) -> None:
+        """See that somebody has chosen the schema, before anything is changed by it.
+
+        Raises:
+            ConfigError: nobody has; it is the default.
+        """
+        if self.schema_named_by is None and self.declared is None:
+            raise ConfigError(
+                "there is no pend.toml here or in a folder above, so it is not known "
+                "whose schema this is, and nothing was changed. Go to the project's "
+                "folder, or name its file by --config; or name the schema module by "
+                f"--schema or PEND_SCHEMA ({DEFAULT_SCHEMA} for a Pend server)."
+            )
+
     @property
     def place(self) -> str:
         """Where these settings stand, for messages."""
+        if self.is_from_code:
+            return "the arguments of open_store"
         if self.file is None:
             return "the environment variables"
         return f"{self.file}, environments.{self.environment}"

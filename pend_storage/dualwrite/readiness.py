@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -25,6 +26,7 @@ from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
 from pend_storage.records import JSON
 from pend_storage.schema import FINDINGS, QUARANTINE
+from pend_storage.shown import did_you_mean, listed, moment
 from pend_storage.store import Store
 
 __all__ = [
@@ -39,7 +41,15 @@ __all__ = [
     "note_validation",
 ]
 
-CODES: Final = ("schema", "backfill", "validation", "lag", "quarantine", "backup")
+CODES: Final = (
+    "schema",
+    "unclaimed",
+    "backfill",
+    "validation",
+    "lag",
+    "quarantine",
+    "backup",
+)
 """Codes of blockers, in the order in which they are best removed."""
 VALIDATION_META: Final = "validation"
 """Meta of a follower: what the last full comparison with its primary found."""
@@ -48,13 +58,16 @@ BACKUP_META: Final = "backup"
 _MOST_LAG: Final = 1_000
 """Commits that may be missing: a second or two of work before the fence."""
 
+_SHOWN_NAMES: Final = 5
+"""Files that a sentence names."""
+
 Check: TypeAlias = Callable[[], str | None]
 """Gives a sentence that says what is wrong, and what to do; None if nothing is."""
 
 _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.PARALLEL: ("schema",),
     Phase.POSTGRES_PRIMARY: CODES,
-    Phase.POSTGRES_ONLY: ("validation", "lag", "quarantine", "backup"),
+    Phase.POSTGRES_ONLY: ("unclaimed", "validation", "lag", "quarantine", "backup"),
 }
 
 
@@ -140,6 +153,13 @@ def note_backup(
         pass
 
 
+@runtime_checkable
+class _HasFiles(Protocol):
+    """A store that knows which files of its directory nobody looks after."""
+
+    def unclaimed_files(self) -> Sequence[Path]: ...
+
+
 class Gate:
     """Looks at the facts."""
 
@@ -168,6 +188,7 @@ class Gate:
         self._can_copy = can_copy
         self._checks: dict[str, Callable[[View], str | None]] = {
             "schema": lambda _: None,
+            "unclaimed": self._unclaimed,
             "backfill": self._backfill,
             "validation": self._validation,
             "lag": self._lag,
@@ -203,6 +224,21 @@ class Gate:
 
     # -- the facts ----------------------------------------------------------------------
 
+    def _unclaimed(self, _: View) -> str | None:
+        """Files that stay behind, for nothing of them is in either store."""
+        json = self._pair.store("json")
+        if not isinstance(json, _HasFiles):
+            return None
+        names = [path.name for path in json.unclaimed_files()]
+        if not names:
+            return None
+        count = "1 JSON file is" if len(names) == 1 else f"{len(names)} JSON files are"
+        return (
+            f"{count} claimed by no layout, so that nothing of it gets into PostgreSQL: "
+            f"{listed(names, _SHOWN_NAMES)}. Declare it in the schema module, or leave it "
+            'out of json.include, or set json.unclaimed = "ignore"'
+        )
+
     def _backfill(self, view: View) -> str | None:
         primary, follower = self._sides(view)
         try:
@@ -231,7 +267,7 @@ class Gate:
         if fact.ok:
             return self._findings(primary)
         return (
-            f"the validation of {fact.at} found {fact.found} divergences: repair them, "
+            f"the validation of {moment(fact.at)} found {fact.found} divergences: repair them, "
             "and validate again"
         )
 
@@ -305,9 +341,7 @@ def _exchanged(at: str, before: Sequence[str], here: Sequence[str], what: str) -
     again = (
         "validate again" if what == "validation" else "make one again, and verify it"
     )
-    return (
-        f"the server was exchanged since the {what} ({at}: {old}, now {new}): {again}"
-    )
+    return f"the server was exchanged since the {what} ({moment(at)}: {old}, now {new}): {again}"
 
 
 def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
@@ -319,5 +353,6 @@ def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
     for code in codes:
         if code not in CODES:
             raise ConfigError(
-                f"there is no blocker {code!r}; the codes are: {', '.join(CODES)}."
+                f"there is no blocker {code!r}{did_you_mean(code, CODES)} The codes are: "
+                f"{', '.join(CODES)}."
             )

@@ -62,7 +62,11 @@ class ConfiguredPair(DualWriteStore):
 
 
 def open_pair(
-    settings: Settings, *, serving: bool = False, hook: Hooks = log_event
+    settings: Settings,
+    *,
+    serving: bool = False,
+    create: bool = False,
+    hook: Hooks = log_event,
 ) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
@@ -73,6 +77,7 @@ def open_pair(
         settings: of the environment; both sides must be configured.
         serving: for a server that stays: with a relay, compared reads and, where it is
             wanted, ``auto_switch``. A command does without them.
+        create: make the JSON directory if it is missing.
         hook: gets the events of both stores, of the pair and of the flag's watcher; or
             several hooks.
 
@@ -85,7 +90,7 @@ def open_pair(
     settings.require_postgres()
     hook = guarded(hook)
     with contextlib.ExitStack() as opened:
-        json = opened.enter_context(open_json(settings, hook=hook))
+        json = opened.enter_context(open_json(settings, create=create, hook=hook))
         postgres = opened.enter_context(open_postgres(settings, hook=hook))
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)

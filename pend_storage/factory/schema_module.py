@@ -6,9 +6,9 @@ import importlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
@@ -16,6 +16,10 @@ from pend_storage.layout import Layout, one_each
 from pend_storage.schema import Schema
 
 __all__ = ["SchemaModule", "load_schema"]
+
+
+IN_CODE: Final = "schema="
+"""In place of a module's name where a program passes its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +35,24 @@ class SchemaModule:
 
 
 def load_schema(settings: Settings) -> SchemaModule:
-    """Import the schema module.
+    """Import the schema module, unless a program has declared what would be in it.
 
     It is looked for where Python looks, and then beside the configuration file.
 
     Raises:
         ConfigError: there is no such module, or it declares no schema.
     """
+    declared = settings.declared
+    if declared is None:
+        return _imported(settings)
+    if declared.schema is not None:
+        return SchemaModule(IN_CODE, declared.schema, declared.layouts or ())
+    return replace(_imported(settings), layouts=declared.layouts or ())
+
+
+def _imported(settings: Settings) -> SchemaModule:
     name = settings.schema
-    place = f"{settings.place}.schema"
+    place = _place(settings)
     with _importable_from(settings.file):
         try:
             module = importlib.import_module(name)
@@ -62,6 +75,11 @@ def load_schema(settings: Settings) -> SchemaModule:
         one_each(_tuple_of(module, "LAYOUTS", place)),
         _tuple_of(module, "SEED", place),
     )
+
+
+def _place(settings: Settings) -> str:
+    """Where the module is named, for messages."""
+    return settings.schema_named_by or f"{settings.place}.schema"
 
 
 def _tuple_of(module: object, name: str, place: str) -> tuple[Any, ...]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
+from pend_storage.extras import with_packages
 from pend_storage.factory.schema_module import load_schema
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["open_json", "open_postgres"]
+__all__ = ["open_json", "open_postgres", "require_directory"]
 
 
-def open_json(settings: Settings, *, hook: Hooks = log_event) -> JsonStore:
+def open_json(
+    settings: Settings, *, create: bool = False, hook: Hooks = log_event
+) -> JsonStore:
     """Open the JSON directory; the first time, its legacy files are adopted.
 
     Args:
         settings: of the environment.
+        create: make the directory if it is missing.
         hook: gets the store's events; or several hooks.
 
     Raises:
@@ -30,18 +33,40 @@ def open_json(settings: Settings, *, hook: Hooks = log_event) -> JsonStore:
         LockTimeout: another process holds the directory.
         CorruptFile: a file of the store is damaged.
     """
-    from pend_storage.stores.json import JsonStore, Retention
+    from pend_storage.stores.json import DATA, JsonStore, Retention
 
     wanted = settings.require_json()
+    if not create:
+        require_directory(settings, wanted.directory)
+    included = DATA if wanted.include is None else wanted.include
     module = load_schema(settings)
     return JsonStore(
         module.schema,
         wanted.directory,
         layouts=module.layouts,
         files=wanted.files,
+        include=() if wanted.unclaimed == "ignore" else included,
         checkpoint_interval=wanted.checkpoint_interval,
         retain=Retention(seconds=settings.dual_write.retention_days * 24 * 3600),
         hook=guarded(hook),
+    )
+
+
+def require_directory(settings: Settings, directory: Path) -> None:
+    """See that the JSON directory is there: a mistyped one must not become an empty store.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if directory.is_dir():
+        return
+    where = f"{settings.place}: the JSON directory {directory}"
+    if directory.exists():
+        raise ConfigError(f"{where} is not a directory. Correct json.directory.")
+    raise ConfigError(
+        f"{where} does not exist. Correct json.directory; for a new server make the "
+        "directory, or pass create=True to open_store; and remove json.directory where "
+        "JSON was given up for good."
     )
 
 
@@ -58,7 +83,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
     """
     wanted = settings.require_postgres()
     module = load_schema(settings)
-    with _optional("postgres"):
+    with with_packages():
         from pend_storage.stores.postgres import PostgresStore
     return PostgresStore(
         module.schema,
@@ -72,17 +97,3 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
         pooler=wanted.pooler,
         hook=guarded(hook),
     )
-
-
-@contextmanager
-def _optional(extra: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "pend_storage":
-            raise
-        raise ConfigError(
-            f"this needs the package {missing}, which is not installed: "
-            f"pip install 'pend_storage[{extra}]'."
-        ) from error

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pend_storage.config import Settings, load_settings
+from pend_storage.config import Settings, settings_in_code
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
 from pend_storage.factory.checks import require_environment
 from pend_storage.factory.dualwrite import DualWriteStore
 from pend_storage.factory.pair import open_pair
 from pend_storage.factory.sides import open_json, open_postgres
-from pend_storage.phases import ROLE_META, Role
+from pend_storage.layout import Layout
+from pend_storage.phases import ROLE_META, Phase, Role
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 
 __all__ = ["OWN_FOLDER", "has_begun", "open_primary", "open_store"]
@@ -27,6 +30,12 @@ def open_store(
     path: str | Path | None = None,
     *,
     environment: str | None = None,
+    schema: Schema | str | None = None,
+    layouts: Iterable[Layout] | None = None,
+    json: str | Path | None = None,
+    postgres: str | None = None,
+    phase: Phase | str | None = None,
+    create: bool = False,
     hook: Hooks = log_event,
 ) -> Store:
     """Open the store of a configured environment.
@@ -35,9 +44,21 @@ def open_store(
     whatever the phase: the roles in the stores say which phase it is, and the configured
     one is only what is wanted. With one side it is that store alone.
 
+    A server with a configuration of its own needs no file:
+    ``open_store(schema=SCHEMA, layouts=LAYOUTS, json="data", postgres=url)``. Where a
+    store is given like this and no file is named, the arguments are all that counts. With
+    a file, they take the place of what it says.
+
     Args:
         path: the configuration file; see :func:`~pend_storage.config.load_settings`.
-        environment: which of its environments.
+        environment: which of its environments; without a file, its name.
+        schema: the :class:`~pend_storage.Schema`, or the name of a module with ``SCHEMA``.
+        layouts: of the legacy files; if None, those of the module.
+        json: the JSON directory.
+        postgres: URL of the database.
+        phase: the phase that is wanted.
+        create: make the JSON directory if it is missing. Otherwise a missing directory is
+            an error, since it may be a mistyped one.
         hook: gets every :class:`~pend_storage.Event` of the stores, of the pair with its
             long jobs, and of what follows the phase flag, in place of the default,
             which logs them; or several hooks: ``hook=[ps.log_event, mine]``. They are
@@ -49,17 +70,25 @@ def open_store(
         StoreUnavailable: the only store cannot be reached.
         SchemaOutOfDate: the database must be migrated first.
     """
-    settings = load_settings(path, environment)
+    settings = settings_in_code(
+        path,
+        environment,
+        schema=schema,
+        layouts=layouts,
+        json=json,
+        postgres=postgres,
+        phase=phase,
+    )
     hook = guarded(hook)
     if settings.json is None or settings.postgres is None:
-        return _open_alone(settings, hook)
-    store = open_pair(settings, serving=True, hook=hook)
+        return _open_alone(settings, hook, create=create)
+    store = open_pair(settings, serving=True, create=create, hook=hook)
     if not settings.auto_switch:
         _tell_difference(settings, store, hook)
     return store
 
 
-def _open_alone(settings: Settings, hook: Hook) -> Store:
+def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
     """The only store that is configured, if it may serve by itself."""
     if settings.phase.json_role is not Role.DETACHED:
         settings.require_json()
@@ -69,7 +98,7 @@ def _open_alone(settings: Settings, hook: Hook) -> Store:
         store: Store
         if settings.json is not None:
             name, missing = "the JSON directory", "the database"
-            store = opened.enter_context(open_json(settings, hook=hook))
+            store = opened.enter_context(open_json(settings, create=create, hook=hook))
         else:
             name, missing = "the database", "the JSON directory"
             store = opened.enter_context(open_postgres(settings, hook=hook))

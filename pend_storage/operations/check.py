@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pend_storage.config import Settings
@@ -41,6 +42,13 @@ class Check:
     files: tuple[FileCheck, ...]
     """Each legacy file, made from PostgreSQL, against the original."""
     seconds: float
+    unclaimed: tuple[Path, ...] = ()
+    """Files of the JSON directory that are data and that no layout claims."""
+
+    @property
+    def compared_nothing(self) -> bool:
+        """Whether there is no record, though the directory has files with some."""
+        return not self.records.checked and bool(self.unclaimed)
 
     @property
     def ok(self) -> bool:
@@ -94,12 +102,14 @@ def check(
             if files or (files is None and not is_live):
                 looks = _LOOKS if is_live else 1
                 rendered = _check_files(settings, source, database, stage, looks)
+            unclaimed = source.unclaimed_files()
     return Check(
         records=records,
         primary=primary,
         is_pair=follows,
         files=tuple(rendered),
         seconds=time.monotonic() - started,
+        unclaimed=unclaimed,
     )
 
 

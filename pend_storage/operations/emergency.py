@@ -26,7 +26,15 @@ from pend_storage.operations.flag import change_flag, read_flag, require_changea
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import Phase, Role
 
-__all__ = ["NAMES", "Rollback", "StepReport", "Tell", "roll_back"]
+__all__ = [
+    "NAMES",
+    "POSTGRES_FIRST",
+    "Rollback",
+    "StepReport",
+    "Tell",
+    "require_primary",
+    "roll_back",
+]
 
 NAMES: Final = (
     "stop new database writes",
@@ -35,7 +43,7 @@ NAMES: Final = (
     "validate",
     "resume",
 )
-_POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
+POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
 
 _STEP_DONE: Final = tuple(
     crashpoints.declare(
@@ -156,7 +164,9 @@ class _Procedure:
         self._timeout = timeout
         self._by = f"rollback by {whoever_this_is()}"
         self.divergences: int | None = None
-        self.before = _require_primary(pair)
+        require_primary(pair)
+        pair.recover()
+        self.before = pair.phase
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, Phase.JSON_ONLY)
 
@@ -202,7 +212,7 @@ class _Procedure:
             said = f"{changed.place} says {Phase.JSON_ONLY.value} now"
         else:
             said = f"{changed.place} says {Phase.JSON_ONLY.value} already"
-        if self._pair.phase in _POSTGRES_FIRST:
+        if self._pair.phase in POSTGRES_FIRST:
             return (
                 f"{said}; PostgreSQL takes its last writes until JSON has all (step 3)"
             )
@@ -220,7 +230,7 @@ class _Procedure:
 
     def _sync(self) -> str:
         """Bring to JSON what it lacks; then it takes over."""
-        if self._pair.phase not in _POSTGRES_FIRST:
+        if self._pair.phase not in POSTGRES_FIRST:
             return "JSON was primary, and has everything"
         with self._stage("bringing missing data to JSON"):
             commits = self._pair.catch_up()
@@ -298,16 +308,15 @@ class _Procedure:
         return self._pair.phase.position > phase.position
 
 
-def _require_primary(pair: ConfiguredPair) -> Phase:
-    """The phase, if the store that holds the truth is there.
+def require_primary(pair: ConfiguredPair) -> None:
+    """See that the store that holds the truth is there.
 
     Raises:
         StoreUnavailable: it is not.
     """
     view = pair.roles()
     if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
-        pair.recover()
-        return pair.phase
+        return
     mark = None if view.json is None else Mark.load(pair.json)
     known = "what JSON has of it is not known"
     if mark is not None:

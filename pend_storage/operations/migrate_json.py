@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pend_storage import crashpoints
-from pend_storage.backfill import BACKFILL_META, BackfillReport, FileTally, backfill
+from pend_storage.backfill import (
+    BACKFILL_META,
+    BackfillReport,
+    FileTally,
+    Tally,
+    backfill,
+)
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
@@ -24,20 +30,23 @@ from pend_storage.factory import (
     open_json,
     open_pair,
     open_postgres,
+    require_directory,
 )
 from pend_storage.layout import Layout
+from pend_storage.operations.files import kept_files
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import field
 from pend_storage.records import QuarantinedRecord
+from pend_storage.schema import SYSTEM_NAMES
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
 
-__all__ = ["FileResult", "JsonMigration", "migrate_json"]
+__all__ = ["FileResult", "JsonMigration", "migrate_json", "require_fit"]
 
 _ANOTHER: Final = (
     "the database was filled from another JSON directory, or this one lost its "
@@ -92,6 +101,29 @@ class JsonMigration:
     """Whether the stores are in use as a pair. Then others may have written meanwhile, and
     the numbers of a file need not add up; a validation tells whether anything is missing."""
     seconds: float
+    seeds: int = 0
+    """Records that the schema module has the store begin with."""
+
+    @property
+    def moved_nothing(self) -> bool:
+        """Whether there was no record at all, as in a directory that is another's.
+
+        Records that the module brings are not of the directory: where it has files that
+        nobody claims, they do not count.
+        """
+        if self.is_live or any(file.read for file in self.files):
+            return False
+        rows = sum(tally.rows for tally in self.collections.values())
+        return rows <= (self.seeds if self.unclaimed else 0)
+
+    @property
+    def collections(self) -> Mapping[str, Tally]:
+        """What became of the records of each collection, the store's own left out."""
+        return {
+            name: tally
+            for name, tally in self.backfill.collections.items()
+            if name not in SYSTEM_NAMES
+        }
 
     @property
     def adds_up(self) -> bool:
@@ -131,7 +163,7 @@ def migrate_json(
     """
     started, module = time.monotonic(), load_schema(settings)
     wanted = settings.require_json()
-    _require_directory(settings, wanted.directory)
+    require_directory(settings, wanted.directory)
     with open_postgres(settings) as database:
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
@@ -139,7 +171,7 @@ def migrate_json(
         made, reused, problem = None, None, None
         try:
             if backup is not False:
-                made, reused = _secured(database, wanted, backup_into, stage)
+                made, reused = _secured(module, database, wanted, backup_into, stage)
         except StoreUnavailable as error:
             if backup or not is_live:
                 raise
@@ -175,7 +207,8 @@ def _fill(
         with stage("adopting the files"):
             source = pair.json if pair else opened.enter_context(open_json(settings))
         _require_comparable(source, database)
-        write_missing(pair or source, seeds_of(module, settings))
+        seeds = seeds_of(module, settings)
+        write_missing(pair or source, seeds)
         _ADOPTED()
         with stage("filling the database") as progress:
             if (
@@ -197,11 +230,16 @@ def _fill(
             unclaimed=source.unclaimed_files(),
             is_live=is_live,
             seconds=0.0,
+            seeds=len(seeds),
         )
 
 
 def _secured(
-    database: Store, wanted: JsonSettings, into: Path | None, stage: Stage
+    module: SchemaModule,
+    database: Store,
+    wanted: JsonSettings,
+    into: Path | None,
+    stage: Stage,
 ) -> tuple[DirectoryCopy | None, Path | None]:
     """A new copy of the directory, or else the one of an interrupted migration."""
     reused = _interrupted_copy(database)
@@ -209,17 +247,30 @@ def _secured(
         return None, reused
     with stage("copying the directory", unit="bytes") as progress:
         made = copy_directory(
-            wanted.directory, extra=wanted.files, into=into, progress=progress
+            wanted.directory,
+            extra=wanted.files,
+            into=into,
+            keeps=kept_files(module, wanted),
+            progress=progress,
         )
     return made, None
 
 
-def _require_directory(settings: Settings, directory: Path) -> None:
-    if not directory.is_dir():
-        raise ConfigError(
-            f"{settings.place}.json.directory: {directory} is not a directory. Correct "
-            "the path."
-        )
+def require_fit(directory: Path, source: Store, database: Store) -> None:
+    """See that a database may be filled from a directory.
+
+    Args:
+        directory: the directory.
+        source: the store of it, or of a copy.
+        database: what is to be filled.
+
+    Raises:
+        ConfigError: it may not.
+        SchemaOutOfDate: it must be migrated first.
+    """
+    _require_follower(database)
+    _require_own_folder(directory, database)
+    _require_comparable(source, database)
 
 
 def _require_follower(database: Store) -> None:

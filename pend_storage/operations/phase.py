@@ -28,6 +28,7 @@ from pend_storage.operations.readiness import (
     readiness,
 )
 from pend_storage.phases import Phase
+from pend_storage.shown import did_you_mean
 
 __all__ = ["PhaseChange", "advance", "change_phase", "go_back"]
 
@@ -134,7 +135,8 @@ def _change(
     for code in accept:
         if code not in CODES:
             raise ConfigError(
-                f"there is no blocker {code!r}; the codes are: {', '.join(CODES)}."
+                f"there is no blocker {code!r}{did_you_mean(code, CODES)} The codes are: "
+                f"{', '.join(CODES)}."
             )
     source = flag_source(settings)
     try:

@@ -21,6 +21,7 @@ __all__ = [
 
 _REMEDIES: Final[Mapping[str, str]] = {
     "schema": "pend-storage db migrate",
+    "unclaimed": "pend-storage inspect DIRECTORY",
     "backfill": "pend-storage migrate json",
     "validation": "pend-storage db validate",
     "lag": "pend-storage status --watch",

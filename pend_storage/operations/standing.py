@@ -17,13 +17,14 @@ from pend_storage.dualwrite import Lag, Switch
 from pend_storage.dualwrite.marks import is_covered
 from pend_storage.dualwrite.readiness import VALIDATION_META
 from pend_storage.dualwrite.roles import SIDES, Side, other
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (
     OWN_FOLDER,
     ConfiguredPair,
     open_json,
     open_pair,
     open_postgres,
+    require_directory,
 )
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.flag import Flag, read_flag, read_flag_of
@@ -103,6 +104,8 @@ class Standing:
     """Everything at one moment."""
 
     environment: str
+    configuration: str
+    """Where the settings stand."""
     flag: Flag
     phase: Phase | None
     """None: the stores are no pair yet, or what would decide it cannot be asked."""
@@ -187,6 +190,7 @@ class Observer:
             phase = _phase_by_roles(sides)
         return Standing(
             environment=self._settings.environment,
+            configuration=self._settings.place,
             flag=flag,
             phase=phase,
             json=sides.get("json"),
@@ -223,6 +227,10 @@ class Observer:
         place = str(directory)
         if self._pair is not None:
             return _ask_json(self._pair.json, place)
+        try:
+            require_directory(self._settings, directory)
+        except ConfigError as error:
+            return SideStanding(place=place, problem=str(error))
         if not (directory / OWN_FOLDER).exists():  # opening it would adopt its files
             return SideStanding(place=place)
         try:

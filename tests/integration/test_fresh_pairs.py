@@ -22,6 +22,7 @@ def configure(tmp_path: Path) -> Configure:
     """Writes a configuration; gives its settings."""
 
     def write(url: str, phase: Phase) -> Settings:
+        (tmp_path / "data").mkdir(exist_ok=True)
         path = tmp_path / "pend.toml"
         path.write_text(
             f'[environments.development]\nphase = "{phase.value}"\n'

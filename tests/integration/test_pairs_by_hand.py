@@ -99,6 +99,7 @@ def test_the_pair_that_knows_only_the_contract_says_what_it_lacks() -> None:
 
 @pytest.fixture
 def config(new_migrated_database: Callable[[ps.Schema], str], tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
     path = tmp_path / "pend.toml"
     path.write_text(
         '[environments.development]\nphase = "json-only"\nauto_switch = true\n'

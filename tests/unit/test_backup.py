@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pend_storage.backup import copy_directory, directory, verify_copy
-from pend_storage.backup.tree import Tree, look_at
+from pend_storage.backup.tree import Keeps, Tree, look_at
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 
 
@@ -201,8 +201,8 @@ def test_a_directory_that_never_holds_still_is_given_up(
 ) -> None:
     monkeypatch.setattr(directory, "_PAUSE", 0)
 
-    def changing(place: Path, extra: dict[str, Path]) -> Tree:
-        seen = look_at(place, extra)
+    def changing(place: Path, extra: dict[str, Path], keeps: Keeps) -> Tree:
+        seen = look_at(place, extra, keeps)
         (source / f"n{len(list(source.iterdir()))}").touch()
         return seen
 

@@ -14,6 +14,7 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.output import Output, seconds
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.extras import require_packages
 
 if TYPE_CHECKING:
     from pend_storage.cli.demo.walk import Walk
@@ -55,6 +56,9 @@ def demo(session: Session, users: int, pace: float, keep: Path | None) -> Exit:
     """
     started = time.monotonic()
     out = session.output
+    require_packages(
+        "psycopg", "sqlalchemy", "alembic", "rich", "tomlkit", extra="demo"
+    )
     place = _new_directory(keep)
     try:
         with ExitStack() as stack:

@@ -64,8 +64,7 @@ def show_proof(
     out.line()
     out.line("9. The proof", style="title")
     rows = _rows(proof, checked)
-    out.table(
-        ["what", "how"],
+    out.facts(
         [(what, how) for what, how, _ in rows],
         styles=[None if kept else "fail" for _, _, kept in rows],
     )

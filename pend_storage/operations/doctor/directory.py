@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage.backup.tree import look_at
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
@@ -15,6 +16,7 @@ from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
+from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.quarantine import broken_files, list_quarantined
 from pend_storage.records import QuarantinedRecord
 
@@ -33,15 +35,16 @@ def directory_findings(
     """Everything about the JSON directory."""
     directory = wanted.directory
     if not directory.is_dir():
+        what = "is not a directory" if directory.exists() else "does not exist"
         yield fail(
             "json directory",
-            f"{directory} is not a directory",
-            "Correct json.directory, or make it.",
+            f"{directory} {what}",
+            "Correct json.directory; for a new server, make the directory.",
         )
         return
     yield _permissions(directory)
     yield _file_system(directory)
-    yield _space(directory)
+    yield _space(module, wanted)
     paths = {
         layout: wanted.files.get(layout.source, directory / layout.source)
         for layout in module.layouts
@@ -62,7 +65,7 @@ def directory_findings(
     if (directory / OWN_FOLDER).exists():
         yield from _adopted(settings)
     else:
-        yield from _not_adopted(module, paths)
+        yield from _not_adopted(module, wanted, paths)
 
 
 def _may_use(path: Path) -> bool:
@@ -106,12 +109,10 @@ def _kind_of_file_system(directory: Path) -> str:
     return max(fitting, default=(0, ""))[1]
 
 
-def _space(directory: Path) -> Finding:
-    size = sum(
-        path.lstat().st_size for path in directory.rglob("*") if not path.is_dir()
-    )
-    free = shutil.disk_usage(directory).free
-    message = f"{size:,} bytes in the directory, {free:,} free"
+def _space(module: SchemaModule, wanted: JsonSettings) -> Finding:
+    size = look_at(wanted.directory, {}, kept_files(module, wanted)).size
+    free = shutil.disk_usage(wanted.directory).free
+    message = f"{size:,} bytes in the server's files, {free:,} free"
     if free < 2 * size + (64 << 20):
         return warn(
             "free space",
@@ -121,12 +122,30 @@ def _space(directory: Path) -> Finding:
     return ok("free space", message)
 
 
-def _not_adopted(module: SchemaModule, paths: dict[Layout, Path]) -> Iterator[Finding]:
+def _not_adopted(
+    module: SchemaModule, wanted: JsonSettings, paths: dict[Layout, Path]
+) -> Iterator[Finding]:
     there = {layout: path for layout, path in paths.items() if path.exists()}
-    yield ok(
-        "legacy files",
-        f"{len(there)} of {len(paths)} are there, not adopted yet (migrate json does)",
-    )
+    strangers = unclaimed_files(module, wanted)
+    counted = f"{len(there)} of {len(paths)} are there"
+    if there or not paths:
+        yield ok("legacy files", f"{counted}, not adopted yet (migrate json does)")
+    elif strangers:
+        yield fail(
+            "legacy files",
+            f"{counted}, and the directory has other JSON files: it may be another one, "
+            f"or another server's than {module.name} is for",
+            "Correct json.directory or schema, or declare the files: pend-storage "
+            f"inspect {wanted.directory}",
+        )
+    else:
+        yield warn(
+            "legacy files",
+            f"{counted}",
+            "Correct json.directory, unless this is a new server.",
+        )
+    if strangers:
+        yield _unclaimed([str(path) for path in strangers])
     broken = []
     for layout, path in there.items():
         entry = next(iter(layout.parse(module.schema, path.read_bytes()).entries), None)
@@ -172,11 +191,16 @@ def _adopted(settings: Settings) -> Iterator[Finding]:
     else:
         yield ok("quarantine", "nothing waits")
     if unclaimed:
-        yield warn(
-            "unclaimed files",
-            f"no layout knows: {_some(unclaimed)}",
-            "They are left alone. Move them away, or add a layout for them.",
-        )
+        yield _unclaimed(unclaimed)
+
+
+def _unclaimed(names: list[str]) -> Finding:
+    return warn(
+        "unclaimed files",
+        f"no layout knows: {_some(names)}",
+        "Nothing of them gets into PostgreSQL. Declare them in the schema module, or leave "
+        'them out by json.include, or set json.unclaimed = "ignore".',
+    )
 
 
 def _some(names: list[str]) -> str:

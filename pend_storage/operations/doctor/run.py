@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pend_storage.config import Settings
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.extras import require_packages
 from pend_storage.factory import load_schema
-from pend_storage.operations.doctor.database import database_findings
 from pend_storage.operations.doctor.directory import directory_findings
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.pair import pair_findings
@@ -62,11 +62,20 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield from directory_findings(settings, module, settings.json)
     else:
         yield warn("json directory", "not configured", "Set json.directory.")
-    if settings.postgres is not None:
-        yield from database_findings(settings, settings.postgres)
-    else:
+    if settings.postgres is None:
         yield warn("database", "not configured", "Set postgres.url.")
-    if settings.json is not None and settings.postgres is not None:
+        return
+    try:
+        require_packages("psycopg", "sqlalchemy", "alembic")
+    except ConfigError as error:
+        yield fail("packages", str(error), error=error)
+        return
+    from pend_storage.operations.doctor.database import (  # noqa: PLC0415 - see above
+        database_findings,
+    )
+
+    yield from database_findings(settings, settings.postgres)
+    if settings.json is not None:
         yield from pair_findings(settings)
 
 

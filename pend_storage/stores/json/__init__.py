@@ -3,5 +3,6 @@
 from pend_storage.stores.json.compaction import Retention
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.store import JsonStore
+from pend_storage.stores.json.strangers import DATA, keeper_of, unclaimed
 
-__all__ = ["AdoptedFile", "JsonStore", "Retention"]
+__all__ = ["DATA", "AdoptedFile", "JsonStore", "Retention", "keeper_of", "unclaimed"]

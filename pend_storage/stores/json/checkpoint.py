@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +27,9 @@ from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.keeper import FileKeeper
 from pend_storage.stores.json.locks import process_lock
 from pend_storage.stores.json.rest import SETTLE
+from pend_storage.stores.json.strangers import unclaimed
 
-__all__ = ["Checkpointer", "unclaimed"]
+__all__ = ["Checkpointer"]
 
 _COMPACT_AGAIN: Final = 30.0
 """Seconds between two looks at whether a snapshot is due; twice as many after each that
@@ -50,6 +50,7 @@ class Checkpointer:
         paths: Mapping[str, Path],
         *,
         directory: Path,
+        include: Sequence[str],
         retention: Retention,
         lock_timeout: float,
         hook: Hook,
@@ -61,6 +62,7 @@ class Checkpointer:
             layouts: of the files.
             paths: where each file is.
             directory: where files may be that no layout claims.
+            include: patterns of those that are data.
             retention: how much of the change log to keep.
             lock_timeout: seconds to wait for another process at most.
             hook: is told what was done, and what could not be.
@@ -75,6 +77,7 @@ class Checkpointer:
         ]
         self._directory: Path | None = directory
         self._claimed = set(paths.values())
+        self._include = include
         self._retention = retention
         self._timeout = lock_timeout
         self._hook = hook
@@ -156,7 +159,7 @@ class Checkpointer:
         directory, self._directory = self._directory, None
         if directory is None:
             return
-        found = list(unclaimed(directory, self._claimed))
+        found = list(unclaimed(directory, self._claimed, self._include))
         if found:
             names = ", ".join(str(path.relative_to(directory)) for path in found[:5])
             self._hook(
@@ -245,19 +248,3 @@ def _busy(keeper: FileKeeper) -> StoreUnavailable:
 def _jittered(seconds: float, share: float) -> float:
     """So many seconds and up to that share of them more; less, where it is negative."""
     return seconds * (1 + share * jitter.between(0.0, 1.0))
-
-
-def unclaimed(directory: Path, claimed: set[Path]) -> Iterator[Path]:
-    """The JSON files below a directory that no layout claims.
-
-    Args:
-        directory: the directory of the legacy files.
-        claimed: absolute paths of those that are claimed.
-    """
-    for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            hidden = name.startswith(".")
-            if name.endswith(".json") and not hidden and path not in claimed:
-                yield path

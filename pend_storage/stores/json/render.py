@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.attributes import NARROW, Attributes, apply
 from pend_storage.stores.json.content import Content
-from pend_storage.stores.json.disk import write_all
+from pend_storage.stores.json.disk import give_to, write_all
 from pend_storage.stores.json.shown import (
     ABSENT,
     MOST_AT_ONCE,
@@ -164,7 +164,8 @@ def write_file(
         view: what the file shows now.
         old: the file as it is now; what has not changed is copied from there.
         model: what belongs to the file as it is now, and is taken over. Where there is no
-            file, it gets the permissions that the store has noted, else the usual ones.
+            file, it gets the permissions that the store has noted, else the usual ones and
+            the owner of its directory.
     """
     is_broken = content.broken is not None
     pieces = [] if is_broken else pieces_of(view, content, changes)
@@ -181,6 +182,8 @@ def write_file(
             lost = apply(fd, model)
         elif content.permissions is not None:
             content.permissions.apply(fd)
+        else:  # an administrator's call does not take the file away from the server
+            give_to(fd, path.parent.stat())
         os.fsync(fd)
         signature = signature_of(os.fstat(fd))
     finally:

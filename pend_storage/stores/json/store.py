@@ -35,7 +35,7 @@ from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.json.backlog import counted
-from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
+from pend_storage.stores.json.checkpoint import Checkpointer
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
@@ -55,6 +55,7 @@ from pend_storage.stores.json.newcomers import require_fitting
 from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
+from pend_storage.stores.json.strangers import DATA, unclaimed
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
 from pend_storage.stores.shield import later, shielded
@@ -87,6 +88,7 @@ class JsonStore(Store):
         *,
         layouts: Sequence[Layout] = (),
         files: Mapping[str, str | os.PathLike[str]] | None = None,
+        include: Sequence[str] = DATA,
         checkpoint_interval: float | None = 1.0,
         lock_timeout: float = 5.0,
         retain: Retention = KEEP_A_WEEK,
@@ -101,6 +103,10 @@ class JsonStore(Store):
             layouts: how legacy files map to collections. A collection without one is
                 kept in a file of its own name.
             files: where a layout's file is, if not below the directory.
+            include: patterns of the files below the directory that are data, so that
+                :meth:`unclaimed_files` tells of those that no layout claims: ``*.json``
+                in any folder, ``/*.json`` in the directory itself, ``!package.json``
+                not; none at all: it tells of none.
             checkpoint_interval: seconds in which the legacy files follow, large ones
                 later (:meth:`file_lags`); None: only when :meth:`checkpoint` is called,
                 and at the end.
@@ -122,6 +128,7 @@ class JsonStore(Store):
         for layout in layouts:
             layout.require(schema)
         self.layouts = (*layouts, *_plain_layouts(schema, layouts))
+        self._include = tuple(include)
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
         self._retain = retain
@@ -192,6 +199,7 @@ class JsonStore(Store):
             self.layouts,
             self._paths,
             directory=self.directory,
+            include=self._include,
             retention=self._retain,
             lock_timeout=self._timeout,
             hook=self._hook,
@@ -464,7 +472,8 @@ class JsonStore(Store):
     def unclaimed_files(self) -> tuple[Path, ...]:
         """The JSON files below the directory that no layout claims; never touched."""
         with translated(self.directory):
-            return tuple(unclaimed(self.directory, set(self._paths.values())))
+            claimed = set(self._paths.values())
+            return tuple(unclaimed(self.directory, claimed, self._include))
 
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:

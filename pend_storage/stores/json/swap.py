@@ -21,6 +21,7 @@ from pend_storage.stores.json.attributes import Attributes, read
 from pend_storage.stores.json.disk import (
     exchange,
     fitting,
+    give_to,
     move_new,
     sync_directory,
 )
@@ -336,7 +337,7 @@ class Place:
         """
         refuse_problems(self.path)
         if permissions is None:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folders(self.target.parent)
         else:
             permissions.make_folders(self.target.parent)
 
@@ -391,3 +392,15 @@ class Place:
         kept.write_bytes(path.read_bytes())
         path.unlink()
         return kept
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those above it; each belongs to whom the one above belongs to."""
+    missing = [at for at in (folder, *folder.parents) if not at.exists()]
+    for at in reversed(missing):
+        at.mkdir(exist_ok=True)
+        fd = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            give_to(fd, at.parent.stat())
+        finally:
+            os.close(fd)

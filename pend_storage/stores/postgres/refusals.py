@@ -113,4 +113,6 @@ def _explained(error: psycopg.Error) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "; ".join(lines) or type(error).__name__
     advice = advice_on(error)
-    return text if advice is None else f"{text}: {advice.sentence}"
+    if advice is None:
+        return text
+    return f"{text}. {advice.sentence[:1].upper()}{advice.sentence[1:]}"

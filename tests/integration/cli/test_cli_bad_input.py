@@ -119,7 +119,7 @@ def test_a_database_that_does_not_exist_is_unreachable(
 
     result = server.run(*command, "--json", PEND_DATABASE_URL=url)
 
-    refused(result, 3, "StoreUnavailable", "no_such", "create the database")
+    refused(result, 3, "StoreUnavailable", "no_such", "Create the database")
 
 
 def test_a_user_that_the_server_does_not_know_is_refused(server: Site) -> None:
@@ -127,7 +127,7 @@ def test_a_user_that_the_server_does_not_know_is_refused(server: Site) -> None:
 
     result = server.run("migrate", "json", "--json", PEND_DATABASE_URL=url)
 
-    refused(result, 3, "StoreUnavailable", "stranger", "correct the user")
+    refused(result, 3, "StoreUnavailable", "stranger", "Correct the user")
 
 
 def test_a_password_is_never_shown(server: Site) -> None:
@@ -170,7 +170,7 @@ def test_a_directory_that_is_not_there_is_named(site: Site) -> None:
 
     result = site.run("migrate", "json", "--json")
 
-    refused(result, 2, "ConfigError", str(site.data), "not a directory")
+    refused(result, 2, "ConfigError", str(site.data), "does not exist")
     assert not site.data.exists()
 
 
@@ -340,8 +340,8 @@ def test_a_database_filled_from_another_directory_is_not_mixed(server: Site) -> 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["frobnicate"], "No such command"),
-        (["db", "frobnicate"], "No such command"),
+        (["frobnicate"], "there is no command"),
+        (["db", "frobnicate"], "there is no command"),
         (["db", "validate", "--sample", "2"], "--sample"),
         (["db", "validate", "--sample", "many"], "--sample"),
         (["db", "seed", "--sample", "0"], "--sample"),

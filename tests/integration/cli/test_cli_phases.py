@@ -134,7 +134,7 @@ def test_a_dry_run_changes_nothing(server: Site) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("set", "sideways"), "'sideways' is not one of"),
+        (("set", "sideways"), "unknown phase 'sideways'"),
         (("set", "parallel", "--accept", "weather"), "no blocker 'weather'"),
         (("rollback",), "there is none before it"),
         (("set", "parallel", "--timeout", "0"), "--timeout"),

@@ -1,0 +1,166 @@
+"""What ``migrate json`` would do, tried on a copy: nothing of the server is changed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from pend_storage.backup import copy_directory
+from pend_storage.config import JsonSettings, Settings
+from pend_storage.errors import PendStorageError
+from pend_storage.events import Event
+from pend_storage.factory import (
+    SchemaModule,
+    load_schema,
+    open_json,
+    open_postgres,
+    require_directory,
+)
+from pend_storage.layout import is_whole_file
+from pend_storage.operations.files import kept_files, unclaimed_files
+from pend_storage.operations.migrate_json import require_fit
+from pend_storage.operations.quarantine import list_quarantined
+from pend_storage.operations.stages import Stage, silent
+from pend_storage.records import EDIT_MARK, QuarantinedRecord
+from pend_storage.stores.json import JsonStore
+
+__all__ = ["FileTrial", "JsonTrial", "try_migration"]
+
+
+_WAITING: Final = "waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTrial:
+    """What would become of one legacy file."""
+
+    file: str
+    read: int
+    quarantined: int
+    """Also those that were accepted before."""
+    reasons: Mapping[str, int]
+    """How many records would wait for a decision, by the reason."""
+    is_broken: bool
+    """Whether the file is broken as a whole."""
+
+    @property
+    def placed(self) -> int:
+        """Records that would get into the database."""
+        return self.read - self.quarantined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonTrial:
+    """What would become of a directory."""
+
+    files: tuple[FileTrial, ...]
+    quarantined: tuple[QuarantinedRecord, ...]
+    """The records that would wait, by file and place."""
+    unclaimed: tuple[Path, ...]
+    problem: str | None
+    """Why the database cannot be filled now; None where it can."""
+    seconds: float
+
+    @property
+    def moves_nothing(self) -> bool:
+        """Whether there is no record at all."""
+        return not any(file.read for file in self.files)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the migration would come to a good end; quarantine is one."""
+        broken = any(file.is_broken for file in self.files)
+        return self.problem is None and not broken and not self.moves_nothing
+
+
+def try_migration(
+    settings: Settings, *, work_in: Path | None = None, stage: Stage = silent
+) -> JsonTrial:
+    """Adopt a copy of the directory, and see whether the database can be filled.
+
+    Args:
+        settings: of the environment.
+        work_in: folder for the copy, which is removed; the system's if None.
+        stage: told about the work.
+
+    Raises:
+        ConfigError: no directory is configured, or it is not there.
+        StoreUnavailable: there is no room for the copy.
+        CorruptFile: a file of the store is damaged.
+    """
+    started, module = time.monotonic(), load_schema(settings)
+    wanted = settings.require_json()
+    require_directory(settings, wanted.directory)
+    with tempfile.TemporaryDirectory(prefix="pend-trial-", dir=work_in) as folder:
+        with stage("copying the directory", unit="bytes") as progress:
+            copy = copy_directory(
+                wanted.directory,
+                extra=wanted.files,
+                into=Path(folder),
+                keeps=kept_files(module, wanted),
+                progress=progress,
+            )
+        there = replace(settings, json=_in_copy(wanted, copy.path))
+        with (
+            stage("adopting the copy"),
+            open_json(there, hook=_silent) as store,
+        ):
+            store.checkpoint()  # what others edited since is taken in
+            found = tuple(list_quarantined(store))
+            files = tuple(_files(store, module, there.require_json(), found))
+            problem = _problem(settings, wanted.directory, store)
+    return JsonTrial(
+        files=files,
+        quarantined=tuple(r for r in found if r.status == _WAITING),
+        unclaimed=unclaimed_files(module, wanted),
+        problem=problem,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _silent(event: Event) -> None:
+    """The events of a copy are nobody's."""
+    del event
+
+
+def _in_copy(wanted: JsonSettings, copy: Path) -> JsonSettings:
+    outside = {name: copy / "outside" / name for name in wanted.files}
+    return replace(wanted, directory=copy / "data", files=outside)
+
+
+def _files(
+    store: JsonStore,
+    module: SchemaModule,
+    wanted: JsonSettings,
+    found: tuple[QuarantinedRecord, ...],
+) -> Iterator[FileTrial]:
+    """Each file that is there, as it was read."""
+    for layout in module.layouts:
+        path = wanted.files.get(layout.file, wanted.directory / layout.file)
+        if not path.exists():
+            continue
+        mine = [r for r in found if r.file.removesuffix(EDIT_MARK) == layout.file]
+        waiting = [record for record in mine if record.status == _WAITING]
+        entries = layout.parse(store.schema, path.read_bytes()).entries
+        yield FileTrial(
+            file=layout.file,
+            read=sum(1 for _ in entries),
+            quarantined=len(mine),
+            reasons=Counter(record.reason for record in waiting),
+            is_broken=any(map(is_whole_file, waiting)),
+        )
+
+
+def _problem(settings: Settings, directory: Path, store: JsonStore) -> str | None:
+    """Why the database cannot be filled from this directory now."""
+    try:
+        with open_postgres(settings) as database:
+            require_fit(directory, store, database)
+    except PendStorageError as error:
+        return str(error)
+    return None

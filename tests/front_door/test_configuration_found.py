@@ -1,0 +1,187 @@
+"""Which configuration a command uses, and what it does without one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pend_storage.config import load_settings
+from pend_storage.errors import ConfigError
+from tests.front_door.conftest import Site
+
+_TOML = '[environments.development.json]\ndirectory = "data"\n'
+_DOWN = {"PEND_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none"}
+
+
+def test_folders_above_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pend.toml").write_text(_TOML)
+    (tmp_path / "app" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "app" / "deep")
+
+    settings = load_settings(environ={})
+
+    assert settings.file == tmp_path / "pend.toml"
+    assert settings.require_json().directory == tmp_path / "data"
+
+
+def test_the_nearest_file_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pend.toml").write_text(_TOML)
+    (tmp_path / "app" / "deep").mkdir(parents=True)
+    (tmp_path / "app" / "pend.toml").write_text(_TOML)
+    monkeypatch.chdir(tmp_path / "app" / "deep")
+
+    assert load_settings(environ={}).file == tmp_path / "app" / "pend.toml"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("given", ["pend.toml", "."])
+def test_a_file_above_that_is_somebody_elses_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    (tmp_path / "pend.toml").write_text(_TOML)
+    os.chown(tmp_path / given, 4321, 4321)
+    (tmp_path / "app").mkdir()
+    monkeypatch.chdir(tmp_path / "app")
+
+    with pytest.raises(
+        ConfigError, match=r"belongs to another user \(4321\).*--config"
+    ):
+        load_settings(environ={})
+    assert load_settings(tmp_path / "pend.toml", environ={}).file is not None
+    monkeypatch.setenv("SUDO_UID", "4321")  # who calls sudo works in a place of theirs
+    assert load_settings(environ={}).file is not None
+
+
+def test_without_a_file_an_environment_must_be_that_of_the_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match="'prodction'; did you mean 'production'"):
+        load_settings(None, "prodction", environ={**_DOWN, "PEND_ENV": "production"})
+    with pytest.raises(ConfigError, match="no environment 'production'"):
+        load_settings(None, "production", environ=_DOWN)
+    named = load_settings(
+        None, "production", environ={**_DOWN, "PEND_ENV": "production"}
+    )
+    assert named.environment == "production"
+
+
+def test_a_schema_may_be_named_by_a_variable_or_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "pend.toml"
+    path.write_text(_TOML)
+
+    ways = [
+        load_settings(path, environ={}),
+        load_settings(path, environ={"PEND_SCHEMA": "a.b"}),
+        load_settings(path, schema="c.d", environ={"PEND_SCHEMA": "a.b"}),
+    ]
+
+    assert [s.schema for s in ways] == ["pend_storage.pend", "a.b", "c.d"]
+    assert [s.schema_named_by for s in ways] == [
+        f"{path}, environments.development.schema",
+        "the environment variable PEND_SCHEMA",
+        "--schema",
+    ]
+
+
+CHANGING = [
+    "db migrate",
+    "db seed",
+    "migrate json",
+    "phase set parallel",
+    "phase advance",
+    "phase rollback",
+    "repair",
+    "relay",
+    "rollback",
+    "quarantine retry --all",
+    "quarantine accept x --reason y",
+    "doctor --elect json --yes",
+]
+
+
+@pytest.mark.parametrize("command", CHANGING)
+def test_what_changes_something_needs_a_schema_that_somebody_named(
+    tmp_path: Path, command: str
+) -> None:
+    site = Site(tmp_path, "")
+
+    refused = site.run(*command.split(), "--json", **_DOWN)
+    by_option = site.run(*command.split(), "--schema", "none.such", "--json", **_DOWN)
+    by_variable = site.run(*command.split(), "--json", PEND_SCHEMA="none.such", **_DOWN)
+
+    assert refused.code == 2
+    message = refused.document["error"]["message"]
+    assert message.startswith("there is no pend.toml here or in a folder above")
+    assert "--schema or PEND_SCHEMA" in message
+    for goes_on in (by_option, by_variable):
+        assert "no pend.toml" not in goes_on.document["error"]["message"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_only_looks_says_where_its_settings_are_from(tmp_path: Path) -> None:
+    site = Site(tmp_path, "")
+
+    silent = site.run("status", PEND_SCHEMA="pend_storage.pend", **_DOWN)
+    told = site.run("status", **_DOWN)
+    document = site.run("status", "--json", **_DOWN)
+
+    assert "the environment variables" in told.out
+    assert "note: there is no pend.toml here or in a folder above" in told.err
+    assert "the schema pend_storage.pend" in told.err
+    assert "note:" not in silent.err
+    assert document.err == ""
+    assert document.document["result"]["configuration"] == "the environment variables"
+
+
+def test_a_file_above_is_named(site: Site) -> None:
+    site.data.mkdir()
+    below = Site(site.data, site.url)
+
+    found = below.run("status")
+    named = below.run("status", "--config", str(site.config))
+
+    assert f"note: the configuration is {site.config}" in found.err
+    assert f"{site.config}, environments.development" in found.out
+    assert "note:" not in named.err
+
+
+def test_a_mistyped_environment_is_an_error(site: Site, tmp_path: Path) -> None:
+    in_file = site.run("status", "--env", "devlopment")
+    (tmp_path / "elsewhere").mkdir()
+    site.config.unlink()
+    nowhere = site.run("status", "--env", "prodction", **_DOWN)
+
+    assert in_file.code == nowhere.code == 2
+    assert "no environment 'devlopment'; did you mean 'development'" in in_file.err
+    assert "there is no environment 'prodction'" in nowhere.err
+
+
+def test_a_missing_directory_is_told_by_status_and_doctor(site: Site) -> None:
+    status, doctor = site.run("status"), site.run("doctor")
+
+    assert status.code == 1
+    assert doctor.code != 0
+    for out in (status.out, doctor.out):
+        assert f"{site.data} does not exist" in out
+    assert not site.data.exists()
+
+
+def test_a_wanted_phase_that_nobody_set_is_not_blamed_on_a_variable(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, "")
+    (tmp_path / "data").mkdir()
+
+    result = site.run("status", PEND_JSON_DIRECTORY="data")
+
+    assert (
+        "nothing; it may be said by the environment variable PEND_PHASE" in result.out
+    )
