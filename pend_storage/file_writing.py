@@ -6,6 +6,7 @@ import errno
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import replace as altered
 from datetime import UTC, datetime
@@ -145,30 +146,38 @@ def opened(store: Files, files: Sequence[str]) -> tuple[list[Draft], list[Any]]:
 def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
     """Write files in one transaction; again, with back-off, as long as it conflicts.
 
+    Writers of one process take turns, so that they meet those of others only.
+
     Raises: as :meth:`FileVerbs.save`.
     """
     deadline = time.monotonic() + _PATIENCE
     attempt = 0
     refused: set[Place] = set()
-    while True:
-        try:
-            plans = _planned(store, drafts)
-            _commit(store, plans, deadline, refused, strict=strict)
-        except MergeConflict:
-            raise
-        except UniqueViolation as error:
-            place = (error.collection, error.key)
-            if strict or place in refused:
+    plans: list[Plan] = []
+    files = sorted(draft.layout.file for draft in drafts)
+    with ExitStack() as stack:
+        for file in files:
+            stack.enter_context(holds_of(store).writing(file, _PATIENCE))
+        while True:
+            try:
+                plans = _planned(store, drafts)
+                _commit(store, plans, deadline, refused, strict=strict)
+            except MergeConflict:
                 raise
-            refused.add(place)  # perhaps the file as it is by now tells why
-        except Conflict:
-            if time.monotonic() > deadline:
-                raise
-            attempt = min(attempt + 1, _MOST_DOUBLINGS)
-            time.sleep(jitter.between(0.0, min(_MOST_PAUSE, 0.001 * 2.0**attempt)))
-        else:
-            _tell(store, plans)
-            return
+            except UniqueViolation as error:
+                place = (error.collection, error.key)
+                if strict or place in refused:
+                    raise
+                refused.add(place)  # perhaps the file as it is by now tells why
+            except Conflict:
+                if time.monotonic() > deadline:
+                    raise
+                attempt = min(attempt + 1, _MOST_DOUBLINGS)
+                pause = min(_MOST_PAUSE, 0.001 * 2.0**attempt)
+                time.sleep(jitter.between(0.0, pause))
+            else:
+                break
+    _tell(store, plans)
 
 
 def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:

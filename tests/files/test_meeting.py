@@ -96,6 +96,24 @@ def test_equal_items_that_meet_are_both_kept(store: Met) -> None:
     assert store.load(ANY) == ["tick", "tick"]
 
 
+def test_one_number_that_two_give(store: Met) -> None:
+    """Keys of the store do not tell it, for a list of anything."""
+
+    def create() -> None:
+        with store.edit(ANY) as data:
+            data.append({"id": 2, "by": "another"})
+
+    store.save(ANY, [{"id": 1}])
+    data = store.load(ANY)
+    data.append({"id": 2, "by": "me"})
+    store.before = [create]
+
+    with pytest.raises(MergeConflict, match="'2.by'"):
+        store.save(ANY, data)
+
+    assert store.load(ANY) == [{"id": 1}, {"id": 2, "by": "another"}]
+
+
 def test_members_beside_a_list_that_meet(store: Met) -> None:
     def set_member() -> None:
         with store.edit(SERVER_LOGS) as data:
