@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextvars
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace as altered
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pend_storage.aio.holding import AsyncHolds
 from pend_storage.diff import ABSENT
@@ -91,14 +91,32 @@ class AsyncFileVerbs:
             self._async_holds.require(file)
         await self._wait(partial(write, self._store, finished, strict=strict))
 
+    @overload
+    async def update(
+        self,
+        file: str,
+        fn: Callable[[Any], Awaitable[T]],
+        *,
+        timeout: float = ...,  # noqa: ASYNC109 - of the exclusive use
+        strict: bool = ...,
+    ) -> T: ...
+    @overload
     async def update(
         self,
         file: str,
         fn: Callable[[Any], T],
         *,
+        timeout: float = ...,  # noqa: ASYNC109 - of the exclusive use
+        strict: bool = ...,
+    ) -> T: ...
+    async def update(
+        self,
+        file: str,
+        fn: Callable[[Any], Any],
+        *,
         timeout: float = 30.0,  # noqa: ASYNC109 - of the exclusive use
         strict: bool = False,
-    ) -> T:
+    ) -> Any:
         """As :meth:`Store.update <pend_storage.store.Store.update>`.
 
         The function runs in the event loop; what it gives is awaited, where it can be.

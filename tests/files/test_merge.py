@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import Any
@@ -46,10 +47,8 @@ def test_one_who_changes_gets_his_way(base: Any, changed: Any) -> None:
 @given(VALUES, VALUES, VALUES)
 def test_nothing_is_changed_that_was_given(base: Any, now: Any, new: Any) -> None:
     before = copy.deepcopy((base, now, new))
-    try:
+    with contextlib.suppress(MergeConflict):
         merged(base, now, new)
-    except MergeConflict:
-        pass
 
     assert json.dumps((base, now, new)) == json.dumps(before)
 
@@ -136,7 +135,7 @@ def test_records_are_merged_by_their_keys(
 
     result = merged(base, changed(one), changed(other))
 
-    expected = {key: None for key in ids} | one | other
+    expected = dict.fromkeys(ids) | one | other
     assert {record["id"]: record["v"] for record in result} == expected
     assert len(result) == len(expected)
 
