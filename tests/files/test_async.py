@@ -199,6 +199,39 @@ def test_who_is_cancelled_while_waiting_never_has_it(
     play(act)
 
 
+def test_who_is_cancelled_while_threads_have_it(place: Place) -> None:
+    """He waits in a thread by then, which must not keep what it gets."""
+    store: Store = place.open_first()
+
+    async def main() -> None:
+        async with AsyncStore(store) as awaited:
+
+            async def wait() -> None:
+                async with awaited.exclusive(ANY):
+                    pytest.fail("was cancelled")
+
+            leave = threading.Event()
+            entered = threading.Event()
+
+            def stay() -> None:
+                with store.exclusive(ANY):
+                    entered.set()
+                    leave.wait()
+
+            thread = threading.Thread(target=stay)
+            thread.start()
+            await asyncio.to_thread(entered.wait)
+            task = asyncio.create_task(wait())
+            await asyncio.sleep(0.1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            leave.set()
+            await asyncio.to_thread(thread.join)
+            assert await eventually(awaited)
+
+    asyncio.run(main())
+
+
 def test_who_is_cancelled_inside_lets_go(play: Callable[[Act], None]) -> None:
     async def act(store: AsyncStore) -> None:
         entered = asyncio.Event()
