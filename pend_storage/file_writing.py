@@ -321,10 +321,11 @@ def _tell(store: Files, plans: Sequence[Plan]) -> None:
         for record in made.aside:
             hook(
                 Event(
-                    "saved-to-quarantine",
+                    "file-write-quarantined",
                     f"{record.file} was saved with what cannot be placed, at "
-                    f"{shown(record.place)}: {record.reason}; it stands in the file, and "
-                    f"waits in quarantine as {record.id}",
+                    f"{shown(record.place)} ({record.code}: {record.reason}). It stands "
+                    f"in the file, and waits in quarantine as {record.id}: save another "
+                    "value, or see `pend-storage quarantine show`",
                     logging.WARNING,
                 )
             )

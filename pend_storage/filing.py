@@ -272,8 +272,9 @@ def plan(
         find.note(place)
     made = Plan(state, header, wanted, find.reads)
     for place, operation in wanted.items():
-        is_new = place[0] == QUARANTINE and place not in state.rows
-        if is_new and isinstance(operation, Put):
+        if place[0] != QUARANTINE or place in state.rows:
+            continue
+        if isinstance(operation, Put) and layout.owns(operation.record):
             made.aside.append(operation.record)
     if not state.version or header != state.header or _is_other_list(made, value):
         place = (LEGACY_FILES, layout.file)

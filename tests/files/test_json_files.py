@@ -131,7 +131,7 @@ def test_members_beside_a_list_keep_their_style(opened: Open) -> None:
 
     assert text_of(store, SERVER_LOGS) == text.replace('"x"', '"x",\n        "y"')
     with (
-        pytest.raises(InvalidRecord, match="not a number|NaN|nan"),
+        pytest.raises(InvalidRecord, match=r"[nN]a[nN]|number"),
         store.edit(SERVER_LOGS) as logs,
     ):
         logs["a"] = float("nan")

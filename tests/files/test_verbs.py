@@ -551,7 +551,7 @@ def test_an_event_tells_what_went_to_quarantine(
     store.save(WALLETS, {"not a hash": 5})
 
     told = [r.getMessage() for r in caplog.records if r.name == "pend_storage"]
-    assert any("saved-to-quarantine" in t and "not a hash" in t for t in told), told
+    assert any("file-write-quarantined" in t and "not a hash" in t for t in told), told
 
 
 def test_what_claims_a_value_that_is_taken_waits_in_its_place(store: Store) -> None:
