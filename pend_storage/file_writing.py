@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import replace as altered
 from datetime import UTC, datetime
@@ -30,18 +31,21 @@ from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.unit_of_work import Place
-from pend_storage.working_copies import NEVER, WorkingCopies, plain_copy
+from pend_storage.working_copies import NEVER, WorkingCopies, as_json, plain_copy
 
 __all__ = [
     "MISSING",
     "Draft",
     "Files",
     "copies_of",
+    "drafts_of",
     "file_of",
+    "finished",
     "given",
     "holds_of",
     "layout_of",
     "opened",
+    "value_of",
     "write",
 ]
 
@@ -121,54 +125,118 @@ def given(file: str, base: Any, default: Any) -> Any:
 
 def empty_of(layout: Layout) -> Any:
     """What an empty file of this layout says."""
-    return layout.content(layout.missing(), ())
+    parts = {name: empty_of(part) for name, part in _parts_of(layout).items()}
+    empty = layout.content(layout.missing(), ())
+    return {**empty, **parts} if parts else empty
 
 
-def opened(store: Files, files: Sequence[str]) -> tuple[list[Draft], list[Any]]:
-    """Files that are to be changed, and their contents.
+def _parts_of(layout: Layout) -> Mapping[str, Layout]:
+    """The members of a file that have layouts of their own."""
+    return {part.member: part for part in getattr(layout, "parts", ())}
+
+
+def value_of(store: Home, layout: Layout) -> Any:
+    """What a file says, exactly; ``ABSENT`` if it does not exist.
+
+    Raises:
+        CorruptFile: nothing of it could ever be read.
+    """
+    rest = look(store, layout).value
+    parts = {n: look(store, part).value for n, part in _parts_of(layout).items()}
+    there = {name: value for name, value in parts.items() if value is not ABSENT}
+    if not there:
+        return rest
+    return {**({} if rest is ABSENT else rest), **there}
+
+
+def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
+    """What is to be written of a file, for each layout that holds a part of it."""
+    parts = _parts_of(layout)
+    if not parts or not isinstance(new, dict):
+        return [Draft(layout, base, new)]
+    is_known = isinstance(base, dict)
+    rest = (
+        {name: value for name, value in base.items() if name not in parts}
+        if is_known
+        else base
+    )
+    drafts = [
+        Draft(layout, rest, {n: value for n, value in new.items() if n not in parts})
+    ]
+    for name, part in parts.items():
+        before = base.get(name, ABSENT) if is_known else base
+        if name in new or before is not ABSENT:
+            drafts.append(Draft(part, before, new.get(name, empty_of(part))))
+    return drafts
+
+
+def opened(
+    store: Files, files: Sequence[str]
+) -> tuple[list[tuple[Layout, Any]], list[Any]]:
+    """Files that are to be changed: their layouts, what they say, and copies of that.
 
     Raises:
         ConfigError: none, one of them twice, or one that no layout claims.
     """
     if not files or len(set(files)) < len(files):
         raise ConfigError("edit() takes one or more files, each of them once.")
-    drafts, values = [], []
+    bases, values = [], []
     for file in files:
         layout = layout_of(store, file)
-        found = look(store, layout).value
+        found = value_of(store, layout)
         base = empty_of(layout) if found is ABSENT else found
-        drafts.append(Draft(layout, base, None))
+        bases.append((layout, base))
         values.append(plain_copy(base))
-    return drafts, values
+    return bases, values
+
+
+def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list[Draft]:
+    """What is to be written of files that were changed.
+
+    Raises:
+        TypeError: ``json.dump`` would not write it.
+    """
+    drafts: list[Draft] = []
+    for (layout, base), value in zip(bases, values, strict=True):
+        drafts += drafts_of(layout, base, as_json(value))
+    return drafts
 
 
 def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
     """Write files in one transaction; again, with back-off, as long as it conflicts.
+
+    Writers of one process take turns, so that they meet those of others only.
 
     Raises: as :meth:`FileVerbs.save`.
     """
     deadline = time.monotonic() + _PATIENCE
     attempt = 0
     refused: set[Place] = set()
-    while True:
-        try:
-            plans = _planned(store, drafts)
-            _commit(store, plans, deadline, refused, strict=strict)
-        except MergeConflict:
-            raise
-        except UniqueViolation as error:
-            place = (error.collection, error.key)
-            if strict or place in refused:
+    plans: list[Plan] = []
+    files = sorted(draft.layout.file for draft in drafts)
+    with ExitStack() as stack:
+        for file in files:
+            stack.enter_context(holds_of(store).writing(file, _PATIENCE))
+        while True:
+            try:
+                plans = _planned(store, drafts)
+                _commit(store, plans, deadline, refused, strict=strict)
+            except MergeConflict:
                 raise
-            refused.add(place)  # perhaps the file as it is by now tells why
-        except Conflict:
-            if time.monotonic() > deadline:
-                raise
-            attempt = min(attempt + 1, _MOST_DOUBLINGS)
-            time.sleep(jitter.between(0.0, min(_MOST_PAUSE, 0.001 * 2.0**attempt)))
-        else:
-            _tell(store, plans)
-            return
+            except UniqueViolation as error:
+                place = (error.collection, error.key)
+                if strict or place in refused:
+                    raise
+                refused.add(place)  # perhaps the file as it is by now tells why
+            except Conflict:
+                if time.monotonic() > deadline:
+                    raise
+                attempt = min(attempt + 1, _MOST_DOUBLINGS)
+                pause = min(_MOST_PAUSE, 0.001 * 2.0**attempt)
+                time.sleep(jitter.between(0.0, pause))
+            else:
+                break
+    _tell(store, plans)
 
 
 def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:
@@ -312,10 +380,11 @@ def _tell(store: Files, plans: Sequence[Plan]) -> None:
         for record in made.aside:
             hook(
                 Event(
-                    "saved-to-quarantine",
+                    "file-write-quarantined",
                     f"{record.file} was saved with what cannot be placed, at "
-                    f"{shown(record.place)}: {record.reason}; it stands in the file, and "
-                    f"waits in quarantine as {record.id}",
+                    f"{shown(record.place)} ({record.code}: {record.reason}). It stands "
+                    f"in the file, and waits in quarantine as {record.id}: save another "
+                    "value, or see `pend-storage quarantine show`",
                     logging.WARNING,
                 )
             )

@@ -272,14 +272,31 @@ def plan(
         find.note(place)
     made = Plan(state, header, wanted, find.reads)
     for place, operation in wanted.items():
-        is_new = place[0] == QUARANTINE and place not in state.rows
-        if is_new and isinstance(operation, Put):
+        if place[0] != QUARANTINE or place in state.rows:
+            continue
+        if isinstance(operation, Put) and layout.owns(operation.record):
             made.aside.append(operation.record)
-    if not state.version or header != state.header:
+    if not state.version or header != state.header or _is_other_list(made, value):
         place = (LEGACY_FILES, layout.file)
         made.wanted[place] = schema.put(LEGACY_FILES, header)
         made.reads[place] = state.version
     return made
+
+
+def _is_other_list(made: Plan, value: Any) -> bool:
+    """Whether items come to a list, or leave it.
+
+    Keys of items need not tell what two writers both add: a number, for example. So such
+    writers meet at the header, which is written again, and the second one looks again.
+    """
+    inner = value
+    if isinstance(value, dict):
+        inner = value.get(str(getattr(made.state.layout, "wrapper", None)))
+    return isinstance(inner, list) and any(
+        isinstance(operation, Delete) or place not in made.state.rows
+        for place, operation in made.wanted.items()
+        if place[0] in {made.state.layout.collection, QUARANTINE}
+    )
 
 
 def _refuse_broken(layout: Layout, entries: Sequence[Entry]) -> None:

@@ -100,6 +100,7 @@ class Holds:
     def _fresh(self) -> None:
         self._guard = threading.Lock()
         self._gates: dict[str, threading.Lock] = {}
+        self._writers: dict[str, threading.RLock] = {}
         self._held: dict[str, Holding] = {}
         self._loans: dict[tuple[int, str], _Loan] = {}
         self._watching = False
@@ -151,6 +152,22 @@ class Holds:
             finally:
                 if os.getpid() == process:
                     self._held.pop(file, None)
+
+    @contextmanager
+    def writing(self, file: str, timeout: float) -> Iterator[None]:
+        """Keep other writers of this process out, from a look to its commit.
+
+        Raises:
+            LockTimeout: they were in all that time.
+        """
+        with self._guard:
+            gate = self._writers.setdefault(file, threading.RLock())
+        if not gate.acquire(timeout=timeout):
+            raise LockTimeout(path=file, seconds=timeout, holder="another writer")
+        try:
+            yield
+        finally:
+            gate.release()
 
     def of(self, owner: Any, file: str) -> Holding | None:
         """The use of a file that this caller has; None if he has none."""

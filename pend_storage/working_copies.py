@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, MutableSequence
 from contextvars import ContextVar
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, TypeAlias
 
 from pend_storage.merge import Kept
@@ -37,7 +37,7 @@ _last: Final[ContextVar[_Bases]] = ContextVar("pend_storage_loaded")
 _OURS: Final = 2
 """References to a value that nobody else holds: that of its entry, and the question's."""
 _MOST_WITHOUT_COUNTS: Final = 64
-_FEW: Final = 32
+_LOOKED_AT: Final = 32
 
 
 _NOTHING: Final[_Bases] = {}
@@ -66,7 +66,6 @@ class WorkingCopies:
     def __init__(self) -> None:
         self._number: Final = next(_numbers)
         self._known: dict[tuple[int, str], _Loaded] = {}
-        self._after_pruning = 0
         self._guard = threading.Lock()
         _live[self._number] = self
 
@@ -104,15 +103,14 @@ class WorkingCopies:
         return _last.get(_NOTHING).get((self._number, file), NEVER)
 
     def _prune(self) -> None:
-        """Let go of what nobody can save any more. Many values are looked at rarely."""
+        """Let go of what nobody can save any more: some are looked at in each call."""
         known = self._known
-        if len(known) > max(_FEW, self._after_pruning * 3 // 2) or len(known) <= _FEW:
-            for place, loaded in list(known.items()):
-                if _COUNTS and loaded.is_forgotten:
-                    del known[place]
-            while not _COUNTS and len(known) > _MOST_WITHOUT_COUNTS:
-                del known[next(iter(known))]
-            self._after_pruning = len(known)
+        for place in list(islice(known, _LOOKED_AT)):
+            loaded = known.pop(place)
+            if not (_COUNTS and loaded.is_forgotten):
+                known[place] = loaded
+        while not _COUNTS and len(known) > _MOST_WITHOUT_COUNTS:
+            del known[next(iter(known))]
 
 
 _live: Final[weakref.WeakValueDictionary[int, WorkingCopies]] = (

@@ -271,6 +271,16 @@ def test_it_survives_every_switch(
         assert is_free(other)
 
 
+def test_a_pair_takes_the_locks_of_both_stores(place: Place, store: Store) -> None:
+    """On one machine they have the directory in common, on several the database."""
+    if not isinstance(store, DualWriteStore):
+        pytest.skip("not a pair")
+    with store.exclusive(ANY):
+        taken = [not is_free(side) for side in (store._pair.json, store._pair.postgres)]
+
+    assert taken == [True, store.phase != Phase.JSON_ONLY]
+
+
 def test_the_database_down_in_parallel_costs_nothing(
     place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +350,7 @@ def test_those_who_wait_hold_one_connection(place: Place, store: Store) -> None:
 
 def test_a_store_without_locks_says_so(store: Store) -> None:
     class Bare(WrapperStore):
-        lock = Store.lock  # type: ignore[assignment]
+        lock = Store.lock
 
     with pytest.raises(ConfigError, match=r"write its method lock\(\)"):
         Bare(store).exclusive(ANY).__enter__()
