@@ -290,3 +290,13 @@ def test_a_put_of_a_record_keeps_what_only_its_file_tells(
             "x": 2,
             "title": "new",
         }
+
+
+def test_no_part_tidies_up_what_another_left_beside_the_file(
+    path: Path, tmp_path: Path
+) -> None:
+    with opened(tmp_path) as store:
+        assert store._checkpointer is not None
+        places = [keeper._place for keeper in store._checkpointer._keepers]
+        assert {place.target for place in places} == {path}
+        assert len({place.new for place in places}) == len(places) == 3
