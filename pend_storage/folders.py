@@ -13,7 +13,15 @@ import msgspec
 
 from pend_storage.codec import dump_json
 
-__all__ = ["FolderFile", "file_name", "files_in", "is_pattern", "matches", "text_of"]
+__all__ = [
+    "FolderFile",
+    "file_name",
+    "files_in",
+    "is_pattern",
+    "matches",
+    "read_folder",
+    "text_of",
+]
 
 _RAW: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _UNFIT: Final = re.compile(r'[%/\\:*?"<>|\x00-\x1f]|^\.|[. ]$')
@@ -68,6 +76,14 @@ def files_in(pattern: Path) -> Iterator[FolderFile]:
     yield from sorted(found)
 
 
+def read_folder(pattern: Path) -> bytes | None:
+    """The contents of all files as one JSON object; None where there is no file."""
+    if not pattern.parent.is_dir():
+        return None
+    found = {file.name: file.path.read_bytes() for file in files_in(pattern)}
+    return text_of(found) if found else None
+
+
 def text_of(files: dict[str, bytes]) -> bytes:
     """The contents of files as one JSON object; of what is no JSON, a text that says so."""
     members = [
@@ -80,6 +96,6 @@ def _value(raw: bytes) -> bytes:
     text = raw.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
     try:
         _RAW(text)
-        return text
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return dump_json(_NOT_JSON + raw.decode(errors="replace"))
+    return text

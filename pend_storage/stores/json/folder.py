@@ -36,6 +36,9 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class FolderPlace(Place):
     """Where the files are, and everything that is kept with them."""
 
+    _read: dict[str, bytes] | None = None
+    """What the files said when they were read last."""
+
     @property
     def _folder(self) -> Path:
         return self.path.parent
@@ -70,10 +73,11 @@ class FolderPlace(Place):
         if before is None:
             return None
         with contextlib.suppress(FileNotFoundError):
-            text = text_of({f.name: f.path.read_bytes() for f in files_in(self.path)})
+            found = {f.name: f.path.read_bytes() for f in files_in(self.path)}
             after = self.status()
             if after is not None and signature_of(before) == signature_of(after):
-                return text, after
+                self._read = found
+                return text_of(found), after
         raise InterruptedError(errno.EINTR, "being written", str(self.path))
 
     # -- writing ------------------------------------------------------------------------
@@ -88,6 +92,8 @@ class FolderPlace(Place):
         wanted = {n: bytes(text) for n, text in _members(self.new.read_bytes()).items()}
         for file in list(files_in(self.path)) if status is not None else ():
             raw = file.path.read_bytes()
+            if self._read is None or raw != self._read.get(file.name):
+                return self._given_up()
             text = wanted.pop(file.name, None)
             if text is None:
                 file.path.unlink()
@@ -104,6 +110,13 @@ class FolderPlace(Place):
         self._confirm()
         save_view(self._view_path, view)
         return True
+
+    def _given_up(self) -> bool:
+        """Somebody has changed a file meanwhile: the next look finds what that was."""
+        self._next_path.unlink()
+        self.new.unlink()
+        self._made.clear()
+        return False
 
     def _replace(self, path: Path, raw: bytes) -> None:
         new = path.with_name(f".{path.name}{self._suffix}")
