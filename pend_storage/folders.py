@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from pend_storage.codec import dump_json
+from pend_storage.errors import ConfigError
 
 __all__ = [
     "FolderFile",
@@ -25,6 +26,7 @@ __all__ = [
 
 _RAW: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _UNFIT: Final = re.compile(r'[%/\\:*?"<>|\x00-\x1f]|^\.|[. ]$')
+_STAR: Final = re.compile(r"[\[?]")
 _NOT_JSON: Final = "This file is not JSON: "
 
 
@@ -37,8 +39,20 @@ class FolderFile(NamedTuple):
 
 
 def is_pattern(file: str) -> bool:
-    """Whether a name stands for many files of one folder."""
-    return "*" in file
+    """Whether a name stands for many files of one folder.
+
+    Raises:
+        ConfigError: it has a star elsewhere than once in its last part.
+    """
+    folder, _, last = file.rpartition("/")
+    if "*" not in file:
+        return False
+    if "*" in folder or last.count("*") > 1:
+        raise ConfigError(
+            f"{file}: a star stands for the names of records, once, in the last part of "
+            "the path: users/*.json."
+        )
+    return True
 
 
 def matches(path: Path, pattern: Path) -> bool:
@@ -47,7 +61,7 @@ def matches(path: Path, pattern: Path) -> bool:
     return (
         path.parent == pattern.parent
         and not name.startswith(".")
-        and fnmatch.fnmatchcase(name, pattern.name)
+        and fnmatch.fnmatchcase(name, _STAR.sub("[\\g<0>]", pattern.name))
     )
 
 

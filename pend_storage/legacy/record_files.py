@@ -114,7 +114,8 @@ def documents(
     Their records are of the collection ``documents``.
 
     Args:
-        files: paths below the JSON directory, with forward slashes.
+        files: paths below the JSON directory, with forward slashes. With a star in its
+            last part, each such file is a document: ``guilds/*.json``.
         newest_first: lists grow at the front.
         blank_is_empty: a file of 0 bytes, or of white space, has no records; else it
             waits in quarantine, because it is not JSON.
@@ -124,9 +125,12 @@ def documents(
 
 def _document_file(file: str, newest_first: bool, blank: bool) -> RecordFile:  # noqa: FBT001 - of its caller
     shapes: tuple[str, ...] = (MAP, LIST, SCALAR)
+    kind = RecordFile
     if PurePosixPath(file).suffix in LINE_ENDINGS:
         shapes = (JSON_LINES,)
-    made = RecordFile(
+    if is_pattern(file):
+        shapes, kind = (MAP,), _RecordFolder
+    made = kind(
         file,
         DocumentMapping(file),
         shapes=shapes,

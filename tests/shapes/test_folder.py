@@ -214,3 +214,20 @@ def test_a_pair_goes_to_postgresql_and_back(
     with opened(tmp_path) as store:
         (check,) = render_check(store, tmp_path)
         assert check.result == "identical"
+
+
+def test_documents_may_be_files_of_a_folder(users: Path, tmp_path: Path) -> None:
+    layouts = ps.documents("users/*.json")
+    with ps.JsonStore(ps.schema_of(layouts), tmp_path, layouts=layouts) as store:
+        view = store.legacy("users/*.json")
+        assert view["ann"] == {"coins": 5, "x": [1]}
+        view["list"] = [1, 2]
+    now = texts(users)
+    assert json.loads(now.pop("list.json")) == [1, 2]
+    assert now == FILES
+
+
+@pytest.mark.parametrize("file", ["*/a.json", "a/**.json", "a/*-*.json"])
+def test_a_star_stands_once_in_the_last_part(file: str) -> None:
+    with pytest.raises(ps.ConfigError, match="once, in the last part"):
+        ps.records(file, User)
