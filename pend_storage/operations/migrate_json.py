@@ -32,6 +32,7 @@ from pend_storage.factory import (
     open_postgres,
     require_directory,
 )
+from pend_storage.folders import read_folder
 from pend_storage.layout import Layout
 from pend_storage.operations.files import kept_files
 from pend_storage.operations.quarantine import BrokenFile, broken_files
@@ -376,5 +377,8 @@ def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) 
     """How many records a legacy file has now."""
     source.checkpoint()
     path = places.get(layout.source, source.directory / layout.source)
-    raw = path.read_bytes() if path.exists() else b""
+    if layout.is_folder:
+        raw = read_folder(path) or b"{}"
+    else:
+        raw = path.read_bytes() if path.exists() else b""
     return sum(1 for _ in layout.parse(source.schema, raw).entries)

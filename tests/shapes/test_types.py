@@ -105,14 +105,14 @@ def test_a_file_is_of_any_kind_of_type(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "users.json"
     path.write_text(TEXT)
     age(path)
-    layouts = (ps.records("users.json", user, members=members, unique=["name"]),)
+    layouts = (ps.records("users.json", make, members=members, unique=["name"]),)
     with ps.JsonStore(
         ps.schema_of(layouts), tmp_path, layouts=layouts, checkpoint_interval=None
     ) as store:
         users: Any = store.collection(user)
-        ann = users.get(1)
+        ann: Any = users.get(1)
         assert ann == make(id=1, name="ann", home=home(street="S"))
-        assert type(ann) is user
+        assert type(users.get(1)) is user
         assert users.get_by("name", "bob") == users.get(2)
         ann.home.zip = "99"
         ann.tags.append("new")
@@ -300,6 +300,29 @@ def test_what_cannot_be_is_refused_with_a_way_on(
 ) -> None:
     with pytest.raises(ps.ConfigError, match=sentence):
         declare()
+
+
+@dataclass(frozen=True)
+class Five:
+    id: str
+    five: int | None = 5
+
+
+def test_null_is_none_and_an_absent_member_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    text = '[{"id": "a", "five": null}, {"id": "b"}, {"id": "c", "five": 6}]'
+    path.write_text(text)
+    age(path)
+    layouts = (ps.records("f.json", Five),)
+    with ps.JsonStore(ps.schema_of(layouts), tmp_path, layouts=layouts) as store:
+        found = [record.five for record in store.collection(Five).scan()]
+        assert found == [None, 5, 6]
+        store.collection(Five).put(Five("c", None))
+    assert json.loads(path.read_text()) == [
+        {"id": "a", "five": None},
+        {"id": "b"},
+        {"id": "c", "five": None},
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from pend_storage.folders import is_pattern, matches
+
 __all__ = ["DATA", "is_included", "keeper_of", "unclaimed"]
 
 DATA: Final = ("*.json", "*.jsonl", "*.ndjson")
@@ -45,14 +47,18 @@ def unclaimed(
 
     Args:
         directory: the directory of the legacy files.
-        claimed: absolute paths of those that are claimed.
+        claimed: absolute paths of those that are claimed, or of patterns
+            (:func:`~pend_storage.folders.is_pattern`).
         patterns: of the files that are data.
     """
     if not patterns:
         return
+    stars = [path for path in claimed if is_pattern(path.name)]
     for path in _files(directory):
         relative = PurePosixPath(path.relative_to(directory).as_posix())
-        if is_included(relative, patterns) and path not in claimed:
+        if not is_included(relative, patterns) or path in claimed:
+            continue
+        if not any(matches(path, star) for star in stars):
             yield path
 
 
@@ -81,14 +87,17 @@ def keeper_of(
     data. It takes the entry, and its path relative to the directory.
 
     Args:
-        claimed: paths of the claimed files, relative to the directory.
+        claimed: paths of the claimed files, or patterns, relative to the directory.
         patterns: of the files that are data.
     """
     ways = {parent for name in claimed for parent in PurePosixPath(name).parents}
     files = {PurePosixPath(name) for name in claimed}
+    stars = [PurePosixPath(name) for name in claimed if is_pattern(name)]
 
     def keeps(entry: Path, path: PurePosixPath) -> bool:
         if path.parts[0] == _OWN_FOLDER or path in files or path in ways:
+            return True
+        if any(matches(path, star) for star in stars):
             return True
         if entry.is_dir() and not entry.is_symlink():
             return not _is_skipped(entry)
