@@ -149,7 +149,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return AsyncCollection(self, self.schema[name])
+        return AsyncCollection(self, self.schema[name], self.schema.adapter(name))
 
     def transaction(self) -> AsyncTransaction:
         """Reads that are checked, and writes that take effect together at the end."""

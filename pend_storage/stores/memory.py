@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
 from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -40,7 +40,9 @@ class MemoryStore(Store):
 
     def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
         self.schema = schema
-        self.layouts = tuple(layouts)
+        self.layouts = one_each(layouts)
+        for layout in self.layouts:
+            layout.require(schema)
         self._state = State(schema, "memory")
         self._log: list[Effect] = []
         self._tokens: dict[str, Effect] = {}

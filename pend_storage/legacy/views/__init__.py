@@ -12,25 +12,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pend_storage.legacy.frame import MAP, WRAPPED
+from pend_storage.legacy.frame import MAP, OBJECT, SCALAR, WRAPPERS
 from pend_storage.legacy.views.envelope import EnvelopeView, frame_of
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
+from pend_storage.legacy.views.single import ObjectView, ScalarView
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
-__all__ = ["EnvelopeView", "ListView", "MapView", "view_of"]
+__all__ = [
+    "EnvelopeView",
+    "ListView",
+    "MapView",
+    "ObjectView",
+    "ScalarView",
+    "view_of",
+]
 
 
-def view_of(layout: RecordLayout, store: Store) -> MapView | ListView | EnvelopeView:
-    """The view that fits the present shape of a file."""
-    shape = frame_of(layout, store).shape
+def view_of(
+    layout: RecordLayout, store: Store, reads: Transaction | None = None
+) -> MapView | ListView | EnvelopeView | ObjectView | ScalarView:
+    """The view that fits the present shape of a file.
+
+    Args:
+        layout: of the file.
+        store: that the view is of.
+        reads: by which the shape is looked up, where it is looked up for a write.
+    """
+    shape = frame_of(layout, store if reads is None else reads).shape
     if shape not in layout.shapes:
         shape = layout.shapes[0]
     if shape == MAP:
         return MapView(layout, store)
-    if shape == WRAPPED:
+    if shape in WRAPPERS:
         return EnvelopeView(layout, store)
+    if shape == OBJECT:
+        return ObjectView(layout, store)
+    if shape == SCALAR:
+        return ScalarView(layout, store)
     return ListView(layout, store)

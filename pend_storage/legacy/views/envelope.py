@@ -1,4 +1,4 @@
-"""A file that is an object around a list of records, such as ``admin-logs.json``."""
+"""A file that is an object around its records, such as ``admin-logs.json``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.frame import WRAPPED, Frame
+from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
 from pend_storage.legacy.views.lists import ListView
+from pend_storage.legacy.views.maps import MapView
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
@@ -30,7 +31,7 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
 
 
 class EnvelopeView(Members):
-    """The list is a :class:`ListView`; the other members are what stands beside it."""
+    """The records are a view of their own; the other members stand beside them."""
 
     def __init__(self, layout: RecordLayout, store: Store) -> None:
         super().__init__(store)
@@ -38,52 +39,62 @@ class EnvelopeView(Members):
         self._name: Final = str(layout.wrapper)
 
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
-        """The file's members, with an empty list for the records."""
+        """The file's members, with an empty list or object for the records."""
         frame = frame_of(self._layout, reads)
-        if frame.shape != WRAPPED:
-            return {self._name: []}
+        if frame.shape not in WRAPPERS:
+            return {self._name: {} if self._is_map(reads) else []}
         text = (frame.before + frame.after).decode("utf-8-sig")
         members: dict[str, Any] = json.loads(text, strict=False)
         return members
 
-    def _records(self) -> ListView:
+    def _is_map(self, reads: Store | Transaction) -> bool:
+        shape = frame_of(self._layout, reads).shape
+        if shape not in WRAPPERS:
+            shape = next(s for s in self._layout.shapes if s in WRAPPERS)
+        return shape in NAMED
+
+    def _records(self, reads: Store | Transaction) -> ListView | MapView:
+        if self._is_map(reads):
+            return MapView(self._layout, self._store)
         return ListView(self._layout, self._store)
 
     @override
     def __getitem__(self, name: str) -> Any:
         if name == self._name:
-            return self._records()
+            return self._records(self._store)
         return self._members(self._store)[name]
 
     @override
     def _poppable(self) -> list[str]:
         """The list stays, empty, whatever is taken out."""
         beside = [name for name in self if name != self._name]
-        return beside or ([self._name] if len(self._records()) else [])
+        return beside or ([self._name] if len(self._records(self._store)) else [])
 
     @override
     def setdefault(self, name: str, default: Any = None) -> Any:
         if name == self._name:
-            return self._records()
+            return self._records(self._store)
         return super().setdefault(name, default)
 
     @override
     def _value(self, reads: Store | Transaction, name: str) -> Any:
         if name == self._name:
-            return self._records().values_in(reads)
+            return self._records(reads).values_in(reads)
         return self._members(reads).get(name, MISSING)
 
     @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name == self._name:
-            self._records().replace_in(tx, value)
+            records: Any = self._records(tx)
+            records.replace_in(tx, value)
         else:
             self._write(tx, {**self._members(tx), name: value})
 
     @override
     def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
-            self._records().replace_in(tx, [])
+            records: Any = self._records(tx)
+            records.replace_in(tx, {} if isinstance(records, MapView) else [])
             return
         members = self._members(tx)
         del members[name]
@@ -109,7 +120,10 @@ class EnvelopeView(Members):
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data."""
-        return {**self._members(self._store), self._name: self._records().snapshot()}
+        return {
+            **self._members(self._store),
+            self._name: self._records(self._store).snapshot(),
+        }
 
     @override
     def __repr__(self) -> str:

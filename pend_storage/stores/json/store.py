@@ -18,7 +18,7 @@ from typing_extensions import override
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -51,11 +51,11 @@ from pend_storage.stores.json.home import (
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
+from pend_storage.stores.json.newcomers import require_fitting
 from pend_storage.stores.json.past import effects_after
+from pend_storage.stores.json.places import place_of
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
-from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.views import view_path
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import State
 from pend_storage.stores.table import StoredRow, Table
@@ -117,6 +117,9 @@ class JsonStore(Store):
         """
         self.schema = schema
         self.directory = Path(directory).absolute()
+        layouts = one_each(layouts)
+        for layout in layouts:
+            layout.require(schema)
         self.layouts = (*layouts, *_plain_layouts(schema, layouts))
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
@@ -126,7 +129,7 @@ class JsonStore(Store):
         self._closed = False
         given = {name: Path(path).absolute() for name, path in (files or {}).items()}
         self._paths = {
-            x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
+            x.file: given.get(x.source, self.directory / x.source) for x in self.layouts
         }
         self._guard = Guard(self.layouts, self._paths)
         self._engine: Engine | None = None
@@ -151,7 +154,8 @@ class JsonStore(Store):
     def _open(self, progress: Progress | None = None) -> Engine:
         check_directory(self.directory)
         views = self.directory / ".pend-storage"
-        places = {n: Place(p, view_path(views, n)) for n, p in self._paths.items()}
+        places = {x.file: place_of(x, self._paths[x.file], views) for x in self.layouts}
+        require_fitting(self.schema, self.layouts, places)
         own = open_home(
             self.schema,
             self.directory,
@@ -172,7 +176,8 @@ class JsonStore(Store):
             try:
                 with engine.live() as live:
                     detached = live.state.role.role is Role.DETACHED
-                check_places(self._paths, self._hook, detached=detached)
+                paths = {x.source: self._paths[x.file] for x in self.layouts}
+                check_places(paths, self._hook, detached=detached)
                 self._watch_files(engine)
             except BaseException:
                 engine.close()
