@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import replace as altered
@@ -31,18 +31,21 @@ from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.unit_of_work import Place
-from pend_storage.working_copies import NEVER, WorkingCopies, plain_copy
+from pend_storage.working_copies import NEVER, WorkingCopies, as_json, plain_copy
 
 __all__ = [
     "MISSING",
     "Draft",
     "Files",
     "copies_of",
+    "drafts_of",
     "file_of",
+    "finished",
     "given",
     "holds_of",
     "layout_of",
     "opened",
+    "value_of",
     "write",
 ]
 
@@ -122,25 +125,81 @@ def given(file: str, base: Any, default: Any) -> Any:
 
 def empty_of(layout: Layout) -> Any:
     """What an empty file of this layout says."""
-    return layout.content(layout.missing(), ())
+    parts = {name: empty_of(part) for name, part in _parts_of(layout).items()}
+    empty = layout.content(layout.missing(), ())
+    return {**empty, **parts} if parts else empty
 
 
-def opened(store: Files, files: Sequence[str]) -> tuple[list[Draft], list[Any]]:
-    """Files that are to be changed, and their contents.
+def _parts_of(layout: Layout) -> Mapping[str, Layout]:
+    """The members of a file that have layouts of their own."""
+    return {part.member: part for part in getattr(layout, "parts", ())}
+
+
+def value_of(store: Home, layout: Layout) -> Any:
+    """What a file says, exactly; ``ABSENT`` if it does not exist.
+
+    Raises:
+        CorruptFile: nothing of it could ever be read.
+    """
+    rest = look(store, layout).value
+    parts = {n: look(store, part).value for n, part in _parts_of(layout).items()}
+    there = {name: value for name, value in parts.items() if value is not ABSENT}
+    if not there:
+        return rest
+    return {**({} if rest is ABSENT else rest), **there}
+
+
+def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
+    """What is to be written of a file, for each layout that holds a part of it."""
+    parts = _parts_of(layout)
+    if not parts or not isinstance(new, dict):
+        return [Draft(layout, base, new)]
+    is_known = isinstance(base, dict)
+    rest = (
+        {name: value for name, value in base.items() if name not in parts}
+        if is_known
+        else base
+    )
+    drafts = [
+        Draft(layout, rest, {n: value for n, value in new.items() if n not in parts})
+    ]
+    for name, part in parts.items():
+        before = base.get(name, ABSENT) if is_known else base
+        if name in new or before is not ABSENT:
+            drafts.append(Draft(part, before, new.get(name, empty_of(part))))
+    return drafts
+
+
+def opened(
+    store: Files, files: Sequence[str]
+) -> tuple[list[tuple[Layout, Any]], list[Any]]:
+    """Files that are to be changed: their layouts, what they say, and copies of that.
 
     Raises:
         ConfigError: none, one of them twice, or one that no layout claims.
     """
     if not files or len(set(files)) < len(files):
         raise ConfigError("edit() takes one or more files, each of them once.")
-    drafts, values = [], []
+    bases, values = [], []
     for file in files:
         layout = layout_of(store, file)
-        found = look(store, layout).value
+        found = value_of(store, layout)
         base = empty_of(layout) if found is ABSENT else found
-        drafts.append(Draft(layout, base, None))
+        bases.append((layout, base))
         values.append(plain_copy(base))
-    return drafts, values
+    return bases, values
+
+
+def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list[Draft]:
+    """What is to be written of files that were changed.
+
+    Raises:
+        TypeError: ``json.dump`` would not write it.
+    """
+    drafts: list[Draft] = []
+    for (layout, base), value in zip(bases, values, strict=True):
+        drafts += drafts_of(layout, base, as_json(value))
+    return drafts
 
 
 def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:

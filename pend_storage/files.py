@@ -8,24 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace as altered
 from typing import Any, TypeVar
 
 from pend_storage.diff import ABSENT
 from pend_storage.errors import ConfigError, MergeConflict
 from pend_storage.file_writing import (
     MISSING,
-    Draft,
     Files,
     copies_of,
+    drafts_of,
     file_of,
+    finished,
     given,
     holds_of,
     layout_of,
     opened,
+    value_of,
     write,
 )
-from pend_storage.filing import look
 from pend_storage.holding import IsHeld, caller
 from pend_storage.shown import shown
 from pend_storage.working_copies import as_json
@@ -68,7 +68,7 @@ class FileVerbs:
         if exclusive:
             holds.borrow(file, timeout)
         try:
-            base = look(self, layout).value
+            base = value_of(self, layout)
             value = given(file, base, default)
         except BaseException:
             if exclusive:
@@ -106,7 +106,7 @@ class FileVerbs:
             new = as_json(value)
             holds.require(file, caller())
             base = copies.base(file, value)
-            write(self, [Draft(layout, base, new)], strict=strict)
+            write(self, drafts_of(layout, base, new), strict=strict)
         finally:
             holds.bring_back(file)
         copies.note(file, value, new)
@@ -130,15 +130,12 @@ class FileVerbs:
 
         Raises: as :meth:`save`.
         """
-        drafts, values = opened(self, files)
+        bases, values = opened(self, files)
         yield values[0] if len(values) == 1 else tuple(values)
-        finished = [
-            altered(draft, new=as_json(value))
-            for draft, value in zip(drafts, values, strict=True)
-        ]
+        drafts = finished(bases, values)
         for file in files:
             holds_of(self).require(file, caller())
-        write(self, finished, strict=strict)
+        write(self, drafts, strict=strict)
 
     def update(
         self: Files,
@@ -170,12 +167,12 @@ class FileVerbs:
         deadline = time.monotonic() + timeout
         with holds_of(self).exclusive(file_of(self, file), timeout):
             while True:
-                drafts, values = opened(self, (file,))
+                bases, values = opened(self, (file,))
                 result = fn(values[0])
-                finished = altered(drafts[0], new=as_json(values[0]))
+                drafts = finished(bases, values)
                 holds_of(self).require(file, caller())
                 try:
-                    write(self, [finished], strict=strict)
+                    write(self, drafts, strict=strict)
                 except MergeConflict:
                     if time.monotonic() > deadline:
                         raise
@@ -188,7 +185,7 @@ class FileVerbs:
         Raises:
             ConfigError: no layout claims a file of that name.
         """
-        return look(self, layout_of(self, file)).value is not ABSENT
+        return value_of(self, layout_of(self, file)) is not ABSENT
 
     def exclusive(
         self: Files, file: str, *, timeout: float = 30.0

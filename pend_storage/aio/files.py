@@ -11,7 +11,6 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace as altered
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -20,16 +19,17 @@ from pend_storage.diff import ABSENT
 from pend_storage.errors import MergeConflict
 from pend_storage.file_writing import (
     MISSING,
-    Draft,
     copies_of,
+    drafts_of,
     file_of,
+    finished,
     given,
     holds_of,
     layout_of,
     opened,
+    value_of,
     write,
 )
-from pend_storage.filing import look
 from pend_storage.store import Store
 from pend_storage.working_copies import as_json
 
@@ -56,13 +56,13 @@ class AsyncFileVerbs:
         if exclusive:
             await self._async_holds.borrow(file, timeout)
         try:
-            state = await self._wait(partial(look, self._store, layout))
-            value = given(file, state.value, default)
+            base = await self._wait(partial(value_of, self._store, layout))
+            value = given(file, base, default)
         except BaseException:
             if exclusive:
                 await self._async_holds.bring_back(file)
             raise
-        copies_of(self._store).note(file, value, state.value)
+        copies_of(self._store).note(file, value, base)
         return value
 
     async def save(self, file: str, value: Any, *, strict: bool = False) -> None:
@@ -72,8 +72,8 @@ class AsyncFileVerbs:
             layout = layout_of(self._store, file)
             new = as_json(value)
             self._async_holds.require(file)
-            draft = Draft(layout, copies.base(file, value), new)
-            await self._wait(partial(write, self._store, [draft], strict=strict))
+            drafts = drafts_of(layout, copies.base(file, value), new)
+            await self._wait(partial(write, self._store, drafts, strict=strict))
         finally:
             await self._async_holds.bring_back(file)
         copies.note(file, value, new)
@@ -81,15 +81,12 @@ class AsyncFileVerbs:
     @asynccontextmanager
     async def edit(self, *files: str, strict: bool = False) -> AsyncIterator[Any]:
         """As :meth:`Store.edit <pend_storage.store.Store.edit>`, with ``async with``."""
-        drafts, values = await self._wait(partial(opened, self._store, files))
+        bases, values = await self._wait(partial(opened, self._store, files))
         yield values[0] if len(values) == 1 else tuple(values)
-        finished = [
-            altered(draft, new=as_json(value))
-            for draft, value in zip(drafts, values, strict=True)
-        ]
+        drafts = finished(bases, values)
         for file in files:
             self._async_holds.require(file)
-        await self._wait(partial(write, self._store, finished, strict=strict))
+        await self._wait(partial(write, self._store, drafts, strict=strict))
 
     @overload
     async def update(
@@ -124,16 +121,14 @@ class AsyncFileVerbs:
         deadline = time.monotonic() + timeout
         async with self.exclusive(file, timeout=timeout):
             while True:
-                drafts, values = await self._wait(partial(opened, self._store, (file,)))
+                bases, values = await self._wait(partial(opened, self._store, (file,)))
                 result = fn(values[0])
                 if inspect.isawaitable(result):
                     result = await result
-                finished = altered(drafts[0], new=as_json(values[0]))
+                drafts = finished(bases, values)
                 self._async_holds.require(file)
                 try:
-                    await self._wait(
-                        partial(write, self._store, [finished], strict=strict)
-                    )
+                    await self._wait(partial(write, self._store, drafts, strict=strict))
                 except MergeConflict:
                     if time.monotonic() > deadline:
                         raise
@@ -143,8 +138,8 @@ class AsyncFileVerbs:
     async def exists(self, file: str) -> bool:
         """As :meth:`Store.exists <pend_storage.store.Store.exists>`."""
         layout = layout_of(self._store, file)
-        state = await self._wait(partial(look, self._store, layout))
-        return state.value is not ABSENT
+        value = await self._wait(partial(value_of, self._store, layout))
+        return value is not ABSENT
 
     def exclusive(
         self, file: str, *, timeout: float = 30.0

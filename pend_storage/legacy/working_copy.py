@@ -91,7 +91,7 @@ def text_of(
     """See :meth:`pend_storage.layout.Layout.text_of`."""
     frame = Frame.of(header)
     if not records and same(value, content_of(layout, header, records)):
-        return header, b"".join(frame.whole(()))
+        return header, b"".join(layout.assemble(header, ()))
     shape = _shape_of(layout, value)
     if shape is None:
         return None, json.dumps(_shown(value)).encode()
@@ -110,7 +110,8 @@ def text_of(
     else:
         listed: Iterable[Any] = (inner,) if shape in _SINGLE else inner
         items = (_text(frame, item) for item in listed)
-    return header if is_kept else None, b"".join(frame.whole(items))
+    styled = header if is_kept else frame.header(layout.file)
+    return header if is_kept else None, b"".join(layout.assemble(styled, items))
 
 
 def _shape_of(layout: RecordLayout, value: Any) -> str | None:
