@@ -78,6 +78,7 @@ class RecordLayout(Layout):
     ) -> None:
         self.file = file
         self.collection = mapping.collection
+        self.key_member = getattr(mapping, "inside", None)
         self.mapping: Final = mapping
         self.shapes: Final = shapes
         self.wrapper: Final = wrapper
