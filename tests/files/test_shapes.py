@@ -139,3 +139,35 @@ def test_every_shape_from_nothing(shape: str) -> None:
         with store.edit(file) as data:
             change(data)
         assert store.load(file) == data
+
+
+def test_a_scalar() -> None:
+    layouts = ps.documents("n.json")
+    with MemoryStore(ps.schema_of(layouts), layouts=layouts) as store:
+        for value in (5, "text", None, False, {"a": 1}, [1]):
+            store.save("n.json", value)
+            assert store.exists("n.json")
+            assert store.load("n.json") == value
+
+
+@dataclass(frozen=True)
+class Item:
+    sku: str
+    price: int = 0
+
+
+def test_records_are_merged_by_their_declared_key() -> None:
+    layouts = [ps.records("f.json", Item, key="sku")]
+    with MemoryStore(ps.schema_of(layouts), layouts=layouts) as store:
+        store.save("f.json", [{"sku": "a", "price": 1}, {"sku": "b", "price": 1}])
+        mine, yours = store.load("f.json"), store.load("f.json")
+        mine.reverse()
+        mine[0]["price"] = 2
+        yours[0]["price"] = 3
+        store.save("f.json", mine)
+        store.save("f.json", yours)
+
+        assert store.load("f.json") == [
+            {"sku": "b", "price": 2},
+            {"sku": "a", "price": 3},
+        ]
