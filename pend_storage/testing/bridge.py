@@ -12,6 +12,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import AbstractContextManager
 from typing import Any, Final, Self, TypeVar, cast
 
 from typing_extensions import override
@@ -24,6 +25,7 @@ from pend_storage.aio import (
 )
 from pend_storage.collection import Collection
 from pend_storage.errors import PendStorageError
+from pend_storage.holding import IsHeld
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -91,6 +93,10 @@ class BridgedStore(Store):
         """What an asynchronous iterator gives."""
         while found := self.run_async(_following(items)):
             yield from found
+
+    @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        return self.inner.lock(name, timeout)  # tasks have exclusive() instead
 
     @override
     def read(

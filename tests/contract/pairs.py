@@ -51,6 +51,7 @@ class PairHarness(Harness):
     """How a pair is made, and looked into."""
 
     has_role = False
+    has_locks = True
     phase: ClassVar[Phase]
 
     def make_stores(self, schema: Schema) -> tuple[Store, Store]:

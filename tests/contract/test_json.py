@@ -24,6 +24,7 @@ def open_store(directory: Path) -> Store:
 class TestJsonStore(StoreContract):
     durable: ClassVar[bool] = True
     multi_process: ClassVar[bool] = True
+    has_locks: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:

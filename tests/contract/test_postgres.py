@@ -24,6 +24,7 @@ def open_store(url: str) -> Store:
 class TestPostgresStore(StoreContract):
     durable: ClassVar[bool] = True
     multi_process: ClassVar[bool] = True
+    has_locks: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _databases(self, new_migrated_database: Callable[[Schema], str]) -> None:

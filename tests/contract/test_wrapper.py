@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from typing_extensions import override
@@ -13,6 +13,8 @@ from pend_storage.testing import StoreContract
 
 
 class TestWrapperStore(StoreContract):
+    has_locks: ClassVar[bool] = True
+
     @override
     def make_store(self, schema: Schema) -> Store:
         return WrapperStore(MemoryStore(schema))

@@ -20,6 +20,7 @@ from pend_storage.testing.contract.grouping import CommitEachContract
 from pend_storage.testing.contract.harness import Harness
 from pend_storage.testing.contract.isolation import IsolationContract
 from pend_storage.testing.contract.lifetime import ReopenContract
+from pend_storage.testing.contract.locking import LockContract
 from pend_storage.testing.contract.reading import GetContract
 from pend_storage.testing.contract.rules import ReferenceContract, UniqueContract
 from pend_storage.testing.contract.standing import EpochContract, MetaContract
@@ -32,6 +33,7 @@ class Pooled(Harness):
     """A store behind the PgBouncer of the run."""
 
     durable: ClassVar[bool] = True
+    has_locks: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _databases(
@@ -85,6 +87,10 @@ class TestWritesThroughPgBouncer(
 class TestTransactionsThroughPgBouncer(
     Pooled, TransactionContract, IsolationContract, ConcurrencyContract
 ):
+    pass
+
+
+class TestLocksThroughPgBouncer(Pooled, LockContract):
     pass
 
 

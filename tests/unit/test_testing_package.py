@@ -80,9 +80,14 @@ def test_every_capability_that_a_test_requires_is_declared() -> None:
         for capability in getattr(function, "capabilities", ())
     }
 
-    assert required == {"durable", "multi_process", "has_role"}
+    assert required == {"durable", "multi_process", "has_role", "has_locks"}
     defaults = {name: getattr(Harness, name) for name in required}
-    assert defaults == {"durable": False, "multi_process": False, "has_role": True}
+    assert defaults == {
+        "durable": False,
+        "multi_process": False,
+        "has_role": True,
+        "has_locks": False,
+    }
 
 
 @pytest.mark.parametrize("method", ["make_store", "reopen", "peek", "opener"])

@@ -26,6 +26,7 @@ from pend_storage.testing.contract.lifetime import (
     ProcessContract,
     ReopenContract,
 )
+from pend_storage.testing.contract.locking import LockContract
 from pend_storage.testing.contract.paging import OrderContract, PageContract
 from pend_storage.testing.contract.querying import (
     ConditionContract,
@@ -92,5 +93,6 @@ class StoreContract(
     CloseContract,
     ReopenContract,
     ProcessContract,
+    LockContract,
 ):
     """Everything that a store must do; see the module."""

@@ -48,6 +48,9 @@ class Harness:
     has_role: ClassVar[bool] = True
     """It can be made primary, secondary and so on; a pair of stores cannot."""
 
+    has_locks: ClassVar[bool] = False
+    """It has :meth:`Store.lock <pend_storage.store.Store.lock>`."""
+
     def make_store(self, schema: Schema) -> Store:
         """A fresh, empty store of a schema. May be called several times in a test."""
         raise NotImplementedError
