@@ -81,7 +81,7 @@ def opened(layouts: list[Any], directory: Path) -> ps.JsonStore:
 
 
 def written(layouts: list[Any], value: Any, directory: Path) -> Path:
-    path = directory / layouts[0].file
+    path: Path = directory / layouts[0].file
     text = json.dumps(value)
     if layouts[0].file.endswith("l"):
         text = "".join(json.dumps(item) + "\n" for item in value)
