@@ -76,18 +76,27 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def files_in(pattern: Path) -> Iterator[FolderFile]:
-    """The files that a pattern stands for, by the names of their records."""
+    """The files that a pattern stands for, by the names of their records.
+
+    A file whose name is not spelled as the store would spell it is known by that name. It
+    is left alone where another one has it already.
+    """
     before, _, after = pattern.name.partition("*")
-    found = []
+    found: dict[str, Path] = {}
+    odd: list[tuple[str, Path]] = []
     for path in pattern.parent.iterdir():
         if not matches(path, pattern) or not path.is_file():
             continue
         stem = path.name[len(before) : len(path.name) - len(after)]
-        name = unquote(stem, errors="strict")
-        if file_name(pattern, name) != path.name:
-            name = stem  # somebody else has named it
-        found.append(FolderFile(name, path))
-    yield from sorted(found)
+        name = unquote(stem, errors="replace")
+        if file_name(pattern, name) == path.name:
+            found[name] = path
+        else:
+            odd.append((stem, path))
+    for name, path in odd:
+        found.setdefault(name, path)
+    for name in sorted(found):
+        yield FolderFile(name, found[name])
 
 
 def read_folder(pattern: Path) -> bytes | None:

@@ -231,3 +231,34 @@ def test_documents_may_be_files_of_a_folder(users: Path, tmp_path: Path) -> None
 def test_a_star_stands_once_in_the_last_part(file: str) -> None:
     with pytest.raises(ps.ConfigError, match="once, in the last part"):
         ps.records(file, User)
+
+
+def test_a_file_between_others_moves_none_of_them(users: Path, tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        before = {row.key: row.version for row in store.scan("users")}
+        write(users / "aaa.json", "{}")
+        store.checkpoint()
+        after = {row.key: row.version for row in store.scan("users")}
+    assert after.pop("aaa") > max(before.values())
+    assert after == before
+
+
+def test_names_that_are_spelled_in_two_ways_are_two_files(
+    users: Path, tmp_path: Path
+) -> None:
+    write(users / "a b.json", '{"coins": 1}')
+    write(users / "a%20b.json", '{"coins": 2}')
+    write(users / "50%25.json", '{"coins": 3}')  # as the store spells 50%
+    with opened(tmp_path) as store:
+        verbs = store.collection(User)
+        assert verbs.get("a b") == User("a b", 1)
+        assert verbs.get("a%20b") == User("a%20b", 2)
+        assert verbs.get("50%") == User("50%", 3)
+        verbs.put(User("50%", 4))
+        verbs.put(User("a%20b", 5))
+        assert store.unclaimed_files() == (users / "50%.json",)
+    now = texts(users)
+    assert json.loads(now["50%25.json"])["coins"] == 4
+    assert json.loads(now["a%20b.json"])["coins"] == 5
+    assert now["50%.json"] == FILES["50%.json"]
+    assert now["a b.json"] == '{"coins": 1}'
