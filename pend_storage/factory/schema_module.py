@@ -56,6 +56,7 @@ def load_schema(settings: Settings) -> SchemaModule:
             f"{place}: the module {name!r} has no SCHEMA. Assign a pend_storage.Schema "
             "to that name in it."
         )
+    schema.module = name
     return SchemaModule(
         name,
         schema,

@@ -23,6 +23,7 @@ from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
 from pend_storage.events import Hook, Progress
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
+from pend_storage.schema_changes import describe
 from pend_storage.stores.json.disk import (
     give_to,
     replace_file,
@@ -38,6 +39,7 @@ from pend_storage.stores.json.segments import snapshot_path
 from pend_storage.stores.json.snapshot import FORMAT, contents_of, snapshot
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import save_view, view_path
+from pend_storage.stores.state import SCHEMA_META
 
 __all__ = [
     "OWN_DIRECTORY",
@@ -214,7 +216,11 @@ def _write(new: Path, intake: Intake) -> None:
     replace_file(
         snapshot_path(new, 1),
         snapshot(
-            contents_of(state), segment=1, chain=0, sequence=state.sequence, meta={}
+            contents_of(state),
+            segment=1,
+            chain=0,
+            sequence=state.sequence,
+            meta={SCHEMA_META: describe(state.schema).to_json()},
         ),
     )
     for layout, view in intake.views(state, position):

@@ -8,13 +8,19 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
+from pend_storage.errors import (
+    ChangesExpired,
+    CorruptFile,
+    PendStorageError,
+    StoreUnavailable,
+)
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
@@ -31,7 +37,9 @@ from pend_storage.records import (
 )
 from pend_storage.schema import SYSTEM_NAMES, Schema
 from pend_storage.sharing import own_copy
+from pend_storage.schema_changes import Evolution
 from pend_storage.store import Store
+from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.backlog import counted
 from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
@@ -53,8 +61,9 @@ from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
+from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
-from pend_storage.stores.state import State
+from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFile, names_one
 
@@ -109,7 +118,8 @@ class JsonStore(Store):
             ConfigError: not a directory, or not ours to read and write.
             CorruptFile: a file of the store is damaged.
             LockTimeout: another process holds the directory for too long.
-            SchemaOutOfDate: a newer version of the library has written it.
+            SchemaOutOfDate: a newer version of the library has written it, or a program
+                with another schema: see :meth:`migrate`.
             StoreUnavailable: the disk is full, read-only, or out of order.
         """
         self.schema = schema
@@ -126,6 +136,7 @@ class JsonStore(Store):
             x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
         }
         self._guard = Guard(self.layouts, self._paths)
+        self._admission = Admission(schema, str(self.directory), self._hook)
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
         try:
@@ -165,8 +176,10 @@ class JsonStore(Store):
                 name=str(self.directory),
                 lock_timeout=self._timeout,
                 hook=self._hook,
+                admission=self._admission,
             )
             try:
+                self._note_schema(engine)
                 with engine.live() as live:
                     detached = live.state.role.role is Role.DETACHED
                 check_places(self._paths, self._hook, detached=detached)
@@ -177,6 +190,16 @@ class JsonStore(Store):
         self._engine = engine
         return engine
 
+    def _note_schema(self, engine: Engine) -> None:
+        """Note the schema of the rows where it is not noted, or is added to."""
+        is_noted = False
+        while not is_noted:
+            noted, wanted = engine.look(self._admission.next_note)
+            is_noted = noted is wanted or engine.submit(
+                partial(_note, noted=noted, wanted=wanted)
+            )
+        self._admission.opened()
+
     def _watch_files(self, engine: Engine) -> None:
         checkpointer = Checkpointer(
             engine,
@@ -186,6 +209,7 @@ class JsonStore(Store):
             retention=self._retain,
             lock_timeout=self._timeout,
             hook=self._hook,
+            admission=self._admission,
         )
         try:
             checkpointer.look()
@@ -352,11 +376,17 @@ class JsonStore(Store):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        return self._opened().submit(lambda plan: plan.follow(records, epoch, mark))
+        def follow(plan: Plan) -> int:
+            self._admission.require_whole()
+            return plan.follow(records, epoch, mark)
+
+        return self._opened().submit(follow)
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         engine = self._opened()
+        self._admission.require_whole()
+        self._require_readable(after)
         state, end, found = engine.consult(
             lambda live: (
                 live.state,
@@ -371,6 +401,16 @@ class JsonStore(Store):
         else:
             yield from map(state.change_of, found)
 
+    def _require_readable(self, after: int) -> None:
+        """Refuse to read entries of the change log that are of a former schema.
+
+        Raises:
+            ChangesExpired: some of those that are asked for are.
+        """
+        floor = self._admission.floor
+        if after < floor:
+            raise ChangesExpired(store=str(self.directory), after=after, oldest=floor)
+
     @override
     def find_commit(self, token: str) -> Change | None:
         engine = self._opened()
@@ -378,7 +418,12 @@ class JsonStore(Store):
         def look(live: Live) -> Change | None:
             with translated(engine.directory):
                 effect = live.find(token)
-            return None if effect is None else live.state.change_of(effect)
+            if effect is None:
+                return None
+            if effect.sequence <= self._admission.floor:  # its records cannot be read
+                rows = tuple(row._replace(body=None) for row in effect.rows)
+                effect = replace(effect, rows=rows)
+            return live.state.change_of(effect)
 
         return engine.consult(look)
 
@@ -390,7 +435,10 @@ class JsonStore(Store):
 
     @override
     def pending(self, after: int) -> Pending:
-        found = counted(self._opened(), after)
+        engine = self._opened()
+        engine.look(lambda _: None)
+        self._require_readable(after)
+        found = counted(engine, after)
         return super().pending(after) if found is None else found
 
     @override
@@ -452,6 +500,10 @@ class JsonStore(Store):
         """The JSON files below the directory that no layout claims; never touched."""
         with translated(self.directory):
             return tuple(unclaimed(self.directory, set(self._paths.values())))
+
+
+def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
+    return plan.set_meta(SCHEMA_META, noted, wanted)
 
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
