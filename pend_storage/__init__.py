@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         UnknownCollection,
     )
     from pend_storage.events import Event, Hook, log_event
+    from pend_storage.evolving import Evolve
     from pend_storage.factory import DualWriteStore, open_store
     from pend_storage.fields import Limit
     from pend_storage.layout import Layout
@@ -95,6 +96,7 @@ __all__ = [
     "CorruptFile",
     "DualWriteStore",
     "Event",
+    "Evolve",
     "Finding",
     "Hook",
     "InvalidQuery",
@@ -155,6 +157,7 @@ _HOME: Final = {
     "CorruptFile": "pend_storage.errors",
     "DualWriteStore": "pend_storage.factory",
     "Event": "pend_storage.events",
+    "Evolve": "pend_storage.evolving",
     "Finding": "pend_storage.dualwrite",
     "Hook": "pend_storage.events",
     "InvalidQuery": "pend_storage.errors",

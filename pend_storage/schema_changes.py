@@ -139,7 +139,9 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 
-    def after(self, former: Description, changes: Iterable[SchemaChange]) -> Description:
+    def after(
+        self, former: Description, changes: Iterable[SchemaChange]
+    ) -> Description:
         """This one as it is noted in the place of a former one."""
         if all(change.need is Need.NOTHING for change in changes):
             known = [f for f in former.ancestors if f != self.fingerprint]
@@ -189,11 +191,15 @@ class SchemaChange:
     """Whether the function that it needs is declared."""
     is_new: bool = False
     """It adds the collection or the field."""
+    is_index: bool = False
+    """The field is in an index now, which takes values up to a size only."""
 
     @property
     def place(self) -> str:
         """Collection and field."""
-        return self.collection if self.field is None else f"{self.collection}.{self.field}"
+        return (
+            self.collection if self.field is None else f"{self.collection}.{self.field}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +302,9 @@ def _of_field(
         return
     for need, words in found:
         yield SchemaChange(name, field, need, f"{name}.{field} {words}")
+    if new.indexed and not old.indexed and Kind(new.kind) in _OF_ANY_SIZE:
+        words = f"{name}.{field} is indexed now"
+        yield SchemaChange(name, field, Need.NOTHING, words, is_index=True)
 
 
 def _rank(need: Need) -> int:
@@ -304,15 +313,7 @@ def _rank(need: Need) -> int:
 
 def _differences(old: FieldShape, new: FieldShape) -> Iterator[tuple[Need, str]]:
     if old.kind != new.kind:
-        kinds = (Kind(old.kind), Kind(new.kind))
-        need = Need.CONVERSION
-        if kinds in _WIDER:
-            need = Need.MIGRATION
-        elif kinds in _MAY_FIT:
-            need = Need.DATA
-        if kinds[0] is Kind.CHOICE and _is_text(old.choices) != (kinds[1] is Kind.STR):
-            need = Need.CONVERSION
-        yield need, f"changes from {old.kind} to {new.kind}"
+        yield _of_kinds(old, new), f"changes from {old.kind} to {new.kind}"
     elif old.choices != new.choices:
         fits = all(choice in new.choices for choice in old.choices)
         need = Need.MIGRATION if fits else Need.DATA
@@ -328,8 +329,17 @@ def _differences(old: FieldShape, new: FieldShape) -> Iterator[tuple[Need, str]]
         yield Need.DATA, f"holds {new.shape or 'any JSON'} now"
     if (old.has_default, old.default) != (new.has_default, new.default):
         yield Need.MIGRATION, "has another default"
-    if new.indexed and not old.indexed and Kind(new.kind) in _OF_ANY_SIZE:
-        yield Need.DATA, "is indexed now"
+
+
+def _of_kinds(old: FieldShape, new: FieldShape) -> Need:
+    before, after = Kind(old.kind), Kind(new.kind)
+    if before is Kind.CHOICE and _is_text(old.choices) != (after is Kind.STR):
+        return Need.CONVERSION
+    if after is Kind.CHOICE and _is_text(new.choices) != (before is Kind.STR):
+        return Need.CONVERSION
+    if (before, after) in _WIDER:
+        return Need.MIGRATION
+    return Need.DATA if (before, after) in _MAY_FIT else Need.CONVERSION
 
 
 def _is_text(choices: list[Any]) -> bool:
@@ -341,7 +351,9 @@ def _listed(values: list[Any]) -> str:
 
 
 def _limits(shape: FieldShape) -> str:
-    return ", ".join(f"{name} {value}" for name, value in shape.limit.items()) or "nothing"
+    return (
+        ", ".join(f"{name} {value}" for name, value in shape.limit.items()) or "nothing"
+    )
 
 
 _BOUNDS: Final = {

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from pend_storage.errors import CorruptFile, SchemaOutOfDate
+from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
 from pend_storage.events import Event, Hook
 from pend_storage.records import JSON
 from pend_storage.schema import CollectionSpec, Schema
@@ -26,7 +26,7 @@ from pend_storage.schema_changes import (
     describe,
     in_words,
 )
-from pend_storage.shown import shown
+from pend_storage.shown import cut, shown
 from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import Table
 
@@ -149,7 +149,22 @@ class Admission:
         if self.is_behind or former.fingerprint == self.wanted.fingerprint:
             return noted, noted
         changes = changes_between(former, self.wanted, self.schema)
+        for change in changes:
+            if change.is_index:
+                self._require_indexable(state, change)
         return noted, self.wanted.after(former, changes).to_json()
+
+    def _require_indexable(self, state: State, change: SchemaChange) -> None:
+        codec = self.schema[change.collection].codec
+        for key, (_, body) in state.table(change.collection).rows.items():
+            try:
+                codec.check(codec.decode(body))
+            except InvalidRecord as error:
+                raise SchemaOutOfDate(
+                    f"{self._name}: {change.words}, and {change.collection}[{shown(key)}] "
+                    f"does not fit: {error.reason}. Correct it with the program of before, "
+                    "or do not index the field; nothing was changed."
+                ) from error
 
     def opened(self) -> None:
         """From now on, a schema that is not a known one is another program's."""
@@ -189,7 +204,7 @@ def _misfit(spec: CollectionSpec, table: Table) -> str | None:
     for key, (_, body) in table.rows.items():
         strange = _members(body).keys() - known
         if strange:
-            names = ", ".join(map(shown, sorted(strange)))
+            names = ", ".join(cut(name) for name in sorted(strange))
             return f"{spec.name}[{shown(key)}] has {names}"
         try:
             spec.codec.decode(body)

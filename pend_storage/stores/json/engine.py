@@ -233,6 +233,10 @@ class Engine:
         with self.mutex:
             yield self._current()
 
+    def current(self) -> Live:
+        """State and journal as they are; hold the mutex, and what keeps others out."""
+        return self._live
+
     # -- changing -----------------------------------------------------------------------
 
     def submit(self, job: Callable[[Plan], T]) -> T:

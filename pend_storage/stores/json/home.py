@@ -47,6 +47,7 @@ __all__ = [
     "check_directory",
     "incarnation",
     "open_home",
+    "take_along",
 ]
 
 OWN_DIRECTORY: Final = ".pend-storage"
@@ -125,7 +126,7 @@ def open_home(
                     intake = Intake(schema, hook, progress)
                     _adopt(directory, layouts, places, intake)
                 lock.unlink(missing_ok=True)  # who waits for it finds the directory
-        _take_along(own)
+        take_along(own)
     return own
 
 
@@ -145,14 +146,21 @@ def _read_format(own: Path) -> _Format:
         raise CorruptFile(str(error), path=str(path)) from error
 
 
-def _take_along(own: Path) -> None:
+def take_along(own: Path, *, mark: bool = True) -> None:
     """Refuse what a newer version wrote, and mark what an older one wrote as ours.
 
     Before anything is written in the present format, which programs of the older version
     would read as if nothing was missing.
+
+    Args:
+        own: the store's own directory.
+        mark: False where nothing is going to be written.
+
+    Raises:
+        SchemaOutOfDate: a newer version of the library has written it.
     """
     found = _read_format(own)
-    if found.format < FORMAT:
+    if mark and found.format < FORMAT:
         marked = msgspec.structs.replace(found, format=FORMAT)
         replace_file(own / _FORMAT_FILE, [msgspec.json.encode(marked), b"\n"])
     if found.format > FORMAT:

@@ -35,9 +35,9 @@ from pend_storage.records import (
     Pending,
     Row,
 )
-from pend_storage.schema import SYSTEM_NAMES, Schema
-from pend_storage.sharing import own_copy
+from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
+from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.backlog import counted
@@ -45,6 +45,7 @@ from pend_storage.stores.json.checkpoint import Checkpointer, unclaimed
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.evolution import migrate_directory
 from pend_storage.stores.json.file_lag import FileLag, file_lags
 from pend_storage.stores.json.guard import Guard
 from pend_storage.stores.json.home import (
@@ -57,10 +58,8 @@ from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.past import effects_after
-from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
-from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.views import view_path
+from pend_storage.stores.json.wiring import wired
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import SCHEMA_META, State
@@ -123,18 +122,16 @@ class JsonStore(Store):
             StoreUnavailable: the disk is full, read-only, or out of order.
         """
         self.schema = schema
-        self.directory = Path(directory).absolute()
-        self.layouts = (*layouts, *_plain_layouts(schema, layouts))
+        self._wiring = wired(schema, directory, layouts, files)
+        self.directory = self._wiring.directory
+        self.layouts = self._wiring.layouts
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
         self._retain = retain
         self._hook = guarded(hook)
         self._opening = threading.Lock()
         self._closed = False
-        given = {name: Path(path).absolute() for name, path in (files or {}).items()}
-        self._paths = {
-            x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
-        }
+        self._paths = self._wiring.paths
         self._guard = Guard(self.layouts, self._paths)
         self._admission = Admission(schema, str(self.directory), self._hook)
         self._engine: Engine | None = None
@@ -150,6 +147,70 @@ class JsonStore(Store):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"
 
+    @classmethod
+    def migrate(
+        cls,
+        schema: Schema,
+        directory: str | os.PathLike[str],
+        *,
+        layouts: Sequence[Layout] = (),
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
+        drop: bool = False,
+        dry_run: bool = False,
+        lock_timeout: float = 5.0,
+        hook: Hook = log_event,
+    ) -> Evolution:
+        """Bring the records of a directory to another schema: all of them, or none.
+
+        Additions need no migration: opening takes them. What was renamed, and how values
+        are converted, is declared in the schema (:class:`~pend_storage.Evolve`). Records
+        keep their versions. Running programs with the former schema are refused from
+        then on, but for programs since which there were only additions. Harmless to
+        repeat.
+
+        Args:
+            schema: the collections as they are to be.
+            directory: as for the store.
+            layouts: as for the store.
+            files: as for the store.
+            drop: whether what the schema does not have any more may be deleted.
+            dry_run: whether only to say what would be done.
+            lock_timeout: seconds to wait for another process at most.
+            hook: is told what was done.
+
+        Returns:
+            What was changed, or would be.
+
+        Raises:
+            SchemaOutOfDate: something would be lost, or stored values do not fit; they
+                are named.
+            LockTimeout: another process holds the directory for too long.
+            CorruptFile: a file of the store is damaged.
+            StoreUnavailable: the disk is full, read-only, or out of order.
+        """
+        done = shielded(
+            partial(
+                migrate_directory,
+                schema,
+                wired(schema, directory, layouts, files),
+                drop=drop,
+                dry_run=dry_run,
+                timeout=lock_timeout,
+                hook=guarded(hook),
+            )
+        )
+        if not dry_run:  # and with it the files
+            cls(
+                schema,
+                directory,
+                layouts=layouts,
+                files=files,
+                checkpoint_interval=None,
+                lock_timeout=lock_timeout,
+                hook=hook,
+            ).close()
+        return done
+
     # -- life ---------------------------------------------------------------------------
 
     def _open_first(self, progress: Progress | None) -> None:
@@ -158,13 +219,11 @@ class JsonStore(Store):
 
     def _open(self, progress: Progress | None = None) -> Engine:
         check_directory(self.directory)
-        views = self.directory / ".pend-storage"
-        places = {n: Place(p, view_path(views, n)) for n, p in self._paths.items()}
         own = open_home(
             self.schema,
             self.directory,
             self.layouts,
-            places,
+            self._wiring.places(),
             timeout=self._timeout,
             hook=self._hook,
             progress=progress,
@@ -504,16 +563,6 @@ class JsonStore(Store):
 
 def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
     return plan.set_meta(SCHEMA_META, noted, wanted)
-
-
-def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
-    """A layout for each collection that has none."""
-    have = {layout.collection for layout in layouts} | SYSTEM_NAMES
-    taken = {layout.file for layout in layouts}
-    for spec in schema:
-        if spec.name not in have:
-            file = f"{spec.name}.json"
-            yield PlainLayout(spec, f"{spec.name}.rows.json" if file in taken else file)
 
 
 def _after_fork() -> None:
