@@ -21,7 +21,9 @@ COUNT = 60
 
 def fill(directory: Path) -> None:
     with JsonStore(V1, directory, checkpoint_interval=None) as store:
-        store.collection(Note).put_many([Note(f"{n:02}", f"text {n}") for n in range(5)])
+        store.collection(Note).put_many(
+            [Note(f"{n:02}", f"text {n}") for n in range(5)]
+        )
 
 
 def migrate(_report: Report, directory: Path) -> None:
