@@ -7,6 +7,7 @@ Python identifier contains, and every column of a table is qualified.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from pend_storage.fields import FieldSpec, Kind
@@ -24,9 +25,11 @@ from pend_storage.stores.postgres.values import default_text, quoted_text
 __all__ = [
     "apply_block",
     "check_block",
+    "column_from_json",
     "delete_block",
     "fits",
     "put_block",
+    "record_types",
     "single_put",
 ]
 
@@ -45,7 +48,7 @@ class _Names:
         self.key = quoted(key_column(spec))
         self.columns = ", ".join(quoted(column_name(f.name)) for f in fields)
         self.values = ", ".join(map(_from_json, fields))
-        self.record = ", ".join(f"{_member(f)} {_json_type(f)}" for f in fields)
+        self.record = record_types(fields)
         self.updates = ", ".join(
             f"{name} = excluded.{name}"
             for f in fields
@@ -65,6 +68,16 @@ class _Names:
             f"(select count(*) = {self.count} and bool_and(m$.k$ = any({self.known}))"
             f" from json_object_keys({body}) as m$ (k$))"
         )
+
+
+def record_types(fields: Iterable[FieldSpec]) -> str:
+    """SQL text: the members of a record's JSON, as ``json_to_record`` is told them."""
+    return ", ".join(f"{_member(f)} {_json_type(f)}" for f in fields)
+
+
+def column_from_json(field: FieldSpec, row: str) -> str:
+    """SQL text: a column's value from the record's JSON, which is there as a row."""
+    return _from_json(field, row)
 
 
 def _member(field: FieldSpec) -> str:
