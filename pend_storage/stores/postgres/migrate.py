@@ -12,12 +12,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from alembic import command
 from alembic.config import Config
@@ -148,14 +149,16 @@ def _attempt(
         cleared = _clear(connection, found, schema, store) if wish.drop_empty else []
         _refuse_larger(connection, found, wanted, store, wish)
         _upgrade_core(connection)
-        former = _described(connection)
+        former = _described(connection, cleared)
         description = describe(schema)
         changes: tuple[SchemaChange, ...] = ()
         if former is not None:
             changes = changes_between(former, description, schema)
-            description = description.after(former, changes)
+            if not cleared:
+                description = description.after(former, changes)
         reform = Reform(connection, schema, former or description, changes, store)
-        done = [*cleared, *reform.run(drop=wish.drop)]
+        done = [f"empty table of {name} dropped" for name in cleared]
+        done += reform.run(drop=wish.drop)
         declared = declare(schema)
         done += extend(connection, schema, declared, store, verified=reform.verified)
         if any(change.need is not Need.NOTHING for change in changes):
@@ -314,11 +317,19 @@ def _found(connection: Connection) -> Revision | None:
     return Revision.from_json(None if value is None else value.encode())
 
 
-def _described(connection: Connection) -> Description | None:
-    """The schema of the tables, where a migration has noted it."""
+def _described(
+    connection: Connection, cleared: Collection[str] = ()
+) -> Description | None:
+    """The schema of the tables that are there, where a migration has noted it."""
+    if connection.scalar(text("select to_regclass('store_meta')")) is None:
+        return None
     look = text("select value from store_meta where name = :name")
     value = connection.scalar(look, {"name": DESCRIPTION_META})
-    return None if value is None else Description.from_json(value)
+    if value is None:
+        return None
+    found = Description.from_json(value)
+    there = {n: shape for n, shape in found.collections.items() if n not in cleared}
+    return msgspec.structs.replace(found, collections=there)
 
 
 def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) -> None:
@@ -329,7 +340,7 @@ def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) 
 def _clear(
     connection: Connection, found: Revision | None, schema: Schema, store: str
 ) -> list[str]:
-    """Drop the empty tables of another schema."""
+    """Drop the empty tables of another schema; gives the names of the collections."""
     if found is None or found.schema == schema.fingerprint():
         return []
     former = _described(connection)

@@ -32,7 +32,7 @@ def clear_surplus(
     schema: Schema,
     store: str,
 ) -> list[str]:
-    """Drop what another schema has made; gives in words what was done.
+    """Drop what another schema has made; gives the names of the collections.
 
     Args:
         connection: in the transaction of the migration.
@@ -64,7 +64,7 @@ def clear_surplus(
         )
     empty = [name for name, count in rows.items() if not count]
     drop_tables(connection, empty)
-    return [f"empty table {table_name(name)} dropped" for name in empty]
+    return empty
 
 
 def _is_other(name: str, former: Description | None, schema: Schema) -> bool:
