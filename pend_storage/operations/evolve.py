@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
-from pend_storage.events import Hook, log_event
+from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory import load_schema, open_postgres
 from pend_storage.schema_changes import Evolution
 from pend_storage.stores.json import JsonStore
@@ -20,7 +20,7 @@ def migrate_directory(
     schema: str | None = None,
     drop: bool = False,
     dry_run: bool = False,
-    hook: Hook = log_event,
+    hook: Hooks = log_event,
 ) -> Evolution:
     """Bring the records of the JSON directory to the schema; see ``JsonStore.migrate``.
 
@@ -51,7 +51,7 @@ def migrate_directory(
         files=wanted.files,
         drop=drop,
         dry_run=dry_run,
-        hook=hook,
+        hook=guarded(hook),
     )
 
 
