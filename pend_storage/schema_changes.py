@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -420,20 +420,17 @@ def in_words(changes: Iterable[SchemaChange]) -> str:
 
 
 def unmet(
-    changes: Iterable[SchemaChange], *, drop: bool, filled: Iterable[str] | None = None
+    changes: Iterable[SchemaChange], *, drop: bool, filled: Collection[str]
 ) -> list[str]:
     """What is in the way of changes, each with what to do.
 
     Args:
         changes: what is to be done.
         drop: whether it is agreed that what is removed is deleted.
-        filled: the collections that have records; None: any may.
+        filled: the collections that have records: others have nothing to convert.
     """
-    having = None if filled is None else set(filled)
     found = []
     for change in changes:
-        if having is not None and change.collection not in having:
-            continue
         match change.need:
             case Need.CONSENT if not drop:
                 found.append(
@@ -441,7 +438,9 @@ def unmet(
                     "being deleted, or name what it has become by "
                     "evolve=ps.Evolve(renamed_from=...)"
                 )
-            case Need.CONVERSION if not change.has_function:
+            case Need.CONVERSION if (
+                not change.has_function and change.collection in filled
+            ):
                 found.append(
                     f"{change.words}: say what becomes of the stored values by "
                     f"evolve=ps.Evolve(convert={{{change.field!r}: ...}})"

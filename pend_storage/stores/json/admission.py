@@ -99,11 +99,13 @@ class Admission:
     def _refusal(
         self, former: Description, changes: tuple[SchemaChange, ...]
     ) -> SchemaOutOfDate:
-        theirs = former.module or "another module"
+        theirs, mine = former.module, self.wanted.module
+        which = f"that of {theirs}; this program has that of {mine}"
+        if theirs in {"", mine}:
+            which = f"that of {mine} as it was then"
         return SchemaOutOfDate(
-            f"{self._name}: the records were written with another schema (of {theirs}; "
-            f"this program has that of {self.wanted.module}). For this program "
-            f"{in_words(changes)}. If it is the right one, bring the directory to its "
+            f"{self._name}: the records were written with another schema ({which}). "
+            f"For this program {in_words(changes)}. If it is the right one, bring the directory to its "
             "schema: JsonStore.migrate() (pend-storage json migrate; --dry-run says what "
             "that would do). Else deploy the program that fits; nothing was changed."
         )
