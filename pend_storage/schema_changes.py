@@ -1,4 +1,4 @@
-"""A schema as it is noted in a store, and what differs between two of them. Pure."""
+"""What differs between the schema that a store has noted and a declared one. Pure."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
-
 from pend_storage.evolving import Evolve
-from pend_storage.fields import FieldSpec, Kind
-from pend_storage.records import JSON
-from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.fields import Kind
+from pend_storage.schema import Schema
+from pend_storage.schema_note import CollectionShape, Description, FieldShape
 from pend_storage.shown import cut
 
 __all__ = [
-    "CollectionShape",
-    "Description",
     "Evolution",
-    "FieldShape",
     "Need",
     "SchemaChange",
     "changes_between",
-    "describe",
+    "former_names",
     "in_words",
+    "only_added",
     "unmet",
 ]
 
@@ -50,113 +46,6 @@ _MAY_FIT: Final = frozenset(
         (Kind.INT, Kind.CHOICE),
     }
 )
-
-
-class FieldShape(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A field as it is noted."""
-
-    kind: str
-    optional: bool = False
-    limit: dict[str, Any] = {}
-    choices: list[Any] = []
-    has_default: bool = False
-    default: Any = None
-    """As in a stored record."""
-    shape: str | None = None
-    indexed: bool = False
-
-    @classmethod
-    def of(cls, spec: FieldSpec) -> FieldShape:
-        """What is noted of a declared field."""
-        bounds = {
-            name: msgspec.to_builtins(value)
-            for name in spec.limit.__slots__
-            if (value := getattr(spec.limit, name)) is not None
-        }
-        has_default = spec.default is not ...
-        return cls(
-            spec.kind.value,
-            spec.optional,
-            bounds,
-            list(spec.choices),
-            has_default,
-            msgspec.to_builtins(spec.default) if has_default else None,
-            None if spec.shape is None else str(spec.shape),
-            spec.indexed,
-        )
-
-    def spec(self, name: str) -> FieldSpec:
-        """A field to read stored values by."""
-        return FieldSpec(name, Kind(self.kind), self.optional, choices=(*self.choices,))
-
-
-class CollectionShape(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A collection as it is noted."""
-
-    key: str
-    fields: dict[str, FieldShape]
-    unique: list[list[str]] = []
-    references: dict[str, str] = {}
-    indexes: list[list[str]] = []
-    search: list[str] = []
-
-    @classmethod
-    def of(cls, spec: CollectionSpec) -> CollectionShape:
-        """What is noted of a declared collection."""
-        return cls(
-            spec.key,
-            {name: FieldShape.of(field) for name, field in spec.fields.items()},
-            [list(group) for group in spec.unique],
-            dict(spec.references),
-            [
-                [("-" if down else "") + name for name, down in index.columns]
-                for index in spec.indexes
-            ],
-            list(spec.search),
-        )
-
-
-class Description(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A schema as a store notes it."""
-
-    fingerprint: str
-    collections: dict[str, CollectionShape]
-    module: str = ""
-    """The module that declares it."""
-    ancestors: list[str] = []
-    """Fingerprints of the schemas since which there were only additions: programs that
-    have one of them can go on."""
-    floor: int = 0
-    """Entries of the change log up to this sequence are of a former schema."""
-
-    @classmethod
-    def from_json(cls, value: JSON) -> Description:
-        """What :meth:`to_json` gave."""
-        return msgspec.convert(value, type=cls)
-
-    def to_json(self) -> dict[str, Any]:
-        """For noting it."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
-
-    def after(
-        self, former: Description, changes: Iterable[SchemaChange]
-    ) -> Description:
-        """This one as it is noted in the place of a former one."""
-        if all(change.need is Need.NOTHING for change in changes):
-            known = [f for f in former.ancestors if f != self.fingerprint]
-            if former.fingerprint != self.fingerprint:
-                known.append(former.fingerprint)
-            floor = former.floor
-        else:
-            known, floor = [], former.floor
-        return msgspec.structs.replace(self, ancestors=known, floor=floor)
-
-
-def describe(schema: Schema) -> Description:
-    """What is noted of a schema."""
-    shapes = {spec.name: CollectionShape.of(spec) for spec in schema}
-    return Description(schema.fingerprint(), shapes, schema.module)
 
 
 class Need(StrEnum):
@@ -409,6 +298,11 @@ def _of_rules(
     if (old.indexes, old.search) != (new.indexes, new.search):
         words = f"{name} has other indexes"
         yield SchemaChange(name, None, Need.NOTHING, words)
+
+
+def only_added(changes: Iterable[SchemaChange]) -> bool:
+    """Whether programs of before can go on, and an opening may take the changes."""
+    return all(change.need is Need.NOTHING for change in changes)
 
 
 def in_words(changes: Iterable[SchemaChange]) -> str:

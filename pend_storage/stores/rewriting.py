@@ -13,7 +13,8 @@ from pend_storage.codec import dump_json, value_checker
 from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
-from pend_storage.schema_changes import CollectionShape, FieldShape, former_names
+from pend_storage.schema_changes import former_names
+from pend_storage.schema_note import CollectionShape, FieldShape
 from pend_storage.shown import cut, shown
 
 __all__ = ["Misfits", "Rewriting", "check_unique", "is_of", "value_in"]

@@ -19,13 +19,12 @@ from pend_storage.events import Event, Hook
 from pend_storage.records import JSON
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.schema_changes import (
-    Description,
-    Need,
     SchemaChange,
     changes_between,
-    describe,
     in_words,
+    only_added,
 )
+from pend_storage.schema_note import Description, describe
 from pend_storage.shown import cut, shown
 from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import Table
@@ -93,7 +92,7 @@ class Admission:
                 f"program ran ({in_words(changes)}). Deploy the program that fits, or "
                 "restart this one; nothing was changed."
             )
-        if any(change.need is not Need.NOTHING for change in changes):
+        if not only_added(changes):
             raise self._refusal(former, changes)
 
     def _refusal(
@@ -154,7 +153,7 @@ class Admission:
         for change in changes:
             if change.is_index:
                 self._require_indexable(state, change)
-        return noted, self.wanted.after(former, changes).to_json()
+        return noted, self.wanted.after(former, only_added=True).to_json()
 
     def _require_indexable(self, state: State, change: SchemaChange) -> None:
         codec = self.schema[change.collection].codec

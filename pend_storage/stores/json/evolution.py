@@ -20,16 +20,19 @@ from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.schema_changes import (
-    CollectionShape,
-    Description,
     Evolution,
-    FieldShape,
     Need,
     SchemaChange,
     changes_between,
-    describe,
     in_words,
+    only_added,
     unmet,
+)
+from pend_storage.schema_note import (
+    CollectionShape,
+    Description,
+    FieldShape,
+    describe,
 )
 from pend_storage.shown import shown
 from pend_storage.stores.json.disk import translated
@@ -154,8 +157,8 @@ def _draft(live: Live, schema: Schema, name: str, *, drop: bool) -> _Draft:
     filled = {name for name, table in state.tables.items() if table.rows}
     if obstacles := unmet(changes, drop=drop, filled=filled):
         raise SchemaOutOfDate(f"{name}: {'. '.join(obstacles)}. Nothing was changed.")
-    description = wanted.after(former, changes)
-    if any(change.need is not Need.NOTHING for change in changes):
+    description = wanted.after(former, only_added=only_added(changes))
+    if not only_added(changes):
         description = msgspec.structs.replace(description, floor=live.log_end)
     draft = _Draft(changes, description)
     misfits = Misfits()

@@ -23,7 +23,7 @@ from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
 from pend_storage.events import Hook, Progress
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
-from pend_storage.schema_changes import describe
+from pend_storage.schema_note import describe
 from pend_storage.stores.json.disk import (
     give_to,
     replace_file,

@@ -31,13 +31,12 @@ from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import (
-    Description,
     Evolution,
-    Need,
     SchemaChange,
     changes_between,
-    describe,
+    only_added,
 )
+from pend_storage.schema_note import Description, describe
 from pend_storage.stores.postgres import functions
 from pend_storage.stores.postgres.blockers import Onlooker
 from pend_storage.stores.postgres.connections import Connector
@@ -149,30 +148,10 @@ def _attempt(
         cleared = _clear(connection, found, schema, store) if wish.drop_empty else []
         _refuse_larger(connection, found, wanted, store, wish)
         _upgrade_core(connection)
-        former = _described(connection, cleared)
-        description = describe(schema)
-        changes: tuple[SchemaChange, ...] = ()
-        if former is not None:
-            changes = changes_between(former, description, schema)
-            if not cleared:
-                description = description.after(former, changes)
-        reform = Reform(connection, schema, former or description, changes, store)
-        done = [f"empty table of {name} dropped" for name in cleared]
-        done += reform.run(drop=wish.drop)
-        declared = declare(schema)
-        done += extend(connection, schema, declared, store, verified=reform.verified)
-        if any(change.need is not Need.NOTHING for change in changes):
-            run_text(connection, _END_LOG)
-        if found is None or found.functions != wanted.functions:
-            for definition in functions.definitions(schema):
-                run_text(connection, definition)
-        wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
-        _note(connection, SCHEMA_META, wanted.to_json())
-        _note(connection, DESCRIPTION_META, description.to_json())
-    evolution = Evolution(store, changes, reform.records, tuple(statements))
-    if wish.dry_run:
-        return evolution
-    if found != wanted or done:
+        changes, records, done = _bring(
+            connection, schema, store, found=found, cleared=cleared, drop=wish.drop
+        )
+    if (found != wanted or done) and not wish.dry_run:
         facts = "; ".join(done) or "nothing but its notes"
         hook(
             Event(
@@ -181,7 +160,45 @@ def _attempt(
                 logging.INFO,
             )
         )
-    return evolution
+    return Evolution(store, changes, records, tuple(statements))
+
+
+def _bring(
+    connection: Connection,
+    schema: Schema,
+    store: str,
+    *,
+    found: Revision | None,
+    cleared: list[str],
+    drop: bool,
+) -> tuple[tuple[SchemaChange, ...], dict[str, int], list[str]]:
+    """Bring the tables and functions to the schema, and note it.
+
+    Returns:
+        What was different, how many records of each collection were changed, and what
+        was done, in words.
+    """
+    wanted, description = Revision.of(schema), describe(schema)
+    former = _described(connection, found, cleared)
+    changes: tuple[SchemaChange, ...] = ()
+    if former is not None:
+        changes = changes_between(former, description, schema)
+        is_added = only_added(changes) and not cleared
+        description = description.after(former, only_added=is_added)
+    reform = Reform(connection, schema, former or description, changes, store)
+    done = [f"empty table of {name} dropped" for name in cleared]
+    done += reform.run(drop=drop)
+    declared = declare(schema)
+    done += extend(connection, schema, declared, store, verified=reform.verified)
+    if not only_added(changes):
+        run_text(connection, _END_LOG)
+    if found is None or found.functions != wanted.functions:
+        for definition in functions.definitions(schema):
+            run_text(connection, definition)
+    wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
+    _note(connection, SCHEMA_META, wanted.to_json())
+    _note(connection, DESCRIPTION_META, description.to_json())
+    return changes, reform.records, done
 
 
 def _wait_for_locks(connection: Connection, seconds: float) -> None:
@@ -318,18 +335,18 @@ def _found(connection: Connection) -> Revision | None:
 
 
 def _described(
-    connection: Connection, cleared: Collection[str] = ()
+    connection: Connection, found: Revision | None, cleared: Collection[str] = ()
 ) -> Description | None:
     """The schema of the tables that are there, where a migration has noted it."""
-    if connection.scalar(text("select to_regclass('store_meta')")) is None:
+    if found is None:
         return None
     look = text("select value from store_meta where name = :name")
     value = connection.scalar(look, {"name": DESCRIPTION_META})
-    if value is None:
-        return None
-    found = Description.from_json(value)
-    there = {n: shape for n, shape in found.collections.items() if n not in cleared}
-    return msgspec.structs.replace(found, collections=there)
+    noted = None if value is None else Description.from_json(value)
+    if noted is None or noted.fingerprint != found.schema:
+        return None  # a version that notes nothing has migrated since
+    there = {n: shape for n, shape in noted.collections.items() if n not in cleared}
+    return msgspec.structs.replace(noted, collections=there)
 
 
 def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) -> None:
@@ -343,7 +360,7 @@ def _clear(
     """Drop the empty tables of another schema; gives the names of the collections."""
     if found is None or found.schema == schema.fingerprint():
         return []
-    former = _described(connection)
+    former = _described(connection, found)
     return clear_surplus(connection, found.collections, former, schema, store)
 
 
@@ -355,7 +372,7 @@ def _refuse_larger(
     wish: Wish,
 ) -> None:
     """A database with more collections is left alone, unless they may be dropped."""
-    if found is None or (wish.drop and _described(connection) is not None):
+    if found is None or (wish.drop and _described(connection, found) is not None):
         return
     present = tables_of(connection, set(found.collections) - set(wanted.collections))
     if present:

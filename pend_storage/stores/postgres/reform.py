@@ -17,13 +17,8 @@ from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.fields import FieldSpec
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.schema_changes import (
-    CollectionShape,
-    Description,
-    Need,
-    SchemaChange,
-    unmet,
-)
+from pend_storage.schema_changes import Need, SchemaChange, unmet
+from pend_storage.schema_note import CollectionShape, Description
 from pend_storage.shown import shown
 from pend_storage.stores.postgres.columns import column_type
 from pend_storage.stores.postgres.rows import fields_json

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.schema import SYSTEM_NAMES, Schema
-from pend_storage.schema_changes import CollectionShape, Description
+from pend_storage.schema_note import CollectionShape, Description
 from pend_storage.stores.postgres.reform import drop_tables, run_with
 from pend_storage.stores.postgres.tables import quoted, table_name
 
