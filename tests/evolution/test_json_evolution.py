@@ -235,6 +235,39 @@ def test_a_running_program_is_refused_after_a_migration(used: Path) -> None:
     assert stored(wanted, used) == [Renamed("a", "one", 1), Renamed("b", "three", 3)]
 
 
+def test_a_value_too_large_for_a_new_index_is_named(used: Path) -> None:
+    with opened(V1, used) as store:
+        store.collection(Note).put(Note("c", "x" * 700))
+
+    with pytest.raises(SchemaOutOfDate, match=r"text is indexed now.*notes\['c'\]"):
+        opened(schema(Note, indexes=[["text"]]), used)
+
+    assert len(stored(V1, used)) == 3
+
+
+def test_a_record_read_without_a_member_is_stored_with_it(used: Path) -> None:
+    with opened(schema(Tagged), used) as store:
+        found = store.collection(Tagged).get("a")
+        assert found is not None
+        assert "tag" not in vars(found)  # or there is nothing to see here
+
+        store.collection(Tagged).put(found)
+
+        body = store.schema["notes"].codec.encode(found)
+        assert json.loads(body)["tag"] is None
+        store.checkpoint()
+    assert json.loads((used / "notes.json").read_bytes())["a"]["tag"] is None
+
+
+def test_programs_that_add_different_things_do_not_meet(used: Path) -> None:
+    opened(schema(Tagged), used).close()
+
+    with pytest.raises(
+        SchemaOutOfDate, match=r"owners is added.*notes\.tag is removed"
+    ):
+        opened(schema(Note, OWNERS), used)
+
+
 # -- migrations ---------------------------------------------------------------------------
 
 STARRED: dict[str, Callable[[Any], Any]] = {"stars": "{} stars".format}
