@@ -371,4 +371,5 @@ def test_the_statements_can_be_read_first(used: str) -> None:
     assert "alter table notes drop column stars;" in text
     assert "create or replace function" in text.lower()
     assert "1 stars" not in text
+    assert "%(" not in text
     assert all(s.endswith(";") or s.startswith("-- ") for s in statements)

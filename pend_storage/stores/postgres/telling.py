@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,6 +15,7 @@ __all__ = ["told"]
 
 _LOOKS: Final = ("select", "show", "set ", "lock ", "savepoint", "release")
 _TEMPORARY: Final = "pend_converted"
+_PLACE: Final = re.compile(r"%\(\w+\)s")
 
 
 @contextmanager
@@ -37,7 +39,8 @@ def told(connection: Connection) -> Iterator[list[str]]:
 
 def _written_out(statement: str, parameters: Any) -> str:
     if isinstance(parameters, list) or _TEMPORARY in statement:
-        first = " ".join(statement.replace("%%", "%").split())
+        hidden = _PLACE.sub("...", statement)
+        first = " ".join(hidden.replace("%%", "%").split())
         return f"-- for each record: {first}" if parameters else f"{first};"
     values = parameters if isinstance(parameters, Mapping) else {}
     for name, value in values.items():
