@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         UnknownCollection,
     )
     from pend_storage.events import Event, Hook, log_event
+    from pend_storage.evolving import Evolve
     from pend_storage.factory import DualWriteStore, open_store
     from pend_storage.fields import Limit
     from pend_storage.layout import Layout
@@ -110,6 +111,7 @@ __all__ = [
     "Document",
     "DualWriteStore",
     "Event",
+    "Evolve",
     "Finding",
     "Hook",
     "InvalidQuery",
@@ -179,6 +181,7 @@ _HOME: Final = {
     "Document": "pend_storage.legacy.document_files",
     "DualWriteStore": "pend_storage.factory",
     "Event": "pend_storage.events",
+    "Evolve": "pend_storage.evolving",
     "Finding": "pend_storage.dualwrite",
     "Hook": "pend_storage.events",
     "InvalidQuery": "pend_storage.errors",

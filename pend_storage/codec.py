@@ -275,6 +275,7 @@ class RecordCodec:
         self._type = record_type
         self._is_plain = PlainRecords(fields)
         self._checks = tuple((f.name, f.optional, value_checker(f)) for f in fields)
+        self._count = len(fields)
         self._json_fields = tuple(f.name for f in fields if f.kind.is_json)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type)
 
@@ -309,11 +310,15 @@ class RecordCodec:
 
     def encode(self, record: Any) -> bytes:
         """Canonical JSON of a record that has been checked."""
+        own = getattr(record, "__dict__", None)
+        is_whole = own is None or len(own) == self._count
         text = _ENCODER.encode(record)
-        if _EXPONENT.search(text) is None or not self._json_fields:
+        if is_whole and (_EXPONENT.search(text) is None or not self._json_fields):
             return text
-        # Only JSON values need it: typed fields are read back by their type.
+        # A record that was decoded without a member has that only in its class, where
+        # the encoder does not look.
         plain = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        # Only JSON values need it: typed fields are read back by their type.
         for name in self._json_fields:
             plain[name] = msgspec.Raw(dump_json(plain[name]))
         return _ENCODER.encode(plain)

@@ -13,6 +13,7 @@ from pend_storage import sizes
 from pend_storage.attribution import actor, new_token
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
+from pend_storage.evolving import Evolve
 from pend_storage.fields import FieldSpec, Kind, fields_of
 from pend_storage.record_types import RecordAdapter
 from pend_storage.records import (
@@ -83,6 +84,8 @@ class CollectionSpec:
     """Text fields in which ``contains`` must be quick."""
     adapter: RecordAdapter | None = field(default=None, repr=False, compare=False)
     """Makes the caller's records of what is stored, where that is of another type."""
+    evolve: Evolve = field(default=Evolve(), compare=False)
+    """How records of a former schema become records of this one."""
     codec: RecordCodec = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +107,7 @@ def collection(
     references: Mapping[str, str] | None = None,
     indexes: Iterable[Sequence[str]] = (),
     search: Iterable[str] = (),
+    evolve: Evolve | None = None,
 ) -> CollectionSpec:
     """Declare a collection.
 
@@ -115,6 +119,7 @@ def collection(
         references: field to name of the collection that it refers to by key.
         indexes: groups of fields to find and sort by, ``"-field"`` for descending.
         search: text fields in which parts of the text are searched for.
+        evolve: what became of renamed fields and changed types.
 
     Raises:
         ConfigError: a name or a type that does not fit.
@@ -142,6 +147,7 @@ def collection(
         dict(references or {}),
         ordered,
         tuple(search),
+        evolve=evolve or Evolve(),
     )
     _check_names(spec)
     _check_sizes(spec)
@@ -156,6 +162,7 @@ def _check_names(spec: CollectionSpec) -> None:
     used = [spec.key, *spec.references, *spec.search]
     used += [name for group in spec.unique for name in group]
     used += [name for index in spec.indexes for name, _ in index.columns]
+    used += [*spec.evolve.renamed_from, *spec.evolve.convert]
     for name in used:
         if name not in spec.fields:
             raise ConfigError(
@@ -228,6 +235,8 @@ class Schema:
             ConfigError: a name twice, a record type twice, or a reference to nowhere.
         """
         self.declared: Final = tuple(collections)
+        self.module = next((c.record_type.__module__ for c in self.declared), "")
+        """The module that declares it: where it is configured by name, that name."""
         self._by_name = {c.name: c for c in (*self.declared, *_SYSTEM)}
         self._by_type = {c.record_type: c for c in self._by_name.values()}
         adapted = {c.adapter.user_type: c for c in self.declared if c.adapter}

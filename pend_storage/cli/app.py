@@ -34,6 +34,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("status:status", "Phase, roles, lag, what is left to do."),
     "doctor": ("doctor:doctor", "Check everything, and say what to do."),
     "db": ("db:db", "Prepare and check the database."),
+    "json": ("json:json", "Bring the JSON directory to another schema."),
     "migrate": ("migrate:migrate", "Bring a JSON directory into the database."),
     "phase": ("phase:phase", "Show the phase, and move to another one."),
     "repair": ("repair:repair", "Make the secondary equal to the primary."),

@@ -37,20 +37,57 @@ def db() -> None:
     metavar="SECONDS",
     help="How long to try to have the locks, a second at a time.",
 )
+@click.option(
+    "--drop",
+    is_flag=True,
+    help="Delete what is stored in fields and collections that the schema does not have.",
+)
+@click.option(
+    "--drop-empty",
+    is_flag=True,
+    help="Drop the tables of another schema, if they are empty.",
+)
+@click.option("--sql", is_flag=True, help="Show what would be run; change nothing.")
 @pass_session
-def migrate(session: Session, wait: float) -> Exit:
+def migrate(
+    session: Session,
+    *,
+    wait: float,
+    drop: bool,
+    drop_empty: bool,
+    sql: bool,
+) -> Exit:
     """Bring an empty or older database to the schema. Harmless to repeat.
 
     Running programs go on: where a session holds a lock that is needed, it is named, and
-    others pass between the tries.
+    others pass between the tries. What was renamed, and how values are converted, is
+    declared in the schema by evolve=. With --sql the statements are run, shown and undone.
     """
-    from pend_storage.factory import open_postgres
+    from pend_storage.cli.json import show_evolution
+    from pend_storage.operations.evolve import migrate_database
 
-    with open_postgres(session.settings_to_change) as store:
-        store.migrate(wait=wait)
-        name = store.name
-    session.output.line(f"{name}: the schema is current", style="ok")
-    return session.finish(Exit.DONE, {"database": name, "schema_current": True})
+    done = migrate_database(
+        session.settings_for(dry_run=sql),
+        wait=wait,
+        drop=drop,
+        drop_empty=drop_empty,
+        dry_run=sql,
+    )
+    if sql:
+        for statement in done.statements:
+            session.output.line(statement)
+    else:
+        show_evolution(session.output, done, dry_run=False)
+    return session.finish(
+        Exit.DONE,
+        {
+            "database": done.store,
+            "schema_current": not sql,
+            "changes": done.changes,
+            "records": dict(done.records),
+            "statements": done.statements if sql else (),
+        },
+    )
 
 
 @db.command(short_help="Write what a fresh database needs first.")

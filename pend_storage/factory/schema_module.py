@@ -69,6 +69,7 @@ def _imported(settings: Settings) -> SchemaModule:
             f"{place}: the module {name!r} has no SCHEMA. Assign a pend_storage.Schema "
             "to that name in it."
         )
+    schema.module = name
     return SchemaModule(
         name,
         schema,

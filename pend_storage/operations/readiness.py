@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,6 @@ __all__ = [
 ]
 
 _REMEDIES: Final[Mapping[str, str]] = {
-    "schema": "pend-storage db migrate",
     "unclaimed": "pend-storage inspect DIRECTORY",
     "backfill": "pend-storage migrate json",
     "validation": "pend-storage db validate",
@@ -28,6 +28,8 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "quarantine": "pend-storage quarantine list",
     "backup": "pend-storage migrate json",
 }
+_LOOK: Final = "pend-storage doctor"
+_COMMAND: Final = re.compile(r"pend-storage (?:db|json)(?: --?[a-z-]+| [a-z]+)+")
 _NEVER_PASSES: Final = "backfill"
 
 
@@ -62,11 +64,19 @@ def obstacles(found: Readiness) -> tuple[Obstacle, ...]:
         Obstacle(
             code=blocker.code,
             sentence=blocker.sentence,
-            remedy=_REMEDIES.get(blocker.code, "pend-storage doctor"),
+            remedy=_remedy(blocker),
             can_be_accepted=blocker.code != _NEVER_PASSES,
         )
         for blocker in found.blockers
     )
+
+
+def _remedy(blocker: Blocker) -> str:
+    """The command; a database of another schema needs what its sentence names."""
+    if blocker.code != "schema":
+        return _REMEDIES.get(blocker.code, _LOOK)
+    named = _COMMAND.search(blocker.sentence)
+    return _LOOK if named is None else named[0]
 
 
 def left(found: Iterable[Obstacle], accept: Iterable[str]) -> tuple[Obstacle, ...]:

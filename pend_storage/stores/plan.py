@@ -7,6 +7,8 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
 from pend_storage.diff import equal
 from pend_storage.errors import (
     Conflict,
@@ -22,6 +24,9 @@ from pend_storage.stores.table import index_value
 
 __all__ = ["Plan"]
 
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
 _Claim = tuple[str, tuple[str, ...], tuple[Any, ...]]
 
 
@@ -33,6 +38,8 @@ class _Rows:
         """Version and record; no record is a tombstone."""
         self.claims: dict[_Claim, str | None] = {}
         """Owner of a unique value; None where it has become free."""
+        self.bodies: dict[tuple[str, str], bytes | None] = {}
+        """Of rows with members that this program's schema does not have."""
 
 
 _NOTHING: Final = _Rows()
@@ -162,6 +169,13 @@ class Plan:
             self._take(mine, rows, meta, 0)
         return len(rows)
 
+    def rewrite(
+        self, rows: Iterable[ChangedRow], meta: tuple[tuple[str, JSON], ...]
+    ) -> None:
+        """Plan rows of another form at their versions, outside of the change log."""
+        self.effects.append(Effect(rows=tuple(rows), meta=meta))
+        self.closed = True
+
     def note(
         self, puts: Iterable[Put], meta: tuple[tuple[str, JSON], ...] = ()
     ) -> None:
@@ -199,6 +213,7 @@ class Plan:
     ) -> None:
         self._done.rows.update(mine.rows)
         self._done.claims.update(mine.claims)
+        self._done.bodies.update(mine.bodies)
         meta = deepcopy(meta) if meta else ()  # the caller may change what he gave
         self._meta.update(meta)
         self._sequence = max(self._sequence, sequence, *(row.version for row in rows))
@@ -240,7 +255,24 @@ class Plan:
                 continue
             version = max(self._version(*place) + 1, sequence)
             mine.rows[place] = (version, record)
+            if operation.collection in self._state.kept:
+                body = mine.bodies[place] = self._whole(*place, body)
             yield ChangedRow(*place, version, body)
+
+    def _whole(self, collection: str, key: str, body: bytes | None) -> bytes | None:
+        """A body with the stored members that this program does not know."""
+        if body is None:
+            return None
+        if (collection, key) in self._done.bodies:
+            old = self._done.bodies[collection, key]
+        else:
+            row = self._state.table(collection).rows.get(key)
+            old = None if row is None else row[1]
+        if old is None:
+            return body
+        members = _members(old)
+        kept = {n: members[n] for n in self._state.kept[collection] if n in members}
+        return _encode({**_members(body), **kept}) if kept else body
 
     # -- what is there, with the planned batches on top --------------------------------
 

@@ -8,7 +8,7 @@ two steps: a :class:`Plan` checks batches and turns each into an :class:`Effect`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -21,7 +21,10 @@ from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFiles
 
-__all__ = ["ChangedRow", "Effect", "State"]
+__all__ = ["SCHEMA_META", "ChangedRow", "Effect", "State"]
+
+SCHEMA_META: Final = "json.schema"
+"""Name of the meta entry with the schema that the rows are of."""
 
 _ALL: Final = And(())
 _ABOUT_FILES: Final = frozenset({LEGACY_FILES, QUARANTINE})
@@ -79,6 +82,9 @@ class State:
         self.sequence = 0
         """The highest sequence or version given or seen so far."""
         self._role = RoleState()
+        self.kept: Mapping[str, frozenset[str]] = {}
+        """By collection, members of stored records that this program's schema does not
+        have, and that its writes leave as they are."""
         self.is_read = False
         """Whether it is known that no legacy file is unread; else :attr:`unread`."""
         self.unread: UnreadFiles | None = None
@@ -88,6 +94,9 @@ class State:
 
     def install(self, effect: Effect) -> None:
         """Make an effect visible. It has been checked, and never fails."""
+        if any(name == SCHEMA_META for name, _ in effect.meta):
+            for table in self.tables.values():
+                table.forget_indexes()  # rows may be of another form from here on
         for row in effect.rows:
             self.any_table(row.collection).set(row.key, row.version, row.body)
             self.sequence = max(self.sequence, row.version)

@@ -153,6 +153,10 @@ class Table:
         if old is None:
             self._order.add(key)
 
+    def forget_indexes(self) -> None:
+        """Have the indexes built anew when they are needed."""
+        self._indexes.clear()
+
     def _enter(self, key: str, old: bytes | None, new: bytes | None) -> None:
         before = None if old is None else self.spec.codec.decode(old)
         after = None if new is None else self.spec.codec.decode(new)

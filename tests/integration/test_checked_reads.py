@@ -306,6 +306,7 @@ KNOWN_WRITERS: Final = {
     "stores/json/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/edit_as_secondary.py": {"EditAside.run", "note_as_secondary"},
     "stores/json/engine.py": {"Engine.submit"},
+    "stores/json/evolution.py": {"_migrate"},
     "stores/json/guard.py": {"Guard.add"},
     "stores/json/keeper.py": {"FileKeeper._let_go"},
     "stores/json/permissions.py": {"PermissionNotes.look"},
@@ -316,6 +317,7 @@ KNOWN_WRITERS: Final = {
         "PlainView.setdefault",
     },
     "stores/json/store.py": {
+        "JsonStore._note_schema",
         "JsonStore.apply",
         "JsonStore.commit",
         "JsonStore.commit_each",

@@ -397,18 +397,24 @@ def test_views_that_are_lost_are_made_again(used: Path) -> None:
     assert (used / "tallies.json").read_text().startswith(before[:-4])
 
 
-def test_what_a_newer_schema_wrote_is_kept(used: Path) -> None:
+def test_what_a_newer_schema_wrote_is_kept(directory: Path) -> None:
     from pend_storage.schema import Schema
 
     older = Schema([spec for spec in SCHEMA.declared if spec.name != "tallies"])
-    with JsonStore(older, used) as store:
+    JsonStore(older, directory).close()
+    with JsonStore(SCHEMA, directory) as store:
+        store.collection(Tally).put_many([a_tally("t", 1), a_tally("u", 2)])
+
+    with JsonStore(older, directory) as store:
         store.collection(Log).put(a_log("l"))
         store.compact()
-        assert [len(change.records) for change in store.changes()] == [0, 0, 1]
+        with pytest.raises(SchemaOutOfDate, match=r"newer program"):
+            next(store.changes())
 
-    with JsonStore(SCHEMA, used) as store:
+    with JsonStore(SCHEMA, directory) as store:
         assert store.collection(Tally).count() == 2
         assert store.collection(Log).count() == 1
+        assert [len(change.records) for change in store.changes()] == [2, 1]
 
 
 # -- a full disk --------------------------------------------------------------------------------

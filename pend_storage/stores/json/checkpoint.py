@@ -15,6 +15,7 @@ from pend_storage import jitter
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
+from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.compaction import (
     Retention,
     clear_leavings,
@@ -54,6 +55,7 @@ class Checkpointer:
         retention: Retention,
         lock_timeout: float,
         hook: Hook,
+        admission: Admission,
     ) -> None:
         """Make one.
 
@@ -66,8 +68,10 @@ class Checkpointer:
             retention: how much of the change log to keep.
             lock_timeout: seconds to wait for another process at most.
             hook: is told what was done, and what could not be.
+            admission: tells whether the files are left to newer programs.
         """
         self._engine = engine
+        self._admission = admission
         files = Counter(layout.collection for layout in layouts)
         self._keepers = [
             FileKeeper(
@@ -88,12 +92,17 @@ class Checkpointer:
         self._failures: dict[str, int] = {}
         self._compact_after = 0.0
 
+    @property
+    def _kept(self) -> list[FileKeeper]:
+        """The files that this program keeps: none that it could not show whole."""
+        return [] if self._admission.is_behind else self._keepers
+
     # -- rounds -----------------------------------------------------------------------
 
     def look(self) -> None:
         """Take in what others changed in the files, unless another process does so."""
         with self._mutex, self._lock.tried() as mine:
-            if mine:
+            if mine and not self._admission.is_behind:
                 clear_leavings(self._engine.own)
                 for keeper in self._keepers:
                     keeper.look_only()
@@ -115,7 +124,7 @@ class Checkpointer:
 
     def _keep_all(self) -> None:
         """Keep every file; look once more at those that were being written just now."""
-        left = self._keepers
+        left = self._kept
         for is_last in (False, True):
             for keeper in left:
                 keep = functools.partial(keeper.keep, force=False, wait=False)
@@ -135,7 +144,7 @@ class Checkpointer:
         errors: list[PendStorageError] = []
         with self._mutex, self._lock.held(self._timeout):
             self._tell_unclaimed()
-            for keeper in self._keepers:
+            for keeper in self._kept:
                 try:
                     keeper.keep(force=True, wait=True)
                     if keeper.is_busy:

@@ -26,6 +26,7 @@ from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
+from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.disk import translate
 from pend_storage.stores.json.journal import SegmentDropped
 from pend_storage.stores.json.live import Cut, Live, load
@@ -63,6 +64,7 @@ class Engine:
         name: str,
         lock_timeout: float,
         hook: Hook,
+        admission: Admission | None = None,
     ) -> None:
         """Load the state.
 
@@ -72,12 +74,17 @@ class Engine:
             name: how errors call the store.
             lock_timeout: seconds to wait for another process at most.
             hook: is told of torn frames.
+            admission: judges the schema; None: the rows may be of any schema.
+
+        Raises:
+            SchemaOutOfDate: the rows are of another schema.
         """
         self.directory = directory
         self.schema = schema
         self._name = name
         self._timeout = lock_timeout
         self._hook = hook
+        self.admission = admission
         self.mutex = threading.Lock()
         """Guards the state; held for microseconds, and never by the main thread."""
         self.version = 0
@@ -97,8 +104,19 @@ class Engine:
         self._lock = process_lock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
+            self._admit(self._live)
         except BaseException:
             self._lock.close()
+            raise
+
+    def _admit(self, live: Live) -> None:
+        """See that the rows are of this program's schema, now and at each later look."""
+        if self.admission is None:
+            return
+        try:
+            self.admission.admit(live.state)
+        except BaseException:
+            self._stale = True
             raise
 
     def _loaded(self) -> Live:
@@ -187,6 +205,7 @@ class Engine:
             raise
         finally:
             self.version += 1
+        self._admit(self._live)
         return self._live
 
     def _reload(self, *, to_the_end: bool = False) -> None:
@@ -213,6 +232,10 @@ class Engine:
         """
         with self.mutex:
             yield self._current()
+
+    def current(self) -> Live:
+        """State and journal as they are; hold the mutex, and what keeps others out."""
+        return self._live
 
     # -- changing -----------------------------------------------------------------------
 
@@ -409,6 +432,7 @@ class Engine:
             raise
         finally:
             self.version += 1
+        self._admit(self._live)
         return self._live
 
     def _tell_torn(self) -> None:

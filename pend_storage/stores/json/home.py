@@ -23,6 +23,7 @@ from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
 from pend_storage.events import Hook, Progress
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
+from pend_storage.schema_note import describe
 from pend_storage.stores.json.disk import (
     give_to,
     replace_file,
@@ -38,6 +39,7 @@ from pend_storage.stores.json.segments import snapshot_path
 from pend_storage.stores.json.snapshot import FORMAT, contents_of, snapshot
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import save_view, view_path
+from pend_storage.stores.state import SCHEMA_META
 
 __all__ = [
     "OWN_DIRECTORY",
@@ -45,6 +47,7 @@ __all__ = [
     "check_directory",
     "incarnation",
     "open_home",
+    "take_along",
 ]
 
 OWN_DIRECTORY: Final = ".pend-storage"
@@ -123,7 +126,7 @@ def open_home(
                     intake = Intake(schema, hook, progress)
                     _adopt(directory, layouts, places, intake)
                 lock.unlink(missing_ok=True)  # who waits for it finds the directory
-        _take_along(own)
+        take_along(own)
     return own
 
 
@@ -143,14 +146,21 @@ def _read_format(own: Path) -> _Format:
         raise CorruptFile(str(error), path=str(path)) from error
 
 
-def _take_along(own: Path) -> None:
+def take_along(own: Path, *, mark: bool = True) -> None:
     """Refuse what a newer version wrote, and mark what an older one wrote as ours.
 
     Before anything is written in the present format, which programs of the older version
     would read as if nothing was missing.
+
+    Args:
+        own: the store's own directory.
+        mark: False where nothing is going to be written.
+
+    Raises:
+        SchemaOutOfDate: a newer version of the library has written it.
     """
     found = _read_format(own)
-    if found.format < FORMAT:
+    if mark and found.format < FORMAT:
         marked = msgspec.structs.replace(found, format=FORMAT)
         replace_file(own / _FORMAT_FILE, [msgspec.json.encode(marked), b"\n"])
     if found.format > FORMAT:
@@ -214,7 +224,11 @@ def _write(new: Path, intake: Intake) -> None:
     replace_file(
         snapshot_path(new, 1),
         snapshot(
-            contents_of(state), segment=1, chain=0, sequence=state.sequence, meta={}
+            contents_of(state),
+            segment=1,
+            chain=0,
+            sequence=state.sequence,
+            meta={SCHEMA_META: describe(state.schema).to_json()},
         ),
     )
     for layout, view in intake.views(state, position):

@@ -60,6 +60,11 @@ class History:
         return left, self._effects[place].at if left else None
 
     @property
+    def last(self) -> Effect | None:
+        """The latest entry; None where there is none since the journal was begun."""
+        return self._effects[-1] if self._effects else None
+
+    @property
     def floor(self) -> int:
         """The sequence up to which entries are forgotten."""
         return self._floor
@@ -181,6 +186,12 @@ class Live:
             journal.make_durable(begun.end if same else 0)
             journal.publish()
         return journal.size_changed()
+
+    @property
+    def log_end(self) -> int:
+        """The sequence of the last entry of the change log."""
+        last = self.history.last
+        return self.journal.start.base if last is None else last.sequence
 
     def cut(self) -> Cut:
         """A copy of the state at the start of a segment."""

@@ -33,10 +33,11 @@ from pend_storage.stores.state import Effect, State
 
 __all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of everything in the store's own directory.
 
-1: the first. 2: entries of the change log carry a token, who wrote and why.
+1: the first. 2: entries of the change log carry a token, who wrote and why. 3: the schema
+of the rows is noted in the meta, and records may have members that a program does not know.
 """
 _PIECE: Final = 1 << 20
 _WRONG_BLOCK: Final = "the checksum of a block of rows is wrong"

@@ -9,16 +9,22 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
+from pend_storage.errors import (
+    ChangesExpired,
+    CorruptFile,
+    PendStorageError,
+    StoreUnavailable,
+)
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout, one_each
+from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -31,14 +37,17 @@ from pend_storage.records import (
     Pending,
     Row,
 )
-from pend_storage.schema import SYSTEM_NAMES, Schema
+from pend_storage.schema import Schema
+from pend_storage.schema_changes import Evolution
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
+from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.backlog import counted
 from pend_storage.stores.json.checkpoint import Checkpointer
 from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
+from pend_storage.stores.json.evolution import migrate_directory
 from pend_storage.stores.json.exclusive import forget_held, named_lock
 from pend_storage.stores.json.file_lag import FileLag, file_lags
 from pend_storage.stores.json.guard import Guard
@@ -53,12 +62,12 @@ from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.newcomers import require_fitting
 from pend_storage.stores.json.past import effects_after
-from pend_storage.stores.json.places import place_of
-from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.strangers import DATA, unclaimed
+from pend_storage.stores.json.wiring import wired
+from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
-from pend_storage.stores.state import State
+from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFile, names_one
 
@@ -118,15 +127,14 @@ class JsonStore(Store):
             ConfigError: not a directory, or not ours to read and write.
             CorruptFile: a file of the store is damaged.
             LockTimeout: another process holds the directory for too long.
-            SchemaOutOfDate: a newer version of the library has written it.
+            SchemaOutOfDate: a newer version of the library has written it, or a program
+                with another schema: see :meth:`migrate`.
             StoreUnavailable: the disk is full, read-only, or out of order.
         """
         self.schema = schema
-        self.directory = Path(directory).absolute()
-        layouts = one_each(layouts)
-        for layout in layouts:
-            layout.require(schema)
-        self.layouts = (*layouts, *_plain_layouts(schema, layouts))
+        self._wiring = wired(schema, directory, layouts, files)
+        self.directory = self._wiring.directory
+        self.layouts = self._wiring.layouts
         self._include = tuple(include)
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
@@ -134,11 +142,9 @@ class JsonStore(Store):
         self._hook = guarded(hook)
         self._opening = threading.Lock()
         self._closed = False
-        given = {name: Path(path).absolute() for name, path in (files or {}).items()}
-        self._paths = {
-            x.file: given.get(x.source, self.directory / x.source) for x in self.layouts
-        }
+        self._paths = self._wiring.paths
         self._guard = Guard(self.layouts, self._paths)
+        self._admission = Admission(schema, str(self.directory), self._hook)
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
         try:
@@ -152,6 +158,70 @@ class JsonStore(Store):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r})"
 
+    @classmethod
+    def migrate(
+        cls,
+        schema: Schema,
+        directory: str | os.PathLike[str],
+        *,
+        layouts: Sequence[Layout] = (),
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
+        drop: bool = False,
+        dry_run: bool = False,
+        lock_timeout: float = 5.0,
+        hook: Hook = log_event,
+    ) -> Evolution:
+        """Bring the records of a directory to another schema: all of them, or none.
+
+        Additions need no migration: opening takes them. What was renamed, and how values
+        are converted, is declared in the schema (:class:`~pend_storage.Evolve`). Records
+        keep their versions. Running programs with the former schema are refused from
+        then on, but for programs since which there were only additions. Harmless to
+        repeat.
+
+        Args:
+            schema: the collections as they are to be.
+            directory: as for the store.
+            layouts: as for the store.
+            files: as for the store.
+            drop: whether what the schema does not have any more may be deleted.
+            dry_run: whether only to say what would be done.
+            lock_timeout: seconds to wait for another process at most.
+            hook: is told what was done.
+
+        Returns:
+            What was changed, or would be.
+
+        Raises:
+            SchemaOutOfDate: something would be lost, or stored values do not fit; they
+                are named.
+            LockTimeout: another process holds the directory for too long.
+            CorruptFile: a file of the store is damaged.
+            StoreUnavailable: the disk is full, read-only, or out of order.
+        """
+        done = shielded(
+            partial(
+                migrate_directory,
+                schema,
+                wired(schema, directory, layouts, files),
+                drop=drop,
+                dry_run=dry_run,
+                timeout=lock_timeout,
+                hook=guarded(hook),
+            )
+        )
+        if not dry_run:  # and with it the files
+            cls(
+                schema,
+                directory,
+                layouts=layouts,
+                files=files,
+                checkpoint_interval=None,
+                lock_timeout=lock_timeout,
+                hook=hook,
+            ).close()
+        return done
+
     # -- life ---------------------------------------------------------------------------
 
     def _open_first(self, progress: Progress | None) -> None:
@@ -160,14 +230,12 @@ class JsonStore(Store):
 
     def _open(self, progress: Progress | None = None) -> Engine:
         check_directory(self.directory)
-        views = self.directory / ".pend-storage"
-        places = {x.file: place_of(x, self._paths[x.file], views) for x in self.layouts}
-        require_fitting(self.schema, self.layouts, places)
+        require_fitting(self.schema, self.layouts, self._wiring.places())
         own = open_home(
             self.schema,
             self.directory,
             self.layouts,
-            places,
+            self._wiring.places(),
             timeout=self._timeout,
             hook=self._hook,
             progress=progress,
@@ -179,8 +247,10 @@ class JsonStore(Store):
                 name=str(self.directory),
                 lock_timeout=self._timeout,
                 hook=self._hook,
+                admission=self._admission,
             )
             try:
+                self._note_schema(engine)
                 with engine.live() as live:
                     detached = live.state.role.role is Role.DETACHED
                 paths = {x.source: self._paths[x.file] for x in self.layouts}
@@ -192,6 +262,16 @@ class JsonStore(Store):
         self._engine = engine
         return engine
 
+    def _note_schema(self, engine: Engine) -> None:
+        """Note the schema of the rows where it is not noted, or is added to."""
+        is_noted = False
+        while not is_noted:
+            noted, wanted = engine.look(self._admission.next_note)
+            is_noted = noted is wanted or engine.submit(
+                partial(_note, noted=noted, wanted=wanted)
+            )
+        self._admission.opened()
+
     def _watch_files(self, engine: Engine) -> None:
         checkpointer = Checkpointer(
             engine,
@@ -202,6 +282,7 @@ class JsonStore(Store):
             retention=self._retain,
             lock_timeout=self._timeout,
             hook=self._hook,
+            admission=self._admission,
         )
         try:
             checkpointer.look()
@@ -368,11 +449,17 @@ class JsonStore(Store):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        return self._opened().submit(lambda plan: plan.follow(records, epoch, mark))
+        def follow(plan: Plan) -> int:
+            self._admission.require_whole()
+            return plan.follow(records, epoch, mark)
+
+        return self._opened().submit(follow)
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         engine = self._opened()
+        self._admission.require_whole()
+        self._require_readable(after)
         state, end, found = engine.consult(
             lambda live: (
                 live.state,
@@ -387,6 +474,16 @@ class JsonStore(Store):
         else:
             yield from map(state.change_of, found)
 
+    def _require_readable(self, after: int) -> None:
+        """Refuse to read entries of the change log that are of a former schema.
+
+        Raises:
+            ChangesExpired: some of those that are asked for are.
+        """
+        floor = self._admission.floor
+        if after < floor:
+            raise ChangesExpired(store=str(self.directory), after=after, oldest=floor)
+
     @override
     def find_commit(self, token: str) -> Change | None:
         engine = self._opened()
@@ -394,7 +491,12 @@ class JsonStore(Store):
         def look(live: Live) -> Change | None:
             with translated(engine.directory):
                 effect = live.find(token)
-            return None if effect is None else live.state.change_of(effect)
+            if effect is None:
+                return None
+            if effect.sequence <= self._admission.floor:  # its records cannot be read
+                rows = tuple(row._replace(body=None) for row in effect.rows)
+                effect = replace(effect, rows=rows)
+            return live.state.change_of(effect)
 
         return engine.consult(look)
 
@@ -406,7 +508,10 @@ class JsonStore(Store):
 
     @override
     def pending(self, after: int) -> Pending:
-        found = counted(self._opened(), after)
+        engine = self._opened()
+        engine.look(lambda _: None)
+        self._require_readable(after)
+        found = counted(engine, after)
         return super().pending(after) if found is None else found
 
     @override
@@ -475,14 +580,8 @@ class JsonStore(Store):
             return tuple(unclaimed(self.directory, claimed, self._include))
 
 
-def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
-    """A layout for each collection that has none."""
-    have = {layout.collection for layout in layouts} | SYSTEM_NAMES
-    taken = {layout.file for layout in layouts}
-    for spec in schema:
-        if spec.name not in have:
-            file = f"{spec.name}.json"
-            yield PlainLayout(spec, f"{spec.name}.rows.json" if file in taken else file)
+def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
+    return plan.set_meta(SCHEMA_META, noted, wanted)
 
 
 def _after_fork() -> None:

@@ -50,6 +50,8 @@ _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
 _ENTANGLED: Final = "PEND3"
 """What was asked in one call has something to do with each other."""
+_OUTDATED: Final = "PEND4"
+"""A program with a former schema writes."""
 _IN_PARTS: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
 _SHORT_WAIT: Final = 5.0
 """Seconds; a lock that was waited for longer than this is not waited for again."""
@@ -179,6 +181,12 @@ class ServerRefusal(Exception):
         if self.code == _EXPIRED:
             after, oldest = map(int, self.message.split()[1:])
             return ChangesExpired(store=store, after=after, oldest=oldest)
+        if self.code == _OUTDATED:
+            return SchemaOutOfDate(
+                f"{store}: the schema of the database was changed while this program ran "
+                f"({self.message}). Deploy the program that fits, or leave this to the "
+                "programs that have the newer schema; nothing was changed."
+            )
         if self.code[:2] in _VALUES:
             place = collection or "the batch"
             named = f"; constraint {self.constraint}" if self.constraint else ""

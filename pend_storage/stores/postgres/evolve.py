@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from alembic.autogenerate import produce_migrations
@@ -35,9 +35,21 @@ def run_text(connection: Connection, statement: str) -> None:
 
 
 def extend(
-    connection: Connection, schema: Schema, declared: MetaData, store: str
+    connection: Connection,
+    schema: Schema,
+    declared: MetaData,
+    store: str,
+    *,
+    verified: Collection[str] = (),
 ) -> list[str]:
     """Add what is missing; gives in words what was done.
+
+    Args:
+        connection: in a transaction.
+        schema: as declared.
+        declared: its tables.
+        store: how errors call it.
+        verified: tables whose records were found to fit, so that types may be narrower.
 
     Raises:
         SchemaOutOfDate: something would be lost.
@@ -49,7 +61,7 @@ def extend(
     missing = [t for t in declared.sorted_tables if t.name not in present]
     declared.create_all(connection, tables=missing)
     done = [f"table {table.name} made" for table in missing]
-    evolution = _Evolution(connection, declared, store)
+    evolution = _Evolution(connection, declared, store, verified)
     return done + evolution.run(present)
 
 
@@ -71,10 +83,17 @@ def _require_trigrams(connection: Connection, store: str) -> None:
 class _Evolution:
     """Compares tables that exist with their declaration."""
 
-    def __init__(self, connection: Connection, declared: MetaData, store: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        declared: MetaData,
+        store: str,
+        verified: Collection[str],
+    ) -> None:
         self._connection = connection
         self._declared = declared
         self._store = store
+        self._verified = verified
         self._present: list[Table] = []
         options = {
             "compare_type": True,
@@ -138,7 +157,7 @@ class _Evolution:
             wider = new.length is None or (old.length or new.length + 1) <= new.length
         else:
             wider = _rank(new) > _rank(old) >= 0
-        if not wider:
+        if not wider and operation.table_name not in self._verified:
             raise self._refusal(_words(operation))
         return True
 
@@ -146,8 +165,9 @@ class _Evolution:
         return SchemaOutOfDate(
             f"{self._store}: the declared schema would {what}, and what is there might "
             "be lost; nothing was changed. If a newer program has migrated the "
-            "database, update this one; else make that change by hand, and migrate "
-            "again."
+            "database, update this one. If an older version of this library has, run "
+            "migrate() once with the schema of before, so that it is noted what there "
+            "is. Else make that change by hand, and migrate again."
         )
 
     def _drop_checks(self) -> Iterator[str]:

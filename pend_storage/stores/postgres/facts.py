@@ -47,3 +47,5 @@ class Look:
     """What ``migrate()`` noted, as JSON; None if it never ran."""
     home: str | None
     """The incarnation on which numbers were given last."""
+    added_by: str | None = None
+    """The module of the newer program that has added to the schema, if one has."""

@@ -39,6 +39,7 @@ from pend_storage.stores.postgres.writes import (
     apply_block,
     check_block,
     delete_block,
+    fits,
     put_block,
     single_put,
 )
@@ -156,6 +157,7 @@ def definitions(schema: Schema) -> Iterator[str]:
     yield lookups.kept()
     yield lookups.changes()
     yield lookups.found()
+    yield lookups.whole()
     yield numbering.horizon()
     yield numbering.renumber(schema)
     for spec in schema:
@@ -193,6 +195,7 @@ create or replace function {quoted(put_function(spec.name))}(
 ) returns text language plpgsql as $pend$
 declare _held$ boolean; _state$ jsonb; _at$ bigint; _offset$ bigint; _end$ bigint;
         _sequence$ bigint; _grave$ bigint; _version$ bigint; _value$ bigint;
+        _fits$ boolean;
 begin{_PATIENCE}
   _held$ := pg_advisory_xact_lock_shared({STORE_LOCK}) is not null
     and pg_advisory_xact_lock(
@@ -200,8 +203,9 @@ begin{_PATIENCE}
   select (select m$.value from store_meta as m$ where m$.name = 'role'),
          {OFFSET}, {LOG_END},
          (select d$.version from tombstones as d$
-           where d$.collection = '{spec.name}' and d$.key = _key$)
-    into _state$, _offset$, _end$, _grave$;
+           where d$.collection = '{spec.name}' and d$.key = _key$),
+         {fits(spec, "_body$")}
+    into _state$, _offset$, _end$, _grave$, _fits$;
   _at$ := coalesce((_state$ ->> 'epoch')::bigint, 0);
   if coalesce(_state$ ->> 'role', 'primary') <> 'primary' or _epoch$ <> _at$ then
     return {stale};
@@ -257,7 +261,7 @@ declare {_VARIABLES}
   _merged$ boolean := _a$[1] < _a$[cardinality(_a$)];
   _versions$ bigint[] := array_fill(0::bigint, array[cardinality(_k$)]);
   _failed$ bigint[] := '{{}}'; _actual$ bigint[] := '{{}}'; _conflicts$ text := '';
-  _put$ jsonb; _out$ bigint[]; _done$ text; _most$ bigint := 0; _n$ bigint; _v$ bigint;
+  _put$ jsonb; _whole$ json; _out$ bigint[]; _done$ text; _most$ bigint := 0; _n$ bigint; _v$ bigint;
   _sequence$ bigint;
 begin {_PATIENCE}{_enter(_REFUSE_COMMIT, "_many$", stale)}
 {_KEY_LOCKS.format(places=places)}{values}

@@ -6,7 +6,7 @@ from typing import Final
 
 from pend_storage.stores.postgres.numbering import PRUNED_META
 
-__all__ = ["FOUND", "changes", "found", "guard", "kept"]
+__all__ = ["FOUND", "changes", "found", "guard", "kept", "whole"]
 
 FOUND: Final = "exists (select from changes as f$ where f$.token = _token$)"
 """Whether the commit of a single put is in the log."""
@@ -74,6 +74,31 @@ begin
     _bytes$ := _bytes$ - octet_length(records$::text);
     exit when _bytes$ <= 0;
   end loop;
+end $pend$"""
+
+
+def whole() -> str:
+    """A record with the members of the stored one that its program does not know.
+
+    Programs with an older schema leave out what was added since. A member that the table
+    does not have was renamed or removed since: what it says would be lost.
+    """
+    return """
+create or replace function pend_whole(_old$ json, _new$ json, _known$ text[])
+returns json language plpgsql immutable as $pend$
+declare _name$ text;
+begin
+  select m$.k$ into _name$ from json_object_keys(_new$) as m$ (k$)
+   where m$.k$ <> all(_known$) limit 1;
+  if _name$ is not null then
+    raise exception using errcode = 'PEND4', message = format('no column %s', _name$);
+  end if;
+  if _old$ is null then
+    return _new$;
+  end if;
+  return (
+    select json_object_agg(o$.key, coalesce(n$.value, o$.value))
+      from json_each(_old$) as o$ left join json_each(_new$) as n$ on n$.key = o$.key);
 end $pend$"""
 
 

@@ -12,10 +12,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from alembic import command
 from alembic.config import Config
@@ -27,11 +30,20 @@ from pend_storage.codec import dump_json
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
+from pend_storage.schema_changes import (
+    Evolution,
+    SchemaChange,
+    changes_between,
+    only_added,
+)
+from pend_storage.schema_note import Description, describe
 from pend_storage.stores.postgres import functions
 from pend_storage.stores.postgres.blockers import Onlooker
 from pend_storage.stores.postgres.connections import Connector
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
 from pend_storage.stores.postgres.evolve import extend, run_text
+from pend_storage.stores.postgres.numbering import PRUNED_META
+from pend_storage.stores.postgres.reform import Reform
 from pend_storage.stores.postgres.revision import (
     KNOWN_REVISIONS,
     SCHEMA_META,
@@ -39,13 +51,22 @@ from pend_storage.stores.postgres.revision import (
     difference,
     encoding_fault,
 )
+from pend_storage.stores.postgres.surplus import clear_surplus, tables_of
 from pend_storage.stores.postgres.tables import REVISION_TABLE, declare
+from pend_storage.stores.postgres.telling import told
 
-__all__ = ["migrate"]
+__all__ = ["Wish", "migrate"]
 
 _LOCK: Final = 0x70656E64_6D696772  # the ASCII of "pendmigr"
 _ALEMBIC: Final = threading.Lock()  # its context is one for the whole process
 _REFUSED_BY_DATA: Final = frozenset({"23502", "23503", "23505", "23514", "22001"})
+DESCRIPTION_META: Final = "postgres.description"
+"""Name of the meta entry with the schema that the tables are of."""
+_END_LOG: Final = f"""insert into store_meta as m (name, value)
+  select '{PRUNED_META}', to_jsonb(max(sequence)) from changes having count(*) > 0
+  on conflict (name) do update set value = excluded.value
+   where (m.value #>> '{{}}')::bigint < (excluded.value #>> '{{}}')::bigint"""
+"""Entries so far are of a former schema: they stay, and are not given out any more."""
 _IN_THE_WAY: Final = frozenset({"55P03", "40P01"})
 _LOCK_TIMEOUT: Final = 1.0
 """Seconds for which a lock is asked for: whoever comes later queues behind the request."""
@@ -53,27 +74,51 @@ _LONGEST_PAUSE: Final = 3.0
 """Seconds in which others go on before the locks are asked for again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How far a migration may go."""
+
+    drop: bool = False
+    """What the schema does not have any more may be deleted."""
+    drop_empty: bool = False
+    """Tables of another schema may be dropped as far as they are empty."""
+    dry_run: bool = False
+    """Only tell the statements."""
+
+
 def migrate(
-    schema: Schema, connector: Connector, hook: Hook, *, wait: float = 60.0
-) -> None:
+    schema: Schema,
+    connector: Connector,
+    hook: Hook,
+    *,
+    wait: float = 60.0,
+    wish: Wish = Wish(),
+) -> Evolution:
     """See :meth:`PostgresStore.migrate`."""
     store = str(connector.address)
     # An index may take longer to build than a statement may normally run.
     patient = dataclasses.replace(connector, statement_timeout=0.0)
+    work = partial(_attempts, schema, patient, hook, wait=wait, wish=wish)
+    return _translated(store)(work)()
+
+
+def _attempts(
+    schema: Schema, connector: Connector, hook: Hook, *, wait: float, wish: Wish
+) -> Evolution:
+    """Try, and try again where somebody holds what is needed."""
+    store = str(connector.address)
     onlooker = Onlooker(connector)
     deadline = time.monotonic() + wait
-    with _translated(store):
-        for attempt in itertools.count():
-            try:
-                _attempt(schema, patient, hook, onlooker, deadline)
-            except DBAPIError as error:
-                if _sqlstate(error.orig) not in _IN_THE_WAY:
-                    raise
-                if time.monotonic() >= deadline:
-                    raise _held_up(store, wait, onlooker) from error
-            else:
-                return
-            _let_pass(attempt, deadline, store, onlooker, hook)
+    for attempt in itertools.count():
+        try:
+            return _attempt(schema, connector, hook, onlooker, deadline, wish=wish)
+        except DBAPIError as error:
+            if _sqlstate(error.orig) not in _IN_THE_WAY:
+                raise
+            if time.monotonic() >= deadline:
+                raise _held_up(store, wait, onlooker) from error
+        _let_pass(attempt, deadline, store, onlooker, hook)
+    raise AssertionError  # pragma: no cover - it counts for ever
 
 
 def _attempt(
@@ -82,25 +127,31 @@ def _attempt(
     hook: Hook,
     onlooker: Onlooker,
     deadline: float,
-) -> None:
+    *,
+    wish: Wish,
+) -> Evolution:
     """All of it in one transaction, or nothing."""
     store = str(connector.address)
     wanted = Revision.of(schema)
-    with _connected(connector) as connection, _seen(connection, onlooker):
+    with (
+        _connected(connector, undo=wish.dry_run) as connection,
+        _seen(connection, onlooker),
+        told(connection) as statements,
+    ):
         _refuse_encoding(connection, store)
         # Only other migrations queue for this one.
         _wait_for_locks(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
         connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
         _wait_for_locks(connection, _LOCK_TIMEOUT)
         found = _found(connection)
-        _refuse_newer(connection, found, wanted, store)
+        _refuse_newer_library(found, wanted, store)
+        cleared = _clear(connection, found, schema, store) if wish.drop_empty else []
+        _refuse_larger(connection, found, wanted, store, wish)
         _upgrade_core(connection)
-        done = extend(connection, schema, declare(schema), store)
-        if found is None or found.functions != wanted.functions:
-            for definition in functions.definitions(schema):
-                run_text(connection, definition)
-        _note(connection, wanted)
-    if found != wanted or done:
+        changes, records, done = _bring(
+            connection, schema, store, found=found, cleared=cleared, drop=wish.drop
+        )
+    if (found != wanted or done) and not wish.dry_run:
         facts = "; ".join(done) or "nothing but its notes"
         hook(
             Event(
@@ -109,6 +160,45 @@ def _attempt(
                 logging.INFO,
             )
         )
+    return Evolution(store, changes, records, tuple(statements))
+
+
+def _bring(
+    connection: Connection,
+    schema: Schema,
+    store: str,
+    *,
+    found: Revision | None,
+    cleared: list[str],
+    drop: bool,
+) -> tuple[tuple[SchemaChange, ...], dict[str, int], list[str]]:
+    """Bring the tables and functions to the schema, and note it.
+
+    Returns:
+        What was different, how many records of each collection were changed, and what
+        was done, in words.
+    """
+    wanted, description = Revision.of(schema), describe(schema)
+    former = _described(connection, found, cleared)
+    changes: tuple[SchemaChange, ...] = ()
+    if former is not None:
+        changes = changes_between(former, description, schema)
+        is_added = only_added(changes) and not cleared
+        description = description.after(former, only_added=is_added)
+    reform = Reform(connection, schema, former or description, changes, store)
+    done = [f"empty table of {name} dropped" for name in cleared]
+    done += reform.run(drop=drop)
+    declared = declare(schema)
+    done += extend(connection, schema, declared, store, verified=reform.verified)
+    if not only_added(changes):
+        run_text(connection, _END_LOG)
+    if found is None or found.functions != wanted.functions:
+        for definition in functions.definitions(schema):
+            run_text(connection, definition)
+    wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
+    _note(connection, SCHEMA_META, wanted.to_json())
+    _note(connection, DESCRIPTION_META, description.to_json())
+    return changes, reform.records, done
 
 
 def _wait_for_locks(connection: Connection, seconds: float) -> None:
@@ -158,8 +248,8 @@ def _refuse_encoding(connection: Connection, store: str) -> None:
 
 
 @contextmanager
-def _connected(connector: Connector) -> Iterator[Connection]:
-    """A transaction on a connection of its own."""
+def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
+    """A transaction on a connection of its own; undone at its end, if that is wanted."""
 
     def connect() -> psycopg.Connection[tuple[Any, ...]]:
         connection = connector.open().release()
@@ -170,11 +260,13 @@ def _connected(connector: Connector) -> Iterator[Connection]:
         "postgresql+psycopg://", creator=connect, poolclass=pool.NullPool
     )
     try:
-        with engine.connect() as connection, connection.begin():
+        with engine.connect() as connection, connection.begin() as transaction:
             connection.execute(text("set local timezone = 'UTC'"))
             # Quoted names would not be recognised as types.
             connection.execute(text("set local quote_all_identifiers = off"))
             yield connection
+            if undo:
+                transaction.rollback()
     finally:
         engine.dispose()
 
@@ -242,25 +334,52 @@ def _found(connection: Connection) -> Revision | None:
     return Revision.from_json(None if value is None else value.encode())
 
 
-def _refuse_newer(
-    connection: Connection, found: Revision | None, wanted: Revision, store: str
-) -> None:
-    """A database of a newer library is left alone, and so is one of a larger schema."""
+def _described(
+    connection: Connection, found: Revision | None, cleared: Collection[str] = ()
+) -> Description | None:
+    """The schema of the tables that are there, where a migration has noted it."""
     if found is None:
+        return None
+    look = text("select value from store_meta where name = :name")
+    value = connection.scalar(look, {"name": DESCRIPTION_META})
+    noted = None if value is None else Description.from_json(value)
+    if noted is None or noted.fingerprint != found.schema:
+        return None  # a version that notes nothing has migrated since
+    there = {n: shape for n, shape in noted.collections.items() if n not in cleared}
+    return msgspec.structs.replace(noted, collections=there)
+
+
+def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) -> None:
+    if found is not None and found.core not in KNOWN_REVISIONS:
+        raise SchemaOutOfDate(difference(store, found, wanted))
+
+
+def _clear(
+    connection: Connection, found: Revision | None, schema: Schema, store: str
+) -> list[str]:
+    """Drop the empty tables of another schema; gives the names of the collections."""
+    if found is None or found.schema == schema.fingerprint():
+        return []
+    former = _described(connection, found)
+    return clear_surplus(connection, found.collections, former, schema, store)
+
+
+def _refuse_larger(
+    connection: Connection,
+    found: Revision | None,
+    wanted: Revision,
+    store: str,
+    wish: Wish,
+) -> None:
+    """A database with more collections is left alone, unless they may be dropped."""
+    if found is None or (wish.drop and _described(connection, found) is not None):
         return
-    present = {
-        name
-        for name in set(found.collections) - set(wanted.collections)
-        if connection.scalar(
-            text("select to_regclass(quote_ident(:name))"), {"name": name}
+    present = tables_of(connection, set(found.collections) - set(wanted.collections))
+    if present:
+        left = (*sorted(present), *wanted.collections)
+        raise SchemaOutOfDate(
+            difference(store, dataclasses.replace(found, collections=left), wanted)
         )
-    }
-    if found.core in KNOWN_REVISIONS and not present:
-        return
-    left = tuple(sorted(present)) + wanted.collections
-    raise SchemaOutOfDate(
-        difference(store, dataclasses.replace(found, collections=left), wanted)
-    )
 
 
 def _upgrade_core(connection: Connection) -> None:
@@ -272,11 +391,8 @@ def _upgrade_core(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
-def _note(connection: Connection, wanted: Revision) -> None:
-    parameters: dict[str, Any] = {
-        "name": SCHEMA_META,
-        "value": dump_json(wanted.to_json()).decode(),
-    }
+def _note(connection: Connection, name: str, value: dict[str, Any]) -> None:
+    parameters: dict[str, Any] = {"name": name, "value": dump_json(value).decode()}
     connection.execute(
         text(
             "insert into store_meta (name, value) values (:name, cast(:value as jsonb))"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -50,11 +51,24 @@ class Revision:
     functions: str
     """Digest of the functions in the database."""
     collections: tuple[str, ...] = field(default=(), compare=False)
+    module: str = field(default="", compare=False)
+    """The module that declares the schema; empty where an older version migrated."""
+    ancestors: tuple[str, ...] = field(default=(), compare=False)
+    """Fingerprints of the schemas since which there were only additions."""
+    library: str = field(default="", compare=False)
+    """Digest of the functions that every schema has."""
 
     @classmethod
     def of(cls, schema: Schema) -> Revision:
         """What this library makes of a database."""
-        return cls(CORE_REVISION, schema.fingerprint(), digest(schema), schema.names)
+        return cls(
+            CORE_REVISION,
+            schema.fingerprint(),
+            digest(schema),
+            schema.names,
+            schema.module,
+            library=_library(),
+        )
 
     @classmethod
     def from_json(cls, text: bytes | None) -> Revision | None:
@@ -68,11 +82,25 @@ class Revision:
 
     def to_json(self) -> dict[str, Any]:
         """For noting it in a database."""
-        return {**asdict(self), "collections": list(self.collections)}
+        lists = {"collections": self.collections, "ancestors": self.ancestors}
+        return {**asdict(self), **{name: list(value) for name, value in lists.items()}}
+
+    def has_added_to(self, other: Revision) -> bool:
+        """Whether programs of another revision can go on: only additions came since."""
+        return (
+            other.schema in self.ancestors
+            and self.core == other.core
+            and self.library == other.library
+        )
 
     @override
     def __str__(self) -> str:
         return f"{self.core}/{self.schema}/{self.functions[:8]}"
+
+
+@cache
+def _library() -> str:
+    return digest(Schema([]))
 
 
 def require_current(link: Link, schema: Schema, store: str) -> Look:
@@ -99,7 +127,9 @@ def require_current(link: Link, schema: Schema, store: str) -> Look:
     if found is None:
         raise SchemaOutOfDate(_never(store, wanted))
     if found != wanted:
-        raise SchemaOutOfDate(difference(store, found, wanted))
+        if not found.has_added_to(wanted):
+            raise SchemaOutOfDate(difference(store, found, wanted))
+        look = replace(look, added_by=found.module or "a newer program")
     if facts.isolation != "read committed":
         raise ConfigError(
             f"{store}: the default isolation level is {facts.isolation!r}, on which "
@@ -154,13 +184,39 @@ def difference(store: str, found: Revision, wanted: Revision) -> str:
     """What differs, and what to do about it."""
     facts = f"{store} is at revision {found}, the library at {wanted}"
     extra = sorted(set(found.collections) - set(wanted.collections))
-    if found.core not in KNOWN_REVISIONS or extra:
-        more = f" It also has the collections {', '.join(extra)}." if extra else ""
+    more = f" It also has the collections {', '.join(extra)}." if extra else ""
+    if found.core not in KNOWN_REVISIONS:
         return (
             f"{facts}: a newer program has migrated the database.{more} Update this "
             "program (or its schema); nothing was changed."
         )
+    if found.module not in {"", wanted.module}:
+        return (
+            f"{store} was migrated with the schema of {found.module}, and this program "
+            f"has that of {wanted.module}.{more} {_way_on(found, extra)} (Revision {found}; "
+            f"the library makes {wanted}.)"
+        )
+    if extra:
+        return (
+            f"{facts}: a newer program has migrated the database, or one with another "
+            f"schema.{more} Update this program (or its schema). {_way_on(found, extra)}"
+        )
     return (
         f"{facts}. If this program is the newer one, run migrate() (pend-storage db "
         "migrate), else update it."
+    )
+
+
+def _way_on(found: Revision, extra: list[str]) -> str:
+    theirs = f" ({found.module})" if found.module else ""
+    if not extra:
+        return (
+            f"If this program is the right one, run migrate() (pend-storage db migrate); "
+            f"else set schema to the right module{theirs}. Nothing was changed."
+        )
+    return (
+        f"If that was the wrong schema, drop what it made, as far as it is empty: "
+        f"pend-storage db migrate --drop-empty. If it was the right one, set schema to "
+        f"its module{theirs}. To delete collections with their records: --drop. Nothing "
+        "was changed."
     )

@@ -6,6 +6,7 @@ columns takes 3 us here and 5 us more in the server, against 6 us here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ __all__ = [
     "CHANGE_COLUMNS",
     "CHANGE_RECORDS",
     "change_of",
+    "fields_json",
     "record_json",
     "rows_of",
     "tombstone_rows_of",
@@ -44,7 +46,12 @@ def record_json(spec: CollectionSpec, alias: str) -> str:
 
     It depends on no setting of the session: times are written in UTC by a pattern.
     """
-    members = [f"'{f.name}', {_value(f, alias)}" for f in spec.fields.values()]
+    return fields_json(spec.fields.values(), alias)
+
+
+def fields_json(fields: Iterable[FieldSpec], alias: str) -> str:
+    """The same of some fields, as their columns are."""
+    members = [f"'{f.name}', {_value(f, alias)}" for f in fields]
     parts = [
         f"json_build_object({', '.join(members[start : start + _MAX_MEMBERS])})"
         for start in range(0, len(members), _MAX_MEMBERS)

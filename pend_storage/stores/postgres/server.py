@@ -6,14 +6,15 @@ The one place at which what the driver raises becomes what the library raises.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.events import Hook
+from pend_storage.errors import PendStorageError, SchemaOutOfDate, StoreUnavailable
+from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres.connections import Connector
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
@@ -49,6 +50,9 @@ class Server:
         self._schema = schema
         self._pool = pool
         self._watch = Watch(self.name, pool, hook)
+        self._hook = hook
+        self._added_by: str | None = None
+        """The module of a newer program that has added to the schema."""
 
     @property
     def generation(self) -> int:
@@ -226,6 +230,33 @@ class Server:
             look = require_current(link, self._schema, self.name)
             self._watch.saw(link, look.facts)
             link.look = look
+            before, self._added_by = self._added_by, look.added_by
+        if look.added_by is not None and before is None:
+            self._hook(
+                Event(
+                    "schema-behind",
+                    f"{self.name}: a newer program ({look.added_by}) has added to the "
+                    "schema. This program goes on reading and writing, and keeps what it "
+                    "does not know; the change log and following are left to programs "
+                    "with the newer schema",
+                    logging.WARNING,
+                )
+            )
+
+    def require_whole(self) -> None:
+        """Refuse what a program with an older schema cannot do without a loss.
+
+        To be asked when a connection has been taken: that is when it is known.
+
+        Raises:
+            SchemaOutOfDate: a newer program has added to the schema.
+        """
+        if self._added_by is not None:
+            raise SchemaOutOfDate(
+                f"{self.name}: a newer program ({self._added_by}) has added to the "
+                "schema, so this one cannot pass on whole records. Leave that to the "
+                "newer program, or update this one; nothing was changed."
+            )
 
     def _settle(self, link: Link, look: Look) -> None:
         with self._unfit(link):

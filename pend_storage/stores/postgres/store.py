@@ -27,6 +27,7 @@ from pend_storage.records import (
     Row,
 )
 from pend_storage.schema import Schema
+from pend_storage.schema_changes import Evolution
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
@@ -126,7 +127,7 @@ class PostgresStore(Store):
             patience=self._connector.patience,
             max_age=connection_max_age,
         )
-        self._server = Server(schema, self._connector, pool, hook)
+        self._server = Server(schema, self._connector, pool, self._hook)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
         self._committer = Committer(
             self,
@@ -150,15 +151,31 @@ class PostgresStore(Store):
         """How errors call the store: where it is, without user and password."""
         return str(self.address)
 
-    def migrate(self, *, wait: float = 60.0) -> None:
+    def migrate(
+        self,
+        *,
+        wait: float = 60.0,
+        drop: bool = False,
+        drop_empty: bool = False,
+        dry_run: bool = False,
+    ) -> Evolution:
         """Bring an empty or older database to the schema; harmless to repeat.
 
-        Any number of processes may do so at once, while others work. What exists is
-        added to, never removed. Where somebody holds a lock that it needs, it asks for the
-        lock for a second at a time, and lets everybody else pass in between.
+        Any number of processes may do so at once, while others work. What was renamed, and
+        how values are converted, is declared in the schema
+        (:class:`~pend_storage.Evolve`); nothing is deleted without consent. Where
+        somebody holds a lock that it needs, it asks for the lock for a second at a time,
+        and lets everybody else pass in between.
 
         Args:
             wait: seconds for which it tries to have the locks.
+            drop: whether what the schema does not have any more may be deleted.
+            drop_empty: whether tables that were made with another schema may be dropped
+                as far as they are empty.
+            dry_run: whether only to find out what would be run. It is run, and undone.
+
+        Returns:
+            What was changed, or would be, with the statements.
 
         Raises:
             SchemaOutOfDate: the database is newer than the library or the schema, or
@@ -169,11 +186,15 @@ class PostgresStore(Store):
                 time; the error names who has them.
         """
         from pend_storage.stores.postgres.migrate import (  # noqa: PLC0415 - slow
+            Wish,
             migrate,
         )
 
-        migrate(self.schema, self._connector, self._hook, wait=wait)
-        self._server.settle()
+        wish = Wish(drop=drop, drop_empty=drop_empty, dry_run=dry_run)
+        done = migrate(self.schema, self._connector, self._hook, wait=wait, wish=wish)
+        if not dry_run:
+            self._server.settle()
+        return done
 
     @override
     def incarnation(self) -> str:
@@ -294,6 +315,7 @@ class PostgresStore(Store):
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
         horizon = self._server.ask(statements.HORIZON).get_value(0, 0)
+        self._server.require_whole()
         change: Change | None = None
         while True:
             values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE, b"%d" % MOST_BYTES)
@@ -382,6 +404,7 @@ class PostgresStore(Store):
         work = self._applier.prepare(records, mark)
 
         def attempt(link: Link) -> int:
+            self._server.require_whole()
             return self._applier.apply(link, work, epoch)
 
         def judge() -> None:

@@ -7,24 +7,29 @@ Python identifier contains, and every column of a table is qualified.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from pend_storage.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.columns import type_text
+from pend_storage.stores.postgres.rows import record_json
 from pend_storage.stores.postgres.tables import (
     column_name,
     key_column,
     quoted,
     table_name,
 )
-from pend_storage.stores.postgres.values import default_text
+from pend_storage.stores.postgres.values import default_text, quoted_text
 
 __all__ = [
     "apply_block",
     "check_block",
+    "column_from_json",
     "delete_block",
+    "fits",
     "put_block",
+    "record_types",
     "single_put",
 ]
 
@@ -43,7 +48,7 @@ class _Names:
         self.key = quoted(key_column(spec))
         self.columns = ", ".join(quoted(column_name(f.name)) for f in fields)
         self.values = ", ".join(map(_from_json, fields))
-        self.record = ", ".join(f"{_member(f)} {_json_type(f)}" for f in fields)
+        self.record = record_types(fields)
         self.updates = ", ".join(
             f"{name} = excluded.{name}"
             for f in fields
@@ -51,6 +56,28 @@ class _Names:
             for name in (quoted(column_name(f.name)),)
         )
         self.updates += ", " if self.updates else ""
+        names = ", ".join(quoted_text(f.name) for f in fields)
+        self.known = f"array[{names}]::text[]"
+        self.stored = f"({record_json(spec, 't$')})::json"
+        self.stored_or_null = f"case when t$.version is not null then {self.stored} end"
+        self.count = len(fields)
+
+    def fits(self, body: str) -> str:
+        """Whether a record has every member that the table has, and no other."""
+        return (
+            f"(select count(*) = {self.count} and bool_and(m$.k$ = any({self.known}))"
+            f" from json_object_keys({body}) as m$ (k$))"
+        )
+
+
+def record_types(fields: Iterable[FieldSpec]) -> str:
+    """SQL text: the members of a record's JSON, as ``json_to_record`` is told them."""
+    return ", ".join(f"{_member(f)} {_json_type(f)}" for f in fields)
+
+
+def column_from_json(field: FieldSpec, row: str) -> str:
+    """SQL text: a column's value from the record's JSON, which is there as a row."""
+    return _from_json(field, row)
 
 
 def _member(field: FieldSpec) -> str:
@@ -76,6 +103,11 @@ def _from_json(field: FieldSpec, row: str = "x$") -> str:
     return name if default is None else f"coalesce({name}, {default})"
 
 
+def fits(spec: CollectionSpec, body: str) -> str:
+    """SQL text: whether a record has every member that the table has, and no other."""
+    return _Names(spec).fits(body)
+
+
 def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
     """Put ``_body$`` under ``_key$``; the new version is in ``_version$``.
 
@@ -95,6 +127,10 @@ def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
       return {conflict};
     end if;
   end if;{sequence}
+  if not _fits$ then
+    select pend_whole((select {n.stored} from {n.table} as t$ where t$.{n.key} = _key$),
+                      _body$, {n.known}) into _body$;
+  end if;
   if _grave$ is not null then
     delete from tombstones as d$
      where d$.collection = {n.collection} and d$.key = _key$;
@@ -158,6 +194,14 @@ def put_block(spec: CollectionSpec) -> str:
     n = _Names(spec)
     return f"""
   if {n.collection} = any(_c$) then
+    for _n$, _whole$ in
+      select u$.n$, pend_whole({n.stored_or_null}, u$.b$, {n.known})
+        from unnest(_c$, _k$, _b$) with ordinality as u$ (c$, k$, b$, n$)
+        left join {n.table} as t$ on t$.{n.key} = u$.k$
+       where u$.c$ = {n.collection} and u$.b$ is not null and not {n.fits("u$.b$")}
+    loop
+      _b$[_n$] := _whole$;
+    end loop;
     with fresh$ as materialized (
       select u$.a$ as {_BATCH}, u$.k$ as {_KEY}, x$.*
         from unnest(_a$, _c$, _k$, _b$, _later$) as u$ (a$, c$, k$, b$, later$)
@@ -224,6 +268,11 @@ def apply_block(spec: CollectionSpec) -> str:
     n = _Names(spec)
     return f"""
   if {n.collection} = any(_c$) then
+    if exists (select from unnest(_c$, _b$) as u$ (c$, b$)
+                where u$.c$ = {n.collection} and u$.b$ is not null
+                  and not {n.fits("u$.b$")}) then
+      raise exception using errcode = 'PEND4', message = 'a record is not whole';
+    end if;
     with fresh$ as materialized (
       select u$.k$, u$.v$, u$.b$
         from unnest(_c$, _k$, _v$, _b$) as u$ (c$, k$, v$, b$)

@@ -1,0 +1,78 @@
+"""Bringing the stores of an environment to the schema that its program declares."""
+
+from __future__ import annotations
+
+from pend_storage.config import Settings
+from pend_storage.errors import ConfigError
+from pend_storage.events import Hooks, guarded, log_event
+from pend_storage.factory import load_schema, open_postgres
+from pend_storage.schema_changes import Evolution
+from pend_storage.stores.json import JsonStore
+
+__all__ = ["migrate_database", "migrate_directory"]
+
+
+def migrate_directory(
+    settings: Settings,
+    *,
+    drop: bool = False,
+    dry_run: bool = False,
+    hook: Hooks = log_event,
+) -> Evolution:
+    """Bring the records of the JSON directory to the schema; see ``JsonStore.migrate``.
+
+    Args:
+        settings: of the environment.
+        drop: whether what the schema does not have any more may be deleted.
+        dry_run: whether only to say what would be done.
+        hook: is told what was done.
+
+    Raises:
+        ConfigError: no directory is configured, or it is not there.
+        SchemaOutOfDate: something would be lost, or stored values do not fit.
+        LockTimeout: another process holds the directory for too long.
+    """
+    wanted = settings.require_json()
+    if not wanted.directory.is_dir():
+        raise ConfigError(
+            f"{settings.place}: {wanted.directory} is not a directory. Correct "
+            "json.directory."
+        )
+    module = load_schema(settings)
+    return JsonStore.migrate(
+        module.schema,
+        wanted.directory,
+        layouts=module.layouts,
+        files=wanted.files,
+        drop=drop,
+        dry_run=dry_run,
+        hook=guarded(hook),
+    )
+
+
+def migrate_database(
+    settings: Settings,
+    *,
+    wait: float = 60.0,
+    drop: bool = False,
+    drop_empty: bool = False,
+    dry_run: bool = False,
+) -> Evolution:
+    """Bring the database to the schema; see ``PostgresStore.migrate``.
+
+    Args:
+        settings: of the environment.
+        wait: seconds for which it tries to have the locks.
+        drop: whether what the schema does not have any more may be deleted.
+        drop_empty: whether empty tables of another schema may be dropped.
+        dry_run: whether only to find out what would be run.
+
+    Raises:
+        ConfigError: no database is configured.
+        SchemaOutOfDate: something would be lost, or stored values do not fit.
+        StoreUnavailable: it cannot be reached.
+    """
+    with open_postgres(settings) as store:
+        return store.migrate(
+            wait=wait, drop=drop, drop_empty=drop_empty, dry_run=dry_run
+        )

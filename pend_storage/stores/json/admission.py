@@ -1,0 +1,214 @@
+"""Whether a program's schema fits what a directory holds.
+
+The schema of the rows is noted in the store's meta. A program with the same one goes on,
+and so does one that only adds to it, which is noted, and one of before that was added to
+since: it reads and commits, and leaves alone what it cannot do without a loss (the legacy
+files, the change log, following another store). All others are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
+from pend_storage.events import Event, Hook
+from pend_storage.records import JSON
+from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.schema_changes import (
+    SchemaChange,
+    changes_between,
+    in_words,
+    only_added,
+)
+from pend_storage.schema_note import Description, describe
+from pend_storage.shown import cut, shown
+from pend_storage.stores.state import SCHEMA_META, State
+from pend_storage.stores.table import Table
+
+__all__ = ["Admission", "require_fitting"]
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Admission:
+    """Judges the schema of one store, each time that another one is noted."""
+
+    def __init__(self, schema: Schema, name: str, hook: Hook) -> None:
+        """Make one.
+
+        Args:
+            schema: of the program.
+            name: how errors call the store.
+            hook: is told where a newer program has added to the schema.
+        """
+        self.schema = schema
+        self.wanted = describe(schema)
+        self._name = name
+        self._hook = hook
+        self._seen: JSON = None
+        self._is_open = False
+        self.is_behind = False
+        """A newer program has added to the schema."""
+        self._module = ""
+        self.floor = 0
+        """Entries of the change log up to this sequence are of a former schema."""
+        self._kept: Mapping[str, frozenset[str]] = {}
+
+    def admit(self, state: State) -> None:
+        """See that the rows of a state are of this schema; quick if nothing has changed.
+
+        Raises:
+            SchemaOutOfDate: they are not.
+        """
+        noted = state.meta.get(SCHEMA_META)
+        if noted is not self._seen:
+            self._judge(noted)
+            self._seen = noted
+        state.kept = self._kept
+
+    def _judge(self, noted: JSON) -> None:
+        if noted is None:
+            return
+        former = Description.from_json(noted)
+        wanted = self.wanted
+        self._kept, self.floor, self._module = {}, former.floor, former.module
+        was_behind, self.is_behind = self.is_behind, False
+        if wanted.fingerprint == former.fingerprint:
+            return
+        if wanted.fingerprint in former.ancestors:
+            self._kept = _unknown(former, wanted)
+            self.is_behind = True
+            if not was_behind:
+                self._tell_behind(former)
+            return
+        changes = changes_between(former, wanted, self.schema)
+        if self._is_open and changes:
+            raise SchemaOutOfDate(
+                f"{self._name}: the schema of the directory was changed while this "
+                f"program ran ({in_words(changes)}). Deploy the program that fits, or "
+                "restart this one; nothing was changed."
+            )
+        if not only_added(changes):
+            raise self._refusal(former, changes)
+
+    def _refusal(
+        self, former: Description, changes: tuple[SchemaChange, ...]
+    ) -> SchemaOutOfDate:
+        theirs, mine = former.module, self.wanted.module
+        which = f"that of {theirs}; this program has that of {mine}"
+        if theirs in {"", mine}:
+            which = f"that of {mine} as it was then"
+        return SchemaOutOfDate(
+            f"{self._name}: the records were written with another schema ({which}). "
+            f"For this program {in_words(changes)}. If it is the right one, bring the directory to its "
+            "schema: JsonStore.migrate() (pend-storage json migrate; --dry-run says what "
+            "that would do). Else deploy the program that fits; nothing was changed."
+        )
+
+    def _tell_behind(self, former: Description) -> None:
+        added = changes_between(self.wanted, former, self.schema)
+        self._hook(
+            Event(
+                "schema-behind",
+                f"{self._name}: a newer program ({former.module}) has added to the "
+                f"schema: {in_words(added)}. This program goes on reading and writing, "
+                "and keeps what it does not know; the legacy files and the change log "
+                "are left to programs with the newer schema. To go back for good: "
+                "pend-storage json migrate --drop, with the former schema",
+                logging.WARNING,
+            )
+        )
+
+    def require_whole(self) -> None:
+        """Refuse what a program with an older schema cannot do without a loss.
+
+        Raises:
+            SchemaOutOfDate: a newer program has added to the schema.
+        """
+        if self.is_behind:
+            raise SchemaOutOfDate(
+                f"{self._name}: a newer program ({self._module}) has added to the schema, "
+                "so this one cannot pass on whole records. Leave that to the newer "
+                "program, or update this one; nothing was changed."
+            )
+
+    def next_note(self, state: State) -> tuple[JSON, JSON]:
+        """What is noted, and what should be; the same where nothing is to be done.
+
+        Raises:
+            SchemaOutOfDate: nothing is noted, and the records do not fit.
+        """
+        noted = state.meta.get(SCHEMA_META)
+        if noted is None:
+            require_fitting(state, self.schema, self._name)
+            return None, self.wanted.to_json()
+        former = Description.from_json(noted)
+        if self.is_behind or former.fingerprint == self.wanted.fingerprint:
+            return noted, noted
+        changes = changes_between(former, self.wanted, self.schema)
+        for change in changes:
+            if change.is_index:
+                self._require_indexable(state, change)
+        return noted, self.wanted.after(former, only_added=True).to_json()
+
+    def _require_indexable(self, state: State, change: SchemaChange) -> None:
+        codec = self.schema[change.collection].codec
+        for key, (_, body) in state.table(change.collection).rows.items():
+            try:
+                codec.check(codec.decode(body))
+            except InvalidRecord as error:
+                raise SchemaOutOfDate(
+                    f"{self._name}: {change.words}, and {change.collection}[{shown(key)}] "
+                    f"does not fit: {error.reason}. Correct it with the program of before, "
+                    "or do not index the field; nothing was changed."
+                ) from error
+
+    def opened(self) -> None:
+        """From now on, a schema that is not a known one is another program's."""
+        self._is_open = True
+
+
+def _unknown(former: Description, wanted: Description) -> dict[str, frozenset[str]]:
+    """The members that records may have and this program does not know."""
+    found = {}
+    for name, shape in wanted.collections.items():
+        there = former.collections.get(name)
+        more = set() if there is None else there.fields.keys() - shape.fields.keys()
+        if more:
+            found[name] = frozenset(more)
+    return found
+
+
+def require_fitting(state: State, schema: Schema, name: str) -> None:
+    """See that records of a directory without a note are of this schema.
+
+    Raises:
+        SchemaOutOfDate: one cannot be read, or has a member that would be lost.
+    """
+    for spec in schema:
+        fault = _misfit(spec, state.table(spec.name))
+        if fault is not None:
+            raise SchemaOutOfDate(
+                f"{name}: the records do not fit the schema of this program: {fault}. If "
+                "the program is the right one, bring the directory to its schema: "
+                "JsonStore.migrate() (pend-storage json migrate; --dry-run says what "
+                "that would do). Else deploy the program that fits; nothing was changed."
+            )
+
+
+def _misfit(spec: CollectionSpec, table: Table) -> str | None:
+    known = spec.fields.keys()
+    for key, (_, body) in table.rows.items():
+        strange = _members(body).keys() - known
+        if strange:
+            names = ", ".join(cut(name) for name in sorted(strange))
+            return f"{spec.name}[{shown(key)}] has {names}"
+        try:
+            spec.codec.decode(body)
+        except CorruptFile as error:
+            return f"{spec.name}[{shown(key)}]: {error.reason}"
+    return None
