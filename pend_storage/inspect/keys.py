@@ -18,7 +18,7 @@ _FEW: Final = 3
 _NAMED: Final = ("id", "_id", "uuid", "guid", "key", "_key", "uid", "pk")
 _GOOD_FORMATS: Final = frozenset({"uuid", "hash"})
 _NO_KEYS: Final = frozenset({"time", "date", "decimal", "seconds", "milliseconds"})
-_TELLING: Final = frozenset({"slug", "email", "code", "username", "login", "name"})
+_TELLING: Final = frozenset({"slug", "email", "code", "username", "login"})
 _LONGEST: Final = 160
 """Characters of a key: an index holds 640 bytes."""
 
@@ -42,17 +42,15 @@ def _rank(field: FieldReport, place: int, records: int) -> int | None:
     filled = field.present - field.nulls
     if not _may_identify(field, filled, records):
         return None
+    last = (words(field.name) or [""])[-1]
     if field.name.lower() in _NAMED:
         return 0
-    if not field.is_unique or records < _FEW:
-        return None
-    last = (words(field.name) or [""])[-1]
     if last in {"id", "uuid", "key", "hash"}:
         return 1 if place == 0 else 2
-    if field.format in _GOOD_FORMATS:
+    if not field.is_unique or records < _FEW:
+        return None
+    if field.format in _GOOD_FORMATS or last in _TELLING:
         return 3
-    if last in _TELLING and field.types[0][0] == "text":
-        return 4
     return 5 if place == 0 and last in {"number", "no", "nr"} else None
 
 

@@ -21,6 +21,7 @@ from pend_storage.legacy.scan import BrokenFileError
 __all__ = ["Place", "guesses_of", "likeness", "places_of"]
 
 _FEW: Final = 3
+_MANY: Final = 20
 _DOUBTFUL: Final = 0.8
 """The most that signs can weigh where there are less than a few members: 69 percent."""
 _MOST_PARTS: Final = 40
@@ -113,15 +114,30 @@ def _sigmoid(weight: float) -> float:
 def _map_signs(top: Outline) -> float:
     """The logit of an object being a map."""
     names = top.names()
-    weight = 4.0 * data_share(names) - 1.0 - 2.0 * settings_share(names)
-    weight += _size_sign(top.count) + _value_sign(top)
-    if top.count < _FEW and data_share(names) < _HALF:
-        weight = max(-_DOUBTFUL, min(_DOUBTFUL, weight))
-        if _holds_list_of_objects(top):
-            weight = -2.5 if top.count == 1 else -1.5
-        elif top.count == 1 and _is_sure_map(top, top.items[0]):
-            weight = -1.5
+    data = data_share(names)
+    weight = 4.0 * data - 1.0 + _size_sign(top.count) + _value_sign(top)
+    if top.count < _MANY:
+        weight -= 2.0 * settings_share(names)
+    if data < _HALF and (sure := _surest_collection(top)):
+        return min(weight, 0.0) - 3.0 * sure
+    if top.count < _FEW and data < _HALF:
+        return max(-_DOUBTFUL, min(_DOUBTFUL, weight))
     return weight
+
+
+def _surest_collection(top: Outline) -> float:
+    """How sure it is that a member is a list of records, or a map by its names."""
+    if top.count > _MOST_PARTS:
+        return 0.0
+    found = [0.0]
+    for item in top.items:
+        inner = _readable(top, item) if item.kind in {"list", "object"} else None
+        if inner is None or not inner.count:
+            continue
+        is_map = data_share(inner.names()) >= _HALF
+        if inner.is_list or is_map:
+            found.append(_objects_share(inner))
+    return max(found)
 
 
 def _size_sign(count: int) -> float:
@@ -138,11 +154,12 @@ def _value_sign(top: Outline) -> float:
     if count < _ALIKE * len(top.items):
         return -3.0
     if kind == "object":
-        alike = likeness(
-            [top.member_names(item) for item in top.items if item.kind == kind]
-        )
+        sets = [top.member_names(item) for item in top.items if item.kind == kind]
         if top.count == 1:
             return 0.0
+        if data_share(frozenset().union(*sets)) >= _HALF:
+            return 1.0  # maps themselves: their names are different
+        alike = likeness(sets)
         return -2.0 + 5.0 * alike if alike < 0.8 else 2.0  # noqa: PLR2004 - a slope, then level
     if kind == "list":
         return _list_sign(top)
@@ -167,22 +184,8 @@ def _usual_names(top: Outline, item: Item) -> frozenset[str]:
     return inner.member_names(first[0]) if first else frozenset()
 
 
-def _holds_list_of_objects(top: Outline) -> bool:
-    return any(
-        item.kind == "list" and _objects_share(top.inner(item)) >= _HALF
-        for item in top.items
-    )
-
-
 def _objects_share(inner: Outline) -> float:
     return inner.kinds()["object"] / len(inner.items) if inner.items else 0.0
-
-
-def _is_sure_map(top: Outline, item: Item) -> bool:
-    if item.kind != "object":
-        return False
-    inner = top.inner(item)
-    return bool(inner.count) and data_share(inner.names()) >= _HALF
 
 
 def _nested_maps(top: Outline) -> float:
@@ -193,10 +196,8 @@ def _nested_maps(top: Outline) -> float:
     ]
     if len(inner) < _HALF * len(top.items[:32]) or not inner:
         return 0.0
-    if (
-        likeness([frozenset(found.names()) for found in inner]) > _HALF
-        and len(inner) > 1
-    ):
+    names = [frozenset(found.names()) for found in inner]
+    if data_share(frozenset().union(*names)) < _HALF < likeness(names):
         return 0.05  # the same names everywhere are fields
     objects = sum(_objects_share(found) for found in inner) / len(inner)
     if objects < _HALF:
