@@ -109,6 +109,8 @@ def _profiled(raw: bytes, place: Place, top: Outline) -> tuple[Place, Profile]:
     profile = Profile()
     if place.shape is Shape.OBJECT:
         profile.add(one(raw[top.start : top.end]))
+        if profile.faults["not-json"]:
+            raise BrokenFileError("not-json", "a value in it is not JSON")
     elif place.shape is Shape.MAP_OF_MAPS:
         profile.add(_inner_members(raw, place.start))
     else:

@@ -27,7 +27,7 @@ _WIDE: Final = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_COMMENT: Final = re.compile(rb"(?m)^[ \t]*(?://|/\*)|[,\[{][ \t]*(?://|/\*)")
+_COMMENT: Final = re.compile(rb"(?m)^[ \t]*(?://|/\*)|[,\[{}\]][ \t]*(?://|/\*)")
 _TRAILING: Final = re.compile(rb",\s*[\]}]")
 _BARE_NAME: Final = re.compile(rb"[{,]\s*[A-Za-z_$][\w$]*\s*:")
 _SINGLE_QUOTED: Final = re.compile(rb"[{,:\[]\s*'")
