@@ -1,0 +1,237 @@
+"""What a schema module declares for each file: records of a type, or documents.
+
+The declarations never refuse what the server may write tomorrow. A member that was always
+there becomes a field with a default, others become optional; a value of another type than
+its field's stays beside it; a file of doubtful or uneven records is kept as documents, which
+take anything.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from pend_storage.inspect.model import (
+    DirectoryReport,
+    FieldReport,
+    FileReport,
+    Part,
+    Reference,
+    Shape,
+)
+from pend_storage.inspect.naming import class_name, snake
+
+__all__ = ["DocumentFile", "Field", "Plan", "RecordFile", "plan_of"]
+
+_RECORD_SHAPES: Final = frozenset(
+    {
+        Shape.LIST,
+        Shape.MAP,
+        Shape.WRAPPED_LIST,
+        Shape.WRAPPED_MAP,
+        Shape.JSON_LINES,
+    }
+)
+_NAMED: Final = frozenset({Shape.MAP, Shape.WRAPPED_MAP})
+_TAKEN_FIELDS: Final = frozenset(
+    {"extra", "legacy_position", "content_hash", "occurrence", "key", "record_key"}
+)
+"""Names of what the library keeps beside the fields."""
+_TAKEN_CLASSES: Final = frozenset({"BigInt", "Annotated", "TypeAlias"})
+_TAKEN_COLLECTIONS: Final = frozenset(
+    {"changes", "documents", "legacy_files", "meta", "quarantine"}
+)
+_MOST_FIELDS: Final = 60
+_RARE: Final = 0.01
+"""Of many fields, those in fewer records than this are not declared."""
+_REGULAR: Final = 0.95
+"""Share of the values that must have the type of their field."""
+_LONGEST: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a record type."""
+
+    name: str
+    member: str
+    report: FieldReport
+    is_optional: bool
+    is_key: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFile:
+    """A file whose records are of a type."""
+
+    file: FileReport
+    part: Part
+    collection: str
+    type_name: str
+    fields: tuple[Field, ...]
+    key: tuple[str, ...]
+    """Names of fields; empty where the member name is the key."""
+    is_named: bool
+    undeclared: int
+    """Members that are left to what is kept beside the fields."""
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFile:
+    """A file that is kept as documents."""
+
+    file: FileReport
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a module declares."""
+
+    records: tuple[RecordFile, ...]
+    documents: tuple[DocumentFile, ...]
+    left_out: tuple[DocumentFile, ...]
+    """Files that cannot be declared, and why."""
+
+
+def plan_of(report: DirectoryReport) -> Plan:
+    """What a schema module for a directory declares."""
+    records: list[RecordFile] = []
+    documents: list[DocumentFile] = []
+    left_out: list[DocumentFile] = []
+    collections, classes = set(_TAKEN_COLLECTIONS), set(_TAKEN_CLASSES)
+    for file in report.files:
+        reason = _reason_against(file)
+        if file.shape in {Shape.BROKEN, Shape.FILES}:
+            left_out.append(DocumentFile(file, reason or ""))
+        elif reason is not None:
+            documents.append(DocumentFile(file, reason))
+        else:
+            about = [r for r in report.references if r.file == file.file]
+            records.append(_record_file(file, about, collections, classes))
+    return Plan(tuple(records), tuple(documents), tuple(left_out))
+
+
+def _reason_against(file: FileReport) -> str | None:
+    """Why the records of a file are not of a type; None where they are."""
+    if file.shape is Shape.BROKEN:
+        return "it cannot be read"
+    if file.shape is Shape.FILES:
+        return "a folder with a file for each record"
+    if file.shape is Shape.DOCUMENTS:
+        return "kept as documents, as --set said"
+    if not file.is_sure:
+        other = file.runner_up
+        perhaps = "" if other is None else f" or {other.shape.value}"
+        return f"{file.shape.value}{perhaps}: nobody can tell"
+    if file.shape not in _RECORD_SHAPES:
+        return file.shape.value
+    return _reason_of_part(file, file.parts[0])
+
+
+def _reason_of_part(file: FileReport, part: Part) -> str | None:
+    what = file.shape.value
+    if not part.are_objects or not part.fields:
+        return f"{what} of {part.values[0][0] if part.values else 'nothing'}s"
+    if len(part.values) > 1:
+        return f"{what} whose records are not all objects"
+    if part.more_fields:
+        return f"{what} of records whose member names are data"
+    return None if file.shape in _NAMED else _reason_of_key(what, part)
+
+
+def _reason_of_key(what: str, part: Part) -> str | None:
+    named = {field.name: field for field in part.fields}
+    if not part.key:
+        return f"{what} whose records have no key"
+    if all(_is_whole(named[name], part) for name in part.key):
+        return None
+    return f"{what} whose key is not in every record, or of several types"
+
+
+def _is_whole(field: FieldReport, part: Part) -> bool:
+    return (
+        field.kind in {"text", "integer"}
+        and field.present == part.records
+        and not field.nulls
+    )
+
+
+def _record_file(
+    file: FileReport,
+    references: Iterable[Reference],
+    collections: set[str],
+    classes: set[str],
+) -> RecordFile:
+    part = file.parts[0]
+    stem = part.path[-1] if part.path else PurePosixPath(file.file).stem
+    if part.path == ("_default",):  # as TinyDB calls its only table
+        stem = PurePosixPath(file.file).stem
+    collection = _free(snake(stem), collections)
+    is_named = file.shape in _NAMED
+    declared = [*_declared(part)]
+    names = {"id"} if is_named else set()
+    fields = [*_fields(part, declared, names)]
+    by_member = {field.member: field.name for field in fields}
+    return RecordFile(
+        file=file,
+        part=part,
+        collection=collection,
+        type_name=_free(class_name(stem), classes),
+        fields=tuple(fields),
+        key=() if is_named else tuple(by_member[name] for name in part.key),
+        is_named=is_named,
+        undeclared=len(part.fields) - len(declared),
+        references=tuple(r for r in references if r.path == part.path),
+    )
+
+
+def _declared(part: Part) -> Iterator[FieldReport]:
+    """The fields that are worth a column: all, unless there are very many."""
+    many = len(part.fields) > _MOST_FIELDS
+    for number, field in enumerate(part.fields):
+        is_rare = field.present < _RARE * part.records or number >= 2 * _MOST_FIELDS
+        if field.name in part.key or not (many and is_rare):
+            yield field
+
+
+def _fields(
+    part: Part, declared: Sequence[FieldReport], names: set[str]
+) -> Iterator[Field]:
+    for report in declared:
+        is_key = report.name in part.key
+        everywhere = report.present == part.records and not report.nulls
+        yield Field(
+            name=_field_name(report.name, names),
+            member=report.name,
+            report=report,
+            is_optional=not (everywhere and is_regular(report)),
+            is_key=is_key,
+        )
+
+
+def is_regular(field: FieldReport) -> bool:
+    """Whether nearly all values of a field have one type."""
+    return bool(field.types) and field.types[0][1] >= _REGULAR
+
+
+def _field_name(member: str, names: set[str]) -> str:
+    name = snake(member, _LONGEST)
+    if name in _TAKEN_FIELDS or keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        name = f"{name}_member"
+    return _free(name, names)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the next one that nothing is called; which is taken then."""
+    found, number = name, 2
+    while found.lower() in taken or found in taken:
+        found, number = f"{name}_{number}", number + 1
+    if name[:1].isupper() and found != name:  # a class
+        found = found.replace("_", "")
+    taken.add(found)
+    return found
