@@ -55,6 +55,12 @@ if TYPE_CHECKING:
     from pend_storage.factory import DualWriteStore, open_store
     from pend_storage.fields import Limit
     from pend_storage.layout import Layout
+    from pend_storage.legacy.declared_keys import MEMBER_NAME
+    from pend_storage.legacy.document_files import DOCUMENTS, Document
+    from pend_storage.legacy.frame import JSON_LINES, LIST, MAP, OBJECT, SCALAR
+    from pend_storage.legacy.layout import RecordLayout
+    from pend_storage.legacy.members import Member, ObjectMapping
+    from pend_storage.legacy.record_files import documents, records, schema_of
     from pend_storage.phases import Phase, Role, RoleState
     from pend_storage.query import field
     from pend_storage.records import (
@@ -78,7 +84,14 @@ if TYPE_CHECKING:
     from pend_storage.validation import ValidationReport
 
 __all__ = [
+    "DOCUMENTS",
     "JSON",
+    "JSON_LINES",
+    "LIST",
+    "MAP",
+    "MEMBER_NAME",
+    "OBJECT",
+    "SCALAR",
     "Advance",
     "AsyncCollection",
     "AsyncStore",
@@ -93,6 +106,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "CorruptFile",
+    "Document",
     "DualWriteStore",
     "Event",
     "Finding",
@@ -105,7 +119,9 @@ __all__ = [
     "LegacyFile",
     "Limit",
     "LockTimeout",
+    "Member",
     "MemoryStore",
+    "ObjectMapping",
     "Page",
     "PendStorageError",
     "Pending",
@@ -113,6 +129,7 @@ __all__ = [
     "PostgresStore",
     "QuarantinedRecord",
     "Readiness",
+    "RecordLayout",
     "ReferenceViolation",
     "RepairReport",
     "Role",
@@ -133,9 +150,12 @@ __all__ = [
     "ValidationReport",
     "Versioned",
     "collection",
+    "documents",
     "field",
     "log_event",
     "open_store",
+    "records",
+    "schema_of",
 ]
 
 _HOME: Final = {
@@ -153,6 +173,8 @@ _HOME: Final = {
     "ConfigError": "pend_storage.errors",
     "Conflict": "pend_storage.errors",
     "CorruptFile": "pend_storage.errors",
+    "DOCUMENTS": "pend_storage.legacy.document_files",
+    "Document": "pend_storage.legacy.document_files",
     "DualWriteStore": "pend_storage.factory",
     "Event": "pend_storage.events",
     "Finding": "pend_storage.dualwrite",
@@ -160,24 +182,33 @@ _HOME: Final = {
     "InvalidQuery": "pend_storage.errors",
     "InvalidRecord": "pend_storage.errors",
     "JSON": "pend_storage.records",
+    "JSON_LINES": "pend_storage.legacy.frame",
     "JsonStore": "pend_storage.stores.json",
+    "LIST": "pend_storage.legacy.frame",
     "Lag": "pend_storage.dualwrite",
     "Layout": "pend_storage.layout",
     "LegacyFile": "pend_storage.records",
     "Limit": "pend_storage.fields",
     "LockTimeout": "pend_storage.errors",
+    "MAP": "pend_storage.legacy.frame",
+    "MEMBER_NAME": "pend_storage.legacy.declared_keys",
+    "Member": "pend_storage.legacy.members",
     "MemoryStore": "pend_storage.stores.memory",
+    "OBJECT": "pend_storage.legacy.frame",
+    "ObjectMapping": "pend_storage.legacy.members",
     "Page": "pend_storage.records",
-    "Pending": "pend_storage.records",
     "PendStorageError": "pend_storage.errors",
+    "Pending": "pend_storage.records",
     "Phase": "pend_storage.phases",
     "PostgresStore": "pend_storage.stores.postgres",
     "QuarantinedRecord": "pend_storage.records",
     "Readiness": "pend_storage.dualwrite",
+    "RecordLayout": "pend_storage.legacy.layout",
     "ReferenceViolation": "pend_storage.errors",
     "RepairReport": "pend_storage.dualwrite",
     "Role": "pend_storage.phases",
     "RoleState": "pend_storage.phases",
+    "SCALAR": "pend_storage.legacy.frame",
     "Schema": "pend_storage.schema",
     "SchemaOutOfDate": "pend_storage.errors",
     "StaleEpoch": "pend_storage.errors",
@@ -194,9 +225,12 @@ _HOME: Final = {
     "ValidationReport": "pend_storage.validation",
     "Versioned": "pend_storage.records",
     "collection": "pend_storage.schema",
+    "documents": "pend_storage.legacy.record_files",
     "field": "pend_storage.query",
     "log_event": "pend_storage.events",
     "open_store": "pend_storage.factory",
+    "records": "pend_storage.legacy.record_files",
+    "schema_of": "pend_storage.legacy.record_files",
 }
 
 
@@ -223,12 +257,16 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+_FUNCTIONS: Final = frozenset({"collection", "records"})
+"""Functions of which a module has the name."""
+
+
 class _Package(ModuleType):
-    """Keeps the name ``collection`` for the function, when its namesake is loaded."""
+    """Keeps the names of functions for them, when their namesakes are loaded."""
 
     @override
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "collection" or not isinstance(value, ModuleType):
+        if name not in _FUNCTIONS or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 

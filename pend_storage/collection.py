@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import tenacity
+
 from pend_storage.query import Condition, make_query
+from pend_storage.record_types import RecordAdapter
 from pend_storage.records import Page, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.verbs import (
+    OVERWRITE,
     checks_for,
+    given,
+    given_key,
+    is_given,
+    key_text,
     lookup_query,
+    over_rows,
     page_of,
     page_query,
     probing,
@@ -28,21 +37,34 @@ R = TypeVar("R")
 class Collection(Generic[R]):
     """One collection of a store. Cheap to make, safe to share between threads."""
 
-    __slots__ = ("_store", "spec")
+    __slots__ = ("_adapter", "_store", "spec")
 
-    def __init__(self, store: Store, spec: CollectionSpec) -> None:
+    def __init__(
+        self, store: Store, spec: CollectionSpec, adapter: RecordAdapter | None = None
+    ) -> None:
         self._store = store
         self.spec = spec
+        self._adapter = adapter
 
     def get(self, key: str) -> R | None:
         """The record under a key, or None."""
+        if self._adapter is not None:
+            key = self._adapter.key(key)
         row = self._store.read(self.spec.name, (key,)).get(key)
-        return None if row is None else row.record
+        return None if row is None else given(self._adapter, row.record)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, R]:
         """The records under these keys; missing keys are absent, no keys mean none."""
-        rows = self._store.read(self.spec.name, keys)
-        return {key: row.record for key, row in rows.items()}
+        if self._adapter is None:
+            rows = self._store.read(self.spec.name, keys)
+            return {key: row.record for key, row in rows.items()}
+        wanted = {key: self._adapter.key(key) for key in keys}
+        rows = self._store.read(self.spec.name, wanted.values())
+        return {
+            key: self._adapter.give(rows[text].record)
+            for key, text in wanted.items()
+            if text in rows
+        }
 
     def get_by(self, name: str, value: Any) -> R | None:
         """The record with this value in a field declared unique, or None.
@@ -51,12 +73,15 @@ class Collection(Generic[R]):
             InvalidQuery: the field alone is not declared unique.
         """
         rows = self._store.query(self.spec.name, lookup_query(self.spec, name, value))
-        return rows[0].record if rows else None
+        return given(self._adapter, rows[0].record) if rows else None
 
     def versioned(self, key: str) -> Versioned[R] | None:
         """The record under a key together with its version, or None."""
+        key = key_text(self._adapter, key)
         row = self._store.read(self.spec.name, (key,)).get(key)
-        return None if row is None else Versioned(row.record, row.version)
+        if row is None:
+            return None
+        return Versioned(given(self._adapter, row.record), row.version)
 
     def put(self, record: R, *, if_version: int | None = None) -> int:
         """Write a record, whether or not there is one; gives its new version.
@@ -71,6 +96,8 @@ class Collection(Generic[R]):
             UniqueViolation: another record has the same unique value.
             ReferenceViolation: it refers to nothing.
         """
+        if is_given(self.spec, record):
+            return self._put_given((record,), if_version)[0]
         put = self._store.schema.put(self.spec.name, record)
         checks = checks_for(self.spec.name, put.key, if_version)
         return self._store.commit(self._store.schema.batch((put,), checks))[0]
@@ -80,12 +107,32 @@ class Collection(Generic[R]):
 
         Of several records with one key the last one counts, and all get its version.
         """
-        schema = self._store.schema
+        schema, records = self._store.schema, tuple(records)
+        if any(is_given(self.spec, record) for record in records):
+            return self._put_given(records, None)
         puts = [schema.put(self.spec.name, record) for record in records]
         if not puts:
             return []
         batch = schema.batch(puts)
         return versions_of(puts, batch, self._store.commit(batch))
+
+    def _put_given(self, records: Sequence[R], if_version: int | None) -> list[int]:
+        """Write records of the caller's type: what only the file tells of each stays.
+
+        What is there already is read for that. A commit that comes between the look and
+        the write does not undo it, and is not undone: the look is repeated then.
+        """
+        schema, spec = self._store.schema, self.spec
+
+        def attempt() -> list[int]:
+            keys = {key for r in records if (key := given_key(spec, r)) is not None}
+            rows = self._store.read(spec.name, keys)
+            puts, batch = over_rows(schema, spec, records, rows, if_version)
+            return versions_of(puts, batch, self._store.commit(batch))
+
+        if if_version is not None:
+            return attempt()
+        return tenacity.Retrying(**OVERWRITE)(attempt)
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Delete the record under a key; False where there is none.
@@ -94,7 +141,7 @@ class Collection(Generic[R]):
             Conflict: it is not at ``if_version``.
             ReferenceViolation: another record refers to it.
         """
-        schema = self._store.schema
+        schema, key = self._store.schema, key_text(self._adapter, key)
         operation = schema.delete(self.spec.name, key)
         checks = checks_for(self.spec.name, key, if_version)
         return self._store.commit(schema.batch((operation,), checks))[0] > 0
@@ -119,7 +166,7 @@ class Collection(Generic[R]):
         """
         query = page_query(self.spec, where, order_by, limit, after)
         rows = self._store.query(self.spec.name, probing(query))
-        return page_of(self.spec, query, rows)
+        return page_of(self.spec, query, rows, self._adapter)
 
     def count(self, *where: Condition) -> int:
         """How many records meet every condition."""
@@ -128,4 +175,4 @@ class Collection(Generic[R]):
     def scan(self, *, after: str | None = None) -> Iterator[R]:
         """Every record in key order, beginning after a key, in bounded memory."""
         for row in self._store.scan(self.spec.name, after=after):
-            yield row.record
+            yield given(self._adapter, row.record)

@@ -21,7 +21,7 @@ from typing import (
 
 from pend_storage.errors import ConfigError
 
-__all__ = ["FieldSpec", "Kind", "Limit", "fields_of"]
+__all__ = ["SIMPLE_TYPES", "FieldSpec", "Kind", "Limit", "fields_of"]
 
 
 class Kind(StrEnum):
@@ -103,7 +103,7 @@ class FieldSpec:
     """Part of a key, a reference or an index, and so not of any size."""
 
 
-_SIMPLE: Mapping[Any, Kind] = {
+SIMPLE_TYPES: Mapping[Any, Kind] = {
     str: Kind.STR,
     bool: Kind.BOOL,
     int: Kind.INT,
@@ -117,6 +117,7 @@ _SIMPLE: Mapping[Any, Kind] = {
     list: Kind.LIST,
     Any: Kind.JSON,
 }
+"""Types that a field may have, beside enumerations and literals."""
 
 
 def fields_of(record_type: type) -> tuple[FieldSpec, ...]:
@@ -185,7 +186,7 @@ def _strip_optional(hint: Any) -> tuple[Any, bool]:
 
 
 def _kind(record_type: type, name: str, hint: Any) -> Kind:
-    kind = _SIMPLE.get(hint) or _SIMPLE.get(get_origin(hint))
+    kind = SIMPLE_TYPES.get(hint) or SIMPLE_TYPES.get(get_origin(hint))
     if kind is None:
         raise ConfigError(
             f"{record_type.__qualname__}.{name}: the type {hint!r} cannot be stored. Use "

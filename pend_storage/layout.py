@@ -85,6 +85,13 @@ class Layout(ABC):
         """What every record of the file meets, where others share its collection."""
         return ()
 
+    def require(self, schema: Schema) -> None:  # noqa: B027 - for those who ask something
+        """See that a schema stores what the layout gives.
+
+        Raises:
+            ConfigError: it does not; it says how to declare it.
+        """
+
     # -- reading ------------------------------------------------------------------
 
     @abstractmethod

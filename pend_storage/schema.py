@@ -14,6 +14,7 @@ from pend_storage.attribution import actor, new_token
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
 from pend_storage.fields import FieldSpec, Kind, fields_of
+from pend_storage.record_types import RecordAdapter
 from pend_storage.records import (
     Batch,
     Delete,
@@ -80,6 +81,8 @@ class CollectionSpec:
     indexes: tuple[Index, ...] = ()
     search: tuple[str, ...] = ()
     """Text fields in which ``contains`` must be quick."""
+    adapter: RecordAdapter | None = field(default=None, repr=False, compare=False)
+    """Makes the caller's records of what is stored, where that is of another type."""
     codec: RecordCodec = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -227,8 +230,13 @@ class Schema:
         self.declared: Final = tuple(collections)
         self._by_name = {c.name: c for c in (*self.declared, *_SYSTEM)}
         self._by_type = {c.record_type: c for c in self._by_name.values()}
+        adapted = {c.adapter.user_type: c for c in self.declared if c.adapter}
         total = len(self.declared) + len(_SYSTEM)
-        if len(self._by_name) < total or len(self._by_type) < total:
+        twice = len(self._by_name) < total or len(self._by_type) < total
+        self._by_type |= adapted
+        if twice or len(self._by_type) < total + sum(
+            c.adapter is not None for c in self.declared
+        ):
             raise ConfigError(
                 "a collection name or a record type is declared twice (quarantine, "
                 "legacy_files and findings are taken)."
@@ -270,6 +278,13 @@ class Schema:
         """The name of every collection, system collections last."""
         return tuple(self._by_name)
 
+    def adapter(self, name: str | type) -> RecordAdapter | None:
+        """What a caller's record type is adapted by; None for a name, or a stored type."""
+        adapter = self[name].adapter
+        if adapter is None or adapter.user_type is not name:
+            return None
+        return adapter
+
     def referrers(self, target: str) -> Sequence[tuple[CollectionSpec, str]]:
         """Which fields of which collections refer to this one."""
         return self._referrers.get(target, ())
@@ -298,6 +313,8 @@ class Schema:
             UnknownCollection: the schema has no such collection.
         """
         spec = self[name]
+        if spec.adapter is not None and type(record) is spec.adapter.user_type:
+            record = spec.adapter.take(record, None)
         record = spec.codec.check(record)
         key = spec.key_of(record)
         if not key:

@@ -301,7 +301,7 @@ class Store(ABC):
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return Collection(self, self.schema[name])
+        return Collection(self, self.schema[name], self.schema.adapter(name))
 
     def transaction(self) -> Transaction:
         """Reads that are checked, and writes that take effect together at the end."""

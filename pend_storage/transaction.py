@@ -17,10 +17,21 @@ import tenacity
 from pend_storage import jitter
 from pend_storage.errors import Conflict
 from pend_storage.query import Condition, Query
+from pend_storage.record_types import RecordAdapter
 from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.unit_of_work import Place, UnitOfWork
-from pend_storage.verbs import lookup_query, page_of, page_query, probing
+from pend_storage.verbs import (
+    given,
+    given_key,
+    is_given,
+    key_text,
+    lookup_query,
+    over,
+    page_of,
+    page_query,
+    probing,
+)
 
 if TYPE_CHECKING:
     from pend_storage.store import Store
@@ -55,7 +66,10 @@ class Transaction:
     def collection(self, name: str) -> TransactionCollection[Any]: ...
     def collection(self, name: str | type) -> TransactionCollection[Any]:
         """The verbs of one collection inside this transaction."""
-        return TransactionCollection(self._store, self._work, self._store.schema[name])
+        schema = self._store.schema
+        return TransactionCollection(
+            self._store, self._work, schema[name], schema.adapter(name)
+        )
 
     def commit(self) -> None:
         """Check all reads and write all writes, atomically; what follows begins anew.
@@ -80,12 +94,19 @@ class Transaction:
 class TransactionCollection(Generic[R]):
     """One collection inside a transaction. Sees the transaction's own writes."""
 
-    __slots__ = ("_store", "_work", "spec")
+    __slots__ = ("_adapter", "_store", "_work", "spec")
 
-    def __init__(self, store: Store, work: UnitOfWork, spec: CollectionSpec) -> None:
+    def __init__(
+        self,
+        store: Store,
+        work: UnitOfWork,
+        spec: CollectionSpec,
+        adapter: RecordAdapter | None = None,
+    ) -> None:
         self._store = store
         self._work = work
         self.spec = spec
+        self._adapter = adapter
 
     def get(self, key: str) -> R | None:
         """The record under a key, or None; either answer is checked at the end."""
@@ -93,12 +114,21 @@ class TransactionCollection(Generic[R]):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, R]:
         """The records under these keys; missing keys are absent, and checked too."""
-        return {key: row.record for key, row in self._rows(keys).items()}
+        wanted = {key: key_text(self._adapter, key) for key in keys}
+        rows = self._rows(wanted.values())
+        return {
+            key: given(self._adapter, rows[text].record)
+            for key, text in wanted.items()
+            if text in rows
+        }
 
     def versioned(self, key: str) -> Versioned[R] | None:
         """The record and the version at which it was read (0: written here, new)."""
+        key = key_text(self._adapter, key)
         row = self._rows((key,)).get(key)
-        return None if row is None else Versioned(row.record, row.version)
+        if row is None:
+            return None
+        return Versioned(given(self._adapter, row.record), row.version)
 
     def get_by(self, name: str, value: Any) -> R | None:
         """The record with this value in a field declared unique, or None.
@@ -107,7 +137,7 @@ class TransactionCollection(Generic[R]):
             InvalidQuery: the field alone is not declared unique.
         """
         rows = self._find(lookup_query(self.spec, name, value))
-        return rows[0].record if rows else None
+        return given(self._adapter, rows[0].record) if rows else None
 
     def find(
         self,
@@ -118,7 +148,7 @@ class TransactionCollection(Generic[R]):
     ) -> Page[R]:
         """As :meth:`Collection.find`, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
-        return page_of(self.spec, query, self._find(probing(query)))
+        return page_of(self.spec, query, self._find(probing(query)), self._adapter)
 
     def count(self, *where: Condition) -> int:
         """How many records meet every condition; each of them is checked at the end."""
@@ -131,10 +161,17 @@ class TransactionCollection(Generic[R]):
             InvalidRecord: it breaks the schema.
             Conflict: it is known already not to be at ``if_version``.
         """
-        self._work.write(self._store.schema.put(self.spec.name, record), if_version)
+        present = None
+        key = given_key(self.spec, record) if is_given(self.spec, record) else None
+        if key is not None:  # what only the file tells of it stays
+            row = self._rows((key,)).get(key)
+            present = row and row.record
+        put = over(self._store.schema, self.spec, record, present)
+        self._work.write(put, if_version)
 
     def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Delete at the end; whether there is a record to delete is checked too."""
+        key = key_text(self._adapter, key)
         there = bool(self._rows((key,)))
         self._work.write(self._store.schema.delete(self.spec.name, key), if_version)
         return there

@@ -5,24 +5,44 @@ Which query to ask, and what its rows make; what a call checks, and what it give
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+import tenacity
+
+from pend_storage import jitter
 from pend_storage.cursor import decode_cursor, encode_cursor
-from pend_storage.errors import InvalidQuery
+from pend_storage.errors import Conflict, InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
+from pend_storage.record_types import RecordAdapter
 from pend_storage.records import Batch, Page, Put, Row
-from pend_storage.schema import CollectionSpec
+from pend_storage.schema import CollectionSpec, Schema
 
 __all__ = [
+    "OVERWRITE",
     "checks_for",
+    "given",
+    "given_key",
+    "is_given",
+    "key_text",
     "lookup_query",
+    "over",
+    "over_rows",
     "page_of",
     "page_query",
     "probing",
     "versions_of",
 ]
+
+
+OVERWRITE: Final[dict[str, Any]] = {
+    "retry": tenacity.retry_if_exception_type(Conflict),
+    "wait": jitter.growing(first=0.001, most=0.1),
+    "stop": tenacity.stop_after_attempt(100),
+    "reraise": True,
+}
+"""How an overwrite that rests on what it overwrites is repeated when that was changed."""
 
 
 def page_query(
@@ -44,7 +64,12 @@ def probing(query: Query) -> Query:
     return replace(query, limit=query.limit + 1) if query.limit else query
 
 
-def page_of(spec: CollectionSpec, query: Query, rows: list[Row]) -> Page[Any]:
+def page_of(
+    spec: CollectionSpec,
+    query: Query,
+    rows: list[Row],
+    adapter: RecordAdapter | None = None,
+) -> Page[Any]:
     """The page that the rows of a probing query make, with its cursor."""
     more = query.limit is not None and len(rows) > query.limit
     if query.limit is not None:
@@ -54,7 +79,7 @@ def page_of(spec: CollectionSpec, query: Query, rows: list[Row]) -> Page[Any]:
         last = rows[-1]
         values = sort_values(query.order_by, last.record)
         cursor = encode_cursor(spec, query.order_by, values, last.key)
-    return Page(tuple(row.record for row in rows), cursor)
+    return Page(tuple(given(adapter, row.record) for row in rows), cursor)
 
 
 def lookup_query(spec: CollectionSpec, name: str, value: Any) -> Query:
@@ -66,6 +91,76 @@ def lookup_query(spec: CollectionSpec, name: str, value: Any) -> Query:
     if (name,) not in spec.unique and name != spec.key:
         raise InvalidQuery(f"{spec.name}.{name} is not declared unique: use find()")
     return make_query(spec, (field(name) == value,), limit=1)
+
+
+def given(adapter: RecordAdapter | None, record: Any) -> Any:
+    """A stored record as the caller gets it."""
+    return record if adapter is None else adapter.give(record)
+
+
+def key_text(adapter: RecordAdapter | None, key: Any) -> str:
+    """A key of the caller's as it is stored.
+
+    Raises:
+        InvalidRecord: no record has such a key.
+    """
+    return key if adapter is None else adapter.key(key)
+
+
+def is_given(spec: CollectionSpec, record: Any) -> bool:
+    """Whether a record is of the caller's own type, which is stored as another one."""
+    return spec.adapter is not None and type(record) is spec.adapter.user_type
+
+
+def given_key(spec: CollectionSpec, record: Any) -> str | None:
+    """The key of a record, of the caller's type or as it is stored; None: a new one."""
+    if is_given(spec, record):
+        assert spec.adapter is not None  # noqa: S101 - a given one has it
+        return spec.adapter.key_of(record)
+    key: Any = getattr(record, spec.key, None)
+    return key if isinstance(key, str) else None  # else the schema refuses the record
+
+
+def over(schema: Schema, spec: CollectionSpec, record: Any, present: Any) -> Put:
+    """The write of a record, of the caller's type or as it is stored, over another.
+
+    Raises:
+        InvalidRecord: it breaks the schema.
+    """
+    if is_given(spec, record):
+        assert spec.adapter is not None  # noqa: S101 - a given one has it
+        record = spec.adapter.take(record, present)
+    return schema.put(spec.name, record)
+
+
+def over_rows(
+    schema: Schema,
+    spec: CollectionSpec,
+    records: Sequence[Any],
+    rows: Mapping[str, Row],
+    if_version: int | None,
+) -> tuple[list[Put], Batch]:
+    """The commit that writes records over what is there, and checks that it still is.
+
+    Args:
+        schema: of the store.
+        spec: of the collection.
+        records: of the caller's type, or as they are stored.
+        rows: what is there.
+        if_version: the version that the caller demands instead.
+
+    Raises:
+        InvalidRecord: one breaks the schema.
+    """
+    puts, checks = [], {}
+    for record in records:
+        key = given_key(spec, record)
+        row = rows.get(key) if key is not None else None
+        puts.append(over(schema, spec, record, row and row.record))
+        if key is not None:
+            found = 0 if row is None else row.version
+            checks[spec.name, key] = found if if_version is None else if_version
+    return puts, schema.batch(puts, checks)
 
 
 def checks_for(

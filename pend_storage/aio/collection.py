@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import tenacity
+
 from pend_storage.query import Condition, make_query
+from pend_storage.record_types import RecordAdapter
 from pend_storage.records import Page, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.verbs import (
+    OVERWRITE,
     checks_for,
+    given,
+    given_key,
+    is_given,
+    key_text,
+    over_rows,
     page_of,
     page_query,
     probing,
@@ -30,34 +39,51 @@ class AsyncCollection(Generic[R]):
     Cheap to make. Everything that a verb there raises it raises here.
     """
 
-    __slots__ = ("_store", "spec")
+    __slots__ = ("_adapter", "_store", "spec")
 
-    def __init__(self, store: AsyncStore, spec: CollectionSpec) -> None:
+    def __init__(
+        self,
+        store: AsyncStore,
+        spec: CollectionSpec,
+        adapter: RecordAdapter | None = None,
+    ) -> None:
         self._store = store
         self.spec = spec
+        self._adapter = adapter
 
     async def get(self, key: str) -> R | None:
         """The record under a key, or None."""
+        key = key_text(self._adapter, key)
         row = (await self._store.read(self.spec.name, (key,))).get(key)
-        return None if row is None else row.record
+        return None if row is None else given(self._adapter, row.record)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, R]:
         """The records under these keys; missing keys are absent, no keys mean none."""
-        rows = await self._store.read(self.spec.name, keys)
-        return {key: row.record for key, row in rows.items()}
+        wanted = {key: key_text(self._adapter, key) for key in keys}
+        rows = await self._store.read(self.spec.name, wanted.values())
+        return {
+            key: given(self._adapter, rows[text].record)
+            for key, text in wanted.items()
+            if text in rows
+        }
 
     async def get_by(self, name: str, value: Any) -> R | None:
         """The record with this value in a field declared unique, or None."""
         row = await self._store.lookup(self.spec.name, name, value)
-        return None if row is None else row.record
+        return None if row is None else given(self._adapter, row.record)
 
     async def versioned(self, key: str) -> Versioned[R] | None:
         """The record under a key together with its version, or None."""
+        key = key_text(self._adapter, key)
         row = (await self._store.read(self.spec.name, (key,))).get(key)
-        return None if row is None else Versioned(row.record, row.version)
+        if row is None:
+            return None
+        return Versioned(given(self._adapter, row.record), row.version)
 
     async def put(self, record: R, *, if_version: int | None = None) -> int:
         """Write a record, whether or not there is one; gives its new version."""
+        if is_given(self.spec, record):
+            return (await self._put_given((record,), if_version))[0]
         schema = self._store.schema
         put = schema.put(self.spec.name, record)
         checks = checks_for(self.spec.name, put.key, if_version)
@@ -65,16 +91,34 @@ class AsyncCollection(Generic[R]):
 
     async def put_many(self, records: Iterable[R]) -> list[int]:
         """Write records in one atomic commit; gives the version of each."""
-        schema = self._store.schema
+        schema, records = self._store.schema, tuple(records)
+        if any(is_given(self.spec, record) for record in records):
+            return await self._put_given(records, None)
         puts = [schema.put(self.spec.name, record) for record in records]
         if not puts:
             return []
         batch = schema.batch(puts)
         return versions_of(puts, batch, await self._store.commit(batch))
 
+    async def _put_given(
+        self, records: Sequence[R], if_version: int | None
+    ) -> list[int]:
+        """Write records of the caller's type: what only the file tells of each stays."""
+        schema, spec = self._store.schema, self.spec
+
+        async def attempt() -> list[int]:
+            keys = {key for r in records if (key := given_key(spec, r)) is not None}
+            rows = await self._store.read(spec.name, keys)
+            puts, batch = over_rows(schema, spec, records, rows, if_version)
+            return versions_of(puts, batch, await self._store.commit(batch))
+
+        if if_version is not None:
+            return await attempt()
+        return await tenacity.AsyncRetrying(**OVERWRITE)(attempt)
+
     async def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Delete the record under a key; False where there is none."""
-        schema = self._store.schema
+        schema, key = self._store.schema, key_text(self._adapter, key)
         operation = schema.delete(self.spec.name, key)
         checks = checks_for(self.spec.name, key, if_version)
         return (await self._store.commit(schema.batch((operation,), checks)))[0] > 0
@@ -89,7 +133,7 @@ class AsyncCollection(Generic[R]):
         """The records that meet every condition, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
         rows = await self._store.query(self.spec.name, probing(query))
-        return page_of(self.spec, query, rows)
+        return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:
         """How many records meet every condition."""
@@ -99,4 +143,4 @@ class AsyncCollection(Generic[R]):
     async def scan(self, *, after: str | None = None) -> AsyncIterator[R]:
         """Every record in key order, beginning after a key, in bounded memory."""
         async for row in self._store.scan(self.spec.name, after=after):
-            yield row.record
+            yield given(self._adapter, row.record)

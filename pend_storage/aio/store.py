@@ -148,7 +148,7 @@ class AsyncStore(PairVerbs):
         Raises:
             UnknownCollection: the schema has none of that name.
         """
-        return AsyncCollection(self, self.schema[name])
+        return AsyncCollection(self, self.schema[name], self.schema.adapter(name))
 
     def transaction(self) -> AsyncTransaction:
         """Reads that are checked, and writes that take effect together at the end."""

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import tenacity
 
 from pend_storage.query import Condition, Query
+from pend_storage.record_types import RecordAdapter
 from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.transaction import RETRY
 from pend_storage.unit_of_work import Place, UnitOfWork
-from pend_storage.verbs import lookup_query, page_of, page_query, probing
+from pend_storage.verbs import (
+    given,
+    given_key,
+    is_given,
+    key_text,
+    lookup_query,
+    over,
+    page_of,
+    page_query,
+    probing,
+)
 
 if TYPE_CHECKING:
     from pend_storage.aio.store import AsyncStore
@@ -41,8 +52,9 @@ class AsyncTransaction:
     def collection(self, name: str) -> AsyncTransactionCollection[Any]: ...
     def collection(self, name: str | type) -> AsyncTransactionCollection[Any]:
         """The verbs of one collection inside this transaction."""
+        schema = self._store.schema
         return AsyncTransactionCollection(
-            self._store, self._work, self._store.schema[name]
+            self._store, self._work, schema[name], schema.adapter(name)
         )
 
     async def commit(self) -> None:
@@ -66,14 +78,19 @@ class AsyncTransaction:
 class AsyncTransactionCollection(Generic[R]):
     """One collection inside a transaction. Sees the transaction's own writes."""
 
-    __slots__ = ("_store", "_work", "spec")
+    __slots__ = ("_adapter", "_store", "_work", "spec")
 
     def __init__(
-        self, store: AsyncStore, work: UnitOfWork, spec: CollectionSpec
+        self,
+        store: AsyncStore,
+        work: UnitOfWork,
+        spec: CollectionSpec,
+        adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
         self._work = work
         self.spec = spec
+        self._adapter = adapter
 
     async def get(self, key: str) -> R | None:
         """The record under a key, or None; either answer is checked at the end."""
@@ -81,17 +98,26 @@ class AsyncTransactionCollection(Generic[R]):
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, R]:
         """The records under these keys; missing keys are absent, and checked too."""
-        return {key: row.record for key, row in (await self._rows(keys)).items()}
+        wanted = {key: key_text(self._adapter, key) for key in keys}
+        rows = await self._rows(wanted.values())
+        return {
+            key: given(self._adapter, rows[text].record)
+            for key, text in wanted.items()
+            if text in rows
+        }
 
     async def versioned(self, key: str) -> Versioned[R] | None:
         """The record and the version at which it was read (0: written here, new)."""
+        key = key_text(self._adapter, key)
         row = (await self._rows((key,))).get(key)
-        return None if row is None else Versioned(row.record, row.version)
+        if row is None:
+            return None
+        return Versioned(given(self._adapter, row.record), row.version)
 
     async def get_by(self, name: str, value: Any) -> R | None:
         """The record with this value in a field declared unique, or None."""
         rows = await self._find(lookup_query(self.spec, name, value))
-        return rows[0].record if rows else None
+        return given(self._adapter, rows[0].record) if rows else None
 
     async def find(
         self,
@@ -102,7 +128,8 @@ class AsyncTransactionCollection(Generic[R]):
     ) -> Page[R]:
         """The records that meet every condition, own writes among them, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
-        return page_of(self.spec, query, await self._find(probing(query)))
+        rows = await self._find(probing(query))
+        return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:
         """How many records meet every condition; each of them is checked at the end."""
@@ -110,10 +137,17 @@ class AsyncTransactionCollection(Generic[R]):
 
     async def put(self, record: R, *, if_version: int | None = None) -> None:
         """Write a record at the end; its version is then in ``versions``."""
-        self._work.write(self._store.schema.put(self.spec.name, record), if_version)
+        present = None
+        key = given_key(self.spec, record) if is_given(self.spec, record) else None
+        if key is not None:  # what only the file tells of it stays
+            row = (await self._rows((key,))).get(key)
+            present = row and row.record
+        put = over(self._store.schema, self.spec, record, present)
+        self._work.write(put, if_version)
 
     async def delete(self, key: str, *, if_version: int | None = None) -> bool:
         """Delete at the end; whether there is a record to delete is checked too."""
+        key = key_text(self._adapter, key)
         there = bool(await self._rows((key,)))
         self._work.write(self._store.schema.delete(self.spec.name, key), if_version)
         return there

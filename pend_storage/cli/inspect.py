@@ -127,7 +127,7 @@ def _shapes(said: Iterable[str]) -> dict[str, Shape]:
     from pend_storage.inspect import Shape
 
     known = {shape.value: shape for shape in Shape if shape is not Shape.BROKEN}
-    found = {}
+    found: dict[str, Shape] = {}
     for file, word in _pairs("--set", said):
         if word not in known:
             raise click.BadParameter(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
-from pend_storage.legacy.frame import WRAPPED, Frame
+from pend_storage.legacy.frame import WRAPPERS, Frame
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
@@ -63,7 +63,7 @@ class _Adoption:
         self.schema: Final = schema
         self.header: Final = header
         self.find: Final = find
-        self.keeps_beside: Final = Frame.of(header).shape == WRAPPED
+        self.keeps_beside: Final = Frame.of(header).shape in WRAPPERS
         """Whether superseded texts may stand beside the records."""
         self.known: Final[dict[str, deque[_Match]]] = {}
         """What the store holds of the file, by what it is recognised by."""

@@ -20,7 +20,20 @@ from pend_storage.legacy.exact import UnreadableError, dump, read_last
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
 from pend_storage.records import JSON, LegacyFile
 
-__all__ = ["BROKEN", "LIST", "MAP", "WRAPPED", "Frame"]
+__all__ = [
+    "BROKEN",
+    "JSON_LINES",
+    "LIST",
+    "MAP",
+    "NAMED",
+    "OBJECT",
+    "SCALAR",
+    "SINGLE",
+    "WRAPPED",
+    "WRAPPED_MAP",
+    "WRAPPERS",
+    "Frame",
+]
 
 LIST: Final = "list"
 """The file is a list of records."""
@@ -28,6 +41,21 @@ MAP: Final = "map"
 """The file is an object; each member is a record."""
 WRAPPED: Final = "wrapped"
 """The file is an object; one of its members is the list of records."""
+WRAPPED_MAP: Final = "wrapped-map"
+"""The file is an object; one of its members is an object, and each member of that is a
+record."""
+JSON_LINES: Final = "json-lines"
+"""Each line of the file is a record; blank lines are none."""
+OBJECT: Final = "object"
+"""The file is an object, and the whole of it is one record: settings, for example."""
+SCALAR: Final = "scalar"
+"""The file is one text, number, true, false or null, and that is the only record."""
+WRAPPERS: Final = frozenset({WRAPPED, WRAPPED_MAP})
+"""Shapes with members beside the records."""
+NAMED: Final = frozenset({MAP, WRAPPED_MAP})
+"""Shapes in which each record has a name."""
+SINGLE: Final = frozenset({OBJECT, SCALAR})
+"""Shapes of one record."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
@@ -59,10 +87,15 @@ class Frame:
     @classmethod
     def usual(cls, shape: str, wrapper: str | None) -> Frame:
         """As the legacy server writes a new file."""
-        if shape == WRAPPED:
-            opening = b"{\n  %b: [" % dump(wrapper)
-            return cls._around(shape, opening, b"]\n}", _INDENT)
-        opening, closing = (b"[", b"]") if shape == LIST else (b"{", b"}")
+        if shape == JSON_LINES:
+            return cls(shape, b"", b"\n", b"\n", None)
+        if shape in SINGLE:
+            nothing = b"{}" if shape == OBJECT else b"null"
+            return cls(shape, b"", b"", b"\n", nothing=nothing)
+        opening, closing = _brackets(shape)
+        if shape in WRAPPERS:
+            opening = b"{\n  %b: %b" % (dump(wrapper), opening)
+            return cls._around(shape, opening, closing + b"\n}", _INDENT)
         return cls._around(shape, opening, closing, "")
 
     @classmethod
@@ -75,29 +108,35 @@ class Frame:
     def found(cls, shape: str, raw: bytes, records: Container) -> Frame:
         """As a file is written."""
         if not len(records):
-            margin = _INDENT if shape == WRAPPED else ""
+            margin = _INDENT if shape in WRAPPERS else ""
             opening, closing = raw[: records.start + 1], raw[records.end - 1 :]
             around = cls._around(shape, opening, closing, margin)
             return replace(around, nothing=raw)
         before, after = raw[: records.starts[0]], raw[records.ends[-1] :]
         space = before[len(before.rstrip(_SPACE)) :]
         unit, colon = _style(raw, records, _margin(space))
-        if len(records) > 1:
+        if shape == JSON_LINES or shape in SINGLE:
+            between = b"\r\n" if b"\r\n" in raw else b"\n"
+        elif len(records) > 1:
             between = raw[records.ends[0] : records.starts[1]]
         elif _margin(space):
             between = b"," + space
         else:
             between = b", " if colon.endswith(" ") else b","
-        return cls(shape, before, after, between, unit, colon)
+        found = cls(shape, before, after, between, unit, colon)
+        if shape in SINGLE:
+            return replace(found, nothing=cls.usual(shape, None).nothing)
+        return found
 
     @classmethod
-    def inserted(cls, raw: bytes, top: Container, wrapper: str) -> Frame:
-        """Of an object that lacks the member with its list of records."""
+    def inserted(cls, shape: str, raw: bytes, top: Container, wrapper: str) -> Frame:
+        """Of an object that lacks the member with its records."""
         opening = raw[: top.ends[-1]] if len(top) else raw[: top.start + 1]
         comma = b"," if len(top) else b""
-        opening += b"%b\n  %b: [" % (comma, dump(wrapper))
-        closing = b"]\n" + raw[top.end - 1 :]
-        return replace(cls._around(WRAPPED, opening, closing, _INDENT), nothing=raw)
+        first, last = _brackets(shape)
+        opening += b"%b\n  %b: %b" % (comma, dump(wrapper), first)
+        closing = last + b"\n" + raw[top.end - 1 :]
+        return replace(cls._around(shape, opening, closing, _INDENT), nothing=raw)
 
     @classmethod
     def of(cls, header: LegacyFile) -> Frame:
@@ -129,10 +168,10 @@ class Frame:
         envelope: JSON = {"before": self.before.decode(), "after": self.after.decode()}
         return LegacyFile(file=file, format=kept, envelope=envelope)
 
-    # -- what stands beside a wrapped list ------------------------------------------------
+    # -- what stands beside wrapped records -----------------------------------------------
 
     def members(self) -> dict[str, Any]:
-        """The members of a wrapped file, with an empty list for the records.
+        """The members of a wrapped file, with an empty list or object for the records.
 
         Raises:
             UnreadableError: one of them cannot be read.
@@ -145,15 +184,15 @@ class Frame:
         """The frame of a wrapped file with these members.
 
         Args:
-            members: with an empty list for the records.
-            wrapper: name of that list.
+            members: with an empty list or object for the records.
+            wrapper: name of that member.
         """
         raw = replace(self, between=b",\n").text(members)
         top = top_level(raw)
         assert top is not None  # noqa: S101 - it was printed a moment ago
         pairs = zip(top.starts, top.values, strict=True)
         start = next(value for name, value in pairs if name_at(raw, name) == wrapper)
-        found = Frame.found(WRAPPED, raw, contents(raw, start))
+        found = Frame.found(self.shape, raw, contents(raw, start))
         return replace(found, unit=self.unit, colon=self.colon)
 
     def merged(self, base: Frame, edited: Frame, wrapper: str) -> Frame:
@@ -162,9 +201,9 @@ class Frame:
         Args:
             base: what the editor began with; this frame began with it, too.
             edited: what he made of it.
-            wrapper: name of the list of records.
+            wrapper: name of the member with the records.
         """
-        if any(frame.shape != WRAPPED for frame in (self, base, edited)):
+        if any(frame.shape not in WRAPPERS for frame in (self, base, edited)):
             return edited
         try:
             old, mine, members = base.members(), self.members(), edited.members()
@@ -225,6 +264,10 @@ class Frame:
         if self.nothing is not None:
             return self.nothing
         return self.before.rstrip(_SPACE) + self.after.lstrip(_SPACE)
+
+
+def _brackets(shape: str) -> tuple[bytes, bytes]:
+    return (b"{", b"}") if shape in NAMED else (b"[", b"]")
 
 
 def _margin(between: bytes) -> bytes:

@@ -22,18 +22,13 @@ from pend_storage.layout import (
 )
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
+from pend_storage.legacy.dividing import Divided, Shapes
+from pend_storage.legacy.frame import NAMED, WRAPPED, WRAPPERS, Frame
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
 from pend_storage.legacy.overruled import overruled
 from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.legacy.scan import (
-    BrokenFileError,
-    Container,
-    contents,
-    name_at,
-    top_level,
-)
+from pend_storage.legacy.scan import BrokenFileError, Container, name_at, top_level
 from pend_storage.legacy.views import view_of
 from pend_storage.namesakes import is_superseded
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
@@ -53,9 +48,10 @@ class RecordLayout(Layout):
 
     Attributes:
         mapping: what the records become.
-        shapes: what the top level of the file may be, the usual one first; one of
-            ``"list"``, ``"map"`` and ``"wrapped"``. Where there is no record yet, any.
-        wrapper: the member that holds the list of a wrapped file.
+        shapes: what the file may be, the usual one first: some of ``LIST``, ``MAP``,
+            ``WRAPPED``, ``WRAPPED_MAP``, ``OBJECT`` and ``SCALAR``, or ``JSON_LINES``
+            alone. Where there is no record yet, any.
+        wrapper: the member that holds the records of a wrapped file.
         newest_first: the file grows at the front.
         blank_is_empty: a file of 0 bytes, or of white space, has no records. Else it is
             broken as a whole, as it is for every JSON parser.
@@ -80,6 +76,8 @@ class RecordLayout(Layout):
         self.wrapper: Final = wrapper
         self.newest_first: Final = newest_first
         self.blank_is_empty: Final = blank_is_empty
+        self._shapes: Final = Shapes(shapes, wrapper, blank_is_empty)
+        self._named: Final = not NAMED.isdisjoint(shapes)
 
     @override
     def __repr__(self) -> str:
@@ -101,68 +99,18 @@ class RecordLayout(Layout):
             return ParsedFile(broken_header(entry.home.record), (entry,))
         header = frame.header(self.file)
         entries: list[Iterator[Entry]] = []
-        if top is not None and frame.shape == WRAPPED:
+        if top is not None and frame.shape in WRAPPERS:
             entries.append(self._beside(schema, raw, top))
         if records is not None:
             entries.append(self._entries(schema, raw, records))
         return ParsedFile(header, itertools.chain(*entries))
 
-    def _divide(self, raw: bytes) -> tuple[Frame, Container | None, Container | None]:
+    def _divide(self, raw: bytes) -> Divided:
         """The frame, the outermost object or list, and that of the records."""
-        top = top_level(raw)
-        records = None
-        if top is None and not self.blank_is_empty:
-            raise BrokenFileError("blank", "the file is not JSON")
-        if top is None:
-            frame = replace(self._usual(), nothing=raw)
-        else:
-            frame, records = self._frame_of(raw, top)
-        if b"\x00" in frame.before + frame.after:
+        divided = self._shapes.divide(raw)
+        if b"\x00" in divided.frame.before + divided.frame.after:
             raise BrokenFileError("unstorable", "a NUL stands beside the records")
-        return frame, top, records
-
-    def _frame_of(self, raw: bytes, top: Container) -> tuple[Frame, Container | None]:
-        records = top if top.is_list else self._wrapped_list(raw, top)
-        shape = LIST if top.is_list else WRAPPED
-        if records is None and (MAP in self.shapes or WRAPPED not in self.shapes):
-            records, shape = top, MAP
-        if records is None and len(top) and self.wrapper is not None:
-            return Frame.inserted(raw, top, self.wrapper), None
-        if records is None or (not len(records) and not self._tells_shape(shape)):
-            return replace(self._usual(), nothing=raw), None
-        if shape not in self.shapes:
-            kind = "a list" if top.is_list else "an object"
-            raise BrokenFileError("wrong-shape", f"the file is {kind}")
-        return Frame.found(shape, raw, records), records
-
-    def _tells_shape(self, shape: str) -> bool:
-        """Whether a file without records tells the shape that it has with records.
-
-        The server leaves a bare list or map where it would wrap a list.
-        """
-        wraps = self.shapes[0] == WRAPPED
-        return shape in self.shapes and (shape == WRAPPED or not wraps)
-
-    def _wrapped_list(self, raw: bytes, top: Container) -> Container | None:
-        """The list inside of a wrapped file; None where it has no such member."""
-        if WRAPPED not in self.shapes:
-            return None
-        found = [
-            value
-            for start, value in zip(top.starts, top.values, strict=True)
-            if name_at(raw, start) == self.wrapper
-        ]
-        if not found:
-            return None
-        start = found[-1]  # every parser keeps the last
-        if raw[start : start + 1] != b"[":
-            if MAP in self.shapes:
-                return None
-            raise BrokenFileError("wrong-shape", f"{self.wrapper!r} is not a list")
-        return contents(raw, start)
-
-    def _usual(self) -> Frame:
-        return Frame.usual(self.shapes[0], self.wrapper)
+        return divided
 
     def _broken(self, schema: Schema, raw: bytes, error: BrokenFileError) -> Entry:
         half_written = error.code == "half-written"
@@ -205,7 +153,7 @@ class RecordLayout(Layout):
 
     @override
     def missing(self) -> LegacyFile:
-        return self._usual().header(self.file)
+        return self._shapes.usual.header(self.file)
 
     @override
     def merged_header(
@@ -227,8 +175,9 @@ class RecordLayout(Layout):
     @override
     def with_member(self, header: LegacyFile, name: str, value: JSON) -> LegacyFile:
         frame = Frame.of(header)
-        if frame.shape != WRAPPED:
-            frame = Frame.usual(WRAPPED, self.wrapper)
+        if frame.shape not in WRAPPERS:
+            shape = next((s for s in self.shapes if s in WRAPPERS), WRAPPED)
+            frame = Frame.usual(shape, self.wrapper)
         members = {**frame.members(), name: value}
         return frame.with_members(members, str(self.wrapper)).header(self.file)
 
@@ -266,9 +215,9 @@ class RecordLayout(Layout):
         return Entry(record.place, schema.put(QUARANTINE, record))
 
     def _frames_of_one(self, raw: bytes) -> Iterator[bytes]:
-        if MAP in self.shapes:
+        if self._named:
             yield b"{%b}" % raw
-        if self.shapes != (MAP,):
+        if not NAMED.issuperset(self.shapes):
             yield b"[%b]" % raw
 
     @override
@@ -298,7 +247,7 @@ class RecordLayout(Layout):
 
     @override
     def member_name(self, record: Any) -> str | None:
-        if MAP not in self.shapes:
+        if not self._named:
             return None
         if not isinstance(record, QuarantinedRecord):
             return self.mapping.name(record)
@@ -344,7 +293,7 @@ class RecordLayout(Layout):
     def place(self, record: Any) -> str:
         if isinstance(record, QuarantinedRecord):
             return record.place
-        if self.shapes[0] == MAP:
+        if self.shapes[0] in NAMED:
             return self.mapping.name(record)
         return str(self.position(record))
 
@@ -357,7 +306,7 @@ class RecordLayout(Layout):
         if isinstance(record, QuarantinedRecord):
             return record.raw
         frame = Frame.of(header)
-        name = self.mapping.name(record) if frame.shape == MAP else None
+        name = self.mapping.name(record) if frame.shape in NAMED else None
         return frame.text(self.mapping.write(record), name)
 
     @override

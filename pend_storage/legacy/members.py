@@ -52,6 +52,8 @@ class Member:
     usual: Callable[[Any], Any] | None = None
     """Tells quickly that a value which could be parsed is spelled as ``render`` would;
     where it says no, rendering decides."""
+    nullable: bool = False
+    """Null is a value of the column, and not the same as no member."""
 
 
 def time_member(name: str, column: str, *, required: bool = False) -> Member:
@@ -163,6 +165,8 @@ class ObjectMapping(RecordMapping):
                 columns[member.column] = item
             elif member.parse is None:
                 columns.get(member.column, extra)[name] = item
+            elif item is None and member.nullable and member.column not in refused:
+                columns[member.column] = None
             elif item is None or member.column in refused:
                 extra[name] = item
             else:
@@ -189,7 +193,7 @@ class ObjectMapping(RecordMapping):
             elif column != member.blank and not (
                 member.name in absent and column == self._default[member.column]
             ):
-                value[member.name] = member.render(column)
+                value[member.name] = None if column is None else member.render(column)
         for name in sorted(extra.keys() - self._typed):
             value.setdefault(name, extra[name])
         return own.finish(value)
@@ -231,7 +235,9 @@ _UNKNOWN: Final = 1 << 20
 
 def _absent(member: Member, spec: FieldSpec) -> Any:
     """What the column holds where the member is not there."""
-    return member.blank if spec.default is ... else spec.default
+    if spec.default is ...:
+        return None if spec.optional else member.blank
+    return spec.default
 
 
 def _take_typed(

@@ -6,7 +6,7 @@ from typing import Any
 
 from pend_storage.diff import ABSENT, equal
 from pend_storage.legacy.exact import UnreadableError
-from pend_storage.legacy.frame import WRAPPED, Frame
+from pend_storage.legacy.frame import WRAPPERS, Frame
 from pend_storage.records import JSON
 
 __all__ = ["overruled"]
@@ -21,7 +21,7 @@ def overruled(
         base: what both began with; None: not known, so that every member may be one.
         present: what the commits have made of it.
         edited: what counts.
-        wrapper: name of the list of records.
+        wrapper: name of the member with the records.
     """
     mine = _members(present)
     old, told = {} if base is None else _members(base), _members(edited)
@@ -42,7 +42,7 @@ def _same(left: dict[str, Any], right: dict[str, Any], name: str) -> bool:
 
 def _members(frame: Frame) -> dict[str, Any]:
     """None at all where they cannot be told apart."""
-    if frame.shape != WRAPPED:
+    if frame.shape not in WRAPPERS:
         return {}
     try:
         return frame.members()

@@ -23,7 +23,9 @@ __all__ = [
     "Span",
     "contents",
     "each",
+    "lines",
     "name_at",
+    "single",
     "top_level",
     "value_start",
 ]
@@ -94,6 +96,54 @@ def top_level(raw: bytes) -> Container | None:
             "not-json", f"something stands behind the end of the JSON, byte {found.end}"
         )
     return found
+
+
+def single(raw: bytes) -> Container | None:
+    """The only value of a file, whatever it is, as the one item of a list.
+
+    None where there is nothing but white space.
+
+    Raises:
+        BrokenFileError: not UTF-8, not JSON, or cut off.
+    """
+    _check_utf8(raw)
+    start = _space(raw, len(_BOM) if raw.startswith(_BOM) else 0)
+    if start == len(raw):
+        return None
+    end = _value_end(raw, start)
+    if _space(raw, end) != len(raw):
+        raise BrokenFileError(
+            "not-json", f"something stands behind the end of the JSON, byte {end}"
+        )
+    return _list_of(len(raw), array("q", [start]), array("q", [end]))
+
+
+def lines(raw: bytes) -> Container:
+    """The lines of a file, without the white space around each; blank ones left out.
+
+    Raises:
+        BrokenFileError: not UTF-8.
+    """
+    _check_utf8(raw)
+    starts, ends = array("q"), array("q")
+    place = len(_BOM) if raw.startswith(_BOM) else 0
+    while place < len(raw):
+        line_end = raw.find(b"\n", place)
+        line_end = len(raw) if line_end < 0 else line_end
+        line = raw[place:line_end]
+        text = line.strip(b" \t\r")
+        if text:
+            start = place + len(line) - len(line.lstrip(b" \t\r"))
+            starts.append(start)
+            ends.append(start + len(text))
+        place = line_end + 1
+    return _list_of(len(raw), starts, ends)
+
+
+def _list_of(end: int, starts: array[int], ends: array[int]) -> Container:
+    return Container(
+        is_list=True, start=0, end=end, starts=starts, values=starts, ends=ends
+    )
 
 
 def contents(raw: bytes, start: int) -> Container:

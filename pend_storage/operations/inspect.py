@@ -150,7 +150,7 @@ def check_module(
             _copy(directory, originals, names)
             _copy(originals, work, names)
         url, version = stack.enter_context(_database(database))
-        files, size = _tried(schema, layouts, originals, work, url, stage)
+        files, size = _tried((schema, layouts), (originals, work), url, stage)
     claimed = {layout.file for layout in layouts}
     return InspectCheck(
         files=tuple(files),
@@ -263,16 +263,16 @@ def _run(url: str, statement: Any, name: str) -> None:
 
 
 def _tried(
-    schema: Schema,
-    layouts: Sequence[Layout],
-    originals: Path,
-    work: Path,
+    declared: tuple[Schema, Sequence[Layout]],
+    places: tuple[Path, Path],
     url: str,
     stage: Stage,
 ) -> tuple[list[CheckedFile], int]:
+    """Each file, and the size of the database."""
     from pend_storage.stores.json import JsonStore  # noqa: PLC0415 - as the factory
     from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415
 
+    (schema, layouts), (originals, work) = declared, places
     with ExitStack() as stack:
         with stage("adopting the files"):
             source = stack.enter_context(

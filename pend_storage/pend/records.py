@@ -23,6 +23,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
 from pend_storage.fields import Limit
+from pend_storage.legacy.document_files import Document
 from pend_storage.pend.identity import record_id, user_id_of
 from pend_storage.records import JSON
 
@@ -291,30 +292,3 @@ class BlockchainEvent:
     extra: dict[str, JSON] = field(default_factory=dict)
     legacy_position: BigInteger | None = None
     content_hash: ContentHash | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """A record of a legacy file that has no table of its own."""
-
-    id: Uuid = ""
-    """Left empty, it follows from file and key; without a key it is a new one."""
-    file: Annotated[str, Limit(max_length=255)]
-    key: str | None = None
-    """The member name in the file; None in a list."""
-    body: JSON
-    occurrence: Count = 0
-    """How many records of the same file and content are older, in a list."""
-    created_at: datetime | None = field(default_factory=_now)
-    extra: dict[str, JSON] = field(default_factory=dict)
-    legacy_position: BigInteger | None = None
-    content_hash: ContentHash | None = None
-
-    def __post_init__(self) -> None:
-        if not self.id:
-            made = (
-                _new_id()
-                if self.key is None
-                else record_id("documents", self.file, "key", self.key)
-            )
-            object.__setattr__(self, "id", made)

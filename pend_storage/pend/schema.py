@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from pend_storage.legacy.document_files import DOCUMENTS
 from pend_storage.pend.records import (
     AdminLog,
     Asset,
     BlockchainEvent,
-    Document,
     Investment,
     KycApplication,
     User,
@@ -114,10 +114,6 @@ SCHEMA: Final = Schema(
                 ["resource_type", "resource_id"],
             ],
         ),
-        collection(
-            "documents",
-            Document,
-            indexes=[["file", "key"], ["file", "legacy_position"]],
-        ),
+        DOCUMENTS,
     )
 )

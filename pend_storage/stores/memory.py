@@ -39,6 +39,8 @@ class MemoryStore(Store):
     def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
         self.schema = schema
         self.layouts = tuple(layouts)
+        for layout in self.layouts:
+            layout.require(schema)
         self._state = State(schema, "memory")
         self._log: list[Effect] = []
         self._tokens: dict[str, Effect] = {}

@@ -12,25 +12,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pend_storage.legacy.frame import MAP, WRAPPED
+from pend_storage.legacy.frame import MAP, OBJECT, SCALAR, WRAPPERS
 from pend_storage.legacy.views.envelope import EnvelopeView, frame_of
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
+from pend_storage.legacy.views.single import ObjectView, ScalarView
 from pend_storage.store import Store
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
-__all__ = ["EnvelopeView", "ListView", "MapView", "view_of"]
+__all__ = [
+    "EnvelopeView",
+    "ListView",
+    "MapView",
+    "ObjectView",
+    "ScalarView",
+    "view_of",
+]
 
 
-def view_of(layout: RecordLayout, store: Store) -> MapView | ListView | EnvelopeView:
+def view_of(
+    layout: RecordLayout, store: Store
+) -> MapView | ListView | EnvelopeView | ObjectView | ScalarView:
     """The view that fits the present shape of a file."""
     shape = frame_of(layout, store).shape
     if shape not in layout.shapes:
         shape = layout.shapes[0]
     if shape == MAP:
         return MapView(layout, store)
-    if shape == WRAPPED:
+    if shape in WRAPPERS:
         return EnvelopeView(layout, store)
+    if shape == OBJECT:
+        return ObjectView(layout, store)
+    if shape == SCALAR:
+        return ScalarView(layout, store)
     return ListView(layout, store)

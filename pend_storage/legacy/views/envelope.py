@@ -1,4 +1,4 @@
-"""A file that is an object around a list of records, such as ``admin-logs.json``."""
+"""A file that is an object around its records, such as ``admin-logs.json``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.frame import WRAPPED, Frame
+from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
 from pend_storage.legacy.views.lists import ListView
+from pend_storage.legacy.views.maps import MapView
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
@@ -30,7 +31,7 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
 
 
 class EnvelopeView(Members):
-    """The list is a :class:`ListView`; the other members are what stands beside it."""
+    """The records are a view of their own; the other members stand beside them."""
 
     def __init__(self, layout: RecordLayout, store: Store) -> None:
         super().__init__(store)
@@ -38,15 +39,23 @@ class EnvelopeView(Members):
         self._name: Final = str(layout.wrapper)
 
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
-        """The file's members, with an empty list for the records."""
+        """The file's members, with an empty list or object for the records."""
         frame = frame_of(self._layout, reads)
-        if frame.shape != WRAPPED:
-            return {self._name: []}
+        if frame.shape not in WRAPPERS:
+            return {self._name: {} if self._is_map() else []}
         text = (frame.before + frame.after).decode("utf-8-sig")
         members: dict[str, Any] = json.loads(text, strict=False)
         return members
 
-    def _records(self) -> ListView:
+    def _is_map(self) -> bool:
+        shape = frame_of(self._layout, self._store).shape
+        if shape not in WRAPPERS:
+            shape = next(s for s in self._layout.shapes if s in WRAPPERS)
+        return shape in NAMED
+
+    def _records(self) -> ListView | MapView:
+        if self._is_map():
+            return MapView(self._layout, self._store)
         return ListView(self._layout, self._store)
 
     @override
@@ -83,7 +92,8 @@ class EnvelopeView(Members):
     @override
     def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
-            self._records().replace_in(tx, [])
+            records = self._records()
+            records.replace_in(tx, {} if isinstance(records, MapView) else [])
             return
         members = self._members(tx)
         del members[name]

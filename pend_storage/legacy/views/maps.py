@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
+from pend_storage.diff import equal
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.namesakes import is_superseded
@@ -99,6 +100,23 @@ class MapView(Members):
         contents = self._contents
         records = contents.all(contents.store)
         return {contents.name(record): contents.value(record) for record in records}
+
+    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
+        """Everything, as plain data, as a transaction sees it."""
+        contents = self._contents
+        records = contents.all(reads)
+        return {contents.name(record): contents.value(record) for record in records}
+
+    def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
+        """Make the map consist of these members, at the end of a transaction."""
+        contents = self._contents
+        for record in contents.all(tx):
+            if contents.name(record) not in values:
+                contents.remove(tx, record)
+        for name, value in values.items():
+            present = self._value(tx, name)
+            if present is MISSING or not equal(present, value):
+                self._set(tx, name, value)
 
     @override
     def __repr__(self) -> str:

@@ -48,6 +48,7 @@ from pend_storage.stores.json.home import (
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
+from pend_storage.stores.json.newcomers import require_fitting
 from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
@@ -114,6 +115,8 @@ class JsonStore(Store):
         """
         self.schema = schema
         self.directory = Path(directory).absolute()
+        for layout in layouts:
+            layout.require(schema)
         self.layouts = (*layouts, *_plain_layouts(schema, layouts))
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
@@ -149,6 +152,7 @@ class JsonStore(Store):
         check_directory(self.directory)
         views = self.directory / ".pend-storage"
         places = {n: Place(p, view_path(views, n)) for n, p in self._paths.items()}
+        require_fitting(self.schema, self.layouts, places)
         own = open_home(
             self.schema,
             self.directory,

@@ -104,6 +104,8 @@ class PostgresStore(Store):
         """
         self.schema = schema
         self.layouts = tuple(layouts)
+        for layout in self.layouts:
+            layout.require(schema)
         self.address = Address.parse(url)
         self._connector = Connector(
             address=self.address,
