@@ -225,7 +225,9 @@ def _records_call(declared: RecordFile) -> Iterator[str]:
     if declared.part.path:
         yield f"{inner}path={_literal(declared.part.path[-1])},"
     renamed = [field for field in declared.fields if field.name != field.member]
-    if renamed:
+    if declared.is_plain:
+        yield f"{inner}value={_literal(declared.fields[0].name)},"
+    elif renamed:
         yield f"{inner}members={{"
         for field in renamed:
             yield f"{inner}{_INDENT}{_literal(field.name)}: {_literal(field.member)},"
@@ -236,6 +238,8 @@ def _records_call(declared: RecordFile) -> Iterator[str]:
 def _key(declared: RecordFile) -> str:
     if declared.is_named:
         return "ps.MEMBER_NAME"
+    if not declared.key:
+        return "None"
     if len(declared.key) == 1:
         return _literal(declared.key[0])
     return f"({', '.join(map(_literal, declared.key))})"

@@ -64,6 +64,8 @@ class Column:
 
     def add(self, values: list[Any]) -> None:
         """Take note of the values of a batch of records."""
+        if not values:
+            return
         self.present += len(values)
         kinds = Counter(map(type, values))
         self.nulls += kinds.pop(type(None), 0)
@@ -177,7 +179,7 @@ class Column:
     def _choice_texts(self) -> tuple[str, ...]:
         if not self._choices or len(self._choices) * _TIMES_AS_MANY > self._texts:
             return ()
-        return tuple(sorted(self._choices))
+        return tuple(sorted(self._choices)) if len(self._choices) > 1 else ()
 
     def _format(self) -> str | None:
         if self.kinds["integer"] == self.filled > 0:

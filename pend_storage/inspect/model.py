@@ -130,6 +130,8 @@ class Part:
     records: int
     values: tuple[tuple[str, float], ...]
     """JSON types of the records with their shares, the commonest first."""
+    value: FieldReport | None
+    """What the records hold that are no objects."""
     fields: tuple[FieldReport, ...]
     """In the order in which they were first seen."""
     more_fields: int

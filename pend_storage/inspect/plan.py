@@ -35,6 +35,7 @@ _RECORD_SHAPES: Final = frozenset(
         Shape.JSON_LINES,
     }
 )
+_PLAIN: Final = frozenset({"text", "integer", "number", "bool"})
 _NAMED: Final = frozenset({Shape.MAP, Shape.WRAPPED_MAP})
 _TAKEN_FIELDS: Final = frozenset(
     {"extra", "legacy_position", "content_hash", "occurrence", "key", "record_key"}
@@ -73,8 +74,10 @@ class RecordFile:
     type_name: str
     fields: tuple[Field, ...]
     key: tuple[str, ...]
-    """Names of fields; empty where the member name is the key."""
+    """Names of fields; empty where the member name is the key, and where none is."""
     is_named: bool
+    is_plain: bool
+    """Whether the records are no objects, but the values of the only field."""
     undeclared: int
     """Members that are left to what is kept beside the fields."""
     references: tuple[Reference, ...]
@@ -135,22 +138,28 @@ def _reason_against(file: FileReport) -> str | None:
 
 def _reason_of_part(file: FileReport, part: Part) -> str | None:
     what = file.shape.value
-    if not part.are_objects or not part.fields:
-        return f"{what} of {part.values[0][0] if part.values else 'nothing'}s"
+    if not part.values:
+        return f"{what} without records"
     if len(part.values) > 1:
-        return f"{what} whose records are not all objects"
+        return f"{what} whose records are of several types"
+    if not part.are_objects:
+        kind = part.values[0][0]
+        if file.shape in _NAMED and kind in _PLAIN:
+            return None
+        return f"{what} of {kind} values"
     if part.more_fields:
         return f"{what} of records whose member names are data"
-    return None if file.shape in _NAMED else _reason_of_key(what, part)
+    return None if part.fields else f"{what} of empty objects"
 
 
-def _reason_of_key(what: str, part: Part) -> str | None:
+def _key_of(file: FileReport, part: Part) -> tuple[str, ...]:
+    """The members that identify the records of a list; empty where none do in all."""
+    if file.shape in _NAMED:
+        return ()
     named = {field.name: field for field in part.fields}
-    if not part.key:
-        return f"{what} whose records have no key"
     if all(_is_whole(named[name], part) for name in part.key):
-        return None
-    return f"{what} whose key is not in every record, or of several types"
+        return part.key
+    return ()
 
 
 def _is_whole(field: FieldReport, part: Part) -> bool:
@@ -175,7 +184,8 @@ def _record_file(
     is_named = file.shape in _NAMED
     declared = [*_declared(part)]
     names = {"id"} if is_named else set()
-    fields = [*_fields(part, declared, names)]
+    key = _key_of(file, part)
+    fields = [*_fields(part, declared, key, names)]
     by_member = {field.member: field.name for field in fields}
     return RecordFile(
         file=file,
@@ -183,15 +193,20 @@ def _record_file(
         collection=collection,
         type_name=_free(class_name(stem), classes),
         fields=tuple(fields),
-        key=() if is_named else tuple(by_member[name] for name in part.key),
+        key=tuple(by_member[name] for name in key),
         is_named=is_named,
-        undeclared=len(part.fields) - len(declared),
+        is_plain=not part.are_objects,
+        undeclared=max(0, len(part.fields) - len(declared)),
         references=tuple(r for r in references if r.path == part.path),
     )
 
 
 def _declared(part: Part) -> Iterator[FieldReport]:
     """The fields that are worth a column: all, unless there are very many."""
+    if not part.are_objects:
+        assert part.value is not None  # noqa: S101 - of plain values
+        yield part.value
+        return
     many = len(part.fields) > _MOST_FIELDS
     for number, field in enumerate(part.fields):
         is_rare = field.present < _RARE * part.records or number >= 2 * _MOST_FIELDS
@@ -200,17 +215,16 @@ def _declared(part: Part) -> Iterator[FieldReport]:
 
 
 def _fields(
-    part: Part, declared: Sequence[FieldReport], names: set[str]
+    part: Part, declared: Sequence[FieldReport], key: Sequence[str], names: set[str]
 ) -> Iterator[Field]:
     for report in declared:
-        is_key = report.name in part.key
         everywhere = report.present == part.records and not report.nulls
         yield Field(
             name=_field_name(report.name, names),
             member=report.name,
             report=report,
             is_optional=not (everywhere and is_regular(report)),
-            is_key=is_key,
+            is_key=report.name in key,
         )
 
 

@@ -21,6 +21,8 @@ __all__ = ["Profile", "Record", "members", "one"]
 Record = tuple[str | None, bytes]
 """A member name, or None in a list; and the text of the value."""
 
+UNREAD: Final = object()
+"""Stands for a record whose text cannot be read."""
 _BATCH: Final = 1_000
 _MOST_FIELDS: Final = 400
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
@@ -66,6 +68,8 @@ class Profile:
         self.notes: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.columns: dict[str, Column] = {}
+        self.values = Column("value")
+        """Of the records that are no objects."""
         self.more_fields: set[str] = set()
         self.names = array("q")
         """Hashes of the member names of a map."""
@@ -73,6 +77,7 @@ class Profile:
     def add(self, records: Iterable[Record]) -> None:
         """Look at records, however many there are."""
         batch: list[dict[str, Any]] = []
+        others: list[Any] = []
         for name, text in records:
             self.records += 1
             if name is not None:
@@ -80,16 +85,20 @@ class Profile:
             found = self._read(text)
             if isinstance(found, dict):
                 batch.append(found)
-                if len(batch) == _BATCH:
-                    self._flush(batch)
-                    batch = []
+            elif found is not UNREAD:
+                others.append(found)
+            if len(batch) + len(others) == _BATCH:
+                self._flush(batch)
+                self.values.add(others)
+                batch, others = [], []
         self._flush(batch)
+        self.values.add(others)
 
     def fields(self) -> tuple[FieldReport, ...]:
         """The fields, in the order in which they were first seen."""
         return tuple(column.report() for column in self.columns.values())
 
-    def values(self) -> tuple[tuple[str, float], ...]:
+    def types(self) -> tuple[tuple[str, float], ...]:
         """JSON types of the records with their shares, the commonest first."""
         ranked = sorted(self.kinds.items(), key=lambda pair: (-pair[1], pair[0]))
         total = self.kinds.total()
@@ -118,7 +127,7 @@ class Profile:
         except UnreadableError as error:
             self.faults[error.code] += 1
             self.kinds["object" if text[:1] == b"{" else "list"] += text[:1] in b"{["
-            return None
+            return UNREAD
         self.kinds[_KINDS[type(value)]] += 1
         if exact:
             self.notes["long-decimal"] += 1
