@@ -23,7 +23,7 @@ _MOST_CHOICES: Final = 20
 _LONGEST_CHOICE: Final = 60
 _TIMES_AS_MANY: Final = 10
 """Records for each choice, so that it is taken for one."""
-_NEARLY_ALL: Final = 0.99
+_NEARLY_ALL: Final = 0.95
 _SENSITIVE_FROM: Final = 0.5
 _SECONDS: Final = (946_684_800, 4_102_444_800)
 """From the year 2000 to the year 2100."""

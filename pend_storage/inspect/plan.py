@@ -23,6 +23,7 @@ from pend_storage.inspect.model import (
     Shape,
 )
 from pend_storage.inspect.naming import class_name, snake
+from pend_storage.text import is_storable
 
 __all__ = ["DocumentFile", "Field", "Plan", "RecordFile", "plan_of"]
 
@@ -51,6 +52,7 @@ _RARE: Final = 0.01
 _REGULAR: Final = 0.95
 """Share of the values that must have the type of their field."""
 _LONGEST: Final = 60
+_LONGEST_MEMBER: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,7 @@ def _record_file(
         file=file,
         part=part,
         collection=collection,
-        type_name=_free(class_name(stem), classes),
+        type_name=_free(class_name(stem), classes, separator=""),
         fields=tuple(fields),
         key=tuple(by_member[name] for name in key),
         is_named=is_named,
@@ -210,8 +212,15 @@ def _declared(part: Part) -> Iterator[FieldReport]:
     many = len(part.fields) > _MOST_FIELDS
     for number, field in enumerate(part.fields):
         is_rare = field.present < _RARE * part.records or number >= 2 * _MOST_FIELDS
-        if field.name in part.key or not (many and is_rare):
+        if field.name in part.key or (
+            _may_be_noted(field.name) and not (many and is_rare)
+        ):
             yield field
+
+
+def _may_be_noted(member: str) -> bool:
+    """Whether a store may note the name of a member, as it does where it is absent."""
+    return len(member) <= _LONGEST_MEMBER and is_storable(member)
 
 
 def _fields(
@@ -240,12 +249,10 @@ def _field_name(member: str, names: set[str]) -> str:
     return _free(name, names)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """The name, or the next one that nothing is called; which is taken then."""
+def _free(name: str, taken: set[str], separator: str = "_") -> str:
+    """The name, or the next one that nothing is called; it is taken then."""
     found, number = name, 2
-    while found.lower() in taken or found in taken:
-        found, number = f"{name}_{number}", number + 1
-    if name[:1].isupper() and found != name:  # a class
-        found = found.replace("_", "")
+    while found in taken:
+        found, number = f"{name}{separator}{number}", number + 1
     taken.add(found)
     return found
