@@ -182,20 +182,21 @@ def _module(
 def show_files(output: Output, found: DirectoryReport) -> None:
     """What was found: a row for each file, and the hazards."""
     from pend_storage.inspect.assessment import expected, ranked_hazards, score
+    from pend_storage.inspect.naming import name_text
     from pend_storage.inspect.report import bytes_text, runner_up_text
 
     output.table(
         ["file", "shape", "sure", "or else", "records", "size", "score", "key"],
         [
             (
-                file.file,
+                name_text(file.file),
                 file.shape.value,
                 f"{file.confidence:.0%}",
                 runner_up_text(file),
                 file.records,
                 bytes_text(file.size),
                 score(file),
-                "; ".join(",".join(part.key) for part in file.parts if part.key),
+                name_text("; ".join(",".join(p.key) for p in file.parts if p.key)),
             )
             for file in found.files
         ],
@@ -210,7 +211,7 @@ def show_files(output: Output, found: DirectoryReport) -> None:
                     h.hazard.code,
                     h.hazard.severity.value,
                     h.hazard.count,
-                    h.file or "the directory",
+                    name_text(h.file or "the directory"),
                     h.hazard.sentence,
                 )
                 for h in hazards
@@ -226,11 +227,13 @@ def show_files(output: Output, found: DirectoryReport) -> None:
 
 
 def _show_check(output: Output, trial: InspectCheck) -> None:
+    from pend_storage.inspect.naming import name_text
+
     output.table(
         ["file", "read", "placed", "quarantined", "lost", "made again", "why"],
         [
             (
-                file.file,
+                name_text(file.file),
                 file.read,
                 file.placed,
                 file.quarantined,
@@ -243,7 +246,7 @@ def _show_check(output: Output, trial: InspectCheck) -> None:
         styles=[None if file.ok else "fail" for file in trial.files],
     )
     for name in trial.undeclared:
-        output.line(f"not declared: {name}", style="fail")
+        output.line(f"not declared: {name_text(name)}", style="fail")
     equal = sum(file.ok for file in trial.files)
     output.line(
         f"{trial.placed:,} placed, {trial.quarantined:,} quarantined, {trial.lost:,} lost; "
@@ -256,6 +259,8 @@ def _show_next(
     output: Output, found: DirectoryReport, directory: Path, out: Path | None
 ) -> None:
     """The next commands."""
+    from pend_storage.inspect.naming import name_text
+
     if not found.files:
         output.line(f"no JSON file in {directory}", style="warn")
         return
@@ -264,7 +269,7 @@ def _show_next(
         words = " or ".join(guess.shape.value for guess in doubtful.guesses[:2])
         output.line(
             f"doubtful files are kept as documents, which take anything; to decide: --set "
-            f"'{doubtful.file}={doubtful.shape.value}' ({words})"
+            f"'{name_text(doubtful.file)}={doubtful.shape.value}' ({words})"
         )
     if out is None:
         output.line(f"next: pend-storage inspect {directory} --out schema.py --check")

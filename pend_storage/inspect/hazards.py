@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from pend_storage.inspect.model import FieldReport, Hazard, Part, Severity, Shape
+from pend_storage.inspect.naming import name_text
 from pend_storage.inspect.profile import Profile
-from pend_storage.shown import cut, listed, shown
+from pend_storage.shown import listed, shown
 
 __all__ = ["hazards_of"]
 
@@ -103,7 +104,7 @@ def _mixtures(profile: Profile, part: Part, where: str) -> Iterator[Hazard]:
 
 
 def _told(field: FieldReport) -> str:
-    return f"{cut(field.name, 40)} ({_shares(field.types)})"
+    return f"{name_text(field.name, 40)} ({_shares(field.types)})"
 
 
 def _shares(types: tuple[tuple[str, float], ...]) -> str:

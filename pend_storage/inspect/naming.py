@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
+from pend_storage.shown import cut, shown
+
 __all__ = [
     "class_name",
     "data_share",
     "is_sensitive_name",
+    "name_text",
     "settings_share",
     "singular",
     "snake",
@@ -71,6 +74,12 @@ _SENSITIVE_PAIRS: Final = frozenset(
         ("session", "id"),
     }
 )
+
+
+def name_text(text: str, most: int = 60) -> str:
+    """A name as it may be shown: cut, and without characters that control a terminal."""
+    shortened = cut(text, most)
+    return shortened if shortened.isprintable() else shown(shortened)
 
 
 def words(name: str) -> list[str]:

@@ -37,6 +37,8 @@ _RECORD_SHAPES: Final = frozenset(
     }
 )
 _PLAIN: Final = frozenset({"text", "integer", "number", "bool"})
+_UNREADABLE: Final = frozenset({"json5", "no-permission", "too-large"})
+"""Hazards of broken files that no store should claim: it would have them repaired."""
 _NAMED: Final = frozenset({Shape.MAP, Shape.WRAPPED_MAP})
 _TAKEN_FIELDS: Final = frozenset(
     {"extra", "legacy_position", "content_hash", "occurrence", "key", "record_key"}
@@ -111,7 +113,9 @@ def plan_of(report: DirectoryReport) -> Plan:
     collections, classes = set(_TAKEN_COLLECTIONS), set(_TAKEN_CLASSES)
     for file in report.files:
         reason = _reason_against(file)
-        if file.shape in {Shape.BROKEN, Shape.FILES}:
+        if file.shape is Shape.FILES or _UNREADABLE.intersection(
+            hazard.code for hazard in file.hazards if file.shape is Shape.BROKEN
+        ):
             left_out.append(DocumentFile(file, reason or ""))
         elif reason is not None:
             documents.append(DocumentFile(file, reason))
@@ -124,7 +128,9 @@ def plan_of(report: DirectoryReport) -> Plan:
 def _reason_against(file: FileReport) -> str | None:
     """Why the records of a file are not of a type; None where they are."""
     if file.shape is Shape.BROKEN:
-        return "it cannot be read"
+        return (
+            f"it cannot be read ({file.hazards[0].code}): in quarantine till repaired"
+        )
     if file.shape is Shape.FILES:
         return "a folder with a file for each record"
     if file.shape is Shape.DOCUMENTS:

@@ -14,11 +14,17 @@ from pend_storage.inspect.model import (
     Reference,
     Shape,
 )
+from pend_storage.inspect.naming import name_text
 from pend_storage.shown import cut, listed, shown
 
-__all__ = ["bytes_text", "described", "place_text", "render_report", "runner_up_text"]
+__all__ = [
+    "bytes_text",
+    "described",
+    "place_text",
+    "render_report",
+    "runner_up_text",
+]
 
-_MOST_NAME: Final = 60
 _MOST_FIELDS: Final = 100
 
 
@@ -213,9 +219,7 @@ def described(field: FieldReport) -> str:
 
 def _code(text: str) -> str:
     """A name as Markdown shows it, whatever is in it."""
-    shortened = cut(text, _MOST_NAME)
-    plain = shortened if shortened.isprintable() else shown(shortened)
-    return f"`{plain.replace('`', chr(39))}`"
+    return f"`{name_text(text).replace('`', chr(39))}`"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage.inspect.model import Hazard, Severity
+from pend_storage.inspect.naming import name_text
 from pend_storage.shown import listed
 
 __all__ = ["Found", "find_files"]
@@ -88,7 +89,12 @@ def find_files(
     walk = _Walk(directory, patterns)
     found = sorted(_files(walk, directory), key=lambda file: file.name)
     hazards = [
-        Hazard(code, severity, len(names), f"{sentence}: {listed(sorted(names))}")
+        Hazard(
+            code,
+            severity,
+            len(names),
+            f"{sentence}: {listed(map(name_text, sorted(names)))}",
+        )
         for code, (severity, sentence) in _SENTENCES.items()
         if (names := walk.trouble.get(code))
     ]

@@ -22,6 +22,7 @@ from pend_storage.events import Event
 from pend_storage.inspect import DirectoryReport
 from pend_storage.inspect.walking import Found, find_files
 from pend_storage.layout import Layout
+from pend_storage.operations.init import claimed_names, is_claimed
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import Schema
@@ -151,20 +152,14 @@ def check_module(
             _copy(originals, work, names)
         url, version = stack.enter_context(_database(database))
         files, size = _tried((schema, layouts), (originals, work), url, stage)
-    claimed = {layout.file for layout in layouts}
+    known = claimed_names(schema, layouts)
     return InspectCheck(
         files=tuple(files),
-        undeclared=tuple(name for name in names if not _is_claimed(name, claimed)),
+        undeclared=tuple(name for name in names if not is_claimed(name, known)),
         postgres=version,
         database_bytes=size,
         seconds=time.monotonic() - started,
     )
-
-
-def _is_claimed(name: str, claimed: set[str]) -> bool:
-    folder = name.rpartition("/")[0]
-    whole = f"{folder}/*.json" if folder else "*.json"
-    return name in claimed or whole in claimed
 
 
 # -- the module ---------------------------------------------------------------------------

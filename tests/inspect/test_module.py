@@ -46,7 +46,7 @@ def adopted(data: Path, place: Path, **said: Any) -> tuple[ModuleType, dict[str,
         made = render_check(store, data)
         waiting = store.collection("quarantine").count()
         store.checkpoint()
-    results = {check.file: check.result for check in made}
+    results: dict[str, str] = {check.file: check.result for check in made}
     results["quarantined"] = str(waiting)
     return module, results
 
