@@ -24,7 +24,7 @@ _LONGEST_CHOICE: Final = 60
 _TIMES_AS_MANY: Final = 10
 """Records for each choice, so that it is taken for one."""
 _NEARLY_ALL: Final = 0.95
-_SENSITIVE_FROM: Final = 0.5
+_SENSITIVE_FROM: Final = 0.1
 _SECONDS: Final = (946_684_800, 4_102_444_800)
 """From the year 2000 to the year 2100."""
 _INT64: Final = range(-(2**63), 2**63)
@@ -169,15 +169,19 @@ class Column:
     def _is_sensitive(self) -> bool:
         if is_sensitive_name(self.name) and set(self.kinds) != {"bool"}:
             return True
-        found = sum(self._formats[name] for name in SENSITIVE_FORMATS)
-        return bool(self._texts) and found >= _SENSITIVE_FROM * self._texts
+        return self._sensitive_texts() >= max(1, _SENSITIVE_FROM * self._texts)
+
+    def _sensitive_texts(self) -> int:
+        return sum(self._formats[name] for name in SENSITIVE_FORMATS)
 
     def _is_unique(self, distinct: int) -> bool:
         told = self.kinds["text"] + self.kinds["integer"]
         return 1 < told == self.filled == len(self._tracked) == distinct
 
     def _choice_texts(self) -> tuple[str, ...]:
-        if not self._choices or len(self._choices) * _TIMES_AS_MANY > self._texts:
+        if self._sensitive_texts() or not self._choices:
+            return ()
+        if len(self._choices) * _TIMES_AS_MANY > self._texts:
             return ()
         return tuple(sorted(self._choices)) if len(self._choices) > 1 else ()
 
