@@ -27,6 +27,8 @@ _NOTES: Final = {
     "rounded by JavaScript and by most tools",
     "long-decimal": "a number has more digits than a float holds: it is kept exactly here, "
     "and rounded by most parsers",
+    "empty-name": "a member has no name, and cannot have a key that is its name: the file "
+    "is kept as documents",
     "long-name": "a member name is longer than an index holds: it is found by its hash",
 }
 _REGULAR: Final = 0.5

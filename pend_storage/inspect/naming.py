@@ -90,7 +90,13 @@ def words(name: str) -> list[str]:
 def data_share(names: Iterable[str]) -> float:
     """How much names look like data: 1 for hashes, 0 for words that a program wrote."""
     weights = [
-        1.0 if _DATA(name) else 0.6 if _PERHAPS(name) else 0.0 if _FIELD(name) else 0.8
+        1.0
+        if _DATA(name)
+        else 0.6
+        if _PERHAPS(name)
+        else 0.0
+        if _FIELD(name) or not name
+        else 0.8
         for name in names
     ]
     return sum(weights) / len(weights) if weights else 0.0

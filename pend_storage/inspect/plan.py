@@ -42,8 +42,10 @@ _UNREADABLE: Final = frozenset({"json5", "no-permission", "too-large"})
 _NAMED: Final = frozenset({Shape.MAP, Shape.WRAPPED_MAP})
 _TAKEN_FIELDS: Final = frozenset(
     {"extra", "legacy_position", "content_hash", "occurrence", "key", "record_key"}
+    | {"bool", "date", "datetime", "dict", "field", "float", "int", "list", "ps", "str"}
 )
-"""Names of what the library keeps beside the fields."""
+"""Names of what the library keeps beside the fields; and names that a class body uses,
+where a field of the same name would stand in their way."""
 _TAKEN_CLASSES: Final = frozenset({"BigInt", "Annotated", "TypeAlias"})
 _TAKEN_COLLECTIONS: Final = frozenset(
     {"changes", "documents", "legacy_files", "meta", "quarantine"}
@@ -146,8 +148,8 @@ def _reason_against(file: FileReport) -> str | None:
 
 def _reason_of_part(file: FileReport, part: Part) -> str | None:
     what = file.shape.value
-    if not part.values:
-        return f"{what} without records"
+    if not part.values or any(h.code == "empty-name" for h in file.hazards):
+        return f"{what} {'with an empty name' if part.values else 'without records'}"
     if len(part.values) > 1:
         return f"{what} whose records are of several types"
     if not part.are_objects:
@@ -251,7 +253,7 @@ def is_regular(field: FieldReport) -> bool:
 def _field_name(member: str, names: set[str]) -> str:
     name = snake(member, _LONGEST)
     if name in _TAKEN_FIELDS or keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        name = f"{name}_member"
+        name = f"{name}_"
     return _free(name, names)
 
 

@@ -112,7 +112,9 @@ class Profile:
 
     def _note_name(self, name: str) -> None:
         self.names.append(hash(name))
-        if not name.isascii() and _has_half(name):
+        if not name:
+            self.notes["empty-name"] += 1
+        elif not name.isascii() and _has_half(name):
             self.faults["half-character"] += 1
         elif "\0" in name:
             self.faults["nul"] += 1

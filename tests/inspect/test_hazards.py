@@ -47,6 +47,10 @@ _PLANTED: dict[str, tuple[bytes, Severity]] = {
     "long-decimal": (_list('{"id": 77, "n": 0.1234567890123456789}'), Severity.NOTE),
     "mixed-types": (_list('{"id": 77, "name": 5}'), Severity.NOTE),
     "mixed-records": (_list('"a text"'), Severity.NOTE),
+    "empty-name": (
+        b'{"123456789012": {"n": 1}, "123456789013": {"n": 1}, "": {"n": 2}}',
+        Severity.NOTE,
+    ),
     "bom": (b"\xef\xbb\xbf" + _list('{"id": 77}'), Severity.NOTE),
     "torn": (b'[{"id": 1}, {"id": 2, "na', Severity.FILE),
     "blank": (b" \n", Severity.FILE),
