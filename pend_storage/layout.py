@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pend_storage.conditions import Condition
+from pend_storage.errors import ConfigError
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "broken_header",
     "broken_record",
     "is_whole_file",
+    "one_each",
 ]
 
 BROKEN: Final = "broken"
@@ -79,6 +81,26 @@ class Layout(ABC):
     """The collection of its records."""
     computed: frozenset[str] = frozenset()
     """Fields that follow from where a record stands in the file, or from its text."""
+    is_one_text: bool = True
+    """Whether the file is one JSON text, and the layout holds all of it."""
+    is_part: bool = False
+    """Whether other layouts hold other parts of the same file."""
+
+    @property
+    def source(self) -> str:
+        """The file itself, where :attr:`file` is the name of a part of it."""
+        return self.file
+
+    def joined(self, layouts: Sequence[Layout]) -> Sequence[Layout]:
+        """The layouts of a file that several were declared for, this one first.
+
+        Raises:
+            ConfigError: they cannot share it.
+        """
+        raise ConfigError(
+            f"{self.file}: {len(layouts)} layouts claim this file. Declare it once, or "
+            "its parts by ps.records(..., path=...)."
+        )
 
     @property
     def where(self) -> tuple[Condition, ...]:
@@ -243,9 +265,46 @@ class Layout(ABC):
         so that a store can note where in the file it stands.
         """
 
+    def assemble_in(
+        self,
+        header: LegacyFile,
+        texts: Iterable[bytes],
+        old: bytes,  # noqa: ARG002 - for parts of a file
+    ) -> Iterator[bytes]:
+        """As :meth:`assemble`, with what other layouts hold of the file as it is now."""
+        return self.assemble(header, texts)
+
+    def restored(self, broken: bytes, old: bytes) -> bytes:  # noqa: ARG002 - likewise
+        """The text of a file that is broken as a whole.
+
+        Args:
+            broken: what was quarantined.
+            old: the file as it is now.
+        """
+        return broken
+
+    def as_json(self, raw: bytes) -> bytes:
+        """What the layout holds of a file, as one JSON text."""
+        return raw
+
     @abstractmethod
     def view(self, store: Store) -> Any:
         """The file as a live MutableMapping or MutableSequence over a store."""
+
+
+def one_each(layouts: Iterable[Layout]) -> tuple[Layout, ...]:
+    """Layouts of which each has a name of its own: those of one file share it in parts.
+
+    Raises:
+        ConfigError: some claim one file and cannot share it.
+    """
+    by_file: dict[str, list[Layout]] = {}
+    for layout in layouts:
+        by_file.setdefault(layout.file, []).append(layout)
+    made: list[Layout] = []
+    for same in by_file.values():
+        made += same if len(same) == 1 else same[0].joined(same)
+    return tuple(made)
 
 
 def is_whole_file(record: QuarantinedRecord) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.schema import Schema
 
 __all__ = ["SchemaModule", "load_schema"]
@@ -59,7 +59,7 @@ def load_schema(settings: Settings) -> SchemaModule:
     return SchemaModule(
         name,
         schema,
-        _tuple_of(module, "LAYOUTS", place),
+        one_each(_tuple_of(module, "LAYOUTS", place)),
         _tuple_of(module, "SEED", place),
     )
 

@@ -221,6 +221,14 @@ class Frame:
             return edited
         return edited.with_members(members, wrapper)
 
+    def indented(self) -> Frame:
+        """The same inside of an object whose members are indented in the usual way."""
+        before, after, between = (
+            text.replace(b"\n", b"\n" + _INDENT.encode())
+            for text in (self.before, self.after, self.between)
+        )
+        return replace(self, before=before, after=after, between=between)
+
     # -- text -------------------------------------------------------------------------
 
     def text(self, value: Any, name: str | None = None) -> bytes:

@@ -23,12 +23,18 @@ from pend_storage.layout import (
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.dividing import Divided, Shapes
-from pend_storage.legacy.frame import NAMED, WRAPPED, WRAPPERS, Frame
+from pend_storage.legacy.frame import JSON_LINES, NAMED, WRAPPED, WRAPPERS, Frame
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
 from pend_storage.legacy.overruled import overruled
 from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.legacy.scan import BrokenFileError, Container, name_at, top_level
+from pend_storage.legacy.scan import (
+    BrokenFileError,
+    Container,
+    lines,
+    name_at,
+    top_level,
+)
 from pend_storage.legacy.views import view_of
 from pend_storage.namesakes import is_superseded
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
@@ -77,6 +83,7 @@ class RecordLayout(Layout):
         self.newest_first: Final = newest_first
         self.blank_is_empty: Final = blank_is_empty
         self._shapes: Final = Shapes(shapes, wrapper, blank_is_empty)
+        self.is_one_text = JSON_LINES not in shapes
         self._named: Final = not NAMED.isdisjoint(shapes)
 
     @override
@@ -312,6 +319,14 @@ class RecordLayout(Layout):
     @override
     def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
         return Frame.of(header).whole(texts)
+
+    @override
+    def as_json(self, raw: bytes) -> bytes:
+        if JSON_LINES not in self.shapes:
+            return raw
+        found = lines(raw)
+        texts = (raw[slice(*found.span(index))] for index in range(len(found)))
+        return b"[%b]" % b",".join(texts)
 
     @override
     def view(self, store: Store) -> Any:

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from pend_storage import schema
 from pend_storage.errors import ConfigError
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.legacy.declared import DeclaredMapping
 from pend_storage.legacy.declared_adapter import Adapter
 from pend_storage.legacy.declared_keys import (
@@ -47,6 +47,7 @@ from pend_storage.legacy.frame import (
 )
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.members import Member
+from pend_storage.legacy.parts import PartLayout, RestLayout
 from pend_storage.legacy.user_types import UserField, user_fields
 from pend_storage.schema import CollectionSpec, Schema
 
@@ -64,17 +65,54 @@ class RecordFile(RecordLayout):
     """The collection of its records."""
 
     @override
+    def joined(self, layouts: Sequence[Layout]) -> Sequence[Layout]:
+        same = [layout for layout in layouts if isinstance(layout, RecordFile)]
+        members = {layout.wrapper for layout in same}
+        if len(members) < len(layouts) or None in members:
+            return super().joined(layouts)
+        parts = [_RecordPart(layout) for layout in same]
+        return (_RestOfParts(self.file, parts), *parts)
+
+    @override
     def require(self, schema: Schema) -> None:
-        wanted = self.declares
-        found = next((c for c in schema if c.name == wanted.name), None)
-        if found is not None and found.record_type is wanted.record_type:
-            return
-        what = "has no collection" if found is None else "stores another type in"
-        raise ConfigError(
-            f"{self.file}: the schema {what} {wanted.name!r}. Records of a file have what "
-            "only the file tells of them, and the schema must know of it: make it with "
-            "SCHEMA = ps.schema_of(LAYOUTS, ...further collections)."
-        )
+        _require(schema, self.declares, self.file)
+
+
+def _require(schema: Schema, wanted: CollectionSpec, file: str) -> None:
+    """See that a schema has the collection of a file.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    found = next((c for c in schema if c.name == wanted.name), None)
+    if found is not None and found.record_type is wanted.record_type:
+        return
+    what = "has no collection" if found is None else "stores another type in"
+    raise ConfigError(
+        f"{file}: the schema {what} {wanted.name!r}. Records of a file have what only the "
+        "file tells of them, and the schema must know of it: make it with SCHEMA = "
+        "ps.schema_of(LAYOUTS, ...further collections)."
+    )
+
+
+class _RecordPart(PartLayout):
+    """A part of a file that is declared by several :func:`records`."""
+
+    def __init__(self, whole: RecordFile) -> None:
+        super().__init__(whole)
+        self._whole: Final = whole
+
+    @override
+    def require(self, schema: Schema) -> None:
+        self._whole.require(schema)
+
+
+class _RestOfParts(RestLayout):
+    """What is left of such a file."""
+
+    @override
+    def require(self, schema: Schema) -> None:
+        _require(schema, DOCUMENTS, self.file)
 
 
 def documents(
@@ -119,11 +157,17 @@ def schema_of(layouts: Iterable[Layout], *collections: CollectionSpec) -> Schema
     Raises:
         ConfigError: two files declare one collection, and so on.
     """
+    layouts = tuple(layouts)
+    one_each(layouts)  # or it says which of them cannot be
     declared: dict[str, CollectionSpec] = {}
+    files: set[str] = set()
     for layout in layouts:
         spec = getattr(layout, "declares", None)
         if spec is None:
             continue
+        if layout.file in files:  # what is left of a file of several collections
+            declared.setdefault(DOCUMENTS.name, DOCUMENTS)
+        files.add(layout.file)
         known = declared.setdefault(spec.name, spec)
         if known is not spec:
             raise ConfigError(

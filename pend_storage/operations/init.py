@@ -279,7 +279,7 @@ def _directories(base: Path, depth: int) -> Iterator[Path]:
 
 def _legacy_files(directory: Path) -> Iterator[str]:
     for layout in LAYOUTS:
-        if (directory / layout.file).is_file():
+        if (directory / layout.source).is_file():
             yield layout.file
 
 

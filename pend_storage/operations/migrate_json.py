@@ -324,6 +324,6 @@ def _results(
 def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) -> int:
     """How many records a legacy file has now."""
     source.checkpoint()
-    path = places.get(layout.file, source.directory / layout.file)
+    path = places.get(layout.source, source.directory / layout.source)
     raw = path.read_bytes() if path.exists() else b""
     return sum(1 for _ in layout.parse(source.schema, raw).entries)

@@ -11,7 +11,7 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage.errors import ChangesExpired, StoreUnavailable
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -38,7 +38,7 @@ class MemoryStore(Store):
 
     def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
         self.schema = schema
-        self.layouts = tuple(layouts)
+        self.layouts = one_each(layouts)
         for layout in self.layouts:
             layout.require(schema)
         self._state = State(schema, "memory")

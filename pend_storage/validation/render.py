@@ -63,7 +63,7 @@ def render_check(
         made = [_File(store, layout, stack) for layout in store.layouts]
         _collect(store, made)
         for number, file in enumerate(made, 1):
-            name = file.layout.file
+            name = file.layout.source
             original = (files or {}).get(name, directory / name)
             if original.exists() or file.places or file.is_there:
                 checks.append(_check(file, original))
@@ -175,9 +175,15 @@ def _check(file: _File, original: Path) -> FileCheck:
         with _mapped(original) as wanted, _view(made) as found:
             if _identical(wanted, found):
                 return check
-            differences = _differences(wanted, found)
+            differences = _differences(*_comparable(file.layout, wanted, found))
     result: Literal["different", "equal"] = "different" if differences else "equal"
     return replace(check, result=result, differences=tuple(differences))
+
+
+def _comparable(layout: Layout, *texts: Text) -> Iterator[Text]:
+    """What the layout holds of each text, as one JSON text."""
+    for text in texts:
+        yield text if layout.is_one_text else layout.as_json(bytes(text))
 
 
 def _scratch_file() -> IO[bytes]:

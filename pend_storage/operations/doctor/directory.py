@@ -43,10 +43,10 @@ def directory_findings(
     yield _file_system(directory)
     yield _space(directory)
     paths = {
-        layout: wanted.files.get(layout.file, directory / layout.file)
+        layout: wanted.files.get(layout.source, directory / layout.source)
         for layout in module.layouts
     }
-    found = list(place_findings(directory, {x.file: p for x, p in paths.items()}))
+    found = list(place_findings(directory, {x.source: p for x, p in paths.items()}))
     yield from found
     if any(finding.state is State.FAIL for finding in found):
         return

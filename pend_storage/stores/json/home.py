@@ -116,7 +116,7 @@ def open_home(
     own = directory / OWN_DIRECTORY
     with translated(directory):
         if not own.exists():
-            require_usable({name: place.path for name, place in places.items()})
+            require_usable({x.source: places[x.file].path for x in layouts})
             lock = directory / f"{OWN_DIRECTORY}.lock"
             with directory_lock(lock, timeout):
                 if not own.exists():

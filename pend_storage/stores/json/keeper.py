@@ -86,7 +86,8 @@ class FileKeeper:
         self.path = path
         self._engine = engine
         self._hook = hook
-        self._place = Place(path, view_path(engine.directory, layout.file))
+        part = layout.file if layout.is_part else ""
+        self._place = Place(path, view_path(engine.directory, layout.file), part)
         self._permissions = PermissionNotes(engine, layout, is_shared=is_shared)
         self._is_shared = is_shared
         self._view: View | None = None
@@ -427,7 +428,8 @@ def _shows_broken(view: View | None, content: Content) -> bool:
     """Whether a file that is broken as a whole stands there as it was found."""
     if view is None or view.anew or content.broken is None:
         return False
-    return view.broken and view.digest == digest_of(content.broken)
+    is_same = content.layout.is_part or view.digest == digest_of(content.broken)
+    return view.broken and is_same
 
 
 def _due(view: View) -> bool:

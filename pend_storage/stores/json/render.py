@@ -176,7 +176,7 @@ def write_file(
     lost: tuple[str, ...] = ()
     try:
         output = _Output(fd)
-        places = output.write(content, texts)
+        places = output.write(content, texts, old)
         if model is not None:
             lost = apply(fd, model)
         elif content.permissions is not None:
@@ -236,7 +236,9 @@ class _Output:
         self._chunks: list[bytes] = []
         self._waiting = 0
 
-    def write(self, content: Content, texts: Iterable[bytes]) -> list[tuple[int, int]]:
+    def write(
+        self, content: Content, texts: Iterable[bytes], old: bytes
+    ) -> list[tuple[int, int]]:
         """Write the file; gives where the text of each piece begins and ends.
 
         Nothing where the layout has put texts together, so that no place is known.
@@ -244,7 +246,7 @@ class _Output:
         places: list[tuple[int, int]] = []
         taken: deque[bytes] = deque()
         place = 0
-        for chunk in _chunks(content, _noted(texts, taken)):
+        for chunk in _chunks(content, _noted(texts, taken), old):
             end = place + len(chunk)
             if taken and chunk is taken[0]:
                 taken.popleft()
@@ -268,10 +270,10 @@ class _Output:
         write_all(self._fd, data)
 
 
-def _chunks(content: Content, texts: Iterable[bytes]) -> Iterable[bytes]:
+def _chunks(content: Content, texts: Iterable[bytes], old: bytes) -> Iterable[bytes]:
     if content.broken is not None:
-        return (content.broken,)
-    return content.layout.assemble(content.header, texts)
+        return (content.layout.restored(content.broken, old),)
+    return content.layout.assemble_in(content.header, texts, old)
 
 
 def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -115,6 +115,7 @@ class JsonStore(Store):
         """
         self.schema = schema
         self.directory = Path(directory).absolute()
+        layouts = one_each(layouts)
         for layout in layouts:
             layout.require(schema)
         self.layouts = (*layouts, *_plain_layouts(schema, layouts))
@@ -126,7 +127,7 @@ class JsonStore(Store):
         self._closed = False
         given = {name: Path(path).absolute() for name, path in (files or {}).items()}
         self._paths = {
-            x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
+            x.file: given.get(x.source, self.directory / x.source) for x in self.layouts
         }
         self._guard = Guard(self.layouts, self._paths)
         self._engine: Engine | None = None
@@ -173,7 +174,8 @@ class JsonStore(Store):
             try:
                 with engine.live() as live:
                     detached = live.state.role.role is Role.DETACHED
-                check_places(self._paths, self._hook, detached=detached)
+                paths = {x.source: self._paths[x.file] for x in self.layouts}
+                check_places(paths, self._hook, detached=detached)
                 self._watch_files(engine)
             except BaseException:
                 engine.close()

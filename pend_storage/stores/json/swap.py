@@ -62,13 +62,17 @@ _FILE_SETTLED = crashpoints.declare(
 class Place:
     """Where a legacy file is, and everything that is kept with it."""
 
-    def __init__(self, path: Path, view_path: Path) -> None:
+    def __init__(self, path: Path, view_path: Path, part: str = "") -> None:
         """Make one.
 
         Args:
             path: of the legacy file; a symbolic link stays one.
             view_path: where its view is kept.
+            part: of the file that is looked after, where there are several.
         """
+        self._suffix = ".pend-new"
+        if part:  # what the others leave beside the file is not ours
+            self._suffix = f".{digest_of(part.encode())[:8]}{self._suffix}"
         self.path = path
         self.target = self.new = path
         self._view_path = view_path
@@ -88,7 +92,7 @@ class Place:
         Links may be pointed at another file at any time, on the way to the file too.
         """
         before, self.target = self.target, Path(os.path.realpath(self.path))
-        self.new = self.target.with_name(fitting(f".{self.target.name}", ".pend-new"))
+        self.new = self.target.with_name(fitting(f".{self.target.name}", self._suffix))
         return self.target != before
 
     def status(self) -> os.stat_result | None:

@@ -11,7 +11,7 @@ from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import equal
 from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, one_each
 from pend_storage.phases import ROLE_META
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
@@ -103,7 +103,7 @@ class PostgresStore(Store):
             ConfigError: the URL cannot be understood, or the schema does not fit.
         """
         self.schema = schema
-        self.layouts = tuple(layouts)
+        self.layouts = one_each(layouts)
         for layout in self.layouts:
             layout.require(schema)
         self.address = Address.parse(url)
