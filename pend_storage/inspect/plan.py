@@ -34,12 +34,12 @@ _RECORD_SHAPES: Final = frozenset(
         Shape.WRAPPED_LIST,
         Shape.WRAPPED_MAP,
         Shape.JSON_LINES,
+        Shape.COLLECTIONS,
     }
 )
 _PLAIN: Final = frozenset({"text", "integer", "number", "bool"})
 _UNREADABLE: Final = frozenset({"json5", "no-permission", "too-large"})
 """Hazards of broken files that no store should claim: it would have them repaired."""
-_NAMED: Final = frozenset({Shape.MAP, Shape.WRAPPED_MAP})
 _TAKEN_FIELDS: Final = frozenset(
     {"extra", "legacy_position", "content_hash", "occurrence", "key", "record_key"}
     | {"bool", "date", "datetime", "dict", "field", "float", "int", "list", "ps", "str"}
@@ -112,62 +112,74 @@ def plan_of(report: DirectoryReport) -> Plan:
     records: list[RecordFile] = []
     documents: list[DocumentFile] = []
     left_out: list[DocumentFile] = []
-    collections, classes = set(_TAKEN_COLLECTIONS), set(_TAKEN_CLASSES)
+    taken = _Taken(set(_TAKEN_COLLECTIONS), set(_TAKEN_CLASSES))
     for file in report.files:
+        codes = {hazard.code for hazard in file.hazards}
         reason = _reason_against(file)
-        if file.shape is Shape.FILES or _UNREADABLE.intersection(
-            hazard.code for hazard in file.hazards if file.shape is Shape.BROKEN
-        ):
+        if file.shape is Shape.BROKEN and codes & _UNREADABLE:
+            left_out.append(DocumentFile(file, "it cannot be read"))
+        elif file.shape is Shape.FILES:
             left_out.append(DocumentFile(file, reason or ""))
         elif reason is not None:
             documents.append(DocumentFile(file, reason))
         else:
             about = [r for r in report.references if r.file == file.file]
-            records.append(_record_file(file, about, collections, classes))
+            records += [
+                _record_file(file, part, about, taken)
+                for part in file.parts
+                if _reason_of_part(file, part) is None
+            ]
     return Plan(tuple(records), tuple(documents), tuple(left_out))
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Names that are in use."""
+
+    collections: set[str]
+    classes: set[str]
+
+
 def _reason_against(file: FileReport) -> str | None:
-    """Why the records of a file are not of a type; None where they are."""
+    """Why the records of a file are not of a type; None where some are."""
     if file.shape is Shape.BROKEN:
         return (
             f"it cannot be read ({file.hazards[0].code}): in quarantine till repaired"
         )
-    if file.shape is Shape.FILES:
-        return "a folder with a file for each record"
     if file.shape is Shape.DOCUMENTS:
         return "kept as documents, as --set said"
     if not file.is_sure:
         other = file.runner_up
         perhaps = "" if other is None else f" or {other.shape.value}"
         return f"{file.shape.value}{perhaps}: nobody can tell"
-    if file.shape not in _RECORD_SHAPES:
+    if file.shape not in _RECORD_SHAPES or not file.parts:
         return file.shape.value
-    return _reason_of_part(file, file.parts[0])
+    reasons = [_reason_of_part(file, part) for part in file.parts]
+    return None if None in reasons else reasons[0]
 
 
 def _reason_of_part(file: FileReport, part: Part) -> str | None:
     what = file.shape.value
     if not part.values or any(h.code == "empty-name" for h in file.hazards):
         return f"{what} {'with an empty name' if part.values else 'without records'}"
+    if part.path and not _may_be_noted(part.path[-1]):
+        return f"{what} whose records stand under an odd name"
     if len(part.values) > 1:
         return f"{what} whose records are of several types"
     if not part.are_objects:
         kind = part.values[0][0]
-        if file.shape in _NAMED and kind in _PLAIN:
-            return None
-        return f"{what} of {kind} values"
+        is_plain = part.shape is Shape.MAP and kind in _PLAIN
+        return None if is_plain else f"{what} of {kind} values"
     if part.more_fields:
         return f"{what} of records whose member names are data"
     return None if part.fields else f"{what} of empty objects"
 
 
-def _key_of(file: FileReport, part: Part) -> tuple[str, ...]:
+def _key_of(part: Part) -> tuple[str, ...]:
     """The members that identify the records of a list; empty where none do in all."""
-    if file.shape in _NAMED:
-        return ()
     named = {field.name: field for field in part.fields}
-    if all(_is_whole(named[name], part) for name in part.key):
+    is_list = part.shape is not Shape.MAP
+    if is_list and all(_is_whole(named[name], part) for name in part.key):
         return part.key
     return ()
 
@@ -181,27 +193,23 @@ def _is_whole(field: FieldReport, part: Part) -> bool:
 
 
 def _record_file(
-    file: FileReport,
-    references: Iterable[Reference],
-    collections: set[str],
-    classes: set[str],
+    file: FileReport, part: Part, references: Iterable[Reference], taken: _Taken
 ) -> RecordFile:
-    part = file.parts[0]
     stem = part.path[-1] if part.path else PurePosixPath(file.file).stem
     if part.path == ("_default",):  # as TinyDB calls its only table
         stem = PurePosixPath(file.file).stem
-    collection = _free(snake(stem), collections)
-    is_named = file.shape in _NAMED
+    collection = _free(snake(stem), taken.collections)
+    is_named = part.shape is Shape.MAP
     declared = [*_declared(part)]
     names = {"id"} if is_named else set()
-    key = _key_of(file, part)
+    key = _key_of(part)
     fields = [*_fields(part, declared, key, names)]
     by_member = {field.member: field.name for field in fields}
     return RecordFile(
         file=file,
         part=part,
         collection=collection,
-        type_name=_free(class_name(stem), classes, separator=""),
+        type_name=_free(class_name(stem), taken.classes, separator=""),
         fields=tuple(fields),
         key=tuple(by_member[name] for name in key),
         is_named=is_named,

@@ -199,7 +199,7 @@ def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:
     given = tuple(layouts)
     taken = {layout.collection for layout in given}
     others = [f"{spec.name}.json" for spec in schema if spec.name not in taken]
-    return (*(layout.file for layout in given), *others)
+    return (*(layout.source for layout in given), *others)
 
 
 def _schema(
@@ -216,7 +216,7 @@ def _schema(
         wanted = Settings(environment=environment, file=file.absolute(), schema=module)
         found = load_schema(wanted)
         return module, claimed_names(found.schema, found.layouts)
-    pends = tuple(layout.file for layout in LAYOUTS)
+    pends = tuple(layout.source for layout in LAYOUTS)
     claimed = sum(is_claimed(name, pends) for name in names)
     if claimed and claimed * 2 >= len(names):
         return DEFAULT_SCHEMA, pends
