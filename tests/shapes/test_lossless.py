@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pend_storage as ps
+from pend_storage.diff import equal
 from pend_storage.layout import Layout, one_each
 from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.memory import MemoryStore
@@ -151,9 +152,11 @@ def written(value: Any, shape: str, style: int) -> bytes:
 
 
 def loaded(raw: bytes, shape: str) -> Any:
+    """What a file says, its numbers to the last digit."""
+    read = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal).decode
     if shape.endswith("lines"):
-        return [json.loads(line) for line in raw.splitlines()]
-    return json.loads(raw)
+        return [read(line) for line in raw.decode().split("\n") if line]
+    return read(raw.decode())
 
 
 def rendered(layout: Layout, schema: ps.Schema, raw: bytes, old: bytes) -> bytes:
@@ -183,11 +186,7 @@ def test_a_file_is_rendered_as_it_was_read(shape: str, data: st.DataObject) -> N
     text = b""
     for layout in one_each(layouts):
         text = rendered(layout, schema, raw, text)
-    assert loaded(text, shape) == loaded(raw, shape)
-    assert repr(loaded(text, shape)) == repr(loaded(raw, shape)) or shape in {
-        "parts",
-        "map with keys",
-    }
+    assert equal(loaded(text, shape), loaded(raw, shape))
 
 
 @pytest.mark.parametrize("shape", FILES)
