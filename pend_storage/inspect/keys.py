@@ -64,6 +64,7 @@ def _may_identify(field: FieldReport, filled: int, records: int) -> bool:
         and share >= _NEARLY_ALL
         and filled >= max(_NEARLY_ALL * records, 1)
         and field.distinct >= _NEARLY_ALL * filled
+        and field.shortest != 0  # a key is never empty
         and (field.longest or 0) <= _LONGEST
     )
 

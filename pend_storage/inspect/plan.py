@@ -189,6 +189,7 @@ def _is_whole(field: FieldReport, part: Part) -> bool:
         field.kind in {"text", "integer"}
         and field.present == part.records
         and not field.nulls
+        and field.shortest != 0
     )
 
 

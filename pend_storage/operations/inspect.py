@@ -25,7 +25,7 @@ from pend_storage.layout import Layout
 from pend_storage.operations.init import claimed_names, is_claimed
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.records import QuarantinedRecord
-from pend_storage.schema import Schema
+from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.validation import FileCheck, render_check
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckedFile", "InspectCheck", "check_module", "write_new"]
 
+_WORSE: Final = ("identical", "equal", "different", "missing")
 _NAME: Final = "pend_storage_inspected_schema"
 
 
@@ -297,20 +298,38 @@ def _files(
     made: Sequence[FileCheck],
     target: PostgresStore,
 ) -> Iterator[CheckedFile]:
+    sources = {layout.file: layout.source for layout in target.layouts}
     reasons: dict[str, Counter[str]] = {}
-    for row in target.scan("quarantine"):
+    for row in target.scan(QUARANTINE):
         record: QuarantinedRecord = row.record
-        reasons.setdefault(record.file, Counter())[record.code] += 1
+        file = sources.get(record.file, record.file)
+        reasons.setdefault(file, Counter())[record.code] += 1
     read = {adopted.file: adopted.read for adopted in source.adoption_report()}
+    by_file: dict[str, list[CheckedFile]] = {}
     for check in made:
         tally = filled.files.get(check.file)
         placed = tally.written + tally.unchanged if tally else 0
         waiting = tally.quarantined if tally else 0
-        yield CheckedFile(
-            file=check.file,
+        part = CheckedFile(
+            file=sources[check.file],
             read=read.get(check.file, placed + waiting),
             placed=placed,
             quarantined=waiting,
-            reasons=dict(reasons.get(check.file, {})),
+            reasons=reasons.get(sources[check.file], {}),
             result=check.result,
         )
+        by_file.setdefault(part.file, []).append(part)
+    for parts in by_file.values():
+        yield _joined(parts)
+
+
+def _joined(parts: Sequence[CheckedFile]) -> CheckedFile:
+    """One file of those that its collections are to the stores."""
+    return CheckedFile(
+        file=parts[0].file,
+        read=sum(part.read for part in parts),
+        placed=sum(part.placed for part in parts),
+        quarantined=sum(part.quarantined for part in parts),
+        reasons=dict(parts[0].reasons),
+        result=max((part.result for part in parts), key=_WORSE.index),
+    )

@@ -46,7 +46,10 @@ def adopted(data: Path, place: Path, **said: Any) -> tuple[ModuleType, dict[str,
         made = render_check(store, data)
         waiting = store.collection("quarantine").count()
         store.checkpoint()
-    results: dict[str, str] = {check.file: check.result for check in made}
+    results: dict[str, str] = {}
+    for check in made:
+        if not check.ok or check.file.partition("#")[0] not in results:
+            results[check.file.partition("#")[0]] = check.result
     results["quarantined"] = str(waiting)
     return module, results
 
