@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from pend_storage.inspect.model import DirectoryReport, FieldReport, Part, Shape
+from pend_storage.inspect.model import DirectoryReport, Part, Shape
 from pend_storage.inspect.plan import (
     DocumentFile,
     Field,
     Plan,
     RecordFile,
-    is_regular,
+    meaning,
     plan_of,
 )
 from pend_storage.inspect.report import described
@@ -42,6 +42,7 @@ _ZERO: Final = {
     "int": "0",
     "bool": "False",
     "float": "0.0",
+    "Decimal": "Decimal(0)",
 }
 
 
@@ -49,14 +50,16 @@ def render_module(report: DirectoryReport) -> str:
     """A module with ``LAYOUTS`` and ``SCHEMA`` for the files of a directory."""
     plan = plan_of(report)
     classes = [_class(declared) for declared in plan.records]
+    tail = "\n".join(_tail(plan))
     body = "\n".join(classes)
     text = _HEAD + _imports(body) + "\nimport pend_storage as ps\n"
+    text += _spellings(tail)
     if "BigInt" in body:
         text += _BIG_INT
     for declared in classes:
         text += f"\n\n{declared}"
     gap = "\n\n" if classes else "\n"
-    return text + gap + "\n".join(_tail(plan)) + "\n"
+    return f"{text}{gap}{tail}\n"
 
 
 def _imports(body: str) -> str:
@@ -67,9 +70,16 @@ def _imports(body: str) -> str:
     times = [name for name in ("date", "datetime") if f": {name} " in body]
     if times:
         lines.append(f"from datetime import {', '.join(times)}")
+    if ": Decimal" in body:
+        lines.append("from decimal import Decimal")
     if "BigInt" in body:
         lines.append("from typing import Annotated, TypeAlias")
     return "\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def _spellings(tail: str) -> str:
+    names = sorted(name for name in _SPELLED.values() if f"{name}(" in tail)
+    return f"from pend_storage.legacy import {', '.join(names)}\n" if names else ""
 
 
 # -- record types -----------------------------------------------------------------------
@@ -96,8 +106,8 @@ def _keys_first(declared: RecordFile) -> list[Field]:
 
 def _docstring(declared: RecordFile) -> list[str]:
     part, file = declared.part, declared.file
-    where = f" of its member {_quoted(part.path[-1])}" if part.path else ""
-    first = f"A record{where} of the file {_quoted(file.file)}."
+    where = f", in its member {_quoted(part.path[-1])}" if part.path else ""
+    first = f"A record of the file {_quoted(file.file)}{where}."
     if len(first) > _WIDTH - len(_INDENT) - 6:
         first = "A record of a file of the server."
     sure = f"({file.confidence:.0%} sure)"
@@ -161,7 +171,7 @@ def _annotation(field: Field) -> str:
     """The annotation of a field, with its default."""
     if field.is_key:
         return "int" if field.report.kind == "integer" else "str"
-    hint = _hint(field.report)
+    hint = _HINTS[meaning(field.report)]
     if hint == "ps.JSON":
         return f"{hint} = None"
     default = None if field.is_optional else _default(hint)
@@ -177,21 +187,28 @@ def _default(hint: str) -> str | None:
     return _ZERO.get(hint)
 
 
-def _hint(report: FieldReport) -> str:
-    if not is_regular(report):
-        return "ps.JSON"
-    kind = report.types[0][0]
-    if kind == "text":
-        return {"time": "datetime", "date": "date"}.get(report.format or "", "str")
-    if kind == "integer":
-        is_large = not (-(2**63) <= (report.low or 0) <= (report.high or 0) < 2**63)
-        return "int" if is_large else "BigInt"
-    return {
-        "bool": "bool",
-        "number": "float",
-        "object": "dict[str, ps.JSON]",
-        "list": "list[ps.JSON]",
-    }[kind]
+_HINTS: Final = {
+    "any": "ps.JSON",
+    "text": "str",
+    "amount": "Decimal",
+    "decimal": "Decimal",
+    "time": "datetime",
+    "seconds": "datetime",
+    "milliseconds": "datetime",
+    "date": "date",
+    "integer": "BigInt",
+    "large": "int",
+    "number": "float",
+    "bool": "bool",
+    "object": "dict[str, ps.JSON]",
+    "list": "list[ps.JSON]",
+}
+_SPELLED: Final = {
+    "amount": "amount_member",
+    "seconds": "seconds_member",
+    "milliseconds": "milliseconds_member",
+}
+"""What says how a field is spelled that has another type in its file."""
 
 
 # -- declarations -----------------------------------------------------------------------
@@ -224,15 +241,28 @@ def _records_call(declared: RecordFile) -> Iterator[str]:
         yield f"{inner}shape=ps.JSON_LINES,"
     if declared.part.path:
         yield f"{inner}path={_literal(declared.part.path[-1])},"
-    renamed = [field for field in declared.fields if field.name != field.member]
+    told = [(field.name, text) for field in declared.fields if (text := _member(field))]
     if declared.is_plain:
         yield f"{inner}value={_literal(declared.fields[0].name)},"
-    elif renamed:
+    if told and not (declared.is_plain and told[0][1].startswith('"')):
         yield f"{inner}members={{"
-        for field in renamed:
-            yield f"{inner}{_INDENT}{_literal(field.name)}: {_literal(field.member)},"
+        for name, text in told:
+            yield f"{inner}{_INDENT}{_literal(name)}: {text},"
         yield f"{inner}}},"
     yield f"{_INDENT}),"
+
+
+def _member(field: Field) -> str | None:
+    """What the declaration says of a field's member; None where nothing need be said."""
+    spelled = None if field.is_key else _SPELLED.get(meaning(field.report))
+    member = _literal(field.member)
+    if spelled is not None:
+        call = f"{spelled}({member}, {_literal(field.name)})"
+        if len(call) + len(field.name) + 20 <= _WIDTH:
+            return call
+        inner = 4 * _INDENT
+        return f"{spelled}(\n{inner}{member},\n{inner}{_literal(field.name)},\n{3 * _INDENT})"
+    return None if field.name == field.member else member
 
 
 def _key(declared: RecordFile) -> str:

@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from pend_storage.inspect.formats import SENSITIVE_FORMATS, format_of
 from pend_storage.inspect.model import FieldReport
-from pend_storage.inspect.naming import is_sensitive_name, tells_time, words
+from pend_storage.inspect.naming import (
+    is_sensitive_name,
+    tells_amount,
+    tells_time,
+    words,
+)
 from pend_storage.legacy.exact import ExactFloat
 
 __all__ = ["Column"]
@@ -191,16 +196,19 @@ class Column:
         if not self._texts or self._texts < _NEARLY_ALL * self.filled:
             return None
         whole, part = self._formats["integer"], self._formats["decimal"]
-        if part and whole + part >= _NEARLY_ALL * self._texts:
-            return self._unless_code("decimal")
+        if whole + part >= _NEARLY_ALL * self._texts:
+            return self._of_digits(has_parts=part > 0)
         for name, count in self._formats.most_common(1):
             if count >= _NEARLY_ALL * self._texts:
-                return self._unless_code(name) if name == "integer" else name
+                return name
         return None
 
-    def _unless_code(self, name: str) -> str | None:
+    def _of_digits(self, *, has_parts: bool) -> str:
+        """What digits in texts are: numbers of something, or amounts."""
         found = words(self.name)
-        return "digits" if found and found[-1] in _CODES else name
+        if found and found[-1] in _CODES:
+            return "digits"
+        return "amount" if has_parts or tells_amount(self.name) else "digits"
 
     def _number_format(self) -> str | None:
         if self._low is None or self._high is None or not tells_time(self.name):

@@ -17,7 +17,7 @@ _INCLUDED: Final = 0.99
 _FEW: Final = 3
 _NAMED: Final = ("id", "_id", "uuid", "guid", "key", "_key", "uid", "pk")
 _GOOD_FORMATS: Final = frozenset({"uuid", "hash"})
-_NO_KEYS: Final = frozenset({"time", "date", "decimal", "seconds", "milliseconds"})
+_NO_KEYS: Final = frozenset({"time", "date", "amount", "seconds", "milliseconds"})
 _TELLING: Final = frozenset({"slug", "email", "code", "username", "login"})
 _LONGEST: Final = 160
 """Characters of a key: an index holds 640 bytes."""

@@ -17,6 +17,7 @@ __all__ = [
     "settings_share",
     "singular",
     "snake",
+    "tells_amount",
     "tells_time",
     "words",
 ]
@@ -54,6 +55,14 @@ _TIME: Final = frozenset(
     seen since start started time timestamp ts until updated when
     """.split()  # noqa: SIM905 - with one word a line it would fill pages
 )
+_AMOUNT: Final = frozenset(
+    """
+    amount balance cap cost credit debit deposit fee invested investment paid payment
+    price profit sum supply value volume wei
+    """.split()  # noqa: SIM905 - with one word a line it would fill pages
+)
+_STORES: Final = frozenset({"data", "database", "db", "json", "list", "map", "store"})
+"""Last words of file names that say nothing of the records."""
 _SENSITIVE_ANYWHERE: Final = frozenset(
     """
     apikey cvv email emails iban mail mobile passphrase passwd password passwords phone
@@ -114,6 +123,11 @@ def tells_time(name: str) -> bool:
     return bool(found) and (found[-1] in _TIME or found[0] in {"last", "expires", "ts"})
 
 
+def tells_amount(name: str) -> bool:
+    """Whether a name says that its values are amounts of something."""
+    return not _AMOUNT.isdisjoint(words(name)[-2:])
+
+
 def is_sensitive_name(name: str) -> bool:
     """Whether a name says that its values must not be shown."""
     found = words(name)
@@ -151,5 +165,8 @@ def singular(name: str) -> str:
 
 def class_name(name: str) -> str:
     """What a record of a collection is called by: ``AdminLog`` of ``admin_logs``."""
-    *rest, last = snake(name).split("_")
+    found = snake(name).split("_")
+    while len(found) > 1 and found[-1] in _STORES:
+        found.pop()
+    *rest, last = found
     return "".join(word.capitalize() for word in (*rest, singular(last)))

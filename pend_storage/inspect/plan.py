@@ -22,10 +22,18 @@ from pend_storage.inspect.model import (
     Reference,
     Shape,
 )
-from pend_storage.inspect.naming import class_name, snake
+from pend_storage.inspect.naming import class_name, snake, tells_amount
 from pend_storage.text import is_storable
 
-__all__ = ["DocumentFile", "Field", "Plan", "RecordFile", "plan_of"]
+__all__ = [
+    "DocumentFile",
+    "Field",
+    "Plan",
+    "RecordFile",
+    "is_regular",
+    "meaning",
+    "plan_of",
+]
 
 _RECORD_SHAPES: Final = frozenset(
     {
@@ -257,6 +265,22 @@ def _fields(
 def is_regular(field: FieldReport) -> bool:
     """Whether nearly all values of a field have one type."""
     return bool(field.types) and field.types[0][1] >= _REGULAR
+
+
+def meaning(field: FieldReport) -> str:
+    """What the values of a field mean: ``any`` where they are of several types."""
+    if not is_regular(field):
+        return "any"
+    kind = field.types[0][0]
+    if kind in {"integer", "number"} and not field.format and tells_amount(field.name):
+        return "decimal"  # whole numbers today, and perhaps not tomorrow
+    if kind == "integer":
+        low, high = field.low or 0, field.high or 0
+        is_large = not -(2**63) <= low <= high < 2**63
+        return field.format or ("large" if is_large else kind)
+    if kind == "text" and field.format in {"time", "date", "amount"}:
+        return field.format
+    return kind
 
 
 def _field_name(member: str, names: set[str]) -> str:

@@ -17,7 +17,21 @@ _TEXT = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12
 )
 _WORD = st.sampled_from(
-    ["id", "name", "userId", "created_at", "n", "tags", "class", "a b", "é", "count"]
+    [
+        "id",
+        "name",
+        "userId",
+        "created_at",
+        "n",
+        "tags",
+        "class",
+        "é",
+        "count",
+        "price",
+        "date",
+        "expiresAt",
+        "timestamp",
+    ]
 )
 _NUMBER = st.integers(-(10**20), 10**20) | st.floats(
     allow_nan=False, allow_infinity=False, width=64
@@ -31,9 +45,21 @@ _ANY = st.recursive(
     max_leaves=5,
 )
 _TIMES = st.datetimes().map(lambda t: f"{t.isoformat(timespec='milliseconds')}Z")
+_AMOUNTS = st.decimals(-(10**12), 10**12, places=4).map(str) | st.just("1e3")
+_SECONDS = st.integers(946_684_800, 4_102_444_800) | st.floats(10**9, 2 * 10**9)
 _DAYS = st.dates().map(lambda d: d.isoformat())
+_SPELLED = st.one_of(_AMOUNTS), _SECONDS, _SECONDS.map(lambda s: int(s * 1_000))
 _COLUMNS = st.sampled_from(
-    [st.booleans(), st.integers(0, 10**6), _NUMBER, _TEXT, _TIMES, _DAYS, _ANY]
+    [
+        st.booleans(),
+        st.integers(0, 10**6),
+        _NUMBER,
+        _TEXT,
+        _TIMES,
+        _DAYS,
+        *_SPELLED,
+        _ANY,
+    ]
 )
 
 
