@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import tenacity
 
 from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter
+from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Page, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.verbs import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Collection"]
 
 R = TypeVar("R")
+K = TypeVar("K", bound=RecordKey)
 
 
 class Collection(Generic[R]):
@@ -46,22 +47,18 @@ class Collection(Generic[R]):
         self.spec = spec
         self._adapter = adapter
 
-    def get(self, key: str) -> R | None:
+    def get(self, key: RecordKey) -> R | None:
         """The record under a key, or None."""
-        if self._adapter is not None:
-            key = self._adapter.key(key)
-        row = self._store.read(self.spec.name, (key,)).get(key)
+        text = key_text(self._adapter, key)
+        row = self._store.read(self.spec.name, (text,)).get(text)
         return None if row is None else given(self._adapter, row.record)
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, R]:
+    def get_many(self, keys: Iterable[K]) -> dict[K, R]:
         """The records under these keys; missing keys are absent, no keys mean none."""
-        if self._adapter is None:
-            rows = self._store.read(self.spec.name, keys)
-            return {key: row.record for key, row in rows.items()}
-        wanted = {key: self._adapter.key(key) for key in keys}
+        wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = self._store.read(self.spec.name, wanted.values())
         return {
-            key: self._adapter.give(rows[text].record)
+            key: given(self._adapter, rows[text].record)
             for key, text in wanted.items()
             if text in rows
         }
@@ -75,10 +72,10 @@ class Collection(Generic[R]):
         rows = self._store.query(self.spec.name, lookup_query(self.spec, name, value))
         return given(self._adapter, rows[0].record) if rows else None
 
-    def versioned(self, key: str) -> Versioned[R] | None:
+    def versioned(self, key: RecordKey) -> Versioned[R] | None:
         """The record under a key together with its version, or None."""
-        key = key_text(self._adapter, key)
-        row = self._store.read(self.spec.name, (key,)).get(key)
+        text = key_text(self._adapter, key)
+        row = self._store.read(self.spec.name, (text,)).get(text)
         if row is None:
             return None
         return Versioned(given(self._adapter, row.record), row.version)
@@ -134,16 +131,16 @@ class Collection(Generic[R]):
             return attempt()
         return tenacity.Retrying(**OVERWRITE)(attempt)
 
-    def delete(self, key: str, *, if_version: int | None = None) -> bool:
+    def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
         """Delete the record under a key; False where there is none.
 
         Raises:
             Conflict: it is not at ``if_version``.
             ReferenceViolation: another record refers to it.
         """
-        schema, key = self._store.schema, key_text(self._adapter, key)
-        operation = schema.delete(self.spec.name, key)
-        checks = checks_for(self.spec.name, key, if_version)
+        schema, text = self._store.schema, key_text(self._adapter, key)
+        operation = schema.delete(self.spec.name, text)
+        checks = checks_for(self.spec.name, text, if_version)
         return self._store.commit(schema.batch((operation,), checks))[0] > 0
 
     def find(

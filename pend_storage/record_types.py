@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import uuid
+from typing import Any, Protocol, TypeAlias
 
-__all__ = ["RecordAdapter"]
+__all__ = ["RecordAdapter", "RecordKey"]
+
+RecordKey: TypeAlias = str | int | uuid.UUID | tuple[str | int | uuid.UUID, ...]
+"""A key as a caller has it. It is stored as text, and is text where the stored record is
+the caller's own."""
 
 
 class RecordAdapter(Protocol):

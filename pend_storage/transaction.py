@@ -17,7 +17,7 @@ import tenacity
 from pend_storage import jitter
 from pend_storage.errors import Conflict
 from pend_storage.query import Condition, Query
-from pend_storage.record_types import RecordAdapter
+from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.unit_of_work import Place, UnitOfWork
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["RETRY", "Transaction", "TransactionCollection", "run_transaction"]
 
 R = TypeVar("R")
+K = TypeVar("K", bound=RecordKey)
 T = TypeVar("T")
 
 RETRY: Final[dict[str, Any]] = {
@@ -108,11 +109,11 @@ class TransactionCollection(Generic[R]):
         self.spec = spec
         self._adapter = adapter
 
-    def get(self, key: str) -> R | None:
+    def get(self, key: RecordKey) -> R | None:
         """The record under a key, or None; either answer is checked at the end."""
         return self.get_many((key,)).get(key)
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, R]:
+    def get_many(self, keys: Iterable[K]) -> dict[K, R]:
         """The records under these keys; missing keys are absent, and checked too."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = self._rows(wanted.values())
@@ -122,10 +123,10 @@ class TransactionCollection(Generic[R]):
             if text in rows
         }
 
-    def versioned(self, key: str) -> Versioned[R] | None:
+    def versioned(self, key: RecordKey) -> Versioned[R] | None:
         """The record and the version at which it was read (0: written here, new)."""
-        key = key_text(self._adapter, key)
-        row = self._rows((key,)).get(key)
+        text = key_text(self._adapter, key)
+        row = self._rows((text,)).get(text)
         if row is None:
             return None
         return Versioned(given(self._adapter, row.record), row.version)
@@ -169,11 +170,11 @@ class TransactionCollection(Generic[R]):
         put = over(self._store.schema, self.spec, record, present)
         self._work.write(put, if_version)
 
-    def delete(self, key: str, *, if_version: int | None = None) -> bool:
+    def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
         """Delete at the end; whether there is a record to delete is checked too."""
-        key = key_text(self._adapter, key)
-        there = bool(self._rows((key,)))
-        self._work.write(self._store.schema.delete(self.spec.name, key), if_version)
+        text = key_text(self._adapter, key)
+        there = bool(self._rows((text,)))
+        self._work.write(self._store.schema.delete(self.spec.name, text), if_version)
         return there
 
     def _rows(self, keys: Iterable[str]) -> dict[str, Row]:

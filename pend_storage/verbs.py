@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import tenacity
 
@@ -15,7 +15,7 @@ from pend_storage import jitter
 from pend_storage.cursor import decode_cursor, encode_cursor
 from pend_storage.errors import Conflict, InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
-from pend_storage.record_types import RecordAdapter
+from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Batch, Page, Put, Row
 from pend_storage.schema import CollectionSpec, Schema
 
@@ -98,13 +98,13 @@ def given(adapter: RecordAdapter | None, record: Any) -> Any:
     return record if adapter is None else adapter.give(record)
 
 
-def key_text(adapter: RecordAdapter | None, key: Any) -> str:
+def key_text(adapter: RecordAdapter | None, key: RecordKey) -> str:
     """A key of the caller's as it is stored.
 
     Raises:
         InvalidRecord: no record has such a key.
     """
-    return key if adapter is None else adapter.key(key)
+    return cast("str", key) if adapter is None else adapter.key(key)
 
 
 def is_given(spec: CollectionSpec, record: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import tenacity
 
 from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter
+from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Page, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.verbs import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncCollection"]
 
 R = TypeVar("R")
+K = TypeVar("K", bound=RecordKey)
 
 
 class AsyncCollection(Generic[R]):
@@ -51,13 +52,13 @@ class AsyncCollection(Generic[R]):
         self.spec = spec
         self._adapter = adapter
 
-    async def get(self, key: str) -> R | None:
+    async def get(self, key: RecordKey) -> R | None:
         """The record under a key, or None."""
-        key = key_text(self._adapter, key)
-        row = (await self._store.read(self.spec.name, (key,))).get(key)
+        text = key_text(self._adapter, key)
+        row = (await self._store.read(self.spec.name, (text,))).get(text)
         return None if row is None else given(self._adapter, row.record)
 
-    async def get_many(self, keys: Iterable[str]) -> dict[str, R]:
+    async def get_many(self, keys: Iterable[K]) -> dict[K, R]:
         """The records under these keys; missing keys are absent, no keys mean none."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = await self._store.read(self.spec.name, wanted.values())
@@ -72,10 +73,10 @@ class AsyncCollection(Generic[R]):
         row = await self._store.lookup(self.spec.name, name, value)
         return None if row is None else given(self._adapter, row.record)
 
-    async def versioned(self, key: str) -> Versioned[R] | None:
+    async def versioned(self, key: RecordKey) -> Versioned[R] | None:
         """The record under a key together with its version, or None."""
-        key = key_text(self._adapter, key)
-        row = (await self._store.read(self.spec.name, (key,))).get(key)
+        text = key_text(self._adapter, key)
+        row = (await self._store.read(self.spec.name, (text,))).get(text)
         if row is None:
             return None
         return Versioned(given(self._adapter, row.record), row.version)
@@ -116,11 +117,11 @@ class AsyncCollection(Generic[R]):
             return await attempt()
         return await tenacity.AsyncRetrying(**OVERWRITE)(attempt)
 
-    async def delete(self, key: str, *, if_version: int | None = None) -> bool:
+    async def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
         """Delete the record under a key; False where there is none."""
-        schema, key = self._store.schema, key_text(self._adapter, key)
-        operation = schema.delete(self.spec.name, key)
-        checks = checks_for(self.spec.name, key, if_version)
+        schema, text = self._store.schema, key_text(self._adapter, key)
+        operation = schema.delete(self.spec.name, text)
+        checks = checks_for(self.spec.name, text, if_version)
         return (await self._store.commit(schema.batch((operation,), checks)))[0] > 0
 
     async def find(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import tenacity
 
 from pend_storage.query import Condition, Query
-from pend_storage.record_types import RecordAdapter
+from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.transaction import RETRY
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTransaction", "AsyncTransactionCollection", "run_transaction"]
 
 R = TypeVar("R")
+K = TypeVar("K", bound=RecordKey)
 T = TypeVar("T")
 
 
@@ -92,11 +93,11 @@ class AsyncTransactionCollection(Generic[R]):
         self.spec = spec
         self._adapter = adapter
 
-    async def get(self, key: str) -> R | None:
+    async def get(self, key: RecordKey) -> R | None:
         """The record under a key, or None; either answer is checked at the end."""
         return (await self.get_many((key,))).get(key)
 
-    async def get_many(self, keys: Iterable[str]) -> dict[str, R]:
+    async def get_many(self, keys: Iterable[K]) -> dict[K, R]:
         """The records under these keys; missing keys are absent, and checked too."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = await self._rows(wanted.values())
@@ -106,10 +107,10 @@ class AsyncTransactionCollection(Generic[R]):
             if text in rows
         }
 
-    async def versioned(self, key: str) -> Versioned[R] | None:
+    async def versioned(self, key: RecordKey) -> Versioned[R] | None:
         """The record and the version at which it was read (0: written here, new)."""
-        key = key_text(self._adapter, key)
-        row = (await self._rows((key,))).get(key)
+        text = key_text(self._adapter, key)
+        row = (await self._rows((text,))).get(text)
         if row is None:
             return None
         return Versioned(given(self._adapter, row.record), row.version)
@@ -145,11 +146,11 @@ class AsyncTransactionCollection(Generic[R]):
         put = over(self._store.schema, self.spec, record, present)
         self._work.write(put, if_version)
 
-    async def delete(self, key: str, *, if_version: int | None = None) -> bool:
+    async def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
         """Delete at the end; whether there is a record to delete is checked too."""
-        key = key_text(self._adapter, key)
-        there = bool(await self._rows((key,)))
-        self._work.write(self._store.schema.delete(self.spec.name, key), if_version)
+        text = key_text(self._adapter, key)
+        there = bool(await self._rows((text,)))
+        self._work.write(self._store.schema.delete(self.spec.name, text), if_version)
         return there
 
     async def _rows(self, keys: Iterable[str]) -> dict[str, Row]:

@@ -83,7 +83,8 @@ class RecordLayout(Layout):
         self.newest_first: Final = newest_first
         self.blank_is_empty: Final = blank_is_empty
         self._shapes: Final = Shapes(shapes, wrapper, blank_is_empty)
-        self.is_one_text = type(self).is_one_text and JSON_LINES not in shapes
+        if JSON_LINES in shapes:
+            self.is_one_text = False
         self._named: Final = not NAMED.isdisjoint(shapes)
 
     @override

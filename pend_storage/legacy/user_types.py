@@ -43,19 +43,19 @@ def user_fields(record_type: type) -> tuple[UserField, ...]:
     Raises:
         ConfigError: it is none of the supported kinds of types.
     """
+    if not is_class_of_fields(record_type):
+        raise ConfigError(
+            f"{getattr(record_type, '__qualname__', record_type)} is not a type whose "
+            "records can be stored: declare a dataclass, a msgspec.Struct, an attrs class "
+            "or a pydantic model."
+        )
     if dataclasses.is_dataclass(record_type):
         return _of_dataclass(record_type)
-    if isinstance(record_type, type) and issubclass(record_type, msgspec.Struct):
+    if issubclass(record_type, msgspec.Struct):
         return _of_struct(record_type)
     if hasattr(record_type, "__attrs_attrs__"):
         return _of_attrs(record_type)
-    if hasattr(record_type, "model_fields"):
-        return _of_pydantic(record_type)
-    raise ConfigError(
-        f"{getattr(record_type, '__qualname__', record_type)} is not a type whose records "
-        "can be stored: declare a dataclass, a msgspec.Struct, an attrs class or a "
-        "pydantic model."
-    )
+    return _of_pydantic(record_type)
 
 
 def is_class_of_fields(hint: Any) -> bool:

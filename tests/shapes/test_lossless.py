@@ -165,8 +165,6 @@ def rendered(layout: Layout, schema: ps.Schema, raw: bytes, old: bytes) -> bytes
     texts = []
     for entry in parsed.entries:
         record = entry.home.record
-        if isinstance(record, QuarantinedRecord) and record.place == "" == raw:
-            return layout.restored(record.raw, old)
         if isinstance(record, QuarantinedRecord) and record.position is None:
             if record.code != "superseded":
                 return layout.restored(record.raw, old)
@@ -207,7 +205,7 @@ def test_what_is_served_can_be_put_back_and_changes_nothing(
         spec = schema[layout.collection]
         if spec.adapter is None:
             continue
-        verbs = store.collection(spec.adapter.user_type)
+        verbs: Any = store.collection(spec.adapter.user_type)
         before = {row.key: row.record for row in store.scan(spec.name)}
         for record in list(verbs.scan()):
             if spec.adapter.key_of(record) is not None:

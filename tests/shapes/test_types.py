@@ -105,14 +105,14 @@ def test_a_file_is_of_any_kind_of_type(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "users.json"
     path.write_text(TEXT)
     age(path)
-    layouts = (ps.records("users.json", user, members=members, unique=["name"]),)
+    layouts = (ps.records("users.json", make, members=members, unique=["name"]),)
     with ps.JsonStore(
         ps.schema_of(layouts), tmp_path, layouts=layouts, checkpoint_interval=None
     ) as store:
         users: Any = store.collection(user)
-        ann = users.get(1)
+        ann: Any = users.get(1)
         assert ann == make(id=1, name="ann", home=home(street="S"))
-        assert type(ann) is user
+        assert type(users.get(1)) is user
         assert users.get_by("name", "bob") == users.get(2)
         ann.home.zip = "99"
         ann.tags.append("new")

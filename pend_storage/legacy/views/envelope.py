@@ -85,14 +85,15 @@ class EnvelopeView(Members):
     @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name == self._name:
-            self._records().replace_in(tx, value)
+            records: Any = self._records()
+            records.replace_in(tx, value)
         else:
             self._write(tx, {**self._members(tx), name: value})
 
     @override
     def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
-            records = self._records()
+            records: Any = self._records()
             records.replace_in(tx, {} if isinstance(records, MapView) else [])
             return
         members = self._members(tx)
