@@ -11,7 +11,7 @@ from typing import Final
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.inspect.files import Looked, look
-from pend_storage.inspect.folders import gathered, record_folders
+from pend_storage.inspect.folders import folder_name, gathered, record_folders
 from pend_storage.inspect.keys import references
 from pend_storage.inspect.model import DirectoryReport, Shape
 from pend_storage.inspect.walking import Found, find_files
@@ -71,7 +71,9 @@ def _look_at(
     total, done = sum(file.size for file in found), 0
     looked = []
     for file in found:
-        seen = look(file, shape=shapes.get(file.name), key=keys.get(file.name, ()))
+        said = shapes.get(file.name, shapes.get(folder_name(file.name)))
+        shape = None if said is Shape.FILES else said
+        seen = look(file, shape=shape, key=keys.get(file.name, ()))
         looked.append((file, seen))
         done += file.size
         if progress is not None:
@@ -87,10 +89,10 @@ def _with_folders(
     taken: set[str] = set()
     every: list[Looked] = []
     for folder, (sure, files) in record_folders(free).items():
-        name = "*.json" if folder == "." else f"{folder}/*.json"
+        name = folder_name(f"{folder}/-".removeprefix("./"))
         said = shapes.get(name)
         if said is None or said is Shape.FILES:
-            every.append(gathered(folder, 1.0 if said else sure, files))
+            every.append(gathered(1.0 if said else sure, files))
             taken.update(file.name for file, _ in files)
     every.extend(seen for file, seen in looked if file.name not in taken)
     return sorted(every, key=lambda seen: seen.report.file)
@@ -98,8 +100,7 @@ def _with_folders(
 
 def _require_known(names: set[str], found: Sequence[Found]) -> None:
     known = {file.name for file in found}
-    folders = {f"{name.rpartition('/')[0]}/*.json" for name in known if "/" in name}
-    wrong = sorted(names - known - folders - {"*.json"})
+    wrong = sorted(names - known - {folder_name(name) for name in known})
     if wrong:
         raise ConfigError(
             f"--set, --key: there is no file {listed(wrong)} in the directory. The files "

@@ -14,13 +14,24 @@ from pend_storage.inspect.profile import Profile, Record
 from pend_storage.inspect.shapes import Place, likeness
 from pend_storage.inspect.walking import Found
 
-__all__ = ["gathered", "record_folders"]
+__all__ = ["folder_name", "gathered", "record_folders"]
 
 _LEAST: Final = 3
 _ALIKE: Final = 0.6
 _DATA: Final = 0.8
 _MANY: Final = 20
 _SAMPLE: Final = 500
+_NOT_SERVED: Final = (
+    "a folder with a file for each record is not served by a store: its files stay as they "
+    "are, outside of a migration. Let the server keep them in one file; or have every "
+    "file declared that is there now: --set '{}=documents'"
+)
+
+
+def folder_name(file: str) -> str:
+    """What the folder of a file is called, if its files are records."""
+    folder = file.rpartition("/")[0]
+    return f"{folder}/*.json" if folder else "*.json"
 
 
 def record_folders(
@@ -55,13 +66,17 @@ def _certainty(folder: str, files: Sequence[tuple[Found, Looked]]) -> float | No
     return min(0.99, 0.4 + 0.4 * alike + 0.15 * names + 0.1 * (len(files) >= _MANY))
 
 
-def gathered(folder: str, sure: float, files: Sequence[tuple[Found, Looked]]) -> Looked:
+def gathered(sure: float, files: Sequence[tuple[Found, Looked]]) -> Looked:
     """One report for a folder of records."""
     profile = Profile()
     profile.add(_records(found for found, seen in files if _is_read(seen)))
     part = part_of(Place((), Shape.FILES, 0), profile)
-    name = "*.json" if folder == "." else f"{folder}/*.json"
-    hazards = [*hazards_of(profile, part), *_of_files(seen for _, seen in files)]
+    name = folder_name(files[0][0].name)
+    hazards = [
+        Hazard("file-for-each-record", Severity.FILE, 1, _NOT_SERVED.format(name)),
+        *hazards_of(profile, part),
+        *_of_files(seen for _, seen in files),
+    ]
     guesses = [Guess(Shape.FILES, round(sure, 2))]
     if sure < 1.0:
         guesses.append(Guess(Shape.OBJECT, round(1.0 - sure, 2)))

@@ -59,7 +59,7 @@ class Severity(StrEnum):
     """What a hazard means for a migration."""
 
     FILE = "file"
-    """The whole file cannot be read: none of its records is served."""
+    """None of the records of the file is served: it cannot be read, as a rule."""
     RECORD = "record"
     """Each record that has it waits in quarantine, in its place in the file."""
     NOTE = "note"

@@ -18,6 +18,7 @@ from pend_storage.config import DEFAULT_ENVIRONMENT, DEFAULT_SCHEMA, Settings
 from pend_storage.config.database_url import shown_url, url_fault
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
+from pend_storage.inspect.folders import folder_name
 from pend_storage.inspect.walking import find_files
 from pend_storage.layout import Layout
 from pend_storage.pend import LAYOUTS
@@ -189,9 +190,7 @@ def json_files(directory: Path) -> list[str]:
 
 def is_claimed(name: str, known: Collection[str]) -> bool:
     """Whether a file is among the claimed ones, by its name or by its folder."""
-    folder = name.rpartition("/")[0]
-    whole = f"{folder}/*.json" if folder else "*.json"
-    return name in known or whole in known
+    return name in known or folder_name(name) in known
 
 
 def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:

@@ -257,7 +257,10 @@ def test_a_broken_file_of_a_folder_of_records_is_one_of_its_hazards(
     (file,) = inspect_directory(tmp_path).files
 
     assert file.records == 9
-    assert [(h.code, h.severity) for h in file.hazards] == [("torn", Severity.FILE)]
+    assert [(h.code, h.severity) for h in file.hazards] == [
+        ("file-for-each-record", Severity.FILE),
+        ("torn", Severity.FILE),
+    ]
 
 
 def test_an_empty_directory_is_a_doubt(tmp_path: Path) -> None:

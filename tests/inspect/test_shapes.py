@@ -89,6 +89,21 @@ def test_a_folder_with_a_file_for_each_record_is_one_report(tmp_path: Path) -> N
     users = found["users/*.json"]
     assert (users.shape, users.records, users.files) == (Shape.FILES, 4, 4)
     assert users.is_sure
+    assert [hazard.code for hazard in users.hazards] == ["file-for-each-record"]
+
+
+def test_the_files_of_a_folder_may_be_declared_one_by_one(tmp_path: Path) -> None:
+    for name in ("ann", "bob", "eve"):
+        put(tmp_path, f"users/{name}.json", {"name": name, "age": 3, "tags": []})
+
+    said = {"users/*.json": Shape.DOCUMENTS}
+    report = inspect_directory(tmp_path, shapes=said)
+
+    assert [file.file for file in report.files] == [
+        f"users/{name}.json" for name in ("ann", "bob", "eve")
+    ]
+    assert {file.shape for file in report.files} == {Shape.DOCUMENTS}
+    assert not report.has_doubts
 
 
 def test_files_that_are_not_alike_are_no_records(tmp_path: Path) -> None:
