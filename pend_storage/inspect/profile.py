@@ -24,6 +24,7 @@ Record = tuple[str | None, bytes]
 UNREAD: Final = object()
 """Stands for a record whose text cannot be read."""
 _BATCH: Final = 1_000
+_BATCH_BYTES: Final = 1 << 20
 _MOST_FIELDS: Final = 400
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 _HALF_CHARACTER: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -50,7 +51,13 @@ def members(raw: bytes, start: int) -> Iterator[Record]:
     """
     is_list = raw[start : start + 1] == b"["
     for name, value, end in each(raw, start):
-        yield None if is_list else name_at(raw, name), raw[value:end]
+        yield None if is_list else _name(raw, name), raw[value:end]
+
+
+def _name(raw: bytes, start: int) -> str:
+    """The member name that begins here; most have no escapes in them."""
+    text = raw[start + 1 : raw.index(b'"', start + 1)]
+    return name_at(raw, start) if b"\\" in text else text.decode()
 
 
 def one(text: bytes) -> Iterator[Record]:
@@ -76,23 +83,43 @@ class Profile:
 
     def add(self, records: Iterable[Record]) -> None:
         """Look at records, however many there are."""
-        batch: list[dict[str, Any]] = []
-        others: list[Any] = []
+        texts: list[bytes] = []
+        size = 0
         for name, text in records:
-            self.records += 1
             if name is not None:
                 self._note_name(name)
-            found = self._read(text)
-            if isinstance(found, dict):
-                batch.append(found)
-            elif found is not UNREAD:
-                others.append(found)
-            if len(batch) + len(others) == _BATCH:
-                self._flush(batch)
-                self.values.add(others)
-                batch, others = [], []
-        self._flush(batch)
-        self.values.add(others)
+            texts.append(text)
+            size += len(text)
+            if len(texts) == _BATCH or size > _BATCH_BYTES:
+                self._take(texts)
+                texts, size = [], 0
+        self._take(texts)
+
+    def _take(self, texts: list[bytes]) -> None:
+        """Look at a batch: read as one text if it can be, else each for itself."""
+        self.records += len(texts)
+        values = None
+        if len(texts) > 1:  # one alone may be long, and would be copied
+            values = self._read_all(b"[%b]" % b",".join(texts), len(texts))
+        if values is None:
+            read_one = map(self._read, texts)
+            values = [value for value in read_one if value is not UNREAD]
+        self._flush([value for value in values if type(value) is dict])
+        self.values.add([value for value in values if type(value) is not dict])
+
+    def _read_all(self, text: bytes, count: int) -> list[Any] | None:
+        """The values of a batch without anything odd in it; else None."""
+        if _NUL in text or _LONG_NUMBER.search(text) or _HALF_CHARACTER.search(text):
+            return None
+        try:
+            values, exact = read(text)
+        except UnreadableError:
+            return None
+        if exact or len(values) != count:
+            return None
+        for kind, number in Counter(map(type, values)).items():
+            self.kinds[_KINDS[kind]] += number
+        return list(values)
 
     def fields(self) -> tuple[FieldReport, ...]:
         """The fields, in the order in which they were first seen."""
