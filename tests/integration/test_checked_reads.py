@@ -297,6 +297,7 @@ KNOWN_WRITERS: Final = {
     "legacy/views/contents.py": {"Contents.put", "Contents.remove"},
     "legacy/views/envelope.py": {"EnvelopeView._write"},
     "legacy/views/lists.py": {"ListView._move"},
+    "legacy/views/parts.py": {"PartsView._note_there"},
     "operations/flag.py": {"_note"},
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},

@@ -170,8 +170,10 @@ def test_a_part_of_another_shape_waits_and_the_others_go_on(
             assert (waiting.file, waiting.raw) == ("db.json#posts", broken.encode())
         store.collection(Author).put(Author("bob"))
         store.checkpoint()
-        time.sleep(0.01)
         store.checkpoint()
+        before = path.stat().st_ino
+        store.checkpoint()
+        assert path.stat().st_ino == before
     now = json.loads(path.read_text())
     assert now == {
         **json.loads(text),
@@ -288,3 +290,13 @@ def test_a_put_of_a_record_keeps_what_only_its_file_tells(
             "x": 2,
             "title": "new",
         }
+
+
+def test_no_part_tidies_up_what_another_left_beside_the_file(
+    path: Path, tmp_path: Path
+) -> None:
+    with opened(tmp_path) as store:
+        assert store._checkpointer is not None
+        places = [keeper._place for keeper in store._checkpointer._keepers]
+        assert {place.target for place in places} == {path}
+        assert len({place.new for place in places}) == len(places) == 3

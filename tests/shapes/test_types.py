@@ -303,6 +303,29 @@ def test_what_cannot_be_is_refused_with_a_way_on(
 
 
 @dataclass(frozen=True)
+class Five:
+    id: str
+    five: int | None = 5
+
+
+def test_null_is_none_and_an_absent_member_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    text = '[{"id": "a", "five": null}, {"id": "b"}, {"id": "c", "five": 6}]'
+    path.write_text(text)
+    age(path)
+    layouts = (ps.records("f.json", Five),)
+    with ps.JsonStore(ps.schema_of(layouts), tmp_path, layouts=layouts) as store:
+        found = [record.five for record in store.collection(Five).scan()]
+        assert found == [None, 5, 6]
+        store.collection(Five).put(Five("c", None))
+    assert json.loads(path.read_text()) == [
+        {"id": "a", "five": None},
+        {"id": "b"},
+        {"id": "c", "five": None},
+    ]
+
+
+@dataclass(frozen=True)
 class Whole:
     """Declares all that a file tells: it is stored as it is."""
 

@@ -18,6 +18,7 @@ from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
 from pend_storage.legacy.views.single import ObjectView, ScalarView
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
@@ -33,10 +34,16 @@ __all__ = [
 
 
 def view_of(
-    layout: RecordLayout, store: Store
+    layout: RecordLayout, store: Store, reads: Transaction | None = None
 ) -> MapView | ListView | EnvelopeView | ObjectView | ScalarView:
-    """The view that fits the present shape of a file."""
-    shape = frame_of(layout, store).shape
+    """The view that fits the present shape of a file.
+
+    Args:
+        layout: of the file.
+        store: that the view is of.
+        reads: by which the shape is looked up, where it is looked up for a write.
+    """
+    shape = frame_of(layout, store if reads is None else reads).shape
     if shape not in layout.shapes:
         shape = layout.shapes[0]
     if shape == MAP:

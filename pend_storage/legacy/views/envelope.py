@@ -42,50 +42,50 @@ class EnvelopeView(Members):
         """The file's members, with an empty list or object for the records."""
         frame = frame_of(self._layout, reads)
         if frame.shape not in WRAPPERS:
-            return {self._name: {} if self._is_map() else []}
+            return {self._name: {} if self._is_map(reads) else []}
         text = (frame.before + frame.after).decode("utf-8-sig")
         members: dict[str, Any] = json.loads(text, strict=False)
         return members
 
-    def _is_map(self) -> bool:
-        shape = frame_of(self._layout, self._store).shape
+    def _is_map(self, reads: Store | Transaction) -> bool:
+        shape = frame_of(self._layout, reads).shape
         if shape not in WRAPPERS:
             shape = next(s for s in self._layout.shapes if s in WRAPPERS)
         return shape in NAMED
 
-    def _records(self) -> ListView | MapView:
-        if self._is_map():
+    def _records(self, reads: Store | Transaction) -> ListView | MapView:
+        if self._is_map(reads):
             return MapView(self._layout, self._store)
         return ListView(self._layout, self._store)
 
     @override
     def __getitem__(self, name: str) -> Any:
         if name == self._name:
-            return self._records()
+            return self._records(self._store)
         return self._members(self._store)[name]
 
     @override
     def _poppable(self) -> list[str]:
         """The list stays, empty, whatever is taken out."""
         beside = [name for name in self if name != self._name]
-        return beside or ([self._name] if len(self._records()) else [])
+        return beside or ([self._name] if len(self._records(self._store)) else [])
 
     @override
     def setdefault(self, name: str, default: Any = None) -> Any:
         if name == self._name:
-            return self._records()
+            return self._records(self._store)
         return super().setdefault(name, default)
 
     @override
     def _value(self, reads: Store | Transaction, name: str) -> Any:
         if name == self._name:
-            return self._records().values_in(reads)
+            return self._records(reads).values_in(reads)
         return self._members(reads).get(name, MISSING)
 
     @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name == self._name:
-            records: Any = self._records()
+            records: Any = self._records(tx)
             records.replace_in(tx, value)
         else:
             self._write(tx, {**self._members(tx), name: value})
@@ -93,7 +93,7 @@ class EnvelopeView(Members):
     @override
     def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
-            records: Any = self._records()
+            records: Any = self._records(tx)
             records.replace_in(tx, {} if isinstance(records, MapView) else [])
             return
         members = self._members(tx)
@@ -120,7 +120,10 @@ class EnvelopeView(Members):
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data."""
-        return {**self._members(self._store), self._name: self._records().snapshot()}
+        return {
+            **self._members(self._store),
+            self._name: self._records(self._store).snapshot(),
+        }
 
     @override
     def __repr__(self) -> str:

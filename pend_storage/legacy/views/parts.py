@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
+from pend_storage.legacy.views import view_of
 from pend_storage.legacy.views.members import MISSING, Members
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
@@ -35,10 +36,11 @@ class PartsView(Members):
         header = reads.collection(LEGACY_FILES).get(part.file)
         if header is not None and part.is_there(header):
             return True
-        return bool(self._part(name).values_in(reads))
+        return bool(self._part(reads, name).values_in(reads))
 
-    def _part(self, name: str) -> Any:
-        return self._parts[name].view(self._store)
+    def _part(self, reads: Store | Transaction, name: str) -> Any:
+        inside = reads if isinstance(reads, Transaction) else None
+        return view_of(self._parts[name], self._store, inside)
 
     @override
     def __getitem__(self, name: str) -> Any:
@@ -46,7 +48,7 @@ class PartsView(Members):
             return self._rest[name]
         if not self._is_there(self._store, name):
             raise KeyError(name)
-        return self._part(name)
+        return self._part(self._store, name)
 
     @override
     def _value(self, reads: Store | Transaction, name: str) -> Any:
@@ -54,12 +56,12 @@ class PartsView(Members):
             return self._rest.values_in(reads).get(name, MISSING)
         if not self._is_there(reads, name):
             return MISSING
-        return self._part(name).values_in(reads)
+        return self._part(reads, name).values_in(reads)
 
     @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name in self._parts:
-            self._part(name).replace_in(tx, value)
+            self._part(tx, name).replace_in(tx, value)
             self._note_there(tx, name)
         else:
             self._rest.replace_in(tx, {**self._rest.values_in(tx), name: value})
@@ -75,7 +77,7 @@ class PartsView(Members):
     def _remove(self, tx: Transaction, name: str) -> None:
         """Take out a member; a part stays, empty."""
         if name in self._parts:
-            part = self._part(name)
+            part = self._part(tx, name)
             part.replace_in(tx, {} if isinstance(part, Mapping) else [])
             return
         left = self._rest.values_in(tx)
@@ -100,7 +102,7 @@ class PartsView(Members):
     def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
         """Everything, as plain data, as a transaction sees it."""
         found = {
-            name: self._part(name).values_in(reads)
+            name: self._part(reads, name).values_in(reads)
             for name in self._parts
             if self._is_there(reads, name)
         }
