@@ -169,3 +169,27 @@ def test_a_large_map_is_recognised_by_a_sample(tmp_path: Path) -> None:
     (file,) = inspect_directory(tmp_path).files
 
     assert (file.shape, file.records) == (Shape.MAP, 5_000)
+
+
+@pytest.mark.parametrize("twice", [0, 3])
+def test_what_is_different_is_counted_in_large_files_too(
+    twice: int, tmp_path: Path
+) -> None:
+    rows = [{"id": max(n, twice), "n": n % 7} for n in range(70_000)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+
+    (part,) = inspect_directory(tmp_path).files[0].parts
+
+    ids, sevens = part.fields
+    assert (ids.distinct, sevens.distinct) == (70_000 - twice, 7)
+    assert part.duplicate_keys == twice
+    assert ids.is_unique is (twice == 0)
+
+
+def test_an_empty_text_is_no_key(tmp_path: Path) -> None:
+    rows = [{"id": "" if n == 3 else f"i{n}", "slug": f"s{n}"} for n in range(9)]
+    put(tmp_path, "rows.json", rows)
+
+    (part,) = inspect_directory(tmp_path).files[0].parts
+
+    assert part.key == ("slug",)
