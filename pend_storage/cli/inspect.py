@@ -109,10 +109,9 @@ def inspect(
     trial = _module(output, found, directory, out, database, check=check)
     _show_next(output, found, directory, out)
     failed = found.has_doubts or (trial is not None and not trial.ok)
-    return session.finish(
-        Exit.FOUND if failed else Exit.DONE,
-        {"result": _facts(found), "check": None if trial is None else _checked(trial)},
-    )
+    checked = None if trial is None else _checked(trial)
+    code = Exit.FOUND if failed else Exit.DONE
+    return session.finish(code, {"result": _facts(found), "check": checked})
 
 
 def _pairs(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -181,7 +180,7 @@ def _module(
 
 def show_files(output: Output, found: DirectoryReport) -> None:
     """What was found: a row for each file, and the hazards."""
-    from pend_storage.inspect.assessment import expected, ranked_hazards, score
+    from pend_storage.inspect.assessment import ranked_hazards, score
     from pend_storage.inspect.naming import name_text
     from pend_storage.inspect.report import bytes_text, runner_up_text
 
@@ -217,8 +216,16 @@ def show_files(output: Output, found: DirectoryReport) -> None:
                 for h in hazards
             ],
         )
+    output.line(_sum(found))
+
+
+def _sum(found: DirectoryReport) -> str:
+    """How much there is, and what a migration of it takes."""
+    from pend_storage.inspect.assessment import expected
+    from pend_storage.inspect.report import bytes_text
+
     takes = expected(found)
-    output.line(
+    return (
         f"{sum(f.records for f in found.files):,} records in {len(found.files):,} files, "
         f"looked at in {seconds(found.seconds)}; a migration takes about "
         f"{seconds(takes.seconds)}, {bytes_text(takes.postgres_bytes)} in PostgreSQL and "

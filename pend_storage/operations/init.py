@@ -134,25 +134,15 @@ def write_config(
             such directory, or it is not a Pend server's and no schema is given.
     """
     name = environment or DEFAULT_ENVIRONMENT
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} cannot be the name of an environment: use letters, digits, - "
-            "and _."
-        )
-    if file.exists() and not replace:
-        raise ConfigError(f"{file} is there already. Edit it, or use --force.")
+    _require_fit(name, file, replace=replace)
     line, url_from, password_left_out = _database_line(database)
     base = file.absolute().parent
     found = _directory(directory, base)
     names = json_files(found)
     module, known = _schema(schema, name, file, found, names)
-    text = _TEXT.format(
-        environment=name,
-        directory=_quoted(_shown(found, base)),
-        database=line,
-        schema=_quoted(module),
-    )
-    _write(file, text)
+    place = _quoted(_shown(found, base))
+    text = {"directory": place, "database": line, "schema": _quoted(module)}
+    _write(file, _TEXT.format(environment=name, **text))
     return NewConfig(
         file=file.absolute(),
         environment=name,
@@ -163,6 +153,17 @@ def write_config(
         url_from=url_from,
         password_left_out=password_left_out,
     )
+
+
+def _require_fit(name: str, file: Path, *, replace: bool) -> None:
+    """See that the environment can have this name, and that the file is not there yet."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of an environment: use letters, digits, - "
+            "and _."
+        )
+    if file.exists() and not replace:
+        raise ConfigError(f"{file} is there already. Edit it, or use --force.")
 
 
 def _directory(given: Path | None, base: Path) -> Path:
@@ -176,8 +177,8 @@ def _directory(given: Path | None, base: Path) -> Path:
         return found
     if given is None:
         raise ConfigError(
-            f"no directory with JSON files was found below {base}. Name it: "
-            "pend-storage init --directory DIR"
+            f"no directory of a Pend server was found below {base}, and there is no "
+            f"{found}. Name the directory: pend-storage init --directory DIR"
         )
     what = "is not a directory" if found.exists() else "does not exist"
     raise ConfigError(f"--directory: {found} {what}. Correct it, or make it first.")

@@ -132,8 +132,8 @@ def check_module(
         module: the schema module's file.
         directory: that was inspected.
         report: of its inspection, for the files.
-        database: URL of a PostgreSQL on which a database is made for the trial, and removed
-            afterwards; None: a server of its own is started and ended.
+        database: URL of a PostgreSQL, on which a database is made and removed; None: a
+            server is started for it.
         stage: told about the work.
 
     Raises:
@@ -143,9 +143,8 @@ def check_module(
     started = time.monotonic()
     schema, layouts = _load(module)
     with ExitStack() as stack:
-        place = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="pend-inspect-"))
-        )
+        folder = tempfile.TemporaryDirectory(prefix="pend-inspect-")
+        place = Path(stack.enter_context(folder))
         names = _names(directory, report)
         with stage("copying the files", unit="files"):
             originals, work = place / "originals", place / "work"

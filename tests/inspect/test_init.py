@@ -102,7 +102,9 @@ def test_a_directory_that_is_not_there_is_refused(place: Path) -> None:
     put(place, "file.json", [])
     with pytest.raises(ConfigError, match="is not a directory"):
         write_config(place / "pend.toml", directory=place / "file.json")
-    with pytest.raises(ConfigError, match="no directory with JSON files"):
+    with pytest.raises(
+        ConfigError, match=r"no directory of a Pend server.*--directory DIR"
+    ):
         write_config(place / "pend.toml")
 
 
