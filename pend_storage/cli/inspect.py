@@ -292,7 +292,7 @@ def _facts(found: DirectoryReport) -> dict[str, Any]:
     from pend_storage.cli.output import plain
     from pend_storage.inspect.assessment import expected, score
 
-    facts: dict[str, Any] = plain(found)
+    facts: dict[str, Any] = _encodable(plain(found))
     for shown, file in zip(facts["files"], found.files, strict=True):
         shown["shape"] = file.shape.value
         shown["confidence"] = file.confidence
@@ -305,7 +305,7 @@ def _facts(found: DirectoryReport) -> dict[str, Any]:
 def _checked(trial: InspectCheck) -> dict[str, Any]:
     from pend_storage.cli.output import plain
 
-    facts: dict[str, Any] = plain(trial)
+    facts: dict[str, Any] = _encodable(plain(trial))
     return {
         **facts,
         "ok": trial.ok,
@@ -313,3 +313,14 @@ def _checked(trial: InspectCheck) -> dict[str, Any]:
         "quarantined": trial.quarantined,
         "lost": trial.lost,
     }
+
+
+def _encodable(value: Any) -> Any:
+    """A result whose names may hold half characters, with those escaped."""
+    from pend_storage.text import safe_text
+
+    if isinstance(value, str):
+        return safe_text(value)
+    if isinstance(value, dict):
+        return {safe_text(name): _encodable(item) for name, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list) else value

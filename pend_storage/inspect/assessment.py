@@ -24,7 +24,7 @@ _MEMORY_A_RECORD: Final = 5_000
 _MEMORY_A_BYTE: Final = 4
 _JSON_FACTOR: Final = 1.3
 """What a store's own files are beside the JSON files: a snapshot and a journal."""
-_POSTGRES_FACTOR: Final = 3.0
+_POSTGRES_FACTOR: Final = 1.6
 """What tables with their indexes and the change log are: beside the JSON files."""
 _POSTGRES_LEAST: Final = 10_000_000
 """An empty database with its tables."""

@@ -135,7 +135,7 @@ def plan_of(report: DirectoryReport) -> Plan:
             records += [
                 _record_file(file, part, about, taken)
                 for part in file.parts
-                if _reason_of_part(file, part) is None
+                if _reason_of_part(file, part) is None or _is_loose(file, part)
             ]
     return Plan(tuple(records), tuple(documents), tuple(left_out))
 
@@ -163,7 +163,20 @@ def _reason_against(file: FileReport) -> str | None:
     if file.shape not in _RECORD_SHAPES or not file.parts:
         return file.shape.value
     reasons = [_reason_of_part(file, part) for part in file.parts]
-    return None if None in reasons else reasons[0]
+    if None in reasons or any(_is_loose(file, part) for part in file.parts):
+        return None
+    return reasons[0]
+
+
+def _is_loose(file: FileReport, part: Part) -> bool:
+    """Whether records are kept whole, each as one value of any JSON.
+
+    Documents would be the members of the file, of which one has all these records.
+    """
+    if not part.path or not part.records or not _may_be_noted(part.path[-1]):
+        return False
+    is_unnamed = any(hazard.code == "empty-name" for hazard in file.hazards)
+    return _reason_of_part(file, part) is not None and not is_unnamed
 
 
 def _reason_of_part(file: FileReport, part: Part) -> str | None:
@@ -209,9 +222,10 @@ def _record_file(
         stem = PurePosixPath(file.file).stem
     collection = _free(snake(stem), taken.collections)
     is_named = part.shape is Shape.MAP
-    declared = [*_declared(part)]
+    is_loose = _is_loose(file, part)
+    declared = [_whole(part)] if is_loose else [*_declared(part)]
     names = {"id"} if is_named else set()
-    key = _key_of(part)
+    key = () if is_loose else _key_of(part)
     fields = [*_fields(part, declared, key, names)]
     by_member = {field.member: field.name for field in fields}
     return RecordFile(
@@ -222,9 +236,29 @@ def _record_file(
         fields=tuple(fields),
         key=tuple(by_member[name] for name in key),
         is_named=is_named,
-        is_plain=not part.are_objects,
-        undeclared=max(0, len(part.fields) - len(declared)),
+        is_plain=is_loose or not part.are_objects,
+        undeclared=0 if is_loose else max(0, len(part.fields) - len(declared)),
         references=tuple(r for r in references if r.path == part.path),
+    )
+
+
+def _whole(part: Part) -> FieldReport:
+    """A field for records of any kind."""
+    return FieldReport(
+        name="body",
+        present=part.records,
+        nulls=0,
+        types=(),
+        distinct=0,
+        distinct_is_exact=False,
+        low=None,
+        high=None,
+        shortest=None,
+        longest=None,
+        format=None,
+        choices=(),
+        is_sensitive=False,
+        is_unique=False,
     )
 
 

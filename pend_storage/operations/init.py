@@ -123,8 +123,7 @@ def write_config(
         environment: its name; ``development`` if None.
         directory: the JSON directory, which must be there; if None it is looked for below
             the file's.
-        database: its URL. A password in it is left out. If None, the variable
-            ``PEND_DATABASE_URL`` is named where it is set.
+        database: its URL, without a password; if None, ``PEND_DATABASE_URL`` where set.
         schema: the module with the schema, which must be importable; if None it is
             Pend's, and the directory must be a Pend server's.
         replace: write over a file that is there.
@@ -140,9 +139,8 @@ def write_config(
     found = _directory(directory, base)
     names = json_files(found)
     module, known = _schema(schema, name, file, found, names)
-    place = _quoted(_shown(found, base))
-    text = {"directory": place, "database": line, "schema": _quoted(module)}
-    _write(file, _TEXT.format(environment=name, **text))
+    text = {"directory": _quoted(_shown(found, base)), "schema": _quoted(module)}
+    _write(file, _TEXT.format(environment=name, database=line, **text))
     return NewConfig(
         file=file.absolute(),
         environment=name,

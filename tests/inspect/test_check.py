@@ -58,6 +58,25 @@ def test_irregular_records_are_quarantined_with_reasons_and_come_back(
     assert trial.lost == 0
 
 
+def test_uneven_records_under_a_member_are_kept_one_by_one(
+    tmp_path: Path, postgres_server: str
+) -> None:
+    logs = [{"at": n, "what": "x"} for n in range(40)]
+    uneven = [*logs, "a text", None, [1], 5]
+    put(tmp_path / "data", "logs.json", {"logs": uneven, "n": 3})
+    things = {f"{10**16 + n}": item for n, item in enumerate(uneven)}
+    put(tmp_path / "data", "things.json", {"meta": {"n": 1}, "things": things})
+
+    trial = tried(tmp_path / "data", postgres_server)
+
+    assert trial.ok, trial
+    assert trial.quarantined == 0
+    assert {file.file: file.placed for file in trial.files} == {
+        "logs.json": 44,
+        "things.json": 44,
+    }
+
+
 def test_a_broken_file_is_quarantined_as_it_is(
     tmp_path: Path, postgres_server: str
 ) -> None:

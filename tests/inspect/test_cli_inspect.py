@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,29 @@ def test_control_characters_of_names_are_not_printed(
 
     assert "\x1b" not in capsys.readouterr().out
     assert "\x1b" not in (data.parent / "schema.py").read_text()
+
+
+def test_names_with_half_characters_can_be_shown_and_written(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "odd.json").write_text('[{"id": 1, "\\ud83d": 1}, {"id": 2, "\\u0000": 2}]')
+    (data / "odd2.json").write_text('{"\\ud83d": {"a": 1}, "posts": [{"id": 1}]}')
+
+    shown = run(["inspect", "data", "--out", "schema.py", "--report", "report.md"])
+    capsys.readouterr()
+    document = run(["inspect", "data", "--json"])
+
+    assert (shown, document) == (1, 1)
+    assert "\\ud83d" in json.dumps(_document(capsys))
+
+
+def test_file_names_that_are_not_utf8_can_be_shown_and_written(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / os.fsdecode(b"caf\xe9.json")).write_text('[{"id": 1}]')
+
+    shown = run(["inspect", "data", "--out", "schema.py", "--report", "report.md"])
+    capsys.readouterr()
+
+    assert shown == run(["inspect", "data", "--json"])
+    assert "caf" in json.dumps(_document(capsys))
