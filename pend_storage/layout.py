@@ -83,6 +83,8 @@ class Layout(ABC):
     """Fields that follow from where a record stands in the file, or from its text."""
     is_one_text: bool = True
     """Whether the file is one JSON text, and the layout holds all of it."""
+    is_folder: bool = False
+    """Whether it is a folder of one file for each record, read as one object."""
     is_part: bool = False
     """Whether other layouts hold other parts of the same file."""
 

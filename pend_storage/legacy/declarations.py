@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pend_storage.errors import ConfigError
+from pend_storage.folders import is_pattern
 from pend_storage.legacy.declared import DeclaredMapping
 from pend_storage.legacy.declared_keys import (
     Key,
@@ -73,6 +74,13 @@ class Declaration:
     def shapes(self, key: Key) -> tuple[str, ...]:
         """What the file may be."""
         given = self._shape
+        if is_pattern(self.file):
+            if given not in {None, MAP} or self.path is not None:
+                raise ConfigError(
+                    f"{self.file}: a folder of one file for each record is a MAP, and has "
+                    "no path."
+                )
+            given = MAP
         if given is None and key.kind is KeyKind.FIELD:
             return (LIST, MAP) if self.path is None else (WRAPPED, WRAPPED_MAP)
         if given is None:

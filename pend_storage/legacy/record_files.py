@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from pend_storage import schema
 from pend_storage.errors import ConfigError
+from pend_storage.folders import is_pattern
 from pend_storage.layout import Layout, one_each
 from pend_storage.legacy.declarations import LINE_ENDINGS, Declaration
 from pend_storage.legacy.declared_adapter import Adapter
@@ -29,6 +30,7 @@ from pend_storage.legacy.declared_keys import (
     MemberName,
 )
 from pend_storage.legacy.document_files import DOCUMENTS, DocumentMapping
+from pend_storage.legacy.folder_files import FolderLayout
 from pend_storage.legacy.frame import (
     JSON_LINES,
     LIST,
@@ -80,6 +82,10 @@ def _require(schema: Schema, wanted: CollectionSpec, file: str) -> None:
     )
 
 
+class _RecordFolder(FolderLayout, RecordFile):
+    """A folder of one file for each record."""
+
+
 class _RecordPart(PartLayout):
     """A part of a file that is declared by several :func:`records`."""
 
@@ -108,7 +114,8 @@ def documents(
     Their records are of the collection ``documents``.
 
     Args:
-        files: paths below the JSON directory, with forward slashes.
+        files: paths below the JSON directory, with forward slashes. With a star in its
+            last part, each such file is a document: ``guilds/*.json``.
         newest_first: lists grow at the front.
         blank_is_empty: a file of 0 bytes, or of white space, has no records; else it
             waits in quarantine, because it is not JSON.
@@ -118,9 +125,12 @@ def documents(
 
 def _document_file(file: str, newest_first: bool, blank: bool) -> RecordFile:  # noqa: FBT001 - of its caller
     shapes: tuple[str, ...] = (MAP, LIST, SCALAR)
+    kind = RecordFile
     if PurePosixPath(file).suffix in LINE_ENDINGS:
         shapes = (JSON_LINES,)
-    made = RecordFile(
+    if is_pattern(file):
+        shapes, kind = (MAP,), _RecordFolder
+    made = kind(
         file,
         DocumentMapping(file),
         shapes=shapes,
@@ -182,7 +192,8 @@ def records(
     """A file whose records are of one type of the caller's.
 
     Args:
-        file: path below the JSON directory, with forward slashes.
+        file: path below the JSON directory, with forward slashes. With a star in its last
+            part, each such file is a record: ``users/*.json``.
         record_type: a dataclass, a msgspec Struct, an attrs class or a pydantic model.
             Members of the file without a field in it are kept all the same.
         key: the field that tells records apart: text, a number or a UUID. Several fields
@@ -209,7 +220,8 @@ def records(
     Raises:
         ConfigError: a field that cannot be stored, a key that is none, and so on.
     """
-    name = collection or _collection_name(path or PurePosixPath(file).stem)
+    own = PurePosixPath(file).parent.name if is_pattern(file) else ""
+    name = collection or _collection_name(path or own or PurePosixPath(file).stem)
     declared = Declaration(file, record_type, name, shape, path, value)
     found, stored = declared.key_and_type(key)
     spec = schema.collection(
@@ -223,7 +235,8 @@ def records(
     )
     if stored.record_type is not record_type:
         spec = replace(spec, adapter=Adapter(stored, found))
-    made = RecordFile(
+    kind = _RecordFolder if is_pattern(file) else RecordFile
+    made = kind(
         file,
         declared.mapping(found, stored, members or {}, spec),
         shapes=declared.shapes(found),

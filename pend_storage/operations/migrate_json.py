@@ -25,6 +25,7 @@ from pend_storage.factory import (
     open_pair,
     open_postgres,
 )
+from pend_storage.folders import read_folder
 from pend_storage.layout import Layout
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
@@ -325,5 +326,8 @@ def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) 
     """How many records a legacy file has now."""
     source.checkpoint()
     path = places.get(layout.source, source.directory / layout.source)
-    raw = path.read_bytes() if path.exists() else b""
+    if layout.is_folder:
+        raw = read_folder(path) or b"{}"
+    else:
+        raw = path.read_bytes() if path.exists() else b""
     return sum(1 for _ in layout.parse(source.schema, raw).entries)

@@ -18,6 +18,7 @@ from typing import IO, Any, Final, Literal, TypeAlias
 
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
+from pend_storage.folders import read_folder
 from pend_storage.layout import BROKEN, Layout, broken_record, is_whole_file
 from pend_storage.namesakes import Text as NamedText
 from pend_storage.namesakes import hidden, text_of
@@ -65,7 +66,7 @@ def render_check(
         for number, file in enumerate(made, 1):
             name = file.layout.source
             original = (files or {}).get(name, directory / name)
-            if original.exists() or file.places or file.is_there:
+            if _is_there(file.layout, original) or file.places or file.is_there:
                 checks.append(_check(file, original))
             if progress is not None:
                 progress(number, len(made))
@@ -168,16 +169,32 @@ def _check(file: _File, original: Path) -> FileCheck:
         records=len(file.places),
         quarantined=file.quarantined,
     )
-    if not original.exists():
+    if not _is_there(file.layout, original):
         return replace(check, result="missing")
     with _scratch_file() as made:
         made.writelines(file.text())
-        with _mapped(original) as wanted, _view(made) as found:
+        with _original(file.layout, original) as wanted, _view(made) as found:
             if _identical(wanted, found):
                 return check
             differences = _differences(*_comparable(file.layout, wanted, found))
     result: Literal["different", "equal"] = "different" if differences else "equal"
     return replace(check, result=result, differences=tuple(differences))
+
+
+def _is_there(layout: Layout, path: Path) -> bool:
+    if not layout.is_folder:
+        return path.exists()
+    return read_folder(path) is not None
+
+
+@contextmanager
+def _original(layout: Layout, path: Path) -> Iterator[Text]:
+    """The text of a file; of a folder, that of its files as one object."""
+    if layout.is_folder:
+        yield read_folder(path) or b""
+        return
+    with _mapped(path) as text:
+        yield text
 
 
 def _comparable(layout: Layout, *texts: Text) -> Iterator[Text]:

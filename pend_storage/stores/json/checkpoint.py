@@ -15,6 +15,7 @@ from typing import Final
 from pend_storage import jitter
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook
+from pend_storage.folders import is_pattern, matches
 from pend_storage.layout import Layout
 from pend_storage.stores.json.compaction import (
     Retention,
@@ -254,10 +255,13 @@ def unclaimed(directory: Path, claimed: set[Path]) -> Iterator[Path]:
         directory: the directory of the legacy files.
         claimed: absolute paths of those that are claimed.
     """
+    patterns = [path for path in claimed if is_pattern(path.name)]
     for folder, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
             hidden = name.startswith(".")
-            if name.endswith(".json") and not hidden and path not in claimed:
+            if not name.endswith(".json") or hidden or path in claimed:
+                continue
+            if not any(matches(path, pattern) for pattern in patterns):
                 yield path

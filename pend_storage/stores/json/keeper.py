@@ -29,15 +29,14 @@ from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.namesakes import Namesakes, left_by
 from pend_storage.stores.json.permissions import PermissionNotes
+from pend_storage.stores.json.places import place_of
 from pend_storage.stores.json.render import Changes, write_file
 from pend_storage.stores.json.rest import Rest, is_whole
-from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import (
     Signature,
     View,
     digest_of,
     signature_of,
-    view_path,
 )
 
 __all__ = ["FileKeeper"]
@@ -86,8 +85,7 @@ class FileKeeper:
         self.path = path
         self._engine = engine
         self._hook = hook
-        part = layout.file if layout.is_part else ""
-        self._place = Place(path, view_path(engine.directory, layout.file), part)
+        self._place = place_of(layout, path, engine.directory)
         self._permissions = PermissionNotes(engine, layout, is_shared=is_shared)
         self._is_shared = is_shared
         self._view: View | None = None

@@ -50,10 +50,9 @@ from pend_storage.stores.json.live import Live
 from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.newcomers import require_fitting
 from pend_storage.stores.json.past import effects_after
+from pend_storage.stores.json.places import place_of
 from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
-from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.views import view_path
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import State
 from pend_storage.stores.table import StoredRow, Table
@@ -152,7 +151,7 @@ class JsonStore(Store):
     def _open(self, progress: Progress | None = None) -> Engine:
         check_directory(self.directory)
         views = self.directory / ".pend-storage"
-        places = {n: Place(p, view_path(views, n)) for n, p in self._paths.items()}
+        places = {x.file: place_of(x, self._paths[x.file], views) for x in self.layouts}
         require_fitting(self.schema, self.layouts, places)
         own = open_home(
             self.schema,
