@@ -22,10 +22,15 @@ _DATA: Final = 0.8
 _MANY: Final = 20
 _SAMPLE: Final = 500
 _NOT_SERVED: Final = (
-    "a folder with a file for each record is not served by a store: its files stay as they "
-    "are, outside of a migration. Let the server keep them in one file; or have every "
-    "file declared that is there now: --set '{}=documents'"
+    "the directory itself has a file for each record, which a store serves in a folder only: "
+    "let the server keep them in one. Or have every file declared that is there now: "
+    "--set '{}=documents'"
 )
+
+
+def _not_served(name: str) -> Hazard:
+    sentence = _NOT_SERVED.format(name)
+    return Hazard("file-for-each-record", Severity.FILE, 1, sentence)
 
 
 def folder_name(file: str) -> str:
@@ -73,7 +78,7 @@ def gathered(sure: float, files: Sequence[tuple[Found, Looked]]) -> Looked:
     part = part_of(Place((), Shape.FILES, 0), profile)
     name = folder_name(files[0][0].name)
     hazards = [
-        Hazard("file-for-each-record", Severity.FILE, 1, _NOT_SERVED.format(name)),
+        *([] if "/" in name else [_not_served(name)]),
         *hazards_of(profile, part),
         *_of_files(seen for _, seen in files),
     ]

@@ -43,6 +43,7 @@ _RECORD_SHAPES: Final = frozenset(
         Shape.WRAPPED_MAP,
         Shape.JSON_LINES,
         Shape.COLLECTIONS,
+        Shape.FILES,
     }
 )
 _PLAIN: Final = frozenset({"text", "integer", "number", "bool"})
@@ -126,8 +127,8 @@ def plan_of(report: DirectoryReport) -> Plan:
         reason = _reason_against(file)
         if file.shape is Shape.BROKEN and codes & _UNREADABLE:
             left_out.append(DocumentFile(file, "it cannot be read"))
-        elif file.shape is Shape.FILES:
-            left_out.append(DocumentFile(file, reason or ""))
+        elif file.shape is Shape.FILES and (reason is not None or _is_top(file)):
+            left_out.append(DocumentFile(file, reason or "beside other files"))
         elif reason is not None:
             documents.append(DocumentFile(file, reason))
         else:
@@ -138,6 +139,11 @@ def plan_of(report: DirectoryReport) -> Plan:
                 if _reason_of_part(file, part) is None or _is_loose(file, part)
             ]
     return Plan(tuple(records), tuple(documents), tuple(left_out))
+
+
+def _is_top(file: FileReport) -> bool:
+    """Whether the records are files of the directory itself."""
+    return "/" not in file.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,7 @@ def _reason_of_part(file: FileReport, part: Part) -> str | None:
 def _key_of(part: Part) -> tuple[str, ...]:
     """The members that identify the records of a list; empty where none do in all."""
     named = {field.name: field for field in part.fields}
-    is_list = part.shape is not Shape.MAP
+    is_list = part.shape not in {Shape.MAP, Shape.FILES}
     if is_list and all(_is_whole(named[name], part) for name in part.key):
         return part.key
     return ()
@@ -218,10 +224,12 @@ def _record_file(
     file: FileReport, part: Part, references: Iterable[Reference], taken: _Taken
 ) -> RecordFile:
     stem = part.path[-1] if part.path else PurePosixPath(file.file).stem
+    if part.shape is Shape.FILES:
+        stem = PurePosixPath(file.file).parent.name
     if part.path == ("_default",):  # as TinyDB calls its only table
         stem = PurePosixPath(file.file).stem
     collection = _free(snake(stem), taken.collections)
-    is_named = part.shape is Shape.MAP
+    is_named = part.shape in {Shape.MAP, Shape.FILES}
     is_loose = _is_loose(file, part)
     declared = [_whole(part)] if is_loose else [*_declared(part)]
     names = {"id"} if is_named else set()

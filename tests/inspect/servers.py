@@ -81,9 +81,19 @@ def bot(directory: Path) -> None:
     put(directory, "afk.json", {})
 
 
+def folders(directory: Path) -> None:
+    """One file for each record, in two folders, beside a file of another kind."""
+    for n in range(7):
+        record = {"coins": n, "name": f"n{n}", "tags": []}
+        put(directory, f"users/{10**17 + n}.json", record)
+        put(directory, f"rooms/r{n}.json", {"id": f"r{n}", "title": "t", "size": n})
+    put(directory, "products.json", [{"id": n} for n in range(3)])
+
+
 SERVERS: dict[str, Callable[[Path], None]] = {
     "lowdb": lowdb,
     "tinydb": tinydb,
     "lines": lines,
     "bot": bot,
+    "folders": folders,
 }

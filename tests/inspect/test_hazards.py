@@ -257,10 +257,17 @@ def test_a_broken_file_of_a_folder_of_records_is_one_of_its_hazards(
     (file,) = inspect_directory(tmp_path).files
 
     assert file.records == 9
-    assert [(h.code, h.severity) for h in file.hazards] == [
-        ("file-for-each-record", Severity.FILE),
-        ("torn", Severity.FILE),
-    ]
+    assert [(h.code, h.severity) for h in file.hazards] == [("torn", Severity.FILE)]
+
+
+def test_record_files_in_the_directory_itself_are_told(tmp_path: Path) -> None:
+    for n in range(9):
+        put(tmp_path, f"{10**17 + n}.json", {"coins": n, "name": "x"})
+
+    (file,) = inspect_directory(tmp_path).files
+
+    assert file.file == "*.json"
+    assert [hazard.code for hazard in file.hazards] == ["file-for-each-record"]
 
 
 def test_an_empty_directory_is_a_doubt(tmp_path: Path) -> None:
