@@ -30,6 +30,7 @@ _MOST_OF_A_FACT: Final = 1_000
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("demo:demo", "See the whole migration on invented data."),
+    "inspect": ("inspect:inspect", "Look at the JSON files of any server."),
     "init": ("init:init", "Write a configuration file."),
     "status": ("status:status", "Phase, roles, lag, what is left to do."),
     "doctor": ("doctor:doctor", "Check everything, and say what to do."),

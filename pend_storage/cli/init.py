@@ -8,6 +8,7 @@ import click
 
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.session import Session, pass_session
+from pend_storage.shown import listed
 
 __all__ = ["init"]
 
@@ -17,15 +18,28 @@ __all__ = ["init"]
     "--directory",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The JSON directory.  [default: found by its files, else data]",
+    help="The JSON directory; it must exist.  [default: found by its files, else data]",
 )
-@click.option("--database", metavar="URL", help="The database; a password is left out.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="The database; a password is left out.  [default: url_env, where "
+    "PEND_DATABASE_URL is set]",
+)
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @pass_session
 def init(
-    session: Session, directory: Path | None, database: str | None, *, force: bool
+    session: Session,
+    directory: Path | None,
+    database: str | None,
+    *,
+    force: bool,
 ) -> Exit:
-    """Write a commented pend.toml, with the JSON directory found nearby."""
+    """Write a commented pend.toml, with the JSON directory found nearby.
+
+    Of the directory of a server that is not Pend's the records must be declared first:
+    pend-storage inspect DIR --out schema.py; then name that module by --schema.
+    """
     from pend_storage.operations.init import write_config
 
     made = write_config(
@@ -33,17 +47,23 @@ def init(
         environment=session.environment,
         directory=directory,
         database=database,
+        schema=session.schema,
         replace=force,
     )
     out = session.output
     out.line(f"wrote {made.file}, environment {made.environment}", style="ok")
-    if made.legacy_files:
+    out.line(
+        f"JSON directory: {made.directory}; {len(made.legacy_files)} of its files are "
+        f"declared in {made.schema}"
+    )
+    if made.unclaimed:
         out.line(
-            f"JSON directory: {made.directory}, with {len(made.legacy_files)} files of "
-            "a Pend server"
+            f"nobody claims: {listed(made.unclaimed)}. Declare them, or see what they are: "
+            f"pend-storage inspect {made.directory}",
+            style="warn",
         )
-    else:
-        out.line(f"JSON directory: {made.directory} (no file of a Pend server in it)")
+    if made.url_from is not None:
+        out.line(f"database: the environment variable {made.url_from}")
     if made.password_left_out:
         out.line("the password was left out: set DB_PASSWORD in the environment")
     out.line("next: pend-storage doctor")

@@ -11,6 +11,11 @@ from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member
 from pend_storage.legacy.quarantine import CODES
+from pend_storage.legacy.spellings import (
+    amount_member,
+    milliseconds_member,
+    seconds_member,
+)
 
 __all__ = [
     "CODES",
@@ -22,6 +27,9 @@ __all__ = [
     "RecordLayout",
     "RecordMapping",
     "Source",
+    "amount_member",
     "inside",
+    "milliseconds_member",
+    "seconds_member",
     "time_member",
 ]

@@ -22,10 +22,12 @@ __all__ = [
     "Container",
     "Span",
     "contents",
+    "each",
     "lines",
     "name_at",
     "single",
     "top_level",
+    "value_start",
 ]
 
 Span = tuple[int, int]
@@ -156,6 +158,38 @@ def contents(raw: bytes, start: int) -> Container:
     if opening == b"{":
         return _divided(raw, start, is_list=False)
     raise BrokenFileError("wrong-shape", "the file is neither a JSON object nor a list")
+
+
+def value_start(raw: bytes) -> int:
+    """Where the first value of a file begins; its length where there is none."""
+    return _space(raw, len(_BOM) if raw.startswith(_BOM) else 0)
+
+
+def each(raw: bytes, start: int) -> Iterator[tuple[int, int, int]]:
+    """Each item or member of the object or list that begins here, one at a time.
+
+    Yields where it begins, where its value begins, and where it ends. In contrast to
+    :func:`contents` nothing is kept, so that a file of millions of short items can be
+    looked through in little memory. What is behind the closing bracket is not looked at.
+
+    Raises:
+        BrokenFileError: it is neither an object nor a list, or it is not sound.
+    """
+    opening = raw[start : start + 1]
+    if opening not in {b"[", b"{"}:
+        raise BrokenFileError(
+            "wrong-shape", "the file is neither a JSON object nor a list"
+        )
+    closing = b"]" if opening == b"[" else b"}"
+    place = _space(raw, start + 1)
+    if raw[place : place + 1] == closing:
+        return
+    for item in _items(raw, place, is_list=opening == b"["):
+        yield item
+        place = item[2]
+    place = _space(raw, place)
+    if raw[place : place + 1] != closing:
+        raise _unexpected(raw, place)
 
 
 def name_at(raw: bytes, start: int) -> str:

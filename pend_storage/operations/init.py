@@ -1,22 +1,40 @@
-"""Writing a configuration file for a server that was found nearby."""
+"""Writing a configuration file for a server that was found nearby.
+
+What is in the directory decides which schema the file names. Pend's is named only for the
+directory of a Pend server: over any other it would claim no file, and move nothing.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pend_storage.config import DEFAULT_ENVIRONMENT
+from pend_storage.config import DEFAULT_ENVIRONMENT, DEFAULT_SCHEMA, Settings
 from pend_storage.config.database_url import shown_url, url_fault
 from pend_storage.errors import ConfigError
+from pend_storage.factory import load_schema
+from pend_storage.inspect.folders import folder_name
+from pend_storage.inspect.walking import find_files
+from pend_storage.layout import Layout
 from pend_storage.pend import LAYOUTS
+from pend_storage.schema import Schema
+from pend_storage.shown import listed
 
-__all__ = ["NewConfig", "find_directory", "write_config"]
+__all__ = [
+    "NewConfig",
+    "claimed_names",
+    "find_directory",
+    "is_claimed",
+    "json_files",
+    "write_config",
+]
 
+_VARIABLE: Final = "PEND_DATABASE_URL"
 _DATABASE: Final = "postgresql://localhost:5432/pend"
 _DEPTH: Final = 3
 """How far below the current directory a server's files are looked for."""
@@ -35,8 +53,8 @@ _TEXT: Final = """\
 phase = "json-only"
 # Whether a running server changes the phase by itself when the word above changes:
 # auto_switch = false
-# A module with SCHEMA (and LAYOUTS, the legacy files). This one is the Pend server's.
-schema = "pend_storage.pend"
+# A module with SCHEMA (and LAYOUTS, the legacy files); pend_storage.pend is Pend's.
+schema = {schema}
 
 [environments.{environment}.json]
 # Relative to this file.
@@ -47,9 +65,7 @@ directory = {directory}
 # checkpoint_interval = 1.0
 
 [environments.{environment}.postgres]
-url = {database}
-# Or take the whole URL from an environment variable:
-# url_env = "DATABASE_URL"
+{database}
 # pool = 20
 # Seconds:
 # connect_timeout = 2.0
@@ -80,8 +96,14 @@ class NewConfig:
     file: Path
     environment: str
     directory: Path
+    schema: str
+    """The module with the schema."""
     legacy_files: tuple[str, ...]
-    """Files of a Pend server that are in the directory."""
+    """Files in the directory that the schema's layouts claim."""
+    unclaimed: tuple[str, ...]
+    """JSON files in the directory that no layout of it claims."""
+    url_from: str | None
+    """The environment variable that has the database's URL, if one has."""
     password_left_out: bool
 
 
@@ -91,6 +113,7 @@ def write_config(
     environment: str | None = None,
     directory: Path | None = None,
     database: str | None = None,
+    schema: str | None = None,
     replace: bool = False,
 ) -> NewConfig:
     """Write a commented configuration file with one environment.
@@ -98,14 +121,40 @@ def write_config(
     Args:
         file: where.
         environment: its name; ``development`` if None.
-        directory: the JSON directory; if None it is looked for below the file's.
-        database: its URL. A password in it is left out.
+        directory: the JSON directory, which must be there; if None it is looked for below
+            the file's.
+        database: its URL, without a password; if None, ``PEND_DATABASE_URL`` where set.
+        schema: the module with the schema, which must be importable; if None it is
+            Pend's, and the directory must be a Pend server's.
         replace: write over a file that is there.
 
     Raises:
-        ConfigError: the file is there already, a name or a URL is not fit.
+        ConfigError: the file is there already, a name or a URL is not fit, there is no
+            such directory, or it is not a Pend server's and no schema is given.
     """
     name = environment or DEFAULT_ENVIRONMENT
+    _require_fit(name, file, replace=replace)
+    line, url_from, password_left_out = _database_line(database)
+    base = file.absolute().parent
+    found = _directory(directory, base)
+    names = json_files(found)
+    module, known = _schema(schema, name, file, found, names)
+    text = {"directory": _quoted(_shown(found, base)), "schema": _quoted(module)}
+    _write(file, _TEXT.format(environment=name, database=line, **text))
+    return NewConfig(
+        file=file.absolute(),
+        environment=name,
+        directory=found.absolute(),
+        schema=module,
+        legacy_files=tuple(n for n in known if (found / n).is_file()),
+        unclaimed=tuple(n for n in names if not is_claimed(n, known)),
+        url_from=url_from,
+        password_left_out=password_left_out,
+    )
+
+
+def _require_fit(name: str, file: Path, *, replace: bool) -> None:
+    """See that the environment can have this name, and that the file is not there yet."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} cannot be the name of an environment: use letters, digits, - "
@@ -113,19 +162,78 @@ def write_config(
         )
     if file.exists() and not replace:
         raise ConfigError(f"{file} is there already. Edit it, or use --force.")
-    url, password_left_out = _without_password(database or _DATABASE)
-    base = file.absolute().parent
-    found = directory or find_directory(base) or base / "data"
-    text = _TEXT.format(
-        environment=name, directory=_quoted(_shown(found, base)), database=_quoted(url)
-    )
-    _write(file, text)
-    return NewConfig(
-        file=file.absolute(),
-        environment=name,
-        directory=found.absolute(),
-        legacy_files=tuple(_legacy_files(found)),
-        password_left_out=password_left_out,
+
+
+def _directory(given: Path | None, base: Path) -> Path:
+    """The JSON directory: the one that is given, or found, or the usual one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    found = given or find_directory(base) or base / "data"
+    if found.is_dir():
+        return found
+    if given is None:
+        raise ConfigError(
+            f"no directory of a Pend server was found below {base}, and there is no "
+            f"{found}. Name the directory: pend-storage init --directory DIR"
+        )
+    what = "is not a directory" if found.exists() else "does not exist"
+    raise ConfigError(f"--directory: {found} {what}. Correct it, or make it first.")
+
+
+def json_files(directory: Path) -> list[str]:
+    """The names of the JSON files below a directory, relative to it."""
+    return [found.name for found in find_files(directory)[0]]
+
+
+def is_claimed(name: str, known: Collection[str]) -> bool:
+    """Whether a file is among the claimed ones, by its name or by its folder."""
+    return name in known or folder_name(name) in known
+
+
+def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:
+    """The files that a schema module claims: of its layouts, and of other collections."""
+    given = tuple(layouts)
+    taken = {layout.collection for layout in given}
+    others = [f"{spec.name}.json" for spec in schema if spec.name not in taken]
+    return (*(layout.source for layout in given), *others)
+
+
+def _schema(
+    given: str | None, environment: str, file: Path, directory: Path, names: list[str]
+) -> tuple[str, tuple[str, ...]]:
+    """The module that has the schema of a directory, and the files that it claims.
+
+    Raises:
+        ConfigError: there is no such module; or none is given, and the directory is not
+            a Pend server's.
+    """
+    if given is not None:
+        module = given.removesuffix(".py").replace("/", ".")
+        wanted = Settings(environment=environment, file=file.absolute(), schema=module)
+        found = load_schema(wanted)
+        return module, claimed_names(found.schema, found.layouts)
+    pends = tuple(layout.source for layout in LAYOUTS)
+    claimed = sum(is_claimed(name, pends) for name in names)
+    if claimed and claimed * 2 >= len(names):
+        return DEFAULT_SCHEMA, pends
+    raise ConfigError(_not_pends(directory, names, claimed))
+
+
+def _not_pends(directory: Path, names: list[str], claimed: int) -> str:
+    if not names:
+        return (
+            f"{directory} has no JSON file, so nothing says whose records will be in it. "
+            "Name the module that declares them: pend-storage init --schema MODULE "
+            "(pend_storage.pend for a Pend server)."
+        )
+    few = f", only {claimed} of which are" if claimed else ", none of which is"
+    return (
+        f"{directory} has {len(names):,} JSON files{few} a Pend server's: "
+        f"{listed(names, 5)}. Have a schema written for them: pend-storage inspect "
+        f"{directory} --out schema.py --check; then name it: pend-storage init "
+        f"--directory {directory} --schema schema"
     )
 
 
@@ -171,6 +279,21 @@ def _legacy_files(directory: Path) -> Iterator[str]:
     for layout in LAYOUTS:
         if (directory / layout.source).is_file():
             yield layout.file
+
+
+def _database_line(given: str | None) -> tuple[str, str | None, bool]:
+    """The line that says where the database is, and what was found out for it.
+
+    That is the variable that has its URL, if one has, and whether a password was left out.
+    """
+    if given is None and os.environ.get(_VARIABLE):
+        return f'url_env = "{_VARIABLE}"', _VARIABLE, False
+    url, left_out = _without_password(given or _DATABASE)
+    line = (
+        f"url = {_quoted(url)}\n# Or take the whole URL from an environment variable:\n"
+        '# url_env = "DATABASE_URL"'
+    )
+    return line, None, left_out
 
 
 def _without_password(url: str) -> tuple[str, bool]:

@@ -53,27 +53,27 @@ def test_what_init_writes_can_be_used_at_once(server: Site) -> None:
     assert result["adds_up"] is True
 
 
-def test_init_leaves_a_file_alone_unless_forced(site: Site) -> None:
-    before = site.config.read_text()
+def test_init_leaves_a_file_alone_unless_forced(server: Site) -> None:
+    before = server.config.read_text()
 
-    refused = site.run("init", "--json")
-    kept = site.config.read_text()
-    site.ok("init", "--force")
+    refused = server.run("init", "--json")
+    kept = server.config.read_text()
+    server.ok("init", "--force")
 
     assert refused.code == 2
     assert "is there already" in refused.document["error"]["message"]
     assert kept == before
-    assert site.config.read_text() != before
+    assert server.config.read_text() != before
 
 
-def test_init_never_writes_a_password(site: Site) -> None:
-    site.config.unlink()
+def test_init_never_writes_a_password(server: Site) -> None:
+    server.config.unlink()
 
-    document = site.ok("init", "--database", "postgresql://pend:hunter2@db/pend")
+    document = server.ok("init", "--database", "postgresql://pend:hunter2@db/pend")
 
     assert document["result"]["password_left_out"] is True
-    assert "hunter2" not in site.config.read_text()
-    assert "postgresql://pend@db/pend" in site.config.read_text()
+    assert "hunter2" not in server.config.read_text()
+    assert "postgresql://pend@db/pend" in server.config.read_text()
 
 
 # -- doctor -----------------------------------------------------------------------------

@@ -1,0 +1,334 @@
+"""Looking at the JSON files of any server; and proving a schema module on a copy of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from pend_storage.backfill import BackfillReport, backfill
+from pend_storage.config.database_url import overridden_url, url_fault
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.events import Event
+from pend_storage.inspect import DirectoryReport
+from pend_storage.inspect.walking import Found, find_files
+from pend_storage.layout import Layout
+from pend_storage.operations.init import claimed_names, is_claimed
+from pend_storage.operations.stages import Stage, silent
+from pend_storage.records import QuarantinedRecord
+from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.validation import FileCheck, render_check
+
+if TYPE_CHECKING:
+    from pend_storage.stores.json import JsonStore
+    from pend_storage.stores.postgres import PostgresStore
+
+__all__ = ["CheckedFile", "InspectCheck", "check_module", "write_new"]
+
+_WORSE: Final = ("identical", "equal", "different", "missing")
+_NAME: Final = "pend_storage_inspected_schema"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFile:
+    """What became of one file in the trial."""
+
+    file: str
+    read: int
+    placed: int
+    quarantined: int
+    reasons: Mapping[str, int]
+    """Why records wait in quarantine, and how many each."""
+    result: str
+    """How the file made again from PostgreSQL compares with the original: identical,
+    equal (by value), different or missing."""
+
+    @property
+    def lost(self) -> int:
+        """Records that are neither placed nor in quarantine."""
+        return max(0, self.read - self.placed - self.quarantined)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is lost, and the file can be made again."""
+        return self.result in {"identical", "equal"} and not self.lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectCheck:
+    """The outcome of a trial on a copy."""
+
+    files: tuple[CheckedFile, ...]
+    undeclared: tuple[str, ...]
+    """JSON files that no layout of the module claims."""
+    postgres: str
+    """Which PostgreSQL it was."""
+    database_bytes: int
+    seconds: float
+
+    @property
+    def placed(self) -> int:
+        """Records that are in the database."""
+        return sum(file.placed for file in self.files)
+
+    @property
+    def quarantined(self) -> int:
+        """Records that wait in quarantine."""
+        return sum(file.quarantined for file in self.files)
+
+    @property
+    def lost(self) -> int:
+        """Records that are neither."""
+        return sum(file.lost for file in self.files)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file comes back equal by value, and every file is declared."""
+        return all(file.ok for file in self.files) and not self.undeclared
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        ConfigError: it is there, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{path} is there already, and is not overwritten. Choose another name, or "
+            "remove it."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}. Choose another place."
+        ) from error
+
+
+def check_module(
+    module: Path,
+    directory: Path,
+    report: DirectoryReport,
+    *,
+    database: str | None = None,
+    stage: Stage = silent,
+) -> InspectCheck:
+    """Adopt a copy of a directory, migrate it to PostgreSQL, and make its files again.
+
+    The directory itself is only read.
+
+    Args:
+        module: the schema module's file.
+        directory: that was inspected.
+        report: of its inspection, for the files.
+        database: URL of a PostgreSQL, on which a database is made and removed; None: a
+            server is started for it.
+        stage: told about the work.
+
+    Raises:
+        ConfigError: the module is not fit.
+        StoreUnavailable: there is no PostgreSQL.
+    """
+    started = time.monotonic()
+    schema, layouts = _load(module)
+    with ExitStack() as stack:
+        folder = tempfile.TemporaryDirectory(prefix="pend-inspect-")
+        place = Path(stack.enter_context(folder))
+        names = _names(directory, report)
+        with stage("copying the files", unit="files"):
+            originals, work = place / "originals", place / "work"
+            _copy(directory, originals, names)
+            _copy(originals, work, names)
+        url, version = stack.enter_context(_database(database))
+        files, size = _tried((schema, layouts), (originals, work), url, stage)
+    known = claimed_names(schema, layouts)
+    return InspectCheck(
+        files=tuple(files),
+        undeclared=tuple(name for name in names if not is_claimed(name, known)),
+        postgres=version,
+        database_bytes=size,
+        seconds=time.monotonic() - started,
+    )
+
+
+# -- the module ---------------------------------------------------------------------------
+
+
+def _load(path: Path) -> tuple[Schema, tuple[Layout, ...]]:
+    spec = importlib.util.spec_from_file_location(_NAME, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python module.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_NAME] = module  # annotations are looked up there
+    try:
+        spec.loader.exec_module(module)
+        return _declared(module, path)
+    except (SyntaxError, ImportError, NameError, OSError) as error:
+        raise ConfigError(f"{path} cannot be imported: {error}. Correct it.") from error
+    finally:
+        del sys.modules[_NAME]
+
+
+def _declared(module: ModuleType, path: Path) -> tuple[Schema, tuple[Layout, ...]]:
+    schema: Any = getattr(module, "SCHEMA", None)
+    if not isinstance(schema, Schema):
+        raise ConfigError(f"{path} has no SCHEMA. Assign a pend_storage.Schema to it.")
+    layouts: tuple[Layout, ...] = tuple(getattr(module, "LAYOUTS", ()))
+    return schema, layouts
+
+
+# -- the trial ----------------------------------------------------------------------------
+
+
+def _names(directory: Path, report: DirectoryReport) -> list[str]:
+    """The files of the report; of a folder of records, each."""
+    wanted = {file.file for file in report.files}
+    folders = {
+        name.removesuffix("*.json") for name in wanted if name.endswith("*.json")
+    }
+    single = wanted - {f"{folder}*.json" for folder in folders}
+    every: list[Found] = find_files(directory)[0]
+    inside = {
+        file.name
+        for file in every
+        if any(f"{file.name.rpartition('/')[0]}/".lstrip("/") == f for f in folders)
+    }
+    return sorted(single | inside)
+
+
+def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
+    target.mkdir()
+    for name in names:
+        try:
+            content = (source / name).read_bytes()
+        except PermissionError:
+            continue  # it is told as a hazard
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+
+
+@contextmanager
+def _database(url: str | None) -> Iterator[tuple[str, str]]:
+    """A database for the trial, and what it is; gone afterwards."""
+    if url is None:
+        from pend_storage.testing.servers import (  # noqa: PLC0415 - optional
+            temporary_postgres,
+        )
+
+        with temporary_postgres() as server:
+            yield server.url, f"PostgreSQL {server.version}, started for this"
+        return
+    if (fault := url_fault(url)) is not None:
+        raise ConfigError(f"--database: {fault}")
+    name = f"pend_inspect_{uuid.uuid4().hex[:12]}"
+    _run(url, "create database {}", name)
+    try:
+        yield overridden_url(url, {"name": name}), f"database {name}, removed again"
+    finally:
+        _run(url, "drop database if exists {} with (force)", name)
+
+
+def _run(url: str, statement: Any, name: str) -> None:
+    import psycopg  # noqa: PLC0415 - optional
+    from psycopg import sql  # noqa: PLC0415
+
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise ConfigError(
+            "--database: its user may not create databases. Name one who may, or leave "
+            "--database out."
+        ) from error
+    except psycopg.Error as error:
+        raise StoreUnavailable(
+            str(error).strip().splitlines()[0], store="PostgreSQL"
+        ) from error
+
+
+def _tried(
+    declared: tuple[Schema, Sequence[Layout]],
+    places: tuple[Path, Path],
+    url: str,
+    stage: Stage,
+) -> tuple[list[CheckedFile], int]:
+    """Each file, and the size of the database."""
+    from pend_storage.stores.json import JsonStore  # noqa: PLC0415 - as the factory
+    from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415
+
+    (schema, layouts), (originals, work) = declared, places
+    with ExitStack() as stack:
+        with stage("adopting the files"):
+            source = stack.enter_context(
+                JsonStore(schema, work, layouts=layouts, hook=_quiet)
+            )
+        target = stack.enter_context(
+            PostgresStore(schema, url, layouts=layouts, hook=_quiet)
+        )
+        with stage("making the tables"):
+            target.migrate()
+        with stage("filling the database") as progress:
+            filled = backfill(source, target, progress=progress)
+        with stage("making the files again", unit="files") as progress:
+            made = render_check(target, originals, progress=progress)
+        size = target.inspect().size
+        return [*_files(source, filled, made, target)], size
+
+
+def _quiet(event: Event) -> None:
+    """Nobody is told of events: the outcome is."""
+    del event
+
+
+def _files(
+    source: JsonStore,
+    filled: BackfillReport,
+    made: Sequence[FileCheck],
+    target: PostgresStore,
+) -> Iterator[CheckedFile]:
+    sources = {layout.file: layout.source for layout in target.layouts}
+    reasons: dict[str, Counter[str]] = {}
+    for row in target.scan(QUARANTINE):
+        record: QuarantinedRecord = row.record
+        file = sources.get(record.file, record.file)
+        reasons.setdefault(file, Counter())[record.code] += 1
+    read = {adopted.file: adopted.read for adopted in source.adoption_report()}
+    by_file: dict[str, list[CheckedFile]] = {}
+    for check in made:
+        tally = filled.files.get(check.file)
+        placed = tally.written + tally.unchanged if tally else 0
+        waiting = tally.quarantined if tally else 0
+        part = CheckedFile(
+            file=sources[check.file],
+            read=read.get(check.file, placed + waiting),
+            placed=placed,
+            quarantined=waiting,
+            reasons=reasons.get(sources[check.file], {}),
+            result=check.result,
+        )
+        by_file.setdefault(part.file, []).append(part)
+    for parts in by_file.values():
+        yield _joined(parts)
+
+
+def _joined(parts: Sequence[CheckedFile]) -> CheckedFile:
+    """One file of those that its collections are to the stores."""
+    return CheckedFile(
+        file=parts[0].file,
+        read=sum(part.read for part in parts),
+        placed=sum(part.placed for part in parts),
+        quarantined=sum(part.quarantined for part in parts),
+        reasons=dict(parts[0].reasons),
+        result=max((part.result for part in parts), key=_WORSE.index),
+    )
