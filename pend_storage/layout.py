@@ -237,8 +237,13 @@ class Layout(ABC):
         """
 
     @abstractmethod
-    def view(self, store: Store) -> Any:
-        """The file as a live MutableMapping or MutableSequence over a store."""
+    def view(self, store: Store, *, strict: bool = False) -> Any:
+        """The file as a live MutableMapping or MutableSequence over a store.
+
+        Args:
+            store: that it reads and writes.
+            strict: refuse what cannot be placed, instead of quarantining it.
+        """
 
 
 def is_whole_file(record: QuarantinedRecord) -> bool:

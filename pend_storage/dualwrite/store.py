@@ -102,7 +102,7 @@ class DualWriteStore(Traffic):
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
-        hook = guarded(hook)
+        self._hook = hook = guarded(hook)
         copy, compare_all = self._default_jobs()
         backfill = backfill or copy
         validate = validate or compare_all

@@ -11,8 +11,10 @@ from typing_extensions import override
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import WRAPPED, Frame
+from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.members import MISSING, Members
+from pend_storage.legacy.writing import Writing
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -32,8 +34,10 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
 class EnvelopeView(Members):
     """The list is a :class:`ListView`; the other members are what stands beside it."""
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        super().__init__(store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, *, strict: bool = False
+    ) -> None:
+        super().__init__(Contents(layout, store, strict))
         self._layout: Final = layout
         self._name: Final = str(layout.wrapper)
 
@@ -47,7 +51,8 @@ class EnvelopeView(Members):
         return members
 
     def _records(self) -> ListView:
-        return ListView(self._layout, self._store)
+        strict = self._contents.strict
+        return ListView(self._layout, self._store, strict=strict)
 
     @override
     def __getitem__(self, name: str) -> Any:
@@ -74,17 +79,19 @@ class EnvelopeView(Members):
         return self._members(reads).get(name, MISSING)
 
     @override
-    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+    def _set(self, writing: Writing, name: str, value: Any) -> None:
         if name == self._name:
-            self._records().replace_in(tx, value)
+            self._records().replace_in(writing, value)
         else:
+            tx = writing.tx
             self._write(tx, {**self._members(tx), name: value})
 
     @override
-    def _remove(self, tx: Transaction, name: str) -> None:
+    def _remove(self, writing: Writing, name: str) -> None:
         if name == self._name:
-            self._records().replace_in(tx, [])
+            self._records().replace_in(writing, [])
             return
+        tx = writing.tx
         members = self._members(tx)
         del members[name]
         self._write(tx, members)

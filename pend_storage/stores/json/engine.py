@@ -23,6 +23,7 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout
 from pend_storage.schema import Schema
 from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
@@ -63,6 +64,7 @@ class Engine:
         name: str,
         lock_timeout: float,
         hook: Hook,
+        layouts: Sequence[Layout] = (),
     ) -> None:
         """Load the state.
 
@@ -72,7 +74,9 @@ class Engine:
             name: how errors call the store.
             lock_timeout: seconds to wait for another process at most.
             hook: is told of torn frames.
+            layouts: of the legacy files.
         """
+        self.layouts = tuple(layouts)
         self.directory = directory
         self.schema = schema
         self._name = name

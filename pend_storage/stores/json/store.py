@@ -165,6 +165,7 @@ class JsonStore(Store):
                 name=str(self.directory),
                 lock_timeout=self._timeout,
                 hook=self._hook,
+                layouts=self.layouts,
             )
             try:
                 with engine.live() as live:
