@@ -76,7 +76,8 @@ class Contest:
         self._layout = writing.layout
         self._gone = gone
         self._written = written
-        self._same = same
+        # A text in quarantine is no record yet, so it cannot stay one.
+        self._same = None if isinstance(same, QuarantinedRecord) else same
         self._reader: Final = Reader(
             writing.layout.file, writing.layout.mapping, writing.store.schema
         )
@@ -110,8 +111,6 @@ class Contest:
         """The record of an entry; where it stays the same one, on top of that."""
         home, same = entry.home, self._same
         if same is None or home.collection == QUARANTINE:
-            return home
-        if isinstance(same, QuarantinedRecord):
             return home
         merged = self._layout.mapping.merge(same, home.record)
         # It no longer is what some file told.
@@ -147,7 +146,7 @@ class Contest:
         writing, layout = self._writing, self._layout
         verbs = writing.tx.collection(layout.collection)
         if len(claim) == 1:
-            found = verbs.get(claim[0])
+            found = writing.find(layout.collection, claim[0])
             records = [] if found is None else [found]
         else:
             names, values = claim[0], claim[1:]
@@ -223,7 +222,7 @@ class Contest:
     def _win(self, one: _Claimant, outcome: Outcome) -> None:
         if one.entry is None:
             return
-        if one.piece is not None and self._stays():
+        if one.piece is not None and self._same is not None:
             outcome.operations.append(one.entry.home)
             outcome.operations += self._writing.facts(one.entry.derived)
             return
@@ -242,9 +241,6 @@ class Contest:
             piece = self._shown(one)
             outcome.entries.append(self._reader.set_aside(piece, code, reason))
         # Else it goes on waiting.
-
-    def _stays(self) -> bool:
-        return self._same is not None and not isinstance(self._same, QuarantinedRecord)
 
     def _shown(self, one: _Claimant) -> Piece:
         """The text of a placed record, as the file shows it."""

@@ -15,6 +15,7 @@ from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec
 from pend_storage.store import Store
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
+from pend_storage.unread import resting_on
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
@@ -39,7 +40,11 @@ class EditReads:
 
     def find(self, collection: str, key: str) -> Any:
         """See :class:`~pend_storage.removal.Looks`."""
-        return self.tx.collection(collection).get(key)
+        verbs = self.tx.collection(collection)
+        if collection != self.layout.collection:
+            return verbs.get(key)
+        with resting_on(self.layout.file):  # others may share the collection
+            return verbs.get(key)
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
         """See :class:`~pend_storage.removal.Looks`."""

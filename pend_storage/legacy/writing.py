@@ -128,6 +128,9 @@ def piece_of(
     Raises:
         InvalidRecord: it is not JSON.
     """
+    if name is not None and not isinstance(name, str):
+        reason = f"the member name {shown(name)} is not text"
+        raise InvalidRecord(reason, collection=collection)
     text = _text_of(value, collection)
     before = b"" if name is None else _text_of(name, collection) + b": "
     return Piece(name, before + text, len(before), number, position)
