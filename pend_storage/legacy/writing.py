@@ -114,12 +114,12 @@ def _repeated(attempt: Callable[[], T], layout: RecordLayout) -> T:
 
 
 def piece_of(
-    name: str | None, value: Any, position: int, *, number: int = 0, collection: str
+    name: Any, value: Any, position: int, *, number: int = 0, collection: str
 ) -> Piece:
     """The text of a value, as a program would write it into the file.
 
     Args:
-        name: its member name; None in a list.
+        name: its member name, a text; None in a list.
         value: what ``json.dump`` takes.
         position: where it stands in the file.
         number: its place in a list, for messages.

@@ -10,14 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pend_storage.events import Event
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.records import QuarantinedRecord
-from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from tests.ages import age
 
-__all__ = ["Twins", "rows", "twins"]
+__all__ = ["Twins", "quiet", "rows", "twins"]
 
 _PLACES = frozenset(
     {"id", "legacy_position", "content_hash", "occurrence", "position", "seen_at"}
@@ -80,8 +80,12 @@ def _opened(directory: Path) -> JsonStore:
         directory,
         layouts=LAYOUTS,
         checkpoint_interval=None,
-        hook=[],
+        hook=quiet,
     )
+
+
+def quiet(event: Event) -> None:
+    """A hook that says nothing."""
 
 
 def _outcome(change: Callable[[Any], Any], target: Any) -> Any:
@@ -110,7 +114,8 @@ def _shown(record: Any) -> str:
             return ""  # by the id of the text that stands instead
         return f"{record.file} {json.loads(_value(record.raw))} {record.code}"
     fields = dataclasses.asdict(record)
-    return str({name: v for name, v in fields.items() if name not in _PLACES})
+    told = {name: v for name, v in fields.items() if name not in _PLACES}
+    return json.dumps(told, sort_keys=True, default=str)
 
 
 def _value(raw: bytes) -> str:
@@ -130,6 +135,3 @@ def twins(**files: Any) -> Iterator[Twins]:
             yield made
         finally:
             made.close()
-
-
-assert QUARANTINE in SCHEMA.names
