@@ -378,18 +378,19 @@ class Removal:
 
     def _hear_others(self, put: Put) -> None:
         """What other files tell of a record that comes back, and of what it brings."""
-        if not self._looks.was_deleted(put.collection, put.key):
-            return
-        layout = self._layout
+        layout, looks = self._layout, self._looks
         if put.collection != layout.collection or not layout.owns(put.record):
             return
+        if looks.find(put.collection, put.key) is not None:
+            return
+        mine = {layout.collection, QUARANTINE}
         places = {
             place
-            for place, o in self._all.items()
-            if isinstance(o, Put)
-            and o.collection not in {layout.collection, QUARANTINE}
+            for place in self._told_by(put.collection, put.record)
+            if place[0] not in mine and isinstance(self._all.get(place), Put)
         }
-        places &= set(self._told_by(put.collection, put.record))
+        if not places or not looks.was_deleted(put.collection, put.key):
+            return
         for told in self._others_tell(places, of=put):
             place = (told.collection, told.key)
             known, spec = self._all[place], self._schema[told.collection]

@@ -22,6 +22,7 @@ from pend_storage.schema import QUARANTINE
 
 __all__ = ["Contest", "Outcome"]
 
+_TAKEN: Final = frozenset({"key-taken", "value-taken"})
 _Claim: TypeAlias = tuple[Any, ...]
 
 
@@ -173,7 +174,10 @@ class Contest:
     def _read_waiting(self) -> Iterator[_Claimant]:
         schema = self._writing.store.schema
         for record in self._writing.aside():
-            if self._id(record) in self._ids or record.status != "waiting":
+            is_old = self._id(record) in self._ids or record.position is None
+            if is_old or record.status != "waiting":
+                continue
+            if record.code not in _TAKEN:
                 continue
             entry = self._layout.retry(schema, record)
             if entry.home.collection != QUARANTINE:

@@ -32,6 +32,14 @@ class EditReads:
     tx: Transaction
     refused: Mapping[Place, str] = field(default_factory=dict)
     """Records that the store has refused, and why."""
+    _memo: dict[Place, Any] = field(default_factory=dict)
+    _aside: list[QuarantinedRecord] | None = None
+    _names: frozenset[str] = frozenset()
+
+    def forget(self) -> None:
+        """Read anew from now on: something was written."""
+        self._memo.clear()
+        self._aside = None
 
     def header(self) -> LegacyFile:
         """How the file is written. Not checked: the records are the same in any way."""
@@ -40,11 +48,23 @@ class EditReads:
 
     def find(self, collection: str, key: str) -> Any:
         """See :class:`~pend_storage.removal.Looks`."""
-        verbs = self.tx.collection(collection)
-        if collection != self.layout.collection:
-            return verbs.get(key)
-        with resting_on(self.layout.file):  # others may share the collection
-            return verbs.get(key)
+        place = (collection, key)
+        if place not in self._memo:
+            verbs = self.tx.collection(collection)
+            if collection == self.layout.collection:
+                with resting_on(self.layout.file):  # others may share it
+                    self._memo[place] = verbs.get(key)
+            else:
+                self._memo[place] = verbs.get(key)
+        return self._memo[place]
+
+    def named(self, name: str) -> Any:
+        """The record that stands under a member name, or one that takes its place."""
+        found = self.layout.mapping.find(self.tx, name)
+        if found is not None:
+            spec = self.store.schema[self.layout.collection]
+            self._memo[spec.name, spec.key_of(found)] = found
+        return found
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
         """See :class:`~pend_storage.removal.Looks`."""
@@ -60,15 +80,15 @@ class EditReads:
         return found is not None and found.record is None
 
     def aside(self, *names: str) -> list[QuarantinedRecord]:
-        """What of the file waits in quarantine under a name, or for what is taken."""
-        places = [safe_text(name) for name in names]
-        where = column("code").in_(["key-taken", "value-taken"])
-        if places:
+        """What waits in quarantine for what is taken, under a name, or as a whole file."""
+        if self._aside is None or not self._names.issuperset(names):
+            self._names |= set(names)
+            places = ["", *(safe_text(name) for name in sorted(self._names))]
+            where = column("code").in_(["key-taken", "value-taken"])
             where |= column("place").in_(places)
-        found = self.tx.collection(QUARANTINE).find(
-            column("file") == self.layout.file, where
-        )
-        return [record for record in found.items if record.position is not None]
+            mine = column("file") == self.layout.file
+            self._aside = list(self.tx.collection(QUARANTINE).find(mine, where).items)
+        return self._aside
 
     def facts(self, derived: Iterable[Put]) -> Iterator[Put]:
         """What is told of others, on top of what is there."""

@@ -31,7 +31,6 @@ from pend_storage.legacy.contest import Contest
 from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.exact import dump
 from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.query import field as column
 from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.removal import Operation, Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
@@ -172,7 +171,8 @@ class Writing(EditReads):
         outcome = Contest(self, gone, written, same).settle()
         if self.strict and outcome.refused:
             raise self.refusal(outcome.refused[0])
-        parsed = ParsedFile(self.header(), outcome.entries)
+        # How the file is written matters to whoever reads all of it.
+        parsed = ParsedFile(self.layout.missing(), outcome.entries)
         schema = self.store.schema
         adopted = adopt(
             self.layout, schema, parsed, outcome.gone, self.find, in_place=True
@@ -206,6 +206,7 @@ class Writing(EditReads):
             else:
                 self._note(operation)
                 verbs.put(operation.record)
+        self.forget()
         event = removal.event()
         if event is not None:
             self.told.append(event)
@@ -248,8 +249,7 @@ class Writing(EditReads):
         Raises:
             CorruptFile: it is broken as a whole.
         """
-        where = (column("file") == self.layout.file, column("place") == "")
-        aside = self.tx.collection(QUARANTINE).find(*where).items
+        aside = self.aside()
         broken = [r for r in aside if is_whole_file(r) and r.status == "waiting"]
         if not broken:
             return

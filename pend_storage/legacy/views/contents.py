@@ -132,12 +132,14 @@ class Contents:
 
     def under(self, writing: Writing, name: str) -> list[Any]:
         """The records that stand under exactly this name: one, as a rule."""
-        found = self.layout.mapping.find(writing.tx, name)
+        found = writing.named(name)
         placed = [found] if found is not None and self.name(found) == name else []
         waiting = [
             record
             for record in writing.aside(name)
-            if self.name(record) == name and not is_superseded(record)
+            if record.position is not None
+            and self.name(record) == name
+            and not is_superseded(record)
         ]
         return placed + waiting
 
