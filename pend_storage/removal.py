@@ -15,30 +15,32 @@ Pure: who reads, checks and writes is the caller.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
 
-from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import differences
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.events import Event
+from pend_storage.kept import (
+    KEPT,
+    REFERENCE_LOST,
+    Kept,
+    content_of,
+    kept_id,
+    record_of,
+    without_file,
+)
 from pend_storage.layout import Layout
-from pend_storage.records import EDIT_MARK, JSON, Delete, Put, QuarantinedRecord
+from pend_storage.records import EDIT_MARK, Delete, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text
 
 __all__ = ["KEPT", "REFERENCE_LOST", "Looks", "Removal"]
-
-KEPT: Final = "kept"
-"""The code of a record that is kept whole while its member cannot be placed."""
-REFERENCE_LOST: Final = "reference-lost"
-"""The code of a record that needs one which was removed."""
 
 Place: TypeAlias = tuple[str, str]
 Operation: TypeAlias = Put | Delete
@@ -61,37 +63,6 @@ class Looks(Protocol):
 
     def was_deleted(self, collection: str, key: str) -> bool:
         """Whether a record of this key was deleted, and is not there now."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    """What is kept of a displaced record."""
-
-    collection: str
-    key: str
-    record: JSON
-    needing: list[tuple[str, str, JSON]] = field(default_factory=list)
-    """Records that cannot be without it: collection, key and content."""
-    referrers: list[tuple[str, str, str]] = field(default_factory=list)
-    """Records that let go of it: collection, key and field."""
-
-    def dump(self) -> bytes:
-        return dump_json(
-            {
-                "collection": self.collection,
-                "key": self.key,
-                "record": self.record,
-                "needing": [list(item) for item in self.needing],
-                "referrers": [list(item) for item in self.referrers],
-            }
-        )
-
-    @classmethod
-    def load(cls, raw: bytes) -> _Kept:
-        made: Any = load_json(raw)
-        needing = [tuple(item) for item in made["needing"]]
-        referrers = [tuple(item) for item in made["referrers"]]
-        return cls(made["collection"], made["key"], made["record"], needing, referrers)
 
 
 class Removal:
@@ -168,7 +139,7 @@ class Removal:
             self._let_go(operation.collection, operation.key, record, None)
             return
         spec = self._schema[operation.collection]
-        kept = _Kept(spec.name, operation.key, _content(spec, record))
+        kept = Kept(spec.name, operation.key, content_of(spec, record))
         self._let_go(spec.name, operation.key, record, kept)
         self._keep(kept, instead, record)
 
@@ -195,13 +166,13 @@ class Removal:
             return self._layout.member_name(one) == name
         return self._layout.position(one) == other.position
 
-    def _keep(self, kept: _Kept, instead: QuarantinedRecord, record: Any) -> None:
+    def _keep(self, kept: Kept, instead: QuarantinedRecord, record: Any) -> None:
         """Keep a displaced record, unless its text alone tells everything."""
         if not (kept.needing or kept.referrers or self._is_more_than_its_text(record)):
             return
         for part in (kept, replace(kept, referrers=[])):
             aside = QuarantinedRecord(
-                id=_kept_id(instead.id),
+                id=kept_id(instead.id),
                 file=f"{self._layout.file}{EDIT_MARK}",
                 place=safe_text(f"{kept.collection}/{kept.key}"),
                 position=0,
@@ -233,7 +204,7 @@ class Removal:
         return any(difference.path[0] not in ignored for difference in found)
 
     def _let_go(
-        self, collection: str, key: str, record: Any, kept: _Kept | None
+        self, collection: str, key: str, record: Any, kept: Kept | None
     ) -> None:
         """Free what refers to a record that is deleted."""
         told = self._told_by(collection, record)
@@ -268,13 +239,13 @@ class Removal:
         name: str,
         record: Any,
         told: Mapping[Place, Any],
-        kept: _Kept | None,
+        kept: Kept | None,
     ) -> None:
         """Delete a record that cannot be without the one that is deleted."""
         key = spec.key_of(record)
         self._want(self._schema.delete(spec.name, key))
         if kept is not None:
-            kept.needing.append((spec.name, key, _content(spec, record)))
+            kept.needing.append((spec.name, key, content_of(spec, record)))
         elif not self._is_told(spec, record, told):
             self._set_aside(spec, name, record)
         self._let_go(spec.name, key, record, kept)
@@ -310,7 +281,7 @@ class Removal:
             None,
         )
         if owner is None:
-            aside = _without_file(spec, key, _content(spec, record))
+            aside = without_file(spec, key, content_of(spec, record))
         else:
             header = self._looks.find(LEGACY_FILES, owner.file) or owner.missing()
             aside = owner.set_aside(self._schema, header, record, reason).record
@@ -324,10 +295,10 @@ class Removal:
 
     def _come_back(self, left: str, edit: Sequence[Operation]) -> None:
         """Restore what was kept while a text, which has left now, was in its place."""
-        aside = self._looks.find(QUARANTINE, _kept_id(left))
+        aside = self._looks.find(QUARANTINE, kept_id(left))
         if aside is None or aside.code != KEPT:
             return
-        kept = _Kept.load(aside.raw)
+        kept = Kept.load(aside.raw)
         home = self._all.get((kept.collection, kept.key))
         if isinstance(home, Put):
             if self._restore(kept, home):
@@ -339,25 +310,25 @@ class Removal:
                 continue
             other: QuarantinedRecord = operation.record
             if self._layout.owns(other) and self._same_place(gone, other):
-                linked = replace(aside, id=_kept_id(other.id))
+                linked = replace(aside, id=kept_id(other.id))
                 self._want(self._schema.delete(QUARANTINE, aside.id))
                 self._want(self._schema.put(QUARANTINE, linked))
                 return
 
-    def _restore(self, kept: _Kept, home: Put) -> bool:
+    def _restore(self, kept: Kept, home: Put) -> bool:
         """Write what was kept under what the file says now; False where nobody can."""
         layout, looks = self._layout, self._looks
         if looks.find(home.collection, home.key) is not None:
             return False
         try:
-            former = _decoded(self._schema[kept.collection], kept.record)
+            former = record_of(self._schema[kept.collection], kept.record)
             record = layout.merged(former, home.record)
             position = layout.position(home.record)
             if position is not None:
                 record = layout.placed(record, position)
             restored = self._schema.put(home.collection, record)
             needing = [
-                (self._schema[name], key, _decoded(self._schema[name], content))
+                (self._schema[name], key, record_of(self._schema[name], content))
                 for name, key, content in kept.needing
             ]
         except (CorruptFile, InvalidRecord):  # of another version of the schema
@@ -448,36 +419,6 @@ class Removal:
 
     def _want(self, operation: Operation) -> None:
         self._all[operation.collection, operation.key] = operation
-
-
-def _kept_id(aside: str) -> str:
-    """The key of what is kept while a quarantined text stands in its place."""
-    return hashlib.sha256(b"kept\0" + aside.encode()).hexdigest()[:32]
-
-
-def _content(spec: CollectionSpec, record: Any) -> JSON:
-    return load_json(spec.codec.encode(record))
-
-
-def _decoded(spec: CollectionSpec, content: JSON) -> Any:
-    return spec.codec.decode(dump_json(content))
-
-
-def _without_file(spec: CollectionSpec, key: str, content: JSON) -> QuarantinedRecord:
-    """A record of a collection that no layout of this store shows, as its file would."""
-    file, place = f"{spec.name}.json", safe_text(key)
-    raw = b"%b: %b" % (dump_json(key), dump_json(content))
-    digest = hashlib.sha256(b"%b\n%b" % (place.encode(), raw)).hexdigest()
-    return QuarantinedRecord(
-        id=f"{file}#{digest[:32]}",
-        file=file,
-        place=place,
-        position=0,
-        raw=raw,
-        code=REFERENCE_LOST,
-        reason="",
-        seen_at=datetime.now(UTC),
-    )
 
 
 def _named(names: Sequence[str]) -> str:

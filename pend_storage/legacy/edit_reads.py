@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pend_storage.layout import Layout
+from typing_extensions import override
+
+from pend_storage.looks import TransactionLooks
 from pend_storage.query import field as column
 from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.removal import Place
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec
-from pend_storage.store import Store
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
-from pend_storage.transaction import Transaction
 from pend_storage.unread import resting_on
 
 if TYPE_CHECKING:
@@ -24,12 +24,10 @@ __all__ = ["EditReads"]
 
 
 @dataclass(slots=True)
-class EditReads:
+class EditReads(TransactionLooks):
     """Reads by one transaction, which checks them at its end."""
 
     layout: RecordLayout
-    store: Store
-    tx: Transaction
     refused: Mapping[Place, str] = field(default_factory=dict)
     """Records that the store has refused, and why."""
     _memo: dict[Place, Any] = field(default_factory=dict)
@@ -46,6 +44,7 @@ class EditReads:
         found = self.store.collection(LEGACY_FILES).get(self.layout.file)
         return self.layout.missing() if found is None else found
 
+    @override
     def find(self, collection: str, key: str) -> Any:
         """See :class:`~pend_storage.removal.Looks`."""
         place = (collection, key)
@@ -65,19 +64,6 @@ class EditReads:
             spec = self.store.schema[self.layout.collection]
             self._memo[spec.name, spec.key_of(found)] = found
         return found
-
-    def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
-        """See :class:`~pend_storage.removal.Looks`."""
-        return self.tx.collection(spec.name).find(column(name) == key).items
-
-    def records(self, layout: Layout) -> Iterable[Any]:
-        """See :class:`~pend_storage.removal.Looks`."""
-        return self.tx.collection(layout.collection).find(*layout.where).items
-
-    def was_deleted(self, collection: str, key: str) -> bool:
-        """See :class:`~pend_storage.removal.Looks`."""
-        found = self.store.read(collection, (key,), deleted=True).get(key)
-        return found is not None and found.record is None
 
     def aside(self, *names: str) -> list[QuarantinedRecord]:
         """What waits in quarantine for what is taken, under a name, or as a whole file."""

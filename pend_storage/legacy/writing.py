@@ -77,7 +77,7 @@ def written(
     def attempt() -> T:
         told.clear()
         tx = Transaction(store)
-        writing = Writing(layout, store, tx, strict=strict, refused=refused, told=told)
+        writing = Writing(store, tx, layout, strict=strict, refused=refused, told=told)
         result = fn(writing)
         tx.commit()
         return result

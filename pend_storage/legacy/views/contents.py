@@ -103,7 +103,7 @@ class Contents:
 
     def within(self, tx: Transaction) -> Writing:
         """One edit of the file in a transaction that somebody else commits."""
-        return Writing(self.layout, self.store, tx, strict=self.strict)
+        return Writing(self.store, tx, self.layout, strict=self.strict)
 
     def piece(
         self, name: str | None, value: Any, position: int | None = None, number: int = 0

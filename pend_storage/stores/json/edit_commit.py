@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -20,8 +20,9 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put
 from pend_storage.removal import Removal
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
+from pend_storage.stores.json.edit_looks import EditLooks
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.found import Found, Operation
 from pend_storage.stores.json.losers import aside_of, beside_of, name_of
@@ -335,43 +336,11 @@ class EditCommit:
             Conflict: a record was changed since it was read for the same edit.
         """
         schema, layouts = self._schema, self._engine.layouts
-        removal = Removal(schema, layouts, self._layout, self)
+        looks = EditLooks(self._engine, self._found.reads)
+        removal = Removal(schema, layouts, self._layout, looks)
         wanted = removal.settle(self._wanted.values())
         self._removed = removal.event()
         return wanted
-
-    def find(self, collection: str, key: str) -> Any:
-        """See :class:`~pend_storage.removal.Looks`."""
-        with self._engine.live() as live:
-            row = live.state.table(collection).row(key)
-        self._found.reads.note((collection, key), 0 if row is None else row.version)
-        return None if row is None else row.record
-
-    def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
-        """See :class:`~pend_storage.removal.Looks`."""
-        with self._engine.live() as live:
-            table = live.state.table(spec.name)
-            keys = list(table.index((name,)).keys((key,)))
-            rows = [table.row(key) for key in keys]
-        for row in rows:
-            if row is not None:
-                self._found.reads.note((spec.name, row.key), row.version)
-                yield row.record
-
-    def records(self, layout: Layout) -> Iterator[Any]:
-        """See :class:`~pend_storage.removal.Looks`."""
-        with self._engine.live() as live:
-            table = live.state.table(layout.collection)
-            rows = [table.row(key) for key in list(table.rows)]
-        for row in rows:
-            if row is not None and layout.owns(row.record):
-                self._found.reads.note((layout.collection, row.key), row.version)
-                yield row.record
-
-    def was_deleted(self, collection: str, key: str) -> bool:
-        """See :class:`~pend_storage.removal.Looks`."""
-        with self._engine.live() as live:
-            return key in live.state.table(collection).tombstones
 
     def _tell(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))
