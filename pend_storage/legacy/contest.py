@@ -18,6 +18,7 @@ from pend_storage.legacy.frame import Frame
 from pend_storage.legacy.reader import Piece, Reader, newest, taken
 from pend_storage.query import field as column
 from pend_storage.records import Put, QuarantinedRecord
+from pend_storage.references import anchored
 from pend_storage.schema import QUARANTINE
 
 __all__ = ["Contest", "Outcome"]
@@ -82,6 +83,8 @@ class Contest:
         self._reader: Final = Reader(
             writing.layout.file, writing.layout.mapping, writing.store.schema
         )
+        self._unanchored: set[str] = set()
+        """Keys of records that need one which is not there."""
         self._ids = {self._id(record) for record in gone}
         self._waiting: list[_Claimant] | None = None
 
@@ -116,7 +119,15 @@ class Contest:
         merged = self._layout.mapping.merge(same, home.record)
         # It no longer is what some file told.
         merged = replace(merged, content_hash=None)
-        return self._writing.store.schema.put(home.collection, merged)
+        schema = self._writing.store.schema
+        followed = anchored(schema[home.collection], merged, self._leads)
+        if followed is None:
+            self._unanchored.add(home.key)
+            return home
+        return schema.put(home.collection, followed)
+
+    def _leads(self, collection: str, key: str) -> bool:
+        return self._writing.find(collection, key) is not None
 
     def _of_edit(self, piece: Piece, entry: Entry, home: Put) -> _Claimant:
         entry = replace(entry, home=home)
@@ -221,6 +232,8 @@ class Contest:
         if one.entry is None:
             return None
         home = one.entry.home
+        if home.key in self._unanchored:
+            return "it refers to a record that is not there"
         return self._writing.refused.get((home.collection, home.key))
 
     def _win(self, one: _Claimant, outcome: Outcome) -> None:

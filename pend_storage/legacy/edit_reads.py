@@ -40,8 +40,8 @@ class EditReads(TransactionLooks):
         self._aside = None
 
     def header(self) -> LegacyFile:
-        """How the file is written. Not checked: the records are the same in any way."""
-        found = self.store.collection(LEGACY_FILES).get(self.layout.file)
+        """How the file is written."""
+        found = self.find(LEGACY_FILES, self.layout.file)
         return self.layout.missing() if found is None else found
 
     @override

@@ -253,7 +253,7 @@ class Writing(EditReads):
         broken = [r for r in aside if is_whole_file(r) and r.status == "waiting"]
         if not broken:
             return
-        found = self.store.collection(LEGACY_FILES).get(self.layout.file)
+        found = self.find(LEGACY_FILES, self.layout.file)
         if found is None or found.format.get("shape") != BROKEN:
             return
         (record, *_) = broken

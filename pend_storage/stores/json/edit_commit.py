@@ -171,8 +171,6 @@ class EditCommit:
         if place not in self._wanted:  # of what follows from the edit
             raise error
         operation = self._wanted.pop(place)
-        if isinstance(operation, Delete):
-            self._keep_apart(operation)
         overruled = self._overruled.pop(place, None)
         if overruled is not None:  # it is not, after all
             self._wanted.pop(overruled, None)
@@ -205,18 +203,6 @@ class EditCommit:
         aside = self._layout.set_aside(self._schema, header, put.record, str(error))
         seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
         self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
-
-    def _keep_apart(self, refused: Delete) -> None:
-        """What stands in the place of a record that cannot be deleted moves away."""
-        called, layout = self._called(refused), self._layout
-        header = self._found.parsed.header
-        for place, wanted in list(self._wanted.items()):
-            if not isinstance(wanted, Put) or place[0] != QUARANTINE:
-                continue
-            record = wanted.record
-            if layout.owns(record) and name_of(layout, header, record) == called:
-                del self._wanted[place]
-                self._lose(record, header, record.reason)
 
     def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
         """Whether another value of the store stands in the same place of the file."""
