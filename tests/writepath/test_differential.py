@@ -120,6 +120,16 @@ STATUS = {"verificationStatus": "verified", "lastUpdated": TIME}
     script=[(WALLETS, ("swap", NAMES[0], NAMES[1]))],
     closed=False,
 )
+@example(  # what waits for a value comes before another spelling that has its key
+    wallets={
+        NAMES[0]: ADDRESSES[0],
+        NAMES[1][2:]: ADDRESSES[0],
+        NAMES[1]: ADDRESSES[1],
+    },
+    kyc={},
+    script=[(WALLETS, ("del", NAMES[0], None))],
+    closed=True,
+)
 @example(  # away, and back again
     wallets=dict(zip(NAMES, ADDRESSES, strict=True)),
     kyc={NAMES[1]: STATUS},
