@@ -167,9 +167,10 @@ class Contest:
         for record in records:
             if layout.owns(record) and self._id(record) not in self._ids:
                 rank = layout.rank(record)
+                name = layout.member_name(record)
                 yield _Claimant(
                     newest() if rank is None else rank,
-                    layout.place(record),
+                    layout.mapping.identity(record) if name is None else name,
                     self._claims_of(record),
                     None,
                     record,

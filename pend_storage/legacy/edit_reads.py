@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from pend_storage.looks import TransactionLooks
 from pend_storage.query import field as column
-from pend_storage.records import LegacyFile, Put, QuarantinedRecord
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
-from pend_storage.removal import Place
+from pend_storage.removal import Operation, Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
 from pend_storage.unread import resting_on
@@ -34,10 +34,13 @@ class EditReads(TransactionLooks):
     _aside: list[QuarantinedRecord] | None = None
     _names: frozenset[str] = frozenset()
 
-    def forget(self) -> None:
-        """Read anew from now on: something was written."""
-        self._memo.clear()
-        self._aside = None
+    def remember(self, operations: Iterable[Operation]) -> None:
+        """Take note of what was written, which counts from now on."""
+        for operation in operations:
+            record = None if isinstance(operation, Delete) else operation.record
+            self._memo[operation.collection, operation.key] = record
+            if operation.collection == QUARANTINE:
+                self._aside = None
 
     def header(self) -> LegacyFile:
         """How the file is written."""

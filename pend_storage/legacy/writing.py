@@ -199,14 +199,15 @@ class Writing(EditReads):
     def apply(self, operations: Iterable[Operation]) -> None:
         """Write what an adoption gives, and what follows from it."""
         removal = Removal(self.store.schema, self.store.layouts, self.layout, self)
-        for operation in removal.settle(operations).values():
+        complete = removal.settle(operations)
+        for operation in complete.values():
             verbs = self.tx.collection(operation.collection)
             if isinstance(operation, Delete):
                 verbs.delete(operation.key)
             else:
                 self._note(operation)
                 verbs.put(operation.record)
-        self.forget()
+        self.remember(complete.values())
         event = removal.event()
         if event is not None:
             self.told.append(event)
@@ -216,11 +217,12 @@ class Writing(EditReads):
         if put.collection != QUARANTINE or not self.layout.owns(put.record):
             return
         record: QuarantinedRecord = put.record
-        name = "a value" if record.place == "" else shown(record.place)
+        is_item = self.layout.member_name(record) is None
+        name = "an item" if is_item else shown(record.place)
         self.told.append(
             Event(
                 "file-write-quarantined",
-                f"{self.layout.file}: what was written at {name} cannot be placed "
+                f"{self.layout.file}: what was written as {name} cannot be placed "
                 f"({record.code}: {record.reason}). It stands in the file, and waits in "
                 f"quarantine as {record.id}: write another value, or see "
                 "`pend-storage quarantine show`",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -106,7 +106,11 @@ class Contents:
         return Writing(self.store, tx, self.layout, strict=self.strict)
 
     def piece(
-        self, name: str | None, value: Any, position: int | None = None, number: int = 0
+        self,
+        name: str | None,
+        value: Any,
+        position: int | None = None,
+        number: int | None = None,
     ) -> Piece:
         """A value as it is written into the file; without a position, behind all.
 
@@ -114,7 +118,8 @@ class Contents:
             InvalidRecord: it is not JSON.
         """
         where = newest() if position is None else position
-        return piece_of(name, value, where, number=number, collection=self.spec.name)
+        place = where if number is None else number
+        return piece_of(name, value, where, number=place, collection=self.spec.name)
 
     def set(self, writing: Writing, name: str, value: Any) -> None:
         """Write a member, in its place if there is one of this name."""
@@ -125,6 +130,13 @@ class Contents:
             rank = max((rank for rank in ranks if rank is not None), default=None)
             piece = piece if rank is None else piece._replace(position=rank)
         writing.edit(gone, [piece])
+
+    def set_all(self, writing: Writing, items: Mapping[Any, Any]) -> None:
+        """Write members one after the other, as one edit."""
+        names = [name for name in items if isinstance(name, str)]
+        writing.aside(*names)  # all at once
+        for name, value in items.items():
+            self.set(writing, name, value)
 
     def unset(self, writing: Writing, name: str) -> None:
         """Take a member out."""

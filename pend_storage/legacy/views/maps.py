@@ -70,6 +70,10 @@ class MapView(Members):
         self._contents.set(writing, name, value)
 
     @override
+    def _set_all(self, writing: Writing, given: dict[str, Any]) -> None:
+        self._contents.set_all(writing, given)
+
+    @override
     def _remove(self, writing: Writing, name: str) -> None:
         self._contents.unset(writing, name)
 

@@ -62,6 +62,21 @@ class Members(MutableMapping[str, Any]):
             raise KeyError(name)
         return default
 
+    @override
+    def update(self, *args: Any, **more: Any) -> None:
+        """As that of a dict, and as one edit: all of it is written, or nothing."""
+        given: dict[str, Any] = dict(*args, **more)
+
+        def write(writing: Writing) -> None:
+            self._set_all(writing, given)
+
+        if given:
+            self._contents.run(write)
+
+    def _set_all(self, writing: Writing, given: dict[str, Any]) -> None:
+        for name, value in given.items():
+            self._set(writing, name, value)
+
     def _poppable(self) -> list[str]:
         """The members that can be taken out, in order."""
         return list(self)
