@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from pend_storage.layout import Entry
+from pend_storage.legacy import quarantine
 from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.frame import Frame
 from pend_storage.legacy.reader import Piece, Reader, newest, taken
@@ -258,7 +259,13 @@ class Contest:
             outcome.gone.append(one.present)
             piece = self._shown(one)
             outcome.entries.append(self._reader.set_aside(piece, code, reason))
-        # Else it goes on waiting.
+        elif (one.present.code, one.present.reason) != (code, reason):
+            outcome.gone.append(one.present)  # it goes on waiting, for another reason
+            record: QuarantinedRecord = one.present
+            piece = Piece(
+                quarantine.name_of(record), record.raw, 0, 0, position=record.position
+            )
+            outcome.entries.append(self._reader.set_aside(piece, code, reason))
 
     def _shown(self, one: _Claimant) -> Piece:
         """The text of a placed record, as the file shows it."""

@@ -19,6 +19,7 @@ ELSEWISE = {
     "legacy": "by call(): the views are mappings, whose verbs cannot be awaited",
     "commit_each": "is what waiting commits become",
     "relay": "is for a process of its own",
+    "tell": "waits for nothing: it is for views, which tell the hook of their store",
     "acting": "waits for nothing: a plain with, around what is awaited",
     "phase": "a property cannot be awaited, so it is a method",
 }

@@ -130,6 +130,12 @@ STATUS = {"verificationStatus": "verified", "lastUpdated": TIME}
     script=[(WALLETS, ("del", NAMES[0], None))],
     closed=True,
 )
+@example(  # what goes on waiting waits for another reason
+    wallets={NAMES[0]: None, NAMES[1]: ADDRESSES[1], SPELLED[3]: ADDRESSES[1]},
+    kyc={},
+    script=[(WALLETS, ("set", NAMES[0], ADDRESSES[0]))],
+    closed=False,
+)
 @example(  # away, and back again
     wallets=dict(zip(NAMES, ADDRESSES, strict=True)),
     kyc={NAMES[1]: STATUS},
