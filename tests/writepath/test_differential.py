@@ -10,6 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pend_storage.pend import User
+
 from .twins import twins
 
 WALLETS = "wallet-db.json"
@@ -136,6 +138,15 @@ STATUS = {"verificationStatus": "verified", "lastUpdated": TIME}
     script=[(WALLETS, ("set", NAMES[0], ADDRESSES[0]))],
     closed=False,
 )
+@example(  # an application that was there before its wallet
+    wallets={},
+    kyc={NAMES[1]: STATUS},
+    script=[
+        (WALLETS, ("set", NAMES[1], ADDRESSES[1])),
+        (KYC, ("set", NAMES[0], STATUS)),
+    ],
+    closed=False,
+)
 @example(  # away, and back again
     wallets=dict(zip(NAMES, ADDRESSES, strict=True)),
     kyc={NAMES[1]: STATUS},
@@ -247,3 +258,10 @@ def test_the_twins_can_tell_a_difference() -> None:
         with pytest.raises(AssertionError):
             both.check()
         assert json.loads((both.edits / WALLETS).read_text()) == both.plain[WALLETS]
+        both.plain[WALLETS][NAMES[1]] = ADDRESSES[1]
+        user = User(phone_hash=NAMES[2], blockchain_address=ADDRESSES[2], tier=2)
+        both.by_view.collection(User).put(user)
+        both.plain[WALLETS][NAMES[2]] = ADDRESSES[2]
+        both.by_edit.legacy(WALLETS).update(both.plain[WALLETS])
+        with pytest.raises(AssertionError):  # the files are the same, the rows are not
+            both.check()
