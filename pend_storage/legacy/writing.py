@@ -58,12 +58,12 @@ def written(
     *,
     strict: bool = False,
 ) -> T:
-    """Call ``fn`` with one edit of a file, until it is committed.
+    """Call ``fn``, maybe several times, with one edit of a file, until it is committed.
 
     Args:
         layout: of the file.
         store: that is written to.
-        fn: may run several times.
+        fn: makes the edit.
         strict: refuse what cannot be placed.
 
     Raises:
@@ -76,11 +76,8 @@ def written(
 
     def attempt() -> T:
         told.clear()
-        tx = Transaction(store)
-        writing = Writing(store, tx, layout, strict=strict, refused=refused, told=told)
-        result = fn(writing)
-        tx.commit()
-        return result
+        with Transaction(store) as tx:
+            return fn(Writing(store, tx, layout, refused, strict=strict, told=told))
 
     for left in reversed(range(_MOST_REFUSED)):
         try:
@@ -94,10 +91,14 @@ def written(
             if not left:  # else something has come to refer to what is deleted
                 raise
         else:
-            for event in told:
-                store.tell(event)
+            _tell(store, told)
             return result
     raise AssertionError  # pragma: no cover - the last attempt raises, or returns
+
+
+def _tell(store: Store, told: Iterable[Event]) -> None:
+    for event in told:
+        store.tell(event)
 
 
 def _repeated(attempt: Callable[[], T], layout: RecordLayout) -> T:

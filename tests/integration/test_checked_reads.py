@@ -294,7 +294,7 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/writing.py": {"written", "Writing.apply"},
+    "legacy/writing.py": {"Writing.apply"},
     "legacy/views/envelope.py": {"EnvelopeView._write"},
     "legacy/views/lists.py": {"ListView._move"},
     "operations/flag.py": {"_note"},
