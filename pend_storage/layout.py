@@ -335,8 +335,13 @@ class Layout(ABC):
         return None, json.dumps(value, indent=2, ensure_ascii=False).encode()
 
     @abstractmethod
-    def view(self, store: Store) -> Any:
-        """The file as a live MutableMapping or MutableSequence over a store."""
+    def view(self, store: Store, *, strict: bool = False) -> Any:
+        """The file as a live MutableMapping or MutableSequence over a store.
+
+        Args:
+            store: that it reads and writes.
+            strict: refuse what cannot be placed, instead of quarantining it.
+        """
 
 
 def one_each(layouts: Iterable[Layout]) -> tuple[Layout, ...]:

@@ -24,6 +24,7 @@ from typing import Any, Final, Self, TypeVar, overload
 from pend_storage import attribution
 from pend_storage.collection import Collection
 from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.files import FileVerbs
 from pend_storage.layout import Layout
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
@@ -63,6 +64,7 @@ class Store(FileVerbs, ABC):
     """The legacy files that this store can show; see :meth:`legacy`."""
     refuses_unread: bool = False
     """Whether this store itself refuses what rests on :meth:`unread_files`."""
+    _hook: Hook = guarded(log_event)
 
     # -- the contract -----------------------------------------------------------
 
@@ -355,8 +357,18 @@ class Store(FileVerbs, ABC):
         """
         return unread_in(self, {layout.file: layout for layout in self.layouts})
 
-    def legacy(self, file: str) -> Any:
+    def tell(self, event: Event) -> None:
+        """Tell the hook of this store what an operator should see."""
+        self._hook(event)
+
+    def legacy(self, file: str, *, strict: bool = False) -> Any:
         """A legacy file as a live mapping or sequence, in its legacy shape.
+
+        Args:
+            file: its name in the layout.
+            strict: raise ``InvalidRecord`` for a value that cannot be placed. Else it is
+                written as old code would write it: it stands in the file, and waits in
+                quarantine.
 
         Raises:
             ConfigError: no layout claims a file of that name.
@@ -364,7 +376,7 @@ class Store(FileVerbs, ABC):
         """
         for layout in self.layouts:
             if layout.file == file:
-                return layout.view(self)
+                return layout.view(self, strict=strict)
         known = ", ".join(layout.file for layout in self.layouts) or "none"
         raise ConfigError(
             f"no layout claims the legacy file {shown(file)}; this store knows: {known}."

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
+from pend_storage.legacy import quarantine
 from pend_storage.legacy.frame import WRAPPERS, Frame
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.references import absorbed, anchored
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 
 if TYPE_CHECKING:
@@ -33,9 +34,20 @@ def adopt(
     parsed: ParsedFile,
     present: Iterable[Any],
     find: Find,
+    *,
+    in_place: bool = False,
 ) -> Iterator[Put | Delete]:
-    """See :meth:`pend_storage.layout.Layout.adopt`."""
-    work = _Adoption(layout, schema, parsed.header, find)
+    """See :meth:`pend_storage.layout.Layout.adopt`.
+
+    Args:
+        layout: of the file.
+        schema: likewise.
+        parsed: likewise.
+        present: likewise.
+        find: likewise.
+        in_place: the entries are some of the file, each at the position that it has.
+    """
+    work = _Adoption(layout, schema, parsed.header, find, in_place=in_place)
     work.look(present)
     for entry in parsed.entries:
         if _is_broken(entry):
@@ -57,8 +69,15 @@ class _Adoption:
     """One file being adopted."""
 
     def __init__(
-        self, layout: RecordLayout, schema: Schema, header: LegacyFile, find: Find
+        self,
+        layout: RecordLayout,
+        schema: Schema,
+        header: LegacyFile,
+        find: Find,
+        *,
+        in_place: bool,
     ) -> None:
+        self.in_place: Final = in_place
         self.layout: Final = layout
         self.schema: Final = schema
         self.header: Final = header
@@ -90,8 +109,11 @@ class _Adoption:
         for identity, matches in found.items():
             self.known[identity] = deque(sorted(matches))
 
-    def entry(self, entry: Entry) -> Iterator[Put]:
+    def entry(self, entry: Entry) -> Iterator[Put | Delete]:
         """What one entry of the file changes."""
+        place = self.layout.position(entry.home.record) if self.in_place else None
+        if place is not None:
+            self.last = place - 1
         matches = self.known and self.known.get(self._identity_of_entry(entry))
         if not matches:
             self.last += 1
@@ -100,6 +122,7 @@ class _Adoption:
         rank, key = matches.popleft()
         # Without a rank it stands where the file says: nothing else tells its place.
         moved = rank <= self.last or rank == sys.maxsize
+        moved = moved or (place is not None and rank != place)
         self.last = self.last + 1 if moved else rank
         home = entry.home
         by_content = self.layout.mapping.by_content
@@ -145,26 +168,31 @@ class _Adoption:
     def _new(self, entry: Entry) -> Iterator[Put]:
         home = entry.home
         if home.collection == QUARANTINE:
-            yield self._seen_now(home, self.last)
+            yield self._seen_now(self._free_aside(home), self.last)
             return
         home = self._free(home)
         record = anchored(self.schema[home.collection], home.record, self._leads)
         if record is None:
-            reason = "it refers to a record that is not there"
-            aside = self.layout.set_aside(self.schema, self.header, home.record, reason)
-            yield self._seen_now(aside, self.last)
+            yield self._unanchored(home.record)
             return
         if self.layout.position(record) != self.last:
             record = self.layout.placed(record, self.last)
         yield self._put(home, record)
         yield from self._derived(entry, record)
 
-    def _changed(self, entry: Entry, key: str, *, moved: bool) -> Iterator[Put]:
+    def _changed(
+        self, entry: Entry, key: str, *, moved: bool
+    ) -> Iterator[Put | Delete]:
         home = entry.home
         spec = self.schema[home.collection]
         present = self.find(home.collection, key)
         record = self.layout.mapping.merge(present, home.record)
         record = self._resolved(spec, record, home.record)
+        record = self._followed(spec, present, record)
+        if record is None:
+            yield self._unanchored(home.record)
+            yield self.schema.delete(home.collection, key)
+            return
         if moved:
             record = self.layout.placed(record, self.last)
         if differences(present, record):
@@ -172,6 +200,21 @@ class _Adoption:
             yield from self._derived(entry, record)
         elif entry.derived:
             self._note(home.collection, key, present)
+
+    def _unanchored(self, record: Any) -> Put:
+        """The text of a record that needs another one which is not there."""
+        reason = "it refers to a record that is not there"
+        aside = self.layout.set_aside(self.schema, self.header, record, reason)
+        return self._seen_now(aside, self.last)
+
+    def _followed(self, spec: CollectionSpec, present: Any, record: Any) -> Any:
+        """With null for each reference that was changed, and leads nowhere."""
+        changed = [
+            name
+            for name in spec.references
+            if getattr(present, name) != getattr(record, name)
+        ]
+        return anchored(spec, record, self._leads) if changed else record
 
     def _resolved(self, spec: CollectionSpec, record: Any, read: Any) -> Any:
         """With the references that could not be followed when it was adopted first."""
@@ -224,6 +267,21 @@ class _Adoption:
             self.given.add(key)
         return home
 
+    def _free_aside(self, home: Put) -> Put:
+        """A text under a key that no other one of the file has, however equal."""
+        if self.has is not None:  # of a whole file, and nothing is there
+            return home
+        record, occurrence = home.record, 0
+        while record.id in self.given or self._stands(record.id):
+            occurrence += 1
+            record = quarantine.renumbered(record, occurrence)
+        self.given.add(record.id)
+        return home if record is home.record else self.schema.put(QUARANTINE, record)
+
+    def _stands(self, key: str) -> bool:
+        found = self.find(QUARANTINE, key)
+        return found is not None and found.position is not None
+
     # -- look ---------------------------------------------------------------------------
 
     def _is_there(self, collection: str, key: str) -> bool:
@@ -263,37 +321,3 @@ class _Adoption:
 
 _RAW: Final = "q"
 _PLACED: Final = "p"
-
-
-def anchored(spec: CollectionSpec, record: Any, leads: Any) -> Any:
-    """The record with null for every reference that leads nowhere.
-
-    None where a reference that may not be null leads nowhere. What it referred to is
-    told by another field, such as the hash from which the key of a user is made.
-    """
-    lost = {
-        name: None
-        for name, target in spec.references.items()
-        if (value := getattr(record, name)) is not None and not leads(target, value)
-    }
-    if not all(spec.fields[name].optional for name in lost):
-        return None
-    return replace(record, **lost) if lost else record
-
-
-def absorbed(spec: CollectionSpec, present: Any, told: Any) -> Any:
-    """A record that is there, with what another source tells of the same thing.
-
-    What the other source leaves at its default it does not tell; objects are united.
-    """
-    if told is None:
-        return None
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(told):
-        value, old = getattr(told, field.name), getattr(present, field.name)
-        if value == spec.fields[field.name].default:
-            continue
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            value = {**old, **value}
-        changes[field.name] = value
-    return replace(present, **changes)

@@ -27,7 +27,7 @@ from pend_storage.legacy.frame import JSON_LINES, NAMED, WRAPPED, WRAPPERS, Fram
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
 from pend_storage.legacy.overruled import overruled
-from pend_storage.legacy.reader import Piece, Reader
+from pend_storage.legacy.reader import Piece, Reader, newest
 from pend_storage.legacy.scan import (
     BrokenFileError,
     Container,
@@ -235,11 +235,12 @@ class RecordLayout(Layout):
         self, schema: Schema, header: LegacyFile, record: Any, reason: str
     ) -> Put:
         position = self.position(record)
+        rank = self.rank(record)  # where it stands, though no file has said so
         aside = quarantine.make(
             self.file,
             self.place(record),
             self.render_one(header, record),
-            position=position,
+            position=newest() if rank is None else rank,
             # Apart from those that reading the file has put aside.
             occurrence=-1 if position is None else -2 - position,
             code="value-taken",
@@ -348,5 +349,5 @@ class RecordLayout(Layout):
         return b"[%b]" % b",".join(texts)
 
     @override
-    def view(self, store: Store) -> Any:
-        return view_of(self, store)
+    def view(self, store: Store, *, strict: bool = False) -> Any:
+        return view_of(self, store, strict=strict)

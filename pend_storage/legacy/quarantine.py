@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pend_storage.errors import CorruptFile, InvalidRecord
+from pend_storage.kept import KEPT, REFERENCE_LOST
 from pend_storage.legacy.scan import BrokenFileError, name_at, top_level
 from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import Put, QuarantinedRecord
@@ -17,7 +18,7 @@ from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text
 
-__all__ = ["CODES", "kept", "make", "name_of", "value_start"]
+__all__ = ["CODES", "kept", "make", "name_of", "renumbered", "value_start"]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -39,6 +40,8 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "unstorable": "a value that some store cannot hold, such as an escaped NUL",
         "key-taken": "an earlier record of the file has the same key",
         "value-taken": "another record has a value that must be unique",
+        REFERENCE_LOST: "a record that it refers to, and needs, was removed",
+        KEPT: "what the store held of a record whose member cannot be placed now",
     }
 )
 """Every reason for quarantine: its code and what it means."""
@@ -83,6 +86,19 @@ def make(
         code=code,
         reason=safe_text(reason),
         seen_at=_UNSEEN,
+    )
+
+
+def renumbered(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
+    """The record as a later one of its text."""
+    return make(
+        record.file,
+        record.place,
+        record.raw,
+        position=record.position,
+        occurrence=occurrence,
+        code=record.code,
+        reason=record.reason,
     )
 
 

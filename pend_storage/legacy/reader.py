@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pend_storage.schema import Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text
 
-__all__ = ["Piece", "Reader"]
+__all__ = ["Piece", "Reader", "newest", "taken"]
 
 
 class Piece(NamedTuple):
@@ -106,6 +107,14 @@ class Reader:
 
     def _claim(self, home: Put, place: str) -> None:
         """Take key and guarded values for this record, unless another one has them."""
+        claims = self.claims(home)
+        for claim in claims:
+            if claim in self.taken:
+                raise taken(claim, self.taken[claim])
+        self.taken.update(dict.fromkeys(claims, place))
+
+    def claims(self, home: Put) -> list[tuple[Any, ...]]:
+        """What no other record of the file may have: its key, and guarded values."""
         mapping, record = self.mapping, home.record
         claims: list[tuple[Any, ...]] = []
         if not mapping.by_content(record):
@@ -114,10 +123,7 @@ class Reader:
             values = tuple(getattr(record, column) for column in group)
             if None not in values:
                 claims.append((group, *values))
-        for claim in claims:
-            if claim in self.taken:
-                raise _taken(claim, self.taken[claim])
-        self.taken.update(dict.fromkeys(claims, place))
+        return claims
 
     def derived(self, record: Any, value: Any) -> Iterator[Put]:
         """What a record tells of others, as far as they can be stored."""
@@ -126,6 +132,11 @@ class Reader:
                 yield self.schema.put(collection, further)
             except InvalidRecord:
                 continue  # the legacy record itself is kept whole in any case
+
+    def set_aside(self, piece: Piece, code: str, reason: str) -> Entry:
+        """The entry of a record that is to be quarantined for this reason."""
+        place = str(piece.number) if piece.name is None else piece.name
+        return self._set_aside(piece, place, code, reason)
 
     def _set_aside(self, piece: Piece, place: str, code: str, reason: str) -> Entry:
         fingerprint = hashlib.sha256(piece.text).digest()
@@ -150,7 +161,8 @@ def _large(error: InvalidRecord) -> str:
     return error.reason if error.field is None else f"{error.field}: {error.reason}"
 
 
-def _taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
+def taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
+    """Why a record is quarantined: one at an earlier place has what it claims."""
     if len(claim) == 1:
         return UnreadableError(
             "key-taken", f"{shown(place)} earlier in the file has its key"
@@ -159,3 +171,8 @@ def _taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
     return UnreadableError(
         "value-taken", f"{shown(place)} earlier in the file has its {columns}"
     )
+
+
+def newest() -> int:
+    """A position behind every other: positions from files are small numbers."""
+    return time.time_ns() // 1_000

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
+
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -15,8 +17,10 @@ from pend_storage.errors import (
     ReferenceViolation,
     UniqueViolation,
 )
-from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
-from pend_storage.legacy.adoption import absorbed
+from pend_storage.events import Event
+from pend_storage.kept import KEPT
+from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.looks import TransactionLooks
 from pend_storage.operations.lost_edits import bring_back, is_lost_edit
 from pend_storage.query import field
 from pend_storage.records import (
@@ -28,6 +32,8 @@ from pend_storage.records import (
     Row,
     Versioned,
 )
+from pend_storage.references import absorbed
+from pend_storage.removal import Removal
 from pend_storage.schema import QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.store import Store
@@ -153,7 +159,8 @@ def retry(
             map with its name), or of the whole file.
 
     Raises:
-        ConfigError: no layout claims its file, or it is not in quarantine any more.
+        ConfigError: no layout claims its file, it is not in quarantine any more, or it
+            comes back by itself.
         Conflict: it was decided about, or changed, meanwhile; or what it must read is
             changed all the time. Look at it, and try again.
     """
@@ -167,14 +174,13 @@ def retry(
             return changed
         if is_lost_edit(known.record):
             value = known.record if text is None else replace(known.record, raw=text)
-            reason = bring_back(store, tx, layout, value)
-            placed = reason is None
-            return replace(
-                outcome, placed=placed, records=int(placed), reason=reason or ""
-            )
+            return _brought_back(store, tx, layout, value, outcome)
         trial = _Trial(store, tx, layout, known.record, text=text, refused=refused)
-        return trial.place(outcome)
+        result = trial.place(outcome)
+        told[:] = [] if trial.event is None else [trial.event]
+        return result
 
+    told: list[Event] = []
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     with whole:  # what is in that file is what is found out here
@@ -189,9 +195,29 @@ def retry(
             except (InvalidRecord, ReferenceViolation) as error:
                 return replace(outcome, reason=str(error))
             else:
-                if isinstance(result, Conflict):
-                    raise result
-                return result
+                return _settled(store, result, told)
+
+
+def _settled(store: Store, result: Retried | Conflict, told: list[Event]) -> Retried:
+    """Tell what came of it; raises what was found out instead."""
+    if isinstance(result, Conflict):
+        raise result
+    for event in told:
+        store.tell(event)
+    return result
+
+
+def _brought_back(
+    store: Store,
+    tx: Transaction,
+    layout: Layout,
+    value: QuarantinedRecord,
+    outcome: Retried,
+) -> Retried:
+    """A value that lost, in the place of what the store holds instead."""
+    reason = bring_back(store, tx, layout, value)
+    placed = reason is None
+    return replace(outcome, placed=placed, records=int(placed), reason=reason or "")
 
 
 def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
@@ -229,6 +255,8 @@ class _Trial:
         # Another text has not been judged yet, so it has no code.
         other = text is not None and text != record.raw
         self._trial = replace(record, raw=text or b"", code="") if other else record
+        self.event: Event | None = None
+        """What to tell when it is committed."""
         self._present: dict[tuple[str, str], Row] = {}
         """Records of a whole file that the store holds. They are compared with the file,
         and only those that are written are checked."""
@@ -260,8 +288,12 @@ class _Trial:
             aside = next(filter(None, map(_aside, operations)), None)
             if aside is not None:  # it refers to nothing
                 return replace(outcome, reason=aside.reason)
-        for operation in self._with_what_others_tell(operations):
+        looks = _Looks(self._store, self._tx, self._find)
+        removal = Removal(self._schema, self._store.layouts, layout, looks)
+        complete = removal.settle(self._with_what_others_tell(operations))
+        for operation in complete.values():
             self._write(operation)
+        self.event = removal.event()
         if is_whole_file(record) and self._header() != parsed.header:
             self._tx.collection(LegacyFile).put(parsed.header)
         self._tx.collection(QUARANTINE).delete(record.id)
@@ -401,12 +433,30 @@ class _Trial:
         return None if told is None else list(told)
 
 
+class _Looks(TransactionLooks):
+    """With what was read of a whole file."""
+
+    def __init__(self, store: Store, tx: Transaction, look: Find) -> None:
+        super().__init__(store, tx)
+        self._look = look
+
+    @override
+    def find(self, collection: str, key: str) -> Any:
+        return self._look(collection, key)
+
+
 def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
     record = operation.record if isinstance(operation, Put) else None
     return record if isinstance(record, QuarantinedRecord) else None
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:
+    if record.code == KEPT:
+        raise ConfigError(
+            f"the quarantined record {record.id} is what the store held of a record whose "
+            "member cannot be placed now. Correct that member in the file, or try the "
+            "quarantined text of that member with a corrected one: it comes back with it."
+        )
     lost = is_lost_edit(record)
     file = record.file.removesuffix(EDIT_MARK) if lost else record.file
     for layout in store.layouts:

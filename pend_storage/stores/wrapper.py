@@ -38,6 +38,7 @@ class WrapperStore(Store):
         self.schema = inner.schema
         self.layouts = inner.layouts
         self.refuses_unread = inner.refuses_unread
+        self._hook = inner.tell
 
     @override
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ ELSEWISE = {
     "commit_each": "is what waiting commits become",
     "lock": "is what exclusive() is made of",
     "relay": "is for a process of its own",
+    "tell": "waits for nothing: it is for views, which tell the hook of their store",
     "acting": "waits for nothing: a plain with, around what is awaited",
     "phase": "a property cannot be awaited, so it is a method",
 }

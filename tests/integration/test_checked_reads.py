@@ -255,8 +255,8 @@ class _Marked(WatchedStore):
     """Each view that is opened begins another operation: its shape decides the class."""
 
     @override
-    def legacy(self, file: str) -> Any:
-        view = super().legacy(file)
+    def legacy(self, file: str, *, strict: bool = False) -> Any:
+        view = super().legacy(file, strict=strict)
         self.watch.begin()
         return view
 
@@ -294,7 +294,7 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/views/contents.py": {"Contents.put", "Contents.remove"},
+    "legacy/writing.py": {"Writing.apply"},
     "legacy/views/envelope.py": {"EnvelopeView._write"},
     "legacy/views/lists.py": {"ListView._move"},
     "legacy/views/parts.py": {"PartsView._note_there"},
@@ -371,6 +371,7 @@ _OTHERS: Final = {
     "_schema",
     "_place",
     "reads",
+    "_reads",
     "_contents",
     "content",
     "contents",

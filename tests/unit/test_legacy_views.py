@@ -16,6 +16,7 @@ from pend_storage.legacy import RecordLayout
 from pend_storage.pend import (
     LAYOUTS,
     SCHEMA,
+    Asset,
     BlockchainEvent,
     Document,
     KycApplication,
@@ -138,31 +139,68 @@ def test_a_record_of_new_code_is_there_for_old_code(store: MemoryStore) -> None:
     assert store.legacy(TIERS)["gold"] == 2
 
 
-def test_another_spelling_of_a_name_is_neither_found_nor_written(
+def test_another_spelling_of_a_name_is_another_member_which_waits(
     store: MemoryStore,
 ) -> None:
     fill(store, WALLETS, {HASHES[0][2:]: ADDRESSES[0]})
     wallets = store.legacy(WALLETS)
 
     assert HASHES[0] not in wallets
-    with pytest.raises(InvalidRecord, match="another spelling"):
-        wallets[HASHES[0]] = ADDRESSES[1]
-    assert wallets.snapshot() == {HASHES[0][2:]: ADDRESSES[0]}
+    with pytest.raises(InvalidRecord, match="has its key"):
+        store.legacy(WALLETS, strict=True)[HASHES[0]] = ADDRESSES[1]
+    wallets[HASHES[0]] = ADDRESSES[1]
+    assert wallets.snapshot() == {
+        HASHES[0][2:]: ADDRESSES[0],
+        HASHES[0]: ADDRESSES[1],
+    }
+    del wallets[HASHES[0][2:]]
+    assert wallets.snapshot() == {HASHES[0]: ADDRESSES[1]}
+    (user,) = store.collection(User).scan()
+    assert user.blockchain_address == ADDRESSES[1]
+    assert list(store.scan(QUARANTINE)) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("nobody", ADDRESSES[0]),
-        (HASHES[0], "not an address"),
-        (HASHES[0], None),
-        (HASHES[0], {"address": ADDRESSES[0], "n": float("nan")}),
-        (HASHES[0], {"address": ADDRESSES[0], "n": "\x00"}),
-        (HASHES[0], {"address": ADDRESSES[0], "n": object()}),
-        ("\ud800", ADDRESSES[0]),
-    ],
-)
-def test_what_could_not_be_placed_is_refused_and_nothing_is_written(
+UNPLACEABLE: list[tuple[str, object]] = [
+    ("nobody", ADDRESSES[0]),
+    (HASHES[0], "not an address"),
+    (HASHES[0], None),
+    (HASHES[0], {"address": ADDRESSES[0], "n": "\x00"}),
+    ("\ud800", ADDRESSES[0]),
+]
+NO_JSON: list[tuple[str, object]] = [
+    (HASHES[0], {"address": ADDRESSES[0], "n": float("nan")}),
+    (HASHES[0], {"address": ADDRESSES[0], "n": object()}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), UNPLACEABLE)
+def test_what_cannot_be_placed_stands_in_the_file_and_waits(
+    store: MemoryStore, name: str, value: object
+) -> None:
+    wallets = store.legacy(WALLETS)
+
+    wallets[name] = value
+
+    assert wallets.snapshot() == json.loads(text(store, WALLETS)) == {name: value}
+    assert store.collection(User).count() == 0
+    (waiting,) = store.collection(QUARANTINE).scan()
+    assert waiting.status == "waiting"
+    del wallets[name]
+    assert (wallets.snapshot(), list(store.scan(QUARANTINE))) == ({}, [])
+
+
+@pytest.mark.parametrize(("name", "value"), UNPLACEABLE + NO_JSON)
+def test_a_strict_view_refuses_it_and_writes_nothing(
+    store: MemoryStore, name: str, value: object
+) -> None:
+    with pytest.raises(InvalidRecord):
+        store.legacy(WALLETS, strict=True)[name] = value
+
+    assert store.legacy(WALLETS).snapshot() == {}
+
+
+@pytest.mark.parametrize(("name", "value"), NO_JSON)
+def test_what_is_not_json_is_refused(
     store: MemoryStore, name: str, value: object
 ) -> None:
     with pytest.raises(InvalidRecord):
@@ -171,7 +209,9 @@ def test_what_could_not_be_placed_is_refused_and_nothing_is_written(
     assert store.legacy(WALLETS).snapshot() == {}
 
 
-def test_quarantined_members_are_seen_and_cannot_be_changed(store: MemoryStore) -> None:
+def test_quarantined_members_are_seen_and_can_be_written_over(
+    store: MemoryStore,
+) -> None:
     raw = b'{"%b": "%b", "%b": {"n": NaN, "a\\u0000": 1}, "x": tru}' % (
         HASHES[0].encode(),
         ADDRESSES[0].encode(),
@@ -183,10 +223,15 @@ def test_quarantined_members_are_seen_and_cannot_be_changed(store: MemoryStore) 
     assert list(wallets) == [HASHES[0], HASHES[1], "x"]
     assert wallets[HASHES[1]]["a\x00"] == 1
     assert wallets["x"] == "tru"
-    for change in (wallets.pop, lambda name: wallets.update({name: ADDRESSES[1]})):
-        with pytest.raises(InvalidRecord, match="quarantine"):
-            change(HASHES[1])
-    assert text(store, WALLETS) == raw
+    assert wallets.pop("x") == "tru"
+    wallets.update({HASHES[1]: ADDRESSES[1]})
+
+    assert list(store.scan(QUARANTINE)) == []
+    assert wallets.snapshot() == json.loads(text(store, WALLETS))
+    assert list(wallets.items()) == [
+        (HASHES[0], ADDRESSES[0]),
+        (HASHES[1], ADDRESSES[1]),
+    ]
 
 
 def test_a_written_application_finds_its_user_and_tells_the_profile(
@@ -279,16 +324,31 @@ def test_an_entry_changed_in_place_is_the_same_record(store: MemoryStore) -> Non
     assert transactions.snapshot() == [{**event(2), "status": "confirmed"}, event(1)]
 
 
-def test_quarantined_items_are_seen_and_cannot_be_changed(store: MemoryStore) -> None:
-    fill(store, EVENTS, [event(2), "nonsense", event(1)])
+def test_quarantined_items_are_seen_and_can_be_written_over(
+    store: MemoryStore,
+) -> None:
+    fill(store, EVENTS, [event(2), "nonsense", "more", event(1)])
     transactions = store.legacy(EVENTS)
 
     assert transactions[1] == "nonsense"
-    with pytest.raises(InvalidRecord, match="quarantine"):
-        transactions[1] = event(7)
-    with pytest.raises(InvalidRecord, match="quarantine"):
-        transactions.pop(1)
-    assert len(transactions) == 3
+    transactions[1] = event(7)
+    assert transactions.pop(2) == "more"
+
+    assert transactions.snapshot() == [event(2), event(7), event(1)]
+    assert list(store.scan(QUARANTINE)) == []
+
+
+def test_an_item_that_becomes_nonsense_waits_in_its_place(store: MemoryStore) -> None:
+    fill(store, EVENTS, [event(3), event(2), event(1)])
+    transactions = store.legacy(EVENTS)
+
+    transactions[1] = "nonsense"
+    transactions.insert(0, "nonsense")
+    transactions.append("nonsense")
+
+    expected = ["nonsense", event(3), "nonsense", event(1), "nonsense"]
+    assert transactions.snapshot() == json.loads(text(store, EVENTS)) == expected
+    assert store.collection(BlockchainEvent).count() == 2
 
 
 def test_only_the_whole_list_can_be_replaced_at_once(store: MemoryStore) -> None:
@@ -301,14 +361,20 @@ def test_only_the_whole_list_can_be_replaced_at_once(store: MemoryStore) -> None
         transactions[1:] = [event(9)]
 
 
-def test_an_asset_with_the_identity_of_another_is_refused(store: MemoryStore) -> None:
+def test_an_asset_with_the_identity_of_another_waits(store: MemoryStore) -> None:
     assets = store.legacy(ASSETS)["opportunities"]
-    assets.append({"id": "gold", "title": "Gold"})
+    gold, again = {"id": "gold", "title": "Gold"}, {"id": "gold", "title": "Again"}
+    assets.append(gold)
 
-    with pytest.raises(InvalidRecord, match="same identity"):
-        assets.append({"id": "gold", "title": "Gold again"})
+    with pytest.raises(InvalidRecord, match="has its key"):
+        store.legacy(ASSETS, strict=True)["opportunities"].append(again)
+    assets.append(again)
 
-    assert [asset["title"] for asset in assets] == ["Gold"]
+    assert assets.snapshot() == [gold, again]
+    assert [a.title for a in store.collection(Asset).scan()] == ["Gold"]
+    del assets[0]
+    assert assets.snapshot() == [again]
+    assert [a.title for a in store.collection(Asset).scan()] == ["Again"]
 
 
 steps = st.one_of(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.layout import Entry
-from pend_storage.legacy.adoption import absorbed, anchored
-from pend_storage.legacy.exact import as_plain, dump
+from pend_storage.legacy.exact import as_plain
 from pend_storage.legacy.quarantine import name_of, value_start
-from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.namesakes import Text, hidden, text_of
+from pend_storage.legacy.reader import Piece, newest
+from pend_storage.legacy.writing import Writing, piece_of, written
+from pend_storage.namesakes import Text, hidden, is_superseded, text_of
 from pend_storage.query import field
-from pend_storage.records import Put, QuarantinedRecord
+from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec
-from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Contents"]
 
 _Reads: TypeAlias = Store | Transaction
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,8 @@ class Contents:
 
     layout: RecordLayout
     store: Store
+    strict: bool = False
+    """Whether what cannot be placed is refused."""
 
     @property
     def spec(self) -> CollectionSpec:
@@ -98,65 +97,81 @@ class Contents:
 
     # -- writing ------------------------------------------------------------------------
 
-    def entry(self, name: str | None, value: Any) -> Entry:
-        """What a written value becomes, behind everything that is there.
+    def run(self, fn: Callable[[Writing], T]) -> T:
+        """Call ``fn`` with one edit of the file, until it is committed."""
+        return written(self.layout, self.store, fn, strict=self.strict)
+
+    def within(self, tx: Transaction) -> Writing:
+        """One edit of the file in a transaction that somebody else commits."""
+        return Writing(self.store, tx, self.layout, strict=self.strict)
+
+    def piece(
+        self,
+        name: str | None,
+        value: Any,
+        position: int | None = None,
+        number: int | None = None,
+    ) -> Piece:
+        """A value as it is written into the file; without a position, behind all.
 
         Raises:
-            InvalidRecord: it cannot be placed.
+            InvalidRecord: it is not JSON.
         """
-        try:
-            text = dump(check_json(value))
-            shown = b"" if name is None else dump(check_json(name)) + b":"
-        except ValueError as error:
-            raise InvalidRecord(str(error), collection=self.layout.collection) from None
-        reader = Reader(self.layout.file, self.layout.mapping, self.store.schema)
-        entry = reader.entry(Piece(name, shown + text, len(shown), 0, now()))
-        if entry.home.collection == QUARANTINE:
-            raise self.refusal(entry.home.record.reason)
-        return entry
+        where = newest() if position is None else position
+        place = where if number is None else number
+        return piece_of(name, value, where, number=place, collection=self.spec.name)
 
-    def put(self, tx: Transaction, record: Any, derived: Iterable[Put] = ()) -> None:
-        """Write a record, and what else was told with it."""
-        mine = (self.spec.name, self.spec.key_of(record))
+    def set(self, writing: Writing, name: str, value: Any) -> None:
+        """Write a member, in its place if there is one of this name."""
+        piece = self.piece(name, value)
+        gone = self.under(writing, name)
+        if gone:
+            ranks = [self.layout.rank(record) for record in gone]
+            rank = max((rank for rank in ranks if rank is not None), default=None)
+            piece = piece if rank is None else piece._replace(position=rank)
+        writing.edit(gone, [piece])
 
-        def leads(target: str, key: str) -> bool:
-            # Read by the transaction: what is there, or is not, is checked at its end.
-            there = (target, key) == mine
-            return there or tx.collection(target).get(key) is not None
+    def set_all(self, writing: Writing, items: Mapping[Any, Any]) -> None:
+        """Write members one after the other, as one edit."""
+        names = [name for name in items if isinstance(name, str)]
+        writing.aside(*names)  # all at once
+        for name, value in items.items():
+            self.set(writing, name, value)
 
-        # Where a reference must not be null, the store says what is wrong with it.
-        tx.collection(self.spec.name).put(anchored(self.spec, record, leads) or record)
-        for put in derived:
-            target = self.store.schema[put.collection]
-            told = anchored(target, put.record, leads)
-            if told is not None:
-                verbs = tx.collection(target.name)
-                old = verbs.get(put.key)
-                verbs.put(told if old is None else absorbed(target, old, told))
+    def unset(self, writing: Writing, name: str) -> None:
+        """Take a member out."""
+        writing.edit(self.under(writing, name), [])
 
-    def remove(self, tx: Transaction, record: Any) -> None:
-        """Delete a record."""
-        self.require_placed(record)
-        tx.collection(self.spec.name).delete(self.spec.key_of(record))
+    def under(self, writing: Writing, name: str) -> list[Any]:
+        """The records that stand under exactly this name: one, as a rule."""
+        found = writing.named(name)
+        placed = [found] if found is not None and self.name(found) == name else []
+        waiting = [
+            record
+            for record in writing.aside(name)
+            if record.position is not None
+            and self.name(record) == name
+            and not is_superseded(record)
+        ]
+        return placed + waiting
 
-    def require_placed(self, record: Any) -> None:
-        """Refuse to change a quarantined record.
+    def add(self, writing: Writing, piece: Piece) -> None:
+        """Write an item that was not there."""
+        writing.edit([], [piece])
 
-        Raises:
-            InvalidRecord: it is one.
-        """
-        if isinstance(record, QuarantinedRecord):
-            raise self.refusal(
-                f"the record at {shown(record.place)} of {record.file} is quarantined "
-                f"({record.reason}) and can only be read: `pend-storage quarantine` "
-                "decides about it"
-            )
+    def replace(self, writing: Writing, present: Any, value: Any) -> None:
+        """Write another value in the place of an item, which stays the same record."""
+        writing.edit(
+            [present], [self.piece(None, value, self.layout.rank(present))], present
+        )
+
+    def remove(self, writing: Writing, *records: Any) -> None:
+        """Take records out of the file."""
+        writing.edit(records, [])
 
     def refusal(self, reason: str) -> InvalidRecord:
         """The error that says why something cannot be written."""
         return InvalidRecord(reason, collection=self.layout.collection)
 
 
-def now() -> int:
-    """A position behind every other: positions from files are small numbers."""
-    return time.time_ns() // 1_000
+now = newest

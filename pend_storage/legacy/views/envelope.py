@@ -11,9 +11,11 @@ from typing_extensions import override
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
+from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
 from pend_storage.legacy.views.members import MISSING, Members
+from pend_storage.legacy.writing import Writing
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -33,8 +35,10 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
 class EnvelopeView(Members):
     """The records are a view of their own; the other members stand beside them."""
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        super().__init__(store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, *, strict: bool = False
+    ) -> None:
+        super().__init__(Contents(layout, store, strict))
         self._layout: Final = layout
         self._name: Final = str(layout.wrapper)
 
@@ -54,9 +58,10 @@ class EnvelopeView(Members):
         return shape in NAMED
 
     def _records(self, reads: Store | Transaction) -> ListView | MapView:
+        strict = self._contents.strict
         if self._is_map(reads):
-            return MapView(self._layout, self._store)
-        return ListView(self._layout, self._store)
+            return MapView(self._layout, self._store, strict=strict)
+        return ListView(self._layout, self._store, strict=strict)
 
     @override
     def __getitem__(self, name: str) -> Any:
@@ -83,19 +88,21 @@ class EnvelopeView(Members):
         return self._members(reads).get(name, MISSING)
 
     @override
-    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+    def _set(self, writing: Writing, name: str, value: Any) -> None:
         if name == self._name:
-            records: Any = self._records(tx)
-            records.replace_in(tx, value)
+            records: Any = self._records(writing.tx)
+            records.replace_in(writing, value)
         else:
+            tx = writing.tx
             self._write(tx, {**self._members(tx), name: value})
 
     @override
-    def _remove(self, tx: Transaction, name: str) -> None:
+    def _remove(self, writing: Writing, name: str) -> None:
         if name == self._name:
-            records: Any = self._records(tx)
-            records.replace_in(tx, {} if isinstance(records, MapView) else [])
+            records: Any = self._records(writing.tx)
+            records.replace_in(writing, {} if isinstance(records, MapView) else [])
             return
+        tx = writing.tx
         members = self._members(tx)
         del members[name]
         self._write(tx, members)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from typing_extensions import override
 
-from pend_storage.layout import Entry
-from pend_storage.legacy.views.contents import Contents, now
+from pend_storage.legacy.views.contents import Contents
+from pend_storage.legacy.writing import Writing
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
@@ -28,8 +27,10 @@ class ListView(MutableSequence[Any]):
     the same time however long the list is. Everything else looks at the whole list.
     """
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        self._contents: Final = Contents(layout, store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, *, strict: bool = False
+    ) -> None:
+        self._contents: Final = Contents(layout, store, strict)
         self._layout: Final = layout
 
     # -- reading ------------------------------------------------------------------------
@@ -88,57 +89,54 @@ class ListView(MutableSequence[Any]):
                     "a view takes a whole new list (view[:] = ...) or an item"
                 )
             new = list(value)
-            self._contents.store.run(lambda tx: self.replace_in(tx, new))
+            self._contents.run(lambda writing: self.replace_in(writing, new))
             return
-        entry = self._contents.entry(None, value)
 
-        def write(tx: Transaction) -> None:
-            present = self._contents.all(tx)[index]
-            self._contents.require_placed(present)
-            merged = self._layout.mapping.merge(present, entry.home.record)
-            # It no longer is what some file told.
-            self._contents.put(tx, replace(merged, content_hash=None), entry.derived)
+        def write(writing: Writing) -> None:
+            present = self._contents.all(writing.tx)[index]
+            self._contents.replace(writing, present, value)
 
-        self._contents.store.run(write)
+        self._contents.run(write)
 
     @override
     def __delitem__(self, index: int | slice) -> None:
-        def write(tx: Transaction) -> None:
-            found = self._contents.all(tx)[index]
-            for record in found if isinstance(index, slice) else [found]:
-                self._contents.remove(tx, record)
+        def write(writing: Writing) -> None:
+            found = self._contents.all(writing.tx)[index]
+            records = found if isinstance(index, slice) else [found]
+            self._contents.remove(writing, *records)
 
-        self._contents.store.run(write)
+        self._contents.run(write)
 
     @override
     def pop(self, index: int = -1) -> Any:
         """As that of a list: what it gives is what it took out."""
 
-        def take(tx: Transaction) -> Any:
-            found = self._contents.all(tx)[index]
-            self._contents.remove(tx, found)
+        def take(writing: Writing) -> Any:
+            found = self._contents.all(writing.tx)[index]
+            self._contents.remove(writing, found)
             return self._contents.value(found)
 
-        return self._contents.store.run(take)
+        return self._contents.run(take)
 
     @override
     def remove(self, value: Any) -> None:
         """As that of a list: the first item that equals the value."""
 
-        def take(tx: Transaction) -> None:
-            for record in self._contents.all(tx):
+        def take(writing: Writing) -> None:
+            for record in self._contents.all(writing.tx):
                 if self._contents.value(record) == value:
-                    self._contents.remove(tx, record)
+                    self._contents.remove(writing, record)
                     return
             raise ValueError("the list has no item of that value")
 
-        self._contents.store.run(take)
+        self._contents.run(take)
 
     @override
     def reverse(self) -> None:
         """As that of a list: the records stay what they are and change places."""
 
-        def write(tx: Transaction) -> None:
+        def write(writing: Writing) -> None:
+            tx = writing.tx
             ordered = self._contents.all(tx)
             if not self._layout.newest_first:
                 ordered.reverse()
@@ -146,34 +144,34 @@ class ListView(MutableSequence[Any]):
             for position, record in enumerate(ordered, first):
                 self._move(tx, record, position)
 
-        self._contents.store.run(write)
+        self._contents.run(write)
 
     def values_in(self, reads: Store | Transaction) -> list[Any]:
         """Everything, as plain data, as a transaction sees it."""
         return [self._contents.value(record) for record in self._contents.all(reads)]
 
-    def replace_in(self, tx: Transaction, values: Iterable[Any]) -> None:
+    def replace_in(self, writing: Writing, values: Iterable[Any]) -> None:
         """Make the list consist of these values, at the end of a transaction."""
-        entries = [self._contents.entry(None, value) for value in values]
+        ordered = list(values)
         if self._layout.newest_first:
-            entries.reverse()
-        for record in self._contents.all(tx):
-            self._contents.remove(tx, record)
-        start = now()
-        for offset, entry in enumerate(entries):
-            self._add(tx, entry, start + offset)
+            ordered.reverse()
+        pieces = [
+            self._contents.piece(None, value, number, number)
+            for number, value in enumerate(ordered)
+        ]
+        writing.rewrite(self._contents.all(writing.tx), pieces)
 
     def _insert_newest(self, value: Any) -> None:
-        entry = self._contents.entry(None, value)
-        position = entry.home.record.legacy_position
-        self._contents.store.run(lambda tx: self._add(tx, entry, position))
+        piece = self._contents.piece(None, value)
+        self._contents.run(lambda writing: self._contents.add(writing, piece))
 
     def _insert_between(self, index: int | None, value: Any) -> None:
         """Insert somewhere; what is newer moves as far as it must to make room."""
         layout = self._layout
-        entry = self._contents.entry(None, value)
+        piece = self._contents.piece(None, value)
 
-        def write(tx: Transaction) -> None:
+        def write(writing: Writing) -> None:
+            tx = writing.tx
             ordered = self._contents.all(tx)
             ordered.insert(len(ordered) if index is None else index, None)
             if layout.newest_first:
@@ -183,29 +181,16 @@ class ListView(MutableSequence[Any]):
                 rank = None if record is None else layout.rank(record)
                 last = last + 1 if rank is None or rank <= last else rank
                 if record is None:
-                    self._add(tx, entry, last)
+                    self._contents.add(writing, piece._replace(position=last))
                 elif rank != last:
                     self._move(tx, record, last)
 
-        self._contents.store.run(write)
+        self._contents.run(write)
 
     def _move(self, tx: Transaction, record: Any, position: int) -> None:
         waiting = isinstance(record, QuarantinedRecord)
         name = QUARANTINE if waiting else self._layout.collection
         tx.collection(name).put(self._layout.placed(record, position))
-
-    def _add(self, tx: Transaction, entry: Entry, position: int) -> None:
-        """Write a new record, as a later one where equal ones are there."""
-        mapping, spec = self._layout.mapping, self._contents.spec
-        record, occurrence = entry.home.record, 0
-        while tx.collection(spec.name).get(spec.key_of(record)) is not None:
-            if not mapping.by_content(record):
-                raise self._contents.refusal(
-                    "the list has a record of the same identity already"
-                )
-            occurrence += 1
-            record = mapping.again(entry.home.record, occurrence)
-        self._contents.put(tx, self._layout.placed(record, position), entry.derived)
 
     @override
     def __repr__(self) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from pend_storage.diff import equal
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.members import MISSING, Members
+from pend_storage.legacy.writing import Writing
 from pend_storage.namesakes import is_superseded
-from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
@@ -25,9 +25,10 @@ __all__ = ["MapView"]
 class MapView(Members):
     """Member name to record."""
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        super().__init__(store)
-        self._contents: Final = Contents(layout, store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, *, strict: bool = False
+    ) -> None:
+        super().__init__(Contents(layout, store, strict))
 
     def _lookup(self, reads: Store | Transaction, name: object) -> Any:
         """The record under exactly this name, or None.
@@ -66,24 +67,16 @@ class MapView(Members):
         return MISSING if found is None else self._contents.value(found)
 
     @override
-    def _set(self, tx: Transaction, name: str, value: Any) -> None:
-        contents = self._contents
-        entry = contents.entry(name, value)
-        mapping = contents.layout.mapping
-        contents.require_placed(self._lookup(tx, name))
-        record, present = entry.home.record, mapping.find(tx, name)
-        if present is not None:
-            if contents.name(present) != name:
-                raise contents.refusal(
-                    f"{shown(name)} is another spelling of {shown(contents.name(present))}, "
-                    "which is in the file"
-                )
-            record = mapping.merge(present, record)
-        contents.put(tx, record, entry.derived)
+    def _set(self, writing: Writing, name: str, value: Any) -> None:
+        self._contents.set(writing, name, value)
 
     @override
-    def _remove(self, tx: Transaction, name: str) -> None:
-        self._contents.remove(tx, self._lookup(tx, name))
+    def _set_all(self, writing: Writing, given: dict[str, Any]) -> None:
+        self._contents.set_all(writing, given)
+
+    @override
+    def _remove(self, writing: Writing, name: str) -> None:
+        self._contents.unset(writing, name)
 
     @override
     def __iter__(self) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.legacy.views.contents import Contents
+from pend_storage.legacy.writing import Writing
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -25,24 +27,25 @@ class Members(MutableMapping[str, Any]):
     between the look and the change somebody else may have written.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store: Final = store
+    def __init__(self, contents: Contents) -> None:
+        self._contents: Final = contents
+        self._store: Final = contents.store
 
     @abstractmethod
     def _value(self, reads: Store | Transaction, name: str) -> Any:
         """The value of a member as plain data, or ``MISSING``."""
 
     @abstractmethod
-    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+    def _set(self, writing: Writing, name: str, value: Any) -> None:
         """Write a member."""
 
     @abstractmethod
-    def _remove(self, tx: Transaction, name: str) -> None:
+    def _remove(self, writing: Writing, name: str) -> None:
         """Take out a member that is there."""
 
     @override
     def __setitem__(self, name: str, value: Any) -> None:
-        self._store.run(lambda tx: self._set(tx, name, value))
+        self._contents.run(lambda writing: self._set(writing, name, value))
 
     @override
     def __delitem__(self, name: str) -> None:
@@ -58,6 +61,21 @@ class Members(MutableMapping[str, Any]):
         if default is MISSING:
             raise KeyError(name)
         return default
+
+    @override
+    def update(self, *args: Any, **more: Any) -> None:
+        """As that of a dict, and as one edit: all of it is written, or nothing."""
+        given: dict[str, Any] = dict(*args, **more)
+
+        def write(writing: Writing) -> None:
+            self._set_all(writing, given)
+
+        if given:
+            self._contents.run(write)
+
+    def _set_all(self, writing: Writing, given: dict[str, Any]) -> None:
+        for name, value in given.items():
+            self._set(writing, name, value)
 
     def _poppable(self) -> list[str]:
         """The members that can be taken out, in order."""
@@ -76,22 +94,22 @@ class Members(MutableMapping[str, Any]):
     def setdefault(self, name: str, default: Any = None) -> Any:
         """As that of a dict: never overwrites a member that somebody else has set."""
 
-        def settle(tx: Transaction) -> Any:
-            found = self._value(tx, name)
+        def settle(writing: Writing) -> Any:
+            found = self._value(writing.tx, name)
             if found is not MISSING:
                 return found
-            self._set(tx, name, default)
+            self._set(writing, name, default)
             return default
 
-        return self._store.run(settle)
+        return self._contents.run(settle)
 
     def _taken(self, name: str) -> Any:
         """Take out a member; gives its value, or ``MISSING``."""
 
-        def take(tx: Transaction) -> Any:
-            found = self._value(tx, name)
+        def take(writing: Writing) -> Any:
+            found = self._value(writing.tx, name)
             if found is not MISSING:
-                self._remove(tx, name)
+                self._remove(writing, name)
             return found
 
-        return self._store.run(take)
+        return self._contents.run(take)

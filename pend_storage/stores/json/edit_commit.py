@@ -11,16 +11,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
-from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put, Row
+from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put
+from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
+from pend_storage.stores.json.edit_looks import EditLooks
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.found import Found, Operation
 from pend_storage.stores.json.losers import aside_of, beside_of, name_of
@@ -66,6 +68,7 @@ class EditCommit:
         self._wanted: dict[Place, Operation] = {}
         self._overruled: dict[Place, Place] = {}
         """Records to where in quarantine is what a commit had made of them."""
+        self._removed: Event | None = None
 
     def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
         """Commit; gives what was written, with its versions.
@@ -85,16 +88,18 @@ class EditCommit:
                 self._want(rebased)
         self._want_header()
         while True:
-            wanted = self._with_freed()
+            wanted = self._complete()
             checks = self._checks(wanted)
             batch = self._schema.batch(wanted.values(), checks, limited=False)
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
-                if self._with_freed().keys() == wanted.keys():
+                if self._complete().keys() == wanted.keys():
                     self._drop(error)
                 # Else something has come to refer to what is to be deleted.
             else:
+                if self._removed is not None:
+                    self._hook(self._removed)
                 return list(zip(batch.operations, versions, strict=True))
 
     def _want(self, operation: Operation) -> None:
@@ -163,9 +168,9 @@ class EditCommit:
             place = (error.collection, error.key)
         else:
             place = _refused_place(self._wanted, error)
+        if place not in self._wanted:  # of what follows from the edit
+            raise error
         operation = self._wanted.pop(place)
-        if isinstance(operation, Delete):
-            self._keep_apart(operation)
         overruled = self._overruled.pop(place, None)
         if overruled is not None:  # it is not, after all
             self._wanted.pop(overruled, None)
@@ -198,18 +203,6 @@ class EditCommit:
         aside = self._layout.set_aside(self._schema, header, put.record, str(error))
         seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
         self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
-
-    def _keep_apart(self, refused: Delete) -> None:
-        """What stands in the place of a record that cannot be deleted moves away."""
-        called, layout = self._called(refused), self._layout
-        header = self._found.parsed.header
-        for place, wanted in list(self._wanted.items()):
-            if not isinstance(wanted, Put) or place[0] != QUARANTINE:
-                continue
-            record = wanted.record
-            if layout.owns(record) and name_of(layout, header, record) == called:
-                del self._wanted[place]
-                self._lose(record, header, record.reason)
 
     def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
         """Whether another value of the store stands in the same place of the file."""
@@ -322,39 +315,18 @@ class EditCommit:
         text = layout.render_one(content.header, committed)
         return text == layout.render_one(content.header, operation.record)
 
-    def _with_freed(self) -> dict[Place, Operation]:
-        """What is wanted; records that refer to one that is deleted let go of it.
+    def _complete(self) -> dict[Place, Operation]:
+        """What is wanted, and what follows from it for what refers to it.
 
         Raises:
-            Conflict: one of them was changed since it was read for the same edit.
+            Conflict: a record was changed since it was read for the same edit.
         """
-        wanted = dict(self._wanted)
-        deleted = [o for o in wanted.values() if isinstance(o, Delete)]
-        for operation in deleted:
-            for place, name, row in self._referrers(operation):
-                known = wanted.get(place)
-                if isinstance(known, Delete):
-                    continue
-                record = row.record if known is None else known.record
-                if getattr(record, name) == operation.key:
-                    freed = dataclasses.replace(record, **{name: None})
-                    wanted[place] = self._schema.put(place[0], freed)
+        schema, layouts = self._schema, self._engine.layouts
+        looks = EditLooks(self._engine, self._found.reads)
+        removal = Removal(schema, layouts, self._layout, looks)
+        wanted = removal.settle(self._wanted.values())
+        self._removed = removal.event()
         return wanted
-
-    def _referrers(self, target: Delete) -> Iterator[tuple[Place, str, Row]]:
-        """The records that can let go of this one, and the fields by which they refer."""
-        for spec, name in self._schema.referrers(target.collection):
-            if not spec.fields[name].optional:
-                continue
-            with self._engine.live() as live:
-                table = live.state.table(spec.name)
-                keys = list(table.index((name,)).keys((target.key,)))
-                rows = [table.row(key) for key in keys]
-            for row in rows:
-                if row is not None:
-                    place = (spec.name, row.key)
-                    self._found.reads.note(place, row.version)
-                    yield place, name, row
 
     def _tell(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))

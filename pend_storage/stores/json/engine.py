@@ -23,6 +23,7 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout
 from pend_storage.schema import Schema
 from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
@@ -65,6 +66,7 @@ class Engine:
         lock_timeout: float,
         hook: Hook,
         admission: Admission | None = None,
+        layouts: Sequence[Layout] = (),
     ) -> None:
         """Load the state.
 
@@ -75,10 +77,12 @@ class Engine:
             lock_timeout: seconds to wait for another process at most.
             hook: is told of torn frames.
             admission: judges the schema; None: the rows may be of any schema.
+            layouts: of the legacy files.
 
         Raises:
             SchemaOutOfDate: the rows are of another schema.
         """
+        self.layouts = tuple(layouts)
         self.directory = directory
         self.schema = schema
         self._name = name

@@ -272,7 +272,7 @@ class PlainLayout(Layout):
         yield _CLOSING
 
     @override
-    def view(self, store: Store) -> PlainView:
+    def view(self, store: Store, *, strict: bool = False) -> PlainView:
         return PlainView(store, self._spec)
 
 

@@ -248,6 +248,7 @@ class JsonStore(Store):
                 lock_timeout=self._timeout,
                 hook=self._hook,
                 admission=self._admission,
+                layouts=self.layouts,
             )
             try:
                 self._note_schema(engine)

@@ -304,7 +304,12 @@ def test_a_name_that_cannot_be_stored_is_looked_for_as_in_a_dict(
             for look in (view.__getitem__, view.pop, view.__delitem__):
                 with pytest.raises(KeyError):
                     look(name)
-    for change in (view.setdefault, lambda n, v: view.update({n: v})):
+    strict = store.legacy(file, strict=True)
+    for change in (strict.setdefault, lambda n, v: strict.update({n: v})):
         with pytest.raises(InvalidRecord):
             change("zz\0", f"0x{77:040x}")
+    if file != LOGS:
+        view["zz\0"] = like["zz\0"] = 5
+        store.checkpoint()
+        assert view.snapshot() == old.load(file) == like
     assert file == LOGS or view.setdefault(names[0], 9) == 2

@@ -212,21 +212,22 @@ def test_a_refused_change_leaves_the_value_of_the_store_and_is_kept_apart(
     assert repr(one) in told.message
 
 
-def test_a_refused_deletion_leaves_one_member_of_the_name(
+def test_of_two_members_with_one_address_the_second_waits_in_its_place(
     store: JsonStore, old: Editor
 ) -> None:
     wallets = old.load(WALLETS)
     one, two = list(wallets)[:2]
 
-    # The second one is as good as deleted: two may not have one address.
-    old.save(WALLETS, {**wallets, one: wallets[two]})
+    edited = {**wallets, one: wallets[two]}
+    old.save(WALLETS, edited)
     store.checkpoint()
     store.checkpoint()
 
     text = (old.directory / WALLETS).read_text()
-    assert old.load(WALLETS) == store.legacy(WALLETS).snapshot() == wallets
+    assert old.load(WALLETS) == store.legacy(WALLETS).snapshot() == edited
     assert (text.count(one), text.count(two)) == (1, 1)
-    assert lost(store, WALLETS) == [{one: wallets[two]}, {two: wallets[two]}]
+    (waiting,) = list_quarantined(store, file=WALLETS, status="waiting")
+    assert (waiting.place, waiting.code) == (two, "value-taken")
 
 
 def test_an_added_member_that_the_store_has_under_another_key_is_kept_apart(

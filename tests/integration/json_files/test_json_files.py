@@ -279,12 +279,13 @@ def test_a_file_that_could_not_be_written_is_written_by_the_next_round(
     store = open_store()
     store.legacy(WALLETS)[wallet(9)[0]] = wallet(9)[1]
 
-    for point in ("json.file-written", "json.file-noted", "json.file-swapped"):
+    points = ("json.file-written", "json.file-noted", "json.file-swapped")
+    for number, point in enumerate(points, start=8):
         with crashpoints.handled(failing_at(point)), pytest.raises(StoreUnavailable):
             store.checkpoint()
         store.checkpoint()
         assert wallet(9)[0] in (directory / WALLETS).read_text()
-        store.legacy(WALLETS)[wallet(8)[0]] = wallet(8)[1]
+        store.legacy(WALLETS)[wallet(8)[0]] = f"0x{number * 100:040x}"
 
     store.checkpoint()
     assert list(json.loads((directory / WALLETS).read_text())) == [

@@ -1,0 +1,93 @@
+"""What is read of a store to write a few records of one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from pend_storage.looks import TransactionLooks
+from pend_storage.query import field as column
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.references import absorbed, anchored
+from pend_storage.removal import Operation, Place
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.text import safe_text
+from pend_storage.unread import resting_on
+
+if TYPE_CHECKING:
+    from pend_storage.legacy.layout import RecordLayout
+
+__all__ = ["EditReads"]
+
+
+@dataclass(slots=True)
+class EditReads(TransactionLooks):
+    """Reads by one transaction, which checks them at its end."""
+
+    layout: RecordLayout
+    refused: Mapping[Place, str] = field(default_factory=dict)
+    """Records that the store has refused, and why."""
+    _memo: dict[Place, Any] = field(default_factory=dict)
+    _aside: list[QuarantinedRecord] | None = None
+    _names: frozenset[str] = frozenset()
+
+    def remember(self, operations: Iterable[Operation]) -> None:
+        """Take note of what was written, which counts from now on."""
+        for operation in operations:
+            record = None if isinstance(operation, Delete) else operation.record
+            self._memo[operation.collection, operation.key] = record
+            if operation.collection == QUARANTINE:
+                self._aside = None
+
+    def header(self) -> LegacyFile:
+        """How the file is written."""
+        found = self.find(LEGACY_FILES, self.layout.file)
+        return self.layout.missing() if found is None else found
+
+    @override
+    def find(self, collection: str, key: str) -> Any:
+        """See :class:`~pend_storage.removal.Looks`."""
+        place = (collection, key)
+        if place not in self._memo:
+            verbs = self.tx.collection(collection)
+            if collection == self.layout.collection:
+                with resting_on(self.layout.file):  # others may share it
+                    self._memo[place] = verbs.get(key)
+            else:
+                self._memo[place] = verbs.get(key)
+        return self._memo[place]
+
+    def named(self, name: str) -> Any:
+        """The record that stands under a member name, or one that takes its place."""
+        found = self.layout.mapping.find(self.tx, name)
+        if found is not None:
+            spec = self.store.schema[self.layout.collection]
+            self._memo[spec.name, spec.key_of(found)] = found
+        return found
+
+    def aside(self, *names: str) -> list[QuarantinedRecord]:
+        """What waits in quarantine for what is taken, under a name, or as a whole file."""
+        if self._aside is None or not self._names.issuperset(names):
+            self._names |= set(names)
+            places = ["", *(safe_text(name) for name in sorted(self._names))]
+            where = column("code").in_(["key-taken", "value-taken"])
+            where |= column("place").in_(places)
+            mine = column("file") == self.layout.file
+            self._aside = list(self.tx.collection(QUARANTINE).find(mine, where).items)
+        return self._aside
+
+    def facts(self, derived: Iterable[Put]) -> Iterator[Put]:
+        """What is told of others, on top of what is there."""
+        schema = self.store.schema
+        for put in derived:
+            spec = schema[put.collection]
+            fact = anchored(
+                spec, put.record, lambda *place: self.find(*place) is not None
+            )
+            present = self.find(put.collection, put.key)
+            if fact is not None:
+                record = fact if present is None else absorbed(spec, present, fact)
+                yield schema.put(spec.name, record)

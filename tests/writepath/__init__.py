@@ -1,0 +1,1 @@
+"""One write path: what a view writes is what an edit of the file says."""
