@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pend_storage.conditions import Condition
+from pend_storage.errors import ConfigError
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.shown import shown
 
 if TYPE_CHECKING:
     from pend_storage.schema import Schema
     from pend_storage.store import Store
+    from pend_storage.transaction import Transaction
 
 __all__ = [
     "BROKEN",
@@ -30,6 +33,7 @@ __all__ = [
     "broken_header",
     "broken_record",
     "is_whole_file",
+    "layout_of",
 ]
 
 BROKEN: Final = "broken"
@@ -236,9 +240,39 @@ class Layout(ABC):
         so that a store can note where in the file it stands.
         """
 
+    def shown(self, record: Any) -> tuple[str | None, Any]:
+        """The member name of a record, and what the file says in its place.
+
+        As plain data that ``json.loads`` would give. The name is None in a list. Asked by
+        views that look at a whole file (:mod:`~pend_storage.listing`).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no listing")
+
     @abstractmethod
-    def view(self, store: Store) -> Any:
-        """The file as a live MutableMapping or MutableSequence over a store."""
+    def view(self, store: Store, tx: Transaction | None = None) -> Any:
+        """The file as a live MutableMapping or MutableSequence.
+
+        Args:
+            store: whose file it is.
+            tx: of that store: reads and writes are part of it.
+        """
+
+
+def layout_of(layouts: Iterable[Layout], file: str) -> Layout:
+    """The layout of a legacy file.
+
+    Raises:
+        ConfigError: no layout claims a file of that name.
+    """
+    known = []
+    for layout in layouts:
+        if layout.file == file:
+            return layout
+        known.append(layout.file)
+    raise ConfigError(
+        f"no layout claims the legacy file {shown(file)}; this store knows: "
+        f"{', '.join(known) or 'none'}."
+    )
 
 
 def is_whole_file(record: QuarantinedRecord) -> bool:

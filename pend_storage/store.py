@@ -23,8 +23,9 @@ from typing import Any, Final, Self, TypeVar, overload
 
 from pend_storage import attribution
 from pend_storage.collection import Collection
-from pend_storage.errors import ConfigError, PendStorageError
-from pend_storage.layout import Layout
+from pend_storage.errors import PendStorageError
+from pend_storage.layout import Layout, layout_of
+from pend_storage.listing import Listing
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.records import (
@@ -38,7 +39,6 @@ from pend_storage.records import (
     Row,
 )
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
-from pend_storage.shown import shown
 from pend_storage.transaction import Transaction, run_transaction
 from pend_storage.unread import UnreadFile, unread_of
 
@@ -354,6 +354,20 @@ class Store(ABC):
         """
         return unread_in(self, {layout.file: layout for layout in self.layouts})
 
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
+        """The records of a legacy file in its order, where this store keeps that at hand.
+
+        None: ask it for them. As long as nothing of the file changes, the same object.
+        """
+        return None
+
+    def moment(self) -> object:
+        """Changes with every commit made through this object; None: ask again instead.
+
+        Of stores over a network: for views, which use what they read for a moment.
+        """
+        return None
+
     def legacy(self, file: str) -> Any:
         """A legacy file as a live mapping or sequence, in its legacy shape.
 
@@ -361,13 +375,7 @@ class Store(ABC):
             ConfigError: no layout claims a file of that name.
             CorruptFile: it is broken as a whole, and nothing of it could ever be read.
         """
-        for layout in self.layouts:
-            if layout.file == file:
-                return layout.view(self)
-        known = ", ".join(layout.file for layout in self.layouts) or "none"
-        raise ConfigError(
-            f"no layout claims the legacy file {shown(file)}; this store knows: {known}."
-        )
+        return layout_of(self.layouts, file).view(self)
 
     def __enter__(self) -> Self:
         return self

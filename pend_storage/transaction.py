@@ -16,6 +16,7 @@ import tenacity
 
 from pend_storage import jitter
 from pend_storage.errors import Conflict
+from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
 from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
@@ -56,6 +57,17 @@ class Transaction:
     def collection(self, name: str | type) -> TransactionCollection[Any]:
         """The verbs of one collection inside this transaction."""
         return TransactionCollection(self._store, self._work, self._store.schema[name])
+
+    def legacy(self, file: str) -> Any:
+        """A legacy file as :meth:`Store.legacy` gives it, inside this transaction.
+
+        What is read through it is checked at the end, and what is written takes effect
+        then, together with the rest. Do not use it, or what it has given, afterwards.
+
+        Raises:
+            ConfigError: no layout claims a file of that name.
+        """
+        return layout_of(self._store.layouts, file).view(self._store, self)
 
     def commit(self) -> None:
         """Check all reads and write all writes, atomically; what follows begins anew.
@@ -119,6 +131,10 @@ class TransactionCollection(Generic[R]):
         """As :meth:`Collection.find`, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
         return page_of(self.spec, query, self._find(probing(query)))
+
+    def rows(self, *where: Condition) -> list[Row]:
+        """What :meth:`find` finds, with the versions at which it was read."""
+        return self._find(page_query(self.spec, where, (), None, None))
 
     def count(self, *where: Condition) -> int:
         """How many records meet every condition; each of them is checked at the end."""

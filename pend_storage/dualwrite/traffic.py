@@ -28,6 +28,8 @@ from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -155,6 +157,21 @@ class Traffic(Store):
                 )
             else:
                 return
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        _require_alone(epoch)
+
+        def look(store: Store, at: int | None) -> Listing | None:
+            return store.listing(layout, epoch=at)
+
+        return self._router.call_reading(look)
+
+    @override
+    def moment(self) -> object:
+        route = self._router.believed
+        moment = None if route is None else route.store.moment()
+        return None if moment is None or route is None else (route.epoch, moment)
 
     # -- writes: the primary first, then the secondary ------------------------------------
 

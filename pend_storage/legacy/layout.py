@@ -22,6 +22,7 @@ from pend_storage.layout import (
 )
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
+from pend_storage.legacy.exact import as_plain
 from pend_storage.legacy.frame import LIST, MAP, WRAPPED, Frame
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
@@ -39,6 +40,7 @@ from pend_storage.namesakes import is_superseded
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 __all__ = ["RecordLayout"]
 
@@ -365,5 +367,13 @@ class RecordLayout(Layout):
         return Frame.of(header).whole(texts)
 
     @override
-    def view(self, store: Store) -> Any:
-        return view_of(self, store)
+    def shown(self, record: Any) -> tuple[str | None, Any]:
+        if isinstance(record, QuarantinedRecord):
+            name = quarantine.name_of(record)
+            return record.place if name is None else name, quarantine.value(record)
+        name = self.mapping.name(record) if MAP in self.shapes else None
+        return name, as_plain(self.mapping.write(record))
+
+    @override
+    def view(self, store: Store, tx: Transaction | None = None) -> Any:
+        return view_of(self, store, tx)

@@ -99,6 +99,9 @@ class RecordMapping(ABC):
         key = uuid.uuid5(_NAMESPACE, f"{getattr(record, self.key)}#{occurrence}")
         return dataclasses.replace(record, **{self.key: str(key)})
 
+    where_tells: ClassVar[bool] = False
+    """Whether :meth:`owns`, where it is overridden, asks no more than :attr:`where`: then
+    the records of a file can be counted by a store."""
     where: tuple[Condition, ...] = ()
     """What the records of this file meet; :meth:`owns` may ask for more."""
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from typing_extensions import override
 
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -74,6 +76,14 @@ class WrapperStore(Store):
         epoch: int | None = None,
     ) -> Iterator[Row]:
         return self.inner.scan(collection, after=after, deleted=deleted, epoch=epoch)
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        return self.inner.listing(layout, epoch=epoch)
+
+    @override
+    def moment(self) -> object:
+        return self.inner.moment()
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:

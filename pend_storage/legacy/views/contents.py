@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pend_storage.codec import check_json
-from pend_storage.errors import InvalidRecord
+from pend_storage.errors import Conflict, InvalidRecord
 from pend_storage.layout import Entry
 from pend_storage.legacy.adoption import absorbed, anchored
-from pend_storage.legacy.exact import as_plain, dump
-from pend_storage.legacy.quarantine import name_of, value_start
+from pend_storage.legacy.exact import dump
+from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.quarantine import name_of
 from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.namesakes import Text, hidden, text_of
-from pend_storage.query import field
+from pend_storage.listing import Listed, Listing
+from pend_storage.live.recent import Moment
+from pend_storage.query import field, make_query
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.shown import shown
 from pend_storage.store import Store
+from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
-__all__ = ["Contents"]
+__all__ = ["Contents", "Look"]
 
 _Reads: TypeAlias = Store | Transaction
+
+
+class Look(NamedTuple):
+    """What was seen of a file."""
+
+    listing: Listing
+    moment: Moment
+    """When; of a listing that the store keeps up to date, it does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,13 @@ class Contents:
 
     layout: RecordLayout
     store: Store
+    tx: Transaction | None = None
+    """The transaction of which all reads and writes are part."""
+
+    @property
+    def reads(self) -> _Reads:
+        """Where to look."""
+        return self.store if self.tx is None else self.tx
 
     @property
     def spec(self) -> CollectionSpec:
@@ -45,49 +62,104 @@ class Contents:
 
     # -- reading ------------------------------------------------------------------------
 
-    def all(self, reads: _Reads) -> list[Any]:
-        """Every record in the file's order, quarantined ones included."""
+    def listing(self, reads: _Reads) -> Listing:
+        """The records of the file in its order, quarantined ones included."""
         layout = self.layout
-        found = reads.collection(layout.collection).find(*layout.mapping.where).items
-        rows = [record for record in found if layout.owns(record)]
-        rows += self._standing(rows, self.quarantined(reads))
-        return sorted(rows, key=lambda record: layout.order(record, 0))
+        if isinstance(reads, Transaction):
+            placed = reads.collection(layout.collection).rows(*layout.where)
+            aside = reads.collection(QUARANTINE).rows(field("file") == layout.file)
+            return Listing.of_rows(layout, placed, aside)
+        known = reads.listing(layout)
+        if known is not None:
+            return known
+        placed = reads.query(self.spec.name, make_query(self.spec, layout.where))
+        waiting = make_query(reads.schema[QUARANTINE], (field("file") == layout.file,))
+        return Listing.of_rows(layout, placed, reads.query(QUARANTINE, waiting))
 
-    def _standing(
-        self, placed: Iterable[Any], aside: Iterable[QuarantinedRecord]
-    ) -> list[QuarantinedRecord]:
-        """The quarantined records that stand in the file."""
-        found = [record for record in aside if record.position is not None]
-        named = [text for r in found if (text := self._text(r)) is not None]
-        if not named:
-            return found
-        names = {text.name for text in named}
-        named += [
-            text for r in placed if (text := self._text(r)) and text.name in names
-        ]
-        gone = hidden(named)
-        return [record for record in found if record.id not in gone]
+    def is_current(self, look: Look, item: Listed) -> bool:
+        """Whether what a look has seen of an item is so still."""
+        if self.tx is not None:
+            return False
+        if look.listing.mark is None:
+            return look.moment.holds(self.store)
+        now = self.store.listing(self.layout)
+        if now is look.listing:
+            return True
+        return (
+            now is not None and now.places.get((item.collection, item.key)) is item
+        )
 
-    def _text(self, record: Any) -> Text | None:
-        waiting = isinstance(record, QuarantinedRecord)
-        return text_of(self.layout, record, 0, record.id if waiting else None)
+    def look(self) -> Look:
+        """The records of the file, as they are now."""
+        moment = Moment.now(self.store, self.tx)
+        return Look(self.listing(self.reads), moment)
 
-    def quarantined(self, reads: _Reads) -> tuple[QuarantinedRecord, ...]:
-        """What of the file waits in quarantine."""
+    def count(self, *, by_name: bool) -> int:
+        """How many there are.
+
+        Args:
+            by_name: records of one name count once.
+        """
+        layout, store = self.layout, self.store
+        known = store.listing(layout) if self.tx is None else self.listing(self.tx)
+        if known is None and self._where_tells():
+            here = (field("file") == layout.file, ~field("position").is_null())
+            if not store.collection(QUARANTINE).count(*here):
+                return store.collection(layout.collection).count(*layout.where)
+        found = self.listing(store) if known is None else known
+        return len(found.members if by_name else found.standing)
+
+    def _where_tells(self) -> bool:
+        """Whether what meets the condition of the file is of the file."""
+        mapping = self.layout.mapping
+        return mapping.where_tells or type(mapping).owns is RecordMapping.owns
+
+    def to_change(self, tx: Transaction) -> Listing:
+        """The records of the file, to choose from what to change.
+
+        From the store where it keeps them at hand: :meth:`held` checks what was chosen.
+        """
+        known = None if self.tx is not None else self.store.listing(self.layout)
+        return self.listing(tx) if known is None else known
+
+    def held(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
+        """The record of an item, read by the transaction.
+
+        Raises:
+            Conflict: it has changed since the listing was made.
+        """
+        if listing.mark is None:  # made of what the transaction has read
+            return listing.record(item)
+        found = tx.collection(item.collection).versioned(item.key)
+        actual = 0 if found is None else found.version
+        if found is None or actual != item.version:
+            raise Conflict(
+                collection=item.collection,
+                key=item.key,
+                expected=item.version,
+                actual=actual,
+            )
+        return found.record
+
+    def quarantined(
+        self, reads: _Reads, name: str | None = None
+    ) -> tuple[QuarantinedRecord, ...]:
+        """What of the file waits in quarantine.
+
+        Args:
+            reads: where to look.
+            name: only what may have this member name.
+        """
         found: tuple[QuarantinedRecord, ...]
-        here = field("file") == self.layout.file
-        found = reads.collection(QUARANTINE).find(here).items
+        here = [field("file") == self.layout.file]
+        if name is not None:
+            here.append(field("place") == safe_text(name))
+        found = reads.collection(QUARANTINE).find(*here).items
         return found
 
     def value(self, record: Any) -> Any:
         """What the file says in the place of a record."""
-        if not isinstance(record, QuarantinedRecord):
-            return as_plain(self.layout.mapping.write(record))
-        text = record.raw[value_start(record.raw) :]
-        try:
-            return json.loads(text, strict=False)
-        except ValueError:
-            return text.decode(errors="replace")
+        return self.layout.shown(record)[1]
 
     def name(self, record: Any) -> str:
         """The member name of a record."""
@@ -133,6 +205,38 @@ class Contents:
                 verbs = tx.collection(target.name)
                 old = verbs.get(put.key)
                 verbs.put(told if old is None else absorbed(target, old, told))
+
+    def change(
+        self, tx: Transaction, present: Any, value: Any, position: int | None = None
+    ) -> None:
+        """Write another value in the place of a record of a list; perhaps elsewhere."""
+        self.require_placed(present)
+        entry = self.entry(None, value)
+        merged = self.layout.mapping.merge(present, entry.home.record)
+        # It no longer is what some file told.
+        merged = replace(merged, content_hash=None)
+        if position is not None:
+            merged = self.layout.placed(merged, position)
+        self.put(tx, merged, entry.derived)
+
+    def add(self, tx: Transaction, entry: Entry, position: int) -> None:
+        """Write a new record of a list, as a later one where equal ones are there."""
+        mapping, spec = self.layout.mapping, self.spec
+        record, occurrence = entry.home.record, 0
+        while tx.collection(spec.name).get(spec.key_of(record)) is not None:
+            if not mapping.by_content(record):
+                raise self.refusal(
+                    "the list has a record of the same identity already"
+                )
+            occurrence += 1
+            record = mapping.again(entry.home.record, occurrence)
+        self.put(tx, self.layout.placed(record, position), entry.derived)
+
+    def move(self, tx: Transaction, record: Any, position: int) -> None:
+        """Give a record another position."""
+        waiting = isinstance(record, QuarantinedRecord)
+        name = QUARANTINE if waiting else self.layout.collection
+        tx.collection(name).put(self.layout.placed(record, position))
 
     def remove(self, tx: Transaction, record: Any) -> None:
         """Delete a record."""

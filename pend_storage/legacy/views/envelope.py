@@ -12,7 +12,8 @@ from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import WRAPPED, Frame
 from pend_storage.legacy.views.lists import ListView
-from pend_storage.legacy.views.members import MISSING, Members
+from pend_storage.live import MISSING, Members
+from pend_storage.live.recent import NEVER, Moment
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -32,8 +33,10 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
 class EnvelopeView(Members):
     """The list is a :class:`ListView`; the other members are what stands beside it."""
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        super().__init__(store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, tx: Transaction | None = None
+    ) -> None:
+        super().__init__(layout.file, store, tx)
         self._layout: Final = layout
         self._name: Final = str(layout.wrapper)
 
@@ -47,13 +50,19 @@ class EnvelopeView(Members):
         return members
 
     def _records(self) -> ListView:
-        return ListView(self._layout, self._store)
+        return ListView(self._layout, self._store, self._tx)
 
     @override
     def __getitem__(self, name: str) -> Any:
         if name == self._name:
             return self._records()
-        return self._members(self._store)[name]
+        return super().__getitem__(name)
+
+    @override
+    def _child(self, name: str, value: Any, moment: Moment = NEVER) -> Any:
+        if name == self._name:
+            return self._records()
+        return super()._child(name, value, moment)
 
     @override
     def _poppable(self) -> list[str]:
@@ -62,7 +71,7 @@ class EnvelopeView(Members):
         return beside or ([self._name] if len(self._records()) else [])
 
     @override
-    def setdefault(self, name: str, default: Any = None) -> Any:
+    def setdefault(self, name: Any, default: Any = None) -> Any:
         if name == self._name:
             return self._records()
         return super().setdefault(name, default)
@@ -100,17 +109,20 @@ class EnvelopeView(Members):
         tx.collection(LEGACY_FILES).put(frame.header(self._layout.file))
 
     @override
+    def _all(self, reads: Store | Transaction) -> dict[str, Any]:
+        members = self._members(reads)
+        if self._name in members:
+            members[self._name] = self._records().values_in(reads)
+        return members
+
+    @override
+    def _pairs(self) -> list[tuple[str, Any]]:
+        return [(n, self._child(n, v)) for n, v in self._members(self._reads).items()]
+
+    @override
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members(self._store))
+        return iter(list(self._members(self._reads)))
 
     @override
     def __len__(self) -> int:
-        return len(self._members(self._store))
-
-    def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-        return {**self._members(self._store), self._name: self._records().snapshot()}
-
-    @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._layout.file}>"
+        return len(self._members(self._reads))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, overload
+from collections.abc import Callable, Iterable
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from typing_extensions import override
 
-from pend_storage.layout import Entry
-from pend_storage.legacy.views.contents import Contents, now
-from pend_storage.records import QuarantinedRecord
-from pend_storage.schema import QUARANTINE
+from pend_storage.legacy.views.arranging import Arrangement
+from pend_storage.legacy.views.contents import Contents, Look, now
+from pend_storage.legacy.views.items import ItemRoot, given
+from pend_storage.live import LiveList, as_json, plain
+from pend_storage.live.recent import settled
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -20,22 +22,50 @@ if TYPE_CHECKING:
 
 __all__ = ["ListView"]
 
+T = TypeVar("T")
 
-class ListView(MutableSequence[Any]):
+
+class ListView(LiveList):
     """Records in the order of the file.
 
-    ``insert(0, ...)`` of a file that grows at the front, and ``append`` of any other, take
-    the same time however long the list is. Everything else looks at the whole list.
+    ``insert(0, ...)`` of a file that grows at the front, and ``append`` and ``extend`` of
+    any other, take the same time however long the list is. What an index or a slice names
+    is found in a list that a JSON store keeps at hand. ``sort``, ``reverse`` and a new list
+    write what differs.
     """
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        self._contents: Final = Contents(layout, store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, tx: Transaction | None = None
+    ) -> None:
+        self._contents: Final = Contents(layout, store, tx)
         self._layout: Final = layout
+
+    def _run(self, change: Callable[[Transaction], T]) -> T:
+        return settled(self._contents.store, self._contents.tx, change)
 
     # -- reading ------------------------------------------------------------------------
 
-    def _all(self) -> list[Any]:
-        return self._contents.all(self._contents.store)
+    @override
+    def _data(self) -> list[Any]:
+        return self.values_in(self._contents.reads)
+
+    def values_in(self, reads: Store | Transaction) -> list[Any]:
+        """Everything, as plain data, as a transaction sees it."""
+        listing = self._contents.listing(reads)
+        return [listing.value(item) for item in listing.standing]
+
+    @override
+    def _given(self, data: list[Any], index: int) -> Any:
+        raise NotImplementedError("items are given by their records")
+
+    def _of(self, look: Look, index: int) -> Any:
+        item = look.listing.standing[index]
+        return given(ItemRoot(self._contents, look, item), look, item)
+
+    @override
+    def _children(self) -> list[Any]:
+        look = self._contents.look()
+        return [self._of(look, index) for index in range(len(look.listing.standing))]
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -43,38 +73,62 @@ class ListView(MutableSequence[Any]):
     def __getitem__(self, index: slice) -> list[Any]: ...
     @override
     def __getitem__(self, index: int | slice) -> Any:
-        found = self._all()[index]
+        look = self._contents.look()
         if isinstance(index, slice):
-            return [self._contents.value(record) for record in found]
-        return self._contents.value(found)
+            places = range(len(look.listing.standing))[index]
+            return [self._of(look, place) for place in places]
+        return self._of(look, _place(index, len(look.listing.standing)))
 
     @override
     def __len__(self) -> int:
-        return len(self._all())
+        return self._contents.count(by_name=False)
 
     @override
-    def __iter__(self) -> Iterator[Any]:
-        return iter([self._contents.value(record) for record in self._all()])
+    def __contains__(self, value: object) -> bool:
+        wanted, listing = plain(value), self._contents.look().listing
+        return any(listing.value(item) == wanted for item in listing.standing)
 
-    def snapshot(self) -> list[Any]:
-        """Everything, as plain data."""
-        return list(self)
+    @override
+    def __repr__(self) -> str:
+        return f"<live view of {self._layout.file}: {shown(self._data())}>"
 
-    # -- writing ------------------------------------------------------------------------
+    @override
+    def __str__(self) -> str:
+        return str(self._data())
+
+    # -- writing: the usual ways ----------------------------------------------------------
 
     @override
     def append(self, value: Any) -> None:
         if self._layout.newest_first:
-            self._insert_between(None, value)
+            super().append(value)
         else:
-            self._insert_newest(value)
+            self._add_newest([value])
+
+    @override
+    def extend(self, values: Iterable[Any]) -> None:
+        if self._layout.newest_first:
+            super().extend(values)
+        else:
+            self._add_newest(list(values))
 
     @override
     def insert(self, index: int, value: Any) -> None:
-        if self._layout.newest_first and index == 0:
-            self._insert_newest(value)
+        if self._layout.newest_first and as_index(index) == 0:
+            self._add_newest([value])
         else:
-            self._insert_between(index, value)
+            super().insert(index, value)
+
+    def _add_newest(self, values: list[Any]) -> None:
+        entries = [self._contents.entry(None, as_json(value)) for value in values]
+
+        def write(tx: Transaction) -> None:
+            start = now()
+            for offset, entry in enumerate(entries):
+                self._contents.add(tx, entry, start + offset)
+
+        if entries:
+            self._run(write)
 
     @overload
     def __setitem__(self, index: int, value: Any) -> None: ...
@@ -83,136 +137,80 @@ class ListView(MutableSequence[Any]):
     @override
     def __setitem__(self, index: int | slice, value: Any) -> None:
         if isinstance(index, slice):
-            if index != slice(None):
-                raise TypeError(
-                    "a view takes a whole new list (view[:] = ...) or an item"
-                )
-            new = list(value)
-            self._contents.store.run(lambda tx: self.replace_in(tx, new))
+            super().__setitem__(index, value)
             return
-        entry = self._contents.entry(None, value)
+        new = as_json(value)
 
         def write(tx: Transaction) -> None:
-            present = self._contents.all(tx)[index]
-            self._contents.require_placed(present)
-            merged = self._layout.mapping.merge(present, entry.home.record)
-            # It no longer is what some file told.
-            self._contents.put(tx, replace(merged, content_hash=None), entry.derived)
+            listing = self._contents.to_change(tx)
+            place = _place(index, len(listing.standing), "assignment ")
+            record = self._contents.held(tx, listing, listing.standing[place])
+            self._contents.change(tx, record, new)
 
-        self._contents.store.run(write)
+        self._run(write)
 
     @override
     def __delitem__(self, index: int | slice) -> None:
         def write(tx: Transaction) -> None:
-            found = self._contents.all(tx)[index]
-            for record in found if isinstance(index, slice) else [found]:
+            listing = self._contents.to_change(tx)
+            count = len(listing.standing)
+            if isinstance(index, slice):
+                places: Iterable[int] = range(count)[index]
+            else:
+                places = (_place(index, count, "assignment "),)
+            for place in places:
+                record = self._contents.held(tx, listing, listing.standing[place])
                 self._contents.remove(tx, record)
 
-        self._contents.store.run(write)
+        self._run(write)
 
     @override
     def pop(self, index: int = -1) -> Any:
-        """As that of a list: what it gives is what it took out."""
-
         def take(tx: Transaction) -> Any:
-            found = self._contents.all(tx)[index]
-            self._contents.remove(tx, found)
-            return self._contents.value(found)
+            listing = self._contents.to_change(tx)
+            if not listing.standing:
+                raise IndexError("pop from empty list")
+            place = _place(index, len(listing.standing), what="pop ")
+            record = self._contents.held(tx, listing, listing.standing[place])
+            self._contents.remove(tx, record)
+            return self._contents.value(record)
 
-        return self._contents.store.run(take)
+        return self._run(take)
 
-    @override
-    def remove(self, value: Any) -> None:
-        """As that of a list: the first item that equals the value."""
-
-        def take(tx: Transaction) -> None:
-            for record in self._contents.all(tx):
-                if self._contents.value(record) == value:
-                    self._contents.remove(tx, record)
-                    return
-            raise ValueError("the list has no item of that value")
-
-        self._contents.store.run(take)
+    # -- writing: everything else ---------------------------------------------------------
 
     @override
-    def reverse(self) -> None:
-        """As that of a list: the records stay what they are and change places."""
+    def _apply(self, change: Callable[[list[Any]], T]) -> T:
+        """Change a list of the values, and write what differs."""
 
-        def write(tx: Transaction) -> None:
-            ordered = self._contents.all(tx)
-            if not self._layout.newest_first:
-                ordered.reverse()
-            first = _below(self._layout, ordered)
-            for position, record in enumerate(ordered, first):
-                self._move(tx, record, position)
+        def write(tx: Transaction) -> T:
+            listing = self._contents.to_change(tx)
+            old = Arrangement(self._contents, tx, listing)
+            new = list(old.values)
+            result = change(new)
+            old.become(new)
+            return result
 
-        self._contents.store.run(write)
-
-    def values_in(self, reads: Store | Transaction) -> list[Any]:
-        """Everything, as plain data, as a transaction sees it."""
-        return [self._contents.value(record) for record in self._contents.all(reads)]
+        return self._run(write)
 
     def replace_in(self, tx: Transaction, values: Iterable[Any]) -> None:
-        """Make the list consist of these values, at the end of a transaction."""
-        entries = [self._contents.entry(None, value) for value in values]
-        if self._layout.newest_first:
-            entries.reverse()
-        for record in self._contents.all(tx):
-            self._contents.remove(tx, record)
-        start = now()
-        for offset, entry in enumerate(entries):
-            self._add(tx, entry, start + offset)
+        """Make the list consist of these values, at the end of a transaction.
 
-    def _insert_newest(self, value: Any) -> None:
-        entry = self._contents.entry(None, value)
-        position = entry.home.record.legacy_position
-        self._contents.store.run(lambda tx: self._add(tx, entry, position))
-
-    def _insert_between(self, index: int | None, value: Any) -> None:
-        """Insert somewhere; what is newer moves as far as it must to make room."""
-        layout = self._layout
-        entry = self._contents.entry(None, value)
-
-        def write(tx: Transaction) -> None:
-            ordered = self._contents.all(tx)
-            ordered.insert(len(ordered) if index is None else index, None)
-            if layout.newest_first:
-                ordered.reverse()
-            last = _below(layout, ordered)
-            for record in ordered:
-                rank = None if record is None else layout.rank(record)
-                last = last + 1 if rank is None or rank <= last else rank
-                if record is None:
-                    self._add(tx, entry, last)
-                elif rank != last:
-                    self._move(tx, record, last)
-
-        self._contents.store.run(write)
-
-    def _move(self, tx: Transaction, record: Any, position: int) -> None:
-        waiting = isinstance(record, QuarantinedRecord)
-        name = QUARANTINE if waiting else self._layout.collection
-        tx.collection(name).put(self._layout.placed(record, position))
-
-    def _add(self, tx: Transaction, entry: Entry, position: int) -> None:
-        """Write a new record, as a later one where equal ones are there."""
-        mapping, spec = self._layout.mapping, self._contents.spec
-        record, occurrence = entry.home.record, 0
-        while tx.collection(spec.name).get(spec.key_of(record)) is not None:
-            if not mapping.by_content(record):
-                raise self._contents.refusal(
-                    "the list has a record of the same identity already"
-                )
-            occurrence += 1
-            record = mapping.again(entry.home.record, occurrence)
-        self._contents.put(tx, self._layout.placed(record, position), entry.derived)
-
-    @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._layout.file}>"
+        Raises:
+            TypeError: they are no list.
+        """
+        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(
+            as_json(list(values))
+        )
 
 
-def _below(layout: RecordLayout, ordered: list[Any]) -> int:
-    """A rank with room above it for what is to be first."""
-    ranks = [layout.rank(record) for record in ordered if record is not None]
-    return min((rank for rank in ranks if rank is not None), default=0) - 2
+def _place(index: int, count: int, what: str = "") -> int:
+    """An index as a list takes it."""
+    place = as_index(index)
+    if place < 0:
+        place += count
+    if not 0 <= place < count:
+        raise IndexError(
+            "pop index out of range" if what == "pop " else f"list {what}index out of range"
+        )
+    return place

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 from pend_storage.legacy.views.contents import Contents
-from pend_storage.legacy.views.members import MISSING, Members
+from pend_storage.legacy.views.items import ListedMember, given
+from pend_storage.live import MISSING, Members
 from pend_storage.namesakes import is_superseded
 from pend_storage.shown import shown
 from pend_storage.store import Store
-from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -24,40 +24,27 @@ __all__ = ["MapView"]
 class MapView(Members):
     """Member name to record."""
 
-    def __init__(self, layout: RecordLayout, store: Store) -> None:
-        super().__init__(store)
-        self._contents: Final = Contents(layout, store)
+    def __init__(
+        self, layout: RecordLayout, store: Store, tx: Transaction | None = None
+    ) -> None:
+        super().__init__(layout.file, store, tx)
+        self._contents: Final = Contents(layout, store, tx)
 
-    def _lookup(self, reads: Store | Transaction, name: object) -> Any:
-        """The record under exactly this name, or None.
-
-        Raises:
-            TypeError: it is not hashable, as for a dict.
-        """
+    def _lookup(self, reads: Store | Transaction, name: str) -> Any:
+        """The record under exactly this name, or None."""
         contents = self._contents
-        if not isinstance(name, str):
-            hash(name)
-            return None
         found = contents.layout.mapping.find(reads, name)
         if found is not None and contents.name(found) == name:
             return found
         waiting = [
             record
-            for record in contents.quarantined(reads)
-            if record.place == safe_text(name)
-            and record.position is not None
+            for record in contents.quarantined(reads, name)
+            if record.position is not None
             and not is_superseded(record)
             and contents.name(record) == name
         ]
         order = contents.layout.order
         return max(waiting, key=lambda record: order(record, 0), default=None)
-
-    @override
-    def __getitem__(self, name: str) -> Any:
-        found = self._value(self._store, name)
-        if found is MISSING:
-            raise KeyError(name)
-        return found
 
     @override
     def _value(self, reads: Store | Transaction, name: str) -> Any:
@@ -84,22 +71,25 @@ class MapView(Members):
     def _remove(self, tx: Transaction, name: str) -> None:
         self._contents.remove(tx, self._lookup(tx, name))
 
+    # -- all of them ---------------------------------------------------------------------
+
+    @override
+    def _all(self, reads: Store | Transaction) -> dict[str, Any]:
+        found = self._contents.listing(reads)
+        return {name: found.value(item) for name, item in found.members.items()}
+
+    @override
+    def _pairs(self) -> list[tuple[str, Any]]:
+        contents, look = self._contents, self._contents.look()
+        return [
+            (name, given(ListedMember(self, contents, name, look, item), look, item))
+            for name, item in look.listing.members.items()
+        ]
+
     @override
     def __iter__(self) -> Iterator[str]:
-        contents = self._contents
-        names = (contents.name(record) for record in contents.all(contents.store))
-        return iter(dict.fromkeys(names))
+        return iter(list(self._contents.look().listing.members))
 
     @override
     def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-        contents = self._contents
-        records = contents.all(contents.store)
-        return {contents.name(record): contents.value(record) for record in records}
-
-    @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._contents.layout.file}>"
+        return self._contents.count(by_name=True)

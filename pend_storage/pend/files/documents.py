@@ -22,6 +22,7 @@ class DocumentMapping(RecordMapping):
     """A document from each member or item, whatever it is."""
 
     collection = "documents"
+    where_tells = True
 
     def __init__(self, file: str) -> None:
         self.file: Final = file

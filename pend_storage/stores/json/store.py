@@ -6,17 +6,18 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
+from pend_storage.listing import Listing
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -53,12 +54,15 @@ from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
+from pend_storage.stores.listings import Listings
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import State
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFile, names_one
 
 __all__ = ["JsonStore"]
+
+T = TypeVar("T")
 
 _PAGE: Final = 500
 """Rows that a scan takes under the lock at a time."""
@@ -126,6 +130,7 @@ class JsonStore(Store):
             x.file: given.get(x.file, self.directory / x.file) for x in self.layouts
         }
         self._guard = Guard(self.layouts, self._paths)
+        self._listings = Listings()
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
         try:
@@ -305,6 +310,20 @@ class JsonStore(Store):
             return len(state.table(collection))
 
         return self._opened().look(look)
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        engine = self._engine or self._opened()
+
+        def look(job: Callable[[State], T]) -> T:
+            def careful(state: State) -> T:
+                state.require_read(epoch)
+                self._guard.require_file(state, layout)
+                return job(state)
+
+            return engine.look(careful)
+
+        return self._listings.of(layout, look)
 
     @override
     def scan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
@@ -136,6 +137,8 @@ class PostgresStore(Store):
         self._backlog = Backlog(self._server)
         self._patience = statement_timeout
         self._shapes = Shapes()
+        self._moments = itertools.count(1)
+        self._moment = 0
 
     @property
     def name(self) -> str:
@@ -355,13 +358,23 @@ class PostgresStore(Store):
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
-        return self._committer.commit(batch, epoch)
+        try:
+            return self._committer.commit(batch, epoch)
+        finally:
+            self._moment = next(self._moments)
 
     @override
     def commit_each(
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
-        return self._committer.commit_each(batches, epoch)
+        try:
+            return self._committer.commit_each(batches, epoch)
+        finally:
+            self._moment = next(self._moments)
+
+    @override
+    def moment(self) -> object:
+        return self._moment
 
     @override
     def apply(
