@@ -20,7 +20,7 @@ from pend_storage.namesakes import Text, hidden, is_superseded
 from pend_storage.records import QuarantinedRecord, Row
 from pend_storage.schema import QUARANTINE
 
-__all__ = ["A_LIST", "A_TEXT", "AN_OBJECT", "Listed", "Listing", "Mark", "StoredListed"]
+__all__ = ["AN_OBJECT", "A_LIST", "A_TEXT", "Listed", "Listing", "Mark", "StoredListed"]
 
 AN_OBJECT: Final = object()
 """Stands for a value that is an object: it is decoded when it is looked at."""
@@ -136,9 +136,7 @@ class Listing:
         asides = sum(item.is_aside for item in items)
         return cls(layout, mark, items, places, asides, decode)
 
-    def changed(
-        self, mark: Mark, stored: dict[str, Iterable[StoredListed]]
-    ) -> Listing:
+    def changed(self, mark: Mark, stored: dict[str, Iterable[StoredListed]]) -> Listing:
         """Another one, after these rows were set."""
         layout, asides = self.layout, self.asides
         items, places = list(self.items), dict(self.places)

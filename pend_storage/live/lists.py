@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from pend_storage.live.values import as_json, plain
 
-__all__ = ["LiveList"]
+__all__ = ["LiveList", "listed"]
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class LiveList(MutableSequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._children()[index]
-        return self._given(self._data(), as_index(index))
+        return self._given(self._data(), index)
 
     @override
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class LiveList(MutableSequence[Any]):
 
     @override
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._children())
+        return iter(self._children()[::-1])
 
     @override
     def __contains__(self, value: object) -> bool:
@@ -119,6 +119,7 @@ class LiveList(MutableSequence[Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
         return self.snapshot()
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (self.snapshot(),)
 
@@ -129,7 +130,8 @@ class LiveList(MutableSequence[Any]):
         return [*other, *self] if isinstance(other, list) else NotImplemented
 
     def __mul__(self, times: Any) -> list[Any]:
-        return self._children() * times
+        product: list[Any] = self._children() * times
+        return product
 
     __rmul__ = __mul__
 
@@ -141,7 +143,7 @@ class LiveList(MutableSequence[Any]):
     def __setitem__(self, index: slice, value: Iterable[Any]) -> None: ...
     @override
     def __setitem__(self, index: int | slice, value: Any) -> None:
-        new = as_json(list(value) if isinstance(index, slice) else value)
+        new = as_json(listed(value) if isinstance(index, slice) else value)
         self._apply(lambda data: data.__setitem__(index, new))
 
     @override
@@ -161,7 +163,7 @@ class LiveList(MutableSequence[Any]):
     @override
     def extend(self, values: Iterable[Any]) -> None:
         """As that of a list, in one transaction."""
-        new = as_json(list(values))
+        new = as_json(listed(values))
         self._apply(lambda data: data.extend(new))
 
     @override
@@ -183,7 +185,9 @@ class LiveList(MutableSequence[Any]):
     def reverse(self) -> None:
         self._apply(lambda data: data.reverse())
 
-    def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
+    def sort(
+        self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False
+    ) -> None:
         """As that of a list; ``key`` is given plain data, perhaps several times."""
         self._apply(lambda data: data.sort(key=key, reverse=reverse))
 
@@ -195,6 +199,14 @@ class LiveList(MutableSequence[Any]):
     def __imul__(self, times: Any) -> Self:
         self._apply(lambda data: data.__imul__(times))
         return self
+
+
+def listed(values: Iterable[Any]) -> list[Any]:
+    """The values that a list is extended by; whatever they say of their number."""
+    found: list[Any] = []
+    for value in values:
+        found.append(value)  # noqa: PERF402 - they may claim to be more than there is room
+    return found
 
 
 def _is_list(other: object) -> bool:

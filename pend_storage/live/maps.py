@@ -119,6 +119,7 @@ class LiveMap(MutableMapping[str, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
         return self.snapshot()
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (self.snapshot(),)
 
@@ -216,7 +217,7 @@ class _Values(ValuesView[Any]):
         return plain(value) in self._mapping._data().values()  # noqa: SLF001
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(list(self))
+        return iter([value for _, value in self._mapping._pairs()][::-1])  # noqa: SLF001
 
     @override
     def __repr__(self) -> str:
@@ -234,7 +235,7 @@ class _Items(ItemsView[str, Any]):
         return iter(self._mapping._pairs())  # noqa: SLF001
 
     def __reversed__(self) -> Iterator[tuple[str, Any]]:
-        return reversed(list(self))
+        return iter(self._mapping._pairs()[::-1])  # noqa: SLF001
 
     @override
     def __repr__(self) -> str:

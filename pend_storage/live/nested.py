@@ -19,7 +19,7 @@ from pend_storage.live.maps import LiveMap
 from pend_storage.live.values import whereabouts
 from pend_storage.shown import shown
 
-__all__ = ["Root", "wrapped"]
+__all__ = ["NestedList", "NestedMap", "Root", "wrapped"]
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ class NestedList(LiveList):
     def _given(self, data: list[Any], index: int) -> Any:
         value = data[index]
         if isinstance(value, dict | list):
-            place = index if index >= 0 else index + len(data)
+            place = range(len(data))[index]
             return wrapped(self._root, (*self._steps, (place, data)), value)
         return value
 

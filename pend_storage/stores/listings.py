@@ -18,7 +18,7 @@ from pend_storage.schema import QUARANTINE
 from pend_storage.stores.state import State
 from pend_storage.stores.table import Table
 
-__all__ = ["MOST_LISTED", "Listings"]
+__all__ = ["MOST_LISTED", "Listings", "is_current"]
 
 MOST_LISTED: Final = 250_000
 
@@ -40,6 +40,10 @@ class Listings:
 
     def __init__(self) -> None:
         self._made: Final[dict[str, Listing]] = {}
+
+    def known(self, layout: Layout) -> Listing | None:
+        """The one that was made last."""
+        return self._made.get(layout.file)
 
     def of(
         self, layout: Layout, look: Callable[[Callable[[State], Any]], Any]
@@ -64,6 +68,12 @@ class Listings:
         return made
 
 
+def is_current(known: Listing, state: State) -> bool:
+    """Whether nothing has been set since a listing was made."""
+    placed, aside = state.table(known.layout.collection), state.table(QUARANTINE)
+    return known.mark == (state.serial, placed.changes, aside.changes)
+
+
 def _decoders(
     layout: Layout, look: Callable[[Callable[[State], Any]], Any]
 ) -> dict[str, Callable[[bytes], Any]]:
@@ -78,10 +88,10 @@ def _news(
     state: State, layout: Layout, known: Listing | None
 ) -> _News | Listing | None:
     """What has changed; the listing itself where nothing has."""
+    if known is not None and is_current(known, state):
+        return known
     placed, aside = state.table(layout.collection), state.table(QUARANTINE)
     mark = (state.serial, placed.changes, aside.changes)
-    if known is not None and known.mark == mark:
-        return known
     if known is not None and known.mark is not None and known.mark[0] == state.serial:
         since = {
             layout.collection: _since(placed, known.mark[1]),

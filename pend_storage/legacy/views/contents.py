@@ -33,14 +33,6 @@ __all__ = ["Contents", "Look"]
 _Reads: TypeAlias = Store | Transaction
 
 
-class Look(NamedTuple):
-    """What was seen of a file."""
-
-    listing: Listing
-    moment: Moment
-    """When; of a listing that the store keeps up to date, it does not matter."""
-
-
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Reads and writes the records of one file."""
@@ -76,23 +68,10 @@ class Contents:
         waiting = make_query(reads.schema[QUARANTINE], (field("file") == layout.file,))
         return Listing.of_rows(layout, placed, reads.query(QUARANTINE, waiting))
 
-    def is_current(self, look: Look, item: Listed) -> bool:
-        """Whether what a look has seen of an item is so still."""
-        if self.tx is not None:
-            return False
-        if look.listing.mark is None:
-            return look.moment.holds(self.store)
-        now = self.store.listing(self.layout)
-        if now is look.listing:
-            return True
-        return (
-            now is not None and now.places.get((item.collection, item.key)) is item
-        )
-
     def look(self) -> Look:
         """The records of the file, as they are now."""
         moment = Moment.now(self.store, self.tx)
-        return Look(self.listing(self.reads), moment)
+        return Look(self, self.listing(self.reads), moment)
 
     def count(self, *, by_name: bool) -> int:
         """How many there are.
@@ -225,9 +204,7 @@ class Contents:
         record, occurrence = entry.home.record, 0
         while tx.collection(spec.name).get(spec.key_of(record)) is not None:
             if not mapping.by_content(record):
-                raise self.refusal(
-                    "the list has a record of the same identity already"
-                )
+                raise self.refusal("the list has a record of the same identity already")
             occurrence += 1
             record = mapping.again(entry.home.record, occurrence)
         self.put(tx, self.layout.placed(record, position), entry.derived)
@@ -259,6 +236,27 @@ class Contents:
     def refusal(self, reason: str) -> InvalidRecord:
         """The error that says why something cannot be written."""
         return InvalidRecord(reason, collection=self.layout.collection)
+
+
+class Look(NamedTuple):
+    """What was seen of a file."""
+
+    contents: Contents
+    listing: Listing
+    moment: Moment
+    """When; of a listing that the store keeps up to date, it does not matter."""
+
+    def is_current(self, item: Listed) -> bool:
+        """Whether what was seen of an item is so still."""
+        contents, seen = self.contents, self.listing
+        if contents.tx is not None:
+            return False
+        if seen.mark is None:
+            return self.moment.holds(contents.store)
+        now = contents.store.listing(contents.layout)
+        if now is seen:
+            return True
+        return now is not None and now.places.get((item.collection, item.key)) is item
 
 
 def now() -> int:

@@ -37,13 +37,14 @@ def given(root: Root, look: Look, item: Listed) -> Any:
 class ListedMember(MemberRoot):
     """A member of a file that is an object, decoded when it is looked at."""
 
-    __slots__ = ("_contents", "_item", "_look")
+    __slots__ = ("_item", "_look")
 
-    def __init__(
-        self, view: Members, contents: Contents, name: str, look: Look, item: Listed
-    ) -> None:
-        super().__init__(view, name, MISSING, NEVER)
-        self._contents = contents
+    # One is made for each member of a file that is looked at: no call to a base.
+    def __init__(self, view: Members, name: str, look: Look, item: Listed) -> None:
+        self._view = view
+        self._name = name
+        self._seen = MISSING
+        self._moment = NEVER
         self._look = look
         self._item: Listed | None = item
 
@@ -53,7 +54,7 @@ class ListedMember(MemberRoot):
         if item is None:
             return super().value()
         try:
-            if self._contents.is_current(self._look, item):
+            if self._look.is_current(item):
                 return self._told(item)
         except StoreUnavailable as error:
             if is_closed(error):
@@ -86,9 +87,9 @@ class ItemRoot(Root):
 
     @override
     def value(self) -> Any:
-        contents, look = self._contents, self._look
+        look = self._look
         try:
-            if look is None or not contents.is_current(look, self._item):
+            if look is None or not look.is_current(self._item):
                 return self._read_again()
         except StoreUnavailable as error:
             if not is_closed(error):
@@ -99,14 +100,16 @@ class ItemRoot(Root):
 
     def _read_again(self) -> Any:
         contents = self._contents
-        now = None if contents.tx is not None else contents.store.listing(contents.layout)
+        now = (
+            None if contents.tx is not None else contents.store.listing(contents.layout)
+        )
         if now is None:
             self._seen = contents.value(self._record(contents.reads))
             return self._seen
         item = now.places.get((self._item.collection, self._item.key))
         if item is None:
             raise self._gone()
-        self._look, self._item = Look(now, NEVER), item
+        self._look, self._item = Look(contents, now, NEVER), item
         self._seen = now.value(item)
         return self._seen
 

@@ -12,6 +12,7 @@ from pend_storage.legacy.views.arranging import Arrangement
 from pend_storage.legacy.views.contents import Contents, Look, now
 from pend_storage.legacy.views.items import ItemRoot, given
 from pend_storage.live import LiveList, as_json, plain
+from pend_storage.live.lists import listed
 from pend_storage.live.recent import settled
 from pend_storage.shown import shown
 from pend_storage.store import Store
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ListView"]
 
 T = TypeVar("T")
+
+_POP: Final = "pop "
 
 
 class ListView(LiveList):
@@ -110,7 +113,7 @@ class ListView(LiveList):
         if self._layout.newest_first:
             super().extend(values)
         else:
-            self._add_newest(list(values))
+            self._add_newest(listed(values))
 
     @override
     def insert(self, index: int, value: Any) -> None:
@@ -169,8 +172,9 @@ class ListView(LiveList):
         def take(tx: Transaction) -> Any:
             listing = self._contents.to_change(tx)
             if not listing.standing:
+                as_index(index)
                 raise IndexError("pop from empty list")
-            place = _place(index, len(listing.standing), what="pop ")
+            place = _place(index, len(listing.standing), _POP)
             record = self._contents.held(tx, listing, listing.standing[place])
             self._contents.remove(tx, record)
             return self._contents.value(record)
@@ -206,11 +210,20 @@ class ListView(LiveList):
 
 def _place(index: int, count: int, what: str = "") -> int:
     """An index as a list takes it."""
-    place = as_index(index)
+    try:
+        place = as_index(index)
+    except TypeError:
+        if what == _POP:
+            raise
+        raise TypeError(
+            f"list indices must be integers or slices, not {type(index).__name__}"
+        ) from None
     if place < 0:
         place += count
     if not 0 <= place < count:
         raise IndexError(
-            "pop index out of range" if what == "pop " else f"list {what}index out of range"
+            "pop index out of range"
+            if what == _POP
+            else f"list {what}index out of range"
         )
     return place

@@ -9,7 +9,9 @@ from typing_extensions import override
 
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.items import ListedMember, given
+from pend_storage.listing import AN_OBJECT
 from pend_storage.live import MISSING, Members
+from pend_storage.live.nested import NestedMap
 from pend_storage.namesakes import is_superseded
 from pend_storage.shown import shown
 from pend_storage.store import Store
@@ -80,9 +82,14 @@ class MapView(Members):
 
     @override
     def _pairs(self) -> list[tuple[str, Any]]:
-        contents, look = self._contents, self._contents.look()
+        look = self._contents.look()
         return [
-            (name, given(ListedMember(self, contents, name, look, item), look, item))
+            (
+                name,
+                NestedMap(ListedMember(self, name, look, item), ())
+                if item.value is AN_OBJECT  # nearly all are, and calls take time
+                else given(ListedMember(self, name, look, item), look, item),
+            )
             for name, item in look.listing.members.items()
         ]
 

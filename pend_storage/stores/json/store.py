@@ -54,7 +54,7 @@ from pend_storage.stores.json.plain import PlainLayout
 from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import view_path
-from pend_storage.stores.listings import Listings
+from pend_storage.stores.listings import Listings, is_current
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import State
 from pend_storage.stores.table import StoredRow, Table
@@ -314,6 +314,17 @@ class JsonStore(Store):
     @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
         engine = self._engine or self._opened()
+        version, known = engine.version, self._listings.known(layout)
+        state = engine.glance()
+        if (
+            known is not None
+            and state is not None
+            and state.is_read
+            and is_current(known, state)
+            and engine.version == version
+        ):  # nearly always; no lock is taken
+            state.require_read(epoch)
+            return known
 
         def look(job: Callable[[State], T]) -> T:
             def careful(state: State) -> T:
