@@ -70,7 +70,7 @@ class _InnerList(NestedList):
 
 NOT_JSON = "keys or values that are no JSON: a view refuses them"
 KEYS = "keys that are no text: a view writes them as json.dump does, as text"
-REPR = "the repr of a view of a whole file names the file; str() is that of the content"
+REPR = "the repr of a whole file names it, and nothing can hold itself"
 SNAPSHOT = "an iterator goes over what was there when it began"
 FROMKEYS = "fromkeys gives a dict: a view is always of something"
 IN_SORT = "a list that is changed while it is sorted: a copy is sorted"
@@ -78,6 +78,7 @@ GARBAGE = "an iterator holds the items, and not the view"
 
 MAPS = {
     "test_copy": KEYS,
+    "test_update": KEYS,
     "test_items": KEYS,
     "test_repr": KEYS,
     "test_mutatingiteration": KEYS,
@@ -88,6 +89,7 @@ MAPS = {
     "test_setdefault": NOT_JSON,
 }
 LISTS = {
+    "test_repr": REPR,
     "test_contains_fake": NOT_JSON,
     "test_contains_order": NOT_JSON,
     "test_count": NOT_JSON,
@@ -96,14 +98,18 @@ LISTS = {
     "test_exhausted_iterator": SNAPSHOT,
     "test_sort": IN_SORT,
 }
-FILES = {"test_repr": REPR}
 DEEP = "nested deeper than any store takes, and slow to get there"
 UNRUN = {"test_free_after_iterating": GARBAGE, "test_repr_deep": DEEP}
-"""Not run at all: what they break is reported after they have ended."""
+"""Not run at all: what the first breaks is reported after it has ended."""
+MANY = "thousands of changes in one record, each of which writes the record"
+INNER = {"test_popitem": MANY, "test_sort": MANY}
+"""Not run inside of a record."""
 
 
 def _failures(case: type[unittest.TestCase]) -> dict[str, str]:
-    names = set(unittest.defaultTestLoader.getTestCaseNames(case)) - set(UNRUN)
+    names = set(unittest.defaultTestLoader.getTestCaseNames(case)) - UNRUN.keys()
+    if case.type2test in {_InnerMap, _InnerList}:  # type: ignore[attr-defined]
+        names -= INNER.keys()
     result = unittest.TestResult()
     unittest.TestSuite(case(name) for name in sorted(names)).run(result)
     assert result.testsRun > 20
@@ -131,5 +137,5 @@ def test_a_view_of_a_list_passes_the_tests_of_list(kind: type) -> None:
 
     failed = _failures(Case)
 
-    expected = LISTS if kind is _InnerList else LISTS | FILES
-    assert failed.keys() == expected.keys(), failed
+    expected = LISTS.keys() - (INNER.keys() if kind is _InnerList else ())
+    assert failed.keys() == expected, failed
