@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pend_storage.factory import DualWriteStore, open_store
     from pend_storage.fields import Limit
     from pend_storage.layout import Layout
+    from pend_storage.live import json_default
     from pend_storage.phases import Phase, Role, RoleState
     from pend_storage.query import field
     from pend_storage.records import (
@@ -134,6 +135,7 @@ __all__ = [
     "Versioned",
     "collection",
     "field",
+    "json_default",
     "log_event",
     "open_store",
 ]
@@ -195,6 +197,7 @@ _HOME: Final = {
     "Versioned": "pend_storage.records",
     "collection": "pend_storage.schema",
     "field": "pend_storage.query",
+    "json_default": "pend_storage.live",
     "log_event": "pend_storage.events",
     "open_store": "pend_storage.factory",
 }

@@ -158,7 +158,7 @@ class Members(LiveMap):
     @override
     def clear(self) -> None:
         def take_all(tx: Transaction) -> None:
-            for name in self._poppable():
+            for name in list(self):
                 if self._value(tx, name) is not MISSING:
                     self._remove(tx, name)
 
@@ -211,13 +211,19 @@ class MemberRoot(Root):
         try:
             found = view._value(view._reads, self._name)  # noqa: SLF001
         except StoreUnavailable as error:
-            if is_closed(error) and self._seen is not MISSING:
-                return self._seen  # an object that outlives its store says what it said
+            if is_closed(error):
+                return self._last()  # an object outlives the file that it came from
             raise
         if found is MISSING:
-            raise self._gone()
+            return self._last()
         self._seen, self._moment = found, moment
         return found
+
+    def _last(self) -> Any:
+        """What it said when it was looked at last."""
+        if self._seen is MISSING:
+            raise self._gone()
+        return self._seen
 
     @override
     def change(self, change: Callable[[Any], T]) -> T:

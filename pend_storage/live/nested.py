@@ -3,14 +3,15 @@
 A nested view knows its record and the way into it. Each change reads the record in a
 transaction, changes a copy of what stands at the end of the way, and writes the record:
 two writers on different members of one record both get through. What a view was of may
-have moved or gone meanwhile; it follows what it can recognise, and refuses the rest.
+have moved or gone meanwhile: the view follows what it can recognise. What has gone can be
+read as it was last, as an object that was taken out of a dict can, and not be changed.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 from typing_extensions import override
 
@@ -36,8 +37,7 @@ class Root(ABC):
     def value(self) -> Any:
         """What the file says in its place, as plain data that nobody changes.
 
-        Raises:
-            LookupError: it is not there any more.
+        What it said last, where it is not there any more.
         """
 
     @abstractmethod
@@ -59,9 +59,9 @@ class Root(ABC):
 def wrapped(root: Root, steps: tuple[Step, ...], value: Any) -> Any:
     """What a view gives for a value: a view of it where it is an object or a list."""
     if isinstance(value, dict):
-        return NestedMap(root, steps)
+        return NestedMap(root, steps, value)
     if isinstance(value, list):
-        return NestedList(root, steps)
+        return NestedList(root, steps, value)
     return value
 
 
@@ -99,19 +99,27 @@ def _raise_gone(root: Root, steps: tuple[Step, ...], what: str) -> NoReturn:
 class NestedMap(LiveMap):
     """An object inside of a record, or a record that is one."""
 
-    __slots__ = ("_root", "_steps")
+    __slots__ = ("_root", "_seen", "_steps")
 
-    def __init__(self, root: Root, steps: tuple[Step, ...]) -> None:
+    def __init__(
+        self, root: Root, steps: tuple[Step, ...], seen: dict[str, Any] | None
+    ) -> None:
         self._root = root
         self._steps = steps
+        self._seen = seen
+        """What stood there last: it can be read when it has gone, but not changed."""
 
     @override
     def _data(self) -> dict[str, Any]:
         value = self._root.value()
         if not self._steps and type(value) is dict:
             return value
-        found: dict[str, Any] = _found(self._root, self._steps, value, dict)
-        return found
+        try:
+            self._seen = _found(self._root, self._steps, value, dict)
+        except LookupError:
+            if self._seen is None:
+                raise
+        return cast("dict[str, Any]", self._seen)
 
     @override
     def _child(self, name: str, value: Any) -> Any:
@@ -128,16 +136,25 @@ class NestedMap(LiveMap):
 class NestedList(LiveList):
     """A list inside of a record, or a record that is one."""
 
-    __slots__ = ("_root", "_steps")
+    __slots__ = ("_root", "_seen", "_steps")
 
-    def __init__(self, root: Root, steps: tuple[Step, ...]) -> None:
+    def __init__(
+        self, root: Root, steps: tuple[Step, ...], seen: list[Any] | None
+    ) -> None:
         self._root = root
         self._steps = steps
+        self._seen = seen
+        """What stood there last: it can be read when it has gone, but not changed."""
 
     @override
     def _data(self) -> list[Any]:
-        found: list[Any] = _found(self._root, self._steps, self._root.value(), list)
-        return found
+        value = self._root.value()
+        try:
+            self._seen = _found(self._root, self._steps, value, list)
+        except LookupError:
+            if self._seen is None:
+                raise
+        return cast("list[Any]", self._seen)
 
     @override
     def _given(self, data: list[Any], index: int) -> Any:

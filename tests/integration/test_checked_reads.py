@@ -294,9 +294,14 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/views/contents.py": {"Contents.put", "Contents.remove"},
+    "legacy/views/contents.py": {
+        "Contents.add",
+        "Contents.change",
+        "Contents.move",
+        "Contents.put",
+        "Contents.remove",
+    },
     "legacy/views/envelope.py": {"EnvelopeView._write"},
-    "legacy/views/lists.py": {"ListView._move"},
     "operations/flag.py": {"_note"},
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},
@@ -308,12 +313,7 @@ KNOWN_WRITERS: Final = {
     "stores/json/guard.py": {"Guard.add"},
     "stores/json/keeper.py": {"FileKeeper._let_go"},
     "stores/json/permissions.py": {"PermissionNotes.look"},
-    "stores/json/plain.py": {
-        "PlainView.__setitem__",
-        "PlainView.__delitem__",
-        "PlainView.pop",
-        "PlainView.setdefault",
-    },
+    "stores/json/plain_view.py": {"PlainView._remove", "PlainView._set"},
     "stores/json/store.py": {
         "JsonStore.apply",
         "JsonStore.commit",

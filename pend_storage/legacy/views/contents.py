@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pend_storage.codec import check_json
-from pend_storage.errors import Conflict, InvalidRecord
+from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
 from pend_storage.layout import Entry
 from pend_storage.legacy.adoption import absorbed, anchored
 from pend_storage.legacy.exact import dump
@@ -16,7 +16,7 @@ from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.quarantine import name_of
 from pend_storage.legacy.reader import Piece, Reader
 from pend_storage.listing import Listed, Listing
-from pend_storage.live.recent import Moment
+from pend_storage.live.recent import Moment, is_closed
 from pend_storage.query import field, make_query
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec
@@ -253,7 +253,12 @@ class Look(NamedTuple):
             return False
         if seen.mark is None:
             return self.moment.holds(contents.store)
-        now = contents.store.listing(contents.layout)
+        try:
+            now = contents.store.listing(contents.layout)
+        except StoreUnavailable as error:
+            if is_closed(error):
+                return True  # an object outlives the file that it came from
+            raise
         if now is seen:
             return True
         return now is not None and now.places.get((item.collection, item.key)) is item

@@ -73,6 +73,16 @@ class MapView(Members):
     def _remove(self, tx: Transaction, name: str) -> None:
         self._contents.remove(tx, self._lookup(tx, name))
 
+    @override
+    def clear(self) -> None:
+        def take_all(tx: Transaction) -> None:
+            contents = self._contents
+            listing = contents.to_change(tx)
+            for item in listing.standing:
+                contents.remove(tx, contents.held(tx, listing, item))
+
+        self._run(take_all)
+
     # -- all of them ---------------------------------------------------------------------
 
     @override
@@ -86,7 +96,7 @@ class MapView(Members):
         return [
             (
                 name,
-                NestedMap(ListedMember(self, name, look, item), ())
+                NestedMap(ListedMember(self, name, look, item), (), None)
                 if item.value is AN_OBJECT  # nearly all are, and calls take time
                 else given(ListedMember(self, name, look, item), look, item),
             )
