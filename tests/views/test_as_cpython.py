@@ -53,7 +53,7 @@ class _InnerMap(NestedMap):
         outer = memory().legacy(MAP_FILE)
         outer["x"] = {"inner": dict(*args, **members)}
         inner = outer["x"]["inner"]
-        super().__init__(inner._root, inner._steps, None)
+        super().__init__(inner._at, None)
 
 
 class _InnerList(NestedList):
@@ -65,7 +65,7 @@ class _InnerList(NestedList):
         outer = memory().legacy(LIST_FILE)
         outer.append([[0], list(values)])
         inner = outer[0][1]
-        super().__init__(inner._root, inner._steps, None)
+        super().__init__(inner._at, None)
 
 
 NOT_JSON = "keys or values that are no JSON: a view refuses them"

@@ -12,23 +12,51 @@ from pend_storage.legacy.views.contents import Contents, Look
 from pend_storage.listing import A_LIST, A_TEXT, AN_OBJECT, Listed
 from pend_storage.live import MISSING, Members, Root, as_json
 from pend_storage.live.members import MemberRoot
-from pend_storage.live.nested import NestedList, NestedMap
+from pend_storage.live.nested import NestedList, NestedMap, Roots
 from pend_storage.live.recent import NEVER, settled
 from pend_storage.transaction import Transaction
 
-__all__ = ["ItemRoot", "ListedMember", "given"]
+__all__ = ["ItemRoots", "MemberRoots", "given"]
 
 T = TypeVar("T")
 
 
-def given(root: Root, look: Look, item: Listed) -> Any:
+def given(roots: Roots, look: Look, item: Listed) -> Any:
     """What is given for an item: a view of it where it is an object or a list."""
     value = item.value
     if value is AN_OBJECT:
-        return NestedMap(root, (), None)
+        return NestedMap(item, roots)
     if value is A_LIST:
-        return NestedList(root, (), None)
+        return NestedList(item, roots)
     return look.listing.value(item) if value is A_TEXT else value
+
+
+class MemberRoots(Roots):
+    """Of the members of a file that is an object."""
+
+    __slots__ = ("_look", "_view")
+
+    def __init__(self, view: Members, look: Look) -> None:
+        self._view = view
+        self._look = look
+
+    @override
+    def root(self, item: Listed) -> Root:
+        return ListedMember(self._view, str(item.name), self._look, item)
+
+
+class ItemRoots(Roots):
+    """Of the items of a list."""
+
+    __slots__ = ("_contents", "_look")
+
+    def __init__(self, contents: Contents, look: Look) -> None:
+        self._contents = contents
+        self._look = look
+
+    @override
+    def root(self, item: Listed) -> Root:
+        return ItemRoot(self._contents, self._look, item)
 
 
 class ListedMember(MemberRoot):
@@ -36,12 +64,8 @@ class ListedMember(MemberRoot):
 
     __slots__ = ("_item", "_look")
 
-    # One is made for each member of a file that is looked at: no call to a base.
     def __init__(self, view: Members, name: str, look: Look, item: Listed) -> None:
-        self._view = view
-        self._name = name
-        self._seen = MISSING
-        self._moment = NEVER
+        super().__init__(view, name, MISSING, NEVER)
         self._look = look
         self._item: Listed | None = item
 

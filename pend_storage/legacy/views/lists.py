@@ -10,9 +10,11 @@ from typing_extensions import override
 
 from pend_storage.legacy.views.arranging import Arrangement
 from pend_storage.legacy.views.contents import Contents, Look, now
-from pend_storage.legacy.views.items import ItemRoot, given
+from pend_storage.legacy.views.items import ItemRoots, given
+from pend_storage.listing import AN_OBJECT, Listed
 from pend_storage.live import LiveList, as_json, plain
 from pend_storage.live.lists import listed
+from pend_storage.live.nested import NestedMap
 from pend_storage.live.recent import settled
 from pend_storage.shown import shown
 from pend_storage.store import Store
@@ -61,14 +63,19 @@ class ListView(LiveList):
     def _given(self, data: list[Any], index: int) -> Any:
         raise NotImplementedError("items are given by their records")
 
-    def _of(self, look: Look, index: int) -> Any:
-        item = look.listing.standing[index]
-        return given(ItemRoot(self._contents, look, item), look, item)
-
     @override
     def _children(self) -> list[Any]:
         look = self._contents.look()
-        return [self._of(look, index) for index in range(len(look.listing.standing))]
+        return self._views(look, look.listing.standing)
+
+    def _views(self, look: Look, items: Iterable[Listed]) -> list[Any]:
+        roots = ItemRoots(self._contents, look)
+        return [
+            NestedMap(item, roots)
+            if item.value is AN_OBJECT  # nearly all are, and calls take time
+            else given(roots, look, item)
+            for item in items
+        ]
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -77,14 +84,19 @@ class ListView(LiveList):
     @override
     def __getitem__(self, index: int | slice) -> Any:
         look = self._contents.look()
+        items = look.listing.standing
         if isinstance(index, slice):
-            places = range(len(look.listing.standing))[index]
-            return [self._of(look, place) for place in places]
-        return self._of(look, _place(index, len(look.listing.standing)))
+            return self._views(look, items[index])
+        item = items[_place(index, len(items))]
+        return given(ItemRoots(self._contents, look), look, item)
 
     @override
     def __len__(self) -> int:
         return self._contents.count(by_name=False)
+
+    @override
+    def snapshot(self) -> list[Any]:
+        return self._data()
 
     @override
     def __contains__(self, value: object) -> bool:

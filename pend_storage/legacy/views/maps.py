@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from pend_storage.legacy.views.contents import Contents
-from pend_storage.legacy.views.items import ListedMember, given
+from pend_storage.legacy.views.contents import Contents, Look
+from pend_storage.legacy.views.items import MemberRoots, given
 from pend_storage.listing import AN_OBJECT
 from pend_storage.live import MISSING, Members
 from pend_storage.live.nested import NestedMap
+from pend_storage.live.recent import NEVER
 from pend_storage.namesakes import is_superseded
 from pend_storage.shown import shown
 from pend_storage.store import Store
@@ -54,6 +55,20 @@ class MapView(Members):
         return MISSING if found is None else self._contents.value(found)
 
     @override
+    def __getitem__(self, name: str) -> Any:
+        # dict(view) asks for the names first, and then for each of them.
+        contents = self._contents
+        if contents.tx is None and type(name) is str:
+            listing = contents.store.listing(contents.layout)
+            if listing is not None and "members" in listing.__dict__:
+                item = listing.members.get(name)
+                if item is None:
+                    raise KeyError(name)
+                look = Look(contents, listing, NEVER)
+                return given(MemberRoots(self, look), look, item)
+        return super().__getitem__(name)
+
+    @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         contents = self._contents
         entry = contents.entry(name, value)
@@ -91,14 +106,19 @@ class MapView(Members):
         return {name: found.value(item) for name, item in found.members.items()}
 
     @override
+    def snapshot(self) -> dict[str, Any]:
+        return self._all(self._contents.reads)
+
+    @override
     def _pairs(self) -> list[tuple[str, Any]]:
         look = self._contents.look()
+        roots = MemberRoots(self, look)
         return [
             (
                 name,
-                NestedMap(ListedMember(self, name, look, item), (), None)
+                NestedMap(item, roots)
                 if item.value is AN_OBJECT  # nearly all are, and calls take time
-                else given(ListedMember(self, name, look, item), look, item),
+                else given(roots, look, item),
             )
             for name, item in look.listing.members.items()
         ]
