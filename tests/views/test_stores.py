@@ -58,9 +58,7 @@ def test_an_object(store: Store, start: dict[str, Any], script: list[Step]) -> N
     start=lists,
     script=st.lists(LIST_STEPS, max_size=6),
 )
-def test_a_list(
-    store: Store, file: str, start: list[Any], script: list[Step]
-) -> None:
+def test_a_list(store: Store, file: str, start: list[Any], script: list[Step]) -> None:
     a_list(store, file, start, script)
 
 
