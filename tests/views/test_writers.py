@@ -128,7 +128,7 @@ def test_different_items_that_are_changed_at_once_are_all_changed(
     view.extend([{"id": n, "turns": []} for n in range(WRITERS)])
 
     def change(number: int, turn: int) -> None:
-        item = next(x for x in view if x["id"] == number)
+        item = next(x for x in view if x == {"id": number, "turns": [*range(turn)]})
         item["turns"].append(turn)
         view.insert(0, f"{number} {turn}")  # everything moves
 
