@@ -39,7 +39,8 @@ slices = st.builds(
 
 def _text(key: Any) -> str:
     """The name that ``json.dump`` writes."""
-    return next(iter(json.loads(json.dumps({key: 0}))))
+    (text,) = json.loads(json.dumps({key: 0}))
+    return str(text)
 
 
 def _set(key: Any, value: Any) -> Callable[[Any], Any]:

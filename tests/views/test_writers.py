@@ -42,7 +42,7 @@ def writers(change: Callable[[int, int], Any]) -> None:
     for turn in range(ROUNDS):
         at_once(
             *[
-                lambda number=number, turn=turn: change(number, turn)  # type: ignore[misc]
+                lambda number=number, turn=turn: change(number, turn)
                 for number in range(WRITERS)
             ]
         )
