@@ -354,6 +354,21 @@ class Store(ABC):
         """
         return unread_in(self, {layout.file: layout for layout in self.layouts})
 
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        """The answers of several queries and counts, of collections by name.
+
+        A store over a network overrides this with one round trip, which is one look then.
+        The rows of a query come in any order.
+        """
+        rows = [self.query(name, query, epoch=epoch) for name, query in queries]
+        return rows, [self.count(name, where, epoch=epoch) for name, where in counts]
+
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
         """The records of a legacy file in its order, where this store keeps that at hand.
 

@@ -159,6 +159,32 @@ class Traffic(Store):
                 return
 
     @override
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        _require_alone(epoch)
+
+        def look(store: Store, at: int | None) -> tuple[list[list[Row]], list[int]]:
+            rows, numbers = store.together(queries, counts, epoch=at)
+            if not store.refuses_unread:
+                for (name, query), found in zip(queries, rows, strict=True):
+                    self._unread.require_all(store, at, name, query.where, len(found))
+                for name, where in counts:
+                    self._unread.require_all(store, at, name, where)
+            return rows, numbers
+
+        answer = self._router.call_reading(look)
+        for name, query in queries:
+            self._sampler.note_query(name, query)
+        for name, where in counts:
+            self._sampler.note_count(name, where)
+        return answer
+
+    @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
         _require_alone(epoch)
 

@@ -78,6 +78,16 @@ class WrapperStore(Store):
         return self.inner.scan(collection, after=after, deleted=deleted, epoch=epoch)
 
     @override
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        return self.inner.together(queries, counts, epoch=epoch)
+
+    @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
         return self.inner.listing(layout, epoch=epoch)
 

@@ -36,12 +36,19 @@ class MapView(Members):
     def _lookup(self, reads: Store | Transaction, name: str) -> Any:
         """The record under exactly this name, or None."""
         contents = self._contents
-        found = contents.layout.mapping.find(reads, name)
-        if found is not None and contents.name(found) == name:
-            return found
+        at_once = contents.named(name) if reads is self._store else None
+        if at_once is None:
+            found = contents.layout.mapping.find(reads, name)
+            placed = [] if found is None else [found]
+        else:
+            placed = at_once[0]
+        for record in placed:
+            if contents.name(record) == name:
+                return record
+        aside = contents.quarantined(reads, name) if at_once is None else at_once[1]
         waiting = [
             record
-            for record in contents.quarantined(reads, name)
+            for record in aside
             if record.position is not None
             and not is_superseded(record)
             and contents.name(record) == name

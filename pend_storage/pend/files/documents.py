@@ -12,7 +12,7 @@ from pend_storage.legacy.exact import with_numbers
 from pend_storage.legacy.mapping import Reads, RecordMapping, Source
 from pend_storage.pend.identity import record_id
 from pend_storage.pend.records import Document
-from pend_storage.query import field
+from pend_storage.query import Condition, field
 from pend_storage.unread import resting_on
 
 __all__ = ["DocumentMapping"]
@@ -88,6 +88,12 @@ class DocumentMapping(RecordMapping):
             return found
         others = verbs.find(*self.where, field("key") == name, limit=1).items
         return others[0] if others else None
+
+    @override
+    def named(self, name: str) -> Condition:
+        mine = field("file") == self.file
+        key = field("id") == self._key_of_name(name)
+        return mine & (field("key") == name) | mine & key
 
     @override
     def merge(self, present: Document, read: Document) -> Document:

@@ -31,7 +31,11 @@ from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
 from pend_storage.stores.postgres.backlog import Backlog
 from pend_storage.stores.postgres.committing import Committer
-from pend_storage.stores.postgres.conditions import count_statement, query_statement
+from pend_storage.stores.postgres.conditions import (
+    count_statement,
+    query_statement,
+    together_statement,
+)
 from pend_storage.stores.postgres.connections import Address, Connector
 from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
 from pend_storage.stores.postgres.link import Link, Statement
@@ -40,6 +44,7 @@ from pend_storage.stores.postgres.repeating import unhurried
 from pend_storage.stores.postgres.rows import (
     CHANGE_RECORDS,
     change_of,
+    parted_rows_of,
     rows_of,
     tombstone_rows_of,
 )
@@ -265,6 +270,23 @@ class PostgresStore(Store):
         statement, values = count_statement(known, where, epoch)
         statement = self._shapes.known(statement)
         return int(self._server.ask(statement, values).get_value(0, 0) or 0)
+
+    @override
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        asked = [(self._known(name), query) for name, query in queries]
+        counted = [(self._known(name), where) for name, where in counts]
+        if not asked and not counted:
+            self._require_primary(epoch)
+            return [], []
+        statement, values = together_statement(asked, counted, epoch)
+        result = self._server.ask(self._shapes.known(statement), values)
+        return parted_rows_of([known.spec for known, _ in asked], len(counted), result)
 
     @override
     def scan(
