@@ -213,6 +213,10 @@ class Layout(ABC):
     def position(self, record: Any) -> int | None:
         """The position in its file, None where it has none yet."""
 
+    def rank(self, record: Any) -> int | None:
+        """What it is sorted by: its position, or what stands for one; None: nothing."""
+        return self.position(record)
+
     def place(self, record: Any) -> str:
         """The member name of a record in a map, for messages; else its position."""
         return str(self.position(record))

@@ -12,15 +12,27 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Final
+
+import msgspec
 
 from pend_storage.layout import Layout
 from pend_storage.namesakes import Text, hidden, is_superseded
 from pend_storage.records import QuarantinedRecord, Row
 from pend_storage.schema import QUARANTINE
 
-__all__ = ["AN_OBJECT", "A_LIST", "A_TEXT", "Listed", "Listing", "Mark", "StoredListed"]
+__all__ = [
+    "AN_OBJECT",
+    "A_LIST",
+    "A_TEXT",
+    "Listed",
+    "Listing",
+    "Mark",
+    "StoredListed",
+    "digest_of",
+]
 
 AN_OBJECT: Final = object()
 """Stands for a value that is an object: it is decoded when it is looked at."""
@@ -29,6 +41,7 @@ A_LIST: Final = object()
 A_TEXT: Final = object()
 """Stands for a long text."""
 
+_ENCODE: Final = msgspec.json.Encoder().encode
 _SHORT: Final = 200
 """Characters of a text that is kept in a listing."""
 
@@ -41,7 +54,17 @@ StoredListed = tuple[str, int, bytes | None]
 class Listed:
     """One record of a file."""
 
-    __slots__ = ("collection", "is_superseded", "key", "name", "order", "row", "value")
+    __slots__ = (
+        "collection",
+        "digest",
+        "is_superseded",
+        "key",
+        "name",
+        "order",
+        "rank",
+        "row",
+        "value",
+    )
 
     def __init__(
         self, layout: Layout, collection: str, row: Row, keep: bytes | None
@@ -50,10 +73,13 @@ class Listed:
         self.collection = collection
         self.key = row.key
         self.order = (*layout.order(record, row.version), row.key)
+        self.rank = layout.rank(record)
         self.name, value = layout.shown(record)
         self.is_superseded = is_superseded(record)
         self.row: Row | tuple[int, bytes] = row if keep is None else (row.version, keep)
         """The row, or its version and body."""
+        self.digest = None if keep is None else digest_of(value)
+        """By which an equal value is known without decoding this one; None: decode it."""
         self.value = _kept(value)
         """What the file says, or what stands for it."""
 
@@ -70,6 +96,14 @@ class Listed:
     def is_aside(self) -> bool:
         """Whether it is quarantined."""
         return self.collection == QUARANTINE
+
+
+def digest_of(value: Any) -> bytes | None:
+    """Of the text of a value; None where it has none. Other texts may be equal, too."""
+    try:
+        return blake2b(_ENCODE(value), digest_size=16).digest()
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _kept(value: Any) -> Any:

@@ -318,6 +318,7 @@ class RecordLayout(Layout):
             return (sign, 0, sign * version)
         return (0, sign * rank, sign * version)
 
+    @override
     def rank(self, record: Any) -> int | None:
         """The position, else the microsecond of its making.
 

@@ -9,6 +9,7 @@ from pend_storage.diff import equal
 
 __all__ = ["as_json", "json_default", "key_text", "plain", "whereabouts"]
 
+_PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 _DEEP: Final = 400
 """More levels than any store takes."""
 
@@ -57,6 +58,15 @@ def as_json(value: Any, depth: int = 0) -> Any:
 
     What is no JSON stays as it is: whoever writes it says what is wrong.
     """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        for name, item in value.items():
+            if type(name) is not str or type(item) not in _PLAIN:
+                break
+        else:  # nearly always
+            return value.copy()
     if depth > _DEEP:  # a circle, perhaps; the check of the depth refuses it
         return value
     if isinstance(value, Mapping):

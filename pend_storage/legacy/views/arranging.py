@@ -11,13 +11,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from operator import lt
 from typing import Any, Final, NamedTuple
 
 from pend_storage.diff import equal
 from pend_storage.layout import Entry
 from pend_storage.legacy.exact import dump, normal
 from pend_storage.legacy.views.contents import Contents
-from pend_storage.listing import Listing
+from pend_storage.listing import Listing, digest_of
 from pend_storage.transaction import Transaction
 
 __all__ = ["Arrangement"]
@@ -40,7 +43,24 @@ class Arrangement:
         self._tx: Final = tx
         self._listing: Final = listing
         self._items: Final = listing.standing
-        self.values: Final[list[Any]] = [listing.value(item) for item in self._items]
+
+    @cached_property
+    def values(self) -> list[Any]:
+        """What the list says, as plain data."""
+        return [self._listing.value(item) for item in self._items]
+
+    def _value(self, index: int) -> Any:
+        if "values" in self.__dict__:  # the very objects that a change was given
+            return self.values[index]
+        return self._listing.value(self._items[index])
+
+    def _same(self, index: int, new: Any) -> bool:
+        """Whether a record says just this; it is decoded where its digest leaves doubt."""
+        item = self._items[index]
+        if item.digest is not None and item.digest == digest_of(new):
+            return True
+        mine = self._value(index)
+        return mine is new or equal(mine, new)
 
     def become(self, new: list[Any]) -> None:
         """Write what makes it another list."""
@@ -66,28 +86,28 @@ class Arrangement:
 
     def _match_ends(self, new: list[Any], found: list[int | None]) -> None:
         """What both begin and end with: nearly everything, as a rule."""
-        old = self.values
-        shorter = min(len(old), len(new))
+        count = len(self._items)
+        shorter = min(count, len(new))
         front = 0
-        while front < shorter and _same(old[front], new[front]):
+        while front < shorter and self._same(front, new[front]):
             found[front] = front
             front += 1
         back = 1
-        while back <= shorter - front and _same(old[-back], new[-back]):
-            found[-back] = len(old) - back
+        while back <= shorter - front and self._same(count - back, new[-back]):
+            found[-back] = count - back
             back += 1
 
     def _match_equal(self, new: list[Any], found: list[int | None]) -> None:
         """What is equal elsewhere: the very object first, then by value."""
         missing = [index for index, old in enumerate(found) if old is None]
         taken = set(found)
-        left = [index for index in range(len(self.values)) if index not in taken]
-        for name in (id, _text):
+        left = [index for index in range(len(self._items)) if index not in taken]
+        for name in (id, _text) if "values" in self.__dict__ else (_text,):
             if not missing or not left:
                 return
             by_name: dict[Any, deque[int]] = defaultdict(deque)
             for index in left:
-                by_name[name(self.values[index])].append(index)
+                by_name[name(self._value(index))].append(index)
             for index in missing:
                 same = by_name.get(name(new[index]))
                 if same:
@@ -99,7 +119,7 @@ class Arrangement:
     def _pair(self, slots: list[_Slot]) -> None:
         """What was changed in place: taken out and put in at the same place."""
         kept = {slot.old for slot in slots}
-        gone = deque(index for index in range(len(self.values)) if index not in kept)
+        gone = deque(index for index in range(len(self._items)) if index not in kept)
         last = -1
         for place, slot in enumerate(slots):
             if slot.old is not None:
@@ -117,7 +137,7 @@ class Arrangement:
         """Change, move and add, from the oldest to the newest."""
         layout = self._contents.layout
         growing = slots[::-1] if layout.newest_first else slots
-        ranks = [None if s.old is None else self._rank(s.old) for s in growing]
+        ranks = [None if s.old is None else self._items[s.old].rank for s in growing]
         fixed = _longest_growing(ranks)
         last = self._first(ranks, fixed)
         for index, (slot, rank) in enumerate(zip(growing, ranks, strict=True)):
@@ -127,10 +147,6 @@ class Arrangement:
                 self._contents.add(self._tx, self._entry(slot.value), last)
             elif slot.is_changed or not stays:
                 self._write(slot, slot.old, None if stays else last)
-
-    def _rank(self, index: int) -> int | None:
-        record = self._listing.record(self._items[index])
-        return self._contents.layout.rank(record)
 
     def _first(self, ranks: Sequence[int | None], fixed: dict[int, int]) -> int:
         """A rank with room above it for what stands in front of all that stays."""
@@ -151,10 +167,6 @@ class Arrangement:
         return self._contents.entry(None, value)
 
 
-def _same(left: Any, right: Any) -> bool:
-    return left is right or equal(left, right)
-
-
 def _text(value: Any) -> bytes:
     try:
         return dump(normal(value))
@@ -164,6 +176,9 @@ def _text(value: Any) -> bytes:
 
 def _longest_growing(ranks: Sequence[int | None]) -> dict[int, int]:
     """The most places whose ranks grow, with the ranks; they need not be moved."""
+    known = {place: rank for place, rank in enumerate(ranks) if rank is not None}
+    if all(map(lt, known.values(), islice(known.values(), 1, None))):
+        return known  # nearly always
     tails: list[int] = []
     tail_places: list[int] = []
     before: dict[int, int | None] = {}

@@ -152,7 +152,11 @@ class ListView(LiveList):
     @override
     def __setitem__(self, index: int | slice, value: Any) -> None:
         if isinstance(index, slice):
-            super().__setitem__(index, value)
+            if index == slice(None):
+                whole = listed(value)
+                self._run(lambda tx: self.replace_in(tx, whole))
+            else:
+                super().__setitem__(index, value)
             return
         new = as_json(value)
 
