@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from pend_storage.errors import StoreUnavailable
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
+from pend_storage.pend import SCHEMA
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
-from tests.views.making import LIST_FILE, LOG_FILE, MAP_FILE, WRAPPED_FILE
+from tests.views.making import LAYOUTS, LIST_FILE, LOG_FILE, MAP_FILE, WRAPPED_FILE
 
 
 @pytest.mark.parametrize("file", [LIST_FILE, LOG_FILE])
@@ -140,6 +145,37 @@ def test_a_view_that_outlives_its_store_says_what_it_said(
         held[0]["n"] = 2
     with pytest.raises(StoreUnavailable):
         len(maps)
+
+
+class _Meddled(MemoryStore):
+    """Somebody writes right after a look."""
+
+    meddle: Callable[[], object] | None = None
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        found = super().listing(layout, epoch=epoch)
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        return found
+
+
+def test_an_item_that_has_changed_since_it_was_chosen_is_chosen_anew() -> None:
+    store = _Meddled(SCHEMA, layouts=LAYOUTS)
+    view = store.legacy(LIST_FILE)
+    view.extend([{"n": 1}, {"n": 2}])
+    first = view[0]
+
+    store.meddle = lambda: first.update(n=5)
+    with pytest.raises(ValueError, match="not in list"):
+        view.remove({"n": 1})
+    store.meddle = lambda: first.update(n=0)
+    view.sort(key=lambda item: item["n"])
+    store.meddle = lambda: first.update(n=7)
+    taken = view.pop(0)
+
+    assert (taken, view.snapshot()) == ({"n": 7}, [{"n": 2}])
 
 
 # -- inside a transaction -----------------------------------------------------------------
