@@ -20,6 +20,7 @@ ELSEWISE = {
     "listing": "for views, which wait",
     "moment": "for views, which wait",
     "rows": "for views, which wait",
+    "together": "for views, which wait",
     "commit_each": "is what waiting commits become",
     "relay": "is for a process of its own",
     "acting": "waits for nothing: a plain with, around what is awaited",
