@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
     from pend_storage.legacy.members import Member, ObjectMapping
     from pend_storage.legacy.record_files import documents, records, schema_of
+    from pend_storage.live import json_default
     from pend_storage.phases import Phase, Role, RoleState
     from pend_storage.query import field
     from pend_storage.records import (
@@ -156,6 +157,7 @@ __all__ = [
     "collection",
     "documents",
     "field",
+    "json_default",
     "log_event",
     "open_store",
     "records",
@@ -233,6 +235,7 @@ _HOME: Final = {
     "collection": "pend_storage.schema",
     "documents": "pend_storage.legacy.record_files",
     "field": "pend_storage.query",
+    "json_default": "pend_storage.live",
     "log_event": "pend_storage.events",
     "open_store": "pend_storage.factory",
     "records": "pend_storage.legacy.record_files",

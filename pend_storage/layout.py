@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pend_storage.conditions import Condition
 from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.shown import shown
 
 if TYPE_CHECKING:
     from pend_storage.schema import Schema
     from pend_storage.store import Store
+    from pend_storage.transaction import Transaction
 
 __all__ = [
     "BROKEN",
@@ -32,6 +34,7 @@ __all__ = [
     "broken_header",
     "broken_record",
     "is_whole_file",
+    "layout_of",
     "one_each",
 ]
 
@@ -244,6 +247,10 @@ class Layout(ABC):
     def position(self, record: Any) -> int | None:
         """The position in its file, None where it has none yet."""
 
+    def rank(self, record: Any) -> int | None:
+        """What it is sorted by: its position, or what stands for one; None: nothing."""
+        return self.position(record)
+
     def place(self, record: Any) -> str:
         """The member name of a record in a map, for messages; else its position."""
         return str(self.position(record))
@@ -334,12 +341,23 @@ class Layout(ABC):
         """
         return None, json.dumps(value, indent=2, ensure_ascii=False).encode()
 
+    def shown(self, record: Any) -> tuple[str | None, Any]:
+        """The member name of a record, and what the file says in its place.
+
+        As plain data that ``json.loads`` would give. The name is None in a list. Asked by
+        views that look at a whole file (:mod:`~pend_storage.listing`).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no listing")
+
     @abstractmethod
-    def view(self, store: Store, *, strict: bool = False) -> Any:
-        """The file as a live MutableMapping or MutableSequence over a store.
+    def view(
+        self, store: Store, tx: Transaction | None = None, *, strict: bool = False
+    ) -> Any:
+        """The file as a live MutableMapping or MutableSequence.
 
         Args:
-            store: that it reads and writes.
+            store: whose file it is.
+            tx: of that store: reads and writes are part of it.
             strict: refuse what cannot be placed, instead of quarantining it.
         """
 
@@ -357,6 +375,23 @@ def one_each(layouts: Iterable[Layout]) -> tuple[Layout, ...]:
     for same in by_file.values():
         made += same if len(same) == 1 else same[0].joined(same)
     return tuple(made)
+
+
+def layout_of(layouts: Iterable[Layout], file: str) -> Layout:
+    """The layout of a legacy file.
+
+    Raises:
+        ConfigError: no layout claims a file of that name.
+    """
+    known = []
+    for layout in layouts:
+        if layout.file == file:
+            return layout
+        known.append(layout.file)
+    raise ConfigError(
+        f"no layout claims the legacy file {shown(file)}; this store knows: "
+        f"{', '.join(known) or 'none'}."
+    )
 
 
 def is_whole_file(record: QuarantinedRecord) -> bool:

@@ -23,10 +23,11 @@ from typing import Any, Final, Self, TypeVar, overload
 
 from pend_storage import attribution
 from pend_storage.collection import Collection
-from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.files import FileVerbs
-from pend_storage.layout import Layout
+from pend_storage.layout import Layout, layout_of
+from pend_storage.listing import Listing
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.records import (
@@ -40,7 +41,6 @@ from pend_storage.records import (
     Row,
 )
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
-from pend_storage.shown import shown
 from pend_storage.transaction import Transaction, run_transaction
 from pend_storage.unread import UnreadFile, unread_of
 
@@ -361,6 +361,35 @@ class Store(FileVerbs, ABC):
         """Tell the hook of this store what an operator should see."""
         self._hook(event)
 
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        """The answers of several queries and counts, of collections by name.
+
+        A store over a network overrides this with one round trip, which is one look then.
+        The rows of a query come in any order.
+        """
+        rows = [self.query(name, query, epoch=epoch) for name, query in queries]
+        return rows, [self.count(name, where, epoch=epoch) for name, where in counts]
+
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
+        """The records of a legacy file in its order, where this store keeps that at hand.
+
+        None: ask it for them. As long as nothing of the file changes, the same object.
+        """
+        return None
+
+    def moment(self) -> object:
+        """Changes with every commit made through this object; None: ask again instead.
+
+        Of stores over a network: for views, which use what they read for a moment.
+        """
+        return None
+
     def legacy(self, file: str, *, strict: bool = False) -> Any:
         """A legacy file as a live mapping or sequence, in its legacy shape.
 
@@ -374,13 +403,7 @@ class Store(FileVerbs, ABC):
             ConfigError: no layout claims a file of that name.
             CorruptFile: it is broken as a whole, and nothing of it could ever be read.
         """
-        for layout in self.layouts:
-            if layout.file == file:
-                return layout.view(self, strict=strict)
-        known = ", ".join(layout.file for layout in self.layouts) or "none"
-        raise ConfigError(
-            f"no layout claims the legacy file {shown(file)}; this store knows: {known}."
-        )
+        return layout_of(self.layouts, file).view(self, strict=strict)
 
     def __enter__(self) -> Self:
         return self

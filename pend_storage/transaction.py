@@ -16,6 +16,7 @@ import tenacity
 
 from pend_storage import jitter
 from pend_storage.errors import Conflict
+from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Page, Row, Versioned
@@ -60,6 +61,9 @@ class Transaction:
         self._work = UnitOfWork(store.schema)
         self.versions: dict[Place, int] = {}
         """After the end: the new version of each ``(collection, key)`` written."""
+        self.companions: dict[object, Any] = {}
+        """What code that works in this transaction keeps along with it, by its own keys."""
+        self._afterwards: list[Callable[[], None]] = []
 
     @overload
     def collection(self, name: type[R]) -> TransactionCollection[R]: ...
@@ -72,6 +76,18 @@ class Transaction:
             self._store, self._work, schema[name], schema.adapter(name)
         )
 
+    def legacy(self, file: str, *, strict: bool = False) -> Any:
+        """A legacy file as :meth:`Store.legacy` gives it, inside this transaction.
+
+        What is read through it is checked at the end, and what is written takes effect
+        then, together with the rest. Do not use it, or what it has given, afterwards.
+
+        Raises:
+            ConfigError: no layout claims a file of that name.
+        """
+        layout = layout_of(self._store.layouts, file)
+        return layout.view(self._store, self, strict=strict)
+
     def commit(self) -> None:
         """Check all reads and write all writes, atomically; what follows begins anew.
 
@@ -83,6 +99,13 @@ class Transaction:
         batch = self._work.batch()
         if batch is not None:
             self.versions = self._work.finish(batch, self._store.commit(batch))
+        afterwards, self._afterwards = self._afterwards, []
+        for call in afterwards:
+            call()
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Have something done when this transaction is committed, and only then."""
+        self._afterwards.append(call)
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +173,10 @@ class TransactionCollection(Generic[R]):
         """As :meth:`Collection.find`, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
         return page_of(self.spec, query, self._find(probing(query)), self._adapter)
+
+    def rows(self, *where: Condition) -> list[Row]:
+        """What :meth:`find` finds, with the versions at which it was read."""
+        return self._find(page_query(self.spec, where, (), None, None))
 
     def count(self, *where: Condition) -> int:
         """How many records meet every condition; each of them is checked at the end."""

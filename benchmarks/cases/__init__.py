@@ -7,6 +7,7 @@ from typing import Final
 from benchmarks.case import Case
 from benchmarks.cases import (
     clients,
+    dict_idioms,
     dual_writing,
     json_store,
     migrating,
@@ -26,6 +27,7 @@ CASES: Final[tuple[Case, ...]] = (
     *migrating.CASES,
     *validating.CASES,
     *opening.CASES,
+    *dict_idioms.CASES,
     *queries.CASES,
     *dual_writing.CASES,
     *scaling.CASES,

@@ -57,6 +57,7 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
 from pend_storage.verbs import lookup_query
@@ -174,6 +175,18 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
     ) -> AbstractContextManager[None]:
         """As :meth:`Store.acting <pend_storage.store.Store.acting>`; a plain ``with``."""
         return attribution.acting(by=by, reason=reason)
+
+    def legacy(self, file: str) -> Any:
+        """Refused: the methods of a dict and of a list wait, and cannot be awaited.
+
+        Raises:
+            ConfigError: always; it says how to come by the file.
+        """
+        raise ConfigError(
+            f"a view of {shown(file)} waits for its store, and would hold up the event "
+            "loop: use it in a thread, with `await db.call(lambda store: "
+            "store.legacy(...)[...])`."
+        )
 
     async def call(
         self,

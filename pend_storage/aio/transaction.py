@@ -58,6 +58,14 @@ class AsyncTransaction:
             self._store, self._work, schema[name], schema.adapter(name)
         )
 
+    def legacy(self, file: str) -> Any:
+        """Refused, as :meth:`AsyncStore.legacy` is.
+
+        Raises:
+            ConfigError: always; it says how to come by the file.
+        """
+        return self._store.legacy(file)
+
     async def commit(self) -> None:
         """Check all reads and write all writes, atomically; what follows begins anew.
 

@@ -28,6 +28,8 @@ from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -155,6 +157,47 @@ class Traffic(Store):
                 )
             else:
                 return
+
+    @override
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        _require_alone(epoch)
+
+        def look(store: Store, at: int | None) -> tuple[list[list[Row]], list[int]]:
+            rows, numbers = store.together(queries, counts, epoch=at)
+            if not store.refuses_unread:
+                for (name, query), found in zip(queries, rows, strict=True):
+                    self._unread.require_all(store, at, name, query.where, len(found))
+                for name, where in counts:
+                    self._unread.require_all(store, at, name, where)
+            return rows, numbers
+
+        answer = self._router.call_reading(look)
+        for name, query in queries:
+            self._sampler.note_query(name, query)
+        for name, where in counts:
+            self._sampler.note_count(name, where)
+        return answer
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        _require_alone(epoch)
+
+        def look(store: Store, at: int | None) -> Listing | None:
+            return store.listing(layout, epoch=at)
+
+        return self._router.call_reading(look)
+
+    @override
+    def moment(self) -> object:
+        route = self._router.believed
+        moment = None if route is None else route.store.moment()
+        return None if moment is None or route is None else (route.epoch, moment)
 
     # -- writes: the primary first, then the secondary ------------------------------------
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from typing_extensions import override
 
 from pend_storage import query
+from pend_storage.conditions import Condition
 from pend_storage.fields import Limit
 from pend_storage.legacy import notes
 from pend_storage.legacy.exact import with_numbers
@@ -77,6 +78,7 @@ class DocumentMapping(RecordMapping):
     """A document from each member or item, whatever it is."""
 
     collection = "documents"
+    where_tells = True
 
     def __init__(self, file: str) -> None:
         self.file: Final = file
@@ -142,6 +144,12 @@ class DocumentMapping(RecordMapping):
             return found
         others = verbs.find(*self.where, query.field("key") == name, limit=1).items
         return others[0] if others else None
+
+    @override
+    def named(self, name: str) -> Condition:
+        mine = query.field("file") == self.file
+        key = query.field("id") == self._key_of_name(name)
+        return mine & (query.field("key") == name) | mine & key
 
     @override
     def merge(self, present: Document, read: Document) -> Document:

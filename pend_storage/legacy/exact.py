@@ -52,6 +52,7 @@ _ZERO_FRACTION: Final = re.compile(rb"\.0(?:[,\]}]|$)")
 # Hashes are full of "1e5", but not before a comma.
 _EXPONENT: Final = re.compile(rb"e-?\d+(?:[,\]}]|$)")
 _MAX_DIGITS: Final = 4_000  # as many as the stores take
+_PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 _JS_DECIMAL_FROM: Final = Decimal("1e-6")
 
 
@@ -310,7 +311,16 @@ def _printed(value: float) -> str:
 
 
 def as_plain(value: Any) -> Any:
-    """A copy of a JSON value as ``json.loads`` would give it."""
+    """A JSON value as ``json.loads`` would give it; the same object where it is so."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        for item in value.values():
+            if type(item) not in _PLAIN:
+                break
+        else:  # nearly always: nothing in it needs a look
+            return value
     if isinstance(value, float):
         return float(value)
     if isinstance(value, Mapping):

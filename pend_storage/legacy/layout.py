@@ -23,6 +23,7 @@ from pend_storage.layout import (
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.dividing import Divided, Shapes
+from pend_storage.legacy.exact import as_plain
 from pend_storage.legacy.frame import JSON_LINES, NAMED, WRAPPED, WRAPPERS, Frame
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
@@ -41,6 +42,7 @@ from pend_storage.namesakes import is_superseded
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 __all__ = ["RecordLayout"]
 
@@ -276,6 +278,7 @@ class RecordLayout(Layout):
             return (sign, 0, sign * version)
         return (0, sign * rank, sign * version)
 
+    @override
     def rank(self, record: Any) -> int | None:
         """The position, else the microsecond of its making.
 
@@ -349,5 +352,15 @@ class RecordLayout(Layout):
         return b"[%b]" % b",".join(texts)
 
     @override
-    def view(self, store: Store, *, strict: bool = False) -> Any:
-        return view_of(self, store, strict=strict)
+    def shown(self, record: Any) -> tuple[str | None, Any]:
+        if isinstance(record, QuarantinedRecord):
+            name = quarantine.name_of(record)
+            return record.place if name is None else name, quarantine.value(record)
+        name = self.mapping.name(record) if self._named else None
+        return name, as_plain(self.mapping.write(record))
+
+    @override
+    def view(
+        self, store: Store, tx: Transaction | None = None, *, strict: bool = False
+    ) -> Any:
+        return view_of(self, store, tx, strict=strict)

@@ -80,6 +80,13 @@ class RecordMapping(ABC):
         """The record that stands under a member name, or one that takes its place."""
         raise NotImplementedError(f"{type(self).__name__} is of lists")
 
+    def named(self, name: str) -> Condition | None:  # noqa: ARG002 - for maps
+        """What the record that :meth:`find` gives meets; None: ask that.
+
+        Where a query is quicker than what it does one after the other.
+        """
+        return None
+
     def identity(self, record: Any) -> str:
         """What a record is recognised by when its file is read again: its content."""
         return digest(normal(self.write(record)))
@@ -99,6 +106,9 @@ class RecordMapping(ABC):
         key = uuid.uuid5(_NAMESPACE, f"{getattr(record, self.key)}#{occurrence}")
         return dataclasses.replace(record, **{self.key: str(key)})
 
+    where_tells: ClassVar[bool] = False
+    """Whether :meth:`owns`, where it is overridden, asks no more than :attr:`where`: then
+    the records of a file can be counted by a store."""
     where: tuple[Condition, ...] = ()
     """What the records of this file meet; :meth:`owns` may ask for more."""
 

@@ -30,6 +30,7 @@ from pend_storage.legacy.views.parts import PartsView
 from pend_storage.records import LegacyFile
 from pend_storage.schema import Schema
 from pend_storage.store import Store
+from pend_storage.transaction import Transaction
 
 __all__ = ["PartLayout", "RestLayout"]
 
@@ -241,9 +242,12 @@ class RestLayout(RecordLayout):
         return b"{%b}" % b",".join(texts)
 
     @override
-    def view(self, store: Store) -> PartsView:
+    def view(
+        self, store: Store, tx: Transaction | None = None, *, strict: bool = False
+    ) -> PartsView:
+        rest = super().view(store, tx, strict=strict)
         parts = {part.member: part for part in self.parts}
-        return PartsView(self.file, parts, super().view(store), store)
+        return PartsView(self, parts, rest, store, tx, strict=strict)
 
 
 def _members(raw: bytes) -> Container:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.kept import KEPT, REFERENCE_LOST
@@ -18,7 +19,7 @@ from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text
 
-__all__ = ["CODES", "kept", "make", "name_of", "renumbered", "value_start"]
+__all__ = ["CODES", "kept", "make", "name_of", "renumbered", "value", "value_start"]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -116,6 +117,15 @@ def value_start(raw: bytes) -> int:
 def name_of(record: QuarantinedRecord) -> str | None:
     """The member name of a quarantined record; None where it has none."""
     return name_at(record.raw, 0) if value_start(record.raw) else None
+
+
+def value(record: QuarantinedRecord) -> Any:
+    """What a quarantined record says; its text where that is not JSON."""
+    text = record.raw[value_start(record.raw) :]
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        return text.decode(errors="replace")
 
 
 def kept(schema: Schema, record: QuarantinedRecord, offset: int | None = None) -> Put:

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tenacity
@@ -51,49 +52,65 @@ _MOST_REFUSED: Final = 20
 """How often the store may refuse a write, each time for another reason."""
 
 
-def written(
-    layout: RecordLayout,
-    store: Store,
-    fn: Callable[[Writing], T],
-    *,
-    strict: bool = False,
-) -> T:
-    """Call ``fn``, maybe several times, with one edit of a file, until it is committed.
+def written(layout: RecordLayout, store: Store, fn: Callable[[Transaction], T]) -> T:
+    """Call ``fn``, maybe several times, with a transaction, until it is committed.
+
+    What it writes into files goes through :meth:`Writing.of`.
 
     Args:
-        layout: of the file.
+        layout: of the file that is written.
         store: that is written to.
         fn: makes the edit.
-        strict: refuse what cannot be placed.
 
     Raises:
         CorruptFile: the file is broken as a whole, so nothing can be written into it.
-        InvalidRecord: a value is not JSON, or cannot be placed and ``strict`` is set.
+        InvalidRecord: a value is not JSON, or cannot be placed where that is asked for.
         StoreUnavailable: others wrote the same records all the time.
     """
-    refused: dict[Place, str] = {}
-    told: list[Event] = []
+    edits = _Edits()
+    collections = {each.collection for each in store.layouts}
 
     def attempt() -> T:
-        told.clear()
+        edits.begin()
         with Transaction(store) as tx:
-            return fn(Writing(store, tx, layout, refused, strict=strict, told=told))
+            tx.companions[_Edits] = edits
+            return fn(tx)
 
     for left in reversed(range(_MOST_REFUSED)):
         try:
             result = _repeated(attempt, layout)
         except UniqueViolation as error:
             place = (error.collection, error.key)
-            if error.collection != layout.collection or place in refused or not left:
+            if (
+                error.collection not in collections
+                or place in edits.refused
+                or not left
+            ):
                 raise
-            refused[place] = str(error)
+            edits.refused[place] = str(error)
         except ReferenceViolation:
             if not left:  # else something has come to refer to what is deleted
                 raise
         else:
-            _tell(store, told)
+            _tell(store, edits.told)
             return result
     raise AssertionError  # pragma: no cover - the last attempt raises, or returns
+
+
+class _Edits:
+    """The edits of files in one transaction, over all attempts at it."""
+
+    def __init__(self) -> None:
+        self.refused: Final[dict[Place, str]] = {}
+        """Records that the store has refused, and why."""
+        self.told: Final[list[Event]] = []
+        self.known: Final[dict[str, Writing]] = {}
+        """Of the present attempt, by file."""
+
+    def begin(self) -> None:
+        """Begin another attempt."""
+        self.told.clear()
+        self.known.clear()
 
 
 def _tell(store: Store, told: Iterable[Event]) -> None:
@@ -154,6 +171,23 @@ class Writing(EditReads):
     strict: bool = False
     told: list[Event] = field(default_factory=list)
     """What to tell when it is committed."""
+
+    @classmethod
+    def of(
+        cls, tx: Transaction, store: Store, layout: RecordLayout, *, strict: bool
+    ) -> Writing:
+        """The edit of a file that is part of a transaction."""
+        edits = tx.companions.get(_Edits)
+        if edits is None:  # of a caller, who may write records between two calls
+            alone = cls(store, tx, layout, strict=strict)
+            tx.after_commit(partial(_tell, store, alone.told))
+            return alone
+        known: Writing | None = edits.known.get(layout.file)
+        if known is None:
+            refused, told = edits.refused, edits.told
+            known = cls(store, tx, layout, refused, strict=strict, told=told)
+            edits.known[layout.file] = known
+        return known
 
     # -- one edit -----------------------------------------------------------------------
 

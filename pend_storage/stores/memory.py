@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Final
+from typing import Any, Final
 
 from typing_extensions import override
 
 from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
 from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout, one_each
+from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -26,6 +27,7 @@ from pend_storage.records import (
 )
 from pend_storage.schema import Schema
 from pend_storage.store import Store
+from pend_storage.stores.listings import Listings
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.state import Effect, State
 
@@ -48,6 +50,7 @@ class MemoryStore(Store):
         self._tokens: dict[str, Effect] = {}
         """Of the entries of the log."""
         self._pruned = 0
+        self._listings = Listings()
         self._lock = threading.Lock()
         self._closed = False
         self._locks: dict[str, threading.Lock] = {}
@@ -118,6 +121,16 @@ class MemoryStore(Store):
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        def look(job: Callable[[State], Any]) -> Any:
+            with self._lock:
+                state = self._open_state()
+                state.require_read(epoch)
+                return job(state)
+
+        return self._listings.of(layout, look)
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:

@@ -71,6 +71,23 @@ class ValueIndex:
             self._keys.setdefault(after, set()).add(key)
 
 
+def _together(spec: CollectionSpec) -> Iterator[tuple[str, ...]]:
+    """Fields that are looked for together: the beginnings of declared indexes."""
+    for index in spec.indexes:
+        names = tuple(name for name, _ in index.columns)
+        if len(names) > 1 and all(not spec.fields[n].kind.is_json for n in names):
+            yield names
+    yield from (fields for fields in spec.unique if len(fields) > 1)
+
+
+def _flat(parts: Iterable[Condition]) -> Iterator[Condition]:
+    for part in parts:
+        if isinstance(part, And):
+            yield from _flat(part.conditions)
+        else:
+            yield part
+
+
 _LEFT_FOR_LATER: Final = frozenset({"rows", "tombstones", "_order"})
 _TOUCHED: Final = 5_000
 """Keys remembered as set lately."""
@@ -131,6 +148,8 @@ class Table:
         self._indexable = {spec.unique[i] for i in range(len(spec.unique))}
         self._indexable |= {(name,) for name in spec.references}
         self._indexable |= {(index.columns[0][0],) for index in spec.indexes}
+        self._together = sorted(_together(spec), key=len, reverse=True)
+        """Groups of fields that are declared as an index, the longest first."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -243,11 +262,10 @@ class Table:
     def _narrowed(self, where: Condition) -> _Keys | None:
         """The keys that indexed equalities leave; None where none of them helps."""
         match where:
-            case Or(()):
-                return _NO_KEYS
+            case Or(parts):
+                return self._narrowed_either(parts)
             case And(parts):
-                found = [k for part in parts if (k := self._narrowed(part)) is not None]
-                return min(found, key=len).intersection(*found) if found else None
+                return self._narrowed_together(parts)
             case Comparison((name,), Operator.EQ, value):
                 if name == self.spec.key:
                     return {value}
@@ -260,6 +278,31 @@ class Table:
             case _:
                 pass
         return None
+
+    def _narrowed_either(self, parts: Iterable[Condition]) -> _Keys | None:
+        """The keys that one condition or another leaves."""
+        found: set[str] = set()
+        for part in parts:
+            keys = self._narrowed(part)
+            if keys is None:
+                return None
+            found |= keys
+        return found
+
+    def _narrowed_together(self, parts: Iterable[Condition]) -> _Keys | None:
+        """The keys that several conditions leave; of one index where it has them."""
+        values = {
+            part.path[0]: part.value
+            for part in _flat(parts)
+            if isinstance(part, Comparison)
+            and part.operator is Operator.EQ
+            and len(part.path) == 1
+        }
+        for fields in self._together if len(values) > 1 else ():
+            if all(name in values for name in fields):
+                return self.index(fields).keys(tuple(values[name] for name in fields))
+        found = [k for part in parts if (k := self._narrowed(part)) is not None]
+        return min(found, key=len).intersection(*found) if found else None
 
     def page(self, after: str | None, *, deleted: bool, size: int) -> list[StoredRow]:
         """The next rows in key order after a key, at most ``size``."""

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from typing_extensions import override
 
 from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -77,6 +79,24 @@ class WrapperStore(Store):
         epoch: int | None = None,
     ) -> Iterator[Row]:
         return self.inner.scan(collection, after=after, deleted=deleted, epoch=epoch)
+
+    @override
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        return self.inner.together(queries, counts, epoch=epoch)
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        return self.inner.listing(layout, epoch=epoch)
+
+    @override
+    def moment(self) -> object:
+        return self.inner.moment()
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:

@@ -32,17 +32,17 @@ class _Sleepy(InterceptingStore):
     """Stops the whole process just before a call reaches the store, once."""
 
     verb: Verb | None = None
-    tell: Callable[[Any], None]
+    report: Callable[[Any], None]
 
     @override
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
         if verb == self.verb:
             self.verb = None
-            _stop(self.tell)
+            _stop(self.report)
         return call()
 
 
-def _stop(tell: Callable[[Any], None]) -> None:
+def _stop(report: Callable[[Any], None]) -> None:
     tell("asleep")
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -65,7 +65,7 @@ def _sleep_in(
 
     def wrap(name: str, store: Store) -> Store:
         sleepy[name] = _Sleepy(store)
-        sleepy[name].tell = report
+        sleepy[name].report = report
         return sleepy[name]
 
     def pass_by(name: str) -> None:

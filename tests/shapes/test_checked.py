@@ -36,8 +36,8 @@ class Marked(WatchedStore):
     """Each view that is opened begins another operation: its shape decides the class."""
 
     @override
-    def legacy(self, file: str) -> Any:
-        view = super().legacy(file)
+    def legacy(self, file: str, *, strict: bool = False) -> Any:
+        view = super().legacy(file, strict=strict)
         self.watch.begin()
         return view
 

@@ -1,8 +1,8 @@
 """Legacy files as live collections: for server code that must not change yet.
 
 A view gives what ``json.load`` of its file would give at that place, read from the store
-at that moment, and writes at once. What it gives are copies: changing a dictionary that a
-view has given changes nothing until it is put back (``view[name] = changed``).
+at that moment, and writes at once. Objects and lists inside of it are views as well:
+``view[name]["coins"] += 5`` is written. What is put into a view is copied.
 
 Quarantined records are there too, and can be written over, or taken out, as in the file.
 Where one of them has the very name of a placed record, the placed one is shown.
@@ -36,7 +36,7 @@ __all__ = [
 def view_of(
     layout: RecordLayout,
     store: Store,
-    reads: Transaction | None = None,
+    tx: Transaction | None = None,
     *,
     strict: bool = False,
 ) -> MapView | ListView | EnvelopeView | ObjectView | ScalarView:
@@ -45,18 +45,18 @@ def view_of(
     Args:
         layout: of the file.
         store: that the view is of.
-        reads: by which the shape is looked up, where it is looked up for a write.
+        tx: of that store: reads and writes are part of it.
         strict: raise where a written value cannot be placed.
     """
-    shape = frame_of(layout, store if reads is None else reads).shape
+    shape = frame_of(layout, store if tx is None else tx).shape
     if shape not in layout.shapes:
         shape = layout.shapes[0]
     if shape == MAP:
-        return MapView(layout, store, strict=strict)
+        return MapView(layout, store, tx, strict=strict)
     if shape in WRAPPERS:
-        return EnvelopeView(layout, store, strict=strict)
+        return EnvelopeView(layout, store, tx, strict=strict)
     if shape == OBJECT:
-        return ObjectView(layout, store, strict=strict)
+        return ObjectView(layout, store, tx, strict=strict)
     if shape == SCALAR:
-        return ScalarView(layout, store, strict=strict)
-    return ListView(layout, store, strict=strict)
+        return ScalarView(layout, store, tx, strict=strict)
+    return ListView(layout, store, tx, strict=strict)

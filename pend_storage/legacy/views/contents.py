@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.exact import as_plain
-from pend_storage.legacy.quarantine import name_of, value_start
+from pend_storage.errors import Conflict, StoreUnavailable
+from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.quarantine import name_of
 from pend_storage.legacy.reader import Piece, newest
 from pend_storage.legacy.writing import Writing, piece_of, written
-from pend_storage.namesakes import Text, hidden, is_superseded, text_of
-from pend_storage.query import field
+from pend_storage.listing import Listed, Listing
+from pend_storage.live.recent import Moment, is_closed
+from pend_storage.namesakes import is_superseded
+from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store
+from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
-__all__ = ["Contents"]
+__all__ = ["Contents", "Look"]
 
 _Reads: TypeAlias = Store | Transaction
 T = TypeVar("T")
@@ -34,8 +36,15 @@ class Contents:
 
     layout: RecordLayout
     store: Store
+    tx: Transaction | None = None
+    """The transaction of which all reads and writes are part."""
     strict: bool = False
     """Whether what cannot be placed is refused."""
+
+    @property
+    def reads(self) -> _Reads:
+        """Where to look."""
+        return self.store if self.tx is None else self.tx
 
     @property
     def spec(self) -> CollectionSpec:
@@ -44,49 +53,126 @@ class Contents:
 
     # -- reading ------------------------------------------------------------------------
 
-    def all(self, reads: _Reads) -> list[Any]:
-        """Every record in the file's order, quarantined ones included."""
+    def listing(self, reads: _Reads) -> Listing:
+        """The records of the file in its order, quarantined ones included."""
         layout = self.layout
-        found = reads.collection(layout.collection).find(*layout.mapping.where).items
-        rows = [record for record in found if layout.owns(record)]
-        rows += self._standing(rows, self.quarantined(reads))
-        return sorted(rows, key=lambda record: layout.order(record, 0))
+        if isinstance(reads, Transaction):
+            placed = reads.collection(layout.collection).rows(*layout.where)
+            aside = reads.collection(QUARANTINE).rows(field("file") == layout.file)
+            return Listing.of_rows(layout, placed, aside)
+        known = reads.listing(layout)
+        if known is not None:
+            return known
+        (placed, aside), _ = reads.together(
+            (
+                (self.spec.name, make_query(self.spec, layout.where)),
+                (QUARANTINE, self._aside(field("file") == layout.file)),
+            )
+        )
+        return Listing.of_rows(layout, placed, aside)
 
-    def _standing(
-        self, placed: Iterable[Any], aside: Iterable[QuarantinedRecord]
-    ) -> list[QuarantinedRecord]:
-        """The quarantined records that stand in the file."""
-        found = [record for record in aside if record.position is not None]
-        named = [text for r in found if (text := self._text(r)) is not None]
-        if not named:
-            return found
-        names = {text.name for text in named}
-        named += [
-            text for r in placed if (text := self._text(r)) and text.name in names
-        ]
-        gone = hidden(named)
-        return [record for record in found if record.id not in gone]
+    def _aside(self, *where: Condition) -> Query:
+        return make_query(self.store.schema[QUARANTINE], where)
 
-    def _text(self, record: Any) -> Text | None:
-        waiting = isinstance(record, QuarantinedRecord)
-        return text_of(self.layout, record, 0, record.id if waiting else None)
+    def named(self, name: str) -> tuple[list[Any], list[Any]] | None:
+        """Records that may have a member name, placed and in quarantine, in one look.
 
-    def quarantined(self, reads: _Reads) -> tuple[QuarantinedRecord, ...]:
-        """What of the file waits in quarantine."""
+        None where one after the other is as quick, or has to be asked.
+        """
+        here = self.layout.mapping.named(name)
+        if here is None or self.tx is not None or self.store.moment() is None:
+            return None
+        (placed, aside), _ = self.store.together(
+            (
+                (self.spec.name, make_query(self.spec, (here,))),
+                (
+                    QUARANTINE,
+                    self._aside(
+                        field("file") == self.layout.file,
+                        field("place") == safe_text(name),
+                    ),
+                ),
+            )
+        )
+        return [row.record for row in placed], [row.record for row in aside]
+
+    def look(self) -> Look:
+        """The records of the file, as they are now."""
+        moment = Moment.now(self.store, self.tx)
+        return Look(self, self.listing(self.reads), moment)
+
+    def count(self, *, by_name: bool) -> int:
+        """How many there are.
+
+        Args:
+            by_name: records of one name count once.
+        """
+        layout, store = self.layout, self.store
+        known = store.listing(layout) if self.tx is None else self.listing(self.tx)
+        if known is None and self._where_tells():
+            here = self._aside(
+                field("file") == layout.file, ~field("position").is_null()
+            )
+            placed = make_query(self.spec, layout.where)
+            _, (count, aside) = store.together(
+                counts=((self.spec.name, placed.where), (QUARANTINE, here.where))
+            )
+            if not aside:
+                return count
+        found = self.listing(store) if known is None else known
+        return len(found.members if by_name else found.standing)
+
+    def _where_tells(self) -> bool:
+        """Whether what meets the condition of the file is of the file."""
+        mapping = self.layout.mapping
+        return mapping.where_tells or type(mapping).owns is RecordMapping.owns
+
+    def to_change(self, tx: Transaction) -> Listing:
+        """The records of the file, to choose from what to change.
+
+        From the store where it keeps them at hand: :meth:`held` checks what was chosen.
+        """
+        known = None if self.tx is not None else self.store.listing(self.layout)
+        return self.listing(tx) if known is None else known
+
+    def held(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
+        """The record of an item, read by the transaction.
+
+        Raises:
+            Conflict: it has changed since the listing was made.
+        """
+        if listing.mark is None:  # made of what the transaction has read
+            return listing.record(item)
+        found = tx.collection(item.collection).versioned(item.key)
+        actual = 0 if found is None else found.version
+        if found is None or actual != item.version:
+            raise Conflict(
+                collection=item.collection,
+                key=item.key,
+                expected=item.version,
+                actual=actual,
+            )
+        return found.record
+
+    def quarantined(
+        self, reads: _Reads, name: str | None = None
+    ) -> tuple[QuarantinedRecord, ...]:
+        """What of the file waits in quarantine.
+
+        Args:
+            reads: where to look.
+            name: only what may have this member name.
+        """
         found: tuple[QuarantinedRecord, ...]
-        here = field("file") == self.layout.file
-        found = reads.collection(QUARANTINE).find(here).items
+        here = [field("file") == self.layout.file]
+        if name is not None:
+            here.append(field("place") == safe_text(name))
+        found = reads.collection(QUARANTINE).find(*here).items
         return found
 
     def value(self, record: Any) -> Any:
         """What the file says in the place of a record."""
-        if not isinstance(record, QuarantinedRecord):
-            return as_plain(self.layout.mapping.write(record))
-        text = record.raw[value_start(record.raw) :]
-        try:
-            return json.loads(text, strict=False)
-        except ValueError:
-            return text.decode(errors="replace")
+        return self.layout.shown(record)[1]
 
     def name(self, record: Any) -> str:
         """The member name of a record."""
@@ -97,52 +183,47 @@ class Contents:
 
     # -- writing ------------------------------------------------------------------------
 
-    def run(self, fn: Callable[[Writing], T]) -> T:
-        """Call ``fn`` with one edit of the file, until it is committed."""
-        return written(self.layout, self.store, fn, strict=self.strict)
+    def run(self, change: Callable[[Transaction], T]) -> T:
+        """Make a change in the transaction of the view, or in one of its own."""
+        if self.tx is not None:
+            return change(self.tx)
+        return written(self.layout, self.store, change)
 
-    def within(self, tx: Transaction) -> Writing:
-        """One edit of the file in a transaction that somebody else commits."""
-        return Writing(self.store, tx, self.layout, strict=self.strict)
+    def writing(self, tx: Transaction) -> Writing:
+        """The edit of the file that is part of a transaction."""
+        return Writing.of(tx, self.store, self.layout, strict=self.strict)
 
-    def piece(
-        self,
-        name: str | None,
-        value: Any,
-        position: int | None = None,
-        number: int | None = None,
-    ) -> Piece:
+    def piece(self, name: str | None, value: Any, position: int | None = None) -> Piece:
         """A value as it is written into the file; without a position, behind all.
 
         Raises:
             InvalidRecord: it is not JSON.
         """
         where = newest() if position is None else position
-        place = where if number is None else number
-        return piece_of(name, value, where, number=place, collection=self.spec.name)
+        return piece_of(name, value, where, number=where, collection=self.spec.name)
 
-    def set(self, writing: Writing, name: str, value: Any) -> None:
+    def set(self, tx: Transaction, name: str, value: Any) -> None:
         """Write a member, in its place if there is one of this name."""
-        piece = self.piece(name, value)
-        gone = self.under(writing, name)
+        writing, piece = self.writing(tx), self.piece(name, value)
+        gone = self._under(writing, name)
         if gone:
             ranks = [self.layout.rank(record) for record in gone]
             rank = max((rank for rank in ranks if rank is not None), default=None)
             piece = piece if rank is None else piece._replace(position=rank)
         writing.edit(gone, [piece])
 
-    def set_all(self, writing: Writing, items: Mapping[Any, Any]) -> None:
+    def set_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
         """Write members one after the other, as one edit."""
-        names = [name for name in items if isinstance(name, str)]
-        writing.aside(*names)  # all at once
+        self.writing(tx).aside(*items)  # all at once
         for name, value in items.items():
-            self.set(writing, name, value)
+            self.set(tx, name, value)
 
-    def unset(self, writing: Writing, name: str) -> None:
+    def unset(self, tx: Transaction, name: str) -> None:
         """Take a member out."""
-        writing.edit(self.under(writing, name), [])
+        writing = self.writing(tx)
+        writing.edit(self._under(writing, name), [])
 
-    def under(self, writing: Writing, name: str) -> list[Any]:
+    def _under(self, writing: Writing, name: str) -> list[Any]:
         """The records that stand under exactly this name: one, as a rule."""
         found = writing.named(name)
         placed = [found] if found is not None and self.name(found) == name else []
@@ -155,23 +236,58 @@ class Contents:
         ]
         return placed + waiting
 
-    def add(self, writing: Writing, piece: Piece) -> None:
-        """Write an item that was not there."""
-        writing.edit([], [piece])
+    def add(self, tx: Transaction, *pieces: Piece) -> None:
+        """Write items that were not there."""
+        self.writing(tx).edit([], pieces)
 
-    def replace(self, writing: Writing, present: Any, value: Any) -> None:
-        """Write another value in the place of an item, which stays the same record."""
-        writing.edit(
-            [present], [self.piece(None, value, self.layout.rank(present))], present
-        )
+    def change(
+        self, tx: Transaction, present: Any, value: Any, position: int | None = None
+    ) -> None:
+        """Write another value in the place of an item, which stays the same record.
 
-    def remove(self, writing: Writing, *records: Any) -> None:
+        Args:
+            tx: that it is part of.
+            present: the record.
+            value: what it says from now on.
+            position: where it stands then; None: where it stood.
+        """
+        where = self.layout.rank(present) if position is None else position
+        self.writing(tx).edit([present], [self.piece(None, value, where)], present)
+
+    def move(self, tx: Transaction, record: Any, position: int) -> None:
+        """Give a record another position."""
+        waiting = isinstance(record, QuarantinedRecord)
+        name = QUARANTINE if waiting else self.layout.collection
+        put = self.store.schema.put(name, self.layout.placed(record, position))
+        tx.collection(name).put(put.record)
+        self.writing(tx).remember([put])
+
+    def remove(self, tx: Transaction, *records: Any) -> None:
         """Take records out of the file."""
-        writing.edit(records, [])
-
-    def refusal(self, reason: str) -> InvalidRecord:
-        """The error that says why something cannot be written."""
-        return InvalidRecord(reason, collection=self.layout.collection)
+        self.writing(tx).edit(records, [])
 
 
-now = newest
+class Look(NamedTuple):
+    """What was seen of a file."""
+
+    contents: Contents
+    listing: Listing
+    moment: Moment
+    """When; of a listing that the store keeps up to date, it does not matter."""
+
+    def is_current(self, item: Listed) -> bool:
+        """Whether what was seen of an item is so still."""
+        contents, seen = self.contents, self.listing
+        if contents.tx is not None:
+            return False
+        if seen.mark is None:
+            return self.moment.holds(contents.store)
+        try:
+            now = contents.store.listing(contents.layout)
+        except StoreUnavailable as error:
+            if is_closed(error):
+                return True  # an object outlives the file that it came from
+            raise
+        if now is seen:
+            return True
+        return now is not None and now.places.get((item.collection, item.key)) is item

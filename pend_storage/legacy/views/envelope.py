@@ -1,10 +1,10 @@
-"""A file that is an object around its records, such as ``admin-logs.json``."""
+"""A file that is an object around a list of records, such as ``admin-logs.json``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from typing_extensions import override
 
@@ -14,8 +14,8 @@ from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
-from pend_storage.legacy.views.members import MISSING, Members
-from pend_storage.legacy.writing import Writing
+from pend_storage.live import MISSING, Members
+from pend_storage.live.recent import NEVER, Moment
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["EnvelopeView", "frame_of"]
+
+T = TypeVar("T")
 
 
 def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
@@ -36,14 +38,24 @@ class EnvelopeView(Members):
     """The records are a view of their own; the other members stand beside them."""
 
     def __init__(
-        self, layout: RecordLayout, store: Store, *, strict: bool = False
+        self,
+        layout: RecordLayout,
+        store: Store,
+        tx: Transaction | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
-        super().__init__(Contents(layout, store, strict))
+        super().__init__(layout.file, store, tx)
         self._layout: Final = layout
+        self._contents: Final = Contents(layout, store, tx, strict)
         self._name: Final = str(layout.wrapper)
 
+    @override
+    def _run(self, change: Callable[[Transaction], T]) -> T:
+        return self._contents.run(change)
+
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
-        """The file's members, with an empty list or object for the records."""
+        """The file's members, with an empty list for the records."""
         frame = frame_of(self._layout, reads)
         if frame.shape not in WRAPPERS:
             return {self._name: {} if self._is_map(reads) else []}
@@ -57,28 +69,36 @@ class EnvelopeView(Members):
             shape = next(s for s in self._layout.shapes if s in WRAPPERS)
         return shape in NAMED
 
-    def _records(self, reads: Store | Transaction) -> ListView | MapView:
+    def _records(self, reads: Store | Transaction | None = None) -> ListView | MapView:
+        """The view of the records, by the shape that the file has now."""
+        kind: type[ListView | MapView] = ListView
+        if self._is_map(self._reads if reads is None else reads):
+            kind = MapView
         strict = self._contents.strict
-        if self._is_map(reads):
-            return MapView(self._layout, self._store, strict=strict)
-        return ListView(self._layout, self._store, strict=strict)
+        return kind(self._layout, self._store, self._tx, strict=strict)
 
     @override
     def __getitem__(self, name: str) -> Any:
         if name == self._name:
-            return self._records(self._store)
-        return self._members(self._store)[name]
+            return self._records()
+        return super().__getitem__(name)
+
+    @override
+    def _child(self, name: str, value: Any, moment: Moment = NEVER) -> Any:
+        if name == self._name:
+            return self._records()
+        return super()._child(name, value, moment)
 
     @override
     def _poppable(self) -> list[str]:
         """The list stays, empty, whatever is taken out."""
         beside = [name for name in self if name != self._name]
-        return beside or ([self._name] if len(self._records(self._store)) else [])
+        return beside or ([self._name] if len(self._records()) else [])
 
     @override
-    def setdefault(self, name: str, default: Any = None) -> Any:
+    def setdefault(self, name: Any, default: Any = None) -> Any:
         if name == self._name:
-            return self._records(self._store)
+            return self._records()
         return super().setdefault(name, default)
 
     @override
@@ -88,21 +108,19 @@ class EnvelopeView(Members):
         return self._members(reads).get(name, MISSING)
 
     @override
-    def _set(self, writing: Writing, name: str, value: Any) -> None:
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name == self._name:
-            records: Any = self._records(writing.tx)
-            records.replace_in(writing, value)
+            records: Any = self._records(tx)
+            records.replace_in(tx, value)
         else:
-            tx = writing.tx
             self._write(tx, {**self._members(tx), name: value})
 
     @override
-    def _remove(self, writing: Writing, name: str) -> None:
+    def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
-            records: Any = self._records(writing.tx)
-            records.replace_in(writing, {} if isinstance(records, MapView) else [])
+            records: Any = self._records(tx)
+            records.replace_in(tx, {} if isinstance(records, MapView) else [])
             return
-        tx = writing.tx
         members = self._members(tx)
         del members[name]
         self._write(tx, members)
@@ -118,20 +136,24 @@ class EnvelopeView(Members):
         tx.collection(LEGACY_FILES).put(frame.header(self._layout.file))
 
     @override
+    def _all(self, reads: Store | Transaction) -> dict[str, Any]:
+        members = self._members(reads)
+        if self._name in members:
+            members[self._name] = self._records(reads).values_in(reads)
+        return members
+
+    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
+        """Everything, as plain data, as a transaction sees it."""
+        return self._all(reads)
+
+    @override
+    def _pairs(self) -> list[tuple[str, Any]]:
+        return [(n, self._child(n, v)) for n, v in self._members(self._reads).items()]
+
+    @override
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members(self._store))
+        return iter(list(self._members(self._reads)))
 
     @override
     def __len__(self) -> int:
-        return len(self._members(self._store))
-
-    def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-        return {
-            **self._members(self._store),
-            self._name: self._records(self._store).snapshot(),
-        }
-
-    @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._layout.file}>"
+        return len(self._members(self._reads))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableSequence
-from typing import TYPE_CHECKING, Any, Final, overload
+from collections.abc import Callable, Iterable
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from typing_extensions import override
 
-from pend_storage.legacy.views.contents import Contents
-from pend_storage.legacy.writing import Writing
-from pend_storage.records import QuarantinedRecord
-from pend_storage.schema import QUARANTINE
+from pend_storage.legacy.reader import newest
+from pend_storage.legacy.views.arranging import Arrangement
+from pend_storage.legacy.views.contents import Contents, Look
+from pend_storage.legacy.views.items import ItemRoots, given
+from pend_storage.listing import AN_OBJECT, Listed
+from pend_storage.live import LiveList, as_json, plain
+from pend_storage.live.lists import listed
+from pend_storage.live.nested import NestedMap
+from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -19,24 +25,62 @@ if TYPE_CHECKING:
 
 __all__ = ["ListView"]
 
+T = TypeVar("T")
 
-class ListView(MutableSequence[Any]):
+_POP: Final = "pop "
+
+
+class ListView(LiveList):
     """Records in the order of the file.
 
-    ``insert(0, ...)`` of a file that grows at the front, and ``append`` of any other, take
-    the same time however long the list is. Everything else looks at the whole list.
+    ``insert(0, ...)`` of a file that grows at the front, and ``append`` and ``extend`` of
+    any other, take the same time however long the list is. What an index or a slice names
+    is found in a list that a JSON store keeps at hand. ``sort``, ``reverse`` and a new list
+    write what differs.
     """
 
     def __init__(
-        self, layout: RecordLayout, store: Store, *, strict: bool = False
+        self,
+        layout: RecordLayout,
+        store: Store,
+        tx: Transaction | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
-        self._contents: Final = Contents(layout, store, strict)
+        self._contents: Final = Contents(layout, store, tx, strict)
         self._layout: Final = layout
+
+    def _run(self, change: Callable[[Transaction], T]) -> T:
+        return self._contents.run(change)
 
     # -- reading ------------------------------------------------------------------------
 
-    def _all(self) -> list[Any]:
-        return self._contents.all(self._contents.store)
+    @override
+    def _data(self) -> list[Any]:
+        return self.values_in(self._contents.reads)
+
+    def values_in(self, reads: Store | Transaction) -> list[Any]:
+        """Everything, as plain data, as a transaction sees it."""
+        listing = self._contents.listing(reads)
+        return [listing.value(item) for item in listing.standing]
+
+    @override
+    def _given(self, data: list[Any], index: int) -> Any:
+        raise NotImplementedError("items are given by their records")
+
+    @override
+    def _children(self) -> list[Any]:
+        look = self._contents.look()
+        return self._views(look, look.listing.standing)
+
+    def _views(self, look: Look, items: Iterable[Listed]) -> list[Any]:
+        roots = ItemRoots(self._contents, look)
+        return [
+            NestedMap(item, roots)
+            if item.value is AN_OBJECT  # nearly all are, and calls take time
+            else given(roots, look, item)
+            for item in items
+        ]
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -44,38 +88,68 @@ class ListView(MutableSequence[Any]):
     def __getitem__(self, index: slice) -> list[Any]: ...
     @override
     def __getitem__(self, index: int | slice) -> Any:
-        found = self._all()[index]
+        look = self._contents.look()
+        items = look.listing.standing
         if isinstance(index, slice):
-            return [self._contents.value(record) for record in found]
-        return self._contents.value(found)
+            return self._views(look, items[index])
+        item = items[_place(index, len(items))]
+        return given(ItemRoots(self._contents, look), look, item)
 
     @override
     def __len__(self) -> int:
-        return len(self._all())
+        return self._contents.count(by_name=False)
 
     @override
-    def __iter__(self) -> Iterator[Any]:
-        return iter([self._contents.value(record) for record in self._all()])
-
     def snapshot(self) -> list[Any]:
-        """Everything, as plain data."""
-        return list(self)
+        return self._data()
 
-    # -- writing ------------------------------------------------------------------------
+    @override
+    def __contains__(self, value: object) -> bool:
+        wanted, listing = plain(value), self._contents.look().listing
+        return any(listing.value(item) == wanted for item in listing.standing)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<live view of {self._layout.file}: {shown(self._data())}>"
+
+    @override
+    def __str__(self) -> str:
+        return str(self._data())
+
+    # -- writing: the usual ways ----------------------------------------------------------
 
     @override
     def append(self, value: Any) -> None:
         if self._layout.newest_first:
-            self._insert_between(None, value)
+            super().append(value)
         else:
-            self._insert_newest(value)
+            self._add_newest([value])
+
+    @override
+    def extend(self, values: Iterable[Any]) -> None:
+        if self._layout.newest_first:
+            super().extend(values)
+        else:
+            self._add_newest(listed(values))
 
     @override
     def insert(self, index: int, value: Any) -> None:
-        if self._layout.newest_first and index == 0:
-            self._insert_newest(value)
+        if self._layout.newest_first and as_index(index) == 0:
+            self._add_newest([value])
         else:
-            self._insert_between(index, value)
+            super().insert(index, value)
+
+    def _add_newest(self, values: list[Any]) -> None:
+        pieces = [self._contents.piece(None, as_json(value)) for value in values]
+
+        def write(tx: Transaction) -> None:
+            first = newest()
+            self._contents.add(
+                tx, *(p._replace(position=first + n) for n, p in enumerate(pieces))
+            )
+
+        if pieces:
+            self._run(write)
 
     @overload
     def __setitem__(self, index: int, value: Any) -> None: ...
@@ -84,120 +158,97 @@ class ListView(MutableSequence[Any]):
     @override
     def __setitem__(self, index: int | slice, value: Any) -> None:
         if isinstance(index, slice):
-            if index != slice(None):
-                raise TypeError(
-                    "a view takes a whole new list (view[:] = ...) or an item"
-                )
-            new = list(value)
-            self._contents.run(lambda writing: self.replace_in(writing, new))
+            if index == slice(None):
+                whole = listed(value)
+                self._run(lambda tx: self.replace_in(tx, whole))
+            else:
+                super().__setitem__(index, value)
             return
+        new = as_json(value)
 
-        def write(writing: Writing) -> None:
-            present = self._contents.all(writing.tx)[index]
-            self._contents.replace(writing, present, value)
+        def write(tx: Transaction) -> None:
+            listing = self._contents.to_change(tx)
+            place = _place(index, len(listing.standing), "assignment ")
+            record = self._contents.held(tx, listing, listing.standing[place])
+            self._contents.change(tx, record, new)
 
-        self._contents.run(write)
+        self._run(write)
 
     @override
     def __delitem__(self, index: int | slice) -> None:
-        def write(writing: Writing) -> None:
-            found = self._contents.all(writing.tx)[index]
-            records = found if isinstance(index, slice) else [found]
-            self._contents.remove(writing, *records)
+        def write(tx: Transaction) -> None:
+            listing = self._contents.to_change(tx)
+            count = len(listing.standing)
+            if isinstance(index, slice):
+                places: Iterable[int] = range(count)[index]
+            else:
+                places = (_place(index, count, "assignment "),)
+            held = [
+                self._contents.held(tx, listing, listing.standing[place])
+                for place in places
+            ]
+            if held:
+                self._contents.remove(tx, *held)
 
-        self._contents.run(write)
+        self._run(write)
 
     @override
     def pop(self, index: int = -1) -> Any:
-        """As that of a list: what it gives is what it took out."""
+        def take(tx: Transaction) -> Any:
+            listing = self._contents.to_change(tx)
+            if not listing.standing:
+                as_index(index)
+                raise IndexError("pop from empty list")
+            place = _place(index, len(listing.standing), _POP)
+            record = self._contents.held(tx, listing, listing.standing[place])
+            self._contents.remove(tx, record)
+            return self._contents.value(record)
 
-        def take(writing: Writing) -> Any:
-            found = self._contents.all(writing.tx)[index]
-            self._contents.remove(writing, found)
-            return self._contents.value(found)
+        return self._run(take)
 
-        return self._contents.run(take)
-
-    @override
-    def remove(self, value: Any) -> None:
-        """As that of a list: the first item that equals the value."""
-
-        def take(writing: Writing) -> None:
-            for record in self._contents.all(writing.tx):
-                if self._contents.value(record) == value:
-                    self._contents.remove(writing, record)
-                    return
-            raise ValueError("the list has no item of that value")
-
-        self._contents.run(take)
+    # -- writing: everything else ---------------------------------------------------------
 
     @override
-    def reverse(self) -> None:
-        """As that of a list: the records stay what they are and change places."""
+    def _apply(self, change: Callable[[list[Any]], T]) -> T:
+        """Change a list of the values, and write what differs."""
 
-        def write(writing: Writing) -> None:
-            tx = writing.tx
-            ordered = self._contents.all(tx)
-            if not self._layout.newest_first:
-                ordered.reverse()
-            first = _below(self._layout, ordered)
-            for position, record in enumerate(ordered, first):
-                self._move(tx, record, position)
+        def write(tx: Transaction) -> T:
+            listing = self._contents.to_change(tx)
+            old = Arrangement(self._contents, tx, listing)
+            new = list(old.values)
+            result = change(new)
+            old.become(new)
+            return result
 
-        self._contents.run(write)
+        return self._run(write)
 
-    def values_in(self, reads: Store | Transaction) -> list[Any]:
-        """Everything, as plain data, as a transaction sees it."""
-        return [self._contents.value(record) for record in self._contents.all(reads)]
+    def replace_in(self, tx: Transaction, values: Iterable[Any]) -> None:
+        """Make the list consist of these values, at the end of a transaction.
 
-    def replace_in(self, writing: Writing, values: Iterable[Any]) -> None:
-        """Make the list consist of these values, at the end of a transaction."""
-        ordered = list(values)
-        if self._layout.newest_first:
-            ordered.reverse()
-        pieces = [
-            self._contents.piece(None, value, number, number)
-            for number, value in enumerate(ordered)
-        ]
-        writing.rewrite(self._contents.all(writing.tx), pieces)
-
-    def _insert_newest(self, value: Any) -> None:
-        piece = self._contents.piece(None, value)
-        self._contents.run(lambda writing: self._contents.add(writing, piece))
-
-    def _insert_between(self, index: int | None, value: Any) -> None:
-        """Insert somewhere; what is newer moves as far as it must to make room."""
-        layout = self._layout
-        piece = self._contents.piece(None, value)
-
-        def write(writing: Writing) -> None:
-            tx = writing.tx
-            ordered = self._contents.all(tx)
-            ordered.insert(len(ordered) if index is None else index, None)
-            if layout.newest_first:
-                ordered.reverse()
-            last = _below(layout, ordered)
-            for record in ordered:
-                rank = None if record is None else layout.rank(record)
-                last = last + 1 if rank is None or rank <= last else rank
-                if record is None:
-                    self._contents.add(writing, piece._replace(position=last))
-                elif rank != last:
-                    self._move(tx, record, last)
-
-        self._contents.run(write)
-
-    def _move(self, tx: Transaction, record: Any, position: int) -> None:
-        waiting = isinstance(record, QuarantinedRecord)
-        name = QUARANTINE if waiting else self._layout.collection
-        tx.collection(name).put(self._layout.placed(record, position))
-
-    @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._layout.file}>"
+        Raises:
+            TypeError: they are no list.
+        """
+        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(
+            as_json(list(values))
+        )
 
 
-def _below(layout: RecordLayout, ordered: list[Any]) -> int:
-    """A rank with room above it for what is to be first."""
-    ranks = [layout.rank(record) for record in ordered if record is not None]
-    return min((rank for rank in ranks if rank is not None), default=0) - 2
+def _place(index: int, count: int, what: str = "") -> int:
+    """An index as a list takes it."""
+    try:
+        place = as_index(index)
+    except TypeError:
+        if what == _POP:
+            raise
+        raise TypeError(
+            f"list indices must be integers or slices, not {type(index).__name__}"
+        ) from None
+    if place < 0:
+        place += count
+    if not 0 <= place < count:
+        raise IndexError(
+            "pop index out of range"
+            if what == _POP
+            else f"list {what}index out of range"
+        )
+    return place

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from typing_extensions import override
 
 from pend_storage.diff import equal
-from pend_storage.legacy.views.contents import Contents
-from pend_storage.legacy.views.members import MISSING, Members
-from pend_storage.legacy.writing import Writing
+from pend_storage.legacy.views.contents import Contents, Look
+from pend_storage.legacy.views.items import MemberRoots, given
+from pend_storage.listing import AN_OBJECT, Listing
+from pend_storage.live import MISSING, Members
+from pend_storage.live.nested import NestedMap
+from pend_storage.live.recent import NEVER
 from pend_storage.namesakes import is_superseded
 from pend_storage.store import Store
-from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -21,33 +23,44 @@ if TYPE_CHECKING:
 
 __all__ = ["MapView"]
 
+T = TypeVar("T")
+
 
 class MapView(Members):
     """Member name to record."""
 
     def __init__(
-        self, layout: RecordLayout, store: Store, *, strict: bool = False
+        self,
+        layout: RecordLayout,
+        store: Store,
+        tx: Transaction | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
-        super().__init__(Contents(layout, store, strict))
+        super().__init__(layout.file, store, tx)
+        self._contents: Final = Contents(layout, store, tx, strict)
 
-    def _lookup(self, reads: Store | Transaction, name: object) -> Any:
-        """The record under exactly this name, or None.
+    @override
+    def _run(self, change: Callable[[Transaction], T]) -> T:
+        return self._contents.run(change)
 
-        Raises:
-            TypeError: it is not hashable, as for a dict.
-        """
+    def _lookup(self, reads: Store | Transaction, name: str) -> Any:
+        """The record under exactly this name, or None."""
         contents = self._contents
-        if not isinstance(name, str):
-            hash(name)
-            return None
-        found = contents.layout.mapping.find(reads, name)
-        if found is not None and contents.name(found) == name:
-            return found
+        at_once = contents.named(name) if reads is self._store else None
+        if at_once is None:
+            found = contents.layout.mapping.find(reads, name)
+            placed = [] if found is None else [found]
+        else:
+            placed = at_once[0]
+        for record in placed:
+            if contents.name(record) == name:
+                return record
+        aside = contents.quarantined(reads, name) if at_once is None else at_once[1]
         waiting = [
             record
-            for record in contents.quarantined(reads)
-            if record.place == safe_text(name)
-            and record.position is not None
+            for record in aside
+            if record.position is not None
             and not is_superseded(record)
             and contents.name(record) == name
         ]
@@ -55,62 +68,99 @@ class MapView(Members):
         return max(waiting, key=lambda record: order(record, 0), default=None)
 
     @override
-    def __getitem__(self, name: str) -> Any:
-        found = self._value(self._store, name)
-        if found is MISSING:
-            raise KeyError(name)
-        return found
-
-    @override
     def _value(self, reads: Store | Transaction, name: str) -> Any:
         found = self._lookup(reads, name)
         return MISSING if found is None else self._contents.value(found)
 
     @override
-    def _set(self, writing: Writing, name: str, value: Any) -> None:
-        self._contents.set(writing, name, value)
-
-    @override
-    def _set_all(self, writing: Writing, given: dict[str, Any]) -> None:
-        self._contents.set_all(writing, given)
-
-    @override
-    def _remove(self, writing: Writing, name: str) -> None:
-        self._contents.unset(writing, name)
-
-    @override
-    def __iter__(self) -> Iterator[str]:
+    def __getitem__(self, name: str) -> Any:
+        # dict(view) asks for the names first, and then for each of them.
         contents = self._contents
-        names = (contents.name(record) for record in contents.all(contents.store))
-        return iter(dict.fromkeys(names))
+        if contents.tx is None and type(name) is str:
+            listing = contents.store.listing(contents.layout)
+            if listing is not None and "members" in listing.__dict__:
+                item = listing.members.get(name)
+                if item is None:
+                    raise KeyError(name)
+                look = Look(contents, listing, NEVER)
+                return given(MemberRoots(self, look), look, item)
+        return super().__getitem__(name)
 
     @override
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+        self._contents.set(tx, name, value)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data."""
+    @override
+    def _set_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        self._contents.set_all(tx, items)
+
+    @override
+    def _remove(self, tx: Transaction, name: str) -> None:
+        self._contents.unset(tx, name)
+
+    @override
+    def clear(self) -> None:
+        self._run(lambda tx: self._keep(tx, ()))
+
+    def _keep(self, tx: Transaction, names: Collection[str]) -> Listing:
+        """Take out what has none of these names; gives what there was."""
         contents = self._contents
-        records = contents.all(contents.store)
-        return {contents.name(record): contents.value(record) for record in records}
+        listing = contents.to_change(tx)
+        gone = [
+            contents.held(tx, listing, item)
+            for item in listing.standing
+            if item.name not in names
+        ]
+        if gone:
+            contents.remove(tx, *gone)
+        return listing
 
     def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
         """Everything, as plain data, as a transaction sees it."""
-        contents = self._contents
-        records = contents.all(reads)
-        return {contents.name(record): contents.value(record) for record in records}
+        return self._all(reads)
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
         """Make the map consist of these members, at the end of a transaction."""
-        contents = self._contents
-        for record in contents.all(tx):
-            if contents.name(record) not in values:
-                contents.remove(tx, record)
-        for name, value in values.items():
-            present = self._value(tx, name)
-            if present is MISSING or not equal(present, value):
-                self._set(tx, name, value)
+        there = self._keep(tx, values)
+        self._contents.set_all(
+            tx,
+            {
+                name: value
+                for name, value in values.items()
+                if name not in there.members
+                or not equal(there.value(there.members[name]), value)
+            },
+        )
+
+    # -- all of them ---------------------------------------------------------------------
 
     @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._contents.layout.file}>"
+    def _all(self, reads: Store | Transaction) -> dict[str, Any]:
+        found = self._contents.listing(reads)
+        return {name: found.value(item) for name, item in found.members.items()}
+
+    @override
+    def snapshot(self) -> dict[str, Any]:
+        return self._all(self._contents.reads)
+
+    @override
+    def _pairs(self) -> list[tuple[str, Any]]:
+        look = self._contents.look()
+        roots = MemberRoots(self, look)
+        return [
+            (
+                name,
+                NestedMap(item, roots)
+                if item.value is AN_OBJECT  # nearly all are, and calls take time
+                else given(roots, look, item),
+            )
+            for name, item in look.listing.members.items()
+        ]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._contents.look().listing.members))
+
+    @override
+    def __len__(self) -> int:
+        return self._contents.count(by_name=True)

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from typing_extensions import override
 
-from pend_storage.legacy.views import view_of
-from pend_storage.legacy.views.members import MISSING, Members
+from pend_storage.legacy.writing import written
+from pend_storage.live import MISSING, Members
+from pend_storage.live.recent import NEVER, Moment
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
-    from pend_storage.legacy.parts import PartLayout
+    from pend_storage.legacy.parts import PartLayout, RestLayout
 
 __all__ = ["PartsView"]
+
+T = TypeVar("T")
 
 
 class PartsView(Members):
     """Each part is a view of its own; the other members are what stands beside them."""
 
     def __init__(
-        self, file: str, parts: Mapping[str, PartLayout], rest: Any, store: Store
+        self,
+        layout: RestLayout,
+        parts: Mapping[str, PartLayout],
+        rest: Any,
+        store: Store,
+        tx: Transaction | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
-        super().__init__(store)
-        self._file: Final = file
+        super().__init__(layout.file, store, tx)
+        self._layout: Final = layout
         self._parts: Final = parts
         self._rest: Final = rest
+        self._strict: Final = strict
+
+    @override
+    def _run(self, change: Callable[[Transaction], T]) -> T:
+        if self._tx is not None:
+            return change(self._tx)
+        return written(self._layout, self._store, change)
 
     def _is_there(self, reads: Store | Transaction, name: str) -> bool:
         """Whether the file has a part: with records, or empty."""
@@ -36,19 +53,28 @@ class PartsView(Members):
         header = reads.collection(LEGACY_FILES).get(part.file)
         if header is not None and part.is_there(header):
             return True
-        return bool(self._part(reads, name).values_in(reads))
+        return bool(self._part(name).values_in(reads))
 
-    def _part(self, reads: Store | Transaction, name: str) -> Any:
-        inside = reads if isinstance(reads, Transaction) else None
-        return view_of(self._parts[name], self._store, inside)
+    def _part(self, name: str) -> Any:
+        return self._parts[name].view(self._store, self._tx, strict=self._strict)
 
     @override
     def __getitem__(self, name: str) -> Any:
         if name not in self._parts:
             return self._rest[name]
-        if not self._is_there(self._store, name):
+        if not self._is_there(self._reads, name):
             raise KeyError(name)
-        return self._part(self._store, name)
+        return self._part(name)
+
+    @override
+    def _child(self, name: str, value: Any, moment: Moment = NEVER) -> Any:
+        if name in self._parts:
+            return self._part(name)
+        return super()._child(name, value, moment)
+
+    @override
+    def _pairs(self) -> list[tuple[str, Any]]:
+        return [(name, self[name]) for name in self]
 
     @override
     def _value(self, reads: Store | Transaction, name: str) -> Any:
@@ -56,12 +82,12 @@ class PartsView(Members):
             return self._rest.values_in(reads).get(name, MISSING)
         if not self._is_there(reads, name):
             return MISSING
-        return self._part(reads, name).values_in(reads)
+        return self._part(name).values_in(reads)
 
     @override
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name in self._parts:
-            self._part(tx, name).replace_in(tx, value)
+            self._part(name).replace_in(tx, value)
             self._note_there(tx, name)
         else:
             self._rest.replace_in(tx, {**self._rest.values_in(tx), name: value})
@@ -77,7 +103,7 @@ class PartsView(Members):
     def _remove(self, tx: Transaction, name: str) -> None:
         """Take out a member; a part stays, empty."""
         if name in self._parts:
-            part = self._part(tx, name)
+            part = self._part(name)
             part.replace_in(tx, {} if isinstance(part, Mapping) else [])
             return
         left = self._rest.values_in(tx)
@@ -85,28 +111,23 @@ class PartsView(Members):
         self._rest.replace_in(tx, left)
 
     @override
-    def __iter__(self) -> Iterator[str]:
-        for name in self._parts:
-            if self._is_there(self._store, name):
-                yield name
-        yield from self._rest
+    def _poppable(self) -> list[str]:
+        """A part stays, empty, whatever is taken out."""
+        filled = (n for n in self._parts if n in self and len(self._part(n)))
+        return [*filled, *self._rest]
 
     @override
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-        return self.values_in(self._store)
-
-    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
-        """Everything, as plain data, as a transaction sees it."""
+    def _all(self, reads: Store | Transaction) -> dict[str, Any]:
         found = {
-            name: self._part(reads, name).values_in(reads)
+            name: self._part(name).values_in(reads)
             for name in self._parts
             if self._is_there(reads, name)
         }
         return {**found, **self._rest.values_in(reads)}
+
+    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
+        """Everything, as plain data, as a transaction sees it."""
+        return self._all(reads)
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
         """Make the file consist of these members, at the end of a transaction."""
@@ -117,7 +138,3 @@ class PartsView(Members):
                 self._remove(tx, name)
         rest = {n: value for n, value in values.items() if n not in self._parts}
         self._rest.replace_in(tx, rest)
-
-    @override
-    def __repr__(self) -> str:
-        return f"<live view of {self._file}>"

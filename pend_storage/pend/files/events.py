@@ -48,6 +48,7 @@ class _EventMapping(ObjectMapping):
     collection = "blockchain_events"
     record_type: ClassVar[type[Any]] = BlockchainEvent
     computed: ClassVar[tuple[str, ...]] = ("source", "occurrence", "amount_raw")
+    where_tells: ClassVar[bool] = True
     file: str
     amount_member: str
 

@@ -15,7 +15,7 @@ from pend_storage.errors import CorruptFile, ReferenceViolation
 from pend_storage.events import Event
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
-from pend_storage.query import Condition
+from pend_storage.query import Condition, make_query
 from pend_storage.records import Batch, QuarantinedRecord, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.plan import Plan
@@ -104,6 +104,16 @@ class Guard:
         refusal = self.refusal(state, collection, where)
         if refusal is not None:
             raise refusal
+
+    def require_file(self, state: State, layout: Layout) -> None:
+        """Refuse to say what is in a file that is unread.
+
+        Raises:
+            CorruptFile: it is.
+        """
+        if not state.is_read and self._judging(state) is not None:
+            where = make_query(state.schema[layout.collection], layout.where).where
+            self.require_all(state, layout.collection, where)
 
     def add(self, batch: Batch, epoch: int | None, plan: Plan) -> tuple[int, ...]:
         """Plan a commit, unless it rests on what is not known.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,7 +20,6 @@ from typing import Any, Final
 import msgspec
 from typing_extensions import override
 
-from pend_storage.codec import dump_json, load_json
 from pend_storage.diagnosis import diagnose
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.layout import (
@@ -42,10 +41,11 @@ from pend_storage.stores.json.plain_members import (
     name_of_text,
     text_of_member,
 )
+from pend_storage.stores.json.plain_view import PlainView
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
-__all__ = ["PlainLayout", "PlainView"]
+__all__ = ["PlainLayout"]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,7 +54,6 @@ _BETWEEN: Final = b",\n  "
 _CLOSING: Final = b"\n}\n"
 _NOTHING: Final = "nothing"
 """In a header: the whole file while there is no record in it, where that was seen."""
-_MISSING: Final = object()
 
 
 class PlainLayout(Layout):
@@ -272,8 +271,10 @@ class PlainLayout(Layout):
         yield _CLOSING
 
     @override
-    def view(self, store: Store, *, strict: bool = False) -> PlainView:
-        return PlainView(store, self._spec)
+    def view(
+        self, store: Store, tx: Transaction | None = None, *, strict: bool = False
+    ) -> PlainView:
+        return PlainView(self.file, self._spec, store, tx)
 
 
 def _is_as_written(raw: bytes, members: dict[str, msgspec.Raw]) -> bool:
@@ -285,87 +286,3 @@ def _is_as_written(raw: bytes, members: dict[str, msgspec.Raw]) -> bool:
             return False
         place += len(text) + len(_BETWEEN)
     return place - len(_BETWEEN) + len(_CLOSING) == len(raw)
-
-
-class PlainView(MutableMapping[str, Any]):
-    """The records of a collection as plain JSON objects, live.
-
-    What looks before it changes something is a transaction.
-    """
-
-    def __init__(self, store: Store, spec: CollectionSpec) -> None:
-        self._store = store
-        self._records = store.collection(spec.name)
-        self._spec = spec
-
-    @override
-    def __getitem__(self, key: str) -> Any:
-        record = self._records.get(key)
-        if record is None:
-            raise KeyError(key)
-        return self._shown(record)
-
-    @override
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._records.put(self._record(key, value))
-
-    @override
-    def __delitem__(self, key: str) -> None:
-        if not self._records.delete(key):
-            raise KeyError(key)
-
-    @override
-    def pop(self, key: str, default: Any = _MISSING) -> Any:
-        """As that of a dict: what it gives is what it took out."""
-
-        def take(tx: Transaction) -> Any:
-            found = tx.collection(self._spec.name).get(key)
-            if found is None:
-                return default
-            tx.collection(self._spec.name).delete(key)
-            return self._shown(found)
-
-        taken = self._store.run(take)
-        if taken is _MISSING:
-            raise KeyError(key)
-        return taken
-
-    @override
-    def popitem(self) -> tuple[str, Any]:
-        """As that of a dict: the last member."""
-        while names := list(self):
-            found = self.pop(names[-1], None)
-            if found is not None:  # else somebody else has taken it
-                return names[-1], found
-        raise KeyError("the collection has no record")
-
-    @override
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """As that of a dict: never overwrites what somebody else has set."""
-
-        def settle(tx: Transaction) -> Any:
-            found = tx.collection(self._spec.name).get(key)
-            if found is not None:
-                return self._shown(found)
-            tx.collection(self._spec.name).put(self._record(key, default))
-            return default
-
-        return self._store.run(settle)
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return (self._spec.key_of(record) for record in self._records.scan())
-
-    @override
-    def __len__(self) -> int:
-        return self._records.count()
-
-    def _shown(self, record: Any) -> Any:
-        return load_json(self._spec.codec.encode(record))
-
-    def _record(self, key: str, value: Any) -> Any:
-        members = {**value, self._spec.key: key}
-        try:
-            return self._spec.codec.decode(dump_json(members))
-        except CorruptFile as error:
-            raise InvalidRecord(error.reason, collection=self._spec.name) from error

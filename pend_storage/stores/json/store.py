@@ -6,13 +6,13 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
@@ -25,6 +25,7 @@ from pend_storage.errors import (
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout
+from pend_storage.listing import Listing
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
@@ -65,6 +66,7 @@ from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.strangers import DATA, unclaimed
 from pend_storage.stores.json.wiring import wired
+from pend_storage.stores.listings import Listings, is_current
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import SCHEMA_META, State
@@ -72,6 +74,8 @@ from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFile, names_one
 
 __all__ = ["JsonStore"]
+
+T = TypeVar("T")
 
 _PAGE: Final = 500
 """Rows that a scan takes under the lock at a time."""
@@ -145,6 +149,7 @@ class JsonStore(Store):
         self._paths = self._wiring.paths
         self._guard = Guard(self.layouts, self._paths)
         self._admission = Admission(schema, str(self.directory), self._hook)
+        self._listings = Listings()
         self._engine: Engine | None = None
         self._checkpointer: Checkpointer | None = None
         try:
@@ -403,6 +408,31 @@ class JsonStore(Store):
             return len(state.table(collection))
 
         return self._opened().look(look)
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        engine = self._engine or self._opened()
+        version, known = engine.version, self._listings.known(layout)
+        state = engine.glance()
+        if (
+            known is not None
+            and state is not None
+            and state.is_read
+            and is_current(known, state)
+            and engine.version == version
+        ):  # nearly always; no lock is taken
+            state.require_read(epoch)
+            return known
+
+        def look(job: Callable[[State], T]) -> T:
+            def careful(state: State) -> T:
+                state.require_read(epoch)
+                self._guard.require_file(state, layout)
+                return job(state)
+
+            return engine.look(careful)
+
+        return self._listings.of(layout, look)
 
     @override
     def scan(

@@ -27,12 +27,13 @@ from pend_storage.query import (
 )
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.link import Statement
+from pend_storage.stores.postgres.rows import record_json
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.tables import column_name, quoted
 from pend_storage.stores.postgres.values import typed
 from pend_storage.stores.postgres.wire import Value, jsonb_array, text_array
 
-__all__ = ["count_statement", "query_statement"]
+__all__ = ["count_statement", "query_statement", "together_statement"]
 
 _SIGNS: Final[Mapping[Operator, str]] = {
     Operator.EQ: "=",
@@ -66,22 +67,50 @@ def count_statement(
     return writer.statement(text), writer.values
 
 
+def together_statement(
+    queries: Sequence[tuple[CollectionStatements, Query]],
+    counts: Sequence[tuple[CollectionStatements, Condition]],
+    epoch: int | None,
+) -> tuple[Statement, list[Value]]:
+    """One statement for several queries and counts: number, version or count, record."""
+    parts: list[str] = []
+    writer: _Writer | None = None
+    for known, query in queries:
+        writer = _Writer(known.spec, writer)
+        body = f"{known.source} where {writer.where(query, epoch)}"
+        if query.limit is not None:
+            order = ", ".join([*map(writer.order, query.order_by), known.key])
+            limit = writer.bind(b"%d" % query.limit, "bigint")
+            body += f" order by {order} limit {limit}"
+        parts.append(
+            f"(select {len(parts)}, t.version, ({record_json(known.spec, 't')})::text {body})"
+        )
+    for known, where in counts:
+        writer = _Writer(known.spec, writer)
+        condition = writer.where(Query(where), epoch)
+        parts.append(
+            f"(select {len(parts)}, count(*), null {known.source} where {condition})"
+        )
+    assert writer is not None  # noqa: S101 - the caller asks something
+    return writer.statement(" union all ".join(parts)), writer.values
+
+
 class _Writer:
     """Writes one statement, and collects its parameters."""
 
-    def __init__(self, spec: CollectionSpec) -> None:
+    def __init__(self, spec: CollectionSpec, before: _Writer | None = None) -> None:
         self._spec = spec
-        self.values: list[Value] = []
-        self._formats: list[int] = []
+        self.values: list[Value] = [] if before is None else before.values
+        self.formats: list[int] = [] if before is None else before.formats
 
     def statement(self, text: str) -> Statement:
         """The statement whose parameters have been collected."""
-        return Statement(text.encode(), tuple(self._formats))
+        return Statement(text.encode(), tuple(self.formats))
 
     def bind(self, value: Value, kind: str, *, binary: bool = False) -> str:
         """A parameter, by its number."""
         self.values.append(value)
-        self._formats.append(1 if binary else 0)
+        self.formats.append(1 if binary else 0)
         return f"${len(self.values)}::{kind}"
 
     def where(self, query: Query, epoch: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Literal
@@ -33,7 +34,11 @@ from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
 from pend_storage.stores.postgres.backlog import Backlog
 from pend_storage.stores.postgres.committing import Committer
-from pend_storage.stores.postgres.conditions import count_statement, query_statement
+from pend_storage.stores.postgres.conditions import (
+    count_statement,
+    query_statement,
+    together_statement,
+)
 from pend_storage.stores.postgres.connections import Address, Connector
 from pend_storage.stores.postgres.exclusive import NamedLocks
 from pend_storage.stores.postgres.inspect import DatabaseReport, inspect_database
@@ -43,6 +48,7 @@ from pend_storage.stores.postgres.repeating import unhurried
 from pend_storage.stores.postgres.rows import (
     CHANGE_RECORDS,
     change_of,
+    parted_rows_of,
     rows_of,
     tombstone_rows_of,
 )
@@ -145,6 +151,8 @@ class PostgresStore(Store):
         self._locks = NamedLocks(
             self.name, self._connector.open, pooled=pooler is not None
         )
+        self._moments = itertools.count(1)
+        self._moment = 0
 
     @property
     def name(self) -> str:
@@ -293,6 +301,23 @@ class PostgresStore(Store):
         return int(self._server.ask(statement, values).get_value(0, 0) or 0)
 
     @override
+    def together(
+        self,
+        queries: Sequence[tuple[str, Query]] = (),
+        counts: Sequence[tuple[str, Condition]] = (),
+        *,
+        epoch: int | None = None,
+    ) -> tuple[list[list[Row]], list[int]]:
+        asked = [(self._known(name), query) for name, query in queries]
+        counted = [(self._known(name), where) for name, where in counts]
+        if not asked and not counted:
+            self._require_primary(epoch)
+            return [], []
+        statement, values = together_statement(asked, counted, epoch)
+        result = self._server.ask(self._shapes.known(statement), values)
+        return parted_rows_of([known.spec for known, _ in asked], len(counted), result)
+
+    @override
     def scan(
         self,
         collection: str,
@@ -385,13 +410,23 @@ class PostgresStore(Store):
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
-        return self._committer.commit(batch, epoch)
+        try:
+            return self._committer.commit(batch, epoch)
+        finally:
+            self._moment = next(self._moments)
 
     @override
     def commit_each(
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
-        return self._committer.commit_each(batches, epoch)
+        try:
+            return self._committer.commit_each(batches, epoch)
+        finally:
+            self._moment = next(self._moments)
+
+    @override
+    def moment(self) -> object:
+        return self._moment
 
     @override
     def apply(
