@@ -43,7 +43,7 @@ class _Sleepy(InterceptingStore):
 
 
 def _stop(report: Callable[[Any], None]) -> None:
-    tell("asleep")
+    report("asleep")
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
