@@ -205,13 +205,19 @@ class Listing:
     @cached_property
     def standing(self) -> Sequence[Listed]:
         """What stands in the file, in its order."""
-        aside = {item.name for item in self.items if item.is_aside and item.name}
-        if not self.asides or not aside:
+        # Of a list, what waits has no name, though records may have one in another shape.
+        aside = {
+            id(item): self.layout.member_name(self.record(item))
+            for item in self.items
+            if item.is_aside
+        }
+        shared = {name for name in aside.values() if name is not None}
+        if not shared:
             return self.items
         texts = (
-            Text(item.name, item.order, not item.is_aside, item.is_superseded, item)
+            Text(name, item.order, not item.is_aside, item.is_superseded, item)
             for item in self.items
-            if item.name is not None and item.name in aside
+            if (name := aside.get(id(item), item.name)) is not None and name in shared
         )
         gone = {id(item) for item in hidden(texts)}
         return [item for item in self.items if id(item) not in gone]

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.edit_reads import EditReads
-from pend_storage.legacy.frame import Frame
+from pend_storage.legacy.frame import NAMED, Frame
 from pend_storage.legacy.reader import Piece, Reader, newest, taken
 from pend_storage.query import field as column
 from pend_storage.records import Put, QuarantinedRecord
@@ -92,11 +92,10 @@ class Contest:
     def settle(self) -> Outcome:
         """Decide who gets what."""
         outcome = Outcome()
-        outcome.gone += [r for r in self._gone if r is not self._same]
         claimants: list[_Claimant] = []
         claims = [c for record in self._gone for c in self._claims_of(record)]
         for piece, entry in self._written:
-            home = self._home(entry)
+            home = self._home(piece, entry)
             if home.collection != QUARANTINE:
                 claimants.append(self._of_edit(piece, entry, home))
                 claims += claimants[-1].claims
@@ -105,6 +104,7 @@ class Contest:
             outcome.entries.append(entry)
             if self._same is not None:
                 outcome.gone.append(self._same)
+        outcome.gone += [r for r in self._gone if r is not self._same]
         self._close(claimants, claims)
         self._decide(claimants, outcome)
         outcome.entries.sort(key=lambda e: self._layout.position(e.home.record) or 0)
@@ -112,7 +112,7 @@ class Contest:
 
     # -- who claims what ----------------------------------------------------------------
 
-    def _home(self, entry: Entry) -> Put:
+    def _home(self, piece: Piece, entry: Entry) -> Put:
         """The record of an entry; where it stays the same one, on top of that."""
         home, same = entry.home, self._same
         if same is None or home.collection == QUARANTINE:
@@ -120,12 +120,19 @@ class Contest:
         merged = self._layout.mapping.merge(same, home.record)
         # It no longer is what some file told.
         merged = replace(merged, content_hash=None)
+        position = piece.position
+        if position is not None and position != self._layout.rank(same):
+            merged = self._layout.placed(merged, position)
         schema = self._writing.store.schema
         followed = anchored(schema[home.collection], merged, self._leads)
         if followed is None:
             self._unanchored.add(home.key)
             return home
-        return schema.put(home.collection, followed)
+        put = schema.put(home.collection, followed)
+        if put.key == schema[home.collection].key_of(same):
+            return put
+        self._same = None  # of another key it is another record
+        return home
 
     def _leads(self, collection: str, key: str) -> bool:
         return self._writing.find(collection, key) is not None
@@ -271,7 +278,7 @@ class Contest:
         """The text of a placed record, as the file shows it."""
         header = self._writing.header()
         text = self._layout.render_one(header, one.present)
-        is_map = Frame.of(header).shape == "map"
+        is_map = Frame.of(header).shape in NAMED
         name = self._layout.mapping.name(one.present) if is_map else None
         number = min(one.rank, sys.maxsize)
         return Piece(name, text, 0, number, one.rank)

@@ -24,6 +24,7 @@ ELSEWISE = {
     "commit_each": "is what waiting commits become",
     "lock": "is what exclusive() is made of",
     "relay": "is for a process of its own",
+    "after_commit": "is for views, which wait",
     "tell": "waits for nothing: it is for views, which tell the hook of their store",
     "acting": "waits for nothing: a plain with, around what is awaited",
     "phase": "a property cannot be awaited, so it is a method",
@@ -78,5 +79,5 @@ def test_every_verb_is_awaited(waiting: type, awaited: type) -> None:
 
 @pytest.mark.parametrize("name", ELSEWISE)
 def test_what_is_excepted_is_there(name: str) -> None:
-    kinds = (Store, DualWriteStore, TransactionCollection)
+    kinds = (Store, DualWriteStore, Transaction, TransactionCollection)
     assert any(hasattr(kind, name) for kind in kinds)

@@ -237,8 +237,10 @@ class Contents:
         return placed + waiting
 
     def add(self, tx: Transaction, *pieces: Piece) -> None:
-        """Write items that were not there."""
-        self.writing(tx).edit([], pieces)
+        """Write items that were not there, one after the other: some may be equal."""
+        writing = self.writing(tx)
+        for piece in pieces:
+            writing.edit([], [piece])
 
     def change(
         self, tx: Transaction, present: Any, value: Any, position: int | None = None
