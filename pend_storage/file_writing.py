@@ -22,7 +22,7 @@ from pend_storage.errors import (
     StoreUnavailable,
     UniqueViolation,
 )
-from pend_storage.events import Event, Hook, log_event
+from pend_storage.events import Event
 from pend_storage.filing import Home, Plan, look, plan
 from pend_storage.holding import Holds, Lockable
 from pend_storage.layout import Layout
@@ -60,7 +60,8 @@ _MOST_DOUBLINGS: Final = 10
 class Files(Home, Lockable, Protocol):
     """What is needed of a store."""
 
-    layouts: tuple[Layout, ...]
+    def tell(self, event: Event) -> None:
+        """As that of a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,11 +375,10 @@ def _refuse_strictly(made: Plan, *, strict: bool) -> None:
 
 
 def _tell(store: Files, plans: Sequence[Plan]) -> None:
-    """Tell the store's hook what could not be placed."""
-    hook: Hook = store.__dict__.get("_hook", log_event)
+    """Tell the store's hook what could not be placed, and what has left."""
     for made in plans:
         for record in made.aside:
-            hook(
+            store.tell(
                 Event(
                     "file-write-quarantined",
                     f"{record.file} was saved with what cannot be placed, at "
@@ -388,3 +388,5 @@ def _tell(store: Files, plans: Sequence[Plan]) -> None:
                     logging.WARNING,
                 )
             )
+        if made.event is not None:
+            store.tell(made.event)

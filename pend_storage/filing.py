@@ -9,11 +9,12 @@ by the commit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pend_storage.diff import ABSENT
 from pend_storage.errors import CorruptFile, InvalidRecord
+from pend_storage.events import Event
 from pend_storage.layout import (
     Entry,
     Layout,
@@ -32,7 +33,8 @@ from pend_storage.records import (
     QuarantinedRecord,
     Row,
 )
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.removal import Removal
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.unit_of_work import Place
 from pend_storage.unread import resting_on
 
@@ -48,8 +50,11 @@ class Home(Protocol):
     """What is needed of a store."""
 
     schema: Schema
+    layouts: tuple[Layout, ...]
 
-    def read(self, collection: str, keys: Iterable[str], /) -> dict[str, Row]:
+    def read(
+        self, collection: str, keys: Iterable[str], /, *, deleted: bool = False
+    ) -> dict[str, Row]:
         """As that of a store."""
 
     def query(self, collection: str, query: Query, /) -> list[Row]:
@@ -182,6 +187,8 @@ class Plan:
     """Versions of what was looked at."""
     aside: list[QuarantinedRecord] = field(default_factory=list)
     """What cannot be placed, and was not there before."""
+    event: Event | None = None
+    """What an operator should know of records that leave."""
 
 
 class _Finder:
@@ -219,7 +226,32 @@ class _Finder:
         with resting_on(self._layout.file):
             return self._store.read(collection, keys)
 
-    def __call__(self, collection: str, key: str) -> Any:
+    def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
+        """See :class:`~pend_storage.removal.Looks`."""
+        where = make_query(spec, (by_field(name) == key,))
+        for row in self._store.query(spec.name, where):
+            record = self._known(spec.name, row)
+            if record is not None:
+                yield record
+
+    def records(self, layout: Layout) -> Iterator[Any]:
+        """See :class:`~pend_storage.removal.Looks`."""
+        where = make_query(self._store.schema[layout.collection], layout.where)
+        for row in self._store.query(layout.collection, where):
+            record = self._known(layout.collection, row)
+            if record is not None:
+                yield record
+
+    def _known(self, collection: str, row: Row) -> Any:
+        self._rows.setdefault((collection, row.key), row)
+        return self.find(collection, row.key)
+
+    def was_deleted(self, collection: str, key: str) -> bool:
+        """See :class:`~pend_storage.removal.Looks`."""
+        found = self._store.read(collection, (key,), deleted=True).get(key)
+        return found is not None and found.record is None
+
+    def find(self, collection: str, key: str) -> Any:
         """The record, or None; either answer is checked by the commit.
 
         Not those of the file itself: only what is written of it must be as it was.
@@ -264,13 +296,12 @@ def plan(
     header = parsed.header if header is None else header
     find = _Finder(store, state, pending)
     find.fetch(_needed(schema, entries))
-    told = layout.adopt(schema, ParsedFile(header, entries), state.present, find)
-    wanted: dict[Place, Put | Delete] = {(o.collection, o.key): o for o in told}
-    _free_referrers(store, wanted, find)
+    told = layout.adopt(schema, ParsedFile(header, entries), state.present, find.find)
+    wanted, event = _completed(store, layout, told, find)
     find.fetch(wanted)
     for place in wanted:
         find.note(place)
-    made = Plan(state, header, wanted, find.reads)
+    made = Plan(state, header, wanted, find.reads, event=event)
     for place, operation in wanted.items():
         if place[0] != QUARANTINE or place in state.rows:
             continue
@@ -323,37 +354,12 @@ def _needed(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
                     yield target, key
 
 
-def _free_referrers(
-    store: Home, wanted: dict[Place, Put | Delete], find: _Finder
-) -> None:
-    """Records that refer to one that is deleted let go of it, if they may."""
-    schema = store.schema
-    deleted: dict[str, list[str]] = {}
-    for (collection, key), operation in wanted.items():
-        if isinstance(operation, Delete):
-            deleted.setdefault(collection, []).append(key)
-    for target, keys in deleted.items():
-        for spec, name in schema.referrers(target):
-            if not spec.fields[name].optional:
-                continue
-            for some in _parts(keys, _MOST_KEYS):
-                where = make_query(spec, (by_field(name).in_(some),))
-                for row in store.query(spec.name, where):
-                    place = (spec.name, row.key)
-                    record = _with_wanted(wanted, find, place)
-                    if record is not None and getattr(record, name) in keys:
-                        freed = replace(record, **{name: None})
-                        wanted[place] = schema.put(spec.name, freed)
-
-
-def _with_wanted(
-    wanted: Mapping[Place, Put | Delete], find: _Finder, place: Place
-) -> Any:
-    """A record as it will be; None where there will be none."""
-    operation = wanted.get(place)
-    if operation is None:
-        return find(*place)
-    return operation.record if isinstance(operation, Put) else None
+def _completed(
+    store: Home, layout: Layout, told: Iterable[Put | Delete], find: _Finder
+) -> tuple[dict[Place, Put | Delete], Event | None]:
+    """What adoption gives, and what follows from records that leave the file."""
+    removal = Removal(store.schema, store.layouts, layout, find)
+    return removal.settle(told), removal.event()
 
 
 def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

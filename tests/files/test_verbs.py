@@ -570,6 +570,36 @@ def test_what_claims_a_value_that_is_taken_waits_in_its_place(store: Store) -> N
     assert not quarantined(store)
 
 
+def test_what_was_told_by_a_deleted_member_goes_with_it(store: Store) -> None:
+    store.save(WALLETS, ADDRESSES)
+    wallets = store.load(WALLETS)
+    gone = next(iter(wallets))
+    del wallets[gone]
+
+    store.save(WALLETS, wallets)
+
+    assert store.load(WALLETS) == wallets
+    assert store.collection("users").count() == len(wallets)
+    assert store.collection("user_profiles").count() == len(wallets)
+    wallets[gone] = ADDRESSES[gone]
+    store.save(WALLETS, wallets)
+    assert store.load(WALLETS) == wallets
+
+
+def test_a_record_that_cannot_be_placed_any_more(store: Store) -> None:
+    phone, address = next(iter(ADDRESSES.items()))
+    store.save(WALLETS, {phone: address})
+    for value in (5, 6):
+        store.save(WALLETS, {phone: value})
+        assert store.load(WALLETS) == {phone: value}
+        assert store.collection("users").count() == 0
+
+    store.save(WALLETS, {phone: address})
+
+    assert store.load(WALLETS) == {phone: address}
+    assert not quarantined(store)
+
+
 def test_unique_values_change_places_in_one_save(store: Store) -> None:
     (one, address), (two, other), *_ = ADDRESSES.items()
     store.save(WALLETS, {one: address, two: other})
