@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pend_storage.folders import is_pattern, matches
+from pend_storage.folders import files_in, is_pattern, matches
 
 __all__ = ["DATA", "is_included", "keeper_of", "unclaimed"]
 
@@ -53,12 +53,11 @@ def unclaimed(
     """
     if not patterns:
         return
-    stars = [path for path in claimed if is_pattern(path.name)]
+    stars = [p for p in claimed if is_pattern(p.name) and p.parent.is_dir()]
+    taken = {*claimed, *(file.path for star in stars for file in files_in(star))}
     for path in _files(directory):
         relative = PurePosixPath(path.relative_to(directory).as_posix())
-        if not is_included(relative, patterns) or path in claimed:
-            continue
-        if not any(matches(path, star) for star in stars):
+        if is_included(relative, patterns) and path not in taken:
             yield path
 
 
