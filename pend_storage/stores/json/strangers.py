@@ -54,10 +54,10 @@ def unclaimed(
     if not patterns:
         return
     stars = [p for p in claimed if is_pattern(p.name) and p.parent.is_dir()]
-    known = {*claimed, *(file.path for star in stars for file in files_in(star))}
+    taken = {*claimed, *(file.path for star in stars for file in files_in(star))}
     for path in _files(directory):
         relative = PurePosixPath(path.relative_to(directory).as_posix())
-        if is_included(relative, patterns) and path not in known:
+        if is_included(relative, patterns) and path not in taken:
             yield path
 
 
