@@ -15,8 +15,8 @@ PAGE: Final = ROOT / "docs/reference/events.md"
 
 HYPHENATED: Final = re.compile(r"[a-z]+(-[a-z]+)+").fullmatch
 THREAD: Final = re.compile(r"pend-[a-z-]+").fullmatch
-REASONS: Final = frozenset({"slow-target"})
-"""Hyphenated words in modules of events that are facts of an event, not its name."""
+REASONS: Final = frozenset({"slow-target", "too-large"})
+"""Hyphenated words in modules of events that are facts of an event, or codes."""
 
 
 def words(source: str) -> set[str]:
