@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pend_storage.pend.sample import generate
+from tests.ages import age
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,6 +73,11 @@ def test_the_second_command_is_what_integration_runs() -> None:
 
 def test_the_ten_lines_print_what_they_ask_for(tmp_path: Path) -> None:
     (example,) = [text for language, text in BLOCKS if language == "python"]
+    file = tmp_path / "data" / "economy.json"
+    file.parent.mkdir()
+    (content,) = re.findall(r"such as `(\{.*\})`:", README)
+    file.write_text(content, encoding="utf-8")
+    age(file)
 
     done = subprocess.run(
         [sys.executable, "-c", example],
@@ -81,7 +88,8 @@ def test_the_ten_lines_print_what_they_ask_for(tmp_path: Path) -> None:
         timeout=60,
     )
 
-    assert done.stdout == "(Wallet(id='w1', owner='ann', balance=15),)\n"
+    assert done.stdout == "{'wallet': 16, 'items': ['mug']} 1\n"
+    assert json.loads(file.read_bytes()) == {"ann": {"wallet": 16, "items": ["mug"]}}
 
 
 def test_the_commands_migrate_a_directory_and_change_the_phase(
@@ -98,6 +106,8 @@ def test_the_commands_migrate_a_directory_and_change_the_phase(
     assert "from parallel to json-only" in moved
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+@pytest.mark.parametrize(
+    "link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README)))
+)
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
