@@ -114,7 +114,7 @@ def test_a_door_that_stays_shut_says_what_to_correct(url: str, place: str) -> No
             store.migrate,
         )
         for call in calls:
-            with pytest.raises(StoreUnavailable, match="(?i)correct") as told:
+            with pytest.raises(StoreUnavailable, match=r"(?i)correct") as told:
                 call()
             assert "try again" not in str(told.value)
 
