@@ -8,6 +8,7 @@ take anything.
 
 from __future__ import annotations
 
+import builtins
 import keyword
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,9 @@ _TAKEN_FIELDS: Final = frozenset(
 )
 """Names of what the library keeps beside the fields; and names that a class body uses,
 where a field of the same name would stand in their way."""
-_TAKEN_CLASSES: Final = frozenset({"BigInt", "Annotated", "TypeAlias"})
+_TAKEN_CLASSES: Final = frozenset(
+    {"Annotated", "BigInt", "Decimal", "TypeAlias", *dir(builtins)}
+)
 _TAKEN_COLLECTIONS: Final = frozenset(
     {"changes", "documents", "legacy_files", "meta", "quarantine"}
 )
@@ -240,7 +243,7 @@ def _record_file(
         file=file,
         part=part,
         collection=collection,
-        type_name=_free(class_name(stem), taken.classes, separator=""),
+        type_name=_type_name(stem, taken.classes),
         fields=tuple(fields),
         key=tuple(by_member[name] for name in key),
         is_named=is_named,
@@ -330,6 +333,13 @@ def _field_name(member: str, names: set[str]) -> str:
     if name in _TAKEN_FIELDS or keyword.iskeyword(name) or keyword.issoftkeyword(name):
         name = f"{name}_"
     return _free(name, names)
+
+
+def _type_name(stem: str, taken: set[str]) -> str:
+    name = class_name(stem)
+    return _free(
+        f"{name}Record" if name in _TAKEN_CLASSES else name, taken, separator=""
+    )
 
 
 def _free(name: str, taken: set[str], separator: str = "_") -> str:

@@ -197,10 +197,11 @@ def _nested_maps(top: Outline) -> float:
     if len(inner) < _HALF * len(top.items[:32]) or not inner:
         return 0.0
     names = [frozenset(found.names()) for found in inner]
-    if data_share(frozenset().union(*names)) < _HALF < likeness(names):
+    data = data_share(frozenset().union(*names))
+    if data < _HALF < likeness(names):
         return 0.05  # the same names everywhere are fields
     objects = sum(_objects_share(found) for found in inner) / len(inner)
-    if objects < _HALF:
+    if max(data, objects) < _HALF:
         return 0.05
     return sum(_sigmoid(_map_signs(found)) for found in inner) / len(inner)
 

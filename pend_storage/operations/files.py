@@ -50,7 +50,7 @@ def require_file(store: Store, name: str) -> None:
 
 def _claimed(module: SchemaModule) -> list[str]:
     """The files of the layouts, and those of collections that have none."""
-    names = [layout.file for layout in module.layouts]
+    names = [layout.source for layout in module.layouts]
     for spec in module.schema:
         names += [f"{spec.name}.json", f"{spec.name}.rows.json"]
     return names

@@ -18,6 +18,7 @@ from pend_storage.config import DEFAULT_ENVIRONMENT, DEFAULT_SCHEMA, Settings
 from pend_storage.config.database_url import shown_url, url_fault
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
+from pend_storage.folders import files_in, is_pattern
 from pend_storage.inspect.folders import folder_name
 from pend_storage.inspect.walking import find_files
 from pend_storage.layout import Layout
@@ -99,7 +100,7 @@ class NewConfig:
     schema: str
     """The module with the schema."""
     legacy_files: tuple[str, ...]
-    """Files in the directory that the schema's layouts claim."""
+    """Files in the directory that the schema's layouts claim, and folders of such."""
     unclaimed: tuple[str, ...]
     """JSON files in the directory that no layout of it claims."""
     url_from: str | None
@@ -146,7 +147,7 @@ def write_config(
         environment=name,
         directory=found.absolute(),
         schema=module,
-        legacy_files=tuple(n for n in known if (found / n).is_file()),
+        legacy_files=tuple(n for n in known if _is_there(found / n)),
         unclaimed=tuple(n for n in names if not is_claimed(n, known)),
         url_from=url_from,
         password_left_out=password_left_out,
@@ -197,7 +198,14 @@ def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:
     given = tuple(layouts)
     taken = {layout.collection for layout in given}
     others = [f"{spec.name}.json" for spec in schema if spec.name not in taken]
-    return (*(layout.source for layout in given), *others)
+    return tuple(dict.fromkeys([*(layout.source for layout in given), *others]))
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a file is there, or one of those that a pattern stands for."""
+    if is_pattern(file.name):
+        return file.parent.is_dir() and any(files_in(file))
+    return file.is_file()
 
 
 def _schema(

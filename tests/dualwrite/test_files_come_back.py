@@ -213,6 +213,8 @@ BROKEN: Final = (
     *(b"{", b"[1,", b'"x"', b"3", b"null", b"\x00" * 9, b"\xff", b'{"a":1} {"b":2}'),
     *('{"a":1}'.encode("utf-16"), b"\x1f\x8b\x08rest", b"// no\n{}", b"[1,]", b"<<<<"),
 )
+NOT_JSON: Final = (b"{", b"[1,", b"\xff", b"<<<<")
+"""A file that is JSON of another shape than the store's own is refused at opening."""
 ANY: Final = (
     b"[1,2]",
     b'{"a":1}',
@@ -252,7 +254,7 @@ def directories() -> list[dict[str, bytes]]:
         "server-logs.json": (*OF_LOGS[8:], *BROKEN[:4]),
         WALLETS: (*OF_WALLETS, *NOTHING[:2], *BROKEN[:2]),
         HISTORY: (*OF_HISTORY, *ANY),
-        PLAIN: (*NOTHING[:2], b"{}", b"{ }\n", *BROKEN[:4]),
+        PLAIN: (*NOTHING[:2], b"{}", b"{ }\n", *NOT_JSON),
     }
     for name, raws in own.items():
         for files, raw in zip(rounds, raws, strict=True):

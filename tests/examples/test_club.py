@@ -157,8 +157,8 @@ def test_the_page_from_top_to_bottom(
     look, schema, place, phases, back = blocks("sh")
     assert "sample_data.py data" in look  # which is done
     club.shell("pend-storage inspect data")
-    club.shell(schema)
-    club.shell(place)
+    assert "0 quarantined, 0 lost; 10 of 10 files equal" in club.shell(schema)
+    assert "10 of its files are declared in files" in club.shell(place)
     club.apply_diff()
     with club.serving() as client:
         first = shop_requests(client)

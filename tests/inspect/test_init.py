@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from pend_storage.cli.app import run
+from pend_storage.config import load_settings
 from pend_storage.errors import ConfigError
+from pend_storage.factory import load_schema
+from pend_storage.operations.doctor.directory import directory_findings
+from pend_storage.operations.doctor.findings import State
 from pend_storage.operations.init import write_config
 from tests.inspect.zoo import put
 
@@ -26,6 +30,31 @@ class Room:
 
 LAYOUTS = (ps.records("orders.json", Order), *ps.documents("economy.json"))
 SCHEMA = ps.schema_of(LAYOUTS, ps.collection("rooms", Room))
+"""
+
+_PARTS = """
+from dataclasses import dataclass
+import pend_storage as ps
+
+@dataclass(frozen=True)
+class Room:
+    id: str
+
+@dataclass(frozen=True)
+class User:
+    id: str
+
+@dataclass(frozen=True)
+class Guest:
+    id: str
+    age: int = 0
+
+LAYOUTS = (
+    ps.records("db.json", Room, path="rooms"),
+    ps.records("db.json", User, path="users"),
+    ps.records("guests/*.json", Guest),
+)
+SCHEMA = ps.schema_of(LAYOUTS)
 """
 
 
@@ -81,6 +110,43 @@ def test_a_given_schema_is_written_with_what_it_claims(place: Path, given: str) 
     assert 'schema = "orders_schema"' in (place / "pend.toml").read_text()
     assert set(made.legacy_files) == {"orders.json", "economy.json", "rooms.json"}
     assert made.unclaimed == ("more.json",)
+
+
+def test_a_file_in_parts_counts_once_and_a_folder_too(place: Path) -> None:
+    (place / "parts_schema.py").write_text(_PARTS)
+    put(place, "data/db.json", {"rooms": [{"id": "r"}], "users": [{"id": "u"}], "n": 1})
+    put(place, "data/guests/ann.json", {"age": 3})
+    put(place, "data/guests/bob.json", {"age": 4})
+
+    made = write_config(
+        place / "pend.toml", directory=place / "data", schema="parts_schema"
+    )
+    settings = load_settings(made.file, environ={})
+    assert settings.json is not None
+    module = load_schema(settings)
+    found = list(directory_findings(settings, module, settings.json))
+
+    assert sorted(made.legacy_files) == ["db.json", "guests/*.json"]
+    assert made.unclaimed == ()
+    said = {finding.check: finding for finding in found}
+    assert said["legacy files"].message.startswith("2 of 2 are there, not adopted")
+    assert {finding.state for finding in found} == {State.OK}
+
+
+def test_a_folder_with_a_broken_file_is_read_by_the_doctor(place: Path) -> None:
+    (place / "parts_schema.py").write_text(_PARTS)
+    put(place, "data/guests/ann.json", {"age": 3})
+    (place / "data/guests/bob.json").write_text("{")
+    made = write_config(
+        place / "pend.toml", directory=place / "data", schema="parts_schema"
+    )
+    settings = load_settings(made.file, environ={})
+    assert settings.json is not None
+
+    found = list(directory_findings(settings, load_schema(settings), settings.json))
+
+    said = {finding.check: finding for finding in found}
+    assert said["legacy files"].message.startswith("1 of 2 are there")
 
 
 def test_a_schema_that_is_not_there_is_refused_before_anything_is_written(

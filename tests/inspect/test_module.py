@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -165,6 +166,19 @@ def test_another_process_writes_the_same_bytes(zoo: Path) -> None:
     }
 
     assert texts == {render_module(inspect_directory(zoo))}
+
+
+def test_a_class_hides_no_name_that_python_or_the_module_knows(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    put(data, "warnings.json", [{"id": 1, "price": "1.50"}, {"id": 2, "price": "9.10"}])
+    put(data, "decimals.json", [{"id": 1, "price": "1.50"}, {"id": 2, "price": "9.10"}])
+
+    module, results = adopted(data, tmp_path)
+
+    assert {"DecimalRecord", "WarningRecord"} <= vars(module).keys()
+    assert not hasattr(module, "Warning")
+    assert module.Decimal is Decimal
+    assert results.pop("quarantined") == "0"
 
 
 def test_names_that_python_or_the_library_knows_are_renamed(tmp_path: Path) -> None:

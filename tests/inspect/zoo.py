@@ -44,6 +44,14 @@ SHAPES: dict[str, tuple[Any, Shape]] = {
         },
         Shape.MAP_OF_MAPS,
     ),
+    "warned.json": (  # lists in maps, of two guilds, one of which has nobody
+        {str(10**17): {str(10**16 + 1): [{"n": 1}], str(10**16 + 2): []}, "9" * 18: {}},
+        Shape.MAP_OF_MAPS,
+    ),
+    "levels.json": (
+        {str(10**17 + g): {str(10**16 + g): 5, str(10**16 - g): 7} for g in range(3)},
+        Shape.MAP_OF_MAPS,
+    ),
     "logs.json": (
         {"logs": [{"at": "2025-01-01", "what": "start"}] * 3, "total": 3},
         Shape.WRAPPED_LIST,

@@ -114,7 +114,7 @@ def test_a_door_that_stays_shut_says_what_to_correct(url: str, place: str) -> No
             store.migrate,
         )
         for call in calls:
-            with pytest.raises(StoreUnavailable, match="correct") as told:
+            with pytest.raises(StoreUnavailable, match=r"(?i)correct") as told:
                 call()
             assert "try again" not in str(told.value)
 
@@ -269,9 +269,10 @@ def test_a_refused_change_of_type_is_told_in_words(
     url = new_database()
     with PostgresStore(Schema([ps.collection("notes", Short)]), url) as store:
         store.migrate()
+        store.collection(Short).put(Short("1"))  # an empty table is changed as it is
     with (
         PostgresStore(Schema([ps.collection("notes", Retyped)]), url) as store,
-        pytest.raises(SchemaOutOfDate, match=r"change notes\.\w+ from \w+") as told,
+        pytest.raises(SchemaOutOfDate, match=r"notes.*stars.*convert=") as told,
     ):
         store.migrate()
     assert "object at" not in str(told.value)

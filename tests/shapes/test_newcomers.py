@@ -84,6 +84,18 @@ def test_it_is_refused_with_the_declaration_that_serves_it(
     assert "P-9" in path.read_text()
 
 
+@pytest.mark.parametrize("value", [3, None, '"x"'])
+def test_a_lone_value_is_refused(value: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, value)
+    before = path.read_bytes()
+
+    with pytest.raises(ps.ConfigError, match=r"neither a list nor.*shape=ps\.SCALAR"):
+        opened(tmp_path)
+
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("value", [{}, {"P-1": {"id": "P-1"}}, "", "{half"])
 def test_a_file_of_the_own_shape_and_a_broken_one_are_opened(
     value: Any, tmp_path: Path

@@ -12,6 +12,7 @@ from pend_storage.backup.tree import look_at
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
+from pend_storage.folders import files_in, read_folder
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.memory import memory_finding
@@ -53,8 +54,9 @@ def directory_findings(
     yield from found
     if any(finding.state is State.FAIL for finding in found):
         return
-    yield memory_finding(directory / OWN_FOLDER, paths.values())
-    unreadable = [str(p) for p in paths.values() if p.exists() and not _may_use(p)]
+    there = sorted({file for x, path in paths.items() for file in _files_of(x, path)})
+    yield memory_finding(directory / OWN_FOLDER, there)
+    unreadable = [str(path) for path in there if not _may_use(path)]
     if unreadable:
         yield fail(
             "legacy files",
@@ -66,6 +68,13 @@ def directory_findings(
         yield from _adopted(settings)
     else:
         yield from _not_adopted(module, wanted, paths)
+
+
+def _files_of(layout: Layout, path: Path) -> list[Path]:
+    """The files of a layout that are there."""
+    if not layout.is_folder:
+        return [path] if path.exists() else []
+    return [file.path for file in files_in(path)] if path.parent.is_dir() else []
 
 
 def _may_use(path: Path) -> bool:
@@ -125,9 +134,9 @@ def _space(module: SchemaModule, wanted: JsonSettings) -> Finding:
 def _not_adopted(
     module: SchemaModule, wanted: JsonSettings, paths: dict[Layout, Path]
 ) -> Iterator[Finding]:
-    there = {layout: path for layout, path in paths.items() if path.exists()}
+    there = {layout: path for layout, path in paths.items() if _files_of(layout, path)}
     strangers = unclaimed_files(module, wanted)
-    counted = f"{len(there)} of {len(paths)} are there"
+    counted = f"{len({*there.values()})} of {len({*paths.values()})} are there"
     if there or not paths:
         yield ok("legacy files", f"{counted}, not adopted yet (migrate json does)")
     elif strangers:
@@ -148,7 +157,8 @@ def _not_adopted(
         yield _unclaimed([str(path) for path in strangers])
     broken = []
     for layout, path in there.items():
-        entry = next(iter(layout.parse(module.schema, path.read_bytes()).entries), None)
+        raw = (read_folder(path) or b"") if layout.is_folder else path.read_bytes()
+        entry = next(iter(layout.parse(module.schema, raw).entries), None)
         record = None if entry is None else entry.home.record
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):
             broken.append(f"{layout.file} ({record.reason})")
