@@ -222,15 +222,15 @@ class ListView(LiveList):
 
         return self._run(write)
 
-    def replace_in(self, tx: Transaction, values: Iterable[Any]) -> None:
+    def replace_in(self, tx: Transaction, values: Any) -> None:
         """Make the list consist of these values, at the end of a transaction.
 
         Raises:
-            TypeError: they are no list.
+            InvalidRecord: they are no list.
         """
-        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(
-            as_json(list(values))
-        )
+        new = as_json(values)
+        self._contents.require(new, list)
+        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(new)
 
 
 def _place(index: int, count: int, what: str = "") -> int:
