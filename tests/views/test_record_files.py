@@ -169,3 +169,14 @@ def test_the_files_say_what_the_views_say(tmp_path: Path) -> None:
 
     (text,) = {json.dumps(x) for x in json.loads((tmp_path / "notes.json").read_text())}
     assert json.loads(text) == {"text": "same", "n": "not a number", "done": True}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"n": float("nan")}])
+def test_what_is_no_json_is_not_taken_for_null(store: Store, value: Any) -> None:
+    view = store.legacy("notes.json")
+    view[:] = [None, {"n": None}]
+
+    assert value not in view
+    with pytest.raises(InvalidRecord):
+        view[:] = [value, value]
+    assert view == [None, {"n": None}]
