@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage.codec import check_json
 from pend_storage.layout import Layout
 from pend_storage.namesakes import Text, hidden, is_superseded
 from pend_storage.records import QuarantinedRecord, Row
@@ -78,7 +79,7 @@ class Listed:
         self.is_superseded = is_superseded(record)
         self.row: Row | tuple[int, bytes] = row if keep is None else (row.version, keep)
         """The row, or its version and body."""
-        self.digest = None if keep is None else digest_of(value)
+        self.digest = None if keep is None else _digest(value)
         """By which an equal value is known without decoding this one; None: decode it."""
         self.value = _kept(value)
         """What the file says, or what stands for it."""
@@ -100,6 +101,18 @@ class Listed:
 
 def digest_of(value: Any) -> bytes | None:
     """Of the text of a value; None where it has none. Other texts may be equal, too."""
+    digest = _digest(value)
+    if digest is None:
+        return None
+    try:
+        check_json(value)  # NaN, which is no JSON, has the text of null
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return digest
+
+
+def _digest(value: Any) -> bytes | None:
+    """The same of a value that is JSON."""
     try:
         return blake2b(_ENCODE(value), digest_size=16).digest()
     except (TypeError, ValueError, RecursionError):

@@ -33,10 +33,12 @@ class EditReads(TransactionLooks):
     _memo: dict[Place, Any] = field(default_factory=dict)
     _aside: list[QuarantinedRecord] | None = None
     _names: frozenset[str] = frozenset()
+    has_written: bool = False
 
     def remember(self, operations: Iterable[Operation]) -> None:
         """Take note of what was written, which counts from now on."""
         for operation in operations:
+            self.has_written = True
             record = None if isinstance(operation, Delete) else operation.record
             self._memo[operation.collection, operation.key] = record
             if operation.collection == QUARANTINE:

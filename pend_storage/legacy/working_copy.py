@@ -98,6 +98,11 @@ def text_of(
         return header, b"".join(layout.assemble(header, ()))
     shape = _shape_of(layout, value)
     if shape is None:
+        if (
+            JSON_LINES in layout.shapes
+        ):  # as a text it would be one line, and so a record
+            reason = f"{layout.file} has a record in each line: save a list"
+            raise InvalidRecord(reason, collection=layout.collection)
         return None, json.dumps(_shown(value)).encode()
     is_kept = frame.shape == shape
     if not is_kept:

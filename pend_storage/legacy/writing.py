@@ -42,7 +42,7 @@ from pend_storage.transaction import RETRY, Transaction
 if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
-__all__ = ["PATIENCE", "Writing", "piece_of", "written"]
+__all__ = ["PATIENCE", "Writing", "has_written", "piece_of", "written"]
 
 T = TypeVar("T")
 
@@ -111,6 +111,12 @@ class _Edits:
         """Begin another attempt."""
         self.told.clear()
         self.known.clear()
+
+
+def has_written(tx: Transaction) -> bool:
+    """Whether views have written records in a transaction, of whatever file."""
+    edits = tx.companions.get(_Edits)
+    return edits is not None and any(w.has_written for w in edits.known.values())
 
 
 def _tell(store: Store, told: Iterable[Event]) -> None:
@@ -193,8 +199,8 @@ class Writing(EditReads):
 
     def edit(
         self, gone: Sequence[Any], pieces: Sequence[Piece], same: Any = None
-    ) -> None:
-        """Replace some records of the file by these texts.
+    ) -> list[Operation]:
+        """Replace some records of the file by these texts; gives what that writes.
 
         Args:
             gone: the records in whose places something else stands now, or nothing.
@@ -212,7 +218,9 @@ class Writing(EditReads):
         adopted = adopt(
             self.layout, schema, parsed, outcome.gone, self.find, in_place=True
         )
-        self.apply([*outcome.operations, *adopted])
+        operations = [*outcome.operations, *adopted]
+        self.apply(operations)
+        return operations
 
     def rewrite(self, present: Sequence[Any], pieces: Iterable[Piece]) -> None:
         """Make the records of the file these texts, as reading it whole would.

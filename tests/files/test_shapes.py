@@ -171,3 +171,13 @@ def test_records_are_merged_by_their_declared_key() -> None:
             {"sku": "b", "price": 2},
             {"sku": "a", "price": 3},
         ]
+
+
+@pytest.mark.parametrize("value", [{"id": 1}, {}, "x", 5])
+def test_json_lines_are_a_list(value: Any, tmp_path: Path) -> None:
+    layouts = [ps.records("f.jsonl", Post)]
+    (tmp_path / "f.jsonl").write_text('{"id": 1}\n')
+    with JsonStore(ps.schema_of(layouts), tmp_path, layouts=layouts) as store:
+        with pytest.raises(ps.InvalidRecord, match="save a list"):
+            store.save("f.jsonl", value)
+        assert store.load("f.jsonl") == [{"id": 1}]

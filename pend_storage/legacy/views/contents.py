@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from pend_storage.errors import Conflict, StoreUnavailable
+from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.quarantine import name_of
 from pend_storage.legacy.reader import Piece, newest
-from pend_storage.legacy.writing import Writing, piece_of, written
+from pend_storage.legacy.writing import Writing, has_written, piece_of, written
 from pend_storage.listing import Listed, Listing
 from pend_storage.live.recent import Moment, is_closed
 from pend_storage.namesakes import is_superseded
 from pend_storage.query import Condition, Query, field, make_query
-from pend_storage.records import QuarantinedRecord
+from pend_storage.records import Put, QuarantinedRecord
+from pend_storage.removal import Place
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store
 from pend_storage.text import safe_text
@@ -131,8 +132,10 @@ class Contents:
         """The records of the file, to choose from what to change.
 
         From the store where it keeps them at hand: :meth:`held` checks what was chosen.
+        After a write of the transaction, which the store does not know, as it sees them.
         """
-        known = None if self.tx is not None else self.store.listing(self.layout)
+        is_alone = self.tx is None and not has_written(tx)
+        known = self.store.listing(self.layout) if is_alone else None
         return self.listing(tx) if known is None else known
 
     def held(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
@@ -189,6 +192,22 @@ class Contents:
             return change(self.tx)
         return written(self.layout, self.store, change)
 
+    def require(self, value: object, kind: type[dict[str, Any] | list[Any]]) -> None:
+        """Refuse a value that is not of the file's shape.
+
+        Args:
+            value: what is to stand in the place of all records.
+            kind: ``dict`` or ``list``.
+
+        Raises:
+            InvalidRecord: it is of another shape.
+        """
+        if not isinstance(value, kind):
+            names: dict[type, str] = {dict: "an object", list: "a list"}
+            what = names.get(type(value), type(value).__name__)
+            reason = f"the records of {self.layout.file} are {names[kind]}, not {what}"
+            raise InvalidRecord(reason, collection=self.spec.name)
+
     def writing(self, tx: Transaction) -> Writing:
         """The edit of the file that is part of a transaction."""
         return Writing.of(tx, self.store, self.layout, strict=self.strict)
@@ -244,8 +263,11 @@ class Contents:
 
     def change(
         self, tx: Transaction, present: Any, value: Any, position: int | None = None
-    ) -> None:
+    ) -> Place | None:
         """Write another value in the place of an item, which stays the same record.
+
+        Of another key it is another record, and what cannot be placed waits in
+        quarantine: gives where it is from now on, or None where that cannot be told.
 
         Args:
             tx: that it is part of.
@@ -254,7 +276,15 @@ class Contents:
             position: where it stands then; None: where it stood.
         """
         where = self.layout.rank(present) if position is None else position
-        self.writing(tx).edit([present], [self.piece(None, value, where)], present)
+        piece = self.piece(None, value, where)
+        layout, homes = self.layout, (self.spec.name, QUARANTINE)
+        found = [
+            (put.collection, put.key)
+            for put in self.writing(tx).edit([present], [piece], present)
+            if isinstance(put, Put) and put.collection in homes
+            if layout.owns(put.record) and layout.rank(put.record) == piece.position
+        ]
+        return found[0] if len(found) == 1 else None
 
     def move(self, tx: Transaction, record: Any, position: int) -> None:
         """Give a record another position."""

@@ -14,6 +14,7 @@ from pend_storage.live import MISSING, Members, Root, as_json
 from pend_storage.live.members import MemberRoot
 from pend_storage.live.nested import NestedList, NestedMap, Roots
 from pend_storage.live.recent import NEVER
+from pend_storage.removal import Place
 from pend_storage.transaction import Transaction
 
 __all__ = ["ItemRoots", "MemberRoots", "given"]
@@ -87,28 +88,34 @@ class ListedMember(MemberRoot):
 
 
 class ItemRoot(Root):
-    """An item of a list, known by the key of its record, wherever it stands by now."""
+    """An item of a list, known by the key of its record, wherever it stands by now.
 
-    __slots__ = ("_contents", "_item", "_look", "_seen")
+    A change of its own can give it another key: then it is known by that.
+    """
+
+    __slots__ = ("_contents", "_item", "_look", "_place", "_seen")
 
     def __init__(self, contents: Contents, look: Look, item: Listed) -> None:
         self._contents = contents
         self._look = look
         self._item = item
+        self._place: Place = (item.collection, item.key)
         self._seen: Any = MISSING
 
     @override
     def value(self) -> Any:
-        if self._look.is_current(self._item):
-            return self._last()
         contents, item = self._contents, self._item
+        collection, key = self._place
+        is_here = key == item.key and collection == item.collection
+        if is_here and self._look.is_current(item):
+            return self._last()
         if contents.tx is None and (now := contents.store.listing(contents.layout)):
-            found = now.places.get((item.collection, item.key))
+            found = now.places.get(self._place)
             if found is not None:
                 self._look, self._item = Look(contents, now, NEVER), found
                 self._seen = MISSING
             return self._last()
-        record = contents.reads.collection(item.collection).get(item.key)
+        record = contents.reads.collection(collection).get(key)
         if record is not None:
             self._seen = contents.value(record)
         return self._last()
@@ -120,7 +127,8 @@ class ItemRoot(Root):
         return self._seen
 
     def _record(self, tx: Transaction) -> Any:
-        found = tx.collection(self._item.collection).get(self._item.key)
+        collection, key = self._place
+        found = tx.collection(collection).get(key)
         if found is None:
             raise self._gone()
         return found
@@ -128,17 +136,22 @@ class ItemRoot(Root):
     @override
     def change(self, change: Callable[[Any], T]) -> T:
         contents = self._contents
+        place = self._place
 
         def write(tx: Transaction) -> T:
+            nonlocal place
             record = self._record(tx)
             value = contents.value(record)
             new = as_json(value)
             result = change(new)
+            place = self._place
             if not equal(value, new):
-                contents.change(tx, record, new)
+                place = contents.change(tx, record, new) or place
             return result
 
-        return contents.run(write)
+        result = contents.run(write)
+        self._place = place
+        return result
 
     def _gone(self) -> LookupError:
         return LookupError(

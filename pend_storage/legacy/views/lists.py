@@ -12,7 +12,7 @@ from pend_storage.legacy.reader import newest
 from pend_storage.legacy.views.arranging import Arrangement
 from pend_storage.legacy.views.contents import Contents, Look
 from pend_storage.legacy.views.items import ItemRoots, given
-from pend_storage.listing import AN_OBJECT, Listed
+from pend_storage.listing import AN_OBJECT, Listed, digest_of
 from pend_storage.live import LiveList, as_json, plain
 from pend_storage.live.lists import listed
 from pend_storage.live.nested import NestedMap
@@ -106,6 +106,10 @@ class ListView(LiveList):
     @override
     def __contains__(self, value: object) -> bool:
         wanted, listing = plain(value), self._contents.look().listing
+        digest = digest_of(wanted)
+        if digest is not None and any(i.digest == digest for i in listing.standing):
+            return True
+        # Other texts may be equal, too: those have to be decoded.
         return any(listing.value(item) == wanted for item in listing.standing)
 
     @override
@@ -222,15 +226,15 @@ class ListView(LiveList):
 
         return self._run(write)
 
-    def replace_in(self, tx: Transaction, values: Iterable[Any]) -> None:
+    def replace_in(self, tx: Transaction, values: Any) -> None:
         """Make the list consist of these values, at the end of a transaction.
 
         Raises:
-            TypeError: they are no list.
+            InvalidRecord: they are no list.
         """
-        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(
-            as_json(list(values))
-        )
+        new = as_json(values)
+        self._contents.require(new, list)
+        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(new)
 
 
 def _place(index: int, count: int, what: str = "") -> int:

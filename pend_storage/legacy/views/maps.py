@@ -120,7 +120,12 @@ class MapView(Members):
         return self._all(reads)
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
-        """Make the map consist of these members, at the end of a transaction."""
+        """Make the map consist of these members, at the end of a transaction.
+
+        Raises:
+            InvalidRecord: they are no object.
+        """
+        self._contents.require(values, dict)
         there = self._keep(tx, values)
         self._contents.set_all(
             tx,
