@@ -142,7 +142,9 @@ def validate(session: Session, sample: float | None, *, files: bool | None) -> E
     from pend_storage.operations.check import check
 
     out = session.output
-    result = check(session.settings, sample=sample, files=files, stage=out.progress)
+    result = check(
+        session.settings_to_open, sample=sample, files=files, stage=out.progress
+    )
     _show_records(out, result)
     _show_files(out, result)
     took = seconds(result.seconds)

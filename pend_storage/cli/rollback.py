@@ -78,7 +78,7 @@ def _plan(session: Session, *, quick: bool) -> Exit:
     from pend_storage.operations.rollback_plan import plan_rollback
 
     out = session.output
-    plan = plan_rollback(session.settings, quick=quick)
+    plan = plan_rollback(session.settings_to_open, quick=quick)
     for step in plan.steps:
         out.line(f"{step.number}/{len(plan.steps)} {step.name}: {step.what}")
     out.line(f"the phase is {plan.before.value}, and nothing was changed", style="ok")

@@ -85,13 +85,31 @@ class Session:
         self._settings.require_schema()
         return self._settings
 
+    @functools.cached_property
+    def settings_to_open(self) -> Settings:
+        """The settings for a command that looks into the records of the stores.
+
+        The first opening of a JSON directory notes the schema there. A wrong schema would
+        keep out the program whose files they are.
+
+        Raises:
+            ConfigError: they are missing or wrong, or the directory was never opened and
+                nobody has named a schema.
+        """
+        from pend_storage.factory import OWN_FOLDER
+
+        settings = self.settings
+        if settings.json and not (settings.json.directory / OWN_FOLDER).is_dir():
+            settings.require_schema()
+        return settings
+
     def settings_for(self, *, dry_run: bool) -> Settings:
         """The settings for a command that changes something, unless it is a dry run.
 
         Raises:
             ConfigError: as of those.
         """
-        return self.settings if dry_run else self.settings_to_change
+        return self.settings_to_open if dry_run else self.settings_to_change
 
     @functools.cached_property
     def _settings(self) -> Settings:

@@ -9,7 +9,7 @@ import pytest
 
 from pend_storage.config import load_settings
 from pend_storage.errors import ConfigError
-from tests.front_door.conftest import Site
+from tests.front_door.conftest import Site, put
 
 _TOML = '[environments.development.json]\ndirectory = "data"\n'
 _DOWN = {"PEND_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none"}
@@ -105,6 +105,45 @@ CHANGING = [
     "quarantine accept x --reason y",
     "doctor --elect json --yes",
 ]
+
+
+LOOKING_INTO_RECORDS = [
+    "quarantine list",
+    "quarantine show x",
+    "db validate",
+    "repair --dry-run",
+    "phase set parallel --dry-run",
+    "phase advance --dry-run",
+    "phase rollback --dry-run",
+    "rollback --dry-run",
+    "quarantine retry --all --dry-run",
+]
+
+
+@pytest.mark.parametrize("command", LOOKING_INTO_RECORDS)
+def test_a_look_notes_no_schema_that_nobody_named(tmp_path: Path, command: str) -> None:
+    site = Site(tmp_path, "")
+    put(tmp_path / "data/economy.json", {"ann": {"wallet": 5}})
+    where = {**_DOWN, "PEND_JSON_DIRECTORY": str(tmp_path / "data")}
+
+    refused = site.run(*command.split(), "--json", **where)
+
+    assert refused.code == 2
+    assert "whose schema" in str(refused.document["error"])
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["economy.json"]
+
+
+def test_a_directory_that_was_opened_needs_no_schema_to_be_looked_at(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, "")
+    where = {"PEND_JSON_DIRECTORY": str(tmp_path / "data")}
+    put(tmp_path / "data/wallet-db.json", {})
+    first = site.run("quarantine", "list", "--schema", "pend_storage.pend", **where)
+
+    again = site.run("quarantine", "list", **where)
+
+    assert (first.code, again.code) == (0, 0)
 
 
 @pytest.mark.parametrize("command", CHANGING)

@@ -104,6 +104,9 @@ def test_a_copy_keeps_what_the_store_keeps(tmp_path: Path) -> None:
     [
         ("a.json", DATA, True),
         ("deep/a.jsonl", DATA, True),
+        ("DEEP/A.JSON", DATA, True),
+        ("A.Jsonl", ("*.jsonl",), True),
+        ("A.json", ("a.json",), False),
         ("a.txt", DATA, False),
         ("deep/a.json", ("/*.json",), False),
         ("a.json", ("/*.json",), True),

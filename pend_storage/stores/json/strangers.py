@@ -28,11 +28,13 @@ def is_included(path: PurePosixPath, patterns: Sequence[str]) -> bool:
     Args:
         path: relative to the directory.
         patterns: ``*.json`` fits in every folder, ``/*.json`` in the directory itself
-            only; ``!package.json`` leaves out what a pattern before it takes in.
+            only; ``!package.json`` leaves out what a pattern before it takes in. The
+            ending of a file may be in capitals: ``*.json`` fits ``DATA.JSON``.
     """
-    anchored, included = PurePosixPath("/", path), False
+    spelled, included = PurePosixPath("/", path), False
+    usual = spelled.with_suffix(spelled.suffix.lower())
     for pattern in patterns:
-        if anchored.match(pattern.removeprefix("!")):
+        if any(name.match(pattern.removeprefix("!")) for name in (spelled, usual)):
             included = not pattern.startswith("!")
     return included
 
