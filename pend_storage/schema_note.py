@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -115,7 +116,16 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(self, ancestors=known, floor=former.floor)
 
 
+_shapes: Final[WeakKeyDictionary[Schema, dict[str, CollectionShape]]] = (
+    WeakKeyDictionary()
+)
+"""Of the schemas of this process: each opening of a store needs them."""
+
+
 def describe(schema: Schema) -> Description:
     """What is noted of a schema."""
-    shapes = {spec.name: CollectionShape.of(spec) for spec in schema}
+    shapes = _shapes.get(schema)
+    if shapes is None:
+        shapes = {spec.name: CollectionShape.of(spec) for spec in schema}
+        _shapes[schema] = shapes
     return Description(schema.fingerprint(), shapes, schema.module)
