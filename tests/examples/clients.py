@@ -92,7 +92,7 @@ class Clients:
 
     def _read(self, client: httpx.Client, _number: int, _turn: int) -> None:
         """Read what was acknowledged: it must be there, as it was acknowledged."""
-        known = list(self.wallets.items())[-20:]
+        known = list(self.wallets.copy().items())[-20:]  # others write it meanwhile
         for user, address in known:
             found = _answer(client.get(f"/users/{user}")).json()
             assert found["walletAddress"] == address

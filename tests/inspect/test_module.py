@@ -21,6 +21,8 @@ from pend_storage.pend.sample import generate
 from pend_storage.validation import render_check
 from tests.inspect.zoo import AMBIGUOUS, SHAPES, put
 
+ROOT = Path(__file__).parents[2]
+
 
 def loaded(text: str, place: Path) -> ModuleType:
     """The module of a text, imported as a server would."""
@@ -131,7 +133,7 @@ def test_mypy_finds_nothing_in_a_module(zoo: Path, tmp_path: Path) -> None:
         text=True,
         timeout=280,
         check=False,
-        cwd=Path(ps.__file__).parent.parent,
+        cwd=ROOT,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -21,7 +22,7 @@ from pend_storage.errors import (
 )
 from pend_storage.records import Batch, Delete
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres import PostgresStore
+from pend_storage.stores.postgres import PostgresStore, committing
 from pend_storage.stores.postgres.committing import LANES
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_ship, a_tally
 
@@ -81,7 +82,9 @@ def held_up(url: str, store: PostgresStore) -> Iterator[Callable[..., Call]]:
         wait_until(lambda: len(queue) == len(calls), "the call")
         return call
 
-    with psycopg.connect(url) as holder:
+    # On a busy machine the threads take longer to start than a lane waits in haste.
+    patient = patch.object(committing, "_HASTE", b"60s")
+    with patient, psycopg.connect(url) as holder:
         holder.execute("lock table changes in access exclusive mode")
         direct = [Call(store, batch(a_log(f"d{n}")), None) for n in range(LANES)]
         wait_until(lambda: len(waiting(url)) == LANES, "the direct commits")
