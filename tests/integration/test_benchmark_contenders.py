@@ -57,7 +57,7 @@ class Watched(Workbench):
 
 @pytest.fixture
 def bench(tmp_path: Path, postgres_url: str) -> Watched:
-    return Watched(Plan(quick=True, rounds=1, seconds=0.02), tmp_path, postgres_url)
+    return Watched(Plan(quick=True, rounds=1, seconds=0.2), tmp_path, postgres_url)
 
 
 @pytest.mark.parametrize("contender", CONTENDERS.values(), ids=lambda each: each.name)
