@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
-from pend_storage.legacy.views.contents import Contents
+from pend_storage.legacy.views.file_members import FileMembers
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
-from pend_storage.live import MISSING, Members
+from pend_storage.live import MISSING
 from pend_storage.live.recent import NEVER, Moment
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EnvelopeView", "frame_of"]
 
-T = TypeVar("T")
-
 
 def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
     """How a store knows a file to be written; the usual way where it does not."""
@@ -34,7 +32,7 @@ def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
     return Frame.of(layout.missing() if found is None else found)
 
 
-class EnvelopeView(Members):
+class EnvelopeView(FileMembers):
     """The records are a view of their own; the other members stand beside them."""
 
     def __init__(
@@ -45,14 +43,9 @@ class EnvelopeView(Members):
         *,
         strict: bool = False,
     ) -> None:
-        super().__init__(layout.file, store, tx)
+        super().__init__(layout, store, tx, strict=strict)
         self._layout: Final = layout
-        self._contents: Final = Contents(layout, store, tx, strict)
         self._name: Final = str(layout.wrapper)
-
-    @override
-    def _run(self, change: Callable[[Transaction], T]) -> T:
-        return self._contents.run(change)
 
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
         """The file's members, with an empty list for the records."""
@@ -141,10 +134,6 @@ class EnvelopeView(Members):
         if self._name in members:
             members[self._name] = self._records(reads).values_in(reads)
         return members
-
-    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
-        """Everything, as plain data, as a transaction sees it."""
-        return self._all(reads)
 
     @override
     def _pairs(self) -> list[tuple[str, Any]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from pend_storage.diff import equal
-from pend_storage.legacy.views.contents import Contents, Look
+from pend_storage.legacy.views.contents import Look
+from pend_storage.legacy.views.file_members import FileMembers
 from pend_storage.legacy.views.items import MemberRoots, given
 from pend_storage.listing import AN_OBJECT, Listing
-from pend_storage.live import MISSING, Members
+from pend_storage.live import MISSING
 from pend_storage.live.nested import NestedMap
 from pend_storage.live.recent import NEVER
 from pend_storage.namesakes import is_superseded
@@ -19,30 +20,13 @@ from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
 if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
+    pass
 
 __all__ = ["MapView"]
 
-T = TypeVar("T")
 
-
-class MapView(Members):
+class MapView(FileMembers):
     """Member name to record."""
-
-    def __init__(
-        self,
-        layout: RecordLayout,
-        store: Store,
-        tx: Transaction | None = None,
-        *,
-        strict: bool = False,
-    ) -> None:
-        super().__init__(layout.file, store, tx)
-        self._contents: Final = Contents(layout, store, tx, strict)
-
-    @override
-    def _run(self, change: Callable[[Transaction], T]) -> T:
-        return self._contents.run(change)
 
     def _lookup(self, reads: Store | Transaction, name: str) -> Any:
         """The record under exactly this name, or None."""
@@ -114,10 +98,6 @@ class MapView(Members):
         if gone:
             contents.remove(tx, *gone)
         return listing
-
-    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
-        """Everything, as plain data, as a transaction sees it."""
-        return self._all(reads)
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
         """Make the map consist of these members, at the end of a transaction.

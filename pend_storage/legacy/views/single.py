@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
 from pend_storage.legacy.views.contents import Contents
-from pend_storage.live import MISSING, Members, as_json
+from pend_storage.legacy.views.file_members import FileMembers
+from pend_storage.live import MISSING, as_json
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["ObjectView", "ScalarView"]
-
-T = TypeVar("T")
 
 
 class _Record:
@@ -42,7 +41,7 @@ class _Record:
             contents.add(tx, contents.piece(None, value))
 
 
-class ObjectView(Members):
+class ObjectView(FileMembers):
     """The members of the object that the file is."""
 
     def __init__(
@@ -53,13 +52,8 @@ class ObjectView(Members):
         *,
         strict: bool = False,
     ) -> None:
-        super().__init__(layout.file, store, tx)
-        self._contents: Final = Contents(layout, store, tx, strict)
+        super().__init__(layout, store, tx, strict=strict)
         self._record: Final = _Record(self._contents)
-
-    @override
-    def _run(self, change: Callable[[Transaction], T]) -> T:
-        return self._contents.run(change)
 
     @override
     def _all(self, reads: Store | Transaction) -> dict[str, Any]:
@@ -87,10 +81,6 @@ class ObjectView(Members):
     @override
     def clear(self) -> None:
         self._run(lambda tx: self._record.write(tx, {}))
-
-    def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
-        """Everything, as plain data, as a transaction sees it."""
-        return self._all(reads)
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
         """Make the object consist of these members, at the end of a transaction."""
