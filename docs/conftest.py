@@ -49,7 +49,11 @@ def page(
     tmp_path_factory: pytest.TempPathFactory, new_database: Any, redis_server: str
 ) -> Any:
     before, patch = Path.cwd(), pytest.MonkeyPatch()
-    os.chdir(tmp_path_factory.mktemp("page"))
+    directory = tmp_path_factory.mktemp("page")
+    os.chdir(directory)
+    # Python keeps the first directory that "." in sys.path stood for.
+    patch.setattr(sys, "path", [*sys.path])
+    sys.path_importer_cache.pop(".", None)
     patch.setenv("PEND_DATABASE_URL", new_database())
     patch.setenv("REDIS_URL", redis_server)
     with redis.Redis.from_url(redis_server) as client:
@@ -57,6 +61,10 @@ def page(
     yield
     patch.undo()
     os.chdir(before)
+    for name, module in list(sys.modules.items()):
+        # The next page may have a module of the same name.
+        if str(getattr(module, "__file__", "")).startswith(f"{directory}/"):
+            del sys.modules[name]
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 from collections.abc import Mapping
 from typing import Final, LiteralString
 
@@ -16,6 +17,16 @@ from pend_storage.schema import Schema
 __all__ = ["Databases"]
 
 _numbers: Final = itertools.count(1)
+
+_SESSIONS_END_WITHIN: Final = 5.0
+"""Seconds that PostgreSQL waits itself before it refuses to copy a database in use."""
+_POLL_INTERVAL: Final = 0.02
+"""Seconds."""
+_OTHER_SESSIONS: Final = """
+    select application_name, state, query from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()
+    and backend_type = 'client backend'
+"""
 
 Contents = Mapping[str, bytes]
 """Rows of tables, as COPY gives them."""
@@ -53,8 +64,14 @@ class Databases:
         return url
 
     def give_back(self, url: str) -> None:
-        """Empty a database that was lent; nobody may use it any more."""
+        """Empty a database that was lent, after its stores have been closed.
+
+        Raises:
+            RuntimeError: a session still uses it. The database is lent to no one else:
+                the next test would find its rows changed, or could not copy it.
+        """
         mark = self._lent.pop(url)
+        self._require_unused(url)
         _restore(url, self._fresh[mark][1])
         self._free[mark].append(url)
 
@@ -71,6 +88,18 @@ class Databases:
         with PostgresStore(schema, url) as store:
             store.migrate()
         return name, _contents(url)
+
+    def _require_unused(self, url: str) -> None:
+        # A server process ends a moment after its client has closed the connection.
+        deadline = time.monotonic() + _SESSIONS_END_WITHIN
+        with psycopg.connect(url, autocommit=True) as connection:
+            while sessions := connection.execute(_OTHER_SESSIONS).fetchall():
+                if time.monotonic() > deadline:
+                    raise RuntimeError(
+                        f"{len(sessions)} sessions still use {url}: close each store "
+                        f"before the end of its test. Their last statements: {sessions}"
+                    )
+                time.sleep(_POLL_INTERVAL)
 
     def _run(self, text: LiteralString, *names: str) -> None:
         statement = sql.SQL(text).format(*map(sql.Identifier, names))
@@ -110,10 +139,10 @@ def _contents(url: str) -> Contents:
 
 def _restore(url: str, contents: Contents) -> None:
     with psycopg.connect(url) as connection:
-        filled = [sql.Identifier(name) for name in _filled(connection)]
-        if filled:
-            tables = sql.SQL(", ").join(filled)
-            connection.execute(sql.SQL("truncate {} cascade").format(tables))
+        # To truncate some tables takes longer than to delete a test's few rows.
+        connection.execute("set constraints all deferred")
+        for name in _filled(connection):
+            connection.execute(sql.SQL("delete from {}").format(sql.Identifier(name)))
         for name, text in contents.items():
             statement = sql.SQL("copy {} from stdin").format(sql.Identifier(name))
             with connection.cursor().copy(statement) as rows:
