@@ -18,14 +18,12 @@ __all__ = ["Databases"]
 
 _numbers: Final = itertools.count(1)
 
-_SESSIONS_END_WITHIN: Final = 5.0
-"""Seconds that PostgreSQL waits itself before it refuses to copy a database in use."""
+_SESSIONS_END_WITHIN: Final = 20.0
+"""Seconds. PostgreSQL itself waits for 5, which a busy machine has exceeded."""
 _POLL_INTERVAL: Final = 0.02
 """Seconds."""
-_OTHER_SESSIONS: Final = """
-    select application_name, state, query from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid()
-    and backend_type = 'client backend'
+_SESSIONS: Final = """
+    select application_name, state, query from pg_stat_activity where datname = %s
 """
 
 Contents = Mapping[str, bytes]
@@ -47,7 +45,13 @@ class Databases:
         self._lent: dict[str, str] = {}
 
     def make(self, template: str = "template0") -> str:
-        """URL of a new database, a copy of another one that nobody is connected to."""
+        """URL of a new database, a copy of another one.
+
+        Raises:
+            RuntimeError: sessions use the other one, which PostgreSQL does not copy.
+        """
+        if template != "template0":
+            self._await_end_of_sessions(template)
         name = f"pend_test_{os.getpid()}_{next(_numbers)}"
         self._run("create database {} template {}", name, template)
         self._made.append(name)
@@ -64,14 +68,8 @@ class Databases:
         return url
 
     def give_back(self, url: str) -> None:
-        """Empty a database that was lent, after its stores have been closed.
-
-        Raises:
-            RuntimeError: a session still uses it. The database is lent to no one else:
-                the next test would find its rows changed, or could not copy it.
-        """
+        """Empty a database that was lent, after its stores have been closed."""
         mark = self._lent.pop(url)
-        self._require_unused(url)
         _restore(url, self._fresh[mark][1])
         self._free[mark].append(url)
 
@@ -89,15 +87,15 @@ class Databases:
             store.migrate()
         return name, _contents(url)
 
-    def _require_unused(self, url: str) -> None:
+    def _await_end_of_sessions(self, database: str) -> None:
         # A server process ends a moment after its client has closed the connection.
         deadline = time.monotonic() + _SESSIONS_END_WITHIN
-        with psycopg.connect(url, autocommit=True) as connection:
-            while sessions := connection.execute(_OTHER_SESSIONS).fetchall():
+        with psycopg.connect(self._server, autocommit=True) as connection:
+            while sessions := connection.execute(_SESSIONS, [database]).fetchall():
                 if time.monotonic() > deadline:
                     raise RuntimeError(
-                        f"{len(sessions)} sessions still use {url}: close each store "
-                        f"before the end of its test. Their last statements: {sessions}"
+                        f"{len(sessions)} sessions still use {database}: close its "
+                        f"stores first. Name, state and last statement: {sessions}"
                     )
                 time.sleep(_POLL_INTERVAL)
 
