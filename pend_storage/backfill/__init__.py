@@ -1,4 +1,4 @@
-"""Copying what one store holds into another, in order, resumable, in bounded memory."""
+"""Backfill: copy one store into another in key order, resumable, in bounded memory."""
 
 from pend_storage.backfill.report import BackfillReport, FileTally, Tally
 from pend_storage.backfill.run import BACKFILL_META, backfill

@@ -1,4 +1,4 @@
-"""How far a backfill has come: kept in the target's meta, together with the rows."""
+"""The backfill cursor: its position, committed in the target's meta with the rows."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from pend_storage.store import Store
 __all__ = ["BACKFILL_META", "Cursor"]
 
 BACKFILL_META: Final = "backfill"
-"""Name of the meta entry in which the target keeps how far the backfill has come."""
+"""Name of the target's meta entry that holds the cursor."""
 
 _ORDER: Final = 2
-"""Since ``legacy_files`` is copied first."""
+"""Version of the copying order: 2 copies ``legacy_files`` first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A place in the source, in copying order, up to which everything has been copied."""
+    """A position in copying order, up to which every row of the source has been copied."""
 
     source: str
     """Identity of the source."""
     incarnation: str | None = None
-    """What stood behind the source; None in cursors of older versions. A place in one
-    means nothing in another: rows may be missing there, and numbers be given again."""
+    """Incarnation of the source; None in cursors of older versions. A position is valid in
+    one incarnation only: in another, rows may be missing and numbers be used again."""
     target: str | None = None
-    """What stood behind the target, likewise: for those who look at it."""
+    """Incarnation of the target; status commands show it."""
     schema: str
-    """Fingerprint of the schema: the order depends on it."""
+    """Fingerprint of the schema, on which the copying order depends."""
     collection: str = ""
-    """Name of the collection under way."""
+    """Name of the collection that is being copied."""
     after: str = ""
-    """The last key of it that was copied."""
+    """Last key of the collection that was copied."""
     step: int = 0
-    """Calls that wrote rows so far. Each one moves the cursor, so that one which another
-    server has missed is never passed over."""
+    """Number of calls that wrote rows. It changes the cursor with every call, so that a
+    call which a failed-over server has lost is noticed by the next one."""
     head: int
-    """The source's head when the backfill began. A row that was written since has a
-    higher version, and is copied again on the way even where it is before the cursor."""
+    """Head of the source's change log at the start. A row that was written since has a
+    higher version, and is copied again even where it is before the cursor."""
     complete: bool = False
     order: int = 1
-    """Of the copying order: a place in another one says nothing of what was copied."""
+    """Version of the copying order. A position in another order is not comparable."""
 
     def to_meta(self) -> JSON:
-        """As a meta value."""
+        """Return the cursor as a meta value."""
         value: JSON = msgspec.to_builtins(self)
         return value
 
     @classmethod
     def begin(cls, source: Store, target: Store) -> Cursor:
-        """The beginning."""
+        """Return the cursor of a backfill that starts now."""
         return cls(
             source=source.identity(),
             incarnation=source.incarnation(),
@@ -65,14 +65,14 @@ class Cursor:
 
     @classmethod
     def parse(cls, stored: JSON) -> Cursor | None:
-        """From a meta value; None where it is not a cursor, or of another version."""
+        """Read a cursor from a meta value; None where it is none, or of another version."""
         try:
             return msgspec.convert(stored, cls)
         except msgspec.ValidationError:
             return None
 
     def continues(self, stored: Cursor | None) -> bool:
-        """Whether a stored cursor is of the same backfill as this one, a fresh one."""
+        """Whether a stored cursor can be resumed by this one, which starts now."""
         return (
             stored is not None
             and (stored.source, stored.schema) == (self.source, self.schema)

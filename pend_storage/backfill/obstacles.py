@@ -1,8 +1,8 @@
-"""Applying rows in pieces, where uniqueness and references hold only for the whole.
+"""Apply chunks of rows to a target whose constraints hold for the whole source only.
 
 Two users who swap their phone numbers end up in different chunks, and the first chunk
-alone would break the target's constraints. Then the source's present rows of whatever
-stands in the way are applied together with the chunk, a little earlier than their turn.
+alone would break the target's constraints. Then the source's present rows of the keys
+that conflict are applied together with the chunk, ahead of their turn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["apply_rows"]
 
 _Place = tuple[str, str]
 _REFUSALS: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
-"""What a target that judges uniqueness and references may raise."""
+"""Raised by a target that enforces uniqueness and references while applying."""
 
 
 def apply_rows(
@@ -32,12 +32,15 @@ def apply_rows(
     epoch: int | None,
     mark: Advance | None,
 ) -> int:
-    """Apply rows of the source to the target; gives how many of them were written.
+    """Apply rows of the source to the target.
+
+    Returns:
+        How many of them were newer than the target's, and written.
 
     Raises:
-        UniqueViolation: the target has a value that the source does not know of.
-        ReferenceViolation: the source itself refers to what it does not have.
-        InvalidRecord: likewise, where the target does not tell which of the two.
+        UniqueViolation: the target holds a value that the source does not have.
+        ReferenceViolation: the source itself has a dangling reference.
+        InvalidRecord: either of these, where the target cannot tell them apart.
     """
     try:
         return target.apply(records, epoch=epoch, mark=mark)
@@ -45,25 +48,25 @@ def apply_rows(
         before = _versions(target, records)
         refusal: Exception = error
     together = {(r.collection, r.key): r for r in records}
-    while news := _news(source, target, together):
-        together.update(news)
+    while added := _conflicting_rows(source, target, together):
+        together.update(added)
         try:
             target.apply(list(together.values()), epoch=epoch, mark=mark)
         except _REFUSALS as error:
             refusal = error
         else:
-            # What was added gets counted when its turn comes.
+            # Rows that were applied ahead of their turn are counted at their turn.
             return sum(
                 r.version > before.get((r.collection, r.key), 0) for r in records
             )
     raise refusal
 
 
-def _news(
+def _conflicting_rows(
     source: Store, target: Store, together: dict[_Place, ChangedRecord]
 ) -> dict[_Place, ChangedRecord]:
-    """The source's rows of what stands in the way; without those that are there as is."""
-    wanted = set(_obstacles(source, target, together)) - together.keys()
+    """Read the source's rows of the conflicting keys that are not in the batch yet."""
+    wanted = set(_conflicting_keys(source, target, together)) - together.keys()
     found: dict[_Place, ChangedRecord] = {}
     for name in {collection for collection, _ in wanted}:
         keys = [key for collection, key in wanted if collection == name]
@@ -72,10 +75,10 @@ def _news(
     return found
 
 
-def _obstacles(
+def _conflicting_keys(
     source: Store, target: Store, together: dict[_Place, ChangedRecord]
 ) -> Iterator[_Place]:
-    """Holders of unique values, missing targets of references, leftover referrers."""
+    """Yield keys that conflict: holders of unique values, missing targets, referrers."""
     for name in {collection for collection, _ in together}:
         spec = source.schema[name]
         mine = [item for place, item in together.items() if place[0] == name]
@@ -87,18 +90,18 @@ def _obstacles(
             yield from (
                 (referred, key) for key in keys - target.read(referred, keys).keys()
             )
-        graves = [item.key for item in mine if item.record is None]
+        tombstones = [item.key for item in mine if item.record is None]
         for referrer, reference in source.schema.referrers(name):
-            for row in _rows_with(target, referrer, reference, graves):
+            for row in _rows_with(target, referrer, reference, tombstones):
                 yield referrer.name, row.key
 
 
 def _holders(
     target: Store, spec: CollectionSpec, fields: tuple[str, ...], records: list[Any]
 ) -> Iterator[_Place]:
-    """Which rows of the target have the same values together as one of the records."""
+    """Yield rows of the target with the same unique values as one of the records."""
     claimed = {_values(record, fields) for record in records}
-    # By the field that tells most of them apart.
+    # One field is queried: the most selective one.
     index = max(
         range(len(fields)), key=lambda i: len({c[i] for c in claimed}), default=0
     )

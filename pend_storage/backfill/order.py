@@ -1,7 +1,7 @@
-"""In which order collections are copied: what is referred to comes first.
+"""The order in which collections are copied: referred ones before referrers.
 
-What is known of the legacy files comes before all records: a file is made as soon as it
-has a record, and then it must be known how, and who may read it.
+Facts about legacy files come before all records: a file is created with its first
+record, and its layout and permissions must be known then.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ __all__ = ["copy_order"]
 
 
 def copy_order(schema: Schema) -> list[CollectionSpec]:
-    """Every collection, each after those that it refers to.
+    """Return every collection after those that it refers to, ``legacy_files`` first.
 
-    First of all ``legacy_files``. Collections that refer to each other in a circle come in the schema's order.
+    Collections that refer to each other in a circle keep the schema's order.
     """
     ordered: dict[str, CollectionSpec] = {}
     visited: set[str] = set()

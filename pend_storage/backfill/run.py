@@ -1,4 +1,4 @@
-"""One backfill: a thread that reads ahead, and the caller's thread that writes."""
+"""Run a backfill: one thread reads ahead, the caller's thread writes."""
 
 from __future__ import annotations
 
@@ -45,41 +45,41 @@ def backfill(
 ) -> BackfillReport:
     """Copy every collection of a store into another one that follows it.
 
-    The target takes a row only if it is newer than its own, deleted rows included, so
-    repeating does no harm. How far it has come is committed together with the rows: after
-    a crash the next call goes on from there, and looks through what was copied before
-    only for rows that were written since.
+    The target applies a row only if it is newer than its own, tombstones included, so
+    repeating is harmless. The cursor is committed together with the rows: after a crash
+    the next call resumes there, and scans what was copied before only for rows that were
+    written since.
 
-    Where the cursor is not what was read (another backfill is at work, or another server
-    stands behind the target's address), it is read again, and continued from there.
+    A cursor that another backfill has moved, or that belongs to another server behind the
+    target's address, is read again and resumed.
 
     Args:
-        source: with the same schema as the target.
+        source: a store with the same schema as the target.
         target: a store that is secondary, or stands alone.
-        progress: called after every chunk; a ``PacedProgress`` is told the pace too.
-        rate: records per second at most.
+        progress: called after every chunk; a ``PacedProgress`` receives the pace too.
+        rate: limit in records per second; None for no limit.
         epoch: as in ``Store.apply``.
-        hold: asked between chunks whether there is a reason to wait.
-        hook: is told when waiting begins, and why.
+        hold: called between chunks; returns a reason to wait, or None.
+        hook: receives ``backfill-throttled`` when throttling begins.
 
     Raises:
         StaleEpoch: the target does not follow (at that epoch).
-        UniqueViolation: the target has a record of its own that is in the way.
-        ReferenceViolation: likewise, or the source refers to what it does not have.
+        UniqueViolation: a record that only the target has holds a unique value.
+        ReferenceViolation: the same for a reference, or the source has a dangling one.
         StoreUnavailable: one of the two cannot be reached; call again later.
     """
     started = time.monotonic()
     pacer = Pacer(rate, hold, guarded(hook))
-    work = _begin(source, target, epoch=epoch, pacer=pacer)
-    resumed = work.is_resumed
-    while not work.copy(progress):
-        # Another backfill is at work, or the target is another server by now.
+    run = _begin(source, target, epoch=epoch, pacer=pacer)
+    resumed = run.is_resumed
+    while not run.copy(progress):
+        # Another backfill moved the cursor, or the target is another server by now.
         following = _begin(source, target, epoch=epoch, pacer=pacer)
         resumed = True
         if following.was_complete:
             break
-        work = following
-    return work.counts.report(
+        run = following
+    return run.counts.report(
         frozenset(spec.name for spec in source.schema.declared),
         seconds=time.monotonic() - started,
         resumed=resumed,
@@ -87,8 +87,8 @@ def backfill(
     )
 
 
-def _begin(source: Store, target: Store, *, epoch: int | None, pacer: Pacer) -> _Work:
-    """Go on where the cursor of the target is, or begin."""
+def _begin(source: Store, target: Store, *, epoch: int | None, pacer: Pacer) -> _Run:
+    """Resume at the target's cursor, or start."""
     stored = target.meta(BACKFILL_META)
     known, fresh = Cursor.parse(stored), Cursor.begin(source, target)
     was_complete = False
@@ -96,26 +96,26 @@ def _begin(source: Store, target: Store, *, epoch: int | None, pacer: Pacer) -> 
         known = fresh
     elif known.complete:
         known, was_complete = fresh, True
-    work = _Work(source, target, known, stored, epoch=epoch, pacer=pacer)
-    work.was_complete = was_complete
-    return work
+    run = _Run(source, target, known, stored, epoch=epoch, pacer=pacer)
+    run.was_complete = was_complete
+    return run
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Some rows of one collection, in key order."""
+    """Rows of one collection in key order, and the cursor after them."""
 
     spec: CollectionSpec
     rows: Sequence[Row]
-    """What has to be applied."""
+    """Rows to apply."""
     skipped: Sequence[Row]
-    """What was applied before the backfill was interrupted."""
+    """Rows that were applied before the backfill was interrupted."""
     cursor: Cursor
-    """Where it stands once this is done."""
+    """The cursor once the rows are applied."""
 
 
-class _Work:
-    """A backfill under way."""
+class _Run:
+    """One pass over the source, from a cursor to the end."""
 
     def __init__(
         self,
@@ -130,11 +130,11 @@ class _Work:
         self.counts = Counts()
         self.is_resumed = bool(cursor.collection)
         self.was_complete = False
-        """Whether a backfill had come to the end before this one."""
+        """Whether an earlier backfill had reached the end."""
         self._source, self._target = source, target
         self._cursor = cursor
         self._stored = stored
-        """The cursor as it is in the target."""
+        """The cursor as the target holds it."""
         self._epoch = epoch
         self._pacer = pacer
         layouts = source.layouts or target.layouts
@@ -143,7 +143,7 @@ class _Work:
         }
 
     def copy(self, progress: Progress | None) -> bool:
-        """Copy everything; False where the cursor is not any more what was read."""
+        """Copy everything; False where the target's cursor is not what was read."""
         try:
             self._copy(progress)
         except StalePosition:
@@ -151,7 +151,7 @@ class _Work:
         return True
 
     def _copy(self, progress: Progress | None) -> None:
-        """See :meth:`copy`; a second thread prepares the next chunk meanwhile."""
+        """Write chunks while a second thread reads the next one."""
         total = self._total() if progress is not None else 0
         done = 0
         chunks = self._chunks()
@@ -162,13 +162,13 @@ class _Work:
                 self._write(chunk)
                 done += len(chunk.rows) + len(chunk.skipped)
                 if progress is not None:
-                    self._pacer.tell(progress, done, total)
+                    self._pacer.report(progress, done, total)
         end = replace(self._cursor, complete=True)
         self._target.apply((), epoch=self._epoch, mark=self._advance(end))
         _COMPLETE()
 
     def _advance(self, cursor: Cursor) -> Advance:
-        """The next move of the cursor, on top of what it is."""
+        """The compare-and-set that moves the target's cursor."""
         return Advance(BACKFILL_META, self._stored, cursor.to_meta())
 
     def _total(self) -> int:
@@ -188,7 +188,7 @@ class _Work:
             upto = None if not reached else start.after if under_way else ""
             for rows in self._pages(spec.name):
                 news, skipped = _split(rows, upto, start.head)
-                if news and not skipped:  # perhaps back a little: that does no harm
+                if news and not skipped:  # a cursor that moves back is harmless
                     cursor = replace(cursor, collection=spec.name, after=rows[-1].key)
                 yield _Chunk(spec, news, skipped, cursor)
 
@@ -207,7 +207,7 @@ class _Work:
     def _write(self, chunk: _Chunk) -> None:
         started = time.monotonic()
         name = chunk.spec.name
-        self._note_skipped(chunk)
+        self._count_skipped(chunk)
         groups = self._groups(name, chunk.rows)
         last = len(groups) - 1
         for place, (file, records) in enumerate(groups):
@@ -222,14 +222,14 @@ class _Work:
                 self.counts.add_deleted(name, written)
             else:
                 self.counts.add(name, file, len(records), written)
-        self._note_quarantined(chunk)
+        self._count_quarantined(chunk)
         _CHUNK_WRITTEN()
-        self._pacer.note(len(chunk.rows), time.monotonic() - started)
+        self._pacer.record_chunk(len(chunk.rows), time.monotonic() - started)
 
     def _groups(
         self, collection: str, rows: Sequence[Row]
     ) -> list[tuple[str | None, list[ChangedRecord]]]:
-        """Rows by legacy file, to count them by file; deleted ones first, apart."""
+        """Group rows by legacy file for the report; tombstones come first, apart."""
         owner = self._owners[collection]
         deleted: list[ChangedRecord] = []
         groups: dict[str | None, list[ChangedRecord]] = {}
@@ -241,13 +241,13 @@ class _Work:
                 groups.setdefault(owner(record), []).append(item)
         return [*([(None, deleted)] if deleted else []), *groups.items()]
 
-    def _note_skipped(self, chunk: _Chunk) -> None:
+    def _count_skipped(self, chunk: _Chunk) -> None:
         owner = self._owners[chunk.spec.name]
         for row in chunk.skipped:
             if row.record is not None:
                 self.counts.add(chunk.spec.name, owner(row.record), 1, 0)
 
-    def _note_quarantined(self, chunk: _Chunk) -> None:
+    def _count_quarantined(self, chunk: _Chunk) -> None:
         if chunk.spec.name != QUARANTINE:
             return
         for row in (*chunk.rows, *chunk.skipped):
@@ -256,7 +256,7 @@ class _Work:
 
 
 def _split(rows: list[Row], upto: str | None, head: int) -> tuple[list[Row], list[Row]]:
-    """Rows that must be applied, and rows that were before the interruption."""
+    """Split rows into those to apply and those applied before the interruption."""
     if upto is not None and rows[0].key > upto:
         return rows, []
     news: list[Row] = []
@@ -270,7 +270,7 @@ def _split(rows: list[Row], upto: str | None, head: int) -> tuple[list[Row], lis
 def _owner_finder(
     spec: CollectionSpec, layouts: Sequence[Layout]
 ) -> Callable[[Any], str | None]:
-    """Tells which legacy file a record of the collection belongs to, if any."""
+    """Return a function from a record to its legacy file, or None."""
     mine = [layout for layout in layouts if layout.collection == spec.name]
 
     def owner(record: Any) -> str | None:

@@ -352,7 +352,7 @@ def test_it_waits_while_there_is_a_reason() -> None:
 
 
 def test_no_reason_holds_it_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pend_storage.backfill.pace._HELD", 0.1)
+    monkeypatch.setattr("pend_storage.backfill.pace._LONGEST_HOLD", 0.1)
 
     report = backfill(store(1_600), store(), hold=lambda: "lag")
 
