@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from pend_storage.config import PostgresSettings
-from pend_storage.stores.postgres.refusals import no_connection
+from pend_storage.stores.postgres._connection.connect_errors import no_connection
 
 __all__ = ["ServerFacts", "server_facts"]
 

@@ -18,7 +18,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.bulk import Copier
+from pend_storage.stores.postgres._writes.bulk_copy import Copier
 from pend_storage.testing.domain import (
     SCHEMA,
     Ship,

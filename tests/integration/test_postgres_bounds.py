@@ -15,8 +15,9 @@ from pend_storage.errors import StalePosition, StoreUnavailable
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Advance, Batch, ChangedRecord
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres import PostgresStore, applying, bulk
-from pend_storage.stores.postgres.waves import MOST_BYTES, Waves
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.stores.postgres._writes import applier, bulk_copy
+from pend_storage.stores.postgres._writes.commit_groups import MOST_BYTES, Waves
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 from tests.integration.activity import run, wait_until
 
@@ -289,8 +290,8 @@ def test_a_page_of_the_log_has_a_size(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applying, "MOST_BYTES", 2_000)
-    monkeypatch.setattr(bulk, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(applier, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(bulk_copy, "MOST_BYTES", 2_000)
 
 
 @pytest.mark.usefixtures("small")

@@ -19,7 +19,7 @@ import pytest
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.connections import Address
+from pend_storage.stores.postgres._connection.address import Address
 from pend_storage.testing.domain import SCHEMA, Tally
 from pend_storage.testing.servers import temporary_postgres
 
@@ -417,7 +417,9 @@ def test_a_url_as_sqlalchemy_writes_it_is_understood() -> None:
 def test_a_server_too_old_is_refused_by_name(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pend_storage.stores.postgres.connections.OLDEST_SERVER", 99)
+    monkeypatch.setattr(
+        "pend_storage.stores.postgres._connection.connector.OLDEST_SERVER", 99
+    )
     with PostgresStore(SCHEMA, url) as store:
         for action in (partial(store.meta, "x"), store.migrate):
             with pytest.raises(ConfigError, match="needs PostgreSQL 99 or newer"):

@@ -293,7 +293,7 @@ def test_a_database_that_is_not_utf8_is_refused(
                     call()
             with monkeypatch.context() as patched:  # as versions before did
                 patched.setattr(
-                    "pend_storage.stores.postgres.migrate.encoding_fault",
+                    "pend_storage.stores.postgres._migration.migrate.encoding_fault",
                     lambda _: None,
                 )
                 store.migrate()

@@ -19,7 +19,14 @@ from .activity import UNDER_TEST, sessions, wait_until
 
 MODULES = tuple(
     f"stores/postgres/{name}.py"
-    for name in ("pool", "server", "link", "survey", "watch", "connections")
+    for name in (
+        "_connection/pool",
+        "_client/database_client",
+        "_connection/connection",
+        "_client/connection_probe",
+        "_client/failover_detector",
+        "_connection/connector",
+    )
 )
 
 

@@ -13,7 +13,10 @@ from pend_storage.errors import (
     SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.stores.postgres.errors import ServerRefusal, is_not_done
+from pend_storage.stores.postgres._connection.server_errors import (
+    ServerRefusal,
+    is_not_done,
+)
 
 
 def public(code: str, message: str = "so it is") -> PendStorageError:

@@ -16,7 +16,7 @@ from pend_storage.records import Batch, Row
 from pend_storage.schema import Schema
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.server import Server
+from pend_storage.stores.postgres._client.database_client import Server
 from tests.views.conftest import files
 from tests.views.making import LAYOUTS, LIST_FILE, LOG_FILE, MAP_FILE, WRAPPED_FILE
 

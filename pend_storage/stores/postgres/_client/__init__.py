@@ -1,0 +1,1 @@
+"""Statements on checked connections: revision, failover, retries."""

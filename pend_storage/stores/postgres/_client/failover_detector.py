@@ -1,0 +1,56 @@
+"""Notices when another server stands behind the address than before."""
+
+from __future__ import annotations
+
+import logging
+
+from pend_storage.events import Event, Hook
+from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._connection.pool import Pool
+from pend_storage.stores.postgres._connection.server_facts import ServerFacts
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Remembers the incarnation seen last by the connections of one store."""
+
+    def __init__(self, store: str, pool: Pool, hook: Hook) -> None:
+        self._store = store
+        self._pool = pool
+        self._hook = hook
+        self._seen: str | None = None
+        self._claims: dict[tuple[str, int], object] = {}
+        """Who tells of a change; no lock, which an interrupt could leave locked."""
+        self.generation = 0
+        """How often the incarnation changed."""
+
+    def saw(self, link: Link, facts: ServerFacts) -> None:
+        """Take note of what a connection leads to.
+
+        At a change, idle connections to the former server are closed, and those in use
+        when they come back: one that still answers may be a server that was replaced.
+        """
+        link.facts = facts
+        claim = object()
+        generation = self.generation  # before what it is compared with
+        before, self._seen = self._seen, facts.incarnation
+        if before is None or before == facts.incarnation:
+            return
+        if self._claims.setdefault((before, generation), claim) is not claim:
+            return  # another thread has seen it, too
+        self.generation = generation + 1
+        link.generation = self._pool.renew()
+        self._hook(
+            Event(
+                "server-changed",
+                f"{self._store}: another server or another history stands behind the "
+                f"address: {before} before, {facts.incarnation} now (system identifier/"
+                "timeline/database/change log). Connections to the former one are "
+                "closed, revision and encoding were checked, and numbers continue above "
+                "the end of the log; what was verified against the former one is "
+                "verified anew.",
+                logging.WARNING,
+                {"before": before, "now": facts.incarnation, "store": self._store},
+            )
+        )

@@ -1,0 +1,222 @@
+"""Which schema a database has been migrated to, and whether that is ours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from typing_extensions import override
+
+from pend_storage.errors import ConfigError, PendStorageError, SchemaOutOfDate
+from pend_storage.schema import Schema
+from pend_storage.stores.postgres._client.connection_probe import SCHEMA_META, look_at
+from pend_storage.stores.postgres._connection.connection import Link, Statement
+from pend_storage.stores.postgres._connection.server_errors import ServerRefusal
+from pend_storage.stores.postgres._connection.server_facts import Look
+from pend_storage.stores.postgres._functions.definitions import digest
+
+__all__ = [
+    "CORE_REVISION",
+    "KNOWN_REVISIONS",
+    "SCHEMA_META",
+    "Revision",
+    "encoding_fault",
+    "require_current",
+]
+
+KNOWN_REVISIONS: Final = ("0001", "0002", "0003")
+"""Alembic revisions of the core tables that this library knows, oldest first."""
+CORE_REVISION: Final = KNOWN_REVISIONS[-1]
+
+_UNDEFINED_TABLE: Final = "42P01"
+_ENCODING: Final = "UTF8"
+_WHERE: Final = Statement(
+    b"select current_schema(), current_setting('search_path'), current_user,"
+    b" (select string_agg(n.nspname, ', ' order by n.nspname) from pg_class c"
+    b" join pg_namespace n on n.oid = c.relnamespace"
+    b" where c.relname = 'store_meta' and c.relkind in ('r', 'p'))"
+)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a database has been migrated to, or what a library would make of it."""
+
+    core: str
+    """Alembic revision of the core tables."""
+    schema: str
+    """Fingerprint of the user's schema."""
+    functions: str
+    """Digest of the functions in the database."""
+    collections: tuple[str, ...] = field(default=(), compare=False)
+    module: str = field(default="", compare=False)
+    """The module that declares the schema; empty where an older version migrated."""
+    ancestors: tuple[str, ...] = field(default=(), compare=False)
+    """Fingerprints of the schemas since which there were only additions."""
+    library: str = field(default="", compare=False)
+    """Digest of the functions that every schema has."""
+
+    @classmethod
+    def of(cls, schema: Schema) -> Revision:
+        """What this library makes of a database."""
+        return cls(
+            CORE_REVISION,
+            schema.fingerprint(),
+            digest(schema),
+            schema.names,
+            schema.module,
+            library=_library(),
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes | None) -> Revision | None:
+        """What ``migrate()`` noted in a database; None if it never ran."""
+        return None if text is None else msgspec.json.decode(text, type=cls)
+
+    @classmethod
+    def from_value(cls, value: Any) -> Revision:
+        """What ``migrate()`` noted, as a JSON value."""
+        return msgspec.convert(value, type=cls)
+
+    def to_json(self) -> dict[str, Any]:
+        """For noting it in a database."""
+        lists = {"collections": self.collections, "ancestors": self.ancestors}
+        return {**asdict(self), **{name: list(value) for name, value in lists.items()}}
+
+    def has_added_to(self, other: Revision) -> bool:
+        """Whether programs of another revision can go on: only additions came since."""
+        return (
+            other.schema in self.ancestors
+            and self.core == other.core
+            and self.library == other.library
+        )
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.core}/{self.schema}/{self.functions[:8]}"
+
+
+@cache
+def _library() -> str:
+    return digest(Schema([]))
+
+
+def require_current(link: Link, schema: Schema, store: str) -> Look:
+    """Check what a connection leads to before it is used.
+
+    Raises:
+        SchemaOutOfDate: the database is older, newer, or has never been migrated.
+        ConfigError: its encoding or its default isolation level would break promises,
+            or the user cannot see its tables.
+        ServerRefusal: the server refuses to tell.
+        ConnectionLost: it did not answer.
+    """
+    wanted = Revision.of(schema)
+    try:
+        look = look_at(link)
+    except ServerRefusal as refusal:
+        if refusal.code != _UNDEFINED_TABLE:
+            raise
+        raise _not_found(link, store, wanted) from refusal
+    facts = look.facts
+    if fault := encoding_fault(facts.encoding):
+        raise ConfigError(f"{store}: {fault}")
+    found = Revision.from_json(look.revision)
+    if found is None:
+        raise SchemaOutOfDate(_never(store, wanted))
+    if found != wanted:
+        if not found.has_added_to(wanted):
+            raise SchemaOutOfDate(difference(store, found, wanted))
+        look = replace(look, added_by=found.module or "a newer program")
+    if facts.isolation != "read committed":
+        raise ConfigError(
+            f"{store}: the default isolation level is {facts.isolation!r}, on which "
+            "checks would not see what they waited for. Set "
+            "default_transaction_isolation to 'read committed' for this database or "
+            "user."
+        )
+    return look
+
+
+def encoding_fault(encoding: str) -> str | None:
+    """What is wrong with ``server_encoding``, and what to do; None if nothing is."""
+    if encoding == _ENCODING:
+        return None
+    return (
+        f"the database is encoded in {encoding}, which cannot hold every text or counts "
+        "bytes for characters. Make one with: create database NAME encoding 'UTF8' "
+        "template template0; and move the data there with pg_dump."
+    )
+
+
+def _not_found(link: Link, store: str, wanted: Revision) -> PendStorageError:
+    """Why the tables are not seen: there are none, or they are out of sight."""
+    if fault := encoding_fault(link.encoding):
+        return ConfigError(f"{store}: {fault}")
+    row = link.run(_WHERE)
+    schema, path, user, elsewhere = (
+        (row.get_value(0, n) or b"").decode() for n in range(4)
+    )
+    if elsewhere:
+        return ConfigError(
+            f"{store}: the tables are in the schema {elsewhere}, which {user} may not "
+            f"use or search_path ({path}) does not name. Run: grant usage on schema "
+            f"{elsewhere} to {user}; or correct search_path."
+        )
+    if not schema:
+        return ConfigError(
+            f"{store}: no schema is selected: {user} may use none of search_path "
+            f"({path}). Grant usage on one, or correct search_path."
+        )
+    return SchemaOutOfDate(_never(store, wanted))
+
+
+def _never(store: str, wanted: Revision) -> str:
+    return (
+        f"{store} has never been migrated (the library is at {wanted}). Run migrate() "
+        "(pend-storage db migrate)."
+    )
+
+
+def difference(store: str, found: Revision, wanted: Revision) -> str:
+    """What differs, and what to do about it."""
+    facts = f"{store} is at revision {found}, the library at {wanted}"
+    extra = sorted(set(found.collections) - set(wanted.collections))
+    more = f" It also has the collections {', '.join(extra)}." if extra else ""
+    if found.core not in KNOWN_REVISIONS:
+        return (
+            f"{facts}: a newer program has migrated the database.{more} Update this "
+            "program (or its schema); nothing was changed."
+        )
+    if found.module not in {"", wanted.module}:
+        return (
+            f"{store} was migrated with the schema of {found.module}, and this program "
+            f"has that of {wanted.module}.{more} {_way_on(found, extra)} (Revision {found}; "
+            f"the library makes {wanted}.)"
+        )
+    if extra:
+        return (
+            f"{facts}: a newer program has migrated the database, or one with another "
+            f"schema.{more} Update this program (or its schema). {_way_on(found, extra)}"
+        )
+    return (
+        f"{facts}. If this program is the newer one, run migrate() (pend-storage db "
+        "migrate), else update it."
+    )
+
+
+def _way_on(found: Revision, extra: list[str]) -> str:
+    theirs = f" ({found.module})" if found.module else ""
+    if not extra:
+        return (
+            f"If this program is the right one, run migrate() (pend-storage db migrate); "
+            f"else set schema to the right module{theirs}. Nothing was changed."
+        )
+    return (
+        f"If that was the wrong schema, drop what it made, as far as it is empty: "
+        f"pend-storage db migrate --drop-empty. If it was the right one, set schema to "
+        f"its module{theirs}. To delete collections with their records: --drop. Nothing "
+        "was changed."
+    )

@@ -1,0 +1,1 @@
+"""Connections to one server: address, libpq, errors, pool, wire format."""

@@ -1,0 +1,130 @@
+"""How a connection to a database is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import psycopg
+import tenacity
+from psycopg.conninfo import make_conninfo
+
+from pend_storage import jitter
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.stores.postgres._connection.address import Address
+from pend_storage.stores.postgres._connection.connect_errors import (
+    advice_on,
+    no_connection,
+)
+from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
+
+__all__ = ["OLDEST_SERVER", "Address", "Connector"]
+
+OLDEST_SERVER: Final = 15
+_ATTEMPTS: Final = 3
+_GRACE: Final = 2.0  # seconds by which the server's own timeout comes first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connector:
+    """Makes connections with the right settings."""
+
+    address: Address
+    connect_timeout: float
+    """Seconds."""
+    statement_timeout: float
+    """Seconds after which the server breaks a statement off."""
+    pooler: Literal["transaction"] | None
+    """A pooler keeps no session: nothing is prepared, and nothing set, on it."""
+    application_name: str
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a silent server is taken for dead."""
+        return self.statement_timeout + (_GRACE if self.pooler is None else 0.0)
+
+    def conninfo(self) -> str:
+        """All settings as libpq takes them. Holds the password: never show it."""
+        ours: dict[str, Any] = {
+            "connect_timeout": math.ceil(self.connect_timeout),
+            "application_name": self.application_name,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": math.ceil(self.patience * 1000),
+            "client_encoding": "utf8",
+        }
+        settings = {**ours, **self.address.settings, "client_encoding": "utf8"}
+        if self.pooler is None:
+            own = settings.get("options")
+            settings["options"] = " ".join(filter(None, (own, self._options())))
+        return make_conninfo(**settings)
+
+    def _options(self) -> str:
+        milliseconds = math.ceil(self.statement_timeout * 1000)
+        return " ".join(
+            f"-c {setting}"
+            for setting in (
+                f"statement_timeout={milliseconds}",
+                # Deferred constraints are checked in the commit, where PostgreSQL does
+                # not count the time of the statement any more.
+                f"lock_timeout={milliseconds}",
+                f"idle_in_transaction_session_timeout={2 * milliseconds}",
+                # Functions rely on a new look for each of their statements.
+                r"default_transaction_isolation=read\ committed",
+                "extra_float_digits=1",
+                "jit=off",
+                "quote_all_identifiers=off",
+            )
+        )
+
+    def open(self) -> Link:
+        """A new connection; tried again where it fails at once.
+
+        Raises:
+            ConnectionLost: it cannot be had.
+            StoreUnavailable: the server does not let this user in.
+            ConfigError: the server is too old, or the address leads nowhere by its own
+                fault.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_heal),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(_ATTEMPTS),
+                tenacity.stop_after_delay(self.connect_timeout),
+            ),
+            wait=jitter.growing(first=0.05, most=0.5),
+            reraise=True,
+        )
+        try:
+            connection = retrying(self._connect)
+        except psycopg.Error as error:
+            # Without its cause: tracebacks of connecting show settings.
+            raise self._refused(error) from None
+        self._check_version(connection)
+        return Link(connection, prepare=self.pooler is None, patience=self.patience)
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)
+
+    def _refused(self, error: psycopg.Error) -> Exception:
+        secret = self.address.settings.get("password")
+        public = no_connection(error, str(self.address), secret=secret)
+        if isinstance(public, StoreUnavailable) and advice_on(error) is None:
+            return ConnectionLost(public.reason, sent=False)
+        return public
+
+    def _check_version(self, connection: psycopg.Connection[Any]) -> None:
+        version = connection.info.server_version
+        if version // 10_000 < OLDEST_SERVER:
+            connection.close()
+            raise ConfigError(
+                f"{self.address} is version {version // 10_000}; pend_storage needs "
+                f"PostgreSQL {OLDEST_SERVER} or newer. Upgrade the server."
+            )
+
+
+def _may_heal(error: BaseException) -> bool:
+    return isinstance(error, psycopg.OperationalError) and advice_on(error) is None

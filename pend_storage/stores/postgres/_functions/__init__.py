@@ -1,0 +1,1 @@
+"""SQL text of the functions that run inside the database."""

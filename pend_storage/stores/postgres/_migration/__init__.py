@@ -1,0 +1,1 @@
+"""Schema migration: brings a database to the declared schema."""

@@ -1,0 +1,83 @@
+"""Who is in the way of a session that waits for a lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from typing_extensions import override
+
+from pend_storage.errors import PendStorageError
+from pend_storage.stores.postgres._connection.connector import Connector
+from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
+
+__all__ = ["Onlooker"]
+
+_FIRST_LOOK: Final = 0.3
+_INTERVAL: Final = 0.2
+# No text of queries: it may hold values.
+_LOOK: Final = """
+select p.pid, a.usename, a.application_name, a.state,
+       to_char(a.query_start at time zone 'UTC', 'HH24:MI:SS "UTC"')
+from (select distinct unnest(pg_blocking_pids(%s)) as pid) p
+left join pg_stat_activity a on a.pid = p.pid order by p.pid"""
+
+
+class Onlooker:
+    """Looks from another connection, because who waits cannot ask."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self.seen: tuple[str, ...] = ()
+        """The sessions that were in the way last: process id, user, application, and
+        since when they have been in their statement."""
+
+    @contextmanager
+    def watching(self, pid: int) -> Iterator[None]:
+        """Look on while the session with this process id works."""
+        done = threading.Event()
+        thread = threading.Thread(
+            target=self._look_on,
+            args=(pid, done),
+            name="pend-storage-blockers",
+            daemon=True,
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _look_on(self, pid: int, done: threading.Event) -> None:
+        if done.wait(_FIRST_LOOK):
+            return
+        try:
+            with self._connector.open().release() as connection:
+                while not done.wait(_INTERVAL):
+                    found = connection.execute(_LOOK, (pid,)).fetchall()
+                    if found:
+                        self.seen = tuple(map(_words, found))
+        except (ConnectionLost, PendStorageError, psycopg.Error):
+            return  # a name is a help, and no more
+
+    @override
+    def __str__(self) -> str:
+        """The sessions in one line."""
+        return "; ".join(self.seen) or "a session that was not seen"
+
+
+def _words(row: tuple[Any, ...]) -> str:
+    pid, user, application, state, since = row
+    if pid == 0:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    facts = [
+        f"user {user}" if user else "",
+        f"application {application!r}" if application else "",
+        str(state or ""),
+        f"statement begun {since}" if since else "",
+    ]
+    return f"process {pid} ({', '.join(filter(None, facts))})"

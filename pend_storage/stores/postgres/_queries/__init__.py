@@ -1,0 +1,1 @@
+"""SQL statements: reads, filters, and rows decoded from results."""

@@ -1,0 +1,269 @@
+"""Conditions and orders as SQL that means what :mod:`pend_storage.query` says.
+
+SQL has three truths, a condition has two. Inside of And and Or a null counts as false by
+itself, and at the top it does so as well; only Not needs care: ``(x) is not true``.
+So equalities stay bare, and indexes can serve them.
+
+Values are always bound. What is written into the text comes from the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pend_storage.codec import dump_json
+from pend_storage.fields import FieldSpec
+from pend_storage.query import (
+    And,
+    Comparison,
+    Condition,
+    Not,
+    Operator,
+    Or,
+    Order,
+    Query,
+    fold_case,
+)
+from pend_storage.schema import CollectionSpec
+from pend_storage.stores.postgres._connection.connection import Statement
+from pend_storage.stores.postgres._connection.wire_format import (
+    Value,
+    jsonb_array,
+    text_array,
+)
+from pend_storage.stores.postgres._queries.statements import CollectionStatements
+from pend_storage.stores.postgres._schema.literals import typed
+from pend_storage.stores.postgres._schema.record_json import record_json
+from pend_storage.stores.postgres._schema.tables import column_name, quoted
+
+__all__ = ["count_statement", "query_statement", "together_statement"]
+
+_SIGNS: Final[Mapping[Operator, str]] = {
+    Operator.EQ: "=",
+    Operator.LT: "<",
+    Operator.LE: "<=",
+    Operator.GT: ">",
+    Operator.GE: ">=",
+}
+
+
+def query_statement(
+    statements: CollectionStatements, query: Query, epoch: int | None
+) -> tuple[Statement, list[Value]]:
+    """The statement of a checked query, and its parameters."""
+    writer = _Writer(statements.spec)
+    where = writer.where(query, epoch)
+    order = ", ".join([*map(writer.order, query.order_by), statements.key])
+    text = f"{statements.select} {statements.source} where {where} order by {order}"
+    if query.limit is not None:
+        text += f" limit {writer.bind(b'%d' % query.limit, 'bigint')}"
+    return writer.statement(text), writer.values
+
+
+def count_statement(
+    statements: CollectionStatements, where: Condition, epoch: int | None
+) -> tuple[Statement, list[Value]]:
+    """The statement that counts what meets a checked condition."""
+    writer = _Writer(statements.spec)
+    condition = writer.where(Query(where), epoch)
+    text = f"select count(*) {statements.source} where {condition}"
+    return writer.statement(text), writer.values
+
+
+def together_statement(
+    queries: Sequence[tuple[CollectionStatements, Query]],
+    counts: Sequence[tuple[CollectionStatements, Condition]],
+    epoch: int | None,
+) -> tuple[Statement, list[Value]]:
+    """One statement for several queries and counts: number, version or count, record."""
+    parts: list[str] = []
+    writer: _Writer | None = None
+    for known, query in queries:
+        writer = _Writer(known.spec, writer)
+        body = f"{known.source} where {writer.where(query, epoch)}"
+        if query.limit is not None:
+            order = ", ".join([*map(writer.order, query.order_by), known.key])
+            limit = writer.bind(b"%d" % query.limit, "bigint")
+            body += f" order by {order} limit {limit}"
+        parts.append(
+            f"(select {len(parts)}, t.version, ({record_json(known.spec, 't')})::text {body})"
+        )
+    for known, where in counts:
+        writer = _Writer(known.spec, writer)
+        condition = writer.where(Query(where), epoch)
+        parts.append(
+            f"(select {len(parts)}, count(*), null {known.source} where {condition})"
+        )
+    assert writer is not None  # noqa: S101 - the caller asks something
+    return writer.statement(" union all ".join(parts)), writer.values
+
+
+class _Writer:
+    """Writes one statement, and collects its parameters."""
+
+    def __init__(self, spec: CollectionSpec, before: _Writer | None = None) -> None:
+        self._spec = spec
+        self.values: list[Value] = [] if before is None else before.values
+        self.formats: list[int] = [] if before is None else before.formats
+
+    def statement(self, text: str) -> Statement:
+        """The statement whose parameters have been collected."""
+        return Statement(text.encode(), tuple(self.formats))
+
+    def bind(self, value: Value, kind: str, *, binary: bool = False) -> str:
+        """A parameter, by its number."""
+        self.values.append(value)
+        self.formats.append(1 if binary else 0)
+        return f"${len(self.values)}::{kind}"
+
+    def where(self, query: Query, epoch: int | None) -> str:
+        """Everything a row must meet."""
+        parts = [self._condition(query.where)]
+        if query.after is not None:
+            parts.append(self._after(query.order_by, *query.after))
+        if epoch is not None:
+            parts.append(f"pend_guard({self.bind(b'%d' % epoch, 'bigint')})")
+        return " and ".join(parts)
+
+    # -- conditions -------------------------------------------------------------------
+
+    def _condition(self, condition: Condition) -> str:
+        match condition:
+            case And(parts):
+                return self._joined(parts, " and ") or "true"
+            case Or(parts):
+                return self._joined(parts, " or ") or "false"
+            case Not(part):
+                return f"({self._condition(part)}) is not true"
+            case Comparison():
+                field = self._spec.fields[condition.path[0]]
+                if field.kind.is_json:
+                    return self._json_comparison(condition)
+                return self._comparison(field, condition)
+            case _:
+                raise TypeError(f"not a condition: {condition!r}")
+
+    def _joined(self, parts: Sequence[Condition], word: str) -> str:
+        text = word.join(map(self._condition, parts))
+        return f"({text})" if text else ""
+
+    def _column(self, field: str) -> str:
+        return f"t.{quoted(column_name(field))}"
+
+    def _comparison(self, field: FieldSpec, item: Comparison) -> str:
+        column = self._column(field.name)
+        match item.operator:
+            case Operator.IS_NULL:
+                return f"{column} is null"
+            case Operator.IN:
+                return self._among(column, field, item.value) if item.value else "false"
+            case Operator.STARTS_WITH | Operator.CONTAINS:
+                if field.choices and not isinstance(field.choices[0], str):
+                    return "false"
+                return self._part_of_text(column, item)
+            case operator:
+                return f"{column} {_SIGNS[operator]} {self._operand(field, item.value)}"
+
+    def _part_of_text(self, text: str, item: Comparison) -> str:
+        if item.operator is Operator.STARTS_WITH:
+            pattern = _escaped(item.value) + "%"
+            return f"{text} like {self.bind(pattern.encode(), 'text')}"
+        pattern = "%" + _escaped(fold_case(item.value)) + "%"
+        return f"lower({text}) like {self.bind(pattern.encode(), 'text')}"
+
+    def _among(self, column: str, field: FieldSpec, values: Sequence[Any]) -> str:
+        """One array, because there may be more values than a statement has parameters."""
+        found = [typed(field.kind, value) for value in values]
+        kinds = {kind for _, kind in found}
+        kind = kinds.pop() if len(kinds) == 1 else "numeric"
+        array = text_array(text.decode() for text, _ in found)
+        return f"{column} = any({self.bind(array, 'text[]', binary=True)}::{kind}[])"
+
+    def _operand(self, field: FieldSpec, value: Any) -> str:
+        return self.bind(*typed(field.kind, value))
+
+    # -- inside JSON ------------------------------------------------------------------
+
+    def _json_comparison(self, item: Comparison) -> str:
+        # -> with a text finds members of objects only, as a path means it; #> would
+        # look into lists as well.
+        steps = [self._column(item.path[0])]
+        steps += [self.bind(name.encode(), "text") for name in item.path[1:]]
+        value = "(" + " -> ".join(steps) + ")"
+        match item.operator:
+            case Operator.IS_NULL:
+                return f"({value} is null or {value} = 'null'::jsonb)"
+            case Operator.EQ:
+                return f"{value} = {self._json(item.value)}"
+            case Operator.IN:
+                options = jsonb_array(map(dump_json, item.value))
+                return f"{value} = any({self.bind(options, 'jsonb[]', binary=True)})"
+            case Operator.STARTS_WITH | Operator.CONTAINS:
+                text = f"""({value} #>> '{{}}') collate "C\""""
+                return self._if_kind("string", value, self._part_of_text(text, item))
+            case operator:
+                return self._json_order(value, _SIGNS[operator], item.value)
+
+    def _json(self, value: Any) -> str:
+        return self.bind(dump_json(value), "jsonb")
+
+    def _json_order(self, value: str, sign: str, operand: Any) -> str:
+        match operand:
+            case int() | float():
+                other = self.bind(dump_json(operand), "numeric")
+                return self._if_kind(
+                    "number", value, f"({value})::numeric {sign} {other}"
+                )
+            case str():
+                text = f"""({value} #>> '{{}}') collate "C\""""
+                other = self.bind(operand.encode(), "text")
+                return self._if_kind("string", value, f"{text} {sign} {other}")
+            case _:
+                return "false"
+
+    @staticmethod
+    def _if_kind(kind: str, value: str, test: str) -> str:
+        """A test that is only made on values of one kind: the cast would fail on others."""
+        return f"case when jsonb_typeof({value}) = '{kind}' then {test} else false end"
+
+    # -- order ------------------------------------------------------------------------
+
+    def order(self, item: Order) -> str:
+        """One term of an ORDER BY, as the indexes have it: nulls last."""
+        term = self._column(item.field)
+        if item.descending:
+            term += " desc"
+            if self._spec.fields[item.field].optional:
+                term += " nulls last"
+        return term
+
+    def _after(self, orders: Sequence[Order], values: Sequence[Any], key: str) -> str:
+        """Rows behind the last one of the page before.
+
+        For order by a, b and key: beyond in a, or equal in a and beyond in b, or equal
+        in both with a greater key. The first term is repeated as a bound, from which an
+        index can start.
+        """
+        key_column = self._column(self._spec.key)
+        behind = f"{key_column} > {self.bind(key.encode(), 'text')}"
+        for order, value in reversed(list(zip(orders, values, strict=True))):
+            field = self._spec.fields[order.field]
+            column = self._column(order.field)
+            if value is None:
+                behind = f"({column} is null and {behind})"
+                continue
+            operand = self._operand(field, value)
+            sign = "<" if order.descending else ">"
+            beyond = f"{column} {sign} {operand}"
+            behind = f"({beyond} or ({column} = {operand} and {behind}))"
+            if field.optional:
+                behind = f"({behind} or {column} is null)"
+            elif order is orders[0]:
+                behind = f"({column} {sign}= {operand} and {behind})"
+        return behind
+
+
+def _escaped(text: str) -> str:
+    """Text for use in a LIKE pattern."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

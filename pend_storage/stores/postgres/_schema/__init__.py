@@ -1,0 +1,1 @@
+"""The declared tables: columns, literals, record JSON."""
