@@ -17,7 +17,10 @@ from pend_storage.records import Advance, Batch, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._writes import applier, bulk_copy
-from pend_storage.stores.postgres._writes.commit_groups import MOST_BYTES, Waves
+from pend_storage.stores.postgres._writes.commit_batches import (
+    MOST_BYTES,
+    CommitBatches,
+)
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 from tests.integration.activity import run, wait_until
 
@@ -255,7 +258,7 @@ def role_exists(url: str) -> bool:
 
 
 def test_a_wave_has_a_size() -> None:
-    waves = Waves(SCHEMA)
+    waves = CommitBatches(SCHEMA)
     text = "x" * (MOST_BYTES // 3 - 100)
     batches = [batch(a_log(str(n), text)) for n in range(7)]
 
@@ -266,7 +269,7 @@ def test_a_page_of_the_log_has_a_size(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    ask = store._server.ask
+    ask = store._client.fetch
 
     def watched(*args: Any) -> Any:
         result = ask(*args)
@@ -276,7 +279,7 @@ def test_a_page_of_the_log_has_a_size(
             )
         return result
 
-    monkeypatch.setattr(store._server, "ask", watched)
+    monkeypatch.setattr(store._client, "fetch", watched)
     texts = ["x" * 2_000_000, "y" * (MOST_BYTES + 10), *["z" * 2_000_000] * 18]
     for n, text in enumerate(texts):
         store.collection(Log).put(a_log(str(n), text))

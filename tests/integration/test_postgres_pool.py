@@ -76,11 +76,11 @@ def test_an_interrupt_anywhere_costs_no_connection(
         while True:
             line += step
             if state == "first call":
-                store._server.forget()
+                store._client.invalidate()
             else:
                 tallies.get("a")
             if state == "after a cut":
-                store._server._pool._idle[0].connection.close()
+                store._client._pool._idle[0].driver_connection.close()
             if not hit_at(line, lambda: tallies.get("a")):
                 break
             try:

@@ -46,13 +46,13 @@ class DatabaseReport:
 
 
 def inspect_database(schema: Schema, connector: Connector) -> DatabaseReport:
-    """Look at a database.
+    """ProbeResult at a database.
 
     Raises:
         StoreUnavailable: it cannot be reached.
     """
     try:
-        connection = connector.open().release()
+        connection = connector.open().detach()
         with connection:
             return _look(schema, connection)
     except ConnectionLost as lost:

@@ -1,7 +1,7 @@
 """Named locks of a database, for all machines that use it.
 
 A holder has a connection of its own, outside of the pool, and on it a transaction that
-holds an advisory lock and nothing else: no snapshot, and no number of a transaction, so it
+holds an advisory lock and nothing else: no snapshot, and no key of a transaction, so it
 keeps no row from being cleaned up. That works behind a pooler too, which gives one of its
 own connections to the holder meanwhile; those who wait there try now and then, so that
 they take none. The server frees the lock when the connection ends.
@@ -27,7 +27,10 @@ from psycopg.pq import TransactionStatus
 from pend_storage import jitter
 from pend_storage.errors import LockTimeout, StoreUnavailable
 from pend_storage.holding import EXCLUSIVE_USER, IsHeld
-from pend_storage.stores.postgres._connection.connection import Link, Statement
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     ServerRefusal,
@@ -38,17 +41,19 @@ __all__ = ["NamedLocks"]
 _WAIT: Final = Statement(b"select pg_catalog.pg_advisory_xact_lock($1)")
 _TRY: Final = Statement(b"select pg_catalog.pg_try_advisory_xact_lock($1)")
 _NOT_AVAILABLE: Final = "55P03"
-_LONGEST_WAIT: Final = 5.0
+_MAX_WAIT: Final = 5.0
 """Seconds of one wait on the server; less than after which a connection is given up."""
 _PAUSE: Final = (0.01, 0.05)
-_LONGEST_REST: Final = 10.0
+_MAX_IDLE: Final = 10.0
 """Seconds after which a connection that nobody used is not used again."""
 
 
 class NamedLocks:
     """The locks of one store."""
 
-    def __init__(self, name: str, connect: Callable[[], Link], *, pooled: bool) -> None:
+    def __init__(
+        self, name: str, connect: Callable[[], LibpqConnection], *, pooled: bool
+    ) -> None:
         """Make them; nothing is connected to before it is needed.
 
         Args:
@@ -59,45 +64,49 @@ class NamedLocks:
         self._name: Final = name
         self._connect: Final = connect
         self._pooled: Final = pooled
-        self._guard = threading.Lock()
-        self._resting: Link | None = None
-        self._held: set[Link] = set()
+        self._mutex = threading.Lock()
+        self._idle: LibpqConnection | None = None
+        self._held: set[LibpqConnection] = set()
         self._is_closed = False
-        _all.add(self)
+        _instances.add(self)
 
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's connections, without a word.
 
         Else the server would not notice when the parent dies.
         """
-        links = {*self._held, *filter(None, (self._resting,))}
-        self._guard = threading.Lock()
-        self._held, self._resting = set(), None
+        connections = {*self._held, *filter(None, (self._idle,))}
+        self._mutex = threading.Lock()
+        self._held, self._idle = set(), None
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for link in links:
+        for connection in connections:
             with contextlib.suppress(OSError, psycopg.Error):
-                os.dup2(nowhere, link.connection.pgconn.socket, inheritable=False)
+                os.dup2(
+                    nowhere,
+                    connection.driver_connection.pgconn.socket,
+                    inheritable=False,
+                )
         os.close(nowhere)
 
     def close(self) -> None:
         """Hang up what is not in use."""
-        with self._guard:
-            link, self._resting = self._resting, None
+        with self._mutex:
+            connection, self._idle = self._idle, None
             self._is_closed = True
-        if link is not None:
-            link.close()
+        if connection is not None:
+            connection.close()
 
     @contextmanager
     def lock(self, name: str, timeout: float) -> Iterator[IsHeld]:
         """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
         process = os.getpid()
-        number = _number(name)
+        key = _lock_key(name)
         deadline = time.monotonic() + timeout
-        link = self._take()
+        connection = self._acquire_connection()
         try:
-            self._held.add(link)
+            self._held.add(connection)
             try:
-                while not self._has_taken(link, number, deadline):
+                while not self._try_lock(connection, key, deadline):
                     if time.monotonic() >= deadline:
                         raise LockTimeout(
                             path=name, seconds=timeout, holder=EXCLUSIVE_USER
@@ -106,76 +115,80 @@ class NamedLocks:
                         time.sleep(jitter.between(*_PAUSE))
             except (ConnectionLost, ServerRefusal) as error:
                 raise StoreUnavailable(str(error), store=self._name) from error
-            yield lambda: _is_alive(link)
+            yield lambda: _is_alive(connection)
         finally:
             if os.getpid() == process:
-                self._end(link)
+                self._unlock(connection)
 
-    def _take(self) -> Link:
-        with self._guard:
-            link, self._resting = self._resting, None
-        if link is not None:
-            rested = time.monotonic() - link.idle_since
-            if rested < _LONGEST_REST and link.is_usable:
-                return link
-            link.close()
+    def _acquire_connection(self) -> LibpqConnection:
+        with self._mutex:
+            connection, self._idle = self._idle, None
+        if connection is not None:
+            rested = time.monotonic() - connection.idle_since
+            if rested < _MAX_IDLE and connection.is_usable:
+                return connection
+            connection.close()
         try:
             return self._connect()
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self._name) from lost
 
-    def _has_taken(self, link: Link, number: bytes, deadline: float) -> bool:
+    def _try_lock(
+        self, connection: LibpqConnection, key: bytes, deadline: float
+    ) -> bool:
         """Begin a transaction that has the lock; False if others have it for long."""
-        left = min(max(deadline - time.monotonic(), 0.0), _LONGEST_WAIT)
-        link.simple("begin")
+        left = min(max(deadline - time.monotonic(), 0.0), _MAX_WAIT)
+        connection.execute_text("begin")
         try:
             # A holder may rest for as long as it likes.
-            link.simple("set local idle_in_transaction_session_timeout = 0")
-            link.simple("set local statement_timeout = 0")
+            connection.execute_text("set local idle_in_transaction_session_timeout = 0")
+            connection.execute_text("set local statement_timeout = 0")
             if left == 0.0 or self._pooled:
-                taken = link.run(_TRY, (number,)).get_value(0, 0) == b"t"
+                taken = connection.execute(_TRY, (key,)).get_value(0, 0) == b"t"
             else:
-                link.simple(f"set local lock_timeout = {math.ceil(left * 1000)}")
-                link.run(_WAIT, (number,))
+                connection.execute_text(
+                    f"set local lock_timeout = {math.ceil(left * 1000)}"
+                )
+                connection.execute(_WAIT, (key,))
                 taken = True
         except ServerRefusal as refusal:
             if refusal.code != _NOT_AVAILABLE:
                 raise
             taken = False
         if not taken:
-            link.simple("rollback")
+            connection.execute_text("rollback")
         return taken
 
-    def _end(self, link: Link) -> None:
+    def _unlock(self, connection: LibpqConnection) -> None:
         """Free the lock, and keep the connection for the next one."""
         is_idle = False
         try:
-            link.simple("rollback")
+            connection.execute_text("rollback")
             is_idle = True
         except (ConnectionLost, ServerRefusal):
             pass  # the server frees it when the connection ends
         finally:
-            with self._guard:
-                self._held.discard(link)
-                if is_idle and self._resting is None and not self._is_closed:
-                    link.idle_since = time.monotonic()
-                    self._resting = link
+            with self._mutex:
+                self._held.discard(connection)
+                if is_idle and self._idle is None and not self._is_closed:
+                    connection.idle_since = time.monotonic()
+                    self._idle = connection
                 else:
                     is_idle = False
             if not is_idle:
-                link.close()
+                connection.close()
 
 
-def _number(name: str) -> bytes:
-    """The number of a name's lock, in the server's text."""
+def _lock_key(name: str) -> bytes:
+    """The key of a name's lock, in the server's text."""
     digest = hashlib.sha256(f"pend_storage lock\n{name}".encode()).digest()
-    (number,) = struct.unpack_from("!q", digest)
-    return b"%d" % number
+    (key,) = struct.unpack_from("!q", digest)
+    return b"%d" % key
 
 
-def _is_alive(link: Link) -> bool:
+def _is_alive(connection: LibpqConnection) -> bool:
     """Whether the connection is open, as far as has been heard."""
-    pg = link.connection.pgconn
+    pg = connection.driver_connection.pgconn
     try:
         pg.consume_input()  # last words, perhaps
         pg.consume_input()  # the end after them
@@ -184,11 +197,11 @@ def _is_alive(link: Link) -> bool:
     return pg.transaction_status == TransactionStatus.INTRANS
 
 
-_all: Final[weakref.WeakSet[NamedLocks]] = weakref.WeakSet()
+_instances: Final[weakref.WeakSet[NamedLocks]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for locks in list(_all):
+    for locks in list(_instances):
         locks.after_fork()
 
 

@@ -30,9 +30,12 @@ from pend_storage.records import (
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
 from pend_storage.store import Store
-from pend_storage.stores.postgres._backlog import Backlog
-from pend_storage.stores.postgres._client.database_client import Server
-from pend_storage.stores.postgres._connection.connection import Link, Statement
+from pend_storage.stores.postgres._change_log import ChangeLog
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
 from pend_storage.stores.postgres._connection.connector import Address, Connector
 from pend_storage.stores.postgres._connection.pool import Pool
 from pend_storage.stores.postgres._connection.wire_format import (
@@ -47,11 +50,11 @@ from pend_storage.stores.postgres._database_report import (
 from pend_storage.stores.postgres._named_locks import NamedLocks
 from pend_storage.stores.postgres._queries import statements
 from pend_storage.stores.postgres._queries.conditions import (
+    combined_statement,
     count_statement,
     query_statement,
-    together_statement,
 )
-from pend_storage.stores.postgres._queries.prepared_queries import Shapes
+from pend_storage.stores.postgres._queries.prepared_queries import PreparedQueries
 from pend_storage.stores.postgres._queries.rows import (
     CHANGE_RECORDS,
     change_of,
@@ -61,11 +64,11 @@ from pend_storage.stores.postgres._queries.rows import (
 )
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.stores.postgres._writes.applier import Applier
-from pend_storage.stores.postgres._writes.commit_groups import MOST_BYTES
-from pend_storage.stores.postgres._writes.commit_retry import unhurried
+from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
+from pend_storage.stores.postgres._writes.commit_retry import retry_exclusive
 from pend_storage.stores.postgres._writes.committer import Committer
 from pend_storage.stores.postgres._writes.violations import (
-    operations_of,
+    as_operations,
     raise_violation,
 )
 from pend_storage.text import is_storable, storable_part
@@ -140,29 +143,29 @@ class PostgresStore(Store):
             size=pool_size,
             wait=pool_timeout,
             idle_timeout=idle_timeout,
-            patience=self._connector.patience,
+            response_timeout=self._connector.response_timeout,
             max_age=connection_max_age,
         )
-        self._server = Server(schema, self._connector, pool, self._hook)
+        self._client = DatabaseClient(schema, self._connector, pool, self._hook)
         self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
         self._committer = Committer(
             self,
-            self._server,
+            self._client,
             self._statements,
             size=pool_size,
-            patience=statement_timeout,
+            retry_timeout=statement_timeout,
         )
         self._applier = Applier(
-            schema, self._server, self._statements, patience=statement_timeout
+            schema, self._client, self._statements, retry_timeout=statement_timeout
         )
-        self._backlog = Backlog(self._server)
-        self._patience = statement_timeout
-        self._shapes = Shapes()
+        self._backlog = ChangeLog(self._client)
+        self._statement_timeout = statement_timeout
+        self._prepared = PreparedQueries()
         self._locks = NamedLocks(
             self.name, self._connector.open, pooled=pooler is not None
         )
-        self._moments = itertools.count(1)
-        self._moment = 0
+        self._commit_counter = itertools.count(1)
+        self._last_commit = 0
 
     @property
     def name(self) -> str:
@@ -204,14 +207,16 @@ class PostgresStore(Store):
                 time; the error names who has them.
         """
         from pend_storage.stores.postgres._migration.migrate import (  # noqa: PLC0415 - slow
-            Wish,
+            MigrationOptions,
             migrate,
         )
 
-        wish = Wish(drop=drop, drop_empty=drop_empty, dry_run=dry_run)
-        done = migrate(self.schema, self._connector, self._hook, wait=wait, wish=wish)
+        options = MigrationOptions(drop=drop, drop_empty=drop_empty, dry_run=dry_run)
+        done = migrate(
+            self.schema, self._connector, self._hook, wait=wait, options=options
+        )
         if not dry_run:
-            self._server.settle()
+            self._client.record_incarnation()
         return done
 
     @override
@@ -226,7 +231,7 @@ class PostgresStore(Store):
         Raises:
             StoreUnavailable: it cannot be reached.
         """
-        return self._server.incarnation()
+        return self._client.incarnation()
 
     def inspect(self) -> DatabaseReport:
         """What an operator wants to know of the database, migrated or not.
@@ -253,7 +258,7 @@ class PostgresStore(Store):
             self._require_primary(epoch)
             return {}
         if deleted:
-            result = self._server.ask(
+            result = self._client.fetch(
                 known.read_deleted,
                 (text_array(filter(is_storable, wanted)), number(epoch)),
             )
@@ -274,10 +279,10 @@ class PostgresStore(Store):
             self._require_primary(epoch)
             return []
         if epoch is None:
-            result = self._server.ask(known.read_one, (key.encode(),))
+            result = self._client.fetch(known.read_one, (key.encode(),))
         else:
             values = (key.encode(), b"%d" % epoch)
-            result = self._server.ask(known.read_one_guarded, values)
+            result = self._client.fetch(known.read_one_guarded, values)
         return rows_of(known.spec, result)
 
     def _read_many(
@@ -285,9 +290,9 @@ class PostgresStore(Store):
     ) -> list[Row]:
         array = text_array(filter(is_storable, keys))
         if epoch is None:
-            return rows_of(known.spec, self._server.ask(known.read_many, (array,)))
+            return rows_of(known.spec, self._client.fetch(known.read_many, (array,)))
         values = (array, b"%d" % epoch)
-        return rows_of(known.spec, self._server.ask(known.read_many_guarded, values))
+        return rows_of(known.spec, self._client.fetch(known.read_many_guarded, values))
 
     @override
     def query(
@@ -298,8 +303,8 @@ class PostgresStore(Store):
             self._require_primary(epoch)
             return []
         statement, values = query_statement(known, query, epoch)
-        statement = self._shapes.known(statement)
-        return rows_of(known.spec, self._server.ask(statement, values))
+        statement = self._prepared.prepare(statement)
+        return rows_of(known.spec, self._client.fetch(statement, values))
 
     @override
     def count(
@@ -307,8 +312,8 @@ class PostgresStore(Store):
     ) -> int:
         known = self._known(collection)
         statement, values = count_statement(known, where, epoch)
-        statement = self._shapes.known(statement)
-        return int(self._server.ask(statement, values).get_value(0, 0) or 0)
+        statement = self._prepared.prepare(statement)
+        return int(self._client.fetch(statement, values).get_value(0, 0) or 0)
 
     @override
     def together(
@@ -323,8 +328,8 @@ class PostgresStore(Store):
         if not asked and not counted:
             self._require_primary(epoch)
             return [], []
-        statement, values = together_statement(asked, counted, epoch)
-        result = self._server.ask(self._shapes.known(statement), values)
+        statement, values = combined_statement(asked, counted, epoch)
+        result = self._client.fetch(self._prepared.prepare(statement), values)
         return parted_rows_of([known.spec for known, _ in asked], len(counted), result)
 
     @override
@@ -341,7 +346,7 @@ class PostgresStore(Store):
         while True:
             start = storable_part(after or "").encode()
             values = (start, number(epoch), b"%d" % _PAGE)
-            rows = tombstone_rows_of(known.spec, self._server.ask(statement, values))
+            rows = tombstone_rows_of(known.spec, self._client.fetch(statement, values))
             yield from (row for row in rows if after is None or row.key > after)
             if len(rows) < _PAGE:
                 return
@@ -349,12 +354,12 @@ class PostgresStore(Store):
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
-        horizon = self._server.ask(statements.HORIZON).get_value(0, 0)
-        self._server.require_whole()
+        horizon = self._client.fetch(statements.HORIZON).get_value(0, 0)
+        self._client.require_full_schema()
         change: Change | None = None
         while True:
             values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE, b"%d" % MOST_BYTES)
-            result = self._server.ask(statements.CHANGES, values)
+            result = self._client.fetch(statements.CHANGES, values)
             if change is not None:
                 self._require_continued(change)
             size = 0
@@ -393,28 +398,29 @@ class PostgresStore(Store):
 
     @override
     def prune(self, upto: int) -> None:
-        horizon = int(self._server.ask(statements.HORIZON).get_value(0, 0) or 0)
+        horizon = int(self._client.fetch(statements.HORIZON).get_value(0, 0) or 0)
         values = (b"%d" % min(upto, horizon),)
-        self._server.write(
-            lambda link: link.run(statements.PRUNE, values), harmless=True
+        self._client.execute_write(
+            lambda connection: connection.execute(statements.PRUNE, values),
+            idempotent=True,
         )
 
     @override
     def head(self) -> int:
-        return int(self._server.ask(statements.HEAD).get_value(0, 0) or 0)
+        return int(self._client.fetch(statements.HEAD).get_value(0, 0) or 0)
 
     @override
     def meta(self, name: str) -> JSON:
-        result = self._server.ask(statements.META, (name.encode(),))
+        result = self._client.fetch(statements.META, (name.encode(),))
         value = result.get_value(0, 0) if result.ntuples else None
         return None if value is None else load_json(value)
 
     def _require_primary(self, epoch: int | None) -> None:
         """What a look at nothing still has to check."""
         if epoch is not None:
-            self._server.ask(statements.GUARD, (b"%d" % epoch,))
+            self._client.fetch(statements.GUARD, (b"%d" % epoch,))
         else:
-            self._server.require_open()
+            self._client.require_open()
 
     # -- writing ------------------------------------------------------------------
 
@@ -423,7 +429,7 @@ class PostgresStore(Store):
         try:
             return self._committer.commit(batch, epoch)
         finally:
-            self._moment = next(self._moments)
+            self._last_commit = next(self._commit_counter)
 
     @override
     def commit_each(
@@ -432,11 +438,11 @@ class PostgresStore(Store):
         try:
             return self._committer.commit_each(batches, epoch)
         finally:
-            self._moment = next(self._moments)
+            self._last_commit = next(self._commit_counter)
 
     @override
     def moment(self) -> object:
-        return self._moment
+        return self._last_commit
 
     @override
     def apply(
@@ -446,16 +452,16 @@ class PostgresStore(Store):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        work = self._applier.prepare(records, mark)
+        work = self._applier.plan(records, mark)
 
-        def attempt(link: Link) -> int:
-            self._server.require_whole()
-            return self._applier.apply(link, work, epoch)
+        def attempt(connection: LibpqConnection) -> int:
+            self._client.require_full_schema()
+            return self._applier.apply(connection, work, epoch)
 
-        def judge() -> None:
-            raise_violation(self, operations_of(records))
+        def explain() -> None:
+            raise_violation(self, as_operations(records))
 
-        return self._server.write(attempt, harmless=True, judge=judge)
+        return self._client.execute_write(attempt, idempotent=True, explain=explain)
 
     @override
     def compare_and_set_meta(
@@ -469,32 +475,36 @@ class PostgresStore(Store):
         if expected is None and value is None and not given:
             return self.meta(name) is None
 
-        def attempt(link: Link) -> bool:
-            with link.transaction():
+        def attempt(connection: LibpqConnection) -> bool:
+            with connection.transaction():
                 if name == ROLE_META:
-                    link.run(statements.HASTEN)
-                    link.run(statements.STORE_ALONE)
-                if not all(_is_held(link, *item) for item in (given or {}).items()):
+                    connection.execute(statements.LIMIT_LOCK_WAIT)
+                    connection.execute(statements.LOCK_STORE_EXCLUSIVE)
+                if not all(
+                    _is_held(connection, *item) for item in (given or {}).items()
+                ):
                     return False
                 if expected is None and value is None:
-                    return _is_held(link, name, None)
-                result = link.run(*_meta_change(name, expected, value))
+                    return _is_held(connection, name, None)
+                result = connection.execute(*_meta_change(name, expected, value))
                 return bool(result.command_tuples)
 
-        def unhurriedly(link: Link) -> bool:
-            return unhurried(self._server, self._patience, lambda: attempt(link))
+        def with_retry(connection: LibpqConnection) -> bool:
+            return retry_exclusive(
+                self._client, self._statement_timeout, lambda: attempt(connection)
+            )
 
-        return self._server.write(unhurriedly, harmless=False)
+        return self._client.execute_write(with_retry, idempotent=False)
 
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
-        self._server.require_open()
+        self._client.require_open()
         return self._locks.lock(name, timeout)
 
     @override
     def close(self) -> None:
         self._locks.close()
-        self._server.close()
+        self._client.close()
 
     def _known(self, collection: str) -> CollectionStatements:
         known = self._statements.get(collection)
@@ -503,9 +513,9 @@ class PostgresStore(Store):
         )
 
 
-def _is_held(link: Link, name: str, value: JSON) -> bool:
+def _is_held(connection: LibpqConnection, name: str, value: JSON) -> bool:
     """Whether a meta entry has a value, which it keeps until the transaction ends."""
-    result = link.run(statements.META_HELD, (name.encode(),))
+    result = connection.execute(statements.META_FOR_SHARE, (name.encode(),))
     found = result.get_value(0, 0) if result.ntuples else None
     return equal(None if found is None else load_json(found), value)
 

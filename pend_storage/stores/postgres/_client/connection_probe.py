@@ -5,21 +5,27 @@ from __future__ import annotations
 from typing import Final
 
 from pend_storage.codec import dump_json
-from pend_storage.stores.postgres._connection.connection import Link, Statement
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
 from pend_storage.stores.postgres._connection.server_errors import ServerRefusal
-from pend_storage.stores.postgres._connection.server_facts import Look, ServerFacts
+from pend_storage.stores.postgres._connection.server_facts import (
+    ProbeResult,
+    ServerFacts,
+)
 from pend_storage.stores.postgres._queries import statements
 
-__all__ = ["HOME_META", "SCHEMA_META", "look_at", "settle"]
+__all__ = ["INCARNATION_META", "SCHEMA_META", "ensure_numbering", "probe_connection"]
 
 SCHEMA_META: Final = "postgres.schema"
 """Name of the meta entry in which ``migrate()`` notes what it has made."""
-HOME_META: Final = "postgres.home"
+INCARNATION_META: Final = "postgres.home"
 """Name of the meta entry with the incarnation on which numbers were given last."""
 _RENUMBER: Final = statements.RENUMBER
 """Puts right the numbers of a database that was restored into another server."""
-_HOME: Final = Statement(
-    f"insert into store_meta as m (name, value) values ('{HOME_META}', $1::jsonb) "
+_SET_INCARNATION: Final = Statement(
+    f"insert into store_meta as m (name, value) values ('{INCARNATION_META}', $1::jsonb) "
     "on conflict (name) do update set value = excluded.value "
     "where m.value <> excluded.value".encode()
 )
@@ -31,7 +37,7 @@ _TIMELINE: Final = """(select case when pg_is_in_recovery()
                 (select timeline_id from pg_control_checkpoint()))
   else ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
   end::text)"""
-_NOTHING: Final = "null"
+_UNKNOWN: Final = "null"
 _REFUSED: Final = frozenset({"42501", "0A000", "42883", "42P01"})
 """What a managed service answers where a function is not for its customers."""
 _LOCK_TIMEOUT: Final = "55P03"
@@ -45,30 +51,36 @@ def _statement(system: str, timeline: str) -> Statement:
   current_setting('server_encoding'), current_setting('transaction_isolation'),
   current_setting('transaction_read_only') = 'on', pg_is_in_recovery(),
   (select value from store_meta where name = '{SCHEMA_META}'),
-  (select value #>> '{{}}' from store_meta where name = '{HOME_META}')"""
+  (select value #>> '{{}}' from store_meta where name = '{INCARNATION_META}')"""
     return Statement(text.encode())
 
 
-_ALL: Final = _statement(_SYSTEM, _TIMELINE)
-_REST: Final = _statement(_NOTHING, _NOTHING)
-_PARTS: Final = tuple(Statement(f"select {p}".encode()) for p in (_SYSTEM, _TIMELINE))
+_PROBE: Final = _statement(_SYSTEM, _TIMELINE)
+_PROBE_RESTRICTED: Final = _statement(_UNKNOWN, _UNKNOWN)
+_RESTRICTED_PARTS: Final = tuple(
+    Statement(f"select {p}".encode()) for p in (_SYSTEM, _TIMELINE)
+)
 
 
-def look_at(link: Link) -> Look:
-    """Look at what a connection leads to: one statement, one round trip.
+def probe_connection(connection: LibpqConnection) -> ProbeResult:
+    """ProbeResult at what a connection leads to: one statement, one round trip.
 
     Raises:
         ServerRefusal: it refuses to tell; ``42P01`` where nothing was migrated.
         ConnectionLost: it did not answer.
     """
     try:
-        result = link.run(_ALL)
+        result = connection.execute(_PROBE)
         system, timeline = (_text(result.get_value(0, n)) for n in (0, 1))
     except ServerRefusal as refusal:
         if refusal.code not in _REFUSED:
             raise
-        result = link.run(_REST)  # raises what is not about those functions
-        system, timeline = (_part(link, statement) for statement in _PARTS)
+        result = connection.execute(
+            _PROBE_RESTRICTED
+        )  # raises what is not about those functions
+        system, timeline = (
+            _part(connection, statement) for statement in _RESTRICTED_PARTS
+        )
     found = [result.get_value(0, column) for column in range(10)]
     facts = ServerFacts(
         system=system,
@@ -80,12 +92,12 @@ def look_at(link: Link) -> Look:
         is_read_only=found[6] == b"t",
         is_standby=found[7] == b"t",
     )
-    return Look(facts, found[8], None if found[9] is None else _text(found[9]))
+    return ProbeResult(facts, found[8], None if found[9] is None else _text(found[9]))
 
 
-def _part(link: Link, statement: Statement) -> str:
+def _part(connection: LibpqConnection, statement: Statement) -> str:
     try:
-        return _text(link.run(statement).get_value(0, 0))
+        return _text(connection.execute(statement).get_value(0, 0))
     except ServerRefusal as refusal:
         if refusal.code not in _REFUSED:
             raise
@@ -96,7 +108,7 @@ def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode()
 
 
-def settle(link: Link, look: Look) -> None:
+def ensure_numbering(connection: LibpqConnection, found: ProbeResult) -> None:
     """Have a database that came to another server go on above its own numbers.
 
     A dump that was restored elsewhere, or a standby that was promoted, brings numbers that
@@ -106,15 +118,15 @@ def settle(link: Link, look: Look) -> None:
         ServerRefusal: the server refuses for another reason than a lack of rights.
         ConnectionLost: it did not answer.
     """
-    here = look.facts.incarnation
-    if look.facts.is_read_only or look.home == here:
+    here = found.facts.incarnation
+    if found.facts.is_read_only or found.numbered_on == here:
         return
     try:
-        with link.transaction():
-            link.run(_RENUMBER)
-            link.run(_HOME, (dump_json(here),))
+        with connection.transaction():
+            connection.execute(_RENUMBER)
+            connection.execute(_SET_INCARNATION, (dump_json(here),))
     except ServerRefusal as refusal:
-        if refusal.code == _LOCK_TIMEOUT and look.home is None:
+        if refusal.code == _LOCK_TIMEOUT and found.numbered_on is None:
             return  # never noted, and not now: it has not come from elsewhere
         if refusal.code not in _MAY_NOT_WRITE:
             raise  # who may not write gives no numbers either

@@ -16,33 +16,39 @@ from psycopg.pq.abc import PGresult
 from pend_storage.errors import PendStorageError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres._client.connection_probe import look_at, settle
-from pend_storage.stores.postgres._client.failover_detector import Watch
+from pend_storage.stores.postgres._client.connection_probe import (
+    ensure_numbering,
+    probe_connection,
+)
+from pend_storage.stores.postgres._client.failover_detector import FailoverDetector
 from pend_storage.stores.postgres._client.schema_revision import require_current
-from pend_storage.stores.postgres._connection.connection import Link, Statement
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
 from pend_storage.stores.postgres._connection.connector import Connector
 from pend_storage.stores.postgres._connection.pool import Pool
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     ServerRefusal,
 )
-from pend_storage.stores.postgres._connection.server_facts import Look
+from pend_storage.stores.postgres._connection.server_facts import ProbeResult
 from pend_storage.stores.postgres._connection.wire_format import Value
 
-__all__ = ["Server"]
+__all__ = ["DatabaseClient"]
 
 T = TypeVar("T")
 
-_TIMES: Final = 3
+_ATTEMPTS: Final = 3
 _FRESH: Final = 1.0
 """Seconds for which what a new connection found is taken for still true."""
 
 
-class _LostUnfit(ConnectionLost):
+class _LostWhileVerifying(ConnectionLost):
     """The connection died while it was looked at, before it was used."""
 
 
-class Server:
+class DatabaseClient:
     """A database that has been migrated to a schema."""
 
     def __init__(
@@ -52,7 +58,7 @@ class Server:
         """How errors call the store."""
         self._schema = schema
         self._pool = pool
-        self._watch = Watch(self.name, pool, hook)
+        self._failover_detector = FailoverDetector(self.name, pool, hook)
         self._hook = hook
         self._added_by: str | None = None
         """The module of a newer program that has added to the schema."""
@@ -60,26 +66,26 @@ class Server:
     @property
     def generation(self) -> int:
         """Grows whenever a connection leads to another server than those before."""
-        return self._watch.generation
+        return self._failover_detector.generation
 
-    def ask(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
+    def fetch(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
         """The result of a statement that only looks; asked again on a new connection.
 
         Raises:
             StoreUnavailable: there was no answer the second time either.
         """
-        return self._asked(lambda link: link.run(statement, values))
+        return self._fetch(lambda connection: connection.execute(statement, values))
 
-    def _asked(self, question: Callable[[Link], T]) -> T:
+    def _fetch(self, question: Callable[[LibpqConnection], T]) -> T:
         try:
-            return self._once(question)
+            return self._execute_once(question)
         except ServerRefusal as refusal:
             if not refusal.is_transient:
                 raise refusal.public(self.name) from refusal
         except ConnectionLost:
             pass  # the server was restarted, perhaps
         try:
-            return self._once(question)
+            return self._execute_once(question)
         except ServerRefusal as refusal:
             raise refusal.public(self.name) from refusal
         except ConnectionLost as lost:
@@ -92,87 +98,95 @@ class Server:
             StoreUnavailable: it cannot be reached.
         """
 
-        def question(link: Link) -> str:
-            facts = look_at(link).facts
-            self._watch.saw(link, facts)
+        def question(connection: LibpqConnection) -> str:
+            facts = probe_connection(connection).facts
+            self._failover_detector.observe(connection, facts)
             return facts.incarnation
 
-        return self._asked(question)
+        return self._fetch(question)
 
-    def write(
+    def execute_write(
         self,
-        attempt: Callable[[Link], T],
+        attempt: Callable[[LibpqConnection], T],
         *,
-        harmless: bool,
-        judge: Callable[[], None] | None = None,
+        idempotent: bool,
+        explain: Callable[[], None] | None = None,
     ) -> T:
         """Do a piece of work that writes.
 
         Args:
             attempt: the work, as a whole or not at all.
-            harmless: whether doing it twice does no harm, so that it may be done again
+            idempotent: whether doing it twice does no harm, so that it may be done again
                 where it is not known whether it was done.
-            judge: raises what rule was broken, where the server says that one was; if
+            explain: raises what rule was broken, where the server says that one was; if
                 it returns, none is any more, and the work is done again.
 
         Raises:
             StoreUnavailable: ``outcome_known`` tells whether it may have been done.
         """
-        left = _TIMES
+        left = _ATTEMPTS
         while True:
             left -= 1
             try:
-                return self._once(attempt, writing=True)
+                return self._execute_once(attempt, writing=True)
             except ServerRefusal as refusal:
-                if refusal.is_violation and judge is not None:
-                    judge()
+                if refusal.is_violation and explain is not None:
+                    explain()
                 if not left or not (refusal.is_transient or refusal.is_violation):
                     raise refusal.public(self.name) from refusal
             except ConnectionLost as lost:
-                if not left or (lost.sent and not harmless):
-                    raise self.lost(lost) from lost
+                if not left or (lost.sent and not idempotent):
+                    raise self.lost_error(lost) from lost
 
-    def run(self, statement: Statement, values: Sequence[Value]) -> PGresult:
+    def execute_once(self, statement: Statement, values: Sequence[Value]) -> PGresult:
         """The result of a commit, once; for callers who know what its errors mean.
 
         Raises:
             ServerRefusal: the server answered with an error.
             ConnectionLost: it did not answer.
         """
-        return self._once(lambda link: link.run(statement, values), writing=True)
+        return self._execute_once(
+            lambda connection: connection.execute(statement, values), writing=True
+        )
 
-    def _once(self, attempt: Callable[[Link], T], *, writing: bool = False) -> T:
+    def _execute_once(
+        self, attempt: Callable[[LibpqConnection], T], *, writing: bool = False
+    ) -> T:
         """Do it once; what only this connection refuses, once more on a new one."""
-        link = self.take(writing=writing)
+        connection = self.acquire(writing=writing)
         try:
-            return attempt(link)
+            return attempt(connection)
         except ServerRefusal as refusal:
-            if not refusal.is_of_session:
+            if not refusal.is_session_bound:
                 raise
-            link.is_retired = True
-            # A server that was just found read-only needs no second look.
-            is_fresh = time.monotonic() - link.since < _FRESH
-            if is_fresh and link.facts is not None and link.facts.is_read_only:
+            connection.is_retired = True
+            # A server that was just found read-only needs no second found.
+            is_fresh = time.monotonic() - connection.opened_at < _FRESH
+            if (
+                is_fresh
+                and connection.facts is not None
+                and connection.facts.is_read_only
+            ):
                 raise
         finally:
-            self._pool.give_back(link)
-        self._pool.renew()  # others lead to the same server, or have the same plans
-        link = self.take(writing=writing)
+            self._pool.release(connection)
+        self._pool.invalidate()  # others lead to the same server, or have the same plans
+        connection = self.acquire(writing=writing)
         try:
-            return attempt(link)
+            return attempt(connection)
         except ServerRefusal as refusal:
-            link.is_retired = refusal.is_of_session
+            connection.is_retired = refusal.is_session_bound
             raise
         finally:
-            self._pool.give_back(link)
+            self._pool.release(connection)
 
-    def lost(self, lost: ConnectionLost) -> StoreUnavailable:
+    def lost_error(self, lost: ConnectionLost) -> StoreUnavailable:
         """The public error for a connection that died during a write."""
         return StoreUnavailable(
             lost.reason, store=self.name, outcome_known=not lost.sent
         )
 
-    def take(self, *, writing: bool = False) -> Link:
+    def acquire(self, *, writing: bool = False) -> LibpqConnection:
         """A connection to a database that fits the schema; to be given back.
 
         Args:
@@ -185,35 +199,39 @@ class Server:
         """
         try:
             try:
-                return self._fit(self._pool.take(), writing=writing)
-            except _LostUnfit:  # it does no harm to look, and to note, once more
-                return self._fit(self._pool.take(), writing=writing)
+                return self._verified(self._pool.acquire(), writing=writing)
+            except (
+                _LostWhileVerifying
+            ):  # it does no harm to found, and to note, once more
+                return self._verified(self._pool.acquire(), writing=writing)
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
 
-    def _fit(self, link: Link, *, writing: bool) -> Link:
+    def _verified(
+        self, connection: LibpqConnection, *, writing: bool
+    ) -> LibpqConnection:
         """See that a connection leads to the right database, once for each."""
         try:
-            if link.facts is None:
-                self._check(link)
-            if writing and link.look is not None:
-                self._settle(link, link.look)
+            if connection.facts is None:
+                self._check(connection)
+            if writing and connection.probe_result is not None:
+                self._ensure_numbering(connection, connection.probe_result)
         except ConnectionLost as lost:
-            raise _LostUnfit(lost.reason, sent=False) from lost
-        return link
+            raise _LostWhileVerifying(lost.reason, sent=False) from lost
+        return connection
 
-    def forget(self) -> None:
-        """Look at the database's revision again before it is used the next time."""
-        self._pool.renew()
+    def invalidate(self) -> None:
+        """ProbeResult at the database's revision again before it is used the next time."""
+        self._pool.invalidate()
 
-    def settle(self) -> None:
+    def record_incarnation(self) -> None:
         """Have a database that was just migrated note where it is.
 
         Those who only look at it later have nothing to note then.
         """
-        self.forget()
+        self.invalidate()
         with contextlib.suppress(PendStorageError):  # told to who uses it
-            self._pool.give_back(self.take(writing=True))
+            self._pool.release(self.acquire(writing=True))
 
     def require_open(self) -> None:
         """Refuse to work after :meth:`close`.
@@ -228,17 +246,17 @@ class Server:
         """Close all connections."""
         self._pool.close()
 
-    def _check(self, link: Link) -> None:
-        with self._unfit(link):
-            look = require_current(link, self._schema, self.name)
-            self._watch.saw(link, look.facts)
-            link.look = look
-            before, self._added_by = self._added_by, look.added_by
-        if look.added_by is not None and before is None:
+    def _check(self, connection: LibpqConnection) -> None:
+        with self._discard_on_error(connection):
+            found = require_current(connection, self._schema, self.name)
+            self._failover_detector.observe(connection, found.facts)
+            connection.probe_result = found
+            before, self._added_by = self._added_by, found.added_by
+        if found.added_by is not None and before is None:
             self._hook(
                 Event(
                     "schema-behind",
-                    f"{self.name}: a newer program ({look.added_by}) has added to the "
+                    f"{self.name}: a newer program ({found.added_by}) has added to the "
                     "schema. This program goes on reading and writing, and keeps what it "
                     "does not know; the change log and following are left to programs "
                     "with the newer schema",
@@ -246,7 +264,7 @@ class Server:
                 )
             )
 
-    def require_whole(self) -> None:
+    def require_full_schema(self) -> None:
         """Refuse what a program with an older schema cannot do without a loss.
 
         To be asked when a connection has been taken: that is when it is known.
@@ -261,24 +279,26 @@ class Server:
                 "newer program, or update this one; nothing was changed."
             )
 
-    def _settle(self, link: Link, look: Look) -> None:
-        with self._unfit(link):
-            settle(link, look)
-            link.look = None
+    def _ensure_numbering(
+        self, connection: LibpqConnection, found: ProbeResult
+    ) -> None:
+        with self._discard_on_error(connection):
+            ensure_numbering(connection, found)
+            connection.probe_result = None
 
     @contextlib.contextmanager
-    def _unfit(self, link: Link) -> Iterator[None]:
+    def _discard_on_error(self, connection: LibpqConnection) -> Iterator[None]:
         """Close a connection that is not found fit."""
         try:
             yield
         except ServerRefusal as refusal:
-            self._give_up(link)
+            self._discard(connection)
             raise refusal.public(self.name) from refusal
         except BaseException:
-            self._give_up(link)
+            self._discard(connection)
             raise
 
-    def _give_up(self, link: Link) -> None:
+    def _discard(self, connection: LibpqConnection) -> None:
         """Close a connection that was not found fit: the next one is looked at anew."""
-        link.is_retired = True
-        self._pool.give_back(link)
+        connection.is_retired = True
+        self._pool.release(connection)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 from pend_storage.events import Event, Hook
-from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.pool import Pool
 from pend_storage.stores.postgres._connection.server_facts import ServerFacts
 
-__all__ = ["Watch"]
+__all__ = ["FailoverDetector"]
 
 
-class Watch:
+class FailoverDetector:
     """Remembers the incarnation seen last by the connections of one store."""
 
     def __init__(self, store: str, pool: Pool, hook: Hook) -> None:
@@ -25,13 +25,13 @@ class Watch:
         self.generation = 0
         """How often the incarnation changed."""
 
-    def saw(self, link: Link, facts: ServerFacts) -> None:
+    def observe(self, connection: LibpqConnection, facts: ServerFacts) -> None:
         """Take note of what a connection leads to.
 
         At a change, idle connections to the former server are closed, and those in use
         when they come back: one that still answers may be a server that was replaced.
         """
-        link.facts = facts
+        connection.facts = facts
         claim = object()
         generation = self.generation  # before what it is compared with
         before, self._seen = self._seen, facts.incarnation
@@ -40,7 +40,7 @@ class Watch:
         if self._claims.setdefault((before, generation), claim) is not claim:
             return  # another thread has seen it, too
         self.generation = generation + 1
-        link.generation = self._pool.renew()
+        connection.generation = self._pool.invalidate()
         self._hook(
             Event(
                 "server-changed",

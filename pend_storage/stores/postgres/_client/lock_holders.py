@@ -7,14 +7,14 @@ from typing import Final
 from psycopg.pq.abc import PGresult
 
 from pend_storage.errors import PendStorageError
-from pend_storage.stores.postgres._client.database_client import Server
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import Statement
 from pend_storage.stores.postgres._functions.sequence_numbers import STORE_LOCK
 
-__all__ = ["lock_holders"]
+__all__ = ["describe_lock_holders"]
 
-_MOST: Final = 3
-_LOOK: Final = Statement(
+_MAX_SESSIONS: Final = 3
+_HOLDERS: Final = Statement(
     f"""
 with recursive held (pid) as (
   select l.pid from pg_locks as l
@@ -34,16 +34,16 @@ select a.pid, a.usename, a.application_name, a.state,
   from pg_stat_activity as a
  where a.pid in (select pid from held union select pid from idle)
    and a.pid <> pg_backend_pid() and cardinality(pg_blocking_pids(a.pid)) = 0
- order by a.xact_start nulls last limit {_MOST}""".encode()
+ order by a.xact_start nulls last limit {_MAX_SESSIONS}""".encode()
 )
 """Of those who hold the store's lock or have changed a table, and of those who hold these
 up, the ones who wait for nobody."""
 
 
-def lock_holders(server: Server) -> str:
+def describe_lock_holders(client: DatabaseClient) -> str:
     """Who is in the way at this moment, as the end of a reason; empty where nobody is."""
     try:
-        result = server.ask(_LOOK)
+        result = client.fetch(_HOLDERS)
     except PendStorageError:
         return ""  # the error that is being made says enough
     found = [_session(result, row) for row in range(result.ntuples)]

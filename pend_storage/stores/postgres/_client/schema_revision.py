@@ -11,10 +11,16 @@ from typing_extensions import override
 
 from pend_storage.errors import ConfigError, PendStorageError, SchemaOutOfDate
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres._client.connection_probe import SCHEMA_META, look_at
-from pend_storage.stores.postgres._connection.connection import Link, Statement
+from pend_storage.stores.postgres._client.connection_probe import (
+    SCHEMA_META,
+    probe_connection,
+)
+from pend_storage.stores.postgres._connection.connection import (
+    LibpqConnection,
+    Statement,
+)
 from pend_storage.stores.postgres._connection.server_errors import ServerRefusal
-from pend_storage.stores.postgres._connection.server_facts import Look
+from pend_storage.stores.postgres._connection.server_facts import ProbeResult
 from pend_storage.stores.postgres._functions.definitions import digest
 
 __all__ = [
@@ -32,7 +38,7 @@ CORE_REVISION: Final = KNOWN_REVISIONS[-1]
 
 _UNDEFINED_TABLE: Final = "42P01"
 _ENCODING: Final = "UTF8"
-_WHERE: Final = Statement(
+_VISIBILITY: Final = Statement(
     b"select current_schema(), current_setting('search_path'), current_user,"
     b" (select string_agg(n.nspname, ', ' order by n.nspname) from pg_class c"
     b" join pg_namespace n on n.oid = c.relnamespace"
@@ -67,7 +73,7 @@ class Revision:
             digest(schema),
             schema.names,
             schema.module,
-            library=_library(),
+            library=_shared_functions_digest(),
         )
 
     @classmethod
@@ -85,7 +91,7 @@ class Revision:
         lists = {"collections": self.collections, "ancestors": self.ancestors}
         return {**asdict(self), **{name: list(value) for name, value in lists.items()}}
 
-    def has_added_to(self, other: Revision) -> bool:
+    def is_extension_of(self, other: Revision) -> bool:
         """Whether programs of another revision can go on: only additions came since."""
         return (
             other.schema in self.ancestors
@@ -99,11 +105,13 @@ class Revision:
 
 
 @cache
-def _library() -> str:
+def _shared_functions_digest() -> str:
     return digest(Schema([]))
 
 
-def require_current(link: Link, schema: Schema, store: str) -> Look:
+def require_current(
+    connection: LibpqConnection, schema: Schema, store: str
+) -> ProbeResult:
     """Check what a connection leads to before it is used.
 
     Raises:
@@ -115,21 +123,21 @@ def require_current(link: Link, schema: Schema, store: str) -> Look:
     """
     wanted = Revision.of(schema)
     try:
-        look = look_at(link)
+        probed = probe_connection(connection)
     except ServerRefusal as refusal:
         if refusal.code != _UNDEFINED_TABLE:
             raise
-        raise _not_found(link, store, wanted) from refusal
-    facts = look.facts
+        raise _missing_tables(connection, store, wanted) from refusal
+    facts = probed.facts
     if fault := encoding_fault(facts.encoding):
         raise ConfigError(f"{store}: {fault}")
-    found = Revision.from_json(look.revision)
+    found = Revision.from_json(probed.revision)
     if found is None:
-        raise SchemaOutOfDate(_never(store, wanted))
+        raise SchemaOutOfDate(_not_migrated(store, wanted))
     if found != wanted:
-        if not found.has_added_to(wanted):
-            raise SchemaOutOfDate(difference(store, found, wanted))
-        look = replace(look, added_by=found.module or "a newer program")
+        if not found.is_extension_of(wanted):
+            raise SchemaOutOfDate(describe_difference(store, found, wanted))
+        probed = replace(probed, added_by=found.module or "a newer program")
     if facts.isolation != "read committed":
         raise ConfigError(
             f"{store}: the default isolation level is {facts.isolation!r}, on which "
@@ -137,7 +145,7 @@ def require_current(link: Link, schema: Schema, store: str) -> Look:
             "default_transaction_isolation to 'read committed' for this database or "
             "user."
         )
-    return look
+    return probed
 
 
 def encoding_fault(encoding: str) -> str | None:
@@ -151,11 +159,13 @@ def encoding_fault(encoding: str) -> str | None:
     )
 
 
-def _not_found(link: Link, store: str, wanted: Revision) -> PendStorageError:
+def _missing_tables(
+    connection: LibpqConnection, store: str, wanted: Revision
+) -> PendStorageError:
     """Why the tables are not seen: there are none, or they are out of sight."""
-    if fault := encoding_fault(link.encoding):
+    if fault := encoding_fault(connection.encoding):
         return ConfigError(f"{store}: {fault}")
-    row = link.run(_WHERE)
+    row = connection.execute(_VISIBILITY)
     schema, path, user, elsewhere = (
         (row.get_value(0, n) or b"").decode() for n in range(4)
     )
@@ -170,17 +180,17 @@ def _not_found(link: Link, store: str, wanted: Revision) -> PendStorageError:
             f"{store}: no schema is selected: {user} may use none of search_path "
             f"({path}). Grant usage on one, or correct search_path."
         )
-    return SchemaOutOfDate(_never(store, wanted))
+    return SchemaOutOfDate(_not_migrated(store, wanted))
 
 
-def _never(store: str, wanted: Revision) -> str:
+def _not_migrated(store: str, wanted: Revision) -> str:
     return (
         f"{store} has never been migrated (the library is at {wanted}). Run migrate() "
         "(pend-storage db migrate)."
     )
 
 
-def difference(store: str, found: Revision, wanted: Revision) -> str:
+def describe_difference(store: str, found: Revision, wanted: Revision) -> str:
     """What differs, and what to do about it."""
     facts = f"{store} is at revision {found}, the library at {wanted}"
     extra = sorted(set(found.collections) - set(wanted.collections))
@@ -193,13 +203,13 @@ def difference(store: str, found: Revision, wanted: Revision) -> str:
     if found.module not in {"", wanted.module}:
         return (
             f"{store} was migrated with the schema of {found.module}, and this program "
-            f"has that of {wanted.module}.{more} {_way_on(found, extra)} (Revision {found}; "
+            f"has that of {wanted.module}.{more} {_resolution(found, extra)} (Revision {found}; "
             f"the library makes {wanted}.)"
         )
     if extra:
         return (
             f"{facts}: a newer program has migrated the database, or one with another "
-            f"schema.{more} Update this program (or its schema). {_way_on(found, extra)}"
+            f"schema.{more} Update this program (or its schema). {_resolution(found, extra)}"
         )
     return (
         f"{facts}. If this program is the newer one, run migrate() (pend-storage db "
@@ -207,7 +217,7 @@ def difference(store: str, found: Revision, wanted: Revision) -> str:
     )
 
 
-def _way_on(found: Revision, extra: list[str]) -> str:
+def _resolution(found: Revision, extra: list[str]) -> str:
     theirs = f" ({found.module})" if found.module else ""
     if not extra:
         return (

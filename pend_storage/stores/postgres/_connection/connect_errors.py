@@ -15,21 +15,21 @@ import psycopg
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.stores.postgres._connection.server_errors import POOLER_ADVICE
 
-__all__ = ["advice_on", "no_connection"]
+__all__ = ["connect_error", "find_advice"]
 
 
-class Advice(NamedTuple):
+class RefusalAdvice(NamedTuple):
     """What to do about a refusal that does not heal by itself."""
 
     sentence: str
-    is_ours: bool
+    is_address_fault: bool
     """Whether the address itself is wrong, wherever it leads; else it is something that
     may be put right on the server."""
 
 
 _KNOWN: Final = tuple(
-    (re.compile(pattern), Advice(sentence, is_ours))
-    for pattern, sentence, is_ours in (
+    (re.compile(pattern), RefusalAdvice(sentence, is_address_fault))
+    for pattern, sentence, is_address_fault in (
         (
             'FATAL: +database ".*" does not exist',
             "create the database, or correct its name",
@@ -79,13 +79,13 @@ _KNOWN: Final = tuple(
 )
 
 
-def advice_on(error: BaseException) -> Advice | None:
+def find_advice(error: BaseException) -> RefusalAdvice | None:
     """What to do about it; None where it may heal, or is not known."""
     text = str(error)
     return next((advice for known, advice in _KNOWN if known.search(text)), None)
 
 
-def no_connection(
+def connect_error(
     error: psycopg.Error, store: str, *, secret: str | None = None
 ) -> PendStorageError:
     """The public error for a connection that was not made.
@@ -95,12 +95,12 @@ def no_connection(
         store: how errors call the store.
         secret: the password, which must not be shown.
     """
-    text, advice = _explained(error), advice_on(error)
+    text, advice = _describe(error), find_advice(error)
     if secret:
         text = text.replace(secret, "********")
     if advice is None:
         return StoreUnavailable(text, store=store)
-    if advice.is_ours:
+    if advice.is_address_fault:
         return ConfigError(f"{store}: {text}.")
     # Somebody may put it right while programs run: a pair goes on without it.
     refused = StoreUnavailable(text, store=store)
@@ -108,11 +108,11 @@ def no_connection(
     return refused
 
 
-def _explained(error: psycopg.Error) -> str:
+def _describe(error: psycopg.Error) -> str:
     """Why there is no connection, in one line, and what to do where that is known."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "; ".join(lines) or type(error).__name__
-    advice = advice_on(error)
+    advice = find_advice(error)
     if advice is None:
         return text
     return f"{text}. {advice.sentence[:1].upper()}{advice.sentence[1:]}"

@@ -31,17 +31,20 @@ from psycopg.pq.abc import PGresult
 
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
-    is_not_done,
-    refusal_of,
+    parse_refusal,
+    proves_not_executed,
 )
-from pend_storage.stores.postgres._connection.server_facts import Look, ServerFacts
+from pend_storage.stores.postgres._connection.server_facts import (
+    ProbeResult,
+    ServerFacts,
+)
 from pend_storage.stores.postgres._connection.wire_format import Value
 from pend_storage.stores.shield import in_main_thread
 
-__all__ = ["Link", "Statement"]
+__all__ = ["LibpqConnection", "Statement"]
 
 _NUMBERS: Final = count(1)
-_LAST_WORDS: Final = (
+_TERMINATIONS: Final = (
     (rb"administrator command", "57P01"),
     (rb"idle-in-transaction timeout", "25P03"),
     (rb"transaction timeout", "25P04"),
@@ -70,52 +73,52 @@ class Statement:
         return cls(text.encode(), tuple(formats), b"pend_%d" % next(_NUMBERS))
 
 
-class Link:
+class LibpqConnection:
     """A connection in use by one thread at a time."""
 
-    process = -1
+    owner_pid = -1
     """The process that closes it when nobody has it any more."""
 
     def __init__(
         self,
-        connection: psycopg.Connection[tuple[object, ...]],
+        driver_connection: psycopg.Connection[tuple[object, ...]],
         *,
         prepare: bool,
-        patience: float,
+        response_timeout: float,
     ) -> None:
         """Take over an open connection.
 
         Args:
-            connection: in autocommit mode; nobody else uses it any more.
+            driver_connection: in autocommit mode; nobody else uses it any more.
             prepare: whether the session is ours, so that statements may be prepared;
                 False behind a pooler, whose words say nothing of what the server did.
-            patience: seconds after which a silent server is taken for dead. Its own
+            response_timeout: seconds after which a silent server is taken for dead. Its own
                 statement timeout should be shorter, so that this is the exception.
         """
-        self.connection = connection
-        self.process = os.getpid()
+        self.driver_connection = driver_connection
+        self.owner_pid = os.getpid()
         self.idle_since = 0.0
         self.facts: ServerFacts | None = None
         """What it leads to; None before that was looked at."""
-        self.look: Look | None = None
+        self.probe_result: ProbeResult | None = None
         """What the database had noted; None once numbers may be given on it."""
         self.is_retired = False
         """Whether it is closed when its present user gives it back."""
-        self.since = time.monotonic()
-        self.ends = math.inf
+        self.opened_at = time.monotonic()
+        self.expires_at = math.inf
         """When it is too old to be used again."""
         self.generation = 0
         """Of the pool, when it was made."""
         self.slot: object = None
         """The pool's room for it, which is free again when nobody has it any more."""
-        self._busy_since = 0.0
+        self._waiting_since = 0.0
         """When libpq was left to wait for an answer; 0: it was not."""
-        self._gave_up = False
-        self._pg = connection.pgconn
+        self._was_aborted = False
+        self._pg = driver_connection.pgconn
         self._prepare = prepare
-        self._pooled = not prepare
-        self._began = 0.0
-        self._patience = patience
+        self._behind_pooler = not prepare
+        self._started_at = 0.0
+        self._response_timeout = response_timeout
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
@@ -137,10 +140,10 @@ class Link:
             self._pg.consume_input()  # the end after them
         except psycopg.OperationalError:
             return False
-        return self.is_quiet
+        return self.is_ready
 
     @property
-    def is_quiet(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether the last statement left it ready for another one."""
         return (
             not self.is_retired
@@ -150,20 +153,20 @@ class Link:
 
     def __del__(self) -> None:
         """Hang up where an interrupt lost it on the way to or from its user."""
-        if self.process == os.getpid():
+        if self.owner_pid == os.getpid():
             self.close()
 
-    def release(self) -> psycopg.Connection[tuple[object, ...]]:
+    def detach(self) -> psycopg.Connection[tuple[object, ...]]:
         """The connection itself, for somebody who uses it in another way."""
-        self.process = -1
-        return self.connection
+        self.owner_pid = -1
+        return self.driver_connection
 
     def close(self) -> None:
         """Hang up."""
         with contextlib.suppress(psycopg.Error, OSError):
-            self.connection.close()
+            self.driver_connection.close()
 
-    def run(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
+    def execute(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
         """Run a statement and wait for its result.
 
         Raises:
@@ -171,7 +174,7 @@ class Link:
             ConnectionLost: it did not answer, or somebody between here and the server
                 answered in its place.
         """
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         name = statement.name if self._prepare else b""
         if name and name not in self._prepared:
             self._prepare_statement(name, statement)
@@ -209,7 +212,7 @@ class Link:
         self, name: bytes, statement: Statement, values: Sequence[Value]
     ) -> PGresult:
         pg, formats = self._pg, statement.formats or None
-        self._busy_since = self._began
+        self._waiting_since = self._started_at
         try:
             if name:
                 # None is null here too, though not by its annotation.
@@ -219,14 +222,14 @@ class Link:
         except psycopg.OperationalError as error:
             raise ConnectionLost(_reason(error), sent=True) from error
         finally:
-            self._busy_since = 0.0
+            self._waiting_since = 0.0
         if result.status in _GOOD:
             return result
-        if self._gave_up:
+        if self._was_aborted:
             raise ConnectionLost(self._no_answer, sent=True)
-        raise self._refused(result, pg.error_message)
+        raise self._error_of(result, pg.error_message)
 
-    def _refused(self, result: PGresult, said: bytes) -> Exception:
+    def _error_of(self, result: PGresult, said: bytes) -> Exception:
         """What an error means: that the server refuses, or that the connection is lost.
 
         Args:
@@ -234,57 +237,59 @@ class Link:
             said: all that libpq has to tell. Where it waited by itself, the result has
                 only the last part of that, without the SQLSTATE of the server's words.
         """
-        refusal = refusal_of(result, time.monotonic() - self._began)
-        if self._pg.status == ConnStatus.OK and not refusal.may_be_a_poolers(
-            pooled=self._pooled
+        refusal = parse_refusal(result, time.monotonic() - self._started_at)
+        if self._pg.status == ConnStatus.OK and not refusal.may_be_from_pooler(
+            pooled=self._behind_pooler
         ):
             return refusal
         # A pooler may keep a session open for which it has spoken; what that session
         # answers next is the answer to something else.
         self.is_retired = True
-        code = refusal.code or _code_of(said)
+        code = refusal.code or _termination_code(said)
         reason = refusal.message if refusal.code else _one_line(_text(said))
-        return ConnectionLost(reason, sent=self._pooled or not is_not_done(code))
+        return ConnectionLost(
+            reason, sent=self._behind_pooler or not proves_not_executed(code)
+        )
 
-    def give_up_after(self, patience: float) -> None:
+    def abort_if_stalled(self, response_timeout: float) -> None:
         """Hang up if libpq has been waiting for longer; called by another thread.
 
         Args:
-            patience: seconds.
+            response_timeout: seconds.
         """
-        since = self._busy_since
-        if not since or time.monotonic() - since < patience:
+        since = self._waiting_since
+        if not since or time.monotonic() - since < response_timeout:
             return
         with contextlib.suppress(psycopg.Error):
-            self.connection.cancel_safe(timeout=1.0)
+            self.driver_connection.cancel_safe(timeout=1.0)
         with contextlib.suppress(OSError, psycopg.Error):
             line = socket.socket(fileno=os.dup(self._pg.socket))
             with contextlib.closing(line):
-                if self._busy_since == since:  # still the same statement
-                    self._gave_up = True
+                if self._waiting_since == since:  # still the same statement
+                    self._was_aborted = True
                     line.shutdown(socket.SHUT_RDWR)
 
     @property
     def _no_answer(self) -> str:
-        return f"no answer within {self._patience:g} s"
+        return f"no answer within {self._response_timeout:g} s"
 
-    def simple(self, text: str) -> PGresult:
+    def execute_text(self, text: str) -> PGresult:
         """Run a command that takes no parameters."""
-        return self.run(Statement(text.encode()))
+        return self.execute(Statement(text.encode()))
 
     def _result(self) -> PGresult:
         pg = self._pg
         if pg.flush():
             self._flush()
-        if not self._poll.poll(self._patience * 1000):
-            self._give_up()
+        if not self._poll.poll(self._response_timeout * 1000):
+            self._abort()
         pg.consume_input()
-        result = self._last_result()
+        result = self._final_result()
         if result.status in _GOOD:
             return result
-        raise self._refused(result, result.error_message)
+        raise self._error_of(result, result.error_message)
 
-    def _last_result(self) -> PGresult:
+    def _final_result(self) -> PGresult:
         """What a statement came to: deferred constraints speak after the rows."""
         result = self._next_result()
         if result is None:
@@ -305,7 +310,7 @@ class Link:
         could run until the last bytes are here.
         """
         if self._pg.is_busy():
-            self._wait()
+            self._wait_readable()
         return self._pg.get_result()
 
     def _flush(self) -> None:
@@ -313,45 +318,45 @@ class Link:
 
         The server may not listen before somebody listens to it.
         """
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._response_timeout
         poll = select.poll()
         poll.register(self._pg.socket, select.POLLIN | select.POLLOUT)
         while self._pg.flush():
             left = deadline - time.monotonic()
             found = poll.poll(left * 1000) if left > 0 else []
             if not found:
-                self._give_up()
+                self._abort()
             if found[0][1] & select.POLLIN:
                 self._pg.consume_input()
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + self._patience
+    def _wait_readable(self) -> None:
+        deadline = time.monotonic() + self._response_timeout
         while self._pg.is_busy():
             left = deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000):
-                self._give_up()
+                self._abort()
             self._pg.consume_input()
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         with contextlib.suppress(psycopg.Error):
-            self.connection.cancel_safe(timeout=1.0)
+            self.driver_connection.cancel_safe(timeout=1.0)
         self.close()
         raise psycopg.OperationalError(self._no_answer)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside takes effect together, or not at all."""
-        self.simple("begin isolation level read committed")
+        self.execute_text("begin isolation level read committed")
         try:
             yield
         except BaseException:
             with contextlib.suppress(Exception):
-                self.simple("rollback")
+                self.execute_text("rollback")
             raise
-        self.simple("commit")
+        self.execute_text("commit")
 
 
-def _code_of(said: bytes) -> str:
+def _termination_code(said: bytes) -> str:
     """The SQLSTATE with which a server ended a session, by its words; empty if unknown.
 
     libpq leaves SQLSTATEs out of its text. What is not English is not known, and then
@@ -360,7 +365,7 @@ def _code_of(said: bytes) -> str:
     return next(
         (
             code
-            for words, code in _LAST_WORDS
+            for words, code in _TERMINATIONS
             if re.search(
                 rb"^FATAL:  terminating connection due to " + words + rb"\s*$",
                 said,

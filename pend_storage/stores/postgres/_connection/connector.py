@@ -14,10 +14,10 @@ from pend_storage import jitter
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.stores.postgres._connection.address import Address
 from pend_storage.stores.postgres._connection.connect_errors import (
-    advice_on,
-    no_connection,
+    connect_error,
+    find_advice,
 )
-from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
 __all__ = ["OLDEST_SERVER", "Address", "Connector"]
@@ -41,7 +41,7 @@ class Connector:
     application_name: str
 
     @property
-    def patience(self) -> float:
+    def response_timeout(self) -> float:
         """Seconds after which a silent server is taken for dead."""
         return self.statement_timeout + (_GRACE if self.pooler is None else 0.0)
 
@@ -53,7 +53,7 @@ class Connector:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            "tcp_user_timeout": math.ceil(self.patience * 1000),
+            "tcp_user_timeout": math.ceil(self.response_timeout * 1000),
             "client_encoding": "utf8",
         }
         settings = {**ours, **self.address.settings, "client_encoding": "utf8"}
@@ -80,7 +80,7 @@ class Connector:
             )
         )
 
-    def open(self) -> Link:
+    def open(self) -> LibpqConnection:
         """A new connection; tried again where it fails at once.
 
         Raises:
@@ -90,7 +90,7 @@ class Connector:
                 fault.
         """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_heal),
+            retry=tenacity.retry_if_exception(_is_retryable),
             stop=tenacity.stop_any(
                 tenacity.stop_after_attempt(_ATTEMPTS),
                 tenacity.stop_after_delay(self.connect_timeout),
@@ -102,17 +102,21 @@ class Connector:
             connection = retrying(self._connect)
         except psycopg.Error as error:
             # Without its cause: tracebacks of connecting show settings.
-            raise self._refused(error) from None
+            raise self._error_for(error) from None
         self._check_version(connection)
-        return Link(connection, prepare=self.pooler is None, patience=self.patience)
+        return LibpqConnection(
+            connection,
+            prepare=self.pooler is None,
+            response_timeout=self.response_timeout,
+        )
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(self.conninfo(), autocommit=True, prepare_threshold=None)
 
-    def _refused(self, error: psycopg.Error) -> Exception:
+    def _error_for(self, error: psycopg.Error) -> Exception:
         secret = self.address.settings.get("password")
-        public = no_connection(error, str(self.address), secret=secret)
-        if isinstance(public, StoreUnavailable) and advice_on(error) is None:
+        public = connect_error(error, str(self.address), secret=secret)
+        if isinstance(public, StoreUnavailable) and find_advice(error) is None:
             return ConnectionLost(public.reason, sent=False)
         return public
 
@@ -126,5 +130,5 @@ class Connector:
             )
 
 
-def _may_heal(error: BaseException) -> bool:
-    return isinstance(error, psycopg.OperationalError) and advice_on(error) is None
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, psycopg.OperationalError) and find_advice(error) is None

@@ -18,15 +18,15 @@ from itertools import count
 from typing import Final
 
 from pend_storage import jitter
-from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
 __all__ = ["Pool"]
 
-_INHERITED: Final[list[Link]] = []
+_INHERITED: Final[list[LibpqConnection]] = []
 """Connections of a parent process: kept, because closing them would end its sessions."""
 
-_LOOK_AGAIN: Final = 0.25
+_POLL_INTERVAL: Final = 0.25
 """Seconds between two looks of those who wait for a connection."""
 _JITTER: Final = 0.1
 """Share of its greatest age by which a connection may end earlier."""
@@ -49,12 +49,12 @@ class Pool:
 
     def __init__(
         self,
-        connect: Callable[[], Link],
+        connect: Callable[[], LibpqConnection],
         *,
         size: int,
         wait: float,
         idle_timeout: float,
-        patience: float,
+        response_timeout: float,
         max_age: float | None = None,
     ) -> None:
         """Open nothing yet.
@@ -64,7 +64,7 @@ class Pool:
             size: how many there may be at a time.
             wait: seconds to wait for one where all are in use.
             idle_timeout: seconds after which an unused one is closed.
-            patience: seconds after which one whose server is silent is given up.
+            response_timeout: seconds after which one whose server is silent is given up.
             max_age: seconds after which one is not used again, less up to a tenth, so
                 that not all end together; None: never.
         """
@@ -72,65 +72,69 @@ class Pool:
         self._size = size
         self._wait = wait
         self._idle_timeout = idle_timeout
-        self._patience = patience
+        self._response_timeout = response_timeout
         self._max_age = max_age
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
-        self._process = os.getpid()
-        self._idle: deque[Link] = deque()
-        self._links: dict[int, weakref.ref[Link]] = {}
+    def _reset(self) -> None:
+        self._owner_pid = os.getpid()
+        self._idle: deque[LibpqConnection] = deque()
+        self._open: dict[int, weakref.ref[LibpqConnection]] = {}
         """All that are open, idle or not."""
         self._slots: dict[int, weakref.ref[_Slot]] = {}
         """Of all that are open, or just being opened, in the order of their asking."""
-        self._bell = threading.Lock()
+        self._returned = threading.Lock()
         """Let go of for one who waits: a lock, because that is one step."""
-        self._bell.acquire()
+        self._returned.acquire()
         self._generation = 0
         self._generations = count(1)
         self._closed = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._reaper: threading.Thread | None = None
 
     @property
     def is_closed(self) -> bool:
         """Whether it gives no more connections."""
         return self._closed.is_set()
 
-    def take(self) -> Link:
-        """A healthy connection; give it back with :meth:`give_back`.
+    def acquire(self) -> LibpqConnection:
+        """A healthy connection; give it back with :meth:`release`.
 
         Raises:
             ConnectionLost: none can be had in time, or the pool is closed.
         """
-        if os.getpid() != self._process:
-            self._leave_parent()
+        if os.getpid() != self._owner_pid:
+            self._reset_after_fork()
         while True:
             try:
-                link = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:
-                return self._more()
+                return self._acquire_or_open()
             try:
-                if self._is_good(link) and link.is_usable:
-                    return link
+                if self._is_current(connection) and connection.is_usable:
+                    return connection
             except BaseException:
-                self._drop(link)
+                self._discard(connection)
                 raise
-            self._drop(link)
+            self._discard(connection)
 
-    def give_back(self, link: Link) -> None:
+    def release(self, connection: LibpqConnection) -> None:
         """Take a connection back, or close it if it is no longer good."""
-        if link.process != self._process:
+        if connection.owner_pid != self._owner_pid:
             return
-        if self._closed.is_set() or not link.is_quiet or not self._is_good(link):
-            self._drop(link)
+        if (
+            self._closed.is_set()
+            or not connection.is_ready
+            or not self._is_current(connection)
+        ):
+            self._discard(connection)
             return
-        link.idle_since = time.monotonic()
-        self._idle.append(link)
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
         if self._closed.is_set():
             self._close_idle(older_than=0.0)
-        self._ring()
+        self._notify()
 
-    def renew(self) -> int:
+    def invalidate(self) -> int:
         """Use no present connection again; those in use end when they come back.
 
         Returns:
@@ -142,45 +146,48 @@ class Pool:
 
     def close(self) -> None:
         """Close idle connections now, and those in use when they come back."""
-        if os.getpid() != self._process:
-            self._leave_parent()
+        if os.getpid() != self._owner_pid:
+            self._reset_after_fork()
         self._closed.set()
         self._close_idle(older_than=0.0)
-        self._ring()
+        self._notify()
 
-    def _is_good(self, link: Link) -> bool:
-        return link.generation == self._generation and time.monotonic() < link.ends
+    def _is_current(self, connection: LibpqConnection) -> bool:
+        return (
+            connection.generation == self._generation
+            and time.monotonic() < connection.expires_at
+        )
 
-    def _more(self) -> Link:
+    def _acquire_or_open(self) -> LibpqConnection:
         deadline = time.monotonic() + self._wait
         while True:
             if self._closed.is_set():
-                self._ring()  # the next one who waits
+                self._notify()  # the next one who waits
                 raise ConnectionLost("the store is closed", sent=False)
             with contextlib.suppress(IndexError):
-                link = self._idle.pop()
-                if self._is_good(link) and link.is_usable:
+                connection = self._idle.pop()
+                if self._is_current(connection) and connection.is_usable:
                     if self._idle:
-                        self._ring()  # one ring may stand for several that came back
-                    return link
-                self._drop(link)
-            slot = self._room()
+                        self._notify()  # one ring may stand for several that came back
+                    return connection
+                self._discard(connection)
+            slot = self._reserve_slot()
             if slot is not None:
-                return self._new(slot)
-            self._await_return(deadline)
+                return self._open_connection(slot)
+            self._wait_for_return(deadline)
 
-    def _room(self) -> _Slot | None:
+    def _reserve_slot(self) -> _Slot | None:
         """The right to open one more; None where those before have all the room."""
         slots, slot = self._slots, _Slot()
         place = id(slot)
         slots[place] = weakref.ref(slot, lambda _: slots.pop(place, None))
         return slot if list(slots).index(place) < self._size else None
 
-    def _await_return(self, deadline: float) -> None:
+    def _wait_for_return(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left > 0:
             # Nobody rings for a connection that an interrupt has lost.
-            self._bell.acquire(timeout=min(left, _LOOK_AGAIN))
+            self._returned.acquire(timeout=min(left, _POLL_INTERVAL))
             return
         gc.collect()  # one may be left in the traceback of an interrupt
         if len(self._slots) >= self._size:
@@ -189,98 +196,104 @@ class Pool:
                 sent=False,
             )
 
-    def _ring(self) -> None:
-        if self._bell.locked():
+    def _notify(self) -> None:
+        if self._returned.locked():
             with contextlib.suppress(RuntimeError):  # another thread was quicker
-                self._bell.release()
+                self._returned.release()
 
-    def _new(self, slot: _Slot) -> Link:
+    def _open_connection(self, slot: _Slot) -> LibpqConnection:
         generation = self._generation
         try:
-            link = self._connect()
-            link.slot, link.generation = slot, generation
+            connection = self._connect()
+            connection.slot, connection.generation = slot, generation
             if self._max_age is not None:
                 share = jitter.between(1 - _JITTER, 1)
-                link.ends = link.since + self._max_age * share
-            self._links[id(link)] = weakref.ref(link)
-            self._keep_watch()
+                connection.expires_at = connection.opened_at + self._max_age * share
+            self._open[id(connection)] = weakref.ref(connection)
+            self._start_reaper()
         except BaseException:
-            self._free(slot)
+            self._free_slot(slot)
             raise
-        return link
+        return connection
 
-    def _drop(self, link: Link) -> None:
-        link.close()
-        self._links.pop(id(link), None)
-        self._free(link.slot)
+    def _discard(self, connection: LibpqConnection) -> None:
+        connection.close()
+        self._open.pop(id(connection), None)
+        self._free_slot(connection.slot)
 
-    def _free(self, slot: object) -> None:
+    def _free_slot(self, slot: object) -> None:
         """Make room; where an interrupt comes before this, the end of the slot does."""
         self._slots.pop(id(slot), None)
-        self._ring()
+        self._notify()
 
     def _close_idle(self, older_than: float) -> None:
         limit = time.monotonic() - older_than
         while True:
             try:
-                link = self._idle.popleft()
+                connection = self._idle.popleft()
             except IndexError:
                 return
-            if older_than and link.idle_since > limit:
-                self._idle.appendleft(link)
+            if older_than and connection.idle_since > limit:
+                self._idle.appendleft(connection)
                 return
-            self._drop(link)
+            self._discard(connection)
 
-    def _close_aged(self) -> None:
-        for link in list(self._idle):
-            if self._is_good(link):
+    def _close_expired(self) -> None:
+        for connection in list(self._idle):
+            if self._is_current(connection):
                 continue
             with contextlib.suppress(ValueError):  # somebody has just taken it
-                self._idle.remove(link)
-                self._drop(link)
+                self._idle.remove(connection)
+                self._discard(connection)
 
-    def _keep_watch(self) -> None:
+    def _start_reaper(self) -> None:
         """See to it that idle connections are closed, even if nobody calls any more.
 
         And that no thread waits for a silent server for ever.
         """
-        if self._watcher is not None:
+        if self._reaper is not None:
             return
-        interval = min(self._idle_timeout / 2, self._patience / 4)
+        interval = min(self._idle_timeout / 2, self._response_timeout / 4)
         arguments = (weakref.ref(self), self._closed, interval)
         name = "pend-storage-connections"
-        thread = threading.Thread(target=_watch, args=arguments, name=name, daemon=True)
+        thread = threading.Thread(
+            target=_run_reaper, args=arguments, name=name, daemon=True
+        )
         thread.start()
-        self._watcher = thread  # two of them do no harm, none would
+        self._reaper = thread  # two of them do no harm, none would
 
-    def _look_after(self) -> None:
+    def _reap(self) -> None:
         self._close_idle(older_than=self._idle_timeout)
-        self._close_aged()
-        for place, known in list(self._links.items()):
-            link = known()
-            if link is None:
-                self._links.pop(place, None)
+        self._close_expired()
+        for place, known in list(self._open.items()):
+            connection = known()
+            if connection is None:
+                self._open.pop(place, None)
             else:
-                link.give_up_after(self._patience)
+                connection.abort_if_stalled(self._response_timeout)
 
-    def _leave_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Begin anew in a forked child: the sockets belong to the parent."""
         closed = self._closed.is_set()
         _INHERITED.extend(
-            link for known in self._links.values() if (link := known()) is not None
+            connection
+            for known in self._open.values()
+            if (connection := known()) is not None
         )
-        self._begin()
+        self._reset()
         if closed:
             self._closed.set()
 
 
-def _watch(pool: weakref.ref[Pool], closed: threading.Event, interval: float) -> None:
+def _run_reaper(
+    pool: weakref.ref[Pool], closed: threading.Event, interval: float
+) -> None:
     while True:
         is_closed = closed.wait(interval)
         alive = pool()
-        if alive is None or (is_closed and not alive._links):  # noqa: SLF001 - same module
+        if alive is None or (is_closed and not alive._open):  # noqa: SLF001 - same module
             return
-        alive._look_after()  # noqa: SLF001
+        alive._reap()  # noqa: SLF001
         del alive
         if is_closed:
             time.sleep(interval)  # some are still in use

@@ -27,68 +27,68 @@ __all__ = [
     "POOLER_ADVICE",
     "READ_ONLY",
     "ConnectionLost",
-    "MustBeCorrected",
+    "ServerMisconfigured",
     "ServerRefusal",
-    "is_not_done",
+    "parse_refusal",
+    "proves_not_executed",
     "raise_stale",
-    "refusal_of",
 ]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_REPEAT: Final = frozenset({"40001", "40P01"})
+_RETRYABLE: Final = frozenset({"40001", "40P01"})
 _LOCK_TIMEOUT: Final = "55P03"
 _CANCELLED: Final = "57014"
 _READ_ONLY: Final = "25006"
 _VIOLATIONS: Final = frozenset({"23505", "23503"})
 _VALUES: Final = frozenset({"22", "23", "54"})
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "3F000", "42804"})
-_OF_THE_SESSION: Final = frozenset({_READ_ONLY, "0A000", "26000", "42P05"})
+_SESSION_BOUND: Final = frozenset({_READ_ONLY, "0A000", "26000", "42P05"})
 """What another connection may not say: a server that was demoted, a plan whose result
 changed under it, a prepared statement that a pooler left on another session."""
-_CORRECTED: Final = frozenset({"28", "3D"})
+_MISCONFIGURED: Final = frozenset({"28", "3D"})
 _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
 _ENTANGLED: Final = "PEND3"
 """What was asked in one call has something to do with each other."""
 _OUTDATED: Final = "PEND4"
 """A program with a former schema writes."""
-_IN_PARTS: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
+_SPLITTABLE: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
 _SHORT_WAIT: Final = 5.0
 """Seconds; a lock that was waited for longer than this is not waited for again."""
 
-_MOST_MESSAGE: Final = 500
+_MAX_MESSAGE: Final = 500
 """Characters of a server's message, which may cite a value."""
 
-_NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "25P03", "25P04", "57P05"})
-_NOT_DONE_CLASSES: Final = frozenset({"28", "3D"})
-_POOLER_WORDS: Final = frozenset({"57P", "58", "XX", "533"})
+_NOT_EXECUTED: Final = frozenset({"57P01", "57P03", "53300", "25P03", "25P04", "57P05"})
+_NOT_EXECUTED_CLASSES: Final = frozenset({"28", "3D"})
+_POOLER_CODES: Final = frozenset({"57P", "58", "XX", "533"})
 _FATAL: Final = frozenset({b"FATAL", b"PANIC"})
-_PREPARED: Final = "A pooler shares the session between transactions: "
-_HAND: Final = (
+_SHARED_SESSION: Final = "A pooler shares the session between transactions: "
+_CHANGED_BY_HAND: Final = (
     "The server refuses a statement of the library, and will refuse it again: run "
     "migrate() (pend-storage db migrate), and undo what was changed by hand in its tables "
     "and functions"
 )
 POOLER_ADVICE: Final = 'set pooler = "transaction" (postgres.pooler in pend.toml)'
 _ADVICE: Final = {
-    "26000": _PREPARED + POOLER_ADVICE,
-    "42P05": _PREPARED + POOLER_ADVICE,
+    "26000": _SHARED_SESSION + POOLER_ADVICE,
+    "42P05": _SHARED_SESSION + POOLER_ADVICE,
     "42501": "Grant the user what is missing, or use another one",
-    "0A": _HAND,
-    "3F": _HAND,
-    "42": _HAND,
+    "0A": _CHANGED_BY_HAND,
+    "3F": _CHANGED_BY_HAND,
+    "42": _CHANGED_BY_HAND,
 }
 """What to do about a SQLSTATE, or a class of them, that trying again does not heal."""
 
 
-def is_not_done(code: str) -> bool:
+def proves_not_executed(code: str) -> bool:
     """Whether a server that ends a session with this code has not done the statement.
 
     It says so before a session begins, or when it ends one outside of a commit. 57P02 is
     not among them: a server that crashes says it in the middle of anything. Nor is a code
     that nobody gave, or 08P01, which PgBouncer uses for all that it says itself.
     """
-    return code in _NOT_DONE or code[:2] in _NOT_DONE_CLASSES
+    return code in _NOT_EXECUTED or code[:2] in _NOT_EXECUTED_CLASSES
 
 
 class ConnectionLost(Exception):
@@ -101,7 +101,7 @@ class ConnectionLost(Exception):
         super().__init__(reason)
 
 
-class MustBeCorrected(ConfigError, StoreUnavailable):
+class ServerMisconfigured(ConfigError, StoreUnavailable):
     """The server refuses until somebody corrects something; nothing was changed.
 
     Both a wrong configuration and a store that cannot be used: a pair goes on with its
@@ -134,7 +134,7 @@ class ServerRefusal(Exception):
         """Seconds until it answered."""
         super().__init__(f"{message} ({code})")
 
-    def may_be_a_poolers(self, *, pooled: bool) -> bool:
+    def may_be_from_pooler(self, *, pooled: bool) -> bool:
         """Whether a pooler or a proxy may have said it in its own name.
 
         Then it tells nothing of what the server did. A server does not leave a session
@@ -145,19 +145,19 @@ class ServerRefusal(Exception):
         """
         if self.is_fatal or self.code[:2] == "08":
             return True
-        return pooled and bool({self.code[:2], self.code[:3]} & _POOLER_WORDS)
+        return pooled and bool({self.code[:2], self.code[:3]} & _POOLER_CODES)
 
     @property
     def is_transient(self) -> bool:
         """Whether the same thing may go through if it is done again at once."""
         if self.code == _LOCK_TIMEOUT:
             return self.waited < _SHORT_WAIT
-        return self.code in _REPEAT
+        return self.code in _RETRYABLE
 
     @property
-    def is_of_session(self) -> bool:
+    def is_session_bound(self) -> bool:
         """Whether it may go through on a new connection."""
-        return self.code in _OF_THE_SESSION
+        return self.code in _SESSION_BOUND
 
     @property
     def is_violation(self) -> bool:
@@ -165,9 +165,9 @@ class ServerRefusal(Exception):
         return self.code in _VIOLATIONS
 
     @property
-    def is_divisible(self) -> bool:
+    def is_splittable(self) -> bool:
         """Whether a part of what was asked may go through where the whole did not."""
-        return self.code[:2] in _VALUES or self.code in _IN_PARTS
+        return self.code[:2] in _VALUES or self.code in _SPLITTABLE
 
     def public(self, store: str, collection: str = "") -> PendStorageError:
         """The error that a caller of the store gets to see.
@@ -198,15 +198,15 @@ class ServerRefusal(Exception):
     def _permanent(self, store: str) -> PendStorageError | None:
         """The error for what trying again does not heal; None where it may."""
         if self.code == _READ_ONLY:
-            return MustBeCorrected(READ_ONLY.format(self), store=store)
+            return ServerMisconfigured(READ_ONLY.format(self), store=store)
         if self.code in _SCHEMA:
             return SchemaOutOfDate(
                 f"{store}: {self.message}. The database does not have the tables of "
                 "this schema, or search_path does not lead to them: run migrate() "
                 "(pend-storage db migrate), or correct search_path."
             )
-        if self.code[:2] in _CORRECTED:
-            return MustBeCorrected(
+        if self.code[:2] in _MISCONFIGURED:
+            return ServerMisconfigured(
                 f"{self}. Correct the user, the password or the database in the URL, "
                 "or what the server permits them.",
                 store=store,
@@ -236,7 +236,7 @@ READ_ONLY: Final = (
 """What is said where a new connection does not lead to a primary either."""
 
 
-def refusal_of(result: PGresult, waited: float = 0.0) -> ServerRefusal:
+def parse_refusal(result: PGresult, waited: float = 0.0) -> ServerRefusal:
     """The error that a result carries.
 
     Args:
@@ -253,7 +253,7 @@ def refusal_of(result: PGresult, waited: float = 0.0) -> ServerRefusal:
     severity = result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED)
     return ServerRefusal(
         text(DiagnosticField.SQLSTATE),
-        cut(text(DiagnosticField.MESSAGE_PRIMARY), _MOST_MESSAGE),
+        cut(text(DiagnosticField.MESSAGE_PRIMARY), _MAX_MESSAGE),
         text(DiagnosticField.CONSTRAINT_NAME),
         is_fatal=severity in _FATAL,
         waited=waited,

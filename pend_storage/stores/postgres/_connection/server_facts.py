@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Look", "ServerFacts"]
+__all__ = ["ProbeResult", "ServerFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +39,13 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProbeResult:
     """The facts, and what the database itself has noted."""
 
     facts: ServerFacts
     revision: bytes | None
     """What ``migrate()`` noted, as JSON; None if it never ran."""
-    home: str | None
+    numbered_on: str | None
     """The incarnation on which numbers were given last."""
     added_by: str | None = None
     """The module of the newer program that has added to the schema, if one has."""

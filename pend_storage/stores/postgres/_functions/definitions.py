@@ -9,7 +9,7 @@ Locks, in this order (all end with the transaction, so they are safe behind a po
 
 1. *The store's lock.* Commits and applies share it; a change of role, and a commit of very
    many keys, hold it alone. Whoever wants it alone waits for a short time only
-   (:data:`HASTE`) and then tries again later, because everybody else queues behind.
+   (:data:`EXCLUSIVE_LOCK_TIMEOUT`) and then tries again later, because everybody else queues behind.
 2. *A lock for each key*, shared by those who only check it. It is what makes absent keys
    part of the order: two transactions that each read what the other writes meet here, and
    the second one sees that it lost. Locks are taken in one order, so nobody waits in a
@@ -35,7 +35,7 @@ from pend_storage.stores.postgres._functions.row_writes import (
     apply_block,
     check_block,
     delete_block,
-    fits,
+    has_all_members,
     put_block,
     single_put,
 )
@@ -48,23 +48,29 @@ from pend_storage.stores.postgres._functions.sequence_numbers import (
 )
 from pend_storage.stores.postgres._schema.tables import constraint_name, quoted
 
-__all__ = ["HASTE", "MANY_KEYS", "definitions", "digest", "put_function"]
+__all__ = [
+    "EXCLUSIVE_LOCK_TIMEOUT",
+    "MANY_KEYS",
+    "definitions",
+    "digest",
+    "put_function",
+]
 
 MANY_KEYS: Final = 256
 """From so many keys on, a commit holds the store's lock alone instead of one lock for
 each key: PostgreSQL has room for 64 times ``max_connections`` locks altogether."""
-HASTE: Final = "200ms"
+EXCLUSIVE_LOCK_TIMEOUT: Final = "200ms"
 """``lock_timeout`` of a transaction that holds the store's lock alone, or waits for it:
 for so long a single row that somebody holds may stop the writers of all others."""
 
-_PATIENCE: Final = """
+_SET_LOCK_TIMEOUT: Final = """
   if _patience$ is not null then
     perform set_config('lock_timeout', _patience$, true);
   end if;"""
 
 _ENTER: Final = f"""
   if {{alone}} then
-    perform set_config('lock_timeout', '{HASTE}', true);
+    perform set_config('lock_timeout', '{EXCLUSIVE_LOCK_TIMEOUT}', true);
     perform pg_advisory_xact_lock({STORE_LOCK});
   else
     perform pg_advisory_xact_lock_shared({STORE_LOCK});
@@ -191,7 +197,7 @@ def _put(spec: CollectionSpec) -> str:
     stale = done.format(
         "format('stale %s %s', coalesce(_state$ ->> 'role', 'primary'), _at$)"
     )
-    values = unique_value_locks.of_one(spec)
+    values = unique_value_locks.lock_single(spec)
     return f"""
 create or replace function {quoted(put_function(spec.name))}(
   _epoch$ bigint, _key$ text, _body$ json, _expected$ bigint,
@@ -200,7 +206,7 @@ create or replace function {quoted(put_function(spec.name))}(
 declare _held$ boolean; _state$ jsonb; _at$ bigint; _offset$ bigint; _end$ bigint;
         _sequence$ bigint; _grave$ bigint; _version$ bigint; _value$ bigint;
         _fits$ boolean;
-begin{_PATIENCE}
+begin{_SET_LOCK_TIMEOUT}
   _held$ := pg_advisory_xact_lock_shared({STORE_LOCK}) is not null
     and pg_advisory_xact_lock(
       hashtextextended('{spec.name}' || chr(1) || _key$, 0)) is not null;{values}
@@ -208,7 +214,7 @@ begin{_PATIENCE}
          {OFFSET}, {LOG_END},
          (select d$.version from tombstones as d$
            where d$.collection = '{spec.name}' and d$.key = _key$),
-         {fits(spec, "_body$")}
+         {has_all_members(spec, "_body$")}
     into _state$, _offset$, _end$, _grave$, _fits$;
   _at$ := coalesce((_state$ ->> 'epoch')::bigint, 0);
   if coalesce(_state$ ->> 'role', 'primary') <> 'primary' or _epoch$ <> _at$ then
@@ -251,7 +257,7 @@ def _commit(schema: Schema) -> str:
     )
     places += " || array_fill(false, array[cardinality(_check_k$)])"
     by_name = sorted(schema, key=lambda spec: spec.name)
-    values = "".join(map(unique_value_locks.of_many, by_name))
+    values = "".join(map(unique_value_locks.lock_many, by_name))
     stale = f"coalesce(pend_found(_tokens$), {_STALE})"
     return f"""
 create or replace function pend_commit(
@@ -267,7 +273,7 @@ declare {_VARIABLES}
   _failed$ bigint[] := '{{}}'; _actual$ bigint[] := '{{}}'; _conflicts$ text := '';
   _put$ jsonb; _whole$ json; _out$ bigint[]; _done$ text; _most$ bigint := 0; _n$ bigint; _v$ bigint;
   _sequence$ bigint;
-begin {_PATIENCE}{_enter(_REFUSE_COMMIT, "_many$", stale)}
+begin {_SET_LOCK_TIMEOUT}{_enter(_REFUSE_COMMIT, "_many$", stale)}
 {_KEY_LOCKS.format(places=places)}{values}
   if cardinality(_check_k$) > 0 then{checks}
   end if;{_DONE}{_LEAVE_OUT}

@@ -27,7 +27,7 @@ __all__ = [
     "check_block",
     "column_from_json",
     "delete_block",
-    "fits",
+    "has_all_members",
     "put_block",
     "record_types",
     "single_put",
@@ -38,7 +38,7 @@ _KEY: Final = '"key#"'
 """Columns beside those of a record; no field can be called so."""
 
 
-class _Names:
+class _CollectionSql:
     """How the SQL text of one collection calls things."""
 
     def __init__(self, spec: CollectionSpec) -> None:
@@ -62,7 +62,7 @@ class _Names:
         self.stored_or_null = f"case when t$.version is not null then {self.stored} end"
         self.count = len(fields)
 
-    def fits(self, body: str) -> str:
+    def has_all_members(self, body: str) -> str:
         """Whether a record has every member that the table has, and no other."""
         return (
             f"(select count(*) = {self.count} and bool_and(m$.k$ = any({self.known}))"
@@ -103,9 +103,9 @@ def _from_json(field: FieldSpec, row: str = "x$") -> str:
     return name if default is None else f"coalesce({name}, {default})"
 
 
-def fits(spec: CollectionSpec, body: str) -> str:
+def has_all_members(spec: CollectionSpec, body: str) -> str:
     """SQL text: whether a record has every member that the table has, and no other."""
-    return _Names(spec).fits(body)
+    return _CollectionSql(spec).has_all_members(body)
 
 
 def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
@@ -118,7 +118,7 @@ def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
         sequence: finds the sequence number, after the check.
         done: wraps what is answered where the check does not hold.
     """
-    n = _Names(spec)
+    n = _CollectionSql(spec)
     conflict = done.format("format('conflict 1 %s', coalesce(_version$, 0))")
     return f"""
   if _expected$ is not null then
@@ -145,7 +145,7 @@ def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
 
 def check_block(spec: CollectionSpec) -> str:
     """The checks that do not hold: their places, and the versions found."""
-    n = _Names(spec)
+    n = _CollectionSql(spec)
     return f"""
     if {n.collection} = any(_check_c$) then
       select _failed$ || array_agg(u$.n$), _actual$ || array_agg(coalesce(t$.version, 0))
@@ -159,7 +159,7 @@ def check_block(spec: CollectionSpec) -> str:
 
 def delete_block(spec: CollectionSpec) -> str:
     """Rows become tombstones."""
-    n = _Names(spec)
+    n = _CollectionSql(spec)
     return f"""
   if {n.collection} = any(_gone$) then
     for _n$, _v$ in
@@ -191,14 +191,14 @@ def put_block(spec: CollectionSpec) -> str:
     New versions are found by key in an object: a join would be planned for the one row
     that the planner expects of an array, and compare every row with every other one.
     """
-    n = _Names(spec)
+    n = _CollectionSql(spec)
     return f"""
   if {n.collection} = any(_c$) then
     for _n$, _whole$ in
       select u$.n$, pend_whole({n.stored_or_null}, u$.b$, {n.known})
         from unnest(_c$, _k$, _b$) with ordinality as u$ (c$, k$, b$, n$)
         left join {n.table} as t$ on t$.{n.key} = u$.k$
-       where u$.c$ = {n.collection} and u$.b$ is not null and not {n.fits("u$.b$")}
+       where u$.c$ = {n.collection} and u$.b$ is not null and not {n.has_all_members("u$.b$")}
     loop
       _b$[_n$] := _whole$;
     end loop;
@@ -265,12 +265,12 @@ def _given_up(spec: CollectionSpec, group: tuple[str, ...]) -> str:
 
 def apply_block(spec: CollectionSpec) -> str:
     """Rows and tombstones that are newer than the row or tombstone here."""
-    n = _Names(spec)
+    n = _CollectionSql(spec)
     return f"""
   if {n.collection} = any(_c$) then
     if exists (select from unnest(_c$, _b$) as u$ (c$, b$)
                 where u$.c$ = {n.collection} and u$.b$ is not null
-                  and not {n.fits("u$.b$")}) then
+                  and not {n.has_all_members("u$.b$")}) then
       raise exception using errcode = 'PEND4', message = 'a record is not whole';
     end if;
     with fresh$ as materialized (

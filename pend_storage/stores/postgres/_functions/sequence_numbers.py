@@ -1,7 +1,7 @@
 """Sequence numbers: how commits get them, and up to where the change log is complete.
 
 A number is made of the transaction's id (plus an offset), with room for many commits in
-each: ``(offset + id) * COMMITS + n``. A transaction gets its id after its locks, so numbers
+each: ``(offset + id) * NUMBERS_PER_TRANSACTION + n``. A transaction gets its id after its locks, so numbers
 and versions grow along each key; and the server itself knows which ids are still open, so
 no reader of the change log can overtake a commit.
 
@@ -19,9 +19,9 @@ from pend_storage.schema import Schema
 from pend_storage.stores.postgres._schema.tables import quoted, table_name
 
 __all__ = [
-    "COMMITS",
     "HEAD_TEXT",
     "LOG_END",
+    "NUMBERS_PER_TRANSACTION",
     "OFFSET",
     "OFFSET_META",
     "PRUNED",
@@ -37,7 +37,7 @@ STORE_LOCK: Final = 0x70656E64_73746F72
 """Number of the store's advisory lock: the ASCII of ``pendstor``."""
 OFFSET_META: Final = "postgres.numbers"
 """Name of the meta entry that is added to transaction ids; absent: 0."""
-COMMITS: Final = 1024
+NUMBERS_PER_TRANSACTION: Final = 1024
 """Sequence numbers of one transaction: more than the most commits that are merged."""
 PRUNED_META: Final = "postgres.pruned"
 """Name of the meta entry that tells up to where the change log is gone; absent: 0."""
@@ -58,7 +58,7 @@ LOG_END: Final = (
 """The highest number in the log. What is left of a log lies above what was pruned."""
 
 SEQUENCE: Final = f"""
-  _sequence$ := (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint) * {COMMITS};
+  _sequence$ := (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint) * {NUMBERS_PER_TRANSACTION};
   if _end$ is null then  -- apart, because it is rare
     _end$ := {PRUNED};
   end if;
@@ -79,9 +79,9 @@ _SET_OFFSET: Final = f"""
 
 RAISE_OFFSET: Final = f"""
   if _top$ >= (coalesce(_offset$, 0)
-               + pg_snapshot_xmin(pg_current_snapshot())::text::bigint) * {COMMITS}
-     and _top$ >= (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint + 1) * {COMMITS}
-  then{_SET_OFFSET.format(offset=f"_top$ / {COMMITS} - pg_current_xact_id()::text::bigint")}
+               + pg_snapshot_xmin(pg_current_snapshot())::text::bigint) * {NUMBERS_PER_TRANSACTION}
+     and _top$ >= (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint + 1) * {NUMBERS_PER_TRANSACTION}
+  then{_SET_OFFSET.format(offset=f"_top$ / {NUMBERS_PER_TRANSACTION} - pg_current_xact_id()::text::bigint")}
   end if;"""
 """A follower that takes over higher versions than its own numbers: later commits of its own
 must lie above them. The ids of later transactions are higher than that of this one."""
@@ -90,8 +90,8 @@ _XMIN: Final = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _XMAX: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 HEAD_TEXT: Final = f"""
-select greatest((s$.low$ + s$.offset$) * {COMMITS} - 1,
-  case when s$.end$ >= (s$.high$ + s$.offset$) * {COMMITS} then s$.end$ end)
+select greatest((s$.low$ + s$.offset$) * {NUMBERS_PER_TRANSACTION} - 1,
+  case when s$.end$ >= (s$.high$ + s$.offset$) * {NUMBERS_PER_TRANSACTION} then s$.end$ end)
   from (select {_XMIN} as low$, {_XMAX} as high$, coalesce({OFFSET}, 0) as offset$,
                coalesce({LOG_END}, {PRUNED}) as end$) as s$"""
 """Below every later commit: those under way lie above the oldest open transaction. Where the
@@ -120,7 +120,7 @@ begin
          (select m$.value ->> 'role' from store_meta as m$ where m$.name = 'role'),
          {_XMIN}, {_XMAX}, (select max(c$.sequence) from changes as c$)
     into _offset$, _role$, _low$, _high$, _end$;
-  _safe$ := (_offset$ + _low$) * {COMMITS} - 1;
+  _safe$ := (_offset$ + _low$) * {NUMBERS_PER_TRANSACTION} - 1;
   if _end$ is null or _end$ <= _safe$ then
     return _safe$;
   end if;
@@ -137,10 +137,10 @@ begin
                          where b$.datname = current_database())
      and l$.classid = {high} and l$.objid = {low} and l$.objsubid = 1
      and a$.backend_xid is not null;
-  if _oldest$ is null and _end$ >= (_offset$ + _high$) * {COMMITS} then
+  if _oldest$ is null and _end$ >= (_offset$ + _high$) * {NUMBERS_PER_TRANSACTION} then
     return _end$;  -- numbers of another server: later commits are put above them
   end if;
-  return (_offset$ + least(_high$, _oldest$)) * {COMMITS} - 1;
+  return (_offset$ + least(_high$, _oldest$)) * {NUMBERS_PER_TRANSACTION} - 1;
 end $pend$"""
 
 
@@ -172,14 +172,14 @@ begin
       {ends})
     into _top$;
   select coalesce({OFFSET}, 0), {_XMAX} into _offset$, _next$;
-  if _top$ < (_offset$ + _next$) * {COMMITS} then
+  if _top$ < (_offset$ + _next$) * {NUMBERS_PER_TRANSACTION} then
     return _offset$;
   end if;
   perform pg_advisory_xact_lock({STORE_LOCK});
-  _top$ := greatest(_top$ + 2 * {COMMITS}, {ends});
+  _top$ := greatest(_top$ + 2 * {NUMBERS_PER_TRANSACTION}, {ends});
   select coalesce({OFFSET}, 0), {_XMAX} into _offset$, _next$;
-  if _top$ >= (_offset$ + _next$) * {COMMITS} then
-    _offset$ := _top$ / {COMMITS} - _next$ + 1;{_SET_OFFSET.format(offset="_offset$")}
+  if _top$ >= (_offset$ + _next$) * {NUMBERS_PER_TRANSACTION} then
+    _offset$ := _top$ / {NUMBERS_PER_TRANSACTION} - _next$ + 1;{_SET_OFFSET.format(offset="_offset$")}
   end if;
   return _offset$;
 end $pend$"""

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from pend_storage.schema import CollectionSpec
 
-__all__ = ["of_many", "of_one"]
+__all__ = ["lock_many", "lock_single"]
 
 
-def of_one(spec: CollectionSpec) -> str:
+def lock_single(spec: CollectionSpec) -> str:
     """Lock the unique values of ``_body$``: a part of a function in PL/pgSQL."""
     return "".join(
         f"""
@@ -28,7 +28,7 @@ def of_one(spec: CollectionSpec) -> str:
     )
 
 
-def of_many(spec: CollectionSpec) -> str:
+def lock_many(spec: CollectionSpec) -> str:
     """Lock the unique values of this collection among ``_b$``, unless there are many."""
     if not spec.unique:
         return ""

@@ -14,19 +14,19 @@ from pend_storage.errors import PendStorageError
 from pend_storage.stores.postgres._connection.connector import Connector
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 
-__all__ = ["Onlooker"]
+__all__ = ["BlockingSessionMonitor"]
 
-_FIRST_LOOK: Final = 0.3
+_FIRST_POLL: Final = 0.3
 _INTERVAL: Final = 0.2
 # No text of queries: it may hold values.
-_LOOK: Final = """
+_BLOCKING: Final = """
 select p.pid, a.usename, a.application_name, a.state,
        to_char(a.query_start at time zone 'UTC', 'HH24:MI:SS "UTC"')
 from (select distinct unnest(pg_blocking_pids(%s)) as pid) p
 left join pg_stat_activity a on a.pid = p.pid order by p.pid"""
 
 
-class Onlooker:
+class BlockingSessionMonitor:
     """Looks from another connection, because who waits cannot ask."""
 
     def __init__(self, connector: Connector) -> None:
@@ -36,11 +36,11 @@ class Onlooker:
         since when they have been in their statement."""
 
     @contextmanager
-    def watching(self, pid: int) -> Iterator[None]:
-        """Look on while the session with this process id works."""
+    def monitoring(self, pid: int) -> Iterator[None]:
+        """ProbeResult on while the session with this process id works."""
         done = threading.Event()
         thread = threading.Thread(
-            target=self._look_on,
+            target=self._poll,
             args=(pid, done),
             name="pend-storage-blockers",
             daemon=True,
@@ -52,15 +52,15 @@ class Onlooker:
             done.set()
             thread.join()
 
-    def _look_on(self, pid: int, done: threading.Event) -> None:
-        if done.wait(_FIRST_LOOK):
+    def _poll(self, pid: int, done: threading.Event) -> None:
+        if done.wait(_FIRST_POLL):
             return
         try:
-            with self._connector.open().release() as connection:
+            with self._connector.open().detach() as connection:
                 while not done.wait(_INTERVAL):
-                    found = connection.execute(_LOOK, (pid,)).fetchall()
+                    found = connection.execute(_BLOCKING, (pid,)).fetchall()
                     if found:
-                        self.seen = tuple(map(_words, found))
+                        self.seen = tuple(map(_describe, found))
         except (ConnectionLost, PendStorageError, psycopg.Error):
             return  # a name is a help, and no more
 
@@ -70,7 +70,7 @@ class Onlooker:
         return "; ".join(self.seen) or "a session that was not seen"
 
 
-def _words(row: tuple[Any, ...]) -> str:
+def _describe(row: tuple[Any, ...]) -> str:
     pid, user, application, state, since = row
     if pid == 0:
         return "a prepared transaction (see pg_prepared_xacts)"

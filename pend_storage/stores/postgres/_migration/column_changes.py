@@ -35,16 +35,16 @@ from pend_storage.stores.postgres._schema.tables import (
 )
 from pend_storage.stores.rewriting import Misfits, Rewriting, check_unique
 
-__all__ = ["Reform", "drop_tables", "run_with"]
+__all__ = ["ColumnChanges", "drop_tables", "run_with"]
 
 _PAGE: Final = 1_000
-_MADE: Final = "pend_converted"
+CONVERTED_TABLE: Final = "pend_converted"
 """Name of the temporary table."""
-_LOOKED_AT: Final = frozenset({Need.DATA, Need.CONVERSION})
-_PLACE: Final = re.compile(r"@(\w+)@")
+_NEEDS_CHECK: Final = frozenset({Need.DATA, Need.CONVERSION})
+_PARAMETER: Final = re.compile(r"@(\w+)@")
 
 
-class Reform:
+class ColumnChanges:
     """Brings the tables of one database from a noted schema to a declared one."""
 
     def __init__(
@@ -99,12 +99,12 @@ class Reform:
             )
         misfits = Misfits()
         known = [spec for spec in self._schema if spec.name in names]
-        looked_at = {
-            c.collection for c in breaking if c.need in _LOOKED_AT or c.is_index
+        to_check = {
+            c.collection for c in breaking if c.need in _NEEDS_CHECK or c.is_index
         }
         for spec in known:
-            if spec.name in looked_at:
-                self._look(spec, misfits)
+            if spec.name in to_check:
+                self._check_records(spec, misfits)
         if misfits:
             raise misfits.refusal(self._store)
         done = [words for spec in known for words in self._columns(spec)]
@@ -118,7 +118,7 @@ class Reform:
         found = f"select exists (select from {self._table(collection)})"
         return bool(self._run(found).scalar())
 
-    def _converted(self, collection: str) -> list[str]:
+    def _converted_fields(self, collection: str) -> list[str]:
         """The fields whose values functions make."""
         return [
             str(change.field)
@@ -128,14 +128,14 @@ class Reform:
 
     # -- looking --------------------------------------------------------------------------
 
-    def _look(self, spec: CollectionSpec, misfits: Misfits) -> None:
+    def _check_records(self, spec: CollectionSpec, misfits: Misfits) -> None:
         """See that every record fits, and keep what functions make of it."""
         shape = self._former.collections[spec.name]
         rewriting = Rewriting(spec, shape, CollectionShape.of(spec))
-        fields = self._converted(spec.name)
+        fields = self._converted_fields(spec.name)
         if fields:
             self._run(
-                f'create temporary table {_made(spec)} (key text collate "C" primary key,'
+                f'create temporary table {_converted_table(spec)} (key text collate "C" primary key,'
                 " record json) on commit drop"
             )
         checked: dict[str, Any] = {}
@@ -155,7 +155,10 @@ class Reform:
                     kept = {name: members[name] for name in fields}
                     made.append({"key": key, "record": dump_json(kept).decode()})
             if made:
-                self._run(f"insert into {_made(spec)} values (@key@, @record@)", made)
+                self._run(
+                    f"insert into {_converted_table(spec)} values (@key@, @record@)",
+                    made,
+                )
         check_unique(spec, checked.items(), misfits)
         self._check_references(spec, checked, misfits)
         self.verified.add(table_name(spec.name))
@@ -211,11 +214,11 @@ class Reform:
         if former is None:
             return
         table = self._table(spec.name)
-        converted = self._converted(spec.name)
+        converted = self._converted_fields(spec.name)
         mine = [c for c in self._changes if c.collection == spec.name and c.field]
         for change in mine:
             if change.was is not None and change.field not in converted:
-                self._forget_names(spec.name, former, change.was)
+                self._drop_dependents(spec.name, former, change.was)
                 old, new = map(column_name, (change.was, str(change.field)))
                 self._run(
                     f"alter table {table} rename column {quoted(old)} to {quoted(new)}"
@@ -225,11 +228,11 @@ class Reform:
             was = {c.was for c in mine if c.field == field and c.was}
             source = next(iter(was), field if field in former.fields else None)
             if source is not None:
-                self._forget_names(spec.name, former, source)
+                self._drop_dependents(spec.name, former, source)
                 self._run(
                     f"alter table {table} drop column {quoted(column_name(source))}"
                 )
-            self._fill(spec, spec.fields[field])
+            self._rebuild_column(spec, spec.fields[field])
             yield f"column {table}.{column_name(field)} was made by a function"
         for change in mine:
             if change.need is Need.CONSENT:
@@ -237,14 +240,14 @@ class Reform:
                 self._run(f"alter table {table} drop column {quoted(column)}")
                 yield f"column {table}.{column} dropped"
 
-    def _fill(self, spec: CollectionSpec, field: FieldSpec) -> None:
+    def _rebuild_column(self, spec: CollectionSpec, field: FieldSpec) -> None:
         """Make a column anew, with what a function has made for it."""
         table, column = self._table(spec.name), quoted(column_name(field.name))
         kind = column_type(field).compile(dialect=DIALECT)
         self._run(f"alter table {table} add column {column} {kind}")
         result = self._run(
             f"update {table} as t set {column} = {column_from_json(field, 'x')} "
-            f"from {_made(spec)} as m "
+            f"from {_converted_table(spec)} as m "
             f"cross join lateral json_to_record(m.record) as x ({record_types([field])}) "
             f"where m.key = t.{quoted(column_name(spec.key))}"
         )
@@ -252,7 +255,7 @@ class Reform:
         if not field.optional:
             self._run(f"alter table {table} alter column {column} set not null")
 
-    def _forget_names(self, name: str, former: CollectionShape, field: str) -> None:
+    def _drop_dependents(self, name: str, former: CollectionShape, field: str) -> None:
         """Drop what is named after a column; it is made again under its present name."""
         table = table_name(name)
         constraints = [
@@ -293,7 +296,7 @@ def run_with(
     connection: Connection, statement: str, values: Any = None
 ) -> CursorResult[Any]:
     """Run SQL text in which values stand as ``@name@``."""
-    sql = _PLACE.sub(r"%(\1)s", statement.replace("%", "%%"))
+    sql = _PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
     return connection.exec_driver_sql(sql, values)
 
 
@@ -313,5 +316,5 @@ def drop_tables(connection: Connection, collections: Iterable[str]) -> None:
             run_with(connection, f"drop function {signature}")
 
 
-def _made(spec: CollectionSpec) -> str:
-    return quoted(constraint_name(_MADE, spec.name))
+def _converted_table(spec: CollectionSpec) -> str:
+    return quoted(constraint_name(CONVERTED_TABLE, spec.name))

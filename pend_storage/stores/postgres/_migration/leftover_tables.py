@@ -12,10 +12,10 @@ from pend_storage.schema_note import CollectionShape, Description
 from pend_storage.stores.postgres._migration.column_changes import drop_tables, run_with
 from pend_storage.stores.postgres._schema.tables import quoted, table_name
 
-__all__ = ["clear_surplus", "tables_of"]
+__all__ = ["drop_leftover_tables", "existing_tables"]
 
 
-def tables_of(connection: Connection, collections: Iterable[str]) -> set[str]:
+def existing_tables(connection: Connection, collections: Iterable[str]) -> set[str]:
     """The collections that have a table."""
     look = "select to_regclass(quote_ident(@table@))"
     return {
@@ -25,7 +25,7 @@ def tables_of(connection: Connection, collections: Iterable[str]) -> set[str]:
     }
 
 
-def clear_surplus(
+def drop_leftover_tables(
     connection: Connection,
     migrated: Iterable[str],
     former: Description | None,
@@ -45,7 +45,7 @@ def clear_surplus(
         SchemaOutOfDate: a table that the declared schema does not have is not empty.
     """
     rows: dict[str, int] = {}
-    for name in sorted(tables_of(connection, set(migrated) - SYSTEM_NAMES)):
+    for name in sorted(existing_tables(connection, set(migrated) - SYSTEM_NAMES)):
         if not _is_other(name, former, schema):
             continue
         run_with(

@@ -41,7 +41,7 @@ from pend_storage.stores.postgres._client.schema_revision import (
     KNOWN_REVISIONS,
     SCHEMA_META,
     Revision,
-    difference,
+    describe_difference,
     encoding_fault,
 )
 from pend_storage.stores.postgres._connection.connector import Connector
@@ -51,17 +51,21 @@ from pend_storage.stores.postgres._connection.server_errors import (
 )
 from pend_storage.stores.postgres._functions import definitions
 from pend_storage.stores.postgres._functions.sequence_numbers import PRUNED_META
-from pend_storage.stores.postgres._migration.blocking_sessions import Onlooker
-from pend_storage.stores.postgres._migration.column_changes import Reform
-from pend_storage.stores.postgres._migration.leftover_tables import (
-    clear_surplus,
-    tables_of,
+from pend_storage.stores.postgres._migration.blocking_sessions import (
+    BlockingSessionMonitor,
 )
-from pend_storage.stores.postgres._migration.schema_diff import extend, run_text
-from pend_storage.stores.postgres._migration.statement_recorder import told
+from pend_storage.stores.postgres._migration.column_changes import ColumnChanges
+from pend_storage.stores.postgres._migration.leftover_tables import (
+    drop_leftover_tables,
+    existing_tables,
+)
+from pend_storage.stores.postgres._migration.schema_diff import add_missing, run_text
+from pend_storage.stores.postgres._migration.statement_recorder import (
+    recorded_statements,
+)
 from pend_storage.stores.postgres._schema.tables import REVISION_TABLE, declare
 
-__all__ = ["Wish", "migrate"]
+__all__ = ["MigrationOptions", "migrate"]
 
 _LOCK: Final = 0x70656E64_6D696772  # the ASCII of "pendmigr"
 _ALEMBIC: Final = threading.Lock()  # its context is one for the whole process
@@ -73,7 +77,7 @@ _END_LOG: Final = f"""insert into store_meta as m (name, value)
   on conflict (name) do update set value = excluded.value
    where (m.value #>> '{{}}')::bigint < (excluded.value #>> '{{}}')::bigint"""
 """Entries so far are of a former schema: they stay, and are not given out any more."""
-_IN_THE_WAY: Final = frozenset({"55P03", "40P01"})
+_LOCK_CONFLICTS: Final = frozenset({"55P03", "40P01"})
 _LOCK_TIMEOUT: Final = 1.0
 """Seconds for which a lock is asked for: whoever comes later queues behind the request."""
 _LONGEST_PAUSE: Final = 3.0
@@ -81,7 +85,7 @@ _LONGEST_PAUSE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class MigrationOptions:
     """How far a migration may go."""
 
     drop: bool = False
@@ -98,66 +102,79 @@ def migrate(
     hook: Hook,
     *,
     wait: float = 60.0,
-    wish: Wish = Wish(),
+    options: MigrationOptions = MigrationOptions(),
 ) -> Evolution:
     """See :meth:`PostgresStore.migrate`."""
     store = str(connector.address)
     # An index may take longer to build than a statement may normally run.
     patient = dataclasses.replace(connector, statement_timeout=0.0)
-    work = partial(_attempts, schema, patient, hook, wait=wait, wish=wish)
-    return _translated(store)(work)()
+    work = partial(
+        _migrate_with_retry, schema, patient, hook, wait=wait, options=options
+    )
+    return _translated_errors(store)(work)()
 
 
-def _attempts(
-    schema: Schema, connector: Connector, hook: Hook, *, wait: float, wish: Wish
-) -> Evolution:
-    """Try, and try again where somebody holds what is needed."""
-    store = str(connector.address)
-    onlooker = Onlooker(connector)
-    deadline = time.monotonic() + wait
-    for attempt in itertools.count():
-        try:
-            return _attempt(schema, connector, hook, onlooker, deadline, wish=wish)
-        except DBAPIError as error:
-            if _sqlstate(error.orig) not in _IN_THE_WAY:
-                raise
-            if time.monotonic() >= deadline:
-                raise _held_up(store, wait, onlooker) from error
-        _let_pass(attempt, deadline, store, onlooker, hook)
-    raise AssertionError  # pragma: no cover - it counts for ever
-
-
-def _attempt(
+def _migrate_with_retry(
     schema: Schema,
     connector: Connector,
     hook: Hook,
-    onlooker: Onlooker,
+    *,
+    wait: float,
+    options: MigrationOptions,
+) -> Evolution:
+    """Try, and try again where somebody holds what is needed."""
+    store = str(connector.address)
+    blockers = BlockingSessionMonitor(connector)
+    deadline = time.monotonic() + wait
+    for attempt in itertools.count():
+        try:
+            return _migrate_once(
+                schema, connector, hook, blockers, deadline, options=options
+            )
+        except DBAPIError as error:
+            if _sqlstate(error.orig) not in _LOCK_CONFLICTS:
+                raise
+            if time.monotonic() >= deadline:
+                raise _lock_timeout_error(store, wait, blockers) from error
+        _pause_for_others(attempt, deadline, store, blockers, hook)
+    raise AssertionError  # pragma: no cover - it counts for ever
+
+
+def _migrate_once(
+    schema: Schema,
+    connector: Connector,
+    hook: Hook,
+    blockers: BlockingSessionMonitor,
     deadline: float,
     *,
-    wish: Wish,
+    options: MigrationOptions,
 ) -> Evolution:
     """All of it in one transaction, or nothing."""
     store = str(connector.address)
     wanted = Revision.of(schema)
     with (
-        _connected(connector, undo=wish.dry_run) as connection,
-        _seen(connection, onlooker),
-        told(connection) as statements,
+        _connected(connector, undo=options.dry_run) as connection,
+        _monitored(connection, blockers),
+        recorded_statements(connection) as statements,
     ):
         _refuse_encoding(connection, store)
         # Only other migrations queue for this one.
-        _wait_for_locks(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
+        _set_lock_timeout(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
         connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
-        _wait_for_locks(connection, _LOCK_TIMEOUT)
-        found = _found(connection)
+        _set_lock_timeout(connection, _LOCK_TIMEOUT)
+        found = _read_revision(connection)
         _refuse_newer_library(found, wanted, store)
-        cleared = _clear(connection, found, schema, store) if wish.drop_empty else []
-        _refuse_larger(connection, found, wanted, store, wish)
-        _upgrade_core(connection)
-        changes, records, done = _bring(
-            connection, schema, store, found=found, cleared=cleared, drop=wish.drop
+        cleared = (
+            _drop_leftovers(connection, found, schema, store)
+            if options.drop_empty
+            else []
         )
-    if (found != wanted or done) and not wish.dry_run:
+        _refuse_extra_collections(connection, found, wanted, store, options)
+        _upgrade_core(connection)
+        changes, records, done = _apply_schema(
+            connection, schema, store, found=found, cleared=cleared, drop=options.drop
+        )
+    if (found != wanted or done) and not options.dry_run:
         facts = "; ".join(done) or "nothing but its notes"
         hook(
             Event(
@@ -169,7 +186,7 @@ def _attempt(
     return Evolution(store, changes, records, tuple(statements))
 
 
-def _bring(
+def _apply_schema(
     connection: Connection,
     schema: Schema,
     store: str,
@@ -185,52 +202,62 @@ def _bring(
         was done, in words.
     """
     wanted, description = Revision.of(schema), describe(schema)
-    former = _described(connection, found, cleared)
+    former = _read_description(connection, found, cleared)
     changes: tuple[SchemaChange, ...] = ()
     if former is not None:
         changes = changes_between(former, description, schema)
         is_added = only_added(changes) and not cleared
         description = description.after(former, only_added=is_added)
-    reform = Reform(connection, schema, former or description, changes, store)
+    column_changes = ColumnChanges(
+        connection, schema, former or description, changes, store
+    )
     done = [f"empty table of {name} dropped" for name in cleared]
-    done += reform.run(drop=drop)
+    done += column_changes.run(drop=drop)
     declared = declare(schema)
-    done += extend(connection, schema, declared, store, verified=reform.verified)
+    done += add_missing(
+        connection, schema, declared, store, verified=column_changes.verified
+    )
     if not only_added(changes):
         run_text(connection, _END_LOG)
     if found is None or found.functions != wanted.functions:
         for definition in definitions.definitions(schema):
             run_text(connection, definition)
     wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
-    _note(connection, SCHEMA_META, wanted.to_json())
-    _note(connection, DESCRIPTION_META, description.to_json())
-    return changes, reform.records, done
+    _write_meta(connection, SCHEMA_META, wanted.to_json())
+    _write_meta(connection, DESCRIPTION_META, description.to_json())
+    return changes, column_changes.records, done
 
 
-def _wait_for_locks(connection: Connection, seconds: float) -> None:
+def _set_lock_timeout(connection: Connection, seconds: float) -> None:
     connection.execute(text(f"set local lock_timeout = {math.ceil(seconds * 1000)}"))
 
 
 @contextmanager
-def _seen(connection: Connection, onlooker: Onlooker) -> Iterator[None]:
-    with onlooker.watching(
+def _monitored(
+    connection: Connection, blockers: BlockingSessionMonitor
+) -> Iterator[None]:
+    with blockers.monitoring(
         int(connection.scalar(text("select pg_backend_pid()")) or 0)
     ):
         yield
 
 
-def _let_pass(
-    attempt: int, deadline: float, store: str, onlooker: Onlooker, hook: Hook
+def _pause_for_others(
+    attempt: int,
+    deadline: float,
+    store: str,
+    blockers: BlockingSessionMonitor,
+    hook: Hook,
 ) -> None:
     """Leave the locks to others for a while, longer each time."""
     if not attempt:
         hook(
             Event(
                 "migration-waits",
-                f"{store}: the migration needs a lock that is held by {onlooker}. It "
+                f"{store}: the migration needs a lock that is held by {blockers}. It "
                 "asks again from time to time, and others go on meanwhile.",
                 logging.WARNING,
-                {"store": store, "blockers": onlooker.seen},
+                {"store": store, "blockers": blockers.seen},
             )
         )
     limit = min(_LONGEST_PAUSE, 0.5 * 2**attempt)
@@ -238,9 +265,11 @@ def _let_pass(
     time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
 
 
-def _held_up(store: str, wait: float, onlooker: Onlooker) -> StoreUnavailable:
+def _lock_timeout_error(
+    store: str, wait: float, blockers: BlockingSessionMonitor
+) -> StoreUnavailable:
     return StoreUnavailable(
-        f"the migration did not get its locks within {wait:g} s: {onlooker} was in the "
+        f"the migration did not get its locks within {wait:g} s: {blockers} was in the "
         "way. End that session or wait for its end, or allow more time (wait=..., "
         "--wait)",
         store=store,
@@ -258,7 +287,7 @@ def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
     """A transaction on a connection of its own; undone at its end, if that is wanted."""
 
     def connect() -> psycopg.Connection[tuple[Any, ...]]:
-        connection = connector.open().release()
+        connection = connector.open().detach()
         connection.autocommit = False
         return connection
 
@@ -278,7 +307,7 @@ def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
 
 
 @contextmanager
-def _translated(store: str) -> Iterator[None]:
+def _translated_errors(store: str) -> Iterator[None]:
     try:
         yield
     except ConnectionLost as lost:
@@ -332,7 +361,7 @@ _ADVICE: Final = {
 """What to do about a SQLSTATE or a class of them that trying again does not heal."""
 
 
-def _found(connection: Connection) -> Revision | None:
+def _read_revision(connection: Connection) -> Revision | None:
     if connection.scalar(text("select to_regclass('store_meta')")) is None:
         return None
     look = text("select value::text from store_meta where name = :name")
@@ -340,7 +369,7 @@ def _found(connection: Connection) -> Revision | None:
     return Revision.from_json(None if value is None else value.encode())
 
 
-def _described(
+def _read_description(
     connection: Connection, found: Revision | None, cleared: Collection[str] = ()
 ) -> Description | None:
     """The schema of the tables that are there, where a migration has noted it."""
@@ -357,34 +386,40 @@ def _described(
 
 def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) -> None:
     if found is not None and found.core not in KNOWN_REVISIONS:
-        raise SchemaOutOfDate(difference(store, found, wanted))
+        raise SchemaOutOfDate(describe_difference(store, found, wanted))
 
 
-def _clear(
+def _drop_leftovers(
     connection: Connection, found: Revision | None, schema: Schema, store: str
 ) -> list[str]:
     """Drop the empty tables of another schema; gives the names of the collections."""
     if found is None or found.schema == schema.fingerprint():
         return []
-    former = _described(connection, found)
-    return clear_surplus(connection, found.collections, former, schema, store)
+    former = _read_description(connection, found)
+    return drop_leftover_tables(connection, found.collections, former, schema, store)
 
 
-def _refuse_larger(
+def _refuse_extra_collections(
     connection: Connection,
     found: Revision | None,
     wanted: Revision,
     store: str,
-    wish: Wish,
+    options: MigrationOptions,
 ) -> None:
     """A database with more collections is left alone, unless they may be dropped."""
-    if found is None or (wish.drop and _described(connection, found) is not None):
+    if found is None or (
+        options.drop and _read_description(connection, found) is not None
+    ):
         return
-    present = tables_of(connection, set(found.collections) - set(wanted.collections))
+    present = existing_tables(
+        connection, set(found.collections) - set(wanted.collections)
+    )
     if present:
         left = (*sorted(present), *wanted.collections)
         raise SchemaOutOfDate(
-            difference(store, dataclasses.replace(found, collections=left), wanted)
+            describe_difference(
+                store, dataclasses.replace(found, collections=left), wanted
+            )
         )
 
 
@@ -397,7 +432,7 @@ def _upgrade_core(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
-def _note(connection: Connection, name: str, value: dict[str, Any]) -> None:
+def _write_meta(connection: Connection, name: str, value: dict[str, Any]) -> None:
     parameters: dict[str, Any] = {"name": name, "value": dump_json(value).decode()}
     connection.execute(
         text(

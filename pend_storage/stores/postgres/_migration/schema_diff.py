@@ -22,11 +22,11 @@ from pend_storage.errors import ConfigError, SchemaOutOfDate
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._schema.tables import DIALECT
 
-__all__ = ["extend", "run_text"]
+__all__ = ["add_missing", "run_text"]
 
 _EXTENSION: Final = "pg_trgm"
-_OURS: Final = ("uq_", "fk_")
-_WIDTH: Final = (SmallInteger, Integer, BigInteger, Numeric)
+_OWN_PREFIXES: Final = ("uq_", "fk_")
+_INTEGER_WIDTHS: Final = (SmallInteger, Integer, BigInteger, Numeric)
 
 
 def run_text(connection: Connection, statement: str) -> None:
@@ -34,7 +34,7 @@ def run_text(connection: Connection, statement: str) -> None:
     connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
-def extend(
+def add_missing(
     connection: Connection,
     schema: Schema,
     declared: MetaData,
@@ -61,8 +61,8 @@ def extend(
     missing = [t for t in declared.sorted_tables if t.name not in present]
     declared.create_all(connection, tables=missing)
     done = [f"table {table.name} made" for table in missing]
-    evolution = _Evolution(connection, declared, store, verified)
-    return done + evolution.run(present)
+    diff = _SchemaDiff(connection, declared, store, verified)
+    return done + diff.run(present)
 
 
 def _require_trigrams(connection: Connection, store: str) -> None:
@@ -80,7 +80,7 @@ def _require_trigrams(connection: Connection, store: str) -> None:
     run_text(connection, f"create extension if not exists {_EXTENSION}")
 
 
-class _Evolution:
+class _SchemaDiff:
     """Compares tables that exist with their declaration."""
 
     def __init__(
@@ -120,7 +120,7 @@ class _Evolution:
         ]
         done = [*self._drop_checks()]
         script = produce_migrations(self._context, self._declared)
-        found = [*_flat(script.upgrade_ops)]
+        found = [*_flatten(script.upgrade_ops)]
         made = {op.index_name for op in found if isinstance(op, ops.CreateIndexOp)}
         for operation in found:
             if isinstance(operation, ops.DropIndexOp):
@@ -129,7 +129,7 @@ class _Evolution:
             elif not self._is_allowed(operation):
                 continue
             self._operations.invoke(operation)
-            done.append(_words(operation))
+            done.append(_describe(operation))
         return [*done, *self._add_checks()]
 
     def _is_allowed(self, operation: ops.MigrateOperation) -> bool:
@@ -142,11 +142,11 @@ class _Evolution:
             case ops.CreateIndexOp() | ops.AddConstraintOp() | ops.AddColumnOp():
                 return True
             case ops.DropConstraintOp():
-                return str(operation.constraint_name).startswith(_OURS)
+                return str(operation.constraint_name).startswith(_OWN_PREFIXES)
             case ops.AlterColumnOp():
                 return self._is_wider(operation)
             case _:
-                raise self._refusal(_words(operation))
+                raise self._refusal(_describe(operation))
 
     def _is_wider(self, operation: ops.AlterColumnOp) -> bool:
         old, new = operation.existing_type, operation.modify_type
@@ -158,7 +158,7 @@ class _Evolution:
         else:
             wider = _rank(new) > _rank(old) >= 0
         if not wider and operation.table_name not in self._verified:
-            raise self._refusal(_words(operation))
+            raise self._refusal(_describe(operation))
         return True
 
     def _refusal(self, what: str) -> SchemaOutOfDate:
@@ -207,21 +207,23 @@ def _checks(table: Table) -> dict[str, CheckConstraint]:
     return {str(check.name): check for check in found}
 
 
-def _flat(container: ops.OpContainer | None) -> Iterator[ops.MigrateOperation]:
+def _flatten(container: ops.OpContainer | None) -> Iterator[ops.MigrateOperation]:
     for operation in () if container is None else container.ops:
         if isinstance(operation, ops.OpContainer):
-            yield from _flat(operation)
+            yield from _flatten(operation)
         else:
             yield operation
 
 
 def _rank(kind: Any) -> int:
     """How wide a type of integers is; -1 for other types."""
-    ranks = [place for place, known in enumerate(_WIDTH) if isinstance(kind, known)]
+    ranks = [
+        place for place, known in enumerate(_INTEGER_WIDTHS) if isinstance(kind, known)
+    ]
     return max(ranks, default=-1)
 
 
-def _words(operation: ops.MigrateOperation) -> str:
+def _describe(operation: ops.MigrateOperation) -> str:
     """An operation in words: what is done, to what, and for a type into what."""
     if isinstance(operation, ops.AlterColumnOp):
         place = f"{operation.table_name}.{operation.column_name}"

@@ -1,4 +1,4 @@
-"""What a migration runs, told as SQL text: without the values of records."""
+"""What a migration runs, recorded_statements as SQL text: without the values of records."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from sqlalchemy import Connection, event
 
 from pend_storage.stores.postgres._schema.literals import quoted_text
 
-__all__ = ["told"]
+__all__ = ["recorded_statements"]
 
-_LOOKS: Final = ("select", "show", "set ", "lock ", "savepoint", "release")
+_READ_ONLY: Final = ("select", "show", "set ", "lock ", "savepoint", "release")
 _TEMPORARY: Final = "pend_converted"
-_PLACE: Final = re.compile(r"%\(\w+\)s")
+_PARAMETER: Final = re.compile(r"%\(\w+\)s")
 
 
 @contextmanager
-def told(connection: Connection) -> Iterator[list[str]]:
+def recorded_statements(connection: Connection) -> Iterator[list[str]]:
     """Collect the statements that change something, in the order in which they are run."""
     found: list[str] = []
 
-    def tell(
+    def record(
         _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
     ) -> None:
         text = statement.strip()
-        if not text.lower().startswith(_LOOKS):
-            found.append(_written_out(text, parameters))
+        if not text.lower().startswith(_READ_ONLY):
+            found.append(_render(text, parameters))
 
-    event.listen(connection, "before_cursor_execute", tell)
+    event.listen(connection, "before_cursor_execute", record)
     try:
         yield found
     finally:
-        event.remove(connection, "before_cursor_execute", tell)
+        event.remove(connection, "before_cursor_execute", record)
 
 
-def _written_out(statement: str, parameters: Any) -> str:
+def _render(statement: str, parameters: Any) -> str:
     if isinstance(parameters, list) or _TEMPORARY in statement:
-        hidden = _PLACE.sub("...", statement)
+        hidden = _PARAMETER.sub("...", statement)
         first = " ".join(hidden.replace("%%", "%").split())
         return f"-- for each record: {first}" if parameters else f"{first};"
     values = parameters if isinstance(parameters, Mapping) else {}

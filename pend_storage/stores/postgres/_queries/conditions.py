@@ -33,13 +33,13 @@ from pend_storage.stores.postgres._connection.wire_format import (
     text_array,
 )
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
-from pend_storage.stores.postgres._schema.literals import typed
+from pend_storage.stores.postgres._schema.literals import to_parameter
 from pend_storage.stores.postgres._schema.record_json import record_json
 from pend_storage.stores.postgres._schema.tables import column_name, quoted
 
-__all__ = ["count_statement", "query_statement", "together_statement"]
+__all__ = ["combined_statement", "count_statement", "query_statement"]
 
-_SIGNS: Final[Mapping[Operator, str]] = {
+_OPERATORS: Final[Mapping[Operator, str]] = {
     Operator.EQ: "=",
     Operator.LT: "<",
     Operator.LE: "<=",
@@ -52,57 +52,59 @@ def query_statement(
     statements: CollectionStatements, query: Query, epoch: int | None
 ) -> tuple[Statement, list[Value]]:
     """The statement of a checked query, and its parameters."""
-    writer = _Writer(statements.spec)
-    where = writer.where(query, epoch)
-    order = ", ".join([*map(writer.order, query.order_by), statements.key])
+    builder = _StatementBuilder(statements.spec)
+    where = builder.where(query, epoch)
+    order = ", ".join([*map(builder.order, query.order_by), statements.key])
     text = f"{statements.select} {statements.source} where {where} order by {order}"
     if query.limit is not None:
-        text += f" limit {writer.bind(b'%d' % query.limit, 'bigint')}"
-    return writer.statement(text), writer.values
+        text += f" limit {builder.bind(b'%d' % query.limit, 'bigint')}"
+    return builder.statement(text), builder.values
 
 
 def count_statement(
     statements: CollectionStatements, where: Condition, epoch: int | None
 ) -> tuple[Statement, list[Value]]:
     """The statement that counts what meets a checked condition."""
-    writer = _Writer(statements.spec)
-    condition = writer.where(Query(where), epoch)
+    builder = _StatementBuilder(statements.spec)
+    condition = builder.where(Query(where), epoch)
     text = f"select count(*) {statements.source} where {condition}"
-    return writer.statement(text), writer.values
+    return builder.statement(text), builder.values
 
 
-def together_statement(
+def combined_statement(
     queries: Sequence[tuple[CollectionStatements, Query]],
     counts: Sequence[tuple[CollectionStatements, Condition]],
     epoch: int | None,
 ) -> tuple[Statement, list[Value]]:
     """One statement for several queries and counts: number, version or count, record."""
     parts: list[str] = []
-    writer: _Writer | None = None
+    builder: _StatementBuilder | None = None
     for known, query in queries:
-        writer = _Writer(known.spec, writer)
-        body = f"{known.source} where {writer.where(query, epoch)}"
+        builder = _StatementBuilder(known.spec, builder)
+        body = f"{known.source} where {builder.where(query, epoch)}"
         if query.limit is not None:
-            order = ", ".join([*map(writer.order, query.order_by), known.key])
-            limit = writer.bind(b"%d" % query.limit, "bigint")
+            order = ", ".join([*map(builder.order, query.order_by), known.key])
+            limit = builder.bind(b"%d" % query.limit, "bigint")
             body += f" order by {order} limit {limit}"
         parts.append(
             f"(select {len(parts)}, t.version, ({record_json(known.spec, 't')})::text {body})"
         )
     for known, where in counts:
-        writer = _Writer(known.spec, writer)
-        condition = writer.where(Query(where), epoch)
+        builder = _StatementBuilder(known.spec, builder)
+        condition = builder.where(Query(where), epoch)
         parts.append(
             f"(select {len(parts)}, count(*), null {known.source} where {condition})"
         )
-    assert writer is not None  # noqa: S101 - the caller asks something
-    return writer.statement(" union all ".join(parts)), writer.values
+    assert builder is not None  # noqa: S101 - the caller asks something
+    return builder.statement(" union all ".join(parts)), builder.values
 
 
-class _Writer:
+class _StatementBuilder:
     """Writes one statement, and collects its parameters."""
 
-    def __init__(self, spec: CollectionSpec, before: _Writer | None = None) -> None:
+    def __init__(
+        self, spec: CollectionSpec, before: _StatementBuilder | None = None
+    ) -> None:
         self._spec = spec
         self.values: list[Value] = [] if before is None else before.values
         self.formats: list[int] = [] if before is None else before.formats
@@ -163,7 +165,7 @@ class _Writer:
                     return "false"
                 return self._part_of_text(column, item)
             case operator:
-                return f"{column} {_SIGNS[operator]} {self._operand(field, item.value)}"
+                return f"{column} {_OPERATORS[operator]} {self._operand(field, item.value)}"
 
     def _part_of_text(self, text: str, item: Comparison) -> str:
         if item.operator is Operator.STARTS_WITH:
@@ -174,14 +176,14 @@ class _Writer:
 
     def _among(self, column: str, field: FieldSpec, values: Sequence[Any]) -> str:
         """One array, because there may be more values than a statement has parameters."""
-        found = [typed(field.kind, value) for value in values]
+        found = [to_parameter(field.kind, value) for value in values]
         kinds = {kind for _, kind in found}
         kind = kinds.pop() if len(kinds) == 1 else "numeric"
         array = text_array(text.decode() for text, _ in found)
         return f"{column} = any({self.bind(array, 'text[]', binary=True)}::{kind}[])"
 
     def _operand(self, field: FieldSpec, value: Any) -> str:
-        return self.bind(*typed(field.kind, value))
+        return self.bind(*to_parameter(field.kind, value))
 
     # -- inside JSON ------------------------------------------------------------------
 
@@ -203,7 +205,7 @@ class _Writer:
                 text = f"""({value} #>> '{{}}') collate "C\""""
                 return self._if_kind("string", value, self._part_of_text(text, item))
             case operator:
-                return self._json_order(value, _SIGNS[operator], item.value)
+                return self._json_order(value, _OPERATORS[operator], item.value)
 
     def _json(self, value: Any) -> str:
         return self.bind(dump_json(value), "jsonb")

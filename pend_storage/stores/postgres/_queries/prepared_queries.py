@@ -6,32 +6,32 @@ from typing import Final
 
 from pend_storage.stores.postgres._connection.connection import Statement
 
-__all__ = ["Shapes"]
+__all__ = ["PreparedQueries"]
 
 _WORTH_PREPARING: Final = 3  # uses; the server plans each of the next five anew anyway
-_MOST_PREPARED: Final = 200  # on each connection, so that no server runs out of memory
-_MOST_COUNTED: Final = 2000
+_MAX_PREPARED: Final = 200  # on each connection, so that no server runs out of memory
+_MAX_COUNTED: Final = 2000
 
 
-class Shapes:
+class PreparedQueries:
     """Counts how often a statement is used, and gives the frequent ones a name."""
 
     def __init__(self) -> None:
         self._named: dict[Statement, Statement] = {}
         self._uses: dict[Statement, int] = {}
 
-    def known(self, statement: Statement) -> Statement:
+    def prepare(self, statement: Statement) -> Statement:
         """The statement, prepared on first use if it is worth it."""
         named = self._named.get(statement)
         if named is not None:
             return named
         uses = self._uses.get(statement, 0) + 1
-        if uses >= _WORTH_PREPARING and len(self._named) < _MOST_PREPARED:
+        if uses >= _WORTH_PREPARING and len(self._named) < _MAX_PREPARED:
             named = Statement.make(statement.text.decode(), statement.formats)
             self._named[statement] = named
             self._uses.pop(statement, None)
             return named
-        if len(self._uses) >= _MOST_COUNTED:
+        if len(self._uses) >= _MAX_COUNTED:
             self._uses.clear()
         self._uses[statement] = uses
         return statement

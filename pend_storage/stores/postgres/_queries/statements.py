@@ -1,4 +1,4 @@
-"""The statements of a store that never change, written once and prepared by each link.
+"""The statements of a store that never change, written once and prepared by each connection.
 
 They are plain SQL over the declared tables: with records built by the server, guards and
 arrays in it, an expression language would only hide what the database is asked. Filters
@@ -12,7 +12,10 @@ from typing import Final
 
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres._connection.connection import Statement
-from pend_storage.stores.postgres._functions.definitions import HASTE, put_function
+from pend_storage.stores.postgres._functions.definitions import (
+    EXCLUSIVE_LOCK_TIMEOUT,
+    put_function,
+)
 from pend_storage.stores.postgres._functions.sequence_numbers import (
     HEAD_TEXT,
     PRUNED,
@@ -30,19 +33,19 @@ __all__ = [
     "COMMIT",
     "FIND",
     "GUARD",
-    "HASTEN",
     "HEAD",
     "HORIZON",
+    "LIMIT_LOCK_WAIT",
+    "LOCK_STORE_EXCLUSIVE",
     "META",
     "META_DELETE",
-    "META_HELD",
+    "META_FOR_SHARE",
     "META_INSERT",
     "META_UPDATE",
     "MOST_COUNTED",
     "PENDING",
     "PRUNE",
     "RENUMBER",
-    "STORE_ALONE",
     "CollectionStatements",
 ]
 
@@ -78,18 +81,22 @@ PENDING: Final = Statement.make(
     "from changes as c where c.sequence > $1 order by c.sequence limit 1) as o on true "
     "where pend_kept($1)"
 )
-"""What :mod:`~pend_storage.stores.postgres._backlog` counts with."""
+"""What :mod:`~pend_storage.stores.postgres._change_log` counts with."""
 PRUNE: Final = Statement.make(
     "with gone as (delete from changes where sequence <= $1::bigint) "
     f"insert into store_meta as m (name, value) values ('{PRUNED_META}', to_jsonb($1)) "
     "on conflict (name) do update set value = excluded.value "
     "where (m.value #>> '{}')::bigint < (excluded.value #>> '{}')::bigint"
 )
-HASTEN: Final = Statement.make(f"select set_config('lock_timeout', '{HASTE}', true)")
+LIMIT_LOCK_WAIT: Final = Statement.make(
+    f"select set_config('lock_timeout', '{EXCLUSIVE_LOCK_TIMEOUT}', true)"
+)
 """For the rest of a transaction that wants the store's lock alone."""
-STORE_ALONE: Final = Statement.make(f"select pg_advisory_xact_lock({STORE_LOCK})")
+LOCK_STORE_EXCLUSIVE: Final = Statement.make(
+    f"select pg_advisory_xact_lock({STORE_LOCK})"
+)
 META: Final = Statement.make("select value from store_meta where name = $1")
-META_HELD: Final = Statement.make(
+META_FOR_SHARE: Final = Statement.make(
     "select value from store_meta where name = $1 for share"
 )
 META_INSERT: Final = Statement.make(
@@ -131,7 +138,7 @@ class CollectionStatements:
         self.read_many = Statement.make(many, (_BINARY,))
         self.read_many_guarded = Statement.make(many + guard, (_BINARY, 0))
         self.read_deleted = Statement.make(
-            self._with_graves("= any($1::text[])", maybe_guard), (_BINARY, 0)
+            self._with_tombstones("= any($1::text[])", maybe_guard), (_BINARY, 0)
         )
         self.page = Statement.make(
             f"{self.select}, {self.key} {self.source} where {self.key} > $1"
@@ -139,20 +146,20 @@ class CollectionStatements:
         )
         self.page_deleted = Statement.make(
             "select * from ("
-            + self._with_graves("> $1", maybe_guard, paged=True)
+            + self._with_tombstones("> $1", maybe_guard, paged=True)
             + ") as p (version, record, key) order by key limit $3::bigint"
         )
         self.put = Statement.make(
             f"select {quoted(put_function(spec.name))}"
             "($1, $2, $3, $4, $5, $6, $7, $8, $9)"
         )
-        self.is_free = Statement.make(
+        self.is_range_empty = Statement.make(
             f"select not exists (select {self.source} where {self.key} >= $1 "
             f"and {self.key} <= $2) and not exists (select from tombstones "
             f"where collection = '{spec.name}' and key >= $1 and key <= $2)"
         )
 
-    def _with_graves(self, wanted: str, guard: str, *, paged: bool = False) -> str:
+    def _with_tombstones(self, wanted: str, guard: str, *, paged: bool = False) -> str:
         """Rows and tombstones whose keys are wanted: version, record, key."""
         tail = " order by {key} limit $3::bigint" if paged else ""
         rows = (

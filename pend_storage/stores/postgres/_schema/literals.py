@@ -9,7 +9,7 @@ from typing import Any, Final
 from pend_storage.codec import dump_json
 from pend_storage.fields import FieldSpec, Kind
 
-__all__ = ["default_text", "fits_bigint", "quoted_text", "typed"]
+__all__ = ["default_text", "fits_bigint", "quoted_text", "to_parameter"]
 
 
 def fits_bigint(value: int) -> bool:
@@ -17,9 +17,9 @@ def fits_bigint(value: int) -> bool:
     return -(1 << 63) <= value < 1 << 63
 
 
-def typed(kind: Kind, value: Any) -> tuple[bytes, str]:
+def to_parameter(kind: Kind, value: Any) -> tuple[bytes, str]:
     """A checked, plain value of a kind, not null."""
-    return _TYPED[kind](value)
+    return _CONVERTERS[kind](value)
 
 
 def _integer(value: int) -> tuple[bytes, str]:
@@ -31,7 +31,7 @@ def _json(value: Any) -> tuple[bytes, str]:
     return dump_json(value), "jsonb"
 
 
-_TYPED: Final[Mapping[Kind, Callable[[Any], tuple[bytes, str]]]] = {
+_CONVERTERS: Final[Mapping[Kind, Callable[[Any], tuple[bytes, str]]]] = {
     Kind.STR: lambda v: (v.encode(), "text"),
     Kind.INT: _integer,
     Kind.BOOL: lambda v: (b"true" if v else b"false", "boolean"),
@@ -40,7 +40,9 @@ _TYPED: Final[Mapping[Kind, Callable[[Any], tuple[bytes, str]]]] = {
     Kind.DATETIME: lambda v: (v.isoformat().encode(), "timestamptz"),
     Kind.DATE: lambda v: (v.isoformat().encode(), "date"),
     Kind.BYTES: lambda v: (b"\\x" + v.hex().encode(), "bytea"),
-    Kind.CHOICE: lambda v: typed(Kind.STR if isinstance(v, str) else Kind.INT, v),
+    Kind.CHOICE: lambda v: to_parameter(
+        Kind.STR if isinstance(v, str) else Kind.INT, v
+    ),
     Kind.JSON: _json,
     Kind.OBJECT: _json,
     Kind.LIST: _json,
@@ -61,5 +63,5 @@ def default_text(field: FieldSpec) -> str | None:
     value = field.default.value if isinstance(field.default, Enum) else field.default
     if value is ... or (value is None and (field.optional or not field.kind.is_json)):
         return None
-    content, kind = typed(field.kind, value)
+    content, kind = to_parameter(field.kind, value)
     return f"{quoted_text(content.decode())}::{kind}"

@@ -13,8 +13,8 @@ from pend_storage.codec import dump_json
 from pend_storage.errors import StalePosition
 from pend_storage.records import JSON, Advance, ChangedRecord
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres._client.database_client import Server
-from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import (
     ServerRefusal,
     raise_stale,
@@ -28,30 +28,30 @@ from pend_storage.stores.postgres._connection.wire_format import (
 )
 from pend_storage.stores.postgres._queries import statements
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
-from pend_storage.stores.postgres._writes.bulk_copy import Copier
-from pend_storage.stores.postgres._writes.commit_groups import MOST_BYTES
-from pend_storage.stores.postgres._writes.commit_retry import unhurried
+from pend_storage.stores.postgres._writes.bulk_copy import BulkCopier
+from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
+from pend_storage.stores.postgres._writes.commit_retry import retry_exclusive
 
 __all__ = ["Applier"]
 
-_WORTH_COPYING: Final = 257
-"""From so many rows on, the three further round trips of a COPY pay. Not below what
+_COPY_THRESHOLD: Final = 257
+"""From so bulk rows on, the three further round trips of a COPY pay. Not below what
 makes an apply hold the store's lock alone, because COPY relies on that."""
-_WORTH_ANALYZING: Final = 2_000
+_ANALYZE_THRESHOLD: Final = 2_000
 """Rows copied into a table after which the planner is told of them; then at each
 doubling."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _ApplyPlan:
     """What there is to apply: each key once, with its highest version."""
 
     mark: Advance | None
     top: int
     """The highest version of all."""
-    many: dict[str, list[ChangedRecord]] = field(default_factory=dict)
+    bulk: dict[str, list[ChangedRecord]] = field(default_factory=dict)
     """By collection, in key order: enough rows for a COPY."""
-    rest: list[_Item] = field(default_factory=list)
+    rest: list[_AppliedRow] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -59,7 +59,7 @@ class _Work:
         return sum(item.size for item in self.rest)
 
 
-class _Item(NamedTuple):
+class _AppliedRow(NamedTuple):
     """A row or tombstone to apply, with its record in JSON."""
 
     collection: str
@@ -78,28 +78,30 @@ class Applier:
     def __init__(
         self,
         schema: Schema,
-        server: Server,
+        client: DatabaseClient,
         known: Mapping[str, CollectionStatements],
         *,
-        patience: float,
+        retry_timeout: float,
     ) -> None:
         """Make one.
 
         Args:
             schema: of the store.
-            server: where it is applied.
+            client: where it is applied.
             known: the statements of each collection.
-            patience: seconds for which the store's lock is waited for, all in all.
+            retry_timeout: seconds for which the store's lock is waited for, all in all.
         """
         self._schema = schema
-        self._server = server
-        self._patience = patience
+        self._client = client
+        self._retry_timeout = retry_timeout
         self._known = known
-        self._copiers = {spec.name: Copier(spec) for spec in schema}
+        self._copiers = {spec.name: BulkCopier(spec) for spec in schema}
         self._copied = dict.fromkeys(self._copiers, 0)
-        self._analyze_at = dict.fromkeys(self._copiers, _WORTH_ANALYZING)
+        self._analyze_at = dict.fromkeys(self._copiers, _ANALYZE_THRESHOLD)
 
-    def prepare(self, records: Sequence[ChangedRecord], mark: Advance | None) -> _Work:
+    def plan(
+        self, records: Sequence[ChangedRecord], mark: Advance | None
+    ) -> _ApplyPlan:
         """Sort out what would overwrite itself, and what is worth a COPY.
 
         Raises:
@@ -112,21 +114,25 @@ class Applier:
             if known is None or item.version > known.version:
                 newest[place] = item
         puts: dict[str, list[ChangedRecord]] = {}
-        work = _Work(mark, max((item.version for item in newest.values()), default=0))
+        plan = _ApplyPlan(
+            mark, max((item.version for item in newest.values()), default=0)
+        )
         for item in newest.values():
             if item.record is None:
-                work.rest.append(self._item(item))
+                plan.rest.append(self._item(item))
             else:
                 puts.setdefault(item.collection, []).append(item)
         for collection, items in puts.items():
-            if len(items) < _WORTH_COPYING:
-                work.rest.extend(map(self._item, items))
+            if len(items) < _COPY_THRESHOLD:
+                plan.rest.extend(map(self._item, items))
             else:
-                work.many[collection] = sorted(items, key=lambda item: item.key)
-        return work
+                plan.bulk[collection] = sorted(items, key=lambda item: item.key)
+        return plan
 
-    def apply(self, link: Link, work: _Work, epoch: int | None) -> int:
-        """Apply it, in one transaction; gives how many rows were written.
+    def apply(
+        self, connection: LibpqConnection, plan: _ApplyPlan, epoch: int | None
+    ) -> int:
+        """Apply it, in one transaction; gives how bulk rows were written.
 
         Raises:
             StaleEpoch: the store is not secondary at the epoch.
@@ -135,57 +141,61 @@ class Applier:
         """
 
         def attempt() -> int:
-            if not work.many and work.size <= MOST_BYTES:
-                return self._call(link, work, work.rest, work.mark, epoch)
-            return self._in_parts(link, work, epoch)
+            if not plan.bulk and plan.size <= MOST_BYTES:
+                return self._call(connection, plan, plan.rest, plan.mark, epoch)
+            return self._apply_in_parts(connection, plan, epoch)
 
-        written = unhurried(self._server, self._patience, attempt)
-        for collection in work.many:
-            self._analyze(link, collection)
+        written = retry_exclusive(self._client, self._retry_timeout, attempt)
+        for collection in plan.bulk:
+            self._analyze(connection, collection)
         return written
 
-    def _in_parts(self, link: Link, work: _Work, epoch: int | None) -> int:
-        mark = work.mark
-        with link.transaction():
+    def _apply_in_parts(
+        self, connection: LibpqConnection, plan: _ApplyPlan, epoch: int | None
+    ) -> int:
+        mark = plan.mark
+        with connection.transaction():
             values = (
                 number(epoch),
                 None if mark is None else mark.name.encode(),
                 None if mark is None else _json(mark.expected),
             )
-            entered = link.run(statements.APPLY_ENTER, values)
-            self._raise(_text(entered), mark)
-            written, rest = 0, list(work.rest)
-            for collection, items in work.many.items():
-                if self._copy(link, collection, items):
+            entered = connection.execute(statements.APPLY_ENTER, values)
+            self._raise_refusal(_text(entered), mark)
+            written, rest = 0, list(plan.rest)
+            for collection, items in plan.bulk.items():
+                if self._copy(connection, collection, items):
                     written += len(items)
                 else:
                     rest += map(self._item, items)
-            *parts, last = _parts(rest)
+            *parts, last = _split(rest)
             for part in parts:
-                written += self._call(link, work, part, None, epoch)
-            return written + self._call(link, work, last, mark, epoch)
+                written += self._call(connection, plan, part, None, epoch)
+            return written + self._call(connection, plan, last, mark, epoch)
 
-    def _raise(self, answer: str, mark: Advance | None) -> None:
-        raise_stale(answer, self._server.name)
+    def _raise_refusal(self, answer: str, mark: Advance | None) -> None:
+        raise_stale(answer, self._client.name)
         if answer == "position":
             assert mark is not None  # noqa: S101 - nothing else is compared
-            raise StalePosition(store=self._server.name, name=mark.name)
+            raise StalePosition(store=self._client.name, name=mark.name)
 
-    def _copy(self, link: Link, collection: str, items: list[ChangedRecord]) -> bool:
+    def _copy(
+        self, connection: LibpqConnection, collection: str, items: list[ChangedRecord]
+    ) -> bool:
         """Copy rows if there is nothing between their first and last keys yet.
 
         A backfill walks in key order, so there usually is nothing. The lock that the
         transaction holds keeps it so.
         """
         bounds = (items[0].key.encode(), items[-1].key.encode())
-        free = link.run(self._known[collection].is_free, bounds)
+        free = connection.execute(self._known[collection].is_range_empty, bounds)
         if free.get_value(0, 0) != b"t":
             return False
-        self._copiers[collection].copy(link, items)
+        self._copiers[collection].copy(connection, items)
         self._copied[collection] += len(items)
         return True
 
-    def _analyze(self, link: Link, collection: str) -> None:
+    def _analyze(self, connection: LibpqConnection, collection: str) -> None:
         """Tell the planner of the rows, outside of the transaction that copied them.
 
         Until autovacuum comes by, the planner thinks of an empty table, and would sort
@@ -194,15 +204,15 @@ class Applier:
         if self._copied[collection] < self._analyze_at[collection]:
             return
         self._analyze_at[collection] = 2 * self._copied[collection]
-        with contextlib.suppress(ServerRefusal), link.transaction():
-            link.run(statements.HASTEN)
-            link.simple(f"analyze {self._known[collection].table}")
+        with contextlib.suppress(ServerRefusal), connection.transaction():
+            connection.execute(statements.LIMIT_LOCK_WAIT)
+            connection.execute_text(f"analyze {self._known[collection].table}")
 
     def _call(
         self,
-        link: Link,
-        work: _Work,
-        items: Sequence[_Item],
+        connection: LibpqConnection,
+        plan: _ApplyPlan,
+        items: Sequence[_AppliedRow],
         mark: Advance | None,
         epoch: int | None,
     ) -> int:
@@ -212,27 +222,27 @@ class Applier:
             text_array(item.key for item in items),
             bigint_array([item.version for item in items]),
             json_array([item.body for item in items]),
-            number(work.top),
+            number(plan.top),
             None if mark is None else mark.name.encode(),
             None if mark is None else _json(mark.expected),
             None if mark is None else _json(mark.value),
         )
-        answer = _text(link.run(statements.APPLY, values))
-        self._raise(answer, mark)
+        answer = _text(connection.execute(statements.APPLY, values))
+        self._raise_refusal(answer, mark)
         return int(answer)
 
-    def _item(self, item: ChangedRecord) -> _Item:
+    def _item(self, item: ChangedRecord) -> _AppliedRow:
         body = None
         if item.record is not None:
             codec = self._schema[item.collection].codec
             body = codec.encode(item.record)
             codec.check_size(item.record, item.key, body)  # the server names no record
-        return _Item(item.collection, item.key, item.version, body)
+        return _AppliedRow(item.collection, item.key, item.version, body)
 
 
-def _parts(items: Sequence[_Item]) -> list[list[_Item]]:
+def _split(items: Sequence[_AppliedRow]) -> list[list[_AppliedRow]]:
     """Items in calls of a bearable size; one call at least."""
-    parts: list[list[_Item]] = [[]]
+    parts: list[list[_AppliedRow]] = [[]]
     size = 0
     for item in items:
         if parts[-1] and size + item.size > MOST_BYTES:

@@ -13,21 +13,21 @@ from pend_storage.codec import dump_json
 from pend_storage.fields import FieldSpec
 from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
-from pend_storage.stores.postgres._connection.connection import Link
+from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     ServerRefusal,
 )
 from pend_storage.stores.postgres._schema.column_types import type_text
 from pend_storage.stores.postgres._schema.tables import column_name, quoted, table_name
-from pend_storage.stores.postgres._writes.commit_groups import MOST_BYTES
+from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
 
-__all__ = ["Copier"]
+__all__ = ["BulkCopier"]
 
 _JSONB: Final = b"\x01"  # the version that a jsonb in binary begins with
 
 
-class Copier:
+class BulkCopier:
     """Copies records of one collection."""
 
     def __init__(self, spec: CollectionSpec) -> None:
@@ -47,7 +47,9 @@ class Copier:
             if (adapt := _adapter(field)) is not None
         ]
 
-    def copy(self, link: Link, records: Sequence[ChangedRecord]) -> None:
+    def copy(
+        self, connection: LibpqConnection, records: Sequence[ChangedRecord]
+    ) -> None:
         """Copy records; their keys must not be in the table.
 
         Many bytes go in several statements, each of which has its own time.
@@ -61,7 +63,9 @@ class Copier:
         is_more = True
         try:
             while is_more:
-                with link.connection.cursor().copy(self._statement) as copy:
+                with connection.driver_connection.cursor().copy(
+                    self._statement
+                ) as copy:
                     copy.set_types(self._types)
                     is_more = self._fill(copy, items)
         except psycopg.OperationalError as error:

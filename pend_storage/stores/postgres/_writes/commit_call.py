@@ -43,13 +43,13 @@ class CommitCall:
         self._targets = list(dict.fromkeys(targets))
 
     def values(
-        self, epoch: int | None, haste: Value, *, again: bool
+        self, epoch: int | None, lock_timeout: Value, *, again: bool
     ) -> tuple[Value, ...]:
         """The parameters.
 
         Args:
             epoch: see :mod:`pend_storage.store`.
-            haste: ``lock_timeout``, as the server understands it.
+            lock_timeout: ``lock_timeout``, as the server understands it.
             again: whether the call may have been done before.
         """
         checks, targets = self._checks, self._targets
@@ -72,7 +72,7 @@ class CommitCall:
             optional_array(batch.by for batch in self._batches),
             optional_array(batch.reason for batch in self._batches),
             flag(again),
-            haste,
+            lock_timeout,
         )
 
     def _later(self) -> list[int]:

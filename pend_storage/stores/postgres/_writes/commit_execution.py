@@ -16,7 +16,7 @@ from pend_storage.errors import (
 )
 from pend_storage.records import Batch, Change, Outcome, Put
 from pend_storage.store import Store
-from pend_storage.stores.postgres._client.database_client import Server
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import Statement
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
@@ -37,17 +37,20 @@ from pend_storage.stores.postgres._queries.rows import change_of
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.stores.postgres._schema.tables import TOKEN_CONSTRAINT
 from pend_storage.stores.postgres._writes.commit_call import CommitCall
-from pend_storage.stores.postgres._writes.commit_retry import HeldUp, Repeats
-from pend_storage.stores.postgres._writes.storable_batch import Possible
+from pend_storage.stores.postgres._writes.commit_retry import (
+    CommitRetry,
+    SharedLockTimeout,
+)
+from pend_storage.stores.postgres._writes.storable_batch import StorableBatch
 from pend_storage.stores.postgres._writes.violations import raise_violation
 
-__all__ = ["Done", "Execution"]
+__all__ = ["AlreadyCommitted", "CommitExecutor"]
 
 _NO_ANSWER: Final = (StoreUnavailable, SchemaOutOfDate, ConfigError)
 """What a call meets before it is made."""
 
 
-class Done(Exception):
+class AlreadyCommitted(Exception):
     """Commits are in the change log already; nothing was written."""
 
     def __init__(self, places: tuple[int, ...]) -> None:
@@ -59,107 +62,116 @@ class _Renumbered(Exception):
     """Numbers had to be raised above those in the log; nothing was written."""
 
 
-class Execution:
+class CommitExecutor:
     """Makes the calls of one store's commits."""
 
     def __init__(
         self,
         store: Store,
-        server: Server,
+        client: DatabaseClient,
         known: Mapping[str, CollectionStatements],
-        patience: float,
+        retry_timeout: float,
     ) -> None:
         """Make one; the arguments are those of a committer."""
         self._store = store
-        self._server = server
+        self._client = client
         self._known = known
-        self._patience = patience
+        self._retry_timeout = retry_timeout
 
     def commit(
-        self, possible: Possible, epoch: int | None, haste: Value = None
+        self, storable: StorableBatch, epoch: int | None, lock_timeout: Value = None
     ) -> tuple[int, ...]:
-        """Commit it; see :meth:`_repeat` for where it does not go through at once.
+        """Commit it; see :meth:`_retry` for where it does not go through at once.
 
         Raises:
-            HeldUp: it is in haste, and somebody holds what it needs.
+            SharedLockTimeout: it is in lock_timeout, and somebody holds what it needs.
         """
         try:
-            return self.made(
-                possible, self._once(possible.batch, epoch, haste, again=False)
+            return self.confirmed_versions(
+                storable,
+                self._attempt(storable.batch, epoch, lock_timeout, again=False),
             )
-        except (ConnectionLost, ServerRefusal, Done, _Renumbered) as error:
-            return self._repeat(possible, epoch, haste, error)
+        except (ConnectionLost, ServerRefusal, AlreadyCommitted, _Renumbered) as error:
+            return self._retry(storable, epoch, lock_timeout, error)
 
-    def made(self, possible: Possible, versions: tuple[int, ...]) -> tuple[int, ...]:
+    def confirmed_versions(
+        self, storable: StorableBatch, versions: tuple[int, ...]
+    ) -> tuple[int, ...]:
         """The versions of a commit that went through.
 
         One that wrote nothing made no entry, so the unique index on the token could not
         say that it is in the log: the deletes of a repeated batch find nothing any more.
         """
         wrote = any(versions) or not versions
-        if wrote or self.find(possible.batch.token) is None:
-            return possible.versions(versions)
-        return self.given(possible)
+        if wrote or self.find(storable.batch.token) is None:
+            return storable.caller_versions(versions)
+        return self.logged_versions(storable)
 
-    def _repeat(
-        self, possible: Possible, epoch: int | None, haste: Value, first: Exception
+    def _retry(
+        self,
+        storable: StorableBatch,
+        epoch: int | None,
+        lock_timeout: Value,
+        first: Exception,
     ) -> tuple[int, ...]:
         """Commit it again and again.
 
         A deadlock, or a rule that was broken a moment ago and is not any more, is tried
         again: nothing was written. So is a call without an answer, under its token.
         """
-        batch = possible.batch
-        repeats = Repeats(
-            self._server,
+        batch = storable.batch
+        retry = CommitRetry(
+            self._client,
             [batch],
-            seconds=self._patience,
-            is_hasty=haste is not None,
-            is_alone=_size(batch) > MANY_KEYS,
+            seconds=self._retry_timeout,
+            has_waiters=lock_timeout is not None,
+            is_exclusive=_size(batch) > MANY_KEYS,
         )
         error: Exception | None = first
         while True:
             try:
                 if error is None:
-                    return self.made(
-                        possible,
-                        self._once(batch, epoch, haste, again=repeats.is_unknown),
+                    return self.confirmed_versions(
+                        storable,
+                        self._attempt(
+                            batch, epoch, lock_timeout, again=retry.is_unknown
+                        ),
                     )
                 failed, error = error, None
                 raise failed
-            except Done:
-                return self.given(possible)
+            except AlreadyCommitted:
+                return self.logged_versions(storable)
             except _Renumbered:
-                repeats.again()
+                retry.again()
             except ConnectionLost as lost:
-                repeats.lost(lost)
+                retry.lost(lost)
             except _NO_ANSWER as no_answer:
-                repeats.unavailable(no_answer)
+                retry.unavailable(no_answer)
             except ServerRefusal as refusal:
                 if not refusal.is_violation:
-                    repeats.refused(refusal, _collection(batch))
-                elif (done := self._judge(refusal, possible)) is not None:
+                    retry.refused(refusal, _collection(batch))
+                elif (done := self._explain_violation(refusal, storable)) is not None:
                     return done
                 else:
-                    repeats.again(refusal)
+                    retry.again(refusal)
 
-    def _judge(
-        self, refusal: ServerRefusal, possible: Possible
+    def _explain_violation(
+        self, refusal: ServerRefusal, storable: StorableBatch
     ) -> tuple[int, ...] | None:
         """What it gave where it was done before; None where it may be tried again."""
-        if self.find(possible.batch.token) is not None:
-            return self.given(possible)
+        if self.find(storable.batch.token) is not None:
+            return self.logged_versions(storable)
         if refusal.constraint != TOKEN_CONSTRAINT:
-            raise_violation(self._store, possible.batch.operations)
+            raise_violation(self._store, storable.batch.operations)
         return None
 
-    def given(self, possible: Possible) -> tuple[int, ...]:
+    def logged_versions(self, storable: StorableBatch) -> tuple[int, ...]:
         """What a commit gave that is in the change log.
 
         Raises:
             StoreUnavailable: the log cannot be asked, or was pruned in between.
         """
-        batch, reason = possible.batch, "its entry was pruned from the change log"
+        batch, reason = storable.batch, "its entry was pruned from the change log"
         try:
             done = self.find(batch.token)
         except StoreUnavailable as error:
@@ -167,29 +179,29 @@ class Execution:
         if done is None:
             raise StoreUnavailable(
                 f"the commit was made before, but {reason}",
-                store=self._server.name,
+                store=self._client.name,
                 outcome_known=False,
                 token=batch.token,
             )
-        return possible.versions(done.versions_of(batch))
+        return storable.caller_versions(done.versions_of(batch))
 
-    def _once(
-        self, batch: Batch, epoch: int | None, haste: Value, *, again: bool
+    def _attempt(
+        self, batch: Batch, epoch: int | None, lock_timeout: Value, *, again: bool
     ) -> tuple[int, ...]:
         operations, checks = batch.operations, batch.checks
         if len(operations) == 1 and isinstance(put := operations[0], Put):
             expected = checks.get((put.collection, put.key))
             if len(checks) == (expected is not None):
-                tail = (flag(again), haste)
-                return self._put(put, expected, epoch, batch, tail)
+                tail = (flag(again), lock_timeout)
+                return self._call_put(put, expected, epoch, batch, tail)
         call = CommitCall([batch])
-        values = call.values(epoch, haste, again=again)
-        (outcome,) = call.outcomes(self._answer(statements.COMMIT, values))
+        values = call.values(epoch, lock_timeout, again=again)
+        (outcome,) = call.outcomes(self._call(statements.COMMIT, values))
         if isinstance(outcome, PendStorageError):
             raise outcome
         return outcome
 
-    def _put(
+    def _call_put(
         self,
         put: Put,
         expected: int | None,
@@ -207,7 +219,7 @@ class Execution:
             optional(batch.reason),
             *tail,
         )
-        answer = self._answer(self._known[put.collection].put, values)
+        answer = self._call(self._known[put.collection].put, values)
         if answer.startswith("conflict "):
             raise Conflict(
                 collection=put.collection,
@@ -217,35 +229,37 @@ class Execution:
             )
         return (int(answer),)
 
-    def _answer(self, statement: Statement, values: Sequence[Value]) -> str:
+    def _call(self, statement: Statement, values: Sequence[Value]) -> str:
         """What a function answers, where that is about the records.
 
         Raises:
             StaleEpoch: the store is not primary at the epoch.
         """
-        answer = _text(self._server.run(statement, values))
+        answer = _text(self._client.execute_once(statement, values))
         if answer == "renumber":
             renumber = statements.RENUMBER
-            self._server.write(lambda link: link.run(renumber), harmless=True)
+            self._client.execute_write(
+                lambda connection: connection.execute(renumber), idempotent=True
+            )
             raise _Renumbered
         if answer.startswith("done"):
-            raise Done(tuple(map(int, answer.split()[1:])))
-        raise_stale(answer, self._server.name)
+            raise AlreadyCommitted(tuple(map(int, answer.split()[1:])))
+        raise_stale(answer, self._client.name)
         return answer
 
     def find(self, token: str) -> Change | None:
         """See :meth:`Store.find_commit`."""
         if not is_token(token):
             return None
-        result = self._server.ask(statements.FIND, (token.encode(),))
+        result = self._client.fetch(statements.FIND, (token.encode(),))
         return change_of(self._store.schema, result, 0) if result.ntuples else None
 
-    def wave(
+    def commit_group(
         self,
         batches: Sequence[Batch],
         targets: Sequence[tuple[str, str]],
         epoch: int | None,
-        haste: Value,
+        lock_timeout: Value,
     ) -> list[Outcome] | None:
         """Commit independent batches in one call; None where they have to be parted.
 
@@ -253,29 +267,31 @@ class Execution:
             batches: see :mod:`.waves`.
             targets: what they refer to.
             epoch: see :mod:`pend_storage.store`.
-            haste: ``lock_timeout``.
+            lock_timeout: ``lock_timeout``.
 
         Raises:
-            Done: some of them are in the change log.
+            AlreadyCommitted: some of them are in the change log.
         """
         call = CommitCall(batches, targets)
-        repeats = Repeats(self._server, batches, seconds=self._patience, is_hasty=True)
+        retry = CommitRetry(
+            self._client, batches, seconds=self._retry_timeout, has_waiters=True
+        )
         while True:
-            values = call.values(epoch, haste, again=repeats.is_unknown)
+            values = call.values(epoch, lock_timeout, again=retry.is_unknown)
             try:
-                return call.outcomes(self._answer(statements.COMMIT, values))
+                return call.outcomes(self._call(statements.COMMIT, values))
             except _Renumbered:
-                repeats.again()
+                retry.again()
             except ConnectionLost as lost:
-                repeats.lost(lost)
+                retry.lost(lost)
             except _NO_ANSWER as error:
-                repeats.unavailable(error)
+                retry.unavailable(error)
             except ServerRefusal as refusal:
-                if refusal.is_divisible:
+                if refusal.is_splittable:
                     return None
                 try:
-                    repeats.refused(refusal)
-                except HeldUp:
+                    retry.refused(refusal)
+                except SharedLockTimeout:
                     return None
 
 

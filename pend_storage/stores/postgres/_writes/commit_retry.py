@@ -15,14 +15,20 @@ from typing import Final, TypeVar
 from pend_storage import jitter
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.records import Batch
-from pend_storage.stores.postgres._client.database_client import Server
-from pend_storage.stores.postgres._client.lock_holders import lock_holders
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
+from pend_storage.stores.postgres._client.lock_holders import describe_lock_holders
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     ServerRefusal,
 )
 
-__all__ = ["LOCK_TIMEOUT", "HeldUp", "LockHeld", "Repeats", "unhurried"]
+__all__ = [
+    "LOCK_TIMEOUT",
+    "CommitRetry",
+    "LockWaitTimeout",
+    "SharedLockTimeout",
+    "retry_exclusive",
+]
 
 T = TypeVar("T")
 
@@ -37,40 +43,40 @@ _LONGEST_PAUSE_ALONE: Final = 2.0
 """Ten times as long as the store's lock may be waited for alone."""
 
 
-class HeldUp(PendStorageError):
+class SharedLockTimeout(PendStorageError):
     """Somebody holds what a commit needs for longer than its group should wait."""
 
 
-class LockHeld(StoreUnavailable):
+class LockWaitTimeout(StoreUnavailable):
     """Somebody holds what a call needs for longer than it may wait."""
 
 
-class Repeats:
+class CommitRetry:
     """The attempts of one call."""
 
     def __init__(
         self,
-        server: Server,
+        client: DatabaseClient,
         batches: Sequence[Batch],
         *,
         seconds: float,
-        is_hasty: bool,
-        is_alone: bool = False,
+        has_waiters: bool,
+        is_exclusive: bool = False,
     ) -> None:
         """Begin with the first attempt.
 
         Args:
-            server: where the call is made.
+            client: where the call is made.
             batches: what it commits.
             seconds: for how long an unknown outcome is asked for, and a lock waited for.
-            is_hasty: whether others wait for the end of this call.
-            is_alone: whether it needs the store's lock alone.
+            has_waiters: whether others wait for the end of this call.
+            is_exclusive: whether it needs the store's lock alone.
         """
-        self._server = server
+        self._client = client
         self._batches = batches
         self._seconds = seconds
-        self._is_hasty = is_hasty
-        self._is_alone = is_alone
+        self._is_hasty = has_waiters
+        self._is_alone = is_exclusive
         self._attempt = 0
         self._since = time.monotonic()
         self.is_unknown = False
@@ -91,7 +97,7 @@ class Repeats:
         if self.is_unknown:
             self._ask_again(lost.reason, lost)
         elif self._attempt + 1 == _ATTEMPTS:
-            raise self._server.lost(lost) from lost
+            raise self._client.lost_error(lost) from lost
         else:
             self._pause(_SHORTEST_PAUSE, _LONGEST_PAUSE)
 
@@ -105,18 +111,18 @@ class Repeats:
         """The same for an error of the server that is not about the records.
 
         Raises:
-            HeldUp: a lock is held for longer than others should wait for this call.
+            SharedLockTimeout: a lock is held for longer than others should wait for this call.
         """
-        if self.is_unknown and not refusal.is_divisible:
+        if self.is_unknown and not refusal.is_splittable:
             self._ask_again(str(refusal), refusal)
         elif refusal.code == LOCK_TIMEOUT and self._is_hasty and not self._is_alone:
-            raise HeldUp(str(refusal)) from refusal
+            raise SharedLockTimeout(str(refusal)) from refusal
         elif refusal.code == LOCK_TIMEOUT and self._is_alone and not self._is_over:
             self._pause(_SHORTEST_PAUSE_ALONE, _LONGEST_PAUSE_ALONE)
         elif refusal.code in {LOCK_TIMEOUT, _CANCELLED}:
-            raise held_up(self._server, refusal) from refusal
+            raise lock_wait_error(self._client, refusal) from refusal
         elif not refusal.is_transient:
-            raise refusal.public(self._server.name, collection) from refusal
+            raise refusal.public(self._client.name, collection) from refusal
         else:
             self.again(refusal)
 
@@ -135,7 +141,7 @@ class Repeats:
                     "breaks a rule: a newer program has made the database stricter. "
                     "Update this one"
                 )
-            raise StoreUnavailable(reason, store=self._server.name) from cause
+            raise StoreUnavailable(reason, store=self._client.name) from cause
         self._pause(_SHORTEST_PAUSE, _LONGEST_PAUSE)
 
     @property
@@ -150,7 +156,7 @@ class Repeats:
     def _unknown(self, reason: str) -> StoreUnavailable:
         token = self._batches[0].token if len(self._batches) == 1 else None
         return StoreUnavailable(
-            reason, store=self._server.name, outcome_known=False, token=token or None
+            reason, store=self._client.name, outcome_known=False, token=token or None
         )
 
     def _pause(self, shortest: float, longest: float) -> None:
@@ -163,14 +169,14 @@ def _sleep(attempt: int, shortest: float, longest: float) -> None:
     time.sleep(jitter.between(limit / 2, limit))
 
 
-def held_up(server: Server, refusal: ServerRefusal) -> LockHeld:
+def lock_wait_error(client: DatabaseClient, refusal: ServerRefusal) -> LockWaitTimeout:
     """The error for a wait that took too long: it says who holds what was waited for."""
-    error = refusal.public(server.name)
+    error = refusal.public(client.name)
     reason = error.reason if isinstance(error, StoreUnavailable) else str(refusal)
-    return LockHeld(reason + lock_holders(server), store=server.name)
+    return LockWaitTimeout(reason + describe_lock_holders(client), store=client.name)
 
 
-def unhurried(server: Server, seconds: float, work: Callable[[], T]) -> T:
+def retry_exclusive(client: DatabaseClient, seconds: float, work: Callable[[], T]) -> T:
     """Do a piece of work that needs the store's lock alone, however often it takes.
 
     It must wait for that lock with a short ``lock_timeout`` only: everybody else queues
@@ -187,6 +193,6 @@ def unhurried(server: Server, seconds: float, work: Callable[[], T]) -> T:
             if refusal.code != LOCK_TIMEOUT:
                 raise
             if time.monotonic() - since > seconds:
-                raise held_up(server, refusal) from refusal
+                raise lock_wait_error(client, refusal) from refusal
         _sleep(attempt, _SHORTEST_PAUSE_ALONE, _LONGEST_PAUSE_ALONE)
         attempt += 1

@@ -15,39 +15,45 @@ from pend_storage.records import Batch, Change, Outcome
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket
-from pend_storage.stores.postgres._client.database_client import Server
-from pend_storage.stores.postgres._client.lock_holders import lock_holders
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
+from pend_storage.stores.postgres._client.lock_holders import describe_lock_holders
 from pend_storage.stores.postgres._connection.wire_format import Value
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
-from pend_storage.stores.postgres._writes.commit_execution import Done, Execution
-from pend_storage.stores.postgres._writes.commit_groups import MOST_KEYS, Waves
-from pend_storage.stores.postgres._writes.commit_retry import HeldUp, LockHeld
-from pend_storage.stores.postgres._writes.storable_batch import Possible
+from pend_storage.stores.postgres._writes.commit_batches import MOST_KEYS, CommitBatches
+from pend_storage.stores.postgres._writes.commit_execution import (
+    AlreadyCommitted,
+    CommitExecutor,
+)
+from pend_storage.stores.postgres._writes.commit_retry import (
+    LockWaitTimeout,
+    SharedLockTimeout,
+)
+from pend_storage.stores.postgres._writes.storable_batch import StorableBatch
 from pend_storage.stores.shield import in_main_thread
 
-__all__ = ["LANES", "Committer"]
+__all__ = ["SLOTS", "Committer"]
 
-LANES: Final = 4
+SLOTS: Final = 4
 """Threads that commit at a time, while others wait to be committed for."""
-_HASTE: Final = b"250ms"
+_SLOT_LOCK_TIMEOUT: Final = b"250ms"
 """``lock_timeout`` of a commit in a lane while others wait for one."""
-_HASTE_TOGETHER: Final = b"100ms"
+_GROUP_LOCK_TIMEOUT: Final = b"100ms"
 """The same for commits that go together."""
-_HASTE_PARTED: Final = b"50ms"
+_SPLIT_LOCK_TIMEOUT: Final = b"50ms"
 """The same for a part of them: the one that is held up is searched by halves."""
 
 
-class _Wait:
-    """How the commits of one wave wait for what somebody else holds."""
+class _LockWait:
+    """How the commits of one commit_group wait for what somebody else holds."""
 
-    def __init__(self, patience: float, *, hasty: bool) -> None:
-        self.hasty = hasty
+    def __init__(self, retry_timeout: float, *, has_waiters: bool) -> None:
+        self.has_waiters = has_waiters
         """Whether each of them has somebody who waits for it by himself."""
-        self.haste: Value = _HASTE_TOGETHER
+        self.lock_timeout: Value = _GROUP_LOCK_TIMEOUT
         """``lock_timeout`` of those that go together."""
-        self.error: LockHeld | None = None
+        self.error: LockWaitTimeout | None = None
         """Of one that has waited in vain; those after it are in a hurry."""
-        self._until = time.monotonic() + 2 * patience
+        self._until = time.monotonic() + 2 * retry_timeout
 
     @property
     def is_over(self) -> bool:
@@ -61,28 +67,28 @@ class Committer:
     def __init__(
         self,
         store: Store,
-        server: Server,
+        client: DatabaseClient,
         known: Mapping[str, CollectionStatements],
         *,
         size: int,
-        patience: float,
+        retry_timeout: float,
     ) -> None:
         """Make one.
 
         Args:
             store: whose commits they are.
-            server: where they are made.
+            client: where they are made.
             known: the statements of each collection.
             size: how many connections there are.
-            patience: seconds for which a lost answer is asked for, and a lock waited for.
+            retry_timeout: seconds for which a lost answer is asked for, and a lock waited for.
         """
         self._store = store
-        self._server = server
-        self._execution = Execution(store, server, known, patience)
-        self._patience = patience
-        self._waves = Waves(store.schema)
-        self._group = Group(self._carry_out, lanes=max(1, min(LANES, size)))
-        self._room = threading.BoundedSemaphore(max(1, (size - LANES) // 2))
+        self._client = client
+        self._execution = CommitExecutor(store, client, known, retry_timeout)
+        self._retry_timeout = retry_timeout
+        self._commit_batches = CommitBatches(store.schema)
+        self._group = Group(self._run_requests, lanes=max(1, min(SLOTS, size)))
+        self._room = threading.BoundedSemaphore(max(1, (size - SLOTS) // 2))
         """For those who wait outside of the lanes."""
 
     # -- one ----------------------------------------------------------------------
@@ -97,60 +103,64 @@ class Committer:
         handler can come between any two of its steps, so it holds nothing that other
         threads wait for. It only has a connection, which the pool counts by what is alive.
         """
-        possible = Possible(batch, self._store)
+        storable = StorableBatch(batch, self._store)
         is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
         if is_long or in_main_thread():
-            return self._execution.commit(possible, epoch)
+            return self._execution.commit(storable, epoch)
         if self._group.enter():
             try:
-                haste = _HASTE if self._group.is_shared else None
-                return self._execution.commit(possible, epoch, haste)
-            except HeldUp:
+                lock_timeout = _SLOT_LOCK_TIMEOUT if self._group.is_shared else None
+                return self._execution.commit(storable, epoch, lock_timeout)
+            except SharedLockTimeout:
                 pass
             finally:
                 self._group.leave()
-            return self._outside(possible, epoch)
-        ticket = Ticket((possible, epoch))
+            return self._commit_outside(storable, epoch)
+        ticket = Ticket((storable, epoch))
         self._group.run(ticket)
         try:
             versions: tuple[int, ...] = ticket.outcome()
-        except HeldUp:
-            return self._outside(possible, epoch)
+        except SharedLockTimeout:
+            return self._commit_outside(storable, epoch)
         return versions
 
-    def _outside(self, possible: Possible, epoch: int | None) -> tuple[int, ...]:
+    def _commit_outside(
+        self, storable: StorableBatch, epoch: int | None
+    ) -> tuple[int, ...]:
         """Commit outside of the lanes, on some of the connections at most."""
-        if not self._room.acquire(timeout=self._patience):
+        if not self._room.acquire(timeout=self._retry_timeout):
             reason = "too many commits wait for locks that somebody holds"
             raise StoreUnavailable(
-                reason + lock_holders(self._server), store=self._server.name
+                reason + describe_lock_holders(self._client), store=self._client.name
             )
         try:
-            return self._execution.commit(possible, epoch)
+            return self._execution.commit(storable, epoch)
         finally:
             self._room.release()
 
-    def _carry_out(self, tickets: list[Ticket]) -> None:
+    def _run_requests(self, tickets: list[Ticket]) -> None:
         """Commit what several threads want; epochs are hardly ever different."""
         groups: dict[int | None, list[Ticket]] = {}
         for ticket in tickets:
             groups.setdefault(ticket.job[1], []).append(ticket)
         for epoch, alike in groups.items():
-            for wave in self._waves.of([ticket.job[0].batch for ticket in alike]):
-                self._carry_out_wave([alike[place] for place in wave], epoch)
+            for commit_group in self._commit_batches.of(
+                [ticket.job[0].batch for ticket in alike]
+            ):
+                self._run_commit_group([alike[place] for place in commit_group], epoch)
 
-    def _carry_out_wave(self, tickets: Sequence[Ticket], epoch: int | None) -> None:
+    def _run_commit_group(self, tickets: Sequence[Ticket], epoch: int | None) -> None:
         members = [ticket.job[0] for ticket in tickets]
         try:
-            wait = _Wait(self._patience, hasty=True)
-            outcomes = self._together(members, epoch, wait)
+            wait = _LockWait(self._retry_timeout, has_waiters=True)
+            outcomes = self._commit_group(members, epoch, wait)
         except BaseException as error:
             # Its own thread alone sees what interrupted it.
             reason = "the commit was interrupted"
             for ticket, member in zip(tickets, members, strict=True):
                 unknown = StoreUnavailable(
                     reason,
-                    store=self._server.name,
+                    store=self._client.name,
                     outcome_known=False,
                     token=member.batch.token or None,
                 )
@@ -172,82 +182,100 @@ class Committer:
         Independent batches go together, in one call that is one transaction.
         """
         found: dict[int, Outcome] = {}
-        possible: dict[int, Possible] = {}
+        storable: dict[int, StorableBatch] = {}
         for place, batch in enumerate(batches):
             try:
-                possible[place] = Possible(batch, self._store)
+                storable[place] = StorableBatch(batch, self._store)
             except PendStorageError as error:
                 found[place] = error
-        places = list(possible)
-        members = list(possible.values())
-        for wave in self._waves.of([member.batch for member in members]):
-            wait = _Wait(self._patience, hasty=False)
-            outcomes = self._together([members[i] for i in wave], epoch, wait)
-            found.update(zip((places[i] for i in wave), outcomes, strict=True))
+        places = list(storable)
+        members = list(storable.values())
+        for commit_group in self._commit_batches.of(
+            [member.batch for member in members]
+        ):
+            wait = _LockWait(self._retry_timeout, has_waiters=False)
+            outcomes = self._commit_group(
+                [members[i] for i in commit_group], epoch, wait
+            )
+            found.update(zip((places[i] for i in commit_group), outcomes, strict=True))
         return [found[place] for place in range(len(batches))]
 
-    def _together(
-        self, members: Sequence[Possible], epoch: int | None, wait: _Wait
+    def _commit_group(
+        self, members: Sequence[StorableBatch], epoch: int | None, wait: _LockWait
     ) -> list[Outcome]:
-        """What comes of the batches of one wave."""
+        """What comes of the batches of one commit_group."""
         if wait.error is not None and wait.is_over:
             return [own_copy(wait.error) for _ in members]
         if len(members) == 1:
-            return [self._one_of(members[0], epoch, wait)]
+            return [self._commit_alone(members[0], epoch, wait)]
         try:
             batches = [member.batch for member in members]
-            targets = [t for batch in batches for t in self._waves.targets(batch)]
-            outcomes = self._execution.wave(batches, targets, epoch, wait.haste)
-        except Done as done:
-            return self._without(set(done.places), members, epoch, wait)
+            targets = [
+                t for batch in batches for t in self._commit_batches.targets(batch)
+            ]
+            outcomes = self._execution.commit_group(
+                batches, targets, epoch, wait.lock_timeout
+            )
+        except AlreadyCommitted as done:
+            return self._commit_rest(set(done.places), members, epoch, wait)
         except PendStorageError as error:
-            return [_own(error, member) for member in members]
+            return [_error_for(error, member) for member in members]
         if outcomes is None:
-            wait.haste = _HASTE_PARTED  # one of them must not fail the others
+            wait.lock_timeout = (
+                _SPLIT_LOCK_TIMEOUT  # one of them must not fail the others
+            )
             half = len(members) // 2
-            first = self._together(members[:half], epoch, wait)
-            return first + self._together(members[half:], epoch, wait)
+            first = self._commit_group(members[:half], epoch, wait)
+            return first + self._commit_group(members[half:], epoch, wait)
         return [
-            self._execution.made(m, outcome) if isinstance(outcome, tuple) else outcome
+            self._execution.confirmed_versions(m, outcome)
+            if isinstance(outcome, tuple)
+            else outcome
             for m, outcome in zip(members, outcomes, strict=True)
         ]
 
-    def _one_of(self, member: Possible, epoch: int | None, wait: _Wait) -> Outcome:
+    def _commit_alone(
+        self, member: StorableBatch, epoch: int | None, wait: _LockWait
+    ) -> Outcome:
         """What comes of one of them, which had to be parted from the others."""
-        hasty = wait.hasty or wait.error is not None
+        has_waiters = wait.has_waiters or wait.error is not None
         try:
-            return self._execution.commit(member, epoch, wait.haste if hasty else None)
-        except HeldUp as held:
+            return self._execution.commit(
+                member, epoch, wait.lock_timeout if has_waiters else None
+            )
+        except SharedLockTimeout as held:
             return held if wait.error is None else own_copy(wait.error)
-        except LockHeld as error:
+        except LockWaitTimeout as error:
             wait.error = error
             return error
         except PendStorageError as error:
             return error
 
-    def _without(
+    def _commit_rest(
         self,
         done: set[int],
-        members: Sequence[Possible],
+        members: Sequence[StorableBatch],
         epoch: int | None,
-        wait: _Wait,
+        wait: _LockWait,
     ) -> list[Outcome]:
         """Commit those that are not in the log yet; the others give what they gave."""
         rest = [m for place, m in enumerate(members) if place not in done]
-        others = iter(self._together(rest, epoch, wait) if rest else ())
+        others = iter(self._commit_group(rest, epoch, wait) if rest else ())
         outcomes: list[Outcome] = []
         for place, member in enumerate(members):
             try:
                 outcomes.append(
-                    self._execution.given(member) if place in done else next(others)
+                    self._execution.logged_versions(member)
+                    if place in done
+                    else next(others)
                 )
             except PendStorageError as error:
                 outcomes.append(error)
         return outcomes
 
 
-def _own(error: PendStorageError, member: Possible) -> PendStorageError:
-    """An error that is about all of a wave, for one of them."""
+def _error_for(error: PendStorageError, member: StorableBatch) -> PendStorageError:
+    """An error that is about all of a commit_group, for one of them."""
     if isinstance(error, StoreUnavailable) and not error.outcome_known:
         own = StoreUnavailable(
             error.reason,

@@ -10,10 +10,10 @@ from pend_storage.store import Store
 from pend_storage.stores.postgres._connection.wire_format import is_token
 from pend_storage.text import is_storable
 
-__all__ = ["Possible"]
+__all__ = ["StorableBatch"]
 
 
-class Possible:
+class StorableBatch:
     """A batch without keys that no record can have.
 
     Deleting such a key, or demanding that it is not there, is no error; but the server
@@ -23,7 +23,7 @@ class Possible:
     __slots__ = ("_places", "batch")
 
     def __init__(self, batch: Batch, store: Store) -> None:
-        """Look a batch over.
+        """ProbeResult a batch over.
 
         Raises:
             Conflict: a record is demanded under a key that none can have.
@@ -57,7 +57,7 @@ class Possible:
         ]
         self.batch = replace(batch, operations=tuple(kept), checks=checks)
 
-    def versions(self, given: tuple[int, ...]) -> tuple[int, ...]:
+    def caller_versions(self, given: tuple[int, ...]) -> tuple[int, ...]:
         """The versions of the caller's operations."""
         if self._places is None:
             return given

@@ -17,10 +17,10 @@ from pend_storage.records import ChangedRecord, Delete, Put
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 
-__all__ = ["operations_of", "raise_violation"]
+__all__ = ["as_operations", "raise_violation"]
 
 
-def operations_of(records: Iterable[ChangedRecord]) -> list[Put | Delete]:
+def as_operations(records: Iterable[ChangedRecord]) -> list[Put | Delete]:
     """Another store's changes as operations; their bodies are not needed here."""
     return [
         Delete(r.collection, r.key)
@@ -37,9 +37,9 @@ def raise_violation(store: Store, operations: Sequence[Put | Delete]) -> None:
         UniqueViolation: another record has the same value.
         ReferenceViolation: a reference would lead nowhere.
     """
-    judge = _Judge(store, operations)
-    judge.check_unique()
-    judge.check_references()
+    finder = _ViolationFinder(store, operations)
+    finder.check_unique()
+    finder.check_references()
 
 
 def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
@@ -52,7 +52,7 @@ def _claims(spec: CollectionSpec, record: Any) -> list[tuple[Any, ...] | None]:
     return [None if None in values else values for values in found]
 
 
-class _Judge:
+class _ViolationFinder:
     def __init__(self, store: Store, operations: Sequence[Put | Delete]) -> None:
         self._store = store
         self._operations = operations

@@ -1,7 +1,7 @@
 """Which batches may go together: those of which each would end alike without the others.
 
 Only what can be told without asking the server is looked at here. Uniqueness is not: the
-server refuses a wave that breaks it, or in which a value is given up by one and taken by
+server refuses a commit_group that breaks it, or in which a value is given up by one and taken by
 another, and its batches are tried again in smaller waves.
 """
 
@@ -14,14 +14,14 @@ from typing import Any, Final
 from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import CollectionSpec, Schema
 
-__all__ = ["MOST_BYTES", "MOST_KEYS", "Waves"]
+__all__ = ["MOST_BYTES", "MOST_KEYS", "CommitBatches"]
 
 MOST_KEYS: Final = 128
-"""Keys of one wave, each of which is a lock: PostgreSQL has room for 64 times
+"""Keys of one commit_group, each of which is a lock: PostgreSQL has room for 64 times
 ``max_connections`` of them, and many processes may merge at the same time. What is gained
 by sharing a sync is gained by then."""
 MOST_BYTES: Final = 16 * 2**20
-"""Of the records of one wave, in JSON; a commit that is larger goes alone. The time to send
+"""Of the records of one commit_group, in JSON; a commit that is larger goes alone. The time to send
 a call grows faster than its size, and PostgreSQL takes a gibibyte at most."""
 
 _Place = tuple[str, str]
@@ -49,19 +49,19 @@ class _Rules:
                 yield target, value
 
 
-class Waves:
+class CommitBatches:
     """Cuts a list of batches into waves."""
 
     def __init__(self, schema: Schema) -> None:
         self._rules = {spec.name: _Rules(schema, spec) for spec in schema}
 
     def of(self, batches: Sequence[Batch]) -> Iterator[range]:
-        """The places of the batches of each wave: runs, so that all keep their order."""
+        """The places of the batches of each commit_group: runs, so that all keep their order."""
         start = 0
         while start < len(batches):
-            wave = _Wave(self._rules)
+            commit_group = _CommitGroup(self._rules)
             stop = start
-            while stop < len(batches) and wave.takes(batches[stop]):
+            while stop < len(batches) and commit_group.takes(batches[stop]):
                 stop += 1
             stop = max(stop, start + 1)
             yield range(start, stop)
@@ -75,7 +75,7 @@ class Waves:
                 yield from rules.targets(operation.record)
 
 
-class _Wave:
+class _CommitGroup:
     """Batches that are independent of each other."""
 
     def __init__(self, rules: dict[str, _Rules]) -> None:
@@ -90,7 +90,7 @@ class _Wave:
         self._bytes = 0
 
     def takes(self, batch: Batch) -> bool:
-        """Take another batch, if it is independent of those in the wave."""
+        """Take another batch, if it is independent of those in the commit_group."""
         size = _size(batch)
         if self._bytes + size > MOST_BYTES or batch.token in self._tokens:
             return False

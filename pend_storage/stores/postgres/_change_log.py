@@ -16,10 +16,10 @@ from typing import Final
 from psycopg.pq.abc import PGresult
 
 from pend_storage.records import Pending
-from pend_storage.stores.postgres._client.database_client import Server
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._queries import statements
 
-__all__ = ["Backlog"]
+__all__ = ["ChangeLog"]
 
 _WORTH_MOVING: Final = 1_000
 """Entries passed, after which the count begins further on. Not with each one: who asks
@@ -74,11 +74,11 @@ class _Look:
         )
 
 
-class Backlog:
+class ChangeLog:
     """Counts the change log of one store. Safe to share between threads."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, client: DatabaseClient) -> None:
+        self._client = client
         self._known: _Count | None = None
 
     def pending(self, after: int) -> Pending:
@@ -99,7 +99,7 @@ class Backlog:
     def _look(self, after: int, known: _Count) -> _Look:
         places = (after, known.after, known.upto, known.at)
         values = [b"%d" % place for place in places]
-        return _Look.of(self._server.ask(statements.PENDING, values))
+        return _Look.of(self._client.fetch(statements.PENDING, values))
 
     def _take(self, after: int, known: _Count, look: _Look) -> Pending:
         counted = known.entries - look.passed
