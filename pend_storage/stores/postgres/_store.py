@@ -5,17 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Literal
+from typing import Literal
 
 from typing_extensions import override
 
-from pend_storage.codec import dump_json, load_json
-from pend_storage.diff import equal
-from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.events import Hook, guarded, log_event
 from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout, one_each
-from pend_storage.phases import ROLE_META
 from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
@@ -34,12 +30,10 @@ from pend_storage.stores.postgres._change_log import ChangeLog
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
-    Statement,
 )
 from pend_storage.stores.postgres._connection.connector import Address, Connector
 from pend_storage.stores.postgres._connection.pool import Pool
 from pend_storage.stores.postgres._connection.wire_format import (
-    Value,
     number,
     text_array,
 )
@@ -47,40 +41,23 @@ from pend_storage.stores.postgres._database_report import (
     DatabaseReport,
     inspect_database,
 )
+from pend_storage.stores.postgres._meta_table import MetaTable
 from pend_storage.stores.postgres._named_locks import NamedLocks
-from pend_storage.stores.postgres._queries import statements
-from pend_storage.stores.postgres._queries.conditions import (
-    combined_statement,
-    count_statement,
-    query_statement,
-)
-from pend_storage.stores.postgres._queries.prepared_queries import PreparedQueries
 from pend_storage.stores.postgres._queries.rows import (
-    CHANGE_RECORDS,
-    change_of,
-    parted_rows_of,
     rows_of,
     tombstone_rows_of,
 )
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
+from pend_storage.stores.postgres._query_reader import QueryReader
 from pend_storage.stores.postgres._writes.applier import Applier
-from pend_storage.stores.postgres._writes.commit_batches import MOST_BYTES
-from pend_storage.stores.postgres._writes.commit_retry import retry_exclusive
 from pend_storage.stores.postgres._writes.committer import Committer
 from pend_storage.stores.postgres._writes.violations import (
     as_operations,
     raise_violation,
 )
-from pend_storage.text import is_storable, storable_part
+from pend_storage.text import is_storable
 
 __all__ = ["PostgresStore"]
-
-
-_PAGE: Final = 1000
-"""Rows of a scan that are in memory at a time."""
-_CHANGES_PAGE: Final = 200
-"""Commits of the change log that are in memory at a time, of so many bytes as go together
-in one call, but for the last one."""
 
 
 class PostgresStore(Store):
@@ -158,9 +135,9 @@ class PostgresStore(Store):
         self._applier = Applier(
             schema, self._client, self._statements, retry_timeout=statement_timeout
         )
-        self._backlog = ChangeLog(self._client)
-        self._statement_timeout = statement_timeout
-        self._prepared = PreparedQueries()
+        self._change_log = ChangeLog(schema, self._client)
+        self._meta_table = MetaTable(self._client, retry_timeout=statement_timeout)
+        self._query_reader = QueryReader(self._client)
         self._locks = NamedLocks(
             self.name, self._connector.open, pooled=pooler is not None
         )
@@ -255,7 +232,7 @@ class PostgresStore(Store):
         known = self._known(collection)
         wanted = list(keys)
         if not wanted:
-            self._require_primary(epoch)
+            self._client.require_primary(epoch)
             return {}
         if deleted:
             result = self._client.fetch(
@@ -276,7 +253,7 @@ class PostgresStore(Store):
         self, known: CollectionStatements, key: str, epoch: int | None
     ) -> list[Row]:
         if not is_storable(key):
-            self._require_primary(epoch)
+            self._client.require_primary(epoch)
             return []
         if epoch is None:
             result = self._client.fetch(known.read_one, (key.encode(),))
@@ -298,22 +275,13 @@ class PostgresStore(Store):
     def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        known = self._known(collection)
-        if query.limit == 0:
-            self._require_primary(epoch)
-            return []
-        statement, values = query_statement(known, query, epoch)
-        statement = self._prepared.prepare(statement)
-        return rows_of(known.spec, self._client.fetch(statement, values))
+        return self._query_reader.query(self._known(collection), query, epoch)
 
     @override
     def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
-        known = self._known(collection)
-        statement, values = count_statement(known, where, epoch)
-        statement = self._prepared.prepare(statement)
-        return int(self._client.fetch(statement, values).get_value(0, 0) or 0)
+        return self._query_reader.count(self._known(collection), where, epoch)
 
     @override
     def together(
@@ -325,12 +293,7 @@ class PostgresStore(Store):
     ) -> tuple[list[list[Row]], list[int]]:
         asked = [(self._known(name), query) for name, query in queries]
         counted = [(self._known(name), where) for name, where in counts]
-        if not asked and not counted:
-            self._require_primary(epoch)
-            return [], []
-        statement, values = combined_statement(asked, counted, epoch)
-        result = self._client.fetch(self._prepared.prepare(statement), values)
-        return parted_rows_of([known.spec for known, _ in asked], len(counted), result)
+        return self._query_reader.together(asked, counted, epoch)
 
     @override
     def scan(
@@ -342,51 +305,11 @@ class PostgresStore(Store):
         epoch: int | None = None,
     ) -> Iterator[Row]:
         known = self._known(collection)
-        statement = known.page_deleted if deleted else known.page
-        while True:
-            start = storable_part(after or "").encode()
-            values = (start, number(epoch), b"%d" % _PAGE)
-            rows = tombstone_rows_of(known.spec, self._client.fetch(statement, values))
-            yield from (row for row in rows if after is None or row.key > after)
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1].key
+        yield from self._query_reader.scan(known, after, epoch, deleted=deleted)
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
-        horizon = self._client.fetch(statements.HORIZON).get_value(0, 0)
-        self._client.require_full_schema()
-        change: Change | None = None
-        while True:
-            values = (b"%d" % after, horizon, b"%d" % _CHANGES_PAGE, b"%d" % MOST_BYTES)
-            result = self._client.fetch(statements.CHANGES, values)
-            if change is not None:
-                self._require_continued(change)
-            size = 0
-            for index in range(result.ntuples):
-                size += len(result.get_value(index, CHANGE_RECORDS) or b"")
-                change = change_of(self.schema, result, index)
-                yield change
-                after = change.sequence
-            if result.ntuples < _CHANGES_PAGE and size < MOST_BYTES:
-                return
-
-    def _require_continued(self, change: Change) -> None:
-        """See that the page just read continues the log that the one before was of.
-
-        Asked after the page was: if the entry before it is still there, both are of one
-        history, whatever server has answered.
-        """
-        try:
-            oldest = self._backlog.pending(change.sequence - 1).oldest
-        except ChangesExpired:
-            oldest = None
-        if oldest != change.at:
-            raise StoreUnavailable(
-                "while its change log was read, another server came in its place, or the "
-                "log was pruned; it has to be read again",
-                store=self.name,
-            )
+        return self._change_log.changes(after)
 
     @override
     def find_commit(self, token: str) -> Change | None:
@@ -394,33 +317,19 @@ class PostgresStore(Store):
 
     @override
     def pending(self, after: int) -> Pending:
-        return self._backlog.pending(after)
+        return self._change_log.pending(after)
 
     @override
     def prune(self, upto: int) -> None:
-        horizon = int(self._client.fetch(statements.HORIZON).get_value(0, 0) or 0)
-        values = (b"%d" % min(upto, horizon),)
-        self._client.execute_write(
-            lambda connection: connection.execute(statements.PRUNE, values),
-            idempotent=True,
-        )
+        self._change_log.prune(upto)
 
     @override
     def head(self) -> int:
-        return int(self._client.fetch(statements.HEAD).get_value(0, 0) or 0)
+        return self._change_log.head()
 
     @override
     def meta(self, name: str) -> JSON:
-        result = self._client.fetch(statements.META, (name.encode(),))
-        value = result.get_value(0, 0) if result.ntuples else None
-        return None if value is None else load_json(value)
-
-    def _require_primary(self, epoch: int | None) -> None:
-        """What a look at nothing still has to check."""
-        if epoch is not None:
-            self._client.fetch(statements.GUARD, (b"%d" % epoch,))
-        else:
-            self._client.require_open()
+        return self._meta_table.get(name)
 
     # -- writing ------------------------------------------------------------------
 
@@ -472,29 +381,7 @@ class PostgresStore(Store):
         *,
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
-        if expected is None and value is None and not given:
-            return self.meta(name) is None
-
-        def attempt(connection: LibpqConnection) -> bool:
-            with connection.transaction():
-                if name == ROLE_META:
-                    connection.execute(statements.LIMIT_LOCK_WAIT)
-                    connection.execute(statements.LOCK_STORE_EXCLUSIVE)
-                if not all(
-                    _is_held(connection, *item) for item in (given or {}).items()
-                ):
-                    return False
-                if expected is None and value is None:
-                    return _is_held(connection, name, None)
-                result = connection.execute(*_meta_change(name, expected, value))
-                return bool(result.command_tuples)
-
-        def with_retry(connection: LibpqConnection) -> bool:
-            return retry_exclusive(
-                self._client, self._statement_timeout, lambda: attempt(connection)
-            )
-
-        return self._client.execute_write(with_retry, idempotent=False)
+        return self._meta_table.compare_and_set(name, expected, value, given=given)
 
     @override
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
@@ -511,22 +398,3 @@ class PostgresStore(Store):
         return (
             self._statements[self.schema[collection].name] if known is None else known
         )
-
-
-def _is_held(connection: LibpqConnection, name: str, value: JSON) -> bool:
-    """Whether a meta entry has a value, which it keeps until the transaction ends."""
-    result = connection.execute(statements.META_FOR_SHARE, (name.encode(),))
-    found = result.get_value(0, 0) if result.ntuples else None
-    return equal(None if found is None else load_json(found), value)
-
-
-def _meta_change(
-    name: str, expected: JSON, value: JSON
-) -> tuple[Statement, tuple[Value, ...]]:
-    place = name.encode()
-    if expected is None:
-        return statements.META_INSERT, (place, dump_json(value))
-    if value is None:
-        return statements.META_DELETE, (place, dump_json(expected))
-    values = (place, dump_json(value), dump_json(expected))
-    return statements.META_UPDATE, values

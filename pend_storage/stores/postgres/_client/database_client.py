@@ -34,6 +34,7 @@ from pend_storage.stores.postgres._connection.server_errors import (
 )
 from pend_storage.stores.postgres._connection.server_facts import ProbeResult
 from pend_storage.stores.postgres._connection.wire_format import Value
+from pend_storage.stores.postgres._queries import statements
 
 __all__ = ["DatabaseClient"]
 
@@ -232,6 +233,18 @@ class DatabaseClient:
         self.invalidate()
         with contextlib.suppress(PendStorageError):  # told to who uses it
             self._pool.release(self.acquire(writing=True))
+
+    def require_primary(self, epoch: int | None) -> None:
+        """Check the role where a read has nothing to fetch.
+
+        Raises:
+            StaleEpoch: the store is not primary at the epoch.
+            StoreUnavailable: the store is closed, or the server cannot be reached.
+        """
+        if epoch is None:
+            self.require_open()
+        else:
+            self.fetch(statements.GUARD, (b"%d" % epoch,))
 
     def require_open(self) -> None:
         """Refuse to work after :meth:`close`.

@@ -35,7 +35,7 @@ from pend_storage.stores.postgres._schema.tables import (
 )
 from pend_storage.stores.rewriting import Misfits, Rewriting, check_unique
 
-__all__ = ["ColumnChanges", "drop_tables", "run_with"]
+__all__ = ["CONVERTED_TABLE", "ColumnChanges", "drop_tables", "run_with"]
 
 _PAGE: Final = 1_000
 CONVERTED_TABLE: Final = "pend_converted"

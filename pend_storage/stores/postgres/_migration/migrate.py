@@ -12,21 +12,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
-import msgspec
 import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, pool, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from pend_storage import jitter
-from pend_storage.codec import dump_json
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.schema import Schema
@@ -36,7 +33,7 @@ from pend_storage.schema_changes import (
     changes_between,
     only_added,
 )
-from pend_storage.schema_note import Description, describe
+from pend_storage.schema_note import describe
 from pend_storage.stores.postgres._client.schema_revision import (
     KNOWN_REVISIONS,
     SCHEMA_META,
@@ -45,10 +42,6 @@ from pend_storage.stores.postgres._client.schema_revision import (
     encoding_fault,
 )
 from pend_storage.stores.postgres._connection.connector import Connector
-from pend_storage.stores.postgres._connection.server_errors import (
-    ConnectionLost,
-    ServerRefusal,
-)
 from pend_storage.stores.postgres._functions import definitions
 from pend_storage.stores.postgres._functions.sequence_numbers import PRUNED_META
 from pend_storage.stores.postgres._migration.blocking_sessions import (
@@ -59,7 +52,17 @@ from pend_storage.stores.postgres._migration.leftover_tables import (
     drop_leftover_tables,
     existing_tables,
 )
+from pend_storage.stores.postgres._migration.migration_errors import (
+    sqlstate_of,
+    translated_errors,
+)
 from pend_storage.stores.postgres._migration.schema_diff import add_missing, run_text
+from pend_storage.stores.postgres._migration.schema_notes import (
+    DESCRIPTION_META,
+    read_description,
+    read_revision,
+    write_meta,
+)
 from pend_storage.stores.postgres._migration.statement_recorder import (
     recorded_statements,
 )
@@ -69,9 +72,6 @@ __all__ = ["MigrationOptions", "migrate"]
 
 _LOCK: Final = 0x70656E64_6D696772  # the ASCII of "pendmigr"
 _ALEMBIC: Final = threading.Lock()  # its context is one for the whole process
-_REFUSED_BY_DATA: Final = frozenset({"23502", "23503", "23505", "23514", "22001"})
-DESCRIPTION_META: Final = "postgres.description"
-"""Name of the meta entry with the schema that the tables are of."""
 _END_LOG: Final = f"""insert into store_meta as m (name, value)
   select '{PRUNED_META}', to_jsonb(max(sequence)) from changes having count(*) > 0
   on conflict (name) do update set value = excluded.value
@@ -108,10 +108,8 @@ def migrate(
     store = str(connector.address)
     # An index may take longer to build than a statement may normally run.
     patient = dataclasses.replace(connector, statement_timeout=0.0)
-    work = partial(
-        _migrate_with_retry, schema, patient, hook, wait=wait, options=options
-    )
-    return _translated_errors(store)(work)()
+    with translated_errors(store):
+        return _migrate_with_retry(schema, patient, hook, wait=wait, options=options)
 
 
 def _migrate_with_retry(
@@ -132,7 +130,7 @@ def _migrate_with_retry(
                 schema, connector, hook, blockers, deadline, options=options
             )
         except DBAPIError as error:
-            if _sqlstate(error.orig) not in _LOCK_CONFLICTS:
+            if sqlstate_of(error.orig) not in _LOCK_CONFLICTS:
                 raise
             if time.monotonic() >= deadline:
                 raise _lock_timeout_error(store, wait, blockers) from error
@@ -162,7 +160,7 @@ def _migrate_once(
         _set_lock_timeout(connection, max(_LOCK_TIMEOUT, deadline - time.monotonic()))
         connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
         _set_lock_timeout(connection, _LOCK_TIMEOUT)
-        found = _read_revision(connection)
+        found = read_revision(connection)
         _refuse_newer_library(found, wanted, store)
         cleared = (
             _drop_leftovers(connection, found, schema, store)
@@ -202,7 +200,7 @@ def _apply_schema(
         was done, in words.
     """
     wanted, description = Revision.of(schema), describe(schema)
-    former = _read_description(connection, found, cleared)
+    former = read_description(connection, found, cleared)
     changes: tuple[SchemaChange, ...] = ()
     if former is not None:
         changes = changes_between(former, description, schema)
@@ -223,8 +221,8 @@ def _apply_schema(
         for definition in definitions.definitions(schema):
             run_text(connection, definition)
     wanted = dataclasses.replace(wanted, ancestors=tuple(description.ancestors))
-    _write_meta(connection, SCHEMA_META, wanted.to_json())
-    _write_meta(connection, DESCRIPTION_META, description.to_json())
+    write_meta(connection, SCHEMA_META, wanted.to_json())
+    write_meta(connection, DESCRIPTION_META, description.to_json())
     return changes, column_changes.records, done
 
 
@@ -306,84 +304,6 @@ def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
         engine.dispose()
 
 
-@contextmanager
-def _translated_errors(store: str) -> Iterator[None]:
-    try:
-        yield
-    except ConnectionLost as lost:
-        raise StoreUnavailable(lost.reason, store=store) from lost
-    except DBAPIError as error:
-        raise _public(error.orig, store) from error
-    except psycopg.Error as error:
-        raise _public(error, store) from error
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(str(error), store=store) from error
-
-
-def _sqlstate(error: BaseException | None) -> str:
-    return str(getattr(error, "sqlstate", None) or "")
-
-
-def _public(error: BaseException | None, store: str) -> Exception:
-    code = _sqlstate(error)
-    message = (str(error).strip().splitlines() or ["no reason given"])[0]
-    if code in _REFUSED_BY_DATA:
-        return SchemaOutOfDate(
-            f"{store}: records in the database do not fit the schema ({message}). "
-            "Change them or the schema, and migrate again; nothing was changed."
-        )
-    advice = _ADVICE.get(code) or _ADVICE.get(code[:2])
-    if advice is not None:
-        return ConfigError(f"{store}: {message}. {advice}; nothing was changed.")
-    if code:
-        return ServerRefusal(code, message).public(store)
-    return StoreUnavailable(message, store=store)
-
-
-_OWNER: Final = (
-    "Migrate as the owner of the database, or let its administrator grant or install "
-    "what is missing"
-)
-_ADVICE: Final = {
-    "42501": _OWNER,
-    "0A000": _OWNER,
-    "58P01": _OWNER,
-    "3F": (
-        "Grant the user create and usage on a schema of search_path, or correct "
-        "search_path"
-    ),
-    "54": "Declare fewer fields, or fewer fields in one index",
-    "42": (
-        "Something in the database does not fit: rename or remove what another program "
-        "or somebody made there, and migrate again"
-    ),
-}
-"""What to do about a SQLSTATE or a class of them that trying again does not heal."""
-
-
-def _read_revision(connection: Connection) -> Revision | None:
-    if connection.scalar(text("select to_regclass('store_meta')")) is None:
-        return None
-    look = text("select value::text from store_meta where name = :name")
-    value: str | None = connection.scalar(look, {"name": SCHEMA_META})
-    return Revision.from_json(None if value is None else value.encode())
-
-
-def _read_description(
-    connection: Connection, found: Revision | None, cleared: Collection[str] = ()
-) -> Description | None:
-    """The schema of the tables that are there, where a migration has noted it."""
-    if found is None:
-        return None
-    look = text("select value from store_meta where name = :name")
-    value = connection.scalar(look, {"name": DESCRIPTION_META})
-    noted = None if value is None else Description.from_json(value)
-    if noted is None or noted.fingerprint != found.schema:
-        return None  # a version that notes nothing has migrated since
-    there = {n: shape for n, shape in noted.collections.items() if n not in cleared}
-    return msgspec.structs.replace(noted, collections=there)
-
-
 def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) -> None:
     if found is not None and found.core not in KNOWN_REVISIONS:
         raise SchemaOutOfDate(describe_difference(store, found, wanted))
@@ -395,7 +315,7 @@ def _drop_leftovers(
     """Drop the empty tables of another schema; gives the names of the collections."""
     if found is None or found.schema == schema.fingerprint():
         return []
-    former = _read_description(connection, found)
+    former = read_description(connection, found)
     return drop_leftover_tables(connection, found.collections, former, schema, store)
 
 
@@ -408,7 +328,7 @@ def _refuse_extra_collections(
 ) -> None:
     """A database with more collections is left alone, unless they may be dropped."""
     if found is None or (
-        options.drop and _read_description(connection, found) is not None
+        options.drop and read_description(connection, found) is not None
     ):
         return
     present = existing_tables(
@@ -430,15 +350,3 @@ def _upgrade_core(connection: Connection) -> None:
     config.attributes["version_table"] = REVISION_TABLE
     with _ALEMBIC:
         command.upgrade(config, "head")
-
-
-def _write_meta(connection: Connection, name: str, value: dict[str, Any]) -> None:
-    parameters: dict[str, Any] = {"name": name, "value": dump_json(value).decode()}
-    connection.execute(
-        text(
-            "insert into store_meta (name, value) values (:name, cast(:value as jsonb))"
-            " on conflict (name) do update set value = excluded.value"
-            " where store_meta.value <> excluded.value"
-        ),
-        parameters,
-    )

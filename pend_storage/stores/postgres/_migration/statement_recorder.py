@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, event
 
+from pend_storage.stores.postgres._migration.column_changes import CONVERTED_TABLE
 from pend_storage.stores.postgres._schema.literals import quoted_text
 
 __all__ = ["recorded_statements"]
 
 _READ_ONLY: Final = ("select", "show", "set ", "lock ", "savepoint", "release")
-_TEMPORARY: Final = "pend_converted"
 _PARAMETER: Final = re.compile(r"%\(\w+\)s")
 
 
@@ -38,7 +38,7 @@ def recorded_statements(connection: Connection) -> Iterator[list[str]]:
 
 
 def _render(statement: str, parameters: Any) -> str:
-    if isinstance(parameters, list) or _TEMPORARY in statement:
+    if isinstance(parameters, list) or CONVERTED_TABLE in statement:
         hidden = _PARAMETER.sub("...", statement)
         first = " ".join(hidden.replace("%%", "%").split())
         return f"-- for each record: {first}" if parameters else f"{first};"
