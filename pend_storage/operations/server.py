@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from pend_storage.config import PostgresSettings
-from pend_storage.stores.postgres._connection.connect_errors import connect_error
+from pend_storage.stores.postgres import connect_error
 
 __all__ = ["ServerFacts", "server_facts"]
 

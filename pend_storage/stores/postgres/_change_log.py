@@ -30,14 +30,15 @@ _PAGE: Final = 200
 """Commits in memory at a time; their records have as many bytes as a group of commits,
 but for the last one."""
 _WORTH_MOVING: Final = 1_000
-"""Entries passed, after which the count begins further on. Not with each one: who asks
-about a mark asks about the place right before it as well."""
+"""Entries passed, after which the count begins further on. Not with each one: a caller
+that asks about a mark asks about the place right before it as well.
+"""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """Entries after one place, up to another one."""
+    """Number of entries after one sequence number, up to another one."""
 
     after: int
     upto: int
@@ -52,12 +53,12 @@ class _Count:
 
 @dataclass(frozen=True, slots=True)
 class _PendingCounts:
-    """What one statement finds, on top of a count."""
+    """Result of one statement, on top of a count."""
 
     passed: int
     added: int
     final: int
-    """Of those added, how many lie below all that may still appear."""
+    """Of the entries added, those below all that may still appear."""
     last: int | None
     last_at: int | None
     oldest_at: int | None

@@ -1,4 +1,4 @@
-"""What an operator wants to know of a database; works on any, migrated or not."""
+"""Database report: state of any database for operators, migrated or not."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["DatabaseReport", "inspect_database"]
 
 @dataclass(frozen=True, slots=True)
 class DatabaseReport:
-    """A look at a database."""
+    """State of a database."""
 
     server_version: str
     size: int
-    """In bytes, with indexes."""
+    """Bytes, with indexes."""
     revision: str | None
-    """What it has been migrated to; None if it never was."""
+    """Revision it was migrated to; None if it never was."""
     wanted: str
-    """What the library would migrate it to."""
+    """Revision that the library would migrate it to."""
     role: RoleState
     rows: Mapping[str, int]
     """Records by collection; without collections that have no table yet."""
@@ -37,7 +37,7 @@ class DatabaseReport:
     changes: int
     """Commits in the change log."""
     indexes_invalid: tuple[str, ...]
-    """Indexes that PostgreSQL does not use, because building them was broken off."""
+    """Indexes that PostgreSQL does not use, because building them was interrupted."""
 
     @property
     def is_current(self) -> bool:
@@ -46,7 +46,11 @@ class DatabaseReport:
 
 
 def inspect_database(schema: Schema, connector: Connector) -> DatabaseReport:
-    """ProbeResult at a database.
+    """Report on a database.
+
+    Args:
+        schema: its collections are counted.
+        connector: opens a connection of its own.
 
     Raises:
         StoreUnavailable: it cannot be reached.
@@ -74,8 +78,8 @@ def _look(schema: Schema, connection: psycopg.Connection[Any]) -> DatabaseReport
         return int(scalar(f"select count(*) from {quoted(table)}"))
 
     tables = {table_name(spec.name): spec.name for spec in schema}
-    look = "select to_regclass(quote_ident(%s)) is not null"
-    present = {t for t in (*tables, *CORE_TABLES) if scalar(look, t)}
+    sql = "select to_regclass(quote_ident(%s)) is not null"
+    present = {t for t in (*tables, *CORE_TABLES) if scalar(sql, t)}
     noted = meta(SCHEMA_META) if "store_meta" in present else None
     role = meta(ROLE_META) if "store_meta" in present else None
     invalid = connection.execute(

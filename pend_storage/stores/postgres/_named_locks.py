@@ -1,10 +1,10 @@
-"""Named locks of a database, for all machines that use it.
+"""Named locks: exclusive locks of a database, for all machines that use it.
 
 A holder has a connection of its own, outside of the pool, and on it a transaction that
-holds an advisory lock and nothing else: no snapshot, and no key of a transaction, so it
-keeps no row from being cleaned up. That works behind a pooler too, which gives one of its
-own connections to the holder meanwhile; those who wait there try now and then, so that
-they take none. The server frees the lock when the connection ends.
+holds an advisory lock and nothing else: no snapshot, and no transaction id, so it keeps
+no row from being vacuumed. That works behind a pooler too, which assigns one of its own
+connections to the holder meanwhile; waiters there poll, so that they occupy none. The
+server releases the lock when the connection ends.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ _WAIT: Final = Statement(b"select pg_catalog.pg_advisory_xact_lock($1)")
 _TRY: Final = Statement(b"select pg_catalog.pg_try_advisory_xact_lock($1)")
 _NOT_AVAILABLE: Final = "55P03"
 _MAX_WAIT: Final = 5.0
-"""Seconds of one wait on the server; less than after which a connection is given up."""
+"""Seconds of one wait on the server; less than after which a connection is aborted."""
 _PAUSE: Final = (0.01, 0.05)
 _MAX_IDLE: Final = 10.0
-"""Seconds after which a connection that nobody used is not used again."""
+"""Seconds after which an unused connection is not reused."""
 
 
 class NamedLocks:
-    """The locks of one store."""
+    """Named locks of one store."""
 
     def __init__(
         self, name: str, connect: Callable[[], LibpqConnection], *, pooled: bool
     ) -> None:
-        """Make them; nothing is connected to before it is needed.
+        """Configure the locks; connects to nothing before it is needed.
 
         Args:
             name: of the store.
             connect: opens a connection.
-            pooled: whether there is a pooler in between.
+            pooled: whether a pooler is in between.
         """
         self._name: Final = name
         self._connect: Final = connect
@@ -71,7 +71,7 @@ class NamedLocks:
         _instances.add(self)
 
     def after_fork(self) -> None:
-        """In a forked child: let go of the parent's connections, without a word.
+        """Drop the parent's connections in a forked child, without closing them.
 
         Else the server would not notice when the parent dies.
         """
@@ -89,7 +89,7 @@ class NamedLocks:
         os.close(nowhere)
 
     def close(self) -> None:
-        """Hang up what is not in use."""
+        """Close the idle connection."""
         with self._mutex:
             connection, self._idle = self._idle, None
             self._is_closed = True
@@ -98,7 +98,16 @@ class NamedLocks:
 
     @contextmanager
     def lock(self, name: str, timeout: float) -> Iterator[IsHeld]:
-        """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
+        """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`.
+
+        Args:
+            name: of the lock.
+            timeout: seconds.
+
+        Raises:
+            LockTimeout: another holder has it.
+            StoreUnavailable: the server cannot be reached.
+        """
         process = os.getpid()
         key = _lock_key(name)
         deadline = time.monotonic() + timeout
@@ -136,11 +145,11 @@ class NamedLocks:
     def _try_lock(
         self, connection: LibpqConnection, key: bytes, deadline: float
     ) -> bool:
-        """Begin a transaction that has the lock; False if others have it for long."""
+        """Begin a transaction that holds the lock; False if the wait timed out."""
         left = min(max(deadline - time.monotonic(), 0.0), _MAX_WAIT)
         connection.execute_text("begin")
         try:
-            # A holder may rest for as long as it likes.
+            # A holder may be idle for any time.
             connection.execute_text("set local idle_in_transaction_session_timeout = 0")
             connection.execute_text("set local statement_timeout = 0")
             if left == 0.0 or self._pooled:
@@ -160,7 +169,7 @@ class NamedLocks:
         return taken
 
     def _unlock(self, connection: LibpqConnection) -> None:
-        """Free the lock, and keep the connection for the next one."""
+        """Release the lock, and keep the connection for the next one."""
         is_idle = False
         try:
             connection.execute_text("rollback")
@@ -180,17 +189,17 @@ class NamedLocks:
 
 
 def _lock_key(name: str) -> bytes:
-    """The key of a name's lock, in the server's text."""
+    """Advisory lock key of a name, as parameter text."""
     digest = hashlib.sha256(f"pend_storage lock\n{name}".encode()).digest()
     (key,) = struct.unpack_from("!q", digest)
     return b"%d" % key
 
 
 def _is_alive(connection: LibpqConnection) -> bool:
-    """Whether the connection is open, as far as has been heard."""
+    """Whether the connection is open, as far as is known without a round trip."""
     pg = connection.driver_connection.pgconn
     try:
-        pg.consume_input()  # last words, perhaps
+        pg.consume_input()  # a last message, perhaps
         pg.consume_input()  # the end after them
     except psycopg.OperationalError:
         return False

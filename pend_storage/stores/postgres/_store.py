@@ -1,4 +1,4 @@
-"""PostgreSQL as a store."""
+"""PostgreSQL store: implements the store contract on one database."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ __all__ = ["PostgresStore"]
 
 
 class PostgresStore(Store):
-    """A PostgreSQL database, version 15 or newer, as a store."""
+    """Store in a PostgreSQL database, version 15 or newer."""
 
     def __init__(
         self,
@@ -79,28 +79,28 @@ class PostgresStore(Store):
         application_name: str = "pend_storage",
         hook: Hook = log_event,
     ) -> None:
-        """Understand the settings; nothing is connected to before it is needed.
+        """Configure the store; connects to nothing before it is needed.
 
         Args:
-            schema: the collections; :meth:`migrate` makes their tables.
+            schema: the collections; :meth:`migrate` creates their tables.
             url: ``postgresql://user:password@host:port/database``, with any setting of
                 libpq as a parameter (``sslmode``, ``sslrootcert``, ...).
             layouts: the legacy files that :meth:`legacy` can show.
-            pool_size: how many connections at most.
-            pool_timeout: seconds to wait for one where all are in use.
-            connect_timeout: seconds to wait for a new one.
-            idle_timeout: seconds after which an unused one is closed.
-            connection_max_age: seconds after which one is not used again, less up to a
-                tenth; None: never. Behind an address with several servers, connections
-                move to the present one in that time without any error.
+            pool_size: maximum number of connections.
+            pool_timeout: seconds to wait for a connection where all are in use.
+            connect_timeout: seconds to wait for a new connection.
+            idle_timeout: seconds after which an unused connection is closed.
+            connection_max_age: seconds after which a connection is not reused, less up
+                to a tenth; None: never. Behind an address with several servers,
+                connections move to the present one in that time without any error.
             statement_timeout: seconds that one statement may take.
             pooler: ``"transaction"`` behind PgBouncer in transaction mode; migrations
                 need a URL that goes straight to the server.
             application_name: shown in ``pg_stat_activity``.
-            hook: gets told what an operator should know.
+            hook: receives events for the operator.
 
         Raises:
-            ConfigError: the URL cannot be understood, or the schema does not fit.
+            ConfigError: the URL cannot be parsed, or the schema does not fit.
         """
         self.schema = schema
         self.layouts = one_each(layouts)
@@ -146,7 +146,7 @@ class PostgresStore(Store):
 
     @property
     def name(self) -> str:
-        """How errors call the store: where it is, without user and password."""
+        """Name of the store in error messages: its address, without user and password."""
         return str(self.address)
 
     def migrate(
@@ -157,31 +157,30 @@ class PostgresStore(Store):
         drop_empty: bool = False,
         dry_run: bool = False,
     ) -> Evolution:
-        """Bring an empty or older database to the schema; harmless to repeat.
+        """Migrate an empty or older database to the schema; idempotent.
 
-        Any number of processes may do so at once, while others work. What was renamed, and
-        how values are converted, is declared in the schema
+        Any number of processes may do so at once, while others work. Renames and
+        conversions of values are declared in the schema
         (:class:`~pend_storage.Evolve`); nothing is deleted without consent. Where
-        somebody holds a lock that it needs, it asks for the lock for a second at a time,
-        and lets everybody else pass in between.
+        another session holds a lock that it needs, it requests the lock for a second at
+        a time, and lets all others proceed in between.
 
         Args:
-            wait: seconds for which it tries to have the locks.
-            drop: whether what the schema does not have any more may be deleted.
-            drop_empty: whether tables that were made with another schema may be dropped
-                as far as they are empty.
-            dry_run: whether only to find out what would be run. It is run, and undone.
+            wait: seconds for which it requests its locks.
+            drop: whether what the schema lacks may be deleted.
+            drop_empty: whether empty tables of another schema may be dropped.
+            dry_run: whether to roll back, and only report the statements.
 
         Returns:
             What was changed, or would be, with the statements.
 
         Raises:
             SchemaOutOfDate: the database is newer than the library or the schema, or
-                would have to lose something.
-            ConfigError: the user may not do it, the server lacks an extension, or the
-                database is not encoded in UTF8.
-            StoreUnavailable: it cannot be reached, or the locks could not be had in
-                time; the error names who has them.
+                would lose data.
+            ConfigError: the user lacks a privilege, the server lacks an extension, or
+                the database is not encoded in UTF8.
+            StoreUnavailable: it cannot be reached, or a lock was not granted in time;
+                the error names the sessions that hold it.
         """
         from pend_storage.stores.postgres._migration.migrate import (  # noqa: PLC0415 - slow
             MigrationOptions,
@@ -198,12 +197,12 @@ class PostgresStore(Store):
 
     @override
     def incarnation(self) -> str:
-        """What stands behind the address at this moment.
+        """Identity of the database behind the address at this moment.
 
         System identifier and timeline of the cluster, object ids of the database and of
-        its change log: ``7713733295023466614/1/16384/16402``. It is asked over a
+        its change log: ``7713733295023466614/1/16384/16402``. It is read over a
         connection. It differs after a failover, a restore and a move; a part that the
-        server does not tell is empty.
+        server hides is empty.
 
         Raises:
             StoreUnavailable: it cannot be reached.
@@ -211,14 +210,14 @@ class PostgresStore(Store):
         return self._client.incarnation()
 
     def inspect(self) -> DatabaseReport:
-        """What an operator wants to know of the database, migrated or not.
+        """Report on the database for operators, migrated or not.
 
         Raises:
             StoreUnavailable: it cannot be reached.
         """
         return inspect_database(self.schema, self._connector)
 
-    # -- looking ------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------
 
     @override
     def read(

@@ -1,4 +1,4 @@
-"""The look at what a new connection leads to: one statement, one round trip."""
+"""Connection probe: identity and notes of a database, in one round trip."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pend_storage.stores.postgres._queries import statements
 __all__ = ["INCARNATION_META", "SCHEMA_META", "ensure_numbering", "probe_connection"]
 
 SCHEMA_META: Final = "postgres.schema"
-"""Name of the meta entry in which ``migrate()`` notes what it has made."""
+"""Meta entry with the revision that ``migrate()`` has made."""
 INCARNATION_META: Final = "postgres.home"
-"""Name of the meta entry with the incarnation on which numbers were given last."""
+"""Meta entry with the incarnation on which numbers were last assigned."""
 _RENUMBER: Final = statements.RENUMBER
-"""Puts right the numbers of a database that was restored into another server."""
+"""Raises the numbers of a database that was restored into another server."""
 _SET_INCARNATION: Final = Statement(
     f"insert into store_meta as m (name, value) values ('{INCARNATION_META}', $1::jsonb) "
     "on conflict (name) do update set value = excluded.value "
@@ -39,7 +39,7 @@ _TIMELINE: Final = """(select case when pg_is_in_recovery()
   end::text)"""
 _UNKNOWN: Final = "null"
 _REFUSED: Final = frozenset({"42501", "0A000", "42883", "42P01"})
-"""What a managed service answers where a function is not for its customers."""
+"""SQLSTATEs of a managed service that reserves a function to itself."""
 _LOCK_TIMEOUT: Final = "55P03"
 _MAY_NOT_WRITE: Final = frozenset({"25006", "42501"})
 
@@ -63,10 +63,10 @@ _RESTRICTED_PARTS: Final = tuple(
 
 
 def probe_connection(connection: LibpqConnection) -> ProbeResult:
-    """ProbeResult at what a connection leads to: one statement, one round trip.
+    """Probe the database behind a connection: one statement, one round trip.
 
     Raises:
-        ServerRefusal: it refuses to tell; ``42P01`` where nothing was migrated.
+        ServerRefusal: the server refuses; ``42P01`` where nothing was migrated.
         ConnectionLost: it did not answer.
     """
     try:
@@ -77,7 +77,7 @@ def probe_connection(connection: LibpqConnection) -> ProbeResult:
             raise
         result = connection.execute(
             _PROBE_RESTRICTED
-        )  # raises what is not about those functions
+        )  # raises unless those functions are the reason
         system, timeline = (
             _part(connection, statement) for statement in _RESTRICTED_PARTS
         )
@@ -109,13 +109,17 @@ def _text(value: bytes | None) -> str:
 
 
 def ensure_numbering(connection: LibpqConnection, found: ProbeResult) -> None:
-    """Have a database that came to another server go on above its own numbers.
+    """Raise the numbers of a database that moved to another server; idempotent.
 
-    A dump that was restored elsewhere, or a standby that was promoted, brings numbers that
-    the transaction ids of its new server may not have reached. Harmless to repeat.
+    A dump that was restored elsewhere, or a standby that was promoted, holds numbers
+    that the transaction ids of its new server may not have reached.
+
+    Args:
+        connection: to the database, outside of a transaction.
+        found: by probing the same connection.
 
     Raises:
-        ServerRefusal: the server refuses for another reason than a lack of rights.
+        ServerRefusal: the server refuses for another reason than missing privileges.
         ConnectionLost: it did not answer.
     """
     here = found.facts.incarnation
@@ -127,6 +131,6 @@ def ensure_numbering(connection: LibpqConnection, found: ProbeResult) -> None:
             connection.execute(_SET_INCARNATION, (dump_json(here),))
     except ServerRefusal as refusal:
         if refusal.code == _LOCK_TIMEOUT and found.numbered_on is None:
-            return  # never noted, and not now: it has not come from elsewhere
+            return  # never stored before: the database has not moved
         if refusal.code not in _MAY_NOT_WRITE:
-            raise  # who may not write gives no numbers either
+            raise  # without write access no number is assigned either

@@ -1,6 +1,6 @@
-"""Work on the server: connections taken and given back, errors translated, repeats.
+"""Database client: executes statements on checked connections, with retries.
 
-The one place at which what the driver raises becomes what the library raises.
+The only module that maps what a connection raises to the errors of the library.
 """
 
 from __future__ import annotations
@@ -42,69 +42,69 @@ T = TypeVar("T")
 
 _ATTEMPTS: Final = 3
 _FRESH: Final = 1.0
-"""Seconds for which what a new connection found is taken for still true."""
+"""Seconds for which the facts of a new connection count as current."""
 
 
 class _LostWhileVerifying(ConnectionLost):
-    """The connection died while it was looked at, before it was used."""
+    """The connection broke during its probe, before it was used."""
 
 
 class DatabaseClient:
-    """A database that has been migrated to a schema."""
+    """Client of a database that has been migrated to a schema. Thread-safe."""
 
     def __init__(
         self, schema: Schema, connector: Connector, pool: Pool, hook: Hook
     ) -> None:
         self.name = str(connector.address)
-        """How errors call the store."""
+        """Name of the store in error messages."""
         self._schema = schema
         self._pool = pool
         self._failover_detector = FailoverDetector(self.name, pool, hook)
         self._hook = hook
         self._added_by: str | None = None
-        """The module of a newer program that has added to the schema."""
+        """Module of a newer program that has extended the schema."""
 
     @property
     def generation(self) -> int:
-        """Grows whenever a connection leads to another server than those before."""
+        """Number of times that a connection led to another server than those before."""
         return self._failover_detector.generation
 
     def fetch(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
-        """The result of a statement that only looks; asked again on a new connection.
+        """Execute a read-only statement; retried once, on a new connection if needed.
 
         Raises:
-            StoreUnavailable: there was no answer the second time either.
+            StoreUnavailable: no answer to the second attempt either.
         """
         return self._fetch(lambda connection: connection.execute(statement, values))
 
-    def _fetch(self, question: Callable[[LibpqConnection], T]) -> T:
+    def _fetch(self, read: Callable[[LibpqConnection], T]) -> T:
         try:
-            return self._execute_once(question)
+            return self._execute_once(read)
         except ServerRefusal as refusal:
             if not refusal.is_transient:
                 raise refusal.public(self.name) from refusal
         except ConnectionLost:
-            pass  # the server was restarted, perhaps
+            pass  # the server may have been restarted
         try:
-            return self._execute_once(question)
+            return self._execute_once(read)
         except ServerRefusal as refusal:
             raise refusal.public(self.name) from refusal
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
 
     def incarnation(self) -> str:
-        """What stands behind the address at this moment, asked of a connection.
+        """Probe the identity of the database behind the address now.
 
         Raises:
             StoreUnavailable: it cannot be reached.
         """
 
-        def question(connection: LibpqConnection) -> str:
+        def read(connection: LibpqConnection) -> str:
             facts = probe_connection(connection).facts
             self._failover_detector.observe(connection, facts)
             return facts.incarnation
 
-        return self._fetch(question)
+        return self._fetch(read)
 
     def execute_write(
         self,
@@ -113,17 +113,17 @@ class DatabaseClient:
         idempotent: bool,
         explain: Callable[[], None] | None = None,
     ) -> T:
-        """Do a piece of work that writes.
+        """Execute a unit of work that writes, with retries.
 
         Args:
             attempt: the work, as a whole or not at all.
-            idempotent: whether doing it twice does no harm, so that it may be done again
-                where it is not known whether it was done.
-            explain: raises what rule was broken, where the server says that one was; if
-                it returns, none is any more, and the work is done again.
+            idempotent: whether the work may be repeated where its outcome is unknown.
+            explain: raises the violated rule after a constraint violation; if it
+                returns, no rule is violated any more, and the work is retried.
 
         Raises:
-            StoreUnavailable: ``outcome_known`` tells whether it may have been done.
+            StoreUnavailable: ``outcome_known`` is False where the work may have been
+                done.
         """
         left = _ATTEMPTS
         while True:
@@ -140,7 +140,7 @@ class DatabaseClient:
                     raise self.lost_error(lost) from lost
 
     def execute_once(self, statement: Statement, values: Sequence[Value]) -> PGresult:
-        """The result of a commit, once; for callers who know what its errors mean.
+        """Execute a commit once; the caller maps its errors.
 
         Raises:
             ServerRefusal: the server answered with an error.
@@ -153,7 +153,7 @@ class DatabaseClient:
     def _execute_once(
         self, attempt: Callable[[LibpqConnection], T], *, writing: bool = False
     ) -> T:
-        """Do it once; what only this connection refuses, once more on a new one."""
+        """Execute once; what is bound to the session, once more on a new one."""
         connection = self.acquire(writing=writing)
         try:
             return attempt(connection)
@@ -161,7 +161,7 @@ class DatabaseClient:
             if not refusal.is_session_bound:
                 raise
             connection.is_retired = True
-            # A server that was just found read-only needs no second found.
+            # A server that was just found read-only needs no second check.
             is_fresh = time.monotonic() - connection.opened_at < _FRESH
             if (
                 is_fresh
@@ -171,7 +171,7 @@ class DatabaseClient:
                 raise
         finally:
             self._pool.release(connection)
-        self._pool.invalidate()  # others lead to the same server, or have the same plans
+        self._pool.invalidate()  # the others lead to the same server, or hold the same plans
         connection = self.acquire(writing=writing)
         try:
             return attempt(connection)
@@ -182,16 +182,16 @@ class DatabaseClient:
             self._pool.release(connection)
 
     def lost_error(self, lost: ConnectionLost) -> StoreUnavailable:
-        """The public error for a connection that died during a write."""
+        """Public error for a connection that broke during a write."""
         return StoreUnavailable(
             lost.reason, store=self.name, outcome_known=not lost.sent
         )
 
     def acquire(self, *, writing: bool = False) -> LibpqConnection:
-        """A connection to a database that fits the schema; to be given back.
+        """Acquire a connection to a database that fits the schema; release it.
 
         Args:
-            writing: whether numbers will be given on it. Who only looks changes nothing.
+            writing: whether numbers will be assigned on it. A read changes nothing.
 
         Raises:
             SchemaOutOfDate: the database does not fit.
@@ -201,9 +201,8 @@ class DatabaseClient:
         try:
             try:
                 return self._verified(self._pool.acquire(), writing=writing)
-            except (
-                _LostWhileVerifying
-            ):  # it does no harm to found, and to note, once more
+            except _LostWhileVerifying:
+                # The probe and the notes are idempotent.
                 return self._verified(self._pool.acquire(), writing=writing)
         except ConnectionLost as lost:
             raise StoreUnavailable(lost.reason, store=self.name) from lost
@@ -211,7 +210,7 @@ class DatabaseClient:
     def _verified(
         self, connection: LibpqConnection, *, writing: bool
     ) -> LibpqConnection:
-        """See that a connection leads to the right database, once for each."""
+        """Verify once that a connection leads to the right database."""
         try:
             if connection.facts is None:
                 self._check(connection)
@@ -222,16 +221,16 @@ class DatabaseClient:
         return connection
 
     def invalidate(self) -> None:
-        """ProbeResult at the database's revision again before it is used the next time."""
+        """Verify the database's revision again before its next use."""
         self._pool.invalidate()
 
     def record_incarnation(self) -> None:
-        """Have a database that was just migrated note where it is.
+        """Store the server's incarnation in a database that was just migrated.
 
-        Those who only look at it later have nothing to note then.
+        Later reads then have nothing to store.
         """
         self.invalidate()
-        with contextlib.suppress(PendStorageError):  # told to who uses it
+        with contextlib.suppress(PendStorageError):  # raised by its next use
             self._pool.release(self.acquire(writing=True))
 
     def require_primary(self, epoch: int | None) -> None:
@@ -250,7 +249,7 @@ class DatabaseClient:
         """Refuse to work after :meth:`close`.
 
         Raises:
-            StoreUnavailable: it has been closed.
+            StoreUnavailable: the store is closed.
         """
         if self._pool.is_closed:
             raise StoreUnavailable("the store is closed", store=self.name)
@@ -280,10 +279,10 @@ class DatabaseClient:
     def require_full_schema(self) -> None:
         """Refuse what a program with an older schema cannot do without a loss.
 
-        To be asked when a connection has been taken: that is when it is known.
+        Call it with a connection acquired: acquiring is what finds it out.
 
         Raises:
-            SchemaOutOfDate: a newer program has added to the schema.
+            SchemaOutOfDate: a newer program has extended the schema.
         """
         if self._added_by is not None:
             raise SchemaOutOfDate(
@@ -301,7 +300,7 @@ class DatabaseClient:
 
     @contextlib.contextmanager
     def _discard_on_error(self, connection: LibpqConnection) -> Iterator[None]:
-        """Close a connection that is not found fit."""
+        """Close a connection whose verification fails."""
         try:
             yield
         except ServerRefusal as refusal:
@@ -312,6 +311,6 @@ class DatabaseClient:
             raise
 
     def _discard(self, connection: LibpqConnection) -> None:
-        """Close a connection that was not found fit: the next one is looked at anew."""
+        """Close an unverified connection: the next one is probed anew."""
         connection.is_retired = True
         self._pool.release(connection)

@@ -1,4 +1,4 @@
-"""Notices when another server stands behind the address than before."""
+"""Failover detector: reports another server behind the same address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FailoverDetector"]
 
 
 class FailoverDetector:
-    """Remembers the incarnation seen last by the connections of one store."""
+    """Compares the incarnation of each new connection with the previous one."""
 
     def __init__(self, store: str, pool: Pool, hook: Hook) -> None:
         self._store = store
@@ -21,25 +21,26 @@ class FailoverDetector:
         self._hook = hook
         self._seen: str | None = None
         self._claims: dict[tuple[str, int], object] = {}
-        """Who tells of a change; no lock, which an interrupt could leave locked."""
+        """Reporter of each change; no lock, which an interrupt could leave locked."""
         self.generation = 0
-        """How often the incarnation changed."""
+        """Number of times that the incarnation changed."""
 
     def observe(self, connection: LibpqConnection, facts: ServerFacts) -> None:
-        """Take note of what a connection leads to.
+        """Record what a connection leads to, and report a change.
 
         At a change, idle connections to the former server are closed, and those in use
-        when they come back: one that still answers may be a server that was replaced.
+        on release: one that still answers may be a server that was replaced.
         """
         connection.facts = facts
         claim = object()
-        generation = self.generation  # before what it is compared with
+        generation = self.generation  # read before the incarnation
         before, self._seen = self._seen, facts.incarnation
         if before is None or before == facts.incarnation:
             return
         if self._claims.setdefault((before, generation), claim) is not claim:
             return  # another thread has seen it, too
         self.generation = generation + 1
+        """Number of times that the incarnation changed."""
         connection.generation = self._pool.invalidate()
         self._hook(
             Event(

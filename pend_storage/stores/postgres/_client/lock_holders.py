@@ -1,4 +1,4 @@
-"""Who holds what others wait for: sessions, never what they have asked."""
+"""Lock holders: sessions that hold up a commit, never their queries."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ select a.pid, a.usename, a.application_name, a.state,
    and a.pid <> pg_backend_pid() and cardinality(pg_blocking_pids(a.pid)) = 0
  order by a.xact_start nulls last limit {_MAX_SESSIONS}""".encode()
 )
-"""Of those who hold the store's lock or have changed a table, and of those who hold these
-up, the ones who wait for nobody."""
+"""Of the sessions that hold the store lock or have changed a table, and of those that
+block these, the ones that wait for none.
+"""
 
 
 def describe_lock_holders(client: DatabaseClient) -> str:
-    """Who is in the way at this moment, as the end of a reason; empty where nobody is."""
+    """Describe the sessions that hold locks, as the end of a reason; may be empty."""
     try:
         result = client.fetch(_HOLDERS)
     except PendStorageError:
-        return ""  # the error that is being made says enough
+        return ""  # the error under construction is enough
     found = [_session(result, row) for row in range(result.ntuples)]
     return f"; held up by {', '.join(found)}" if found else ""
 

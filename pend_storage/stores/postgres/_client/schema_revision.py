@@ -1,4 +1,4 @@
-"""Which schema a database has been migrated to, and whether that is ours."""
+"""Schema revision: what a database was migrated to, compared with the library."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _VISIBILITY: Final = Statement(
 
 @dataclass(frozen=True)
 class Revision:
-    """What a database has been migrated to, or what a library would make of it."""
+    """Revision of a database, or of a library and its schema."""
 
     core: str
     """Alembic revision of the core tables."""
@@ -58,15 +58,15 @@ class Revision:
     """Digest of the functions in the database."""
     collections: tuple[str, ...] = field(default=(), compare=False)
     module: str = field(default="", compare=False)
-    """The module that declares the schema; empty where an older version migrated."""
+    """Module that declares the schema; empty if an older version migrated."""
     ancestors: tuple[str, ...] = field(default=(), compare=False)
     """Fingerprints of the schemas since which there were only additions."""
     library: str = field(default="", compare=False)
-    """Digest of the functions that every schema has."""
+    """Digest of the functions that are independent of the schema."""
 
     @classmethod
     def of(cls, schema: Schema) -> Revision:
-        """What this library makes of a database."""
+        """Revision that this library makes of a database."""
         return cls(
             CORE_REVISION,
             schema.fingerprint(),
@@ -78,16 +78,16 @@ class Revision:
 
     @classmethod
     def from_json(cls, text: bytes | None) -> Revision | None:
-        """What ``migrate()`` noted in a database; None if it never ran."""
+        """Decode the revision that ``migrate()`` stored; None if it never ran."""
         return None if text is None else msgspec.json.decode(text, type=cls)
 
     @classmethod
     def from_value(cls, value: Any) -> Revision:
-        """What ``migrate()`` noted, as a JSON value."""
+        """Convert the stored revision from a JSON value."""
         return msgspec.convert(value, type=cls)
 
     def to_json(self) -> dict[str, Any]:
-        """For noting it in a database."""
+        """Convert to a JSON value for ``store_meta``."""
         lists = {"collections": self.collections, "ancestors": self.ancestors}
         return {**asdict(self), **{name: list(value) for name, value in lists.items()}}
 
@@ -112,13 +112,13 @@ def _shared_functions_digest() -> str:
 def require_current(
     connection: LibpqConnection, schema: Schema, store: str
 ) -> ProbeResult:
-    """Check what a connection leads to before it is used.
+    """Probe a new connection, and verify revision, encoding and isolation.
 
     Raises:
         SchemaOutOfDate: the database is older, newer, or has never been migrated.
         ConfigError: its encoding or its default isolation level would break promises,
             or the user cannot see its tables.
-        ServerRefusal: the server refuses to tell.
+        ServerRefusal: the server refuses the probe.
         ConnectionLost: it did not answer.
     """
     wanted = Revision.of(schema)
@@ -149,7 +149,7 @@ def require_current(
 
 
 def encoding_fault(encoding: str) -> str | None:
-    """What is wrong with ``server_encoding``, and what to do; None if nothing is."""
+    """Fault of a ``server_encoding`` and its remedy; None for UTF8."""
     if encoding == _ENCODING:
         return None
     return (
@@ -162,7 +162,7 @@ def encoding_fault(encoding: str) -> str | None:
 def _missing_tables(
     connection: LibpqConnection, store: str, wanted: Revision
 ) -> PendStorageError:
-    """Why the tables are not seen: there are none, or they are out of sight."""
+    """Error for tables that do not exist, or are not visible to this user."""
     if fault := encoding_fault(connection.encoding):
         return ConfigError(f"{store}: {fault}")
     row = connection.execute(_VISIBILITY)
@@ -191,7 +191,7 @@ def _not_migrated(store: str, wanted: Revision) -> str:
 
 
 def describe_difference(store: str, found: Revision, wanted: Revision) -> str:
-    """What differs, and what to do about it."""
+    """Describe how two revisions differ, and how to proceed."""
     facts = f"{store} is at revision {found}, the library at {wanted}"
     extra = sorted(set(found.collections) - set(wanted.collections))
     more = f" It also has the collections {', '.join(extra)}." if extra else ""

@@ -1,4 +1,4 @@
-"""Where a database is: settings of libpq, checked without a connection."""
+"""Database address: libpq settings parsed from a URL and checked offline."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ _NAMES: Final = ("host", "hostaddr", "port", "dbname")
 
 @dataclass(frozen=True)
 class Address:
-    """A database, by the settings that libpq knows."""
+    """Connection settings of one database, as libpq names them."""
 
     settings: Mapping[str, Any]
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Understand a URL or a ``key=value`` text; connects to nothing.
+        """Parse a URL or a ``key=value`` text; connects to nothing.
+
+        Args:
+            url: ``postgresql://...``, its SQLAlchemy spelling, or a libpq connection
+                string.
 
         Raises:
-            ConfigError: it is neither, or cannot lead anywhere. The text is not
+            ConfigError: it is neither, or it cannot lead anywhere. The text is not
                 repeated: it may hold a password.
         """
         if not url.strip():
@@ -53,7 +57,7 @@ class Address:
 
     @override
     def __str__(self) -> str:
-        """Where it is, without user and password."""
+        """Host, port and database, without user and password."""
         host = self.settings.get("host") or self.settings.get("hostaddr")
         port = self.settings.get("port")
         name = self.settings.get("dbname") or ""
@@ -68,7 +72,10 @@ class Address:
 
 
 def _not_understood(url: str, reason: str) -> str:
-    """What is wrong with a URL; names a parameter where it can be no part of a secret."""
+    """Error message for an unparsable URL.
+
+    A parameter is named only where it cannot be part of a secret.
+    """
     parameters = url.partition("?")[2]
     found = _UNKNOWN.search(reason)
     if found is None or "@" in parameters or f"{found[1]}=" not in parameters:
@@ -81,7 +88,7 @@ def _not_understood(url: str, reason: str) -> str:
 
 
 def _faults(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Why settings that libpq understands cannot be meant, without showing them."""
+    """Faults of settings that libpq accepts; values are never shown."""
     if any("@" in str(settings.get(name) or "") for name in _NAMES):
         yield (
             "the database URL has an @ in the name of the host or the database, so a "

@@ -1,8 +1,7 @@
-"""Why a connection was refused, and what to do about it.
+"""Refused connections: messages mapped to advice.
 
-libpq gives no SQLSTATE for a connection that was never made, only words: those of the
-server in its own language, and its own in English. What is not recognised may heal by
-itself.
+libpq has no SQLSTATE for a connection that was never made, only text: the server's in
+its own language, and libpq's in English. An unrecognised message counts as temporary.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ __all__ = ["connect_error", "find_advice"]
 
 
 class RefusalAdvice(NamedTuple):
-    """What to do about a refusal that does not heal by itself."""
+    """Remedy for a refusal that does not pass by itself."""
 
     sentence: str
     is_address_fault: bool
-    """Whether the address itself is wrong, wherever it leads; else it is something that
-    may be put right on the server."""
+    """Whether the address itself is wrong, wherever it leads; otherwise the fault can
+    be corrected on the server.
+    """
 
 
 _KNOWN: Final = tuple(
@@ -80,7 +80,7 @@ _KNOWN: Final = tuple(
 
 
 def find_advice(error: BaseException) -> RefusalAdvice | None:
-    """What to do about it; None where it may heal, or is not known."""
+    """Look up the remedy for a connection error; None if unknown or temporary."""
     text = str(error)
     return next((advice for known, advice in _KNOWN if known.search(text)), None)
 
@@ -88,12 +88,12 @@ def find_advice(error: BaseException) -> RefusalAdvice | None:
 def connect_error(
     error: psycopg.Error, store: str, *, secret: str | None = None
 ) -> PendStorageError:
-    """The public error for a connection that was not made.
+    """Map a failed connection to a public error.
 
     Args:
         error: of the driver.
-        store: how errors call the store.
-        secret: the password, which must not be shown.
+        store: name of the store in error messages.
+        secret: the password, which is masked.
     """
     text, advice = _describe(error), find_advice(error)
     if secret:
@@ -102,14 +102,14 @@ def connect_error(
         return StoreUnavailable(text, store=store)
     if advice.is_address_fault:
         return ConfigError(f"{store}: {text}.")
-    # Somebody may put it right while programs run: a pair goes on without it.
+    # It may be corrected while programs run: a pair continues without this store.
     refused = StoreUnavailable(text, store=store)
     refused.args = (f"{store}: {text}. Nothing was changed.",)
     return refused
 
 
 def _describe(error: psycopg.Error) -> str:
-    """Why there is no connection, in one line, and what to do where that is known."""
+    """Cause in one line, with the remedy where it is known."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "; ".join(lines) or type(error).__name__
     advice = find_advice(error)

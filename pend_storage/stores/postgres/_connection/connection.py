@@ -1,13 +1,14 @@
-"""One connection: statements in, results out, never waiting longer than allowed.
+"""One connection over libpq: statements in, results out, every wait bounded.
 
-It speaks to libpq directly. A cursor of the driver costs more than the server's whole work
-on a row; what is left out here (adapting values, describing columns) nobody needs,
-because parameters and results are bytes that other modules make and understand.
+A cursor of the driver costs more than the server's whole work on a row. What is left
+out here (adapting values, describing columns) is not needed, because parameters and
+results are bytes that other modules encode and decode.
 
 There are two ways to wait for an answer. The main thread waits in Python, because only
-there can a signal interrupt it. Other threads leave the waiting to libpq: that lets go of
-the interpreter once for a whole answer, and where an event loop keeps it busy each time
-costs up to 5 ms (``sys.getswitchinterval``). The pool watches that none waits for ever.
+there can a signal interrupt it. Other threads leave the waiting to libpq: that releases
+the interpreter once for a whole answer, and beside a busy event loop each release costs
+up to 5 ms (``sys.getswitchinterval``). The pool aborts waits that exceed the response
+timeout.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ _TERMINATIONS: Final = (
     (rb"transaction timeout", "25P04"),
     (rb"idle-session timeout", "57P05"),
 )
-"""How a server begins to tell why it ends a session, and the SQLSTATE for that."""
+"""How a server's reason for ending a session begins, and the SQLSTATE for it."""
 _WHERE: Final = re.compile(r"LINE \d+:|(QUERY|CONTEXT|STATEMENT):")
-"""How the parts of a message begin that say where in its own text a server was."""
+"""Prefixes of the message parts that point into the server's own SQL text."""
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text, and which of its parameters are binary.
+    """SQL text with the formats of its parameters.
 
     A statement with a name is prepared once on each connection.
     """
@@ -69,15 +70,20 @@ class Statement:
 
     @classmethod
     def make(cls, text: str, formats: Sequence[int] = ()) -> Statement:
-        """A statement that is worth preparing; make it once."""
+        """Make a named statement, worth preparing. Call once per text.
+
+        Args:
+            text: SQL with ``$1`` placeholders.
+            formats: 1 for each binary parameter, 0 for text; empty if all are text.
+        """
         return cls(text.encode(), tuple(formats), b"pend_%d" % next(_NUMBERS))
 
 
 class LibpqConnection:
-    """A connection in use by one thread at a time."""
+    """Connection used by one thread at a time."""
 
     owner_pid = -1
-    """The process that closes it when nobody has it any more."""
+    """Process that closes the connection when it is garbage; -1: none does."""
 
     def __init__(
         self,
@@ -89,30 +95,32 @@ class LibpqConnection:
         """Take over an open connection.
 
         Args:
-            driver_connection: in autocommit mode; nobody else uses it any more.
-            prepare: whether the session is ours, so that statements may be prepared;
-                False behind a pooler, whose words say nothing of what the server did.
-            response_timeout: seconds after which a silent server is taken for dead. Its own
-                statement timeout should be shorter, so that this is the exception.
+            driver_connection: in autocommit mode, and not shared.
+            prepare: whether the session is exclusive, so that statements may be
+                prepared; False behind a pooler, whose messages say nothing of what the
+                server did.
+            response_timeout: seconds after which a silent server counts as dead. Its
+                own statement timeout should be shorter, so that this is the exception.
         """
         self.driver_connection = driver_connection
         self.owner_pid = os.getpid()
+        """Process that closes the connection when it is garbage; -1: none does."""
         self.idle_since = 0.0
         self.facts: ServerFacts | None = None
-        """What it leads to; None before that was looked at."""
+        """Identity of the server; None before the first probe."""
         self.probe_result: ProbeResult | None = None
-        """What the database had noted; None once numbers may be given on it."""
+        """Result of the probe; None once numbering was ensured for this server."""
         self.is_retired = False
-        """Whether it is closed when its present user gives it back."""
+        """Whether the pool closes it on release."""
         self.opened_at = time.monotonic()
         self.expires_at = math.inf
-        """When it is too old to be used again."""
+        """Monotonic time after which the pool does not reuse it."""
         self.generation = 0
-        """Of the pool, when it was made."""
+        """Generation of the pool at the time it was opened."""
         self.slot: object = None
-        """The pool's room for it, which is free again when nobody has it any more."""
+        """Pool slot that it occupies; freed when the connection is garbage."""
         self._waiting_since = 0.0
-        """When libpq was left to wait for an answer; 0: it was not."""
+        """Monotonic time at which libpq began to wait for an answer; 0: it does not."""
         self._was_aborted = False
         self._pg = driver_connection.pgconn
         self._prepare = prepare
@@ -125,18 +133,18 @@ class LibpqConnection:
 
     @property
     def encoding(self) -> str:
-        """``server_encoding``, as it was told when the connection was made."""
+        """``server_encoding``, as reported when the connection was opened."""
         return (self._pg.parameter_status(b"server_encoding") or b"").decode()
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take a statement: open, quiet, and not in a transaction.
+        """Whether it can take a statement: open, idle, and outside of a transaction.
 
         Costs no round trip: a server that has gone away leaves the end of the stream,
-        or its last words, to be read.
+        or its last message, to be read.
         """
         try:
-            self._pg.consume_input()  # last words, perhaps
+            self._pg.consume_input()  # a last message, perhaps
             self._pg.consume_input()  # the end after them
         except psycopg.OperationalError:
             return False
@@ -152,27 +160,32 @@ class LibpqConnection:
         )
 
     def __del__(self) -> None:
-        """Hang up where an interrupt lost it on the way to or from its user."""
+        """Close a connection that an interrupt lost between pool and user."""
         if self.owner_pid == os.getpid():
             self.close()
 
     def detach(self) -> psycopg.Connection[tuple[object, ...]]:
-        """The connection itself, for somebody who uses it in another way."""
+        """Hand over the driver's connection, which this object no longer closes."""
         self.owner_pid = -1
+        """Process that closes the connection when it is garbage; -1: none does."""
         return self.driver_connection
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the socket."""
         with contextlib.suppress(psycopg.Error, OSError):
             self.driver_connection.close()
 
     def execute(self, statement: Statement, values: Sequence[Value] = ()) -> PGresult:
-        """Run a statement and wait for its result.
+        """Execute a statement and wait for its result.
+
+        Args:
+            statement: prepared on first use where it has a name.
+            values: its parameters, in the statement's formats.
 
         Raises:
             ServerRefusal: the server answered with an error.
-            ConnectionLost: it did not answer, or somebody between here and the server
-                answered in its place.
+            ConnectionLost: it did not answer, or a pooler or proxy answered in its
+                place.
         """
         self._started_at = time.monotonic()
         name = statement.name if self._prepare else b""
@@ -188,7 +201,7 @@ class LibpqConnection:
             self._result()
         except psycopg.OperationalError as error:
             raise ConnectionLost(_reason(error), sent=False) from error
-        except ConnectionLost as lost:  # to prepare is not to do
+        except ConnectionLost as lost:  # preparing executes nothing
             raise ConnectionLost(lost.reason, sent=False) from lost
         self._prepared.add(name)
 
@@ -213,6 +226,7 @@ class LibpqConnection:
     ) -> PGresult:
         pg, formats = self._pg, statement.formats or None
         self._waiting_since = self._started_at
+        """Monotonic time at which libpq began to wait for an answer; 0: it does not."""
         try:
             if name:
                 # None is null here too, though not by its annotation.
@@ -230,21 +244,22 @@ class LibpqConnection:
         raise self._error_of(result, pg.error_message)
 
     def _error_of(self, result: PGresult, said: bytes) -> Exception:
-        """What an error means: that the server refuses, or that the connection is lost.
+        """Classify an error result as a refusal or as a lost connection.
 
         Args:
             result: the error.
-            said: all that libpq has to tell. Where it waited by itself, the result has
-                only the last part of that, without the SQLSTATE of the server's words.
+            said: libpq's whole message. Where libpq waited by itself, the result has
+                only the last part of it, without the SQLSTATE of the server's message.
         """
         refusal = parse_refusal(result, time.monotonic() - self._started_at)
         if self._pg.status == ConnStatus.OK and not refusal.may_be_from_pooler(
             pooled=self._behind_pooler
         ):
             return refusal
-        # A pooler may keep a session open for which it has spoken; what that session
-        # answers next is the answer to something else.
+        # A pooler may keep a session open after an error of its own; the next answer on
+        # that session belongs to another statement.
         self.is_retired = True
+        """Whether the pool closes it on release."""
         code = refusal.code or _termination_code(said)
         reason = refusal.message if refusal.code else _one_line(_text(said))
         return ConnectionLost(
@@ -252,7 +267,7 @@ class LibpqConnection:
         )
 
     def abort_if_stalled(self, response_timeout: float) -> None:
-        """Hang up if libpq has been waiting for longer; called by another thread.
+        """Abort the statement if libpq has waited too long; called by another thread.
 
         Args:
             response_timeout: seconds.
@@ -274,7 +289,7 @@ class LibpqConnection:
         return f"no answer within {self._response_timeout:g} s"
 
     def execute_text(self, text: str) -> PGresult:
-        """Run a command that takes no parameters."""
+        """Execute a command without parameters."""
         return self.execute(Statement(text.encode()))
 
     def _result(self) -> PGresult:
@@ -290,7 +305,7 @@ class LibpqConnection:
         raise self._error_of(result, result.error_message)
 
     def _final_result(self) -> PGresult:
-        """What a statement came to: deferred constraints speak after the rows."""
+        """Last result of a statement: deferred constraints report after the rows."""
         result = self._next_result()
         if result is None:
             raise psycopg.OperationalError("the server sent no result")
@@ -300,14 +315,14 @@ class LibpqConnection:
                     result = later
         except psycopg.OperationalError:
             if result.status in _GOOD:
-                raise  # else it hung up after its last words
+                raise  # else it closed after its last message
         return result
 
     def _next_result(self) -> PGresult | None:
-        """The next result, or None after the last one.
+        """Next result, or None after the last one.
 
-        libpq would wait for it as well, but with the interpreter locked: no other thread
-        could run until the last bytes are here.
+        libpq would wait for it as well, but without releasing the interpreter: no other
+        thread could run until the last bytes arrive.
         """
         if self._pg.is_busy():
             self._wait_readable()
@@ -316,7 +331,7 @@ class LibpqConnection:
     def _flush(self) -> None:
         """Send what the socket did not take at once.
 
-        The server may not listen before somebody listens to it.
+        Reads meanwhile: a server with a full send buffer does not read either.
         """
         deadline = time.monotonic() + self._response_timeout
         poll = select.poll()
@@ -345,7 +360,7 @@ class LibpqConnection:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside takes effect together, or not at all."""
+        """Run the block in one READ COMMITTED transaction."""
         self.execute_text("begin isolation level read committed")
         try:
             yield
@@ -357,10 +372,10 @@ class LibpqConnection:
 
 
 def _termination_code(said: bytes) -> str:
-    """The SQLSTATE with which a server ended a session, by its words; empty if unknown.
+    """SQLSTATE of a terminated session, derived from the message; empty if unknown.
 
-    libpq leaves SQLSTATEs out of its text. What is not English is not known, and then
-    the outcome is not either.
+    libpq leaves SQLSTATEs out of its text. A message in another language than English
+    is unknown, and then so is the outcome.
     """
     return next(
         (
@@ -382,8 +397,8 @@ def _reason(error: BaseException) -> str:
 
 def _one_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
-    told = itertools.takewhile(lambda line: not _WHERE.match(line), lines)
-    return "; ".join(line for line in told if line)
+    kept = itertools.takewhile(lambda line: not _WHERE.match(line), lines)
+    return "; ".join(line for line in kept if line)
 
 
 def _text(message: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""How a connection to a database is made."""
+"""Connector: opens connections with timeouts and session settings."""
 
 from __future__ import annotations
 
@@ -29,24 +29,26 @@ _GRACE: Final = 2.0  # seconds by which the server's own timeout comes first
 
 @dataclass(frozen=True, kw_only=True)
 class Connector:
-    """Makes connections with the right settings."""
+    """Factory of connections to one database."""
 
     address: Address
     connect_timeout: float
     """Seconds."""
     statement_timeout: float
-    """Seconds after which the server breaks a statement off."""
+    """Seconds after which the server cancels a statement."""
     pooler: Literal["transaction"] | None
-    """A pooler keeps no session: nothing is prepared, and nothing set, on it."""
+    """``"transaction"`` behind a pooler that keeps no session: nothing is prepared, and
+    no session setting is made.
+    """
     application_name: str
 
     @property
     def response_timeout(self) -> float:
-        """Seconds after which a silent server is taken for dead."""
+        """Seconds after which a silent server counts as dead."""
         return self.statement_timeout + (_GRACE if self.pooler is None else 0.0)
 
     def conninfo(self) -> str:
-        """All settings as libpq takes them. Holds the password: never show it."""
+        """Connection string with all settings. Holds the password: never show it."""
         ours: dict[str, Any] = {
             "connect_timeout": math.ceil(self.connect_timeout),
             "application_name": self.application_name,
@@ -72,7 +74,7 @@ class Connector:
                 # not count the time of the statement any more.
                 f"lock_timeout={milliseconds}",
                 f"idle_in_transaction_session_timeout={2 * milliseconds}",
-                # Functions rely on a new look for each of their statements.
+                # Functions rely on a new snapshot for each of their statements.
                 r"default_transaction_isolation=read\ committed",
                 "extra_float_digits=1",
                 "jit=off",
@@ -81,13 +83,12 @@ class Connector:
         )
 
     def open(self) -> LibpqConnection:
-        """A new connection; tried again where it fails at once.
+        """Open a connection; retried where the failure is temporary.
 
         Raises:
-            ConnectionLost: it cannot be had.
+            ConnectionLost: no connection within ``connect_timeout``.
             StoreUnavailable: the server does not let this user in.
-            ConfigError: the server is too old, or the address leads nowhere by its own
-                fault.
+            ConfigError: the server is too old, or the address itself is wrong.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_retryable),
@@ -101,7 +102,7 @@ class Connector:
         try:
             connection = retrying(self._connect)
         except psycopg.Error as error:
-            # Without its cause: tracebacks of connecting show settings.
+            # Without its cause: a traceback of the driver shows settings.
             raise self._error_for(error) from None
         self._check_version(connection)
         return LibpqConnection(

@@ -1,7 +1,9 @@
-"""A light pool of connections: last in, first out, made when needed, closed when idle.
+"""Connection pool: last in, first out, opened on demand, closed when idle.
 
-Taking a connection and giving it back costs a third of ``psycopg_pool``'s
-``connection()`` (15 against 45 us, measured side by side on a busy machine).
+An own pool for two reasons. It holds no lock, so that an exception of a signal handler
+and a fork leave it intact; and acquiring and releasing costs a third of
+``psycopg_pool``'s ``connection()`` (15 against 45 us, measured side by side on a busy
+machine).
 """
 
 from __future__ import annotations
@@ -24,27 +26,28 @@ from pend_storage.stores.postgres._connection.server_errors import ConnectionLos
 __all__ = ["Pool"]
 
 _INHERITED: Final[list[LibpqConnection]] = []
-"""Connections of a parent process: kept, because closing them would end its sessions."""
+"""A parent process's connections: kept, because closing would end its sessions."""
 
 _POLL_INTERVAL: Final = 0.25
-"""Seconds between two looks of those who wait for a connection."""
+"""Seconds between two checks of a thread that waits for a connection."""
 _JITTER: Final = 0.1
-"""Share of its greatest age by which a connection may end earlier."""
+"""Share of ``max_age`` by which a connection may expire earlier."""
 
 
 class _Slot:
-    """The right to one connection. It ends with whoever has it, however that ended."""
+    """Permission to hold one connection; ends when its holder is garbage."""
 
     __slots__ = ("__weakref__",)
 
 
 class Pool:
-    """Connections to one database. Safe to share between threads, and across a fork.
+    """Pool of connections to one database. Thread-safe, and safe across a fork.
 
-    An exception out of a signal handler may come between any two steps. So nothing here is
-    held and let go of: there is no lock, each step on shared memory is one operation of
-    CPython's containers, and what is open is counted by what is alive. A connection that is
-    lost between its taking and its giving back makes room when Python removes it.
+    An exception out of a signal handler may come between any two steps. So nothing here
+    is held and released: there is no lock, each step on shared memory is one operation
+    of CPython's containers, and open connections are counted by what is alive. A
+    connection that is lost between acquire and release frees its slot when Python
+    collects it.
     """
 
     def __init__(
@@ -57,16 +60,16 @@ class Pool:
         response_timeout: float,
         max_age: float | None = None,
     ) -> None:
-        """Open nothing yet.
+        """Configure the pool; opens nothing yet.
 
         Args:
-            connect: makes a connection.
-            size: how many there may be at a time.
+            connect: opens a connection.
+            size: maximum number of connections.
             wait: seconds to wait for one where all are in use.
             idle_timeout: seconds after which an unused one is closed.
-            response_timeout: seconds after which one whose server is silent is given up.
-            max_age: seconds after which one is not used again, less up to a tenth, so
-                that not all end together; None: never.
+            response_timeout: seconds after which one whose server is silent is aborted.
+            max_age: seconds after which one is not reused, less up to a tenth, so that
+                not all expire together; None: never.
         """
         self._connect = connect
         self._size = size
@@ -80,11 +83,11 @@ class Pool:
         self._owner_pid = os.getpid()
         self._idle: deque[LibpqConnection] = deque()
         self._open: dict[int, weakref.ref[LibpqConnection]] = {}
-        """All that are open, idle or not."""
+        """Weak references to all open connections, idle or not."""
         self._slots: dict[int, weakref.ref[_Slot]] = {}
-        """Of all that are open, or just being opened, in the order of their asking."""
+        """Slots of connections that are open or being opened, in order of request."""
         self._returned = threading.Lock()
-        """Let go of for one who waits: a lock, because that is one step."""
+        """Released to wake one waiter: a lock, because that is a single step."""
         self._returned.acquire()
         self._generation = 0
         self._generations = count(1)
@@ -93,14 +96,14 @@ class Pool:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it gives no more connections."""
+        """Whether the pool is closed."""
         return self._closed.is_set()
 
     def acquire(self) -> LibpqConnection:
-        """A healthy connection; give it back with :meth:`release`.
+        """Acquire a healthy connection; return it with :meth:`release`.
 
         Raises:
-            ConnectionLost: none can be had in time, or the pool is closed.
+            ConnectionLost: none is available in time, or the pool is closed.
         """
         if os.getpid() != self._owner_pid:
             self._reset_after_fork()
@@ -118,7 +121,7 @@ class Pool:
             self._discard(connection)
 
     def release(self, connection: LibpqConnection) -> None:
-        """Take a connection back, or close it if it is no longer good."""
+        """Return a connection to the pool, or close it if it is no longer usable."""
         if connection.owner_pid != self._owner_pid:
             return
         if (
@@ -135,17 +138,17 @@ class Pool:
         self._notify()
 
     def invalidate(self) -> int:
-        """Use no present connection again; those in use end when they come back.
+        """Reuse no present connection; those in use are closed on release.
 
         Returns:
-            The generation of the connections that are made from now on.
+            The generation of the connections opened from now on.
         """
         self._generation = generation = next(self._generations)
         self._close_idle(older_than=0.0)
         return generation
 
     def close(self) -> None:
-        """Close idle connections now, and those in use when they come back."""
+        """Close idle connections now, and those in use on release."""
         if os.getpid() != self._owner_pid:
             self._reset_after_fork()
         self._closed.set()
@@ -162,13 +165,13 @@ class Pool:
         deadline = time.monotonic() + self._wait
         while True:
             if self._closed.is_set():
-                self._notify()  # the next one who waits
+                self._notify()  # wake the next waiter
                 raise ConnectionLost("the store is closed", sent=False)
             with contextlib.suppress(IndexError):
                 connection = self._idle.pop()
                 if self._is_current(connection) and connection.is_usable:
                     if self._idle:
-                        self._notify()  # one ring may stand for several that came back
+                        self._notify()  # one notification may stand for several releases
                     return connection
                 self._discard(connection)
             slot = self._reserve_slot()
@@ -177,7 +180,7 @@ class Pool:
             self._wait_for_return(deadline)
 
     def _reserve_slot(self) -> _Slot | None:
-        """The right to open one more; None where those before have all the room."""
+        """Reserve a slot for one more connection; None where all are taken."""
         slots, slot = self._slots, _Slot()
         place = id(slot)
         slots[place] = weakref.ref(slot, lambda _: slots.pop(place, None))
@@ -186,10 +189,10 @@ class Pool:
     def _wait_for_return(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left > 0:
-            # Nobody rings for a connection that an interrupt has lost.
+            # A connection that an interrupt has lost notifies no waiter.
             self._returned.acquire(timeout=min(left, _POLL_INTERVAL))
             return
-        gc.collect()  # one may be left in the traceback of an interrupt
+        gc.collect()  # a connection may be left in the traceback of an interrupt
         if len(self._slots) >= self._size:
             raise ConnectionLost(
                 f"all {self._size} connections were in use for {self._wait:g} s",
@@ -198,7 +201,7 @@ class Pool:
 
     def _notify(self) -> None:
         if self._returned.locked():
-            with contextlib.suppress(RuntimeError):  # another thread was quicker
+            with contextlib.suppress(RuntimeError):  # another thread was first
                 self._returned.release()
 
     def _open_connection(self, slot: _Slot) -> LibpqConnection:
@@ -222,7 +225,7 @@ class Pool:
         self._free_slot(connection.slot)
 
     def _free_slot(self, slot: object) -> None:
-        """Make room; where an interrupt comes before this, the end of the slot does."""
+        """Free a slot; where an interrupt comes first, its garbage collection does."""
         self._slots.pop(id(slot), None)
         self._notify()
 
@@ -242,14 +245,14 @@ class Pool:
         for connection in list(self._idle):
             if self._is_current(connection):
                 continue
-            with contextlib.suppress(ValueError):  # somebody has just taken it
+            with contextlib.suppress(ValueError):  # another thread has just acquired it
                 self._idle.remove(connection)
                 self._discard(connection)
 
     def _start_reaper(self) -> None:
-        """See to it that idle connections are closed, even if nobody calls any more.
+        """Start the thread that closes idle connections when no call does.
 
-        And that no thread waits for a silent server for ever.
+        It also aborts waits for a silent server.
         """
         if self._reaper is not None:
             return
@@ -260,7 +263,7 @@ class Pool:
             target=_run_reaper, args=arguments, name=name, daemon=True
         )
         thread.start()
-        self._reaper = thread  # two of them do no harm, none would
+        self._reaper = thread  # two of them do no harm, none at all would
 
     def _reap(self) -> None:
         self._close_idle(older_than=self._idle_timeout)
@@ -273,7 +276,7 @@ class Pool:
                 connection.abort_if_stalled(self._response_timeout)
 
     def _reset_after_fork(self) -> None:
-        """Begin anew in a forked child: the sockets belong to the parent."""
+        """Start empty in a forked child: the sockets belong to the parent."""
         closed = self._closed.is_set()
         _INHERITED.extend(
             connection

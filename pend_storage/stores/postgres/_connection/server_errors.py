@@ -1,7 +1,8 @@
-"""What the server says, in the words of the library: each SQLSTATE is sorted here, once.
+"""Server errors: each SQLSTATE is mapped to an error of the library, here only.
 
-Temporary (08, 40, 53, 55P03, 57, 58 and whatever is unknown): ``StoreUnavailable``, "try
-again". Permanent (0A, 22, 23, 25006, 28, 3D, 3F, 42, 54): the error says what to correct.
+Temporary (08, 40, 53, 55P03, 57, 58 and unknown codes): ``StoreUnavailable``, "try
+again". Permanent (0A, 22, 23, 25006, 28, 3D, 3F, 42, 54): the error says what to
+correct.
 """
 
 from __future__ import annotations
@@ -43,21 +44,22 @@ _VIOLATIONS: Final = frozenset({"23505", "23503"})
 _VALUES: Final = frozenset({"22", "23", "54"})
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "3F000", "42804"})
 _SESSION_BOUND: Final = frozenset({_READ_ONLY, "0A000", "26000", "42P05"})
-"""What another connection may not say: a server that was demoted, a plan whose result
-changed under it, a prepared statement that a pooler left on another session."""
+"""Codes that another connection may not return: a demoted server, a plan whose result
+type changed, a prepared statement that a pooler left on another session.
+"""
 _MISCONFIGURED: Final = frozenset({"28", "3D"})
 _STALE: Final = "PEND1"
 _EXPIRED: Final = "PEND2"
 _ENTANGLED: Final = "PEND3"
-"""What was asked in one call has something to do with each other."""
+"""Raised by ``pend_commit``: batches of one call depend on each other."""
 _OUTDATED: Final = "PEND4"
-"""A program with a former schema writes."""
+"""Raised where a program with a former schema writes."""
 _SPLITTABLE: Final = frozenset({_ENTANGLED, "53200"})  # the other one: too many locks
 _SHORT_WAIT: Final = 5.0
-"""Seconds; a lock that was waited for longer than this is not waited for again."""
+"""Seconds; a lock that was waited for longer than this is not retried at once."""
 
 _MAX_MESSAGE: Final = 500
-"""Characters of a server's message, which may cite a value."""
+"""Characters kept of a server's message, which may cite a value."""
 
 _NOT_EXECUTED: Final = frozenset({"57P01", "57P03", "53300", "25P03", "25P04", "57P05"})
 _NOT_EXECUTED_CLASSES: Final = frozenset({"28", "3D"})
@@ -78,34 +80,35 @@ _ADVICE: Final = {
     "3F": _CHANGED_BY_HAND,
     "42": _CHANGED_BY_HAND,
 }
-"""What to do about a SQLSTATE, or a class of them, that trying again does not heal."""
+"""Remedy by SQLSTATE or class, where a retry does not help."""
 
 
 def proves_not_executed(code: str) -> bool:
-    """Whether a server that ends a session with this code has not done the statement.
+    """Whether the SQLSTATE that ended a session proves that nothing was executed.
 
-    It says so before a session begins, or when it ends one outside of a commit. 57P02 is
-    not among them: a server that crashes says it in the middle of anything. Nor is a code
-    that nobody gave, or 08P01, which PgBouncer uses for all that it says itself.
+    The server sends these before a session begins, or when it terminates one outside of
+    a commit. 57P02 is not among them: a crashing server sends it in the middle of
+    anything. Nor is an absent code, or 08P01, which PgBouncer uses for all its own
+    messages.
     """
     return code in _NOT_EXECUTED or code[:2] in _NOT_EXECUTED_CLASSES
 
 
 class ConnectionLost(Exception):
-    """The connection died, or the server did not answer in time."""
+    """The connection broke, or the server did not answer in time."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:
         self.reason = reason
         self.sent = sent
-        """Whether the server may have begun to work on what was asked."""
+        """Whether the server may have begun to execute the statement."""
         super().__init__(reason)
 
 
 class ServerMisconfigured(ConfigError, StoreUnavailable):
-    """The server refuses until somebody corrects something; nothing was changed.
+    """The server refuses until its configuration is corrected; nothing was changed.
 
-    Both a wrong configuration and a store that cannot be used: a pair goes on with its
-    other store, and a command ends as after any wrong configuration.
+    Both a wrong configuration and an unavailable store: a pair continues on its other
+    store, and a command exits as after any wrong configuration.
     """
 
     def __init__(self, message: str, *, store: str) -> None:
@@ -114,7 +117,7 @@ class ServerMisconfigured(ConfigError, StoreUnavailable):
 
 
 class ServerRefusal(Exception):
-    """The server answered with an error; the connection is as good as before."""
+    """The server answered with an error; the connection remains usable."""
 
     def __init__(
         self,
@@ -129,19 +132,19 @@ class ServerRefusal(Exception):
         self.message = message
         self.constraint = constraint
         self.is_fatal = is_fatal
-        """Whether it ends the session, by what was said."""
+        """Whether its severity ends the session."""
         self.waited = waited
-        """Seconds until it answered."""
+        """Seconds until the answer."""
         super().__init__(f"{message} ({code})")
 
     def may_be_from_pooler(self, *, pooled: bool) -> bool:
-        """Whether a pooler or a proxy may have said it in its own name.
+        """Whether a pooler or a proxy may have sent it in its own name.
 
-        Then it tells nothing of what the server did. A server does not leave a session
-        open that it has ended.
+        Then it proves nothing about what the server did. A server does not leave a
+        session open that it has terminated.
 
         Args:
-            pooled: whether a pooler is known to stand between.
+            pooled: whether a pooler is known to be in between.
         """
         if self.is_fatal or self.code[:2] == "08":
             return True
@@ -149,32 +152,32 @@ class ServerRefusal(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same thing may go through if it is done again at once."""
+        """Whether the same statement may succeed if it is retried at once."""
         if self.code == _LOCK_TIMEOUT:
             return self.waited < _SHORT_WAIT
         return self.code in _RETRYABLE
 
     @property
     def is_session_bound(self) -> bool:
-        """Whether it may go through on a new connection."""
+        """Whether the statement may succeed on a new connection."""
         return self.code in _SESSION_BOUND
 
     @property
     def is_violation(self) -> bool:
-        """Whether a unique value was taken or a reference would lead nowhere."""
+        """Whether a unique or a foreign key constraint was violated."""
         return self.code in _VIOLATIONS
 
     @property
     def is_splittable(self) -> bool:
-        """Whether a part of what was asked may go through where the whole did not."""
+        """Whether a part of the call may succeed where the whole did not."""
         return self.code[:2] in _VALUES or self.code in _SPLITTABLE
 
     def public(self, store: str, collection: str = "") -> PendStorageError:
-        """The error that a caller of the store gets to see.
+        """Map the refusal to an error of the public tree.
 
         Args:
-            store: how errors call the store.
-            collection: the collection at work, if it is only one.
+            store: name of the store in error messages.
+            collection: the collection written, if it is only one.
         """
         if self.code == _STALE:
             return _stale(self.message, store)
@@ -196,7 +199,7 @@ class ServerRefusal(Exception):
         return self._permanent(store) or StoreUnavailable(self._reason(), store=store)
 
     def _permanent(self, store: str) -> PendStorageError | None:
-        """The error for what trying again does not heal; None where it may."""
+        """Error for a permanent refusal; None for a temporary one."""
         if self.code == _READ_ONLY:
             return ServerMisconfigured(READ_ONLY.format(self), store=store)
         if self.code in _SCHEMA:
@@ -215,7 +218,7 @@ class ServerRefusal(Exception):
         return None if advice is None else ConfigError(f"{store}: {self}. {advice}.")
 
     def _reason(self) -> str:
-        """Why it cannot be done now, in words that tell what to look at."""
+        """Reason why the statement failed now, with the setting to check."""
         if self.code == _LOCK_TIMEOUT:
             return f"a lock was not to be had within lock_timeout ({self})"
         if self.code != _CANCELLED:
@@ -224,7 +227,7 @@ class ServerRefusal(Exception):
             return f"the statement was cancelled by an administrator ({self})"
         if "statement timeout" in self.message:
             return "the statement took longer than statement_timeout allows"
-        # A server of another language tells them apart in words that are not known here.
+        # A server of another language distinguishes them in words unknown here.
         return f"the statement was cancelled, by statement_timeout or by hand ({self})"
 
 
@@ -233,15 +236,15 @@ READ_ONLY: Final = (
     "primary in the URL, or all hosts and target_session_attrs=read-write; nothing was "
     "changed."
 )
-"""What is said where a new connection does not lead to a primary either."""
+"""Message where a new connection leads to a read-only server as well."""
 
 
 def parse_refusal(result: PGresult, waited: float = 0.0) -> ServerRefusal:
-    """The error that a result carries.
+    """Decode the error that a result carries.
 
     Args:
         result: of a statement.
-        waited: seconds that it took.
+        waited: seconds until it arrived.
     """
 
     def text(field: DiagnosticField) -> str:
@@ -261,7 +264,7 @@ def parse_refusal(result: PGresult, waited: float = 0.0) -> ServerRefusal:
 
 
 def raise_stale(answer: str, store: str) -> None:
-    """Raise what a function answered if it was ``stale <role> <epoch>``."""
+    """Raise ``StaleEpoch`` if a function answered ``stale <role> <epoch>``."""
     if answer.startswith("stale "):
         raise _stale(answer, store)
 

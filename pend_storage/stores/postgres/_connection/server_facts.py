@@ -1,7 +1,8 @@
-"""What stands behind a connection: which server, which history, and in which state.
+"""Server facts: identity, history and state of the server behind a connection.
 
 Facts belong to a connection and not to a process: the server behind an address may be
-another one by now (a failover, a restore, a move), and no connection needs to break for it.
+another one by now (a failover, a restore, a move), and no connection needs to break for
+it.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ __all__ = ["ProbeResult", "ServerFacts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a connection found at its other end."""
+    """Identity and settings found by probing a connection."""
 
     system: str
-    """System identifier of the cluster, given by ``initdb``; empty where it is hidden."""
+    """System identifier of the cluster, assigned by ``initdb``; empty if hidden."""
     timeline: str
-    """Timeline of the cluster's history, which a promotion makes anew; or empty."""
+    """Timeline of the cluster's history, increased by each promotion; or empty."""
     database: str
     """Object id of the database."""
     changes: str
-    """Object id of the table of the change log; empty before a migration."""
+    """Object id of the change log's table; empty before a migration."""
     encoding: str
     """``server_encoding``."""
     isolation: str
-    """The isolation level of a transaction that asks for none."""
+    """``default_transaction_isolation``."""
     is_read_only: bool
     """Whether it refuses writes: a standby, or ``default_transaction_read_only``."""
     is_standby: bool
@@ -34,18 +35,18 @@ class ServerFacts:
 
     @property
     def incarnation(self) -> str:
-        """System identifier, timeline, database and change log, as one text."""
+        """System identifier, timeline, database and change log as one text."""
         return f"{self.system}/{self.timeline}/{self.database}/{self.changes}"
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The facts, and what the database itself has noted."""
+    """Server facts, and the notes stored in the database itself."""
 
     facts: ServerFacts
     revision: bytes | None
-    """What ``migrate()`` noted, as JSON; None if it never ran."""
+    """Revision that ``migrate()`` stored, as JSON; None if it never ran."""
     numbered_on: str | None
-    """The incarnation on which numbers were given last."""
+    """Incarnation on which sequence numbers were last assigned."""
     added_by: str | None = None
-    """The module of the newer program that has added to the schema, if one has."""
+    """Module of a newer program that has extended the schema; None if none has."""

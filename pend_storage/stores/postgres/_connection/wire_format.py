@@ -1,8 +1,8 @@
-"""Parameters as PostgreSQL's protocol takes them: text as it is, arrays in binary.
+"""Wire format: parameters as text, arrays in PostgreSQL's binary protocol.
 
-Arrays are built here, because for text the driver's own way costs five times as much.
-Format: https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c
-(``array_recv``).
+Arrays are encoded here, because for text the driver's own encoder takes five times as
+long. Format: ``array_recv`` in
+https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c
 """
 
 from __future__ import annotations
@@ -58,32 +58,32 @@ def _array(kind: int, items: Sequence[Value]) -> bytes:
 
 
 def optional_array(items: Iterable[str | None]) -> bytes:
-    """A ``text[]`` with nulls in it."""
+    """Encode a ``text[]`` that may contain nulls."""
     return _array(_TEXT, [None if i is None else i.encode() for i in items])
 
 
 def text_array(items: Iterable[str]) -> bytes:
-    """A ``text[]``."""
+    """Encode a ``text[]``."""
     return _array(_TEXT, [item.encode() for item in items])
 
 
 def uuid_array(items: Iterable[str]) -> bytes:
-    """A ``uuid[]`` of tokens; null for those that are empty."""
+    """Encode a ``uuid[]`` of tokens; an empty token becomes null."""
     return _array(_UUID, [bytes.fromhex(item) or None for item in items])
 
 
 def json_array(items: Sequence[Value]) -> bytes:
-    """A ``json[]`` of texts that are JSON already."""
+    """Encode a ``json[]`` of serialised documents."""
     return _array(_JSON, items)
 
 
 def jsonb_array(items: Iterable[bytes]) -> bytes:
-    """A ``jsonb[]`` of texts that are JSON already."""
+    """Encode a ``jsonb[]`` of serialised documents."""
     return _array(_JSONB, [b"\x01" + item for item in items])
 
 
 def bigint_array(items: Sequence[int | None]) -> bytes:
-    """A ``bigint[]``."""
+    """Encode a ``bigint[]``."""
     if not items or None in items:
         return _array(_BIGINT, [None if i is None else _INTEGER(i) for i in items])
     head = _HEAD.pack(1, 0, _BIGINT, len(items), 1)
@@ -91,25 +91,25 @@ def bigint_array(items: Sequence[int | None]) -> bytes:
 
 
 def number(value: int | None) -> Value:
-    """An integer as text."""
+    """Encode an integer as text."""
     return None if value is None else b"%d" % value
 
 
 def flag(value: bool) -> Value:  # noqa: FBT001 - that is all it is about
-    """A boolean as text."""
+    """Encode a boolean as text."""
     return b"t" if value else b"f"
 
 
 def optional(text: str | None) -> Value:
-    """A text, or null."""
+    """Encode a text; None becomes null."""
     return None if text is None else text.encode()
 
 
 def is_token(text: str) -> bool:
-    """Whether it is a token, so that it can be kept as 16 bytes."""
+    """Whether a text is a token: 32 lower-case hex digits, stored as 16 bytes."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def token_value(token: str) -> Value:
-    """A token; null where it is empty."""
+    """Encode a token; an empty one becomes null."""
     return token.encode() or None

@@ -1,22 +1,24 @@
-"""What the database runs itself: one call, one round trip for each commit or apply.
+"""Function definitions: one call, one round trip for each commit or apply.
 
-The functions are written from the declaration of the tables, and put into the database by
-``migrate()``. A plain SQL statement could not do their work: it looks at the database as
-it was when the statement began, so it would not see what it waited for. Each statement
-inside of a PL/pgSQL function takes a look of its own.
+The functions are generated from the declaration of the tables, and installed by
+``migrate()``. A plain SQL statement could not do their work: its snapshot is of the
+time when the statement began, so it would not see what it waited for. Each statement
+inside of a PL/pgSQL function takes a snapshot of its own.
 
 Locks, in this order (all end with the transaction, so they are safe behind a pooler):
 
-1. *The store's lock.* Commits and applies share it; a change of role, and a commit of very
-   many keys, hold it alone. Whoever wants it alone waits for a short time only
-   (:data:`EXCLUSIVE_LOCK_TIMEOUT`) and then tries again later, because everybody else queues behind.
-2. *A lock for each key*, shared by those who only check it. It is what makes absent keys
-   part of the order: two transactions that each read what the other writes meet here, and
-   the second one sees that it lost. Locks are taken in one order, so nobody waits in a
-   circle. A commit that is made again under its token waits here for the first attempt.
+1. *The store lock.* Commits and applies share it; a change of role, and a commit of
+   very many keys, hold it exclusively. An exclusive request waits for a short time only
+   (:data:`EXCLUSIVE_LOCK_TIMEOUT`) and is retried later, because all other requests
+   queue behind it.
+2. *A lock for each key*, shared where the key is only checked. It makes absent keys
+   part of the order: two transactions that each read what the other writes meet here,
+   and the second one finds its check failed. Locks are taken in one order, so there is
+   no deadlock. A commit that is retried under its token waits here for the first
+   attempt.
 
-Every variable and alias ends with a ``$``: see :mod:`~pend_storage.stores.postgres._functions.row_writes`.
-Sequence numbers: see :mod:`~pend_storage.stores.postgres._functions.sequence_numbers`.
+Every variable and alias ends with a ``$``: see
+:mod:`~pend_storage.stores.postgres._functions.row_writes`.
 """
 
 from __future__ import annotations
@@ -57,11 +59,13 @@ __all__ = [
 ]
 
 MANY_KEYS: Final = 256
-"""From so many keys on, a commit holds the store's lock alone instead of one lock for
-each key: PostgreSQL has room for 64 times ``max_connections`` locks altogether."""
+"""Keys of a commit above which it holds the store lock exclusively instead of one lock
+for each key: PostgreSQL has room for 64 times ``max_connections`` locks altogether.
+"""
 EXCLUSIVE_LOCK_TIMEOUT: Final = "200ms"
-"""``lock_timeout`` of a transaction that holds the store's lock alone, or waits for it:
-for so long a single row that somebody holds may stop the writers of all others."""
+"""``lock_timeout`` of a transaction that holds the store lock exclusively, or waits for
+it: for so long a single locked row may stop the writers of all others.
+"""
 
 _SET_LOCK_TIMEOUT: Final = """
   if _patience$ is not null then
@@ -108,7 +112,9 @@ _DONE: Final = """
       return _done$;
     end if;
   end if;"""
-"""Commits that are in the log: nothing is written, and their caller takes them out."""
+"""Answer with the commits that are in the log: nothing is written, and the caller takes
+them out of the call.
+"""
 
 _LEAVE_OUT: Final = """
   if cardinality(_failed$) > 0 then
@@ -121,7 +127,7 @@ _LEAVE_OUT: Final = """
              '{}') into _later$
       from unnest(_a$, _later$) with ordinality as u$ (a$, later$, n$);
   end if;"""
-"""Tell the first failed check of each batch, and take its operations out."""
+"""Report the first failed check of each batch, and exclude its operations."""
 
 _REPLACED: Final = """
   if _most$ > 0 then
@@ -135,7 +141,7 @@ _REPLACED: Final = """
       _versions$[_n$] := _v$;
     end loop;
   end if;"""
-"""Versions of what was replaced at once: they end just below that of the last put."""
+"""Versions of puts that a later batch replaces: just below that of the last put."""
 
 _ENTER_ALL: Final = """
   insert into changes (sequence, epoch, at, records, token, "by", reason)
@@ -146,7 +152,7 @@ _ENTER_ALL: Final = """
       with ordinality as u$ (a$, c$, k$, v$, b$, n$)
    where u$.v$ > 0
    group by u$.a$;"""
-"""An entry in the change log for each batch that wrote something."""
+"""Insert a change log entry for each batch that wrote something."""
 
 _VARIABLES: Final = """
   _state$ jsonb; _role$ text; _at$ bigint; _offset$ bigint; _end$ bigint;"""
@@ -162,7 +168,7 @@ def put_function(collection: str) -> str:
 
 
 def definitions(schema: Schema) -> Iterator[str]:
-    """The statements that create or replace every function."""
+    """Statements that create or replace every function."""
     yield read_functions.guard()
     yield read_functions.kept()
     yield read_functions.changes()
@@ -178,20 +184,20 @@ def definitions(schema: Schema) -> Iterator[str]:
 
 
 def digest(schema: Schema) -> str:
-    """Changes with any function; 16 hex digits."""
+    """Digest of all function texts; 16 hex digits."""
     text = "\n".join(definitions(schema))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _put(spec: CollectionSpec) -> str:
-    """One record, which most commits are: in as few steps as there can be.
+    """Function for a single put, which most commits are: in as few steps as possible.
 
-    The locks are taken by an expression, which costs less than a statement. What follows
-    is a statement of its own, so it looks at the database after the locks.
+    The locks are taken by an expression, which costs less than a statement. What
+    follows is a statement of its own, so its snapshot is taken after the locks.
 
-    Answers the version; ``conflict 1 <version>``; ``stale ...``; ``done`` where the token
-    is in the log, which is looked up only where the call is made again or is refused; or
-    ``renumber``.
+    Answers the version; ``conflict 1 <version>``; ``stale ...``; ``done`` where the
+    token is in the log, which is looked up only where the call is retried or refused;
+    or ``renumber``.
     """
     done = f"case when {read_functions.FOUND} then 'done' else {{}} end"
     stale = done.format(
@@ -234,19 +240,19 @@ end $pend$"""
 
 
 def _commit(schema: Schema) -> str:
-    """Batches that have nothing to do with each other: checks, then writes.
+    """Function for independent batches: checks, then writes.
 
-    Of each check and each operation it is told of which batch it is, by number. A batch
-    whose checks do not hold is left out, and the others go on. ``_later$`` tells how many
-    batches put the same key again: what is replaced at once is not written to the table,
-    but it gets a version and stays in the change log. Bodies are null for deletes, of
-    which there are some in the collections ``_gone$``; a check without a version only
-    locks. Tokens, who and why are those of each batch.
+    Each check and each operation carries the number of its batch. A batch whose checks
+    fail is left out, and the others go on. ``_later$`` counts the batches that put the
+    same key again: what is replaced at once is not written to the table, but it gets a
+    version and an entry in the change log. Bodies are null for deletes, and ``_gone$``
+    lists the collections with deletes; a check without a version only locks. Tokens,
+    authors and reasons are those of each batch.
 
-    Gives ``{versions}`` and then, for each batch left out, ``place:version`` of its first
-    check that does not hold; ``done`` and the numbers of the batches that are in the log,
-    where nothing was written for that; ``stale ...``; or ``renumber``. Raises ``PEND3``
-    where the batches turn out to have something to do with each other.
+    Answers ``{versions}`` and then, for each batch left out, ``place:version`` of its
+    first failed check; ``done`` and the numbers of the batches that are in the log, in
+    which case nothing was written; ``stale ...``; or ``renumber``. Raises ``PEND3``
+    where the batches turn out to depend on each other.
     """
     checks = "".join(check_block(spec) for spec in schema)
     # Deletes first: what they free may be used by the puts.
@@ -290,12 +296,12 @@ end $pend$"""
 
 
 def _apply(schema: Schema) -> str:
-    """Another store's changes: whatever is newer than what is here.
+    """Function that applies another store's changes where they are newer.
 
     ``_top$`` is the highest version of the whole apply, of which this may be a part.
-    Answers how many rows were written; ``stale ...``; or ``position`` where the position
-    is not ``_mark_expected$``. It moves before anything is written, because who moves the
-    same one waits for its row.
+    Answers the number of rows written; ``stale ...``; or ``position`` where the
+    position is not ``_mark_expected$``. The position moves before anything is written,
+    because a second transaction that moves the same one waits for its row.
     """
     blocks = "".join(apply_block(spec) for spec in schema)
     places = "_c$, _k$, array_fill(true, array[cardinality(_k$)])"
@@ -340,9 +346,10 @@ _MOVE: Final = """
 
 
 def _apply_enter() -> str:
-    """Begin an apply in several statements: the store's lock, alone, role and position.
+    """Function that begins an apply of several statements: lock, role and position.
 
-    The position is moved by the last statement, which compares it as well.
+    It takes the store lock exclusively. The position is moved by the last statement,
+    which compares it as well.
     """
     return f"""
 create or replace function pend_apply_enter(

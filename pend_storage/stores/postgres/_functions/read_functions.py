@@ -1,4 +1,7 @@
-"""The functions that only look: who may read, and what the change log has."""
+"""Read functions: role guard, pages of the change log, tokens, whole records.
+
+Each is named like its function in the database, without ``pend_``.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from pend_storage.stores.postgres._functions.sequence_numbers import PRUNED_META
 __all__ = ["FOUND", "changes", "found", "guard", "kept", "whole"]
 
 FOUND: Final = "exists (select from changes as f$ where f$.token = _token$)"
-"""Whether the commit of a single put is in the log."""
+"""SQL condition: the commit of a single put is in the log."""
 
 
 def guard() -> str:
-    """True where the store is primary at an epoch; an error where it is not.
+    """Function that raises unless the store is primary at an epoch.
 
-    Stable, so that it looks at the same instant as the statement that asks; with no column
-    in it, so that the planner asks once, before anything else.
+    Stable, so that it reads the same snapshot as the statement that calls it; with no
+    column in it, so that the planner evaluates it once, before anything else.
     """
     return """
 create or replace function pend_guard(_epoch$ bigint)
@@ -34,7 +37,7 @@ end $pend$"""
 
 
 def kept() -> str:
-    """True where the change log still has everything after a number; else an error."""
+    """Function that raises unless the change log still reaches back to a number."""
     return f"""
 create or replace function pend_kept(_after$ bigint)
 returns boolean language plpgsql stable as $pend$
@@ -51,10 +54,10 @@ end $pend$"""
 
 
 def changes() -> str:
-    """A page of the change log: so many entries at most, and about so many bytes.
+    """Function that returns a page of the change log, bounded in entries and bytes.
 
-    At least one entry, whatever its size. It ends early, because to know how long an entry
-    is means to unpack it.
+    At least one entry, whatever its size. The loop exits early, because the length of
+    an entry is only known once it is detoasted.
     """
     return """
 create or replace function pend_changes(
@@ -78,10 +81,10 @@ end $pend$"""
 
 
 def whole() -> str:
-    """A record with the members of the stored one that its program does not know.
+    """Function that completes a record with the stored members its program lacks.
 
-    Programs with an older schema leave out what was added since. A member that the table
-    does not have was renamed or removed since: what it says would be lost.
+    Programs with an older schema omit what was added since. A member without a column
+    was renamed or removed since: its value would be lost, so it is refused.
     """
     return """
 create or replace function pend_whole(_old$ json, _new$ json, _known$ text[])
@@ -103,7 +106,7 @@ end $pend$"""
 
 
 def found() -> str:
-    """Which of several commits are in the change log: their numbers; null: none."""
+    """Function that returns which tokens are in the change log; null: none."""
     return """
 create or replace function pend_found(_tokens$ uuid[])
 returns text language plpgsql stable as $pend$

@@ -1,8 +1,8 @@
-"""The parts of the functions that know the columns of one collection.
+"""Row writes: the parts of the functions with the columns of one collection.
 
-A user's column, table or collection may have any name. So every name that is invented here
-(variables, aliases, columns of aliases, parts of a ``with``) ends with a ``$``, which no
-Python identifier contains, and every column of a table is qualified.
+A user's column, table or collection may have any name. So every name that is invented
+here (variables, aliases, columns of aliases, parts of a ``with``) ends with a ``$``,
+which no Python identifier contains, and every column of a table is qualified.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = [
 
 _BATCH: Final = '"batch#"'
 _KEY: Final = '"key#"'
-"""Columns beside those of a record; no field can be called so."""
+"""Columns beside those of a record; ``#`` occurs in no field's name."""
 
 
 class _CollectionSql:
-    """How the SQL text of one collection calls things."""
+    """SQL fragments of one collection: names, columns, values, updates."""
 
     def __init__(self, spec: CollectionSpec) -> None:
         fields = list(spec.fields.values())
@@ -63,7 +63,7 @@ class _CollectionSql:
         self.count = len(fields)
 
     def has_all_members(self, body: str) -> str:
-        """Whether a record has every member that the table has, and no other."""
+        """SQL condition: a record has exactly the members that the table has."""
         return (
             f"(select count(*) = {self.count} and bool_and(m$.k$ = any({self.known}))"
             f" from json_object_keys({body}) as m$ (k$))"
@@ -71,17 +71,17 @@ class _CollectionSql:
 
 
 def record_types(fields: Iterable[FieldSpec]) -> str:
-    """SQL text: the members of a record's JSON, as ``json_to_record`` is told them."""
+    """Column definition list of ``json_to_record`` for some fields."""
     return ", ".join(f"{_member(f)} {_json_type(f)}" for f in fields)
 
 
 def column_from_json(field: FieldSpec, row: str) -> str:
-    """SQL text: a column's value from the record's JSON, which is there as a row."""
+    """SQL expression: a column's value from a row of ``json_to_record``."""
     return _from_json(field, row)
 
 
 def _member(field: FieldSpec) -> str:
-    """A member of the record's JSON: always called like the field."""
+    """Member of the record's JSON: always named like the field."""
     return '"' + field.name + '"'
 
 
@@ -90,7 +90,7 @@ def _json_type(field: FieldSpec) -> str:
 
 
 def _from_json(field: FieldSpec, row: str = "x$") -> str:
-    """A column's value from the record's JSON, which is there as a row."""
+    """SQL expression: a column's value from a row of ``json_to_record``."""
     name = f"{row}.{_member(field)}"
     if field.kind is Kind.BYTES:
         name = f"decode({name}, 'base64')"
@@ -104,19 +104,19 @@ def _from_json(field: FieldSpec, row: str = "x$") -> str:
 
 
 def has_all_members(spec: CollectionSpec, body: str) -> str:
-    """SQL text: whether a record has every member that the table has, and no other."""
+    """SQL condition: a record has exactly the members that the table has."""
     return _CollectionSql(spec).has_all_members(body)
 
 
 def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
-    """Put ``_body$`` under ``_key$``; the new version is in ``_version$``.
+    """PL/pgSQL that puts ``_body$`` under ``_key$`` and sets ``_version$``.
 
     ``_grave$`` is the version of its tombstone, if it has one.
 
     Args:
         spec: the collection.
-        sequence: finds the sequence number, after the check.
-        done: wraps what is answered where the check does not hold.
+        sequence: statements that assign the sequence number, after the check.
+        done: wraps the answer of a failed check.
     """
     n = _CollectionSql(spec)
     conflict = done.format("format('conflict 1 %s', coalesce(_version$, 0))")
@@ -144,7 +144,7 @@ def single_put(spec: CollectionSpec, sequence: str, done: str) -> str:
 
 
 def check_block(spec: CollectionSpec) -> str:
-    """The checks that do not hold: their places, and the versions found."""
+    """PL/pgSQL that collects failed checks: their places, and the versions found."""
     n = _CollectionSql(spec)
     return f"""
     if {n.collection} = any(_check_c$) then
@@ -158,7 +158,7 @@ def check_block(spec: CollectionSpec) -> str:
 
 
 def delete_block(spec: CollectionSpec) -> str:
-    """Rows become tombstones."""
+    """PL/pgSQL that turns rows into tombstones."""
     n = _CollectionSql(spec)
     return f"""
   if {n.collection} = any(_gone$) then
@@ -184,12 +184,13 @@ def delete_block(spec: CollectionSpec) -> str:
 
 
 def put_block(spec: CollectionSpec) -> str:
-    """Rows are inserted or replaced; tombstones of theirs go.
+    """PL/pgSQL that inserts or replaces rows, and removes their tombstones.
 
     ``_most$`` leaves room for the versions of what other batches put there before.
 
-    New versions are found by key in an object: a join would be planned for the one row
-    that the planner expects of an array, and compare every row with every other one.
+    New versions are looked up by key in an object: a join would be planned for the one
+    row that the planner expects of an array, and compare every row with every other
+    one.
     """
     n = _CollectionSql(spec)
     return f"""
@@ -236,10 +237,10 @@ def put_block(spec: CollectionSpec) -> str:
 
 
 def _unless_entangled(spec: CollectionSpec) -> str:
-    """Leave a row alone that gives up a unique value which another one takes.
+    """Condition that skips a row whose unique value another row takes over.
 
-    In calls of many batches: one after the other, the outcome would depend on who comes
-    first. That such a row has no new version undoes the whole call.
+    Only in calls of many batches: executed one after the other, the outcome would
+    depend on their order. That such a row has no new version undoes the whole call.
     """
     if not spec.unique:
         return ""
@@ -264,7 +265,7 @@ def _given_up(spec: CollectionSpec, group: tuple[str, ...]) -> str:
 
 
 def apply_block(spec: CollectionSpec) -> str:
-    """Rows and tombstones that are newer than the row or tombstone here."""
+    """PL/pgSQL that applies rows and tombstones newer than the stored ones."""
     n = _CollectionSql(spec)
     return f"""
   if {n.collection} = any(_c$) then

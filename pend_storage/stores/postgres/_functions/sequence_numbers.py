@@ -1,14 +1,15 @@
-"""Sequence numbers: how commits get them, and up to where the change log is complete.
+"""Sequence numbers: numbering of commits, and the horizon of the change log.
 
 A number is made of the transaction's id (plus an offset), with room for many commits in
-each: ``(offset + id) * NUMBERS_PER_TRANSACTION + n``. A transaction gets its id after its locks, so numbers
-and versions grow along each key; and the server itself knows which ids are still open, so
-no reader of the change log can overtake a commit.
+each: ``(offset + id) * NUMBERS_PER_TRANSACTION + n``. A transaction gets its id after
+its locks, so numbers and versions grow along each key; and the server itself knows
+which ids are still open, so no reader of the change log can overtake a commit.
 
 Transaction ids belong to a server, the numbers to a database. One that is restored,
-replicated or moved to another server may hold numbers that the ids there have not reached.
-So each commit compares its number with the end of the log where the number is given, and
-answers ``renumber`` instead of writing below it; ``pend_renumber`` raises the offset.
+replicated or moved to another server may hold numbers that the ids there have not
+reached. So each commit compares its number with the end of the log where the number is
+assigned, and answers ``renumber`` instead of writing below it; ``pend_renumber`` raises
+the offset.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ __all__ = [
 ]
 
 STORE_LOCK: Final = 0x70656E64_73746F72
-"""Number of the store's advisory lock: the ASCII of ``pendstor``."""
+"""Key of the store's advisory lock: the ASCII of ``pendstor``."""
 OFFSET_META: Final = "postgres.numbers"
-"""Name of the meta entry that is added to transaction ids; absent: 0."""
+"""Meta entry with the offset added to transaction ids; absent: 0."""
 NUMBERS_PER_TRANSACTION: Final = 1024
-"""Sequence numbers of one transaction: more than the most commits that are merged."""
+"""Sequence numbers of one transaction: more than the largest group of commits."""
 PRUNED_META: Final = "postgres.pruned"
-"""Name of the meta entry that tells up to where the change log is gone; absent: 0."""
+"""Meta entry with the sequence up to which the log is pruned; absent: 0."""
 _LOCK_TIMEOUT: Final = "500ms"
 """How long ``pend_renumber`` may hold up commits while it waits for those under way."""
 
@@ -55,7 +56,9 @@ PRUNED: Final = (
 LOG_END: Final = (
     "(select e$.sequence from changes as e$ order by e$.sequence desc limit 1)"
 )
-"""The highest number in the log. What is left of a log lies above what was pruned."""
+"""SQL expression: highest number in the log. Entries left in a log lie above what was
+pruned.
+"""
 
 SEQUENCE: Final = f"""
   _sequence$ := (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint) * {NUMBERS_PER_TRANSACTION};
@@ -65,10 +68,10 @@ SEQUENCE: Final = f"""
   if _sequence$ <= _end$ then
     return 'renumber';
   end if;"""
-"""The number of this transaction.
+"""SQL statements that assign the number of this transaction.
 
-``_end$`` was read before the transaction had an id, so no commit beside it can have got a
-higher number by then: below the end means that the ids of this server are behind.
+``_end$`` was read before the transaction had an id, so no concurrent commit can have
+got a higher number by then: below the end means that the ids of this server are behind.
 """
 
 _SET_OFFSET: Final = f"""
@@ -83,8 +86,11 @@ RAISE_OFFSET: Final = f"""
      and _top$ >= (coalesce(_offset$, 0) + pg_current_xact_id()::text::bigint + 1) * {NUMBERS_PER_TRANSACTION}
   then{_SET_OFFSET.format(offset=f"_top$ / {NUMBERS_PER_TRANSACTION} - pg_current_xact_id()::text::bigint")}
   end if;"""
-"""A follower that takes over higher versions than its own numbers: later commits of its own
-must lie above them. The ids of later transactions are higher than that of this one."""
+"""SQL statements that raise a follower's offset above the versions it applies.
+
+Later commits of its own must lie above them. The ids of later transactions are higher
+than that of this one.
+"""
 
 _XMIN: Final = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _XMAX: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -94,20 +100,24 @@ select greatest((s$.low$ + s$.offset$) * {NUMBERS_PER_TRANSACTION} - 1,
   case when s$.end$ >= (s$.high$ + s$.offset$) * {NUMBERS_PER_TRANSACTION} then s$.end$ end)
   from (select {_XMIN} as low$, {_XMAX} as high$, coalesce({OFFSET}, 0) as offset$,
                coalesce({LOG_END}, {PRUNED}) as end$) as s$"""
-"""Below every later commit: those under way lie above the oldest open transaction. Where the
-log ends above the ids of this server, the next commit is numbered above the log's end."""
+"""SQL query of the log's head: a number below every later commit.
+
+Commits under way lie above the oldest open transaction. Where the log ends above the
+ids of this server, the next commit is numbered above the log's end.
+"""
 
 
 def horizon() -> str:
-    """The highest sequence number below which nothing can appear any more.
+    """Function that returns the highest number below which the log is complete.
 
-    Below the oldest open transaction of the whole server, nothing can. Where somebody
-    else's long transaction holds that back, only commits under way count: those who hold
-    the store's lock and have an id. They are looked for in the server's own lists, after
-    the next id was noted: who is not there has ended, or will get a higher id. Nothing is
-    locked, so nobody is ever held up by it.
+    No entry can appear below the oldest open transaction of the whole server. Where
+    another program's long transaction holds that back, only commits under way count:
+    sessions that hold the store lock and have an id. They are read from the server's
+    own views, after the next id was noted: a session that is not listed has ended, or
+    will get a higher id. Nothing is locked, so no session is ever held up by it.
 
-    A store that is not primary has no commit under way: the change of role waited for it.
+    A store that is not primary has no commit under way: the change of role waited for
+    it.
     """
     high, low = STORE_LOCK >> 32, STORE_LOCK & 0xFFFFFFFF
     return f"""
@@ -145,10 +155,10 @@ end $pend$"""
 
 
 def renumber(schema: Schema) -> str:
-    """Raise the offset, where the next number would lie below one that was given before.
+    """Function that raises the offset where the next number would repeat an old one.
 
-    Looks at the log, at what was pruned, at the versions of all rows and tombstones and at
-    the positions that are noted here. The rows are read before commits are held up; what is
+    Reads the log, what was pruned, the versions of all rows and tombstones and the
+    positions in ``store_meta``. The rows are read before commits are held up; what is
     written meanwhile is covered by two transactions' worth of numbers.
     """
     tables = ["tombstones", *(quoted(table_name(spec.name)) for spec in schema)]

@@ -1,14 +1,15 @@
-"""Locks on unique values, so that two commits of the same value never deadlock.
+"""Locks on unique values, so that two commits of one value never deadlock.
 
-A unique constraint is deferrable, because two records may swap their values in one commit.
-PostgreSQL lets two transactions insert the same value of such a constraint, and then has
-each of them wait for the other one: a deadlock, which it takes ``deadlock_timeout`` (one
-second) to detect. So a commit holds an advisory lock on each value that it writes, as it
-does on each key. The second commit of a value waits for the first, and finds its record.
+A unique constraint is deferrable, because two records may swap their values in one
+commit. PostgreSQL lets two transactions insert the same value of such a constraint, and
+then has each of them wait for the other one: a deadlock, which it takes
+``deadlock_timeout`` (one second) to detect. So a commit holds an advisory lock on each
+value that it writes, as it does on each key. The second commit of a value waits for the
+first, and finds its record.
 
-The locks are taken behind those of the keys, sorted by collection, constraint and hash:
-whoever holds one of them waits for no key, and for none that is sorted before it. Where
-two texts spell one value (``1.0`` and ``1.00``), the deadlock is left, and is repeated.
+The locks are taken after those of the keys, sorted by collection, constraint and hash:
+a holder of one of them waits for no key, and for none that is sorted before it. Where
+two texts spell one value (``1.0`` and ``1.00``), the deadlock remains, and is retried.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["lock_many", "lock_single"]
 
 
 def lock_single(spec: CollectionSpec) -> str:
-    """Lock the unique values of ``_body$``: a part of a function in PL/pgSQL."""
+    """PL/pgSQL that locks the unique values of ``_body$``."""
     return "".join(
         f"""
   _value$ := {_hash(spec, f"'{number}'", _value(group, "_body$"))};
@@ -29,7 +30,7 @@ def lock_single(spec: CollectionSpec) -> str:
 
 
 def lock_many(spec: CollectionSpec) -> str:
-    """Lock the unique values of this collection among ``_b$``, unless there are many."""
+    """PL/pgSQL that locks the unique values of a collection in ``_b$``, unless many."""
     if not spec.unique:
         return ""
     values = ", ".join(
@@ -48,7 +49,7 @@ def lock_many(spec: CollectionSpec) -> str:
 
 
 def _value(group: tuple[str, ...], body: str) -> str:
-    """The text of a unique value in a record's JSON; null where a part of it is null."""
+    """SQL text of a unique value in a record's JSON; null where a part is null."""
     return "(" + " || chr(1) || ".join(f"({body} ->> '{name}')" for name in group) + ")"
 
 

@@ -1,4 +1,4 @@
-"""Who is in the way of a session that waits for a lock."""
+"""Blocking sessions: monitors which sessions hold up a migration."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ left join pg_stat_activity a on a.pid = p.pid order by p.pid"""
 
 
 class BlockingSessionMonitor:
-    """Looks from another connection, because who waits cannot ask."""
+    """Polls from another connection, because a waiting session cannot ask."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self.seen: tuple[str, ...] = ()
-        """The sessions that were in the way last: process id, user, application, and
-        since when they have been in their statement."""
+        """Sessions that blocked at the last poll: process id, user, application, and
+        the start of their statement.
+        """
 
     @contextmanager
     def monitoring(self, pid: int) -> Iterator[None]:
-        """ProbeResult on while the session with this process id works."""
+        """Monitor the session with this process id during the block."""
         done = threading.Event()
         thread = threading.Thread(
             target=self._poll,
@@ -61,12 +62,15 @@ class BlockingSessionMonitor:
                     found = connection.execute(_BLOCKING, (pid,)).fetchall()
                     if found:
                         self.seen = tuple(map(_describe, found))
+                        """Sessions that blocked at the last poll: process id, user,
+                        application, and the start of their statement.
+                        """
         except (ConnectionLost, PendStorageError, psycopg.Error):
-            return  # a name is a help, and no more
+            return  # naming the sessions is optional
 
     @override
     def __str__(self) -> str:
-        """The sessions in one line."""
+        """Blocking sessions in one line."""
         return "; ".join(self.seen) or "a session that was not seen"
 
 

@@ -1,8 +1,8 @@
-"""What adding cannot do: columns renamed, converted, narrowed or dropped.
+"""Column changes: columns renamed, converted, narrowed or dropped.
 
-It looks at every record of the collections concerned before it changes anything, by the
-same rules as a JSON directory (:mod:`pend_storage.stores.rewriting`). Values that functions
-make wait in a temporary table while their columns are made anew.
+Every record of the collections concerned is checked before anything is changed, by the
+same rules as a JSON directory (:mod:`pend_storage.stores.rewriting`). Converted values
+wait in a temporary table while their columns are rebuilt.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = ["CONVERTED_TABLE", "ColumnChanges", "drop_tables", "run_with"]
 
 _PAGE: Final = 1_000
 CONVERTED_TABLE: Final = "pend_converted"
-"""Name of the temporary table."""
+"""Prefix of the temporary tables with converted values."""
 _NEEDS_CHECK: Final = frozenset({Need.DATA, Need.CONVERSION})
 _PARAMETER: Final = re.compile(r"@(\w+)@")
 
 
 class ColumnChanges:
-    """Brings the tables of one database from a noted schema to a declared one."""
+    """Changes the tables of one database from the former schema to the declared one."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class ColumnChanges:
         changes: Iterable[SchemaChange],
         store: str,
     ) -> None:
-        """Make one.
+        """Prepare the changes; nothing is run yet.
 
         Args:
             connection: in the transaction of the migration.
             schema: as declared.
-            former: as noted.
-            changes: what is different.
-            store: how errors call the database.
+            former: the schema that the tables have.
+            changes: the differences between the two.
+            store: name of the store in error messages.
         """
         self._connection = connection
         self._schema = schema
@@ -70,19 +70,22 @@ class ColumnChanges:
         self._changes = tuple(changes)
         self._store = store
         self.records: dict[str, int] = {}
-        """How many records of each collection were changed or deleted."""
+        """Number of records changed or deleted, by collection."""
         self.verified: set[str] = set()
-        """Tables whose records were found to fit."""
+        """Tables whose records were checked against the declared schema."""
 
     def _run(self, statement: str, values: Any = None) -> CursorResult[Any]:
-        """Run SQL text in which values stand as ``@name@``."""
+        """Run SQL text with values at ``@name@``."""
         return run_with(self._connection, statement, values)
 
     def run(self, *, drop: bool) -> list[str]:
-        """Do it; gives in words what was done.
+        """Run the changes; returns a description of each.
+
+        Args:
+            drop: whether collections and fields that the schema lacks may be deleted.
 
         Raises:
-            SchemaOutOfDate: something would be lost, or does not fit.
+            SchemaOutOfDate: data would be lost, or records do not fit.
         """
         breaking = [
             c for c in self._changes if c.need is not Need.NOTHING or c.is_index
@@ -119,17 +122,17 @@ class ColumnChanges:
         return bool(self._run(found).scalar())
 
     def _converted_fields(self, collection: str) -> list[str]:
-        """The fields whose values functions make."""
+        """Fields whose values are made by a conversion function."""
         return [
             str(change.field)
             for change in self._changes
             if change.collection == collection and change.need is Need.CONVERSION
         ]
 
-    # -- looking --------------------------------------------------------------------------
+    # -- checking -------------------------------------------------------------------------
 
     def _check_records(self, spec: CollectionSpec, misfits: Misfits) -> None:
-        """See that every record fits, and keep what functions make of it."""
+        """Check that every record fits, and store the converted values."""
         shape = self._former.collections[spec.name]
         rewriting = Rewriting(spec, shape, CollectionShape.of(spec))
         fields = self._converted_fields(spec.name)
@@ -166,16 +169,16 @@ class ColumnChanges:
     def _pages(
         self, spec: CollectionSpec, shape: CollectionShape
     ) -> Iterator[list[tuple[str, bytes]]]:
-        """Keys and records as they are stored, in key order."""
+        """Page through keys and stored records, in key order."""
         fields = [field.spec(name) for name, field in shape.fields.items()]
         key = f"t.{quoted(column_name(shape.key))}"
-        look = (
+        sql = (
             f"select {key}, ({fields_json(fields, 't')})::text from "
             f"{self._table(spec.name)} as t where {key} > @after@ order by 1 limit {_PAGE}"
         )
         after = ""
         while True:
-            rows: list[Any] = list(self._run(look, {"after": after}))
+            rows: list[Any] = list(self._run(sql, {"after": after}))
             page = [(key, body.encode()) for key, body in rows]
             if page:
                 yield page
@@ -196,10 +199,10 @@ class ColumnChanges:
             if values and self._run(is_there, table).scalar() is not None:
                 name = self._schema[target].key if former is None else former.key
                 key = quoted(column_name(name))
-                look = (
+                sql = (
                     f"select {key} from {self._table(target)} where {key} = any(@keys@)"
                 )
-                present = {*self._run(look, {"keys": values}).scalars()}
+                present = {*self._run(sql, {"keys": values}).scalars()}
             for key, value in wanted.items():
                 if value is not None and value not in present:
                     misfits.add(
@@ -241,7 +244,7 @@ class ColumnChanges:
                 yield f"column {table}.{column} dropped"
 
     def _rebuild_column(self, spec: CollectionSpec, field: FieldSpec) -> None:
-        """Make a column anew, with what a function has made for it."""
+        """Add a column anew, and fill it with the converted values."""
         table, column = self._table(spec.name), quoted(column_name(field.name))
         kind = column_type(field).compile(dialect=DIALECT)
         self._run(f"alter table {table} add column {column} {kind}")
@@ -256,7 +259,10 @@ class ColumnChanges:
             self._run(f"alter table {table} alter column {column} set not null")
 
     def _drop_dependents(self, name: str, former: CollectionShape, field: str) -> None:
-        """Drop what is named after a column; it is made again under its present name."""
+        """Drop constraints and indexes named after a column.
+
+        They are created again under the column's new name.
+        """
         table = table_name(name)
         constraints = [
             constraint_name("uq", table, *map(column_name, group))
@@ -270,7 +276,7 @@ class ColumnChanges:
                 f"alter table {quoted(table)} drop constraint if exists "
                 f"{quoted(constraint)}"
             )
-        look = (
+        sql = (
             "select i.relname from pg_index as x join pg_class as i on i.oid = x.indexrelid"
             " join pg_attribute as a on a.attrelid = x.indrelid"
             " and a.attnum = any(x.indkey) where x.indrelid = to_regclass(quote_ident(@t@))"
@@ -278,11 +284,11 @@ class ColumnChanges:
             " and (i.relname like 'ix\\_%' or i.relname like 'tg\\_%')"
         )
         place = {"t": table, "c": column_name(field)}
-        for index in self._run(look, place).scalars().all():
+        for index in self._run(sql, place).scalars().all():
             self._run(f"drop index {quoted(index)}")
 
     def _drop(self, collections: list[str]) -> list[str]:
-        """Drop collections with their records, and what belongs to them."""
+        """Drop collections with their records, tombstones and functions."""
         if not collections:
             return []
         for name in collections:
@@ -295,7 +301,7 @@ class ColumnChanges:
 def run_with(
     connection: Connection, statement: str, values: Any = None
 ) -> CursorResult[Any]:
-    """Run SQL text in which values stand as ``@name@``."""
+    """Run SQL text with values at ``@name@``."""
     sql = _PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
     return connection.exec_driver_sql(sql, values)
 
@@ -307,12 +313,12 @@ def drop_tables(connection: Connection, collections: Iterable[str]) -> None:
         run_with(
             connection, "delete from tombstones where collection = @n@", {"n": name}
         )
-        look = (
+        sql = (
             "select oid::regprocedure::text from pg_proc where proname = @n@ "
             "and pronamespace = to_regnamespace(quote_ident(current_schema()))"
         )
         put = {"n": constraint_name("pend_put", name)}
-        for signature in run_with(connection, look, put).scalars().all():
+        for signature in run_with(connection, sql, put).scalars().all():
             run_with(connection, f"drop function {signature}")
 
 

@@ -1,4 +1,4 @@
-"""Tables that a migration with the wrong schema has left: dropped as far as they are empty."""
+"""Leftover tables: drops empty tables that another schema's migration made."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["drop_leftover_tables", "existing_tables"]
 
 
 def existing_tables(connection: Connection, collections: Iterable[str]) -> set[str]:
-    """The collections that have a table."""
-    look = "select to_regclass(quote_ident(@table@))"
+    """Filter the collections that have a table."""
+    sql = "select to_regclass(quote_ident(@table@))"
     return {
         name
         for name in collections
-        if run_with(connection, look, {"table": table_name(name)}).scalar() is not None
+        if run_with(connection, sql, {"table": table_name(name)}).scalar() is not None
     }
 
 
@@ -32,17 +32,17 @@ def drop_leftover_tables(
     schema: Schema,
     store: str,
 ) -> list[str]:
-    """Drop what another schema has made; gives the names of the collections.
+    """Drop empty tables of another schema; returns their collections.
 
     Args:
         connection: in the transaction of the migration.
         migrated: the collections of the other schema.
-        former: the other schema, if it is noted.
+        former: the other schema, if it is stored.
         schema: the declared one.
-        store: how errors call the database.
+        store: name of the store in error messages.
 
     Raises:
-        SchemaOutOfDate: a table that the declared schema does not have is not empty.
+        SchemaOutOfDate: a table that the declared schema lacks is not empty.
     """
     rows: dict[str, int] = {}
     for name in sorted(existing_tables(connection, set(migrated) - SYSTEM_NAMES)):
@@ -68,7 +68,7 @@ def drop_leftover_tables(
 
 
 def _is_other(name: str, former: Description | None, schema: Schema) -> bool:
-    """Whether a table is not what the declared schema would make."""
+    """Whether a table differs from what the declared schema would create."""
     if name not in schema.names:
         return True
     if former is None or name not in former.collections:

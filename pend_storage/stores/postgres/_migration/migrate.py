@@ -1,7 +1,7 @@
-"""Bringing a database to a schema: only ever by adding, in one transaction, one at a time.
+"""Migration: brings a database to a schema in one transaction, one at a time.
 
-The core tables follow Alembic revisions. The tables of collections follow the declaration:
-what Alembic finds missing is added, and what would lose something is refused.
+The core tables follow Alembic revisions. The tables of collections follow the
+declaration: what Alembic finds missing is added, and what would lose data is refused.
 """
 
 from __future__ import annotations
@@ -76,24 +76,26 @@ _END_LOG: Final = f"""insert into store_meta as m (name, value)
   select '{PRUNED_META}', to_jsonb(max(sequence)) from changes having count(*) > 0
   on conflict (name) do update set value = excluded.value
    where (m.value #>> '{{}}')::bigint < (excluded.value #>> '{{}}')::bigint"""
-"""Entries so far are of a former schema: they stay, and are not given out any more."""
+"""Prunes the log: entries so far are of a former schema. They stay, and are not read
+any more.
+"""
 _LOCK_CONFLICTS: Final = frozenset({"55P03", "40P01"})
 _LOCK_TIMEOUT: Final = 1.0
-"""Seconds for which a lock is asked for: whoever comes later queues behind the request."""
+"""Seconds of one lock request: later requests of other sessions queue behind it."""
 _LONGEST_PAUSE: Final = 3.0
-"""Seconds in which others go on before the locks are asked for again."""
+"""Seconds for which other sessions proceed before the next lock request."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationOptions:
-    """How far a migration may go."""
+    """Permissions of a migration."""
 
     drop: bool = False
-    """What the schema does not have any more may be deleted."""
+    """Whether what the schema lacks may be deleted."""
     drop_empty: bool = False
-    """Tables of another schema may be dropped as far as they are empty."""
+    """Whether empty tables of another schema may be dropped."""
     dry_run: bool = False
-    """Only tell the statements."""
+    """Whether to roll back, and only report the statements."""
 
 
 def migrate(
@@ -104,7 +106,15 @@ def migrate(
     wait: float = 60.0,
     options: MigrationOptions = MigrationOptions(),
 ) -> Evolution:
-    """See :meth:`PostgresStore.migrate`."""
+    """Migrate a database to a schema; see :meth:`PostgresStore.migrate`.
+
+    Args:
+        schema: as declared.
+        connector: opens connections to the database.
+        hook: receives events.
+        wait: seconds for which locks are requested.
+        options: what the migration may do.
+    """
     store = str(connector.address)
     # An index may take longer to build than a statement may normally run.
     patient = dataclasses.replace(connector, statement_timeout=0.0)
@@ -120,7 +130,7 @@ def _migrate_with_retry(
     wait: float,
     options: MigrationOptions,
 ) -> Evolution:
-    """Try, and try again where somebody holds what is needed."""
+    """Retry while another session holds a lock that is needed."""
     store = str(connector.address)
     blockers = BlockingSessionMonitor(connector)
     deadline = time.monotonic() + wait
@@ -147,7 +157,7 @@ def _migrate_once(
     *,
     options: MigrationOptions,
 ) -> Evolution:
-    """All of it in one transaction, or nothing."""
+    """Migrate in one transaction, or not at all."""
     store = str(connector.address)
     wanted = Revision.of(schema)
     with (
@@ -193,11 +203,11 @@ def _apply_schema(
     cleared: list[str],
     drop: bool,
 ) -> tuple[tuple[SchemaChange, ...], dict[str, int], list[str]]:
-    """Bring the tables and functions to the schema, and note it.
+    """Bring tables and functions to the schema, and store its description.
 
     Returns:
-        What was different, how many records of each collection were changed, and what
-        was done, in words.
+        The differences, the number of changed records by collection, and a description
+        of each change.
     """
     wanted, description = Revision.of(schema), describe(schema)
     former = read_description(connection, found, cleared)
@@ -247,7 +257,7 @@ def _pause_for_others(
     blockers: BlockingSessionMonitor,
     hook: Hook,
 ) -> None:
-    """Leave the locks to others for a while, longer each time."""
+    """Pause with back-off, so that other sessions get their locks."""
     if not attempt:
         hook(
             Event(
@@ -282,7 +292,7 @@ def _refuse_encoding(connection: Connection, store: str) -> None:
 
 @contextmanager
 def _connected(connector: Connector, *, undo: bool) -> Iterator[Connection]:
-    """A transaction on a connection of its own; undone at its end, if that is wanted."""
+    """Transaction on a connection of its own; rolled back at its end if undone."""
 
     def connect() -> psycopg.Connection[tuple[Any, ...]]:
         connection = connector.open().detach()
@@ -312,7 +322,7 @@ def _refuse_newer_library(found: Revision | None, wanted: Revision, store: str) 
 def _drop_leftovers(
     connection: Connection, found: Revision | None, schema: Schema, store: str
 ) -> list[str]:
-    """Drop the empty tables of another schema; gives the names of the collections."""
+    """Drop the empty tables of another schema; returns their collections."""
     if found is None or found.schema == schema.fingerprint():
         return []
     former = read_description(connection, found)
@@ -326,7 +336,7 @@ def _refuse_extra_collections(
     store: str,
     options: MigrationOptions,
 ) -> None:
-    """A database with more collections is left alone, unless they may be dropped."""
+    """Refuse a database with more collections, unless they may be dropped."""
     if found is None or (
         options.drop and read_description(connection, found) is not None
     ):

@@ -36,11 +36,12 @@ _ADVICE: Final = {
         "or somebody made there, and migrate again"
     ),
 }
-"""What to do about a SQLSTATE or a class of them that trying again does not heal."""
+"""Remedy by SQLSTATE or class, where a retry does not help."""
 
 
 @contextmanager
 def translated_errors(store: str) -> Iterator[None]:
+    """Map exceptions of drivers to errors of the library."""
     try:
         yield
     except ConnectionLost as lost:
@@ -54,6 +55,7 @@ def translated_errors(store: str) -> Iterator[None]:
 
 
 def sqlstate_of(error: BaseException | None) -> str:
+    """SQLSTATE of a driver's exception; empty if it has none."""
     return str(getattr(error, "sqlstate", None) or "")
 
 

@@ -1,4 +1,4 @@
-"""What a database lacks of the declared tables, and how it is added."""
+"""Schema diff: adds what a database lacks of the declared tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INTEGER_WIDTHS: Final = (SmallInteger, Integer, BigInteger, Numeric)
 
 
 def run_text(connection: Connection, statement: str) -> None:
-    """Run SQL text as it is; the driver would take percent signs for parameters."""
+    """Run SQL text verbatim; the driver would take percent signs for parameters."""
     connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
@@ -42,18 +42,18 @@ def add_missing(
     *,
     verified: Collection[str] = (),
 ) -> list[str]:
-    """Add what is missing; gives in words what was done.
+    """Add what is missing; returns a description of each change.
 
     Args:
         connection: in a transaction.
         schema: as declared.
         declared: its tables.
-        store: how errors call it.
-        verified: tables whose records were found to fit, so that types may be narrower.
+        store: name of the store in error messages.
+        verified: tables whose records were checked, so that types may be narrowed.
 
     Raises:
-        SchemaOutOfDate: something would be lost.
-        ConfigError: searching needs an extension that cannot be had.
+        SchemaOutOfDate: data would be lost.
+        ConfigError: text search needs an extension that is not available.
     """
     if any(spec.search for spec in schema):
         _require_trigrams(connection, store)
@@ -81,7 +81,7 @@ def _require_trigrams(connection: Connection, store: str) -> None:
 
 
 class _SchemaDiff:
-    """Compares tables that exist with their declaration."""
+    """Difference between existing tables and their declaration."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _SchemaDiff:
         return kind != "table" or not reflected or name in self._declared.tables
 
     def run(self, present: set[str]) -> list[str]:
-        """Add what is missing to tables that were present."""
+        """Add what is missing to the tables that were present."""
         self._present = [
             table for table in self._declared.sorted_tables if table.name in present
         ]
@@ -125,7 +125,7 @@ class _SchemaDiff:
         for operation in found:
             if isinstance(operation, ops.DropIndexOp):
                 if operation.index_name not in made:
-                    continue  # somebody's own index does no harm
+                    continue  # an operator's own index does no harm
             elif not self._is_allowed(operation):
                 continue
             self._operations.invoke(operation)
@@ -133,10 +133,10 @@ class _SchemaDiff:
         return [*done, *self._add_checks()]
 
     def _is_allowed(self, operation: ops.MigrateOperation) -> bool:
-        """False for what is left as it is.
+        """Whether an operation is run; False for one that is skipped.
 
         Raises:
-            SchemaOutOfDate: it would lose something.
+            SchemaOutOfDate: it would lose data.
         """
         match operation:
             case ops.CreateIndexOp() | ops.AddConstraintOp() | ops.AddColumnOp():
@@ -171,7 +171,7 @@ class _SchemaDiff:
         )
 
     def _drop_checks(self) -> Iterator[str]:
-        """Checks are compared by name, which holds a digest of their condition."""
+        """Drop changed checks; their names contain a digest of the condition."""
         for table in self._present:
             for name in sorted(self._check_names(table) - _checks(table).keys()):
                 if name.startswith("ck_"):
@@ -187,17 +187,20 @@ class _SchemaDiff:
                 yield f"check {name} made"
 
     def _check_names(self, table: Table) -> set[str]:
-        look = text(
+        names = text(
             "select conname from pg_constraint where contype = 'c' "
             "and conrelid = to_regclass(quote_ident(:table))"
         )
-        return set(self._connection.scalars(look, {"table": table.name}))
+        return set(self._connection.scalars(names, {"table": table.name}))
 
 
 def _compare_default(
     _context: Any, inspected: Any, declared: Any, *_defaults: Any
 ) -> bool | None:
-    """None lets Alembic compare; of different types, it would make the server fail."""
+    """Compare defaults; None leaves it to Alembic.
+
+    Of different types, Alembic's comparison would make the server fail.
+    """
     same = inspected.type.python_type is declared.type.python_type
     return None if same else False
 
@@ -216,7 +219,7 @@ def _flatten(container: ops.OpContainer | None) -> Iterator[ops.MigrateOperation
 
 
 def _rank(kind: Any) -> int:
-    """How wide a type of integers is; -1 for other types."""
+    """Width rank of an integer type; -1 for other types."""
     ranks = [
         place for place, known in enumerate(_INTEGER_WIDTHS) if isinstance(kind, known)
     ]
@@ -224,7 +227,7 @@ def _rank(kind: Any) -> int:
 
 
 def _describe(operation: ops.MigrateOperation) -> str:
-    """An operation in words: what is done, to what, and for a type into what."""
+    """Describe an operation: action, target, and the new type."""
     if isinstance(operation, ops.AlterColumnOp):
         place = f"{operation.table_name}.{operation.column_name}"
         old, new = operation.existing_type, operation.modify_type
@@ -242,5 +245,5 @@ def _describe(operation: ops.MigrateOperation) -> str:
 
 
 def _type_name(kind: Any) -> str:
-    """A type as SQL has it."""
+    """Name of a type in SQL."""
     return str(kind.compile(dialect=DIALECT))

@@ -1,4 +1,4 @@
-"""What a migration runs, recorded_statements as SQL text: without the values of records."""
+"""Statement recorder: SQL text of a migration, without the values of records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PARAMETER: Final = re.compile(r"%\(\w+\)s")
 
 @contextmanager
 def recorded_statements(connection: Connection) -> Iterator[list[str]]:
-    """Collect the statements that change something, in the order in which they are run."""
+    """Record the statements that change something, in order of execution."""
     found: list[str] = []
 
     def record(

@@ -1,8 +1,8 @@
-"""Conditions and orders as SQL that means what :mod:`pend_storage.query` says.
+"""Conditions: WHERE and ORDER BY that mean what :mod:`pend_storage.query` says.
 
-SQL has three truths, a condition has two. Inside of And and Or a null counts as false by
-itself, and at the top it does so as well; only Not needs care: ``(x) is not true``.
-So equalities stay bare, and indexes can serve them.
+SQL has three truth values, a condition has two. Inside of And and Or a null counts as
+false by itself, and at the top it does so as well; only Not needs care: ``(x) is not
+true``. So equalities stay bare, and indexes can serve them.
 
 Values are always bound. What is written into the text comes from the schema.
 """
@@ -51,7 +51,7 @@ _OPERATORS: Final[Mapping[Operator, str]] = {
 def query_statement(
     statements: CollectionStatements, query: Query, epoch: int | None
 ) -> tuple[Statement, list[Value]]:
-    """The statement of a checked query, and its parameters."""
+    """Build the statement of a checked query, with its parameters."""
     builder = _StatementBuilder(statements.spec)
     where = builder.where(query, epoch)
     order = ", ".join([*map(builder.order, query.order_by), statements.key])
@@ -64,7 +64,7 @@ def query_statement(
 def count_statement(
     statements: CollectionStatements, where: Condition, epoch: int | None
 ) -> tuple[Statement, list[Value]]:
-    """The statement that counts what meets a checked condition."""
+    """Build the statement that counts the rows of a checked condition."""
     builder = _StatementBuilder(statements.spec)
     condition = builder.where(Query(where), epoch)
     text = f"select count(*) {statements.source} where {condition}"
@@ -76,7 +76,10 @@ def combined_statement(
     counts: Sequence[tuple[CollectionStatements, Condition]],
     epoch: int | None,
 ) -> tuple[Statement, list[Value]]:
-    """One statement for several queries and counts: number, version or count, record."""
+    """Build one statement of several queries and counts.
+
+    Its columns are the number of the part, the version or the count, and the record.
+    """
     parts: list[str] = []
     builder: _StatementBuilder | None = None
     for known, query in queries:
@@ -100,7 +103,7 @@ def combined_statement(
 
 
 class _StatementBuilder:
-    """Writes one statement, and collects its parameters."""
+    """Builder of one statement: collects its parameters in order."""
 
     def __init__(
         self, spec: CollectionSpec, before: _StatementBuilder | None = None
@@ -110,17 +113,17 @@ class _StatementBuilder:
         self.formats: list[int] = [] if before is None else before.formats
 
     def statement(self, text: str) -> Statement:
-        """The statement whose parameters have been collected."""
+        """Statement with the formats of the parameters collected so far."""
         return Statement(text.encode(), tuple(self.formats))
 
     def bind(self, value: Value, kind: str, *, binary: bool = False) -> str:
-        """A parameter, by its number."""
+        """Bind a value and return its placeholder."""
         self.values.append(value)
         self.formats.append(1 if binary else 0)
         return f"${len(self.values)}::{kind}"
 
     def where(self, query: Query, epoch: int | None) -> str:
-        """Everything a row must meet."""
+        """Condition of a query with its cursor and its role guard."""
         parts = [self._condition(query.where)]
         if query.after is not None:
             parts.append(self._after(query.order_by, *query.after))
@@ -175,7 +178,7 @@ class _StatementBuilder:
         return f"lower({text}) like {self.bind(pattern.encode(), 'text')}"
 
     def _among(self, column: str, field: FieldSpec, values: Sequence[Any]) -> str:
-        """One array, because there may be more values than a statement has parameters."""
+        """Membership in an array: there may be more values than parameters."""
         found = [to_parameter(field.kind, value) for value in values]
         kinds = {kind for _, kind in found}
         kind = kinds.pop() if len(kinds) == 1 else "numeric"
@@ -189,7 +192,7 @@ class _StatementBuilder:
 
     def _json_comparison(self, item: Comparison) -> str:
         # -> with a text finds members of objects only, as a path means it; #> would
-        # look into lists as well.
+        # search lists as well.
         steps = [self._column(item.path[0])]
         steps += [self.bind(name.encode(), "text") for name in item.path[1:]]
         value = "(" + " -> ".join(steps) + ")"
@@ -226,13 +229,13 @@ class _StatementBuilder:
 
     @staticmethod
     def _if_kind(kind: str, value: str, test: str) -> str:
-        """A test that is only made on values of one kind: the cast would fail on others."""
+        """Guard a test by the JSON type: its cast would fail on other values."""
         return f"case when jsonb_typeof({value}) = '{kind}' then {test} else false end"
 
     # -- order ------------------------------------------------------------------------
 
     def order(self, item: Order) -> str:
-        """One term of an ORDER BY, as the indexes have it: nulls last."""
+        """Term of an ORDER BY, as the indexes have it: nulls last."""
         term = self._column(item.field)
         if item.descending:
             term += " desc"
@@ -241,7 +244,7 @@ class _StatementBuilder:
         return term
 
     def _after(self, orders: Sequence[Order], values: Sequence[Any], key: str) -> str:
-        """Rows behind the last one of the page before.
+        """Condition for the rows after the last one of the previous page.
 
         For order by a, b and key: beyond in a, or equal in a and beyond in b, or equal
         in both with a greater key. The first term is repeated as a bound, from which an
@@ -267,5 +270,5 @@ class _StatementBuilder:
 
 
 def _escaped(text: str) -> str:
-    """Text for use in a LIKE pattern."""
+    """Escape a text for a LIKE pattern."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,4 +1,4 @@
-"""Queries that come again and again, in the same shape with other values, are prepared."""
+"""Prepared queries: statements of one shape, named once they are frequent."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MAX_COUNTED: Final = 2000
 
 
 class PreparedQueries:
-    """Counts how often a statement is used, and gives the frequent ones a name."""
+    """Counts uses of each statement, and names the frequent ones for preparing."""
 
     def __init__(self) -> None:
         self._named: dict[Statement, Statement] = {}
         self._uses: dict[Statement, int] = {}
 
     def prepare(self, statement: Statement) -> Statement:
-        """The statement, prepared on first use if it is worth it."""
+        """Return the statement, under a name if it is worth preparing."""
         named = self._named.get(statement)
         if named is not None:
             return named

@@ -1,7 +1,7 @@
-"""Rows out of the database: the server writes the record's JSON, the codec reads it.
+"""Row decoding: the server writes the record's JSON, the codec reads it.
 
-One decoder for every store, and less work for Python than a value at a time: a row of 16
-columns takes 3 us here and 5 us more in the server, against 6 us here.
+One decoder for every store, and less work for Python than a value at a time: a row of
+16 columns takes 3 us here and 5 us more in the server, against 6 us here.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ CHANGE_COLUMNS: Final = (
     "c.sequence, c.epoch, (extract(epoch from c.at) * 1000000)::bigint, c.records, "
     """replace(c.token::text, '-', ''), c."by", c.reason"""
 )
-"""Of an entry of the change log, as :func:`change_of` reads it."""
+"""Columns of a change log entry, in the order of :func:`change_of`."""
 CHANGE_RECORDS: Final = 3
-"""Place of the records among them."""
+"""Index of the column with the records."""
 _CHANGED: Final = msgspec.json.Decoder(list[tuple[str, str, int, msgspec.Raw]])
 
 
 def rows_of(spec: CollectionSpec, result: PGresult) -> list[Row]:
-    """Rows of a result with the columns version and record."""
+    """Decode rows of a result with the columns version and record."""
     value, decode, key_of = result.get_value, spec.codec.decode, spec.key_of
     rows = []
     for index in range(result.ntuples):
@@ -50,7 +50,7 @@ def rows_of(spec: CollectionSpec, result: PGresult) -> list[Row]:
 def parted_rows_of(
     specs: Sequence[CollectionSpec], counts: int, result: PGresult
 ) -> tuple[list[list[Row]], list[int]]:
-    """The rows of several queries, and several counts: number, version or count, record."""
+    """Decode several queries and counts: number, version or count, record."""
     rows: list[list[Row]] = [[] for _ in specs]
     numbers = [0] * counts
     for index in range(result.ntuples):
@@ -66,7 +66,7 @@ def parted_rows_of(
 
 
 def tombstone_rows_of(spec: CollectionSpec, result: PGresult) -> list[Row]:
-    """Rows of a result with the columns version, record (null: a tombstone) and key."""
+    """Decode rows with the columns version, record (null: a tombstone) and key."""
     rows = []
     for index in range(result.ntuples):
         version, body, key = (bytes_at(result, index, column) for column in range(3))
@@ -76,14 +76,17 @@ def tombstone_rows_of(spec: CollectionSpec, result: PGresult) -> list[Row]:
 
 
 def bytes_at(result: PGresult, row: int, column: int) -> bytes | None:
-    """One field of a result."""
+    """Read one field of a result."""
     return result.get_value(row, column)
 
 
 def change_of(schema: Schema, result: PGresult, index: int) -> Change:
-    """One row of the change log, with the columns :data:`CHANGE_COLUMNS`.
+    """Decode one entry of the change log, with the columns :data:`CHANGE_COLUMNS`.
 
-    Without records of collections that this schema does not have.
+    Records of collections that this schema lacks are left out.
+
+    Raises:
+        CorruptFile: the entry is not what the library writes.
     """
     fields: list[Any] = [bytes_at(result, index, column) for column in range(7)]
     sequence, epoch, micros, records, *attribution = fields

@@ -1,9 +1,10 @@
-"""The statements of a store that never change, written once and prepared by each connection.
+"""Fixed statements, written once and prepared once on each connection.
 
-They are plain SQL over the declared tables: with records built by the server, guards and
-arrays in it, an expression language would only hide what the database is asked. Filters
-and orders of queries are in :mod:`~pend_storage.stores.postgres._queries.conditions`; what writes
-is in :mod:`~pend_storage.stores.postgres._functions.definitions`.
+They are plain SQL over the declared tables: with records built by the server, guards
+and arrays in it, an expression language would only hide what the database executes.
+Filters and orders of queries are in
+:mod:`~pend_storage.stores.postgres._queries.conditions`; writes are functions of the
+database (:mod:`~pend_storage.stores.postgres._functions.definitions`).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _BINARY: Final = 1
 GUARD: Final = Statement.make("select pend_guard($1::bigint)")
 HORIZON: Final = Statement.make("select pend_horizon()")
 RENUMBER: Final = Statement.make("select pend_renumber()")
-"""Have the next number lie above all that were given; where they do, changes nothing."""
+"""Raise the offset so that the next number is the highest; else change nothing."""
 HEAD: Final = Statement.make(HEAD_TEXT)
 CHANGES: Final = Statement.make(
     f"select {CHANGE_COLUMNS} from pend_changes($1, $2, $3, $4) "
@@ -64,7 +65,7 @@ FIND: Final = Statement.make(
     f"select {CHANGE_COLUMNS} from changes as c where c.token = $1::uuid"
 )
 MOST_COUNTED: Final = 100_000
-"""Entries of the change log that one look counts at most."""
+"""Maximum number of change log entries that one statement counts."""
 PENDING: Final = Statement.make(
     f"select (select count(*) from changes as c where c.sequence > $2::bigint "
     "and c.sequence <= $1::bigint), s.count, s.final, s.last, l.at, o.at, "
@@ -81,7 +82,7 @@ PENDING: Final = Statement.make(
     "from changes as c where c.sequence > $1 order by c.sequence limit 1) as o on true "
     "where pend_kept($1)"
 )
-"""What :mod:`~pend_storage.stores.postgres._change_log` counts with."""
+"""Backlog of a follower: counts on top of a known count."""
 PRUNE: Final = Statement.make(
     "with gone as (delete from changes where sequence <= $1::bigint) "
     f"insert into store_meta as m (name, value) values ('{PRUNED_META}', to_jsonb($1)) "
@@ -91,7 +92,9 @@ PRUNE: Final = Statement.make(
 LIMIT_LOCK_WAIT: Final = Statement.make(
     f"select set_config('lock_timeout', '{EXCLUSIVE_LOCK_TIMEOUT}', true)"
 )
-"""For the rest of a transaction that wants the store's lock alone."""
+"""Limit ``lock_timeout`` for the rest of a transaction that takes the store lock
+exclusively.
+"""
 LOCK_STORE_EXCLUSIVE: Final = Statement.make(
     f"select pg_advisory_xact_lock({STORE_LOCK})"
 )
@@ -160,7 +163,7 @@ class CollectionStatements:
         )
 
     def _with_tombstones(self, wanted: str, guard: str, *, paged: bool = False) -> str:
-        """Rows and tombstones whose keys are wanted: version, record, key."""
+        """Rows and tombstones with these keys: version, record, key."""
         tail = " order by {key} limit $3::bigint" if paged else ""
         rows = (
             f"{self.select}, {self.key} {self.source} "

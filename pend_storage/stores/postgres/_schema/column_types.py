@@ -1,4 +1,4 @@
-"""What a field becomes: the type of its column, and the check beside it."""
+"""Column types: the SQL type of a field, and its check constraint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _INTEGERS: Final[tuple[tuple[int, type[TypeEngine[int]]], ...]] = (
 _SIMPLE: Final[dict[Kind, TypeEngine[Any]]] = {
     Kind.BOOL: Boolean(),
     Kind.FLOAT: DOUBLE_PRECISION(),
-    # Not numeric(digits, places): that would pad 1.5 with zeros that nobody wrote.
+    # Not numeric(digits, places): that would pad 1.5 with zeros.
     Kind.DECIMAL: Numeric(),
     Kind.DATETIME: TIMESTAMP(timezone=True),
     Kind.DATE: Date(),
@@ -49,7 +49,7 @@ _SIMPLE: Final[dict[Kind, TypeEngine[Any]]] = {
 
 
 def column_type(field: FieldSpec) -> TypeEngine[Any]:
-    """The type of a field's column."""
+    """SQLAlchemy type of a field's column."""
     match field.kind:
         case Kind.STR:
             longest = field.limit.max_length
@@ -65,7 +65,7 @@ def column_type(field: FieldSpec) -> TypeEngine[Any]:
 
 
 def type_text(field: FieldSpec) -> str:
-    """The type as a cast names it, without length: casts cut off, columns refuse."""
+    """SQL type for a cast, without length: casts truncate, columns refuse."""
     kind = column_type(field)
     if isinstance(kind, String):
         return "text"
@@ -89,7 +89,7 @@ def _integer_type(limit: Limit) -> TypeEngine[Any]:
 
 
 def _integer_bounds(limit: Limit) -> tuple[int | None, int | None]:
-    """The smallest and the largest integer that a limit allows, where it has them."""
+    """Smallest and largest integer that a limit allows; None where unbounded."""
     lows = [math.ceil(limit.ge)] if _is_finite(limit.ge) else []
     lows += [math.floor(limit.gt) + 1] if _is_finite(limit.gt) else []
     highs = [math.floor(limit.le)] if _is_finite(limit.le) else []
@@ -106,7 +106,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def literal(value: Any) -> str | None:
-    """A value as SQL text; None for one that has no such text.
+    """Render a value as SQL text; None for one without a literal.
 
     Only for what a schema declares. Values of users are always bound.
     """
@@ -132,7 +132,7 @@ def literal(value: Any) -> str | None:
 
 
 def check_text(field: FieldSpec, column: str) -> str | None:
-    """The condition that every value of a column meets, or None.
+    """Condition of a field's check constraint; None if it needs none.
 
     Nulls meet every check. Patterns are left out, because the two languages of regular
     expressions differ; the codec has checked them, as it has checked everything here.

@@ -1,4 +1,4 @@
-"""Python values as text that PostgreSQL reads, with the type to read it as."""
+"""Literals: Python values as parameters and as SQL text, with their types."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["default_text", "fits_bigint", "quoted_text", "to_parameter"]
 
 
 def fits_bigint(value: int) -> bool:
-    """Whether an integer is one of eight bytes."""
+    """Whether an integer fits eight bytes."""
     return -(1 << 63) <= value < 1 << 63
 
 
 def to_parameter(kind: Kind, value: Any) -> tuple[bytes, str]:
-    """A checked, plain value of a kind, not null."""
+    """Convert a checked, non-null value to parameter text and SQL type."""
     return _CONVERTERS[kind](value)
 
 
@@ -50,7 +50,7 @@ _CONVERTERS: Final[Mapping[Kind, Callable[[Any], tuple[bytes, str]]]] = {
 
 
 def quoted_text(text: str) -> str:
-    """Text as a literal; the same whatever standard_conforming_strings says."""
+    """Quote a string literal, whatever ``standard_conforming_strings`` is set to."""
     quoted = text.replace("'", "''")
     if "\\" not in text:
         return f"'{quoted}'"

@@ -1,4 +1,4 @@
-"""Record JSON: SQL text by which the server writes a row as the codec reads it."""
+"""Record JSON: SQL expression that builds a record's JSON from its row."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MAX_MEMBERS: Final = 50  # a function takes 100 arguments at most
 
 
 def record_json(spec: CollectionSpec, alias: str) -> str:
-    """SQL text that gives the record of a row as JSON, as the codec reads it.
+    """SQL expression for the JSON of a record, as the codec reads it.
 
-    It depends on no setting of the session: times are written in UTC by a pattern.
+    It depends on no session setting: times are rendered in UTC by a pattern.
     """
     return fields_json(spec.fields.values(), alias)
 
 
 def fields_json(fields: Iterable[FieldSpec], alias: str) -> str:
-    """The same of some fields, as their columns are."""
+    """SQL expression for a JSON object of some fields."""
     members = [f"'{f.name}', {_value(f, alias)}" for f in fields]
     parts = [
         f"json_build_object({', '.join(members[start : start + _MAX_MEMBERS])})"

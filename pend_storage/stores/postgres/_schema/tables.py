@@ -1,7 +1,7 @@
-"""The tables: one for each collection, and three for what every store needs.
+"""Table declarations: one for each collection, and three core tables.
 
 SQLAlchemy declares them, Alembic compares the declaration with a database, and
-everything else (statements, functions) is written from the declaration.
+everything else (statements, functions) is generated from the declaration.
 """
 
 from __future__ import annotations
@@ -49,62 +49,62 @@ __all__ = [
 ]
 
 DIALECT: Final = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-"""Writes SQL as libpq takes it: ``$1``, ``$2``."""
+"""Renders SQL with libpq's placeholders: ``$1``, ``$2``."""
 REVISION_TABLE: Final = "pend_storage_revision"
-"""Where Alembic keeps its revision: not its default, which an application may use."""
+"""Table of Alembic's revision: not its default, which an application may use."""
 CORE_TABLES: Final = ("changes", "store_meta", "tombstones")
 TOKEN_CONSTRAINT: Final = "changes_token_key"  # noqa: S105 - no password
-"""Refuses a second entry of one commit."""
+"""Unique constraint that refuses a second change log entry of one commit."""
 
 _TABLE_WORDS: Final = frozenset({*CORE_TABLES, REVISION_TABLE})
-# The row's version, and names that PostgreSQL gives to columns of its own.
+# The row's version, and PostgreSQL's own system columns.
 _COLUMN_WORDS: Final = frozenset(
     {"version", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 )
 _MORE_RESERVED: Final = frozenset(
     {"collation", "concurrently", "lateral", "system_user", "tablesample"}
 )
-"""Reserved by PostgreSQL, but not known as such to SQLAlchemy, which quotes the others."""
+"""Words that PostgreSQL reserves and SQLAlchemy does not quote by itself."""
 _MAX_NAME: Final = 63  # bytes; PostgreSQL's NAMEDATALEN - 1
 _DIGEST: Final = 8
 _BETWEEN: Final = "__"  # one would make (a_b, c) and (a, b_c) the same
 
 
 def _free(name: str, taken: frozenset[str]) -> str:
-    """A name that is not taken; different names stay different."""
+    """Escape a reserved name; different names stay different."""
     if name in _MORE_RESERVED:
         return quoted_name(name, quote=True)
     return f"{name}_" if name.rstrip("_") in taken else name
 
 
 def table_name(collection: str) -> str:
-    """The table of a collection: named like it, unless that is a table of our own."""
+    """Table of a collection: the same name, unless a core table has it."""
     return _free(collection, _TABLE_WORDS)
 
 
 def column_name(field: str) -> str:
-    """The column of a field: named like it, unless the database needs that name."""
+    """Column of a field: the same name, unless the database reserves it."""
     return _free(field, _COLUMN_WORDS)
 
 
 def key_column(spec: CollectionSpec) -> str:
-    """The column of a collection's key."""
+    """Column of a collection's key."""
     return column_name(spec.key)
 
 
 def quoted(name: str) -> str:
-    """An identifier for use in SQL text."""
+    """Quote an identifier for SQL text."""
     return str(DIALECT.identifier_preparer.quote(name))
 
 
 def constraint_name(kind: str, *parts: str, content: str = "") -> str:
-    """A name for a constraint or an index: readable, unique, never too long.
+    """Name of a constraint or an index: readable, unique, within 63 bytes.
 
     Args:
-        kind: two letters that say what it is.
+        kind: two letters for the kind of constraint.
         parts: table and columns.
-        content: changes the name when it changes; for constraints that cannot be
-            compared with the database in any other way.
+        content: hashed into the name; for constraints that cannot be compared with the
+            database in any other way.
     """
     name = f"{kind}_{_BETWEEN.join(parts)}"
     is_clear = not any(_BETWEEN in f"_{part}_" for part in parts)
@@ -116,7 +116,7 @@ def constraint_name(kind: str, *parts: str, content: str = "") -> str:
 
 
 def core_metadata() -> MetaData:
-    """The tables that do not depend on a schema."""
+    """Declare the tables that do not depend on a schema."""
     metadata = MetaData()
     Table(
         "changes",
@@ -151,10 +151,10 @@ def core_metadata() -> MetaData:
 
 
 def declare(schema: Schema) -> MetaData:
-    """Every table of a schema's database.
+    """Declare every table of a schema's database.
 
     Raises:
-        ConfigError: a field whose name PostgreSQL cannot hold.
+        ConfigError: a field's name is too long for PostgreSQL.
     """
     metadata = core_metadata()
     for spec in schema:
@@ -207,13 +207,13 @@ def _columns(spec: CollectionSpec) -> Iterator[Any]:
         )
         text = check_text(field, quoted(name))
         if text is not None:
-            # Alembic does not compare checks, so the name tells whether it changed.
+            # Alembic does not compare checks, so the name shows whether it changed.
             label = constraint_name("ck", table_name(spec.name), name, content=text)
             yield CheckConstraint(literal_column(text), name=label)
 
 
 def _indexes(spec: CollectionSpec, table: Table) -> Iterator[Index]:
-    """Declared indexes, those that references need, and those for searching."""
+    """Declared indexes, those that references need, and those for text search."""
     leading: set[str] = {group[0] for group in spec.unique} | {spec.key}
     for index in spec.indexes:
         leading.add(index.columns[0][0])
@@ -234,7 +234,7 @@ def _indexes(spec: CollectionSpec, table: Table) -> Iterator[Index]:
 def _ordered_index(
     spec: CollectionSpec, table: Table, columns: tuple[tuple[str, bool], ...]
 ) -> Index:
-    """An index that serves a sort by these columns, ties by key, nulls last."""
+    """Index for a sort by these columns: ties by key, nulls last."""
     if spec.key not in {field for field, _ in columns}:
         columns = (*columns, (spec.key, False))
     terms: list[Any] = []

@@ -1,4 +1,4 @@
-"""Applies: another store's changes, in few statements whatever their number."""
+"""Applier: applies another store's changes, in few statements."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ from pend_storage.stores.postgres._writes.commit_retry import retry_exclusive
 __all__ = ["Applier"]
 
 _COPY_THRESHOLD: Final = 257
-"""From so bulk rows on, the three further round trips of a COPY pay. Not below what
-makes an apply hold the store's lock alone, because COPY relies on that."""
+"""Number of rows from which the three further round trips of a COPY pay. Not below what
+makes an apply take the store lock exclusively, because COPY relies on that.
+"""
 _ANALYZE_THRESHOLD: Final = 2_000
-"""Rows copied into a table after which the planner is told of them; then at each
-doubling."""
+"""Rows copied into a table after which it is analyzed; then at each doubling."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ApplyPlan:
-    """What there is to apply: each key once, with its highest version."""
+    """Deduplicated changes of one apply: each key once, at its highest version."""
 
     mark: Advance | None
     top: int
-    """The highest version of all."""
+    """Highest version of all."""
     bulk: dict[str, list[ChangedRecord]] = field(default_factory=dict)
-    """By collection, in key order: enough rows for a COPY."""
+    """Rows to copy, by collection and in key order."""
     rest: list[_AppliedRow] = field(default_factory=list)
 
     @property
     def size(self) -> int:
-        """Bytes of what is not worth a COPY."""
+        """Bytes of the rows that are not copied."""
         return sum(item.size for item in self.rest)
 
 
 class _AppliedRow(NamedTuple):
-    """A row or tombstone to apply, with its record in JSON."""
+    """Row or tombstone to apply, with its record in JSON."""
 
     collection: str
     key: str
@@ -73,7 +73,7 @@ class _AppliedRow(NamedTuple):
 
 
 class Applier:
-    """Runs the applies of one store."""
+    """Applies changes to one store."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class Applier:
         *,
         retry_timeout: float,
     ) -> None:
-        """Make one.
+        """Configure the applier.
 
         Args:
             schema: of the store.
-            client: where it is applied.
+            client: executes the statements.
             known: the statements of each collection.
-            retry_timeout: seconds for which the store's lock is waited for, all in all.
+            retry_timeout: seconds for which the store lock is requested, in all.
         """
         self._schema = schema
         self._client = client
@@ -102,7 +102,11 @@ class Applier:
     def plan(
         self, records: Sequence[ChangedRecord], mark: Advance | None
     ) -> _ApplyPlan:
-        """Sort out what would overwrite itself, and what is worth a COPY.
+        """Deduplicate changes, and select those to copy.
+
+        Args:
+            records: changes, in any order.
+            mark: the position to move with them, if any.
 
         Raises:
             UnknownCollection: a record is of no collection of the schema.
@@ -132,12 +136,17 @@ class Applier:
     def apply(
         self, connection: LibpqConnection, plan: _ApplyPlan, epoch: int | None
     ) -> int:
-        """Apply it, in one transaction; gives how bulk rows were written.
+        """Apply a plan in one transaction; returns the number of rows written.
+
+        Args:
+            connection: outside of a transaction.
+            plan: from :meth:`plan`.
+            epoch: at which the store must be secondary; None: not checked.
 
         Raises:
             StaleEpoch: the store is not secondary at the epoch.
-            StalePosition: the position is not what the mark continues.
-            StoreUnavailable: somebody holds what it needs for too long.
+            StalePosition: the stored position is not the expected one.
+            StoreUnavailable: another session holds a lock for too long.
         """
 
         def attempt() -> int:
@@ -182,9 +191,9 @@ class Applier:
     def _copy(
         self, connection: LibpqConnection, collection: str, items: list[ChangedRecord]
     ) -> bool:
-        """Copy rows if there is nothing between their first and last keys yet.
+        """Copy rows if the range of their keys is empty.
 
-        A backfill walks in key order, so there usually is nothing. The lock that the
+        A backfill proceeds in key order, so it usually is. The lock that the
         transaction holds keeps it so.
         """
         bounds = (items[0].key.encode(), items[-1].key.encode())
@@ -196,10 +205,11 @@ class Applier:
         return True
 
     def _analyze(self, connection: LibpqConnection, collection: str) -> None:
-        """Tell the planner of the rows, outside of the transaction that copied them.
+        """Update the planner's statistics, after the transaction that copied rows.
 
-        Until autovacuum comes by, the planner thinks of an empty table, and would sort
-        all of it for each page of a scan. Where somebody holds the table, it comes by.
+        Until autovacuum runs, the planner assumes an empty table, and would sort all of
+        it for each page of a scan. Where another session holds the table, it is left to
+        autovacuum.
         """
         if self._copied[collection] < self._analyze_at[collection]:
             return
@@ -241,7 +251,7 @@ class Applier:
 
 
 def _split(items: Sequence[_AppliedRow]) -> list[list[_AppliedRow]]:
-    """Items in calls of a bearable size; one call at least."""
+    """Split rows into calls of bounded size; at least one call."""
     parts: list[list[_AppliedRow]] = [[]]
     size = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""Many rows at once: COPY into the part of a table in which there is nothing yet."""
+"""Bulk copy: COPY of many rows into an empty key range."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _JSONB: Final = b"\x01"  # the version that a jsonb in binary begins with
 
 
 class BulkCopier:
-    """Copies records of one collection."""
+    """Copies records of one collection in binary format."""
 
     def __init__(self, spec: CollectionSpec) -> None:
         fields = list(spec.fields.values())
@@ -52,12 +52,16 @@ class BulkCopier:
     ) -> None:
         """Copy records; their keys must not be in the table.
 
-        Many bytes go in several statements, each of which has its own time.
+        Many bytes are split over several statements, each with its own timeout.
+
+        Args:
+            connection: in a transaction.
+            records: without tombstones.
 
         Raises:
-            InvalidRecord: a record is too large for it.
-            ServerRefusal: the server does not take them.
-            ConnectionLost: the connection died.
+            InvalidRecord: a record is too large for PostgreSQL.
+            ServerRefusal: the server refuses them.
+            ConnectionLost: the connection broke.
         """
         items = iter(records)
         is_more = True
@@ -85,7 +89,7 @@ class BulkCopier:
         return row
 
     def _fill(self, copy: psycopg.Copy, items: Iterator[ChangedRecord]) -> bool:
-        """Write rows until it is enough for one statement; whether there may be more."""
+        """Write rows up to the size of one statement; whether there may be more."""
         size = 0
         for item in items:
             row = self._row(item)
@@ -101,7 +105,7 @@ class BulkCopier:
 
 
 def _adapter(field: FieldSpec) -> Callable[[Any], Any] | None:
-    """How a value must be changed before the driver writes it, if at all."""
+    """Conversion of a value before the driver writes it; None if it needs none."""
     if field.enum is not None:
         return lambda value: None if value is None else value.value
     if field.kind.is_json and field.optional:
@@ -112,5 +116,5 @@ def _adapter(field: FieldSpec) -> Callable[[Any], Any] | None:
 
 
 def _copied_type(field: FieldSpec) -> str:
-    """The type by which the driver writes a value; JSON is ready-made bytes here."""
+    """Type by which the driver writes a value; JSON is serialised already."""
     return "bytea" if field.kind.is_json else type_text(field)

@@ -1,8 +1,9 @@
-"""Which batches may go together: those of which each would end alike without the others.
+"""Commit groups: batches that may share a call, because they are independent.
 
-Only what can be told without asking the server is looked at here. Uniqueness is not: the
-server refuses a commit_group that breaks it, or in which a value is given up by one and taken by
-another, and its batches are tried again in smaller waves.
+Independent batches have the same outcome with or without each other. Only what can be
+decided without the server is checked here. Uniqueness is not: the server refuses a
+group that violates it, or in which one batch frees a value and another takes it, and
+its batches are retried in smaller groups.
 """
 
 from __future__ import annotations
@@ -17,32 +18,36 @@ from pend_storage.schema import CollectionSpec, Schema
 __all__ = ["MOST_BYTES", "MOST_KEYS", "CommitBatches"]
 
 MOST_KEYS: Final = 128
-"""Keys of one commit_group, each of which is a lock: PostgreSQL has room for 64 times
-``max_connections`` of them, and many processes may merge at the same time. What is gained
-by sharing a sync is gained by then."""
+"""Keys of one group, each of which is a lock: PostgreSQL has room for 64 times
+``max_connections`` of them, and many processes may merge at the same time. What is
+gained by sharing a sync is gained by then.
+"""
 MOST_BYTES: Final = 16 * 2**20
-"""Of the records of one commit_group, in JSON; a commit that is larger goes alone. The time to send
-a call grows faster than its size, and PostgreSQL takes a gibibyte at most."""
+"""Bytes of the records of one group, in JSON; a larger commit goes alone. The time to
+send a call grows faster than its size, and PostgreSQL takes a gibibyte at most.
+"""
 
 _Place = tuple[str, str]
 
 
 class _Rules:
-    """What of a collection decides whether batches are independent."""
+    """Constraints of a collection that decide whether batches are independent."""
 
     def __init__(self, schema: Schema, spec: CollectionSpec) -> None:
         self.references = tuple(spec.references.items())
         self.frees = bool(spec.unique or schema.referrers(spec.name))
-        """Whether a delete makes room for what others write, or takes their target."""
+        """Whether a delete may free a unique value, or remove the target of a
+        reference.
+        """
         ruled = {field for group in spec.unique for field in group}
         ruled.update(spec.references)
         self.ruled: Callable[[Any], Any] = (
             attrgetter(*sorted(ruled)) if ruled else lambda _: None
         )
-        """The values that the server would judge."""
+        """Extracts the values that constraints depend on."""
 
     def targets(self, record: Any) -> Iterator[_Place]:
-        """Where a record's references lead."""
+        """Keys that a record refers to."""
         for field, target in self.references:
             value = getattr(record, field)
             if value is not None:
@@ -50,13 +55,13 @@ class _Rules:
 
 
 class CommitBatches:
-    """Cuts a list of batches into waves."""
+    """Splits a list of batches into groups."""
 
     def __init__(self, schema: Schema) -> None:
         self._rules = {spec.name: _Rules(schema, spec) for spec in schema}
 
     def of(self, batches: Sequence[Batch]) -> Iterator[range]:
-        """The places of the batches of each commit_group: runs, so that all keep their order."""
+        """Split batches into consecutive ranges, so that all keep their order."""
         start = 0
         while start < len(batches):
             commit_group = _CommitGroup(self._rules)
@@ -68,7 +73,7 @@ class CommitBatches:
             start = stop
 
     def targets(self, batch: Batch) -> Iterator[_Place]:
-        """Where the references of a batch's records lead."""
+        """Keys that the records of a batch refer to."""
         for operation in batch.operations:
             if isinstance(operation, Put):
                 rules = self._rules[operation.collection]
@@ -82,7 +87,7 @@ class _CommitGroup:
         self._rules = rules
         self._written: dict[_Place, Put | Delete] = {}
         self._may_fail: set[_Place] = set()
-        """What was written by batches that have checks."""
+        """Keys written by batches that have checks."""
         self._checked: set[_Place] = set()
         self._targets: set[_Place] = set()
         self._tokens: set[str] = set()
@@ -90,7 +95,7 @@ class _CommitGroup:
         self._bytes = 0
 
     def takes(self, batch: Batch) -> bool:
-        """Take another batch, if it is independent of those in the commit_group."""
+        """Add a batch, if it is independent of those in the group."""
         size = _size(batch)
         if self._bytes + size > MOST_BYTES or batch.token in self._tokens:
             return False

@@ -1,4 +1,4 @@
-"""One call of ``pend_commit``: its parameters, and what its answer means."""
+"""Commit call: parameters and answer of one ``pend_commit`` call."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ __all__ = ["CommitCall"]
 
 
 class CommitCall:
-    """Batches that are committed together, each for itself."""
+    """Call that commits several batches, each with its own outcome."""
 
     def __init__(
         self, batches: Sequence[Batch], targets: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Lay them out.
+        """Lay out the checks of the batches.
 
         Args:
             batches: independent of each other.
-            targets: keys to lock besides, as if they were checked: what the records
-                refer to. Their rows are locked at the end of the transaction, in no
-                order; where another one writes them, each could wait for the other.
+            targets: further keys to lock, as if they were checked: the targets of
+                references. The server locks their rows at the end of the transaction,
+                in no order; where another commit writes them, each could wait for the
+                other.
         """
         self._batches = batches
         self._checks = [
@@ -45,12 +46,12 @@ class CommitCall:
     def values(
         self, epoch: int | None, lock_timeout: Value, *, again: bool
     ) -> tuple[Value, ...]:
-        """The parameters.
+        """Encode the parameters.
 
         Args:
-            epoch: see :mod:`pend_storage.store`.
-            lock_timeout: ``lock_timeout``, as the server understands it.
-            again: whether the call may have been done before.
+            epoch: at which the store must be primary; None: not checked.
+            lock_timeout: as the server reads it, such as ``b"100ms"``; None: default.
+            again: whether an earlier attempt may have been committed.
         """
         checks, targets = self._checks, self._targets
         operations = [o for batch in self._batches for o in batch.operations]
@@ -76,7 +77,7 @@ class CommitCall:
         )
 
     def _later(self) -> list[int]:
-        """For each operation, how many later ones write the same key."""
+        """Number of later operations on the same key, for each operation."""
         seen: dict[tuple[str, str], int] = {}
         later: list[int] = []
         for batch in reversed(self._batches):
@@ -89,7 +90,7 @@ class CommitCall:
         return later
 
     def outcomes(self, answer: str) -> list[Outcome]:
-        """What came of each batch, by the answer ``{versions} place:version ...``."""
+        """Decode the answer ``{versions} place:version ...`` for each batch."""
         array, *failed = answer.split(" ")
         versions = list(map(int, array[1:-1].split(","))) if array != "{}" else []
         outcomes: list[Outcome] = []

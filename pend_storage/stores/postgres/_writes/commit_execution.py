@@ -1,4 +1,4 @@
-"""The calls that commit: their parameters, their answers, and what is done without one."""
+"""Commit execution: calls that commit, their answers, and lost answers."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from pend_storage.stores.postgres._writes.violations import raise_violation
 __all__ = ["AlreadyCommitted", "CommitExecutor"]
 
 _NO_ANSWER: Final = (StoreUnavailable, SchemaOutOfDate, ConfigError)
-"""What a call meets before it is made."""
+"""Errors raised before a call is sent."""
 
 
 class AlreadyCommitted(Exception):
-    """Commits are in the change log already; nothing was written."""
+    """Batches are in the change log already; nothing was written."""
 
     def __init__(self, places: tuple[int, ...]) -> None:
         self.places = places
@@ -59,11 +59,11 @@ class AlreadyCommitted(Exception):
 
 
 class _Renumbered(Exception):
-    """Numbers had to be raised above those in the log; nothing was written."""
+    """The offset was raised above the log's end; nothing was written."""
 
 
 class CommitExecutor:
-    """Makes the calls of one store's commits."""
+    """Executes the commit calls of one store."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class CommitExecutor:
         known: Mapping[str, CollectionStatements],
         retry_timeout: float,
     ) -> None:
-        """Make one; the arguments are those of a committer."""
+        """Configure the executor; the arguments are those of a committer."""
         self._store = store
         self._client = client
         self._known = known
@@ -81,10 +81,15 @@ class CommitExecutor:
     def commit(
         self, storable: StorableBatch, epoch: int | None, lock_timeout: Value = None
     ) -> tuple[int, ...]:
-        """Commit it; see :meth:`_retry` for where it does not go through at once.
+        """Commit a batch; :meth:`_retry` handles what does not succeed at once.
+
+        Args:
+            storable: the batch.
+            epoch: at which the store must be primary; None: not checked.
+            lock_timeout: where other commits wait for this one; None: default.
 
         Raises:
-            SharedLockTimeout: it is in lock_timeout, and somebody holds what it needs.
+            SharedLockTimeout: a lock is held beyond ``lock_timeout``.
         """
         try:
             return self.confirmed_versions(
@@ -97,10 +102,11 @@ class CommitExecutor:
     def confirmed_versions(
         self, storable: StorableBatch, versions: tuple[int, ...]
     ) -> tuple[int, ...]:
-        """The versions of a commit that went through.
+        """Versions of a commit that succeeded.
 
         One that wrote nothing made no entry, so the unique index on the token could not
-        say that it is in the log: the deletes of a repeated batch find nothing any more.
+        show that it is in the log: the deletes of a retried batch find nothing any
+        more.
         """
         wrote = any(versions) or not versions
         if wrote or self.find(storable.batch.token) is None:
@@ -114,10 +120,10 @@ class CommitExecutor:
         lock_timeout: Value,
         first: Exception,
     ) -> tuple[int, ...]:
-        """Commit it again and again.
+        """Retry a commit after its first error.
 
-        A deadlock, or a rule that was broken a moment ago and is not any more, is tried
-        again: nothing was written. So is a call without an answer, under its token.
+        A deadlock, or a rule that was violated a moment ago and is not any more, is
+        retried: nothing was written. So is a call without an answer, under its token.
         """
         batch = storable.batch
         retry = CommitRetry(
@@ -158,7 +164,7 @@ class CommitExecutor:
     def _explain_violation(
         self, refusal: ServerRefusal, storable: StorableBatch
     ) -> tuple[int, ...] | None:
-        """What it gave where it was done before; None where it may be tried again."""
+        """Raise the violated rule; versions if it was committed before, None to retry."""
         if self.find(storable.batch.token) is not None:
             return self.logged_versions(storable)
         if refusal.constraint != TOKEN_CONSTRAINT:
@@ -166,10 +172,10 @@ class CommitExecutor:
         return None
 
     def logged_versions(self, storable: StorableBatch) -> tuple[int, ...]:
-        """What a commit gave that is in the change log.
+        """Versions of a commit that is in the change log.
 
         Raises:
-            StoreUnavailable: the log cannot be asked, or was pruned in between.
+            StoreUnavailable: the log cannot be read, or was pruned meanwhile.
         """
         batch, reason = storable.batch, "its entry was pruned from the change log"
         try:
@@ -230,10 +236,11 @@ class CommitExecutor:
         return (int(answer),)
 
     def _call(self, statement: Statement, values: Sequence[Value]) -> str:
-        """What a function answers, where that is about the records.
+        """Call a function, and return its answer about the records.
 
         Raises:
             StaleEpoch: the store is not primary at the epoch.
+            AlreadyCommitted: the token is in the change log.
         """
         answer = _text(self._client.execute_once(statement, values))
         if answer == "renumber":
@@ -248,7 +255,7 @@ class CommitExecutor:
         return answer
 
     def find(self, token: str) -> Change | None:
-        """See :meth:`Store.find_commit`."""
+        """Find the change log entry of a token; None if there is none."""
         if not is_token(token):
             return None
         result = self._client.fetch(statements.FIND, (token.encode(),))
@@ -261,13 +268,14 @@ class CommitExecutor:
         epoch: int | None,
         lock_timeout: Value,
     ) -> list[Outcome] | None:
-        """Commit independent batches in one call; None where they have to be parted.
+        """Commit independent batches in one call; None where they must be split.
 
         Args:
-            batches: see :mod:`.waves`.
-            targets: what they refer to.
-            epoch: see :mod:`pend_storage.store`.
-            lock_timeout: ``lock_timeout``.
+            batches: a group of
+                :mod:`~pend_storage.stores.postgres._writes.commit_batches`.
+            targets: keys of the records they refer to.
+            epoch: at which the store must be primary; None: not checked.
+            lock_timeout: of the call.
 
         Raises:
             AlreadyCommitted: some of them are in the change log.
@@ -300,7 +308,7 @@ def _size(batch: Batch) -> int:
 
 
 def _collection(batch: Batch) -> str:
-    """The collection that a batch writes, if it is only one."""
+    """Collection that a batch writes, if it is only one."""
     names = {operation.collection for operation in batch.operations}
     return names.pop() if len(names) == 1 else ""
 

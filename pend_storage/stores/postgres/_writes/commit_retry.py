@@ -1,9 +1,9 @@
-"""When a commit is made again: after what, how often, for how long.
+"""Commit retry: when a commit is repeated, how often, and for how long.
 
-A commit whose answer was lost may have been done. It carries a token, so the same call is
-made again and finds out under the locks of its keys: it gives the versions of then, or does
-it now. Only where the server cannot be asked for as long as a statement may take, its
-caller is told that the outcome is not known.
+A commit whose answer was lost may have been executed. It carries a token, so the same
+call is repeated and finds out under the locks of its keys: it returns the versions of
+the first attempt, or commits now. Only where the server cannot be reached for as long
+as a statement may take, the error says that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ T = TypeVar("T")
 LOCK_TIMEOUT: Final = "55P03"
 _CANCELLED: Final = "57014"
 _ATTEMPTS: Final = 8
-_SHORTEST_PAUSE: Final = 0.001  # seconds, and so on
+_SHORTEST_PAUSE: Final = 0.001  # seconds, as are all pauses
 _LONGEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE_UNKNOWN: Final = 0.5
 _SHORTEST_PAUSE_ALONE: Final = 0.05
 _LONGEST_PAUSE_ALONE: Final = 2.0
-"""Ten times as long as the store's lock may be waited for alone."""
+"""Seconds; ten times as long as one exclusive request may hold up others."""
 
 
 class SharedLockTimeout(PendStorageError):
-    """Somebody holds what a commit needs for longer than its group should wait."""
+    """A lock is held for longer than other commits of the group should wait."""
 
 
 class LockWaitTimeout(StoreUnavailable):
-    """Somebody holds what a call needs for longer than it may wait."""
+    """A lock is held for longer than the call may wait."""
 
 
 class CommitRetry:
-    """The attempts of one call."""
+    """Retry policy of one call."""
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class CommitRetry:
         has_waiters: bool,
         is_exclusive: bool = False,
     ) -> None:
-        """Begin with the first attempt.
+        """Start before the first attempt.
 
         Args:
-            client: where the call is made.
+            client: executes the call.
             batches: what it commits.
-            seconds: for how long an unknown outcome is asked for, and a lock waited for.
-            has_waiters: whether others wait for the end of this call.
-            is_exclusive: whether it needs the store's lock alone.
+            seconds: for which an unknown outcome and a held lock are retried.
+            has_waiters: whether other commits wait for this call.
+            is_exclusive: whether it takes the store lock exclusively.
         """
         self._client = client
         self._batches = batches
@@ -80,16 +80,17 @@ class CommitRetry:
         self._attempt = 0
         self._since = time.monotonic()
         self.is_unknown = False
-        """Whether an answer was lost, so that the call may have been done."""
+        """Whether an answer was lost, so that the call may have been executed."""
 
     def lost(self, lost: ConnectionLost) -> None:
-        """Return where the call is to be made again.
+        """Pause before the call is repeated after a lost connection.
 
         Raises:
-            StoreUnavailable: there is no sense in that any more.
+            StoreUnavailable: the retries are used up.
         """
         if lost.sent and not self.is_unknown:
             self.is_unknown = True
+            """Whether an answer was lost, so that the call may have been executed."""
             self._attempt = 0
             self._since = time.monotonic()
             if not all(batch.token for batch in self._batches):
@@ -102,16 +103,26 @@ class CommitRetry:
             self._pause(_SHORTEST_PAUSE, _LONGEST_PAUSE)
 
     def unavailable(self, error: PendStorageError) -> None:
-        """The same for an error of the connection before the call was made."""
+        """Pause after an error that came before the call was sent.
+
+        Raises:
+            PendStorageError: the error itself, unless the outcome is unknown.
+        """
         if not self.is_unknown:
             raise error
         self._ask_again(getattr(error, "reason", str(error)), error)
 
     def refused(self, refusal: ServerRefusal, collection: str = "") -> None:
-        """The same for an error of the server that is not about the records.
+        """Pause after a refusal that is not about the records.
+
+        Args:
+            refusal: of the server.
+            collection: the collection written, if it is only one.
 
         Raises:
-            SharedLockTimeout: a lock is held for longer than others should wait for this call.
+            SharedLockTimeout: a lock is held for longer than others should wait.
+            LockWaitTimeout: a lock is held for longer than the call may wait.
+            PendStorageError: a retry would not help.
         """
         if self.is_unknown and not refusal.is_splittable:
             self._ask_again(str(refusal), refusal)
@@ -127,10 +138,13 @@ class CommitRetry:
             self.again(refusal)
 
     def again(self, cause: ServerRefusal | None = None) -> None:
-        """Return where it may be made again at once, after a short pause.
+        """Pause before the call is repeated; nothing was written.
 
         Args:
-            cause: what the server said.
+            cause: the refusal, if there was one.
+
+        Raises:
+            StoreUnavailable: the attempts are used up.
         """
         if self._attempt + 1 == _ATTEMPTS:
             reason = f"the commit was in the way of others {_ATTEMPTS} times"
@@ -170,20 +184,25 @@ def _sleep(attempt: int, shortest: float, longest: float) -> None:
 
 
 def lock_wait_error(client: DatabaseClient, refusal: ServerRefusal) -> LockWaitTimeout:
-    """The error for a wait that took too long: it says who holds what was waited for."""
+    """Error of a lock wait that took too long; names the sessions that hold it."""
     error = refusal.public(client.name)
     reason = error.reason if isinstance(error, StoreUnavailable) else str(refusal)
     return LockWaitTimeout(reason + describe_lock_holders(client), store=client.name)
 
 
 def retry_exclusive(client: DatabaseClient, seconds: float, work: Callable[[], T]) -> T:
-    """Do a piece of work that needs the store's lock alone, however often it takes.
+    """Retry a unit of work that takes the store lock exclusively.
 
-    It must wait for that lock with a short ``lock_timeout`` only: everybody else queues
+    It must request that lock with a short ``lock_timeout``: all other requests queue
     behind it.
 
+    Args:
+        client: names the store and the lock holders in the error.
+        seconds: for which it is retried.
+        work: in one transaction.
+
     Raises:
-        StoreUnavailable: somebody has held what it needs all that time.
+        StoreUnavailable: another session has held a lock all that time.
     """
     since, attempt = time.monotonic(), 0
     while True:

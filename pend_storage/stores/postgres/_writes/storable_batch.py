@@ -1,4 +1,4 @@
-"""What of a batch the server can be asked."""
+"""Storable batch: a batch without keys that PostgreSQL cannot store."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ __all__ = ["StorableBatch"]
 
 
 class StorableBatch:
-    """A batch without keys that no record can have.
+    """Batch without keys that no record can have.
 
-    Deleting such a key, or demanding that it is not there, is no error; but the server
-    could not even be asked.
+    Deleting such a key, or requiring its absence, is no error; but the server could not
+    even be asked.
     """
 
     __slots__ = ("_places", "batch")
 
     def __init__(self, batch: Batch, store: Store) -> None:
-        """ProbeResult a batch over.
+        """Validate a batch, and leave out its unstorable keys.
 
         Raises:
-            Conflict: a record is demanded under a key that none can have.
-            InvalidRecord: its token is none, or who writes and why cannot be stored.
-            UnknownCollection: it writes or checks what the schema does not have.
+            Conflict: a record is required under a key that none can have.
+            InvalidRecord: its token, author or reason cannot be stored.
+            UnknownCollection: it writes or checks a collection that the schema lacks.
         """
         _require_storable(batch)
         can_all = True
         for operation in batch.operations:
-            store.schema[operation.collection]  # an unknown one fails nobody else
+            store.schema[
+                operation.collection
+            ]  # raises here, so that it fails no other batch
             can_all = is_storable(operation.key) and can_all
         for name, key in batch.checks:
             store.schema[name]
             can_all = is_storable(key) and can_all
         self.batch = batch
         self._places: list[int] | None = None
-        """Where the operations of the caller's batch stand, if it is another one."""
+        """Index of each operation of the caller's batch in this one; None: the same."""
         if not can_all:
             self._leave_out(batch)
 
@@ -55,10 +57,11 @@ class StorableBatch:
         self._places = [
             kept.index(o) if is_storable(o.key) else -1 for o in batch.operations
         ]
+        """Index of each operation of the caller's batch in this one; None: the same."""
         self.batch = replace(batch, operations=tuple(kept), checks=checks)
 
     def caller_versions(self, given: tuple[int, ...]) -> tuple[int, ...]:
-        """The versions of the caller's operations."""
+        """Map versions to the operations of the caller's batch."""
         if self._places is None:
             return given
         return tuple(0 if place < 0 else given[place] for place in self._places)

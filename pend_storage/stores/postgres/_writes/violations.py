@@ -1,8 +1,8 @@
-"""Which record broke a rule: found out after the database has refused a batch.
+"""Violations: finds the record that violates a constraint.
 
-The database names a constraint. A caller wants the record, and the same one that every
-other store names: the first that breaks a rule, uniqueness before references. Nothing
-was written, so the answer can be looked up.
+The database names a constraint. A caller needs the record, and the same one that every
+other store names: the first that violates a rule, uniqueness before references. Nothing
+was written, so it can be looked up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["as_operations", "raise_violation"]
 
 
 def as_operations(records: Iterable[ChangedRecord]) -> list[Put | Delete]:
-    """Another store's changes as operations; their bodies are not needed here."""
+    """Convert another store's changes to operations; bodies are left out."""
     return [
         Delete(r.collection, r.key)
         if r.record is None
@@ -31,11 +31,15 @@ def as_operations(records: Iterable[ChangedRecord]) -> list[Put | Delete]:
 
 
 def raise_violation(store: Store, operations: Sequence[Put | Delete]) -> None:
-    """Raise what is wrong with operations; return where nothing is wrong any more.
+    """Raise the rule that operations violate; return if none is violated any more.
+
+    Args:
+        store: the database.
+        operations: of the refused batch, in order.
 
     Raises:
         UniqueViolation: another record has the same value.
-        ReferenceViolation: a reference would lead nowhere.
+        ReferenceViolation: a reference would have no target.
     """
     finder = _ViolationFinder(store, operations)
     finder.check_unique()
@@ -47,12 +51,14 @@ def _values(record: Any, fields: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _claims(spec: CollectionSpec, record: Any) -> list[tuple[Any, ...] | None]:
-    """The values of each unique group; None where a null among them exempts it."""
+    """Values of each unique group; None where a null exempts it."""
     found = [_values(record, fields) for fields in spec.unique]
     return [None if None in values else values for values in found]
 
 
 class _ViolationFinder:
+    """Looks up stored records that conflict with operations."""
+
     def __init__(self, store: Store, operations: Sequence[Put | Delete]) -> None:
         self._store = store
         self._operations = operations
@@ -69,7 +75,7 @@ class _ViolationFinder:
     # -- uniqueness -------------------------------------------------------------------
 
     def check_unique(self) -> None:
-        """The first put that claims what another record has."""
+        """Raise for the first put with a value that another record has."""
         owners = {
             (name, fields): self._owners(spec, fields)
             for name, spec in self._specs.items()
@@ -89,10 +95,10 @@ class _ViolationFinder:
     def _owners(
         self, spec: CollectionSpec, fields: tuple[str, ...]
     ) -> dict[tuple[Any, ...], str]:
-        """Which values belong to records that the operations do not take them from."""
+        """Unique values of stored records that keep them after the operations."""
         claimed = {_values(put.record, fields) for put in self._puts(spec.name)}
         claimed = {values for values in claimed if None not in values}
-        # Asked for by the field that tells most of them apart.
+        # Queried by the field with the most distinct values.
         place = max(range(len(fields)), key=lambda i: len({c[i] for c in claimed}))
         rows = self._rows(spec, fields[place], {values[place] for values in claimed})
         return {
@@ -120,7 +126,7 @@ class _ViolationFinder:
     # -- references -------------------------------------------------------------------
 
     def check_references(self) -> None:
-        """The first operation after which a reference leads nowhere."""
+        """Raise for the first operation after which a reference has no target."""
         present = self._present()
         referred = self._still_referred()
         for operation in self._operations:
@@ -147,7 +153,7 @@ class _ViolationFinder:
                 )
 
     def _present(self) -> set[tuple[str, str]]:
-        """Of the records referred to, those that are there afterwards."""
+        """Targets of references that exist afterwards."""
         wanted: dict[str, set[str]] = {}
         for name, spec in self._specs.items():
             for field, target in spec.references.items():
