@@ -23,6 +23,7 @@ MODULES = tuple(
         "_connection/pool",
         "_client/database_client",
         "_connection/connection",
+        "_connection/server_messages",
         "_client/connection_probe",
         "_client/failover_detector",
         "_connection/connector",

@@ -124,29 +124,35 @@ class PostgresStore(Store):
             max_age=connection_max_age,
         )
         self._client = DatabaseClient(schema, self._connector, pool, self._hook)
-        self._statements = {spec.name: CollectionStatements(spec) for spec in schema}
+        self._locks = NamedLocks(
+            self.name, self._connector.open, pooled=pooler is not None
+        )
+        self._assemble(pool_size, retry_timeout=statement_timeout)
+
+    def _assemble(self, pool_size: int, *, retry_timeout: float) -> None:
+        """Make the parts that work through the client."""
+        self._statements = {
+            spec.name: CollectionStatements(spec) for spec in self.schema
+        }
         self._committer = Committer(
             self,
             self._client,
             self._statements,
             size=pool_size,
-            retry_timeout=statement_timeout,
+            retry_timeout=retry_timeout,
         )
         self._applier = Applier(
-            schema, self._client, self._statements, retry_timeout=statement_timeout
+            self.schema, self._client, self._statements, retry_timeout=retry_timeout
         )
-        self._change_log = ChangeLog(schema, self._client)
-        self._meta_table = MetaTable(self._client, retry_timeout=statement_timeout)
+        self._change_log = ChangeLog(self.schema, self._client)
+        self._meta_table = MetaTable(self._client, retry_timeout=retry_timeout)
         self._query_reader = QueryReader(self._client)
-        self._locks = NamedLocks(
-            self.name, self._connector.open, pooled=pooler is not None
-        )
         self._commit_counter = itertools.count(1)
         self._last_commit = 0
 
     @property
     def name(self) -> str:
-        """Name of the store in error messages: its address, without user and password."""
+        """Name in error messages: the address, without user and password."""
         return str(self.address)
 
     def migrate(
@@ -217,8 +223,6 @@ class PostgresStore(Store):
         """
         return inspect_database(self.schema, self._connector)
 
-    # -- reading ------------------------------------------------------------------
-
     @override
     def read(
         self,
@@ -234,10 +238,8 @@ class PostgresStore(Store):
             self._client.require_primary(epoch)
             return {}
         if deleted:
-            result = self._client.fetch(
-                known.read_deleted,
-                (text_array(filter(is_storable, wanted)), number(epoch)),
-            )
+            values = (text_array(filter(is_storable, wanted)), number(epoch))
+            result = self._client.fetch(known.read_deleted, values)
             rows = tombstone_rows_of(known.spec, result)
         elif len(wanted) == 1:
             rows = self._read_one(known, wanted[0], epoch)
@@ -329,8 +331,6 @@ class PostgresStore(Store):
     @override
     def meta(self, name: str) -> JSON:
         return self._meta_table.get(name)
-
-    # -- writing ------------------------------------------------------------------
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:

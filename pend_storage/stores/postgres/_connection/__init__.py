@@ -6,6 +6,7 @@
 ``connection``: statements over libpq, with a bound on every wait.
 ``server_facts``: identity and state of the server behind a connection.
 ``server_errors``: SQLSTATEs mapped to the errors of the library.
+``server_messages``: reasons and SQLSTATEs, derived from the text of messages.
 ``wire_format``: parameters and binary arrays in PostgreSQL's protocol.
 ``pool``: LIFO pool without locks, safe across forks and signals.
 """

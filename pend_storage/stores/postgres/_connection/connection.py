@@ -14,10 +14,8 @@ timeout.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
-import re
 import select
 import socket
 import time
@@ -39,21 +37,18 @@ from pend_storage.stores.postgres._connection.server_facts import (
     ProbeResult,
     ServerFacts,
 )
+from pend_storage.stores.postgres._connection.server_messages import (
+    one_line,
+    reason_of,
+    termination_code,
+    text_of,
+)
 from pend_storage.stores.postgres._connection.wire_format import Value
 from pend_storage.stores.shield import in_main_thread
 
 __all__ = ["LibpqConnection", "Statement"]
 
 _NUMBERS: Final = count(1)
-_TERMINATIONS: Final = (
-    (rb"administrator command", "57P01"),
-    (rb"idle-in-transaction timeout", "25P03"),
-    (rb"transaction timeout", "25P04"),
-    (rb"idle-session timeout", "57P05"),
-)
-"""How a server's reason for ending a session begins, and the SQLSTATE for it."""
-_WHERE: Final = re.compile(r"LINE \d+:|(QUERY|CONTEXT|STATEMENT):")
-"""Prefixes of the message parts that point into the server's own SQL text."""
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
@@ -200,7 +195,7 @@ class LibpqConnection:
             self._pg.send_prepare(name, statement.text)
             self._result()
         except psycopg.OperationalError as error:
-            raise ConnectionLost(_reason(error), sent=False) from error
+            raise ConnectionLost(reason_of(error), sent=False) from error
         except ConnectionLost as lost:  # preparing executes nothing
             raise ConnectionLost(lost.reason, sent=False) from lost
         self._prepared.add(name)
@@ -219,7 +214,7 @@ class LibpqConnection:
             sent = True
             return self._result()
         except psycopg.OperationalError as error:
-            raise ConnectionLost(_reason(error), sent=sent) from error
+            raise ConnectionLost(reason_of(error), sent=sent) from error
 
     def _run_in_libpq(
         self, name: bytes, statement: Statement, values: Sequence[Value]
@@ -234,7 +229,7 @@ class LibpqConnection:
             else:
                 result = pg.exec_params(statement.text, values, None, formats)
         except psycopg.OperationalError as error:
-            raise ConnectionLost(_reason(error), sent=True) from error
+            raise ConnectionLost(reason_of(error), sent=True) from error
         finally:
             self._waiting_since = 0.0
         if result.status in _GOOD:
@@ -260,8 +255,8 @@ class LibpqConnection:
         # that session belongs to another statement.
         self.is_retired = True
         """Whether the pool closes it on release."""
-        code = refusal.code or _termination_code(said)
-        reason = refusal.message if refusal.code else _one_line(_text(said))
+        code = refusal.code or termination_code(said)
+        reason = refusal.message if refusal.code else one_line(text_of(said))
         return ConnectionLost(
             reason, sent=self._behind_pooler or not proves_not_executed(code)
         )
@@ -369,37 +364,3 @@ class LibpqConnection:
                 self.execute_text("rollback")
             raise
         self.execute_text("commit")
-
-
-def _termination_code(said: bytes) -> str:
-    """SQLSTATE of a terminated session, derived from the message; empty if unknown.
-
-    libpq leaves SQLSTATEs out of its text. A message in another language than English
-    is unknown, and then so is the outcome.
-    """
-    return next(
-        (
-            code
-            for words, code in _TERMINATIONS
-            if re.search(
-                rb"^FATAL:  terminating connection due to " + words + rb"\s*$",
-                said,
-                re.MULTILINE,
-            )
-        ),
-        "",
-    )
-
-
-def _reason(error: BaseException) -> str:
-    return _one_line(str(error)) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines()]
-    kept = itertools.takewhile(lambda line: not _WHERE.match(line), lines)
-    return "; ".join(line for line in kept if line)
-
-
-def _text(message: bytes | str) -> str:
-    return message if isinstance(message, str) else message.decode(errors="replace")

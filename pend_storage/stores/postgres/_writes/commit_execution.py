@@ -164,7 +164,11 @@ class CommitExecutor:
     def _explain_violation(
         self, refusal: ServerRefusal, storable: StorableBatch
     ) -> tuple[int, ...] | None:
-        """Raise the violated rule; versions if it was committed before, None to retry."""
+        """Raise the violated rule; None where the commit may be retried.
+
+        Returns:
+            The versions, if an earlier attempt was committed.
+        """
         if self.find(storable.batch.token) is not None:
             return self.logged_versions(storable)
         if refusal.constraint != TOKEN_CONSTRAINT:
