@@ -1,4 +1,4 @@
-"""Commits: which function of the database takes them, and what its answers mean."""
+"""Committer: runs commits alone or in groups, and returns each outcome."""
 
 from __future__ import annotations
 
@@ -36,33 +36,34 @@ __all__ = ["SLOTS", "Committer"]
 SLOTS: Final = 4
 """Threads that commit at a time, while others wait to be committed for."""
 _SLOT_LOCK_TIMEOUT: Final = b"250ms"
-"""``lock_timeout`` of a commit in a lane while others wait for one."""
+"""``lock_timeout`` of a commit in a slot while other commits wait."""
 _GROUP_LOCK_TIMEOUT: Final = b"100ms"
-"""The same for commits that go together."""
+"""``lock_timeout`` of commits in one call."""
 _SPLIT_LOCK_TIMEOUT: Final = b"50ms"
-"""The same for a part of them: the one that is held up is searched by halves."""
+"""``lock_timeout`` of a part of them: the blocked commit is found by bisection."""
 
 
 class _LockWait:
-    """How the commits of one commit_group wait for what somebody else holds."""
+    """Lock wait budget of the commits of one group."""
 
     def __init__(self, retry_timeout: float, *, has_waiters: bool) -> None:
         self.has_waiters = has_waiters
-        """Whether each of them has somebody who waits for it by himself."""
+        """Whether each of them has a caller of its own that waits."""
         self.lock_timeout: Value = _GROUP_LOCK_TIMEOUT
-        """``lock_timeout`` of those that go together."""
+        """``lock_timeout`` of a call of several commits."""
         self.error: LockWaitTimeout | None = None
-        """Of one that has waited in vain; those after it are in a hurry."""
+        """Error of a commit that has waited in vain; those after it wait only briefly.
+        """
         self._until = time.monotonic() + 2 * retry_timeout
 
     @property
     def is_over(self) -> bool:
-        """Whether there was enough waiting."""
+        """Whether the budget is used up."""
         return self.error is not None and time.monotonic() > self._until
 
 
 class Committer:
-    """Runs the commits of one store."""
+    """Runs the commits of one store. Thread-safe."""
 
     def __init__(
         self,
@@ -73,14 +74,15 @@ class Committer:
         size: int,
         retry_timeout: float,
     ) -> None:
-        """Make one.
+        """Configure the committer.
 
         Args:
             store: whose commits they are.
-            client: where they are made.
+            client: executes the calls.
             known: the statements of each collection.
-            size: how many connections there are.
-            retry_timeout: seconds for which a lost answer is asked for, and a lock waited for.
+            size: number of connections.
+            retry_timeout: seconds for which a lost answer is asked for, and a lock
+                waited for.
         """
         self._store = store
         self._client = client
@@ -89,19 +91,20 @@ class Committer:
         self._commit_batches = CommitBatches(store.schema)
         self._group = Group(self._run_requests, lanes=max(1, min(SLOTS, size)))
         self._room = threading.BoundedSemaphore(max(1, (size - SLOTS) // 2))
-        """For those who wait outside of the lanes."""
+        """Limits the commits that wait for a lock outside of the slots."""
 
     # -- one ----------------------------------------------------------------------
 
     def commit(self, batch: Batch, epoch: int | None) -> tuple[int, ...]:
-        """See :meth:`Store.commit`.
+        """Commit a batch; see :meth:`Store.commit`.
 
-        Where many threads commit, their commits go together. One that is held up by
-        somebody's lock leaves its lane to others, and goes on waiting by itself.
+        Commits of many threads are grouped. One that waits for another session's lock
+        leaves its slot to others, and goes on waiting by itself.
 
-        The main thread commits by itself, beside the lanes: an exception out of a signal
-        handler can come between any two of its steps, so it holds nothing that other
-        threads wait for. It only has a connection, which the pool counts by what is alive.
+        The main thread commits by itself, beside the slots: an exception out of a
+        signal handler can come between any two of its steps, so it holds nothing that
+        other threads wait for. It only has a connection, which the pool counts by what
+        is alive.
         """
         storable = StorableBatch(batch, self._store)
         is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
@@ -127,7 +130,7 @@ class Committer:
     def _commit_outside(
         self, storable: StorableBatch, epoch: int | None
     ) -> tuple[int, ...]:
-        """Commit outside of the lanes, on some of the connections at most."""
+        """Commit outside of the slots, on some of the connections at most."""
         if not self._room.acquire(timeout=self._retry_timeout):
             reason = "too many commits wait for locks that somebody holds"
             raise StoreUnavailable(
@@ -139,7 +142,7 @@ class Committer:
             self._room.release()
 
     def _run_requests(self, tickets: list[Ticket]) -> None:
-        """Commit what several threads want; epochs are hardly ever different."""
+        """Commit the requests of several threads; epochs hardly ever differ."""
         groups: dict[int | None, list[Ticket]] = {}
         for ticket in tickets:
             groups.setdefault(ticket.job[1], []).append(ticket)
@@ -155,7 +158,7 @@ class Committer:
             wait = _LockWait(self._retry_timeout, has_waiters=True)
             outcomes = self._commit_group(members, epoch, wait)
         except BaseException as error:
-            # Its own thread alone sees what interrupted it.
+            # Only the interrupted thread gets the interrupt; the others get this error.
             reason = "the commit was interrupted"
             for ticket, member in zip(tickets, members, strict=True):
                 unknown = StoreUnavailable(
@@ -171,15 +174,15 @@ class Committer:
             ticket.settle(outcome)
 
     def find(self, token: str) -> Change | None:
-        """See :meth:`Store.find_commit`."""
+        """Find the commit of a token; see :meth:`Store.find_commit`."""
         return self._execution.find(token)
 
     # -- many ---------------------------------------------------------------------
 
     def commit_each(self, batches: Sequence[Batch], epoch: int | None) -> list[Outcome]:
-        """See :meth:`Store.commit_each`.
+        """Commit each batch; see :meth:`Store.commit_each`.
 
-        Independent batches go together, in one call that is one transaction.
+        Independent batches share one call, which is one transaction.
         """
         found: dict[int, Outcome] = {}
         storable: dict[int, StorableBatch] = {}
@@ -203,7 +206,7 @@ class Committer:
     def _commit_group(
         self, members: Sequence[StorableBatch], epoch: int | None, wait: _LockWait
     ) -> list[Outcome]:
-        """What comes of the batches of one commit_group."""
+        """Outcomes of the batches of one group."""
         if wait.error is not None and wait.is_over:
             return [own_copy(wait.error) for _ in members]
         if len(members) == 1:
@@ -221,9 +224,8 @@ class Committer:
         except PendStorageError as error:
             return [_error_for(error, member) for member in members]
         if outcomes is None:
-            wait.lock_timeout = (
-                _SPLIT_LOCK_TIMEOUT  # one of them must not fail the others
-            )
+            # One of them must not fail the others.
+            wait.lock_timeout = _SPLIT_LOCK_TIMEOUT
             half = len(members) // 2
             first = self._commit_group(members[:half], epoch, wait)
             return first + self._commit_group(members[half:], epoch, wait)
@@ -237,7 +239,7 @@ class Committer:
     def _commit_alone(
         self, member: StorableBatch, epoch: int | None, wait: _LockWait
     ) -> Outcome:
-        """What comes of one of them, which had to be parted from the others."""
+        """Outcome of a batch that was split from its group."""
         has_waiters = wait.has_waiters or wait.error is not None
         try:
             return self._execution.commit(
@@ -258,7 +260,7 @@ class Committer:
         epoch: int | None,
         wait: _LockWait,
     ) -> list[Outcome]:
-        """Commit those that are not in the log yet; the others give what they gave."""
+        """Commit the batches that are not in the log; the others return its versions."""
         rest = [m for place, m in enumerate(members) if place not in done]
         others = iter(self._commit_group(rest, epoch, wait) if rest else ())
         outcomes: list[Outcome] = []
@@ -275,7 +277,7 @@ class Committer:
 
 
 def _error_for(error: PendStorageError, member: StorableBatch) -> PendStorageError:
-    """An error that is about all of a commit_group, for one of them."""
+    """Copy of an error of the whole group, for one of its batches."""
     if isinstance(error, StoreUnavailable) and not error.outcome_known:
         own = StoreUnavailable(
             error.reason,
