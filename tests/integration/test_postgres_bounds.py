@@ -262,7 +262,7 @@ def test_a_wave_has_a_size() -> None:
     text = "x" * (MOST_BYTES // 3 - 100)
     batches = [batch(a_log(str(n), text)) for n in range(7)]
 
-    assert list(waves.of(batches)) == [range(3), range(3, 6), range(6, 7)]
+    assert list(waves.groups_of(batches)) == [range(3), range(3, 6), range(6, 7)]
 
 
 def test_a_page_of_the_log_has_a_size(

@@ -58,7 +58,7 @@ def inspect_database(schema: Schema, connector: Connector) -> DatabaseReport:
     try:
         connection = connector.open().detach()
         with connection:
-            return _look(schema, connection)
+            return _read_report(schema, connection)
     except ConnectionLost as lost:
         raise StoreUnavailable(lost.reason, store=str(connector.address)) from lost
     except psycopg.Error as error:
@@ -66,7 +66,7 @@ def inspect_database(schema: Schema, connector: Connector) -> DatabaseReport:
         raise StoreUnavailable(reason, store=str(connector.address)) from error
 
 
-def _look(schema: Schema, connection: psycopg.Connection[Any]) -> DatabaseReport:
+def _read_report(schema: Schema, connection: psycopg.Connection[Any]) -> DatabaseReport:
     def scalar(text: str, *values: Any) -> Any:
         row = connection.execute(text.encode(), values or None).fetchone()
         return None if row is None else row[0]

@@ -117,9 +117,9 @@ def migrate(
     """
     store = str(connector.address)
     # An index may take longer to build than a statement may normally run.
-    patient = dataclasses.replace(connector, statement_timeout=0.0)
+    unlimited = dataclasses.replace(connector, statement_timeout=0.0)
     with translated_errors(store):
-        return _migrate_with_retry(schema, patient, hook, wait=wait, options=options)
+        return _migrate_with_retry(schema, unlimited, hook, wait=wait, options=options)
 
 
 def _migrate_with_retry(

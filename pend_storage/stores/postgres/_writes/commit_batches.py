@@ -60,13 +60,13 @@ class CommitBatches:
     def __init__(self, schema: Schema) -> None:
         self._rules = {spec.name: _Rules(schema, spec) for spec in schema}
 
-    def of(self, batches: Sequence[Batch]) -> Iterator[range]:
+    def groups_of(self, batches: Sequence[Batch]) -> Iterator[range]:
         """Split batches into consecutive ranges, so that all keep their order."""
         start = 0
         while start < len(batches):
             commit_group = _CommitGroup(self._rules)
             stop = start
-            while stop < len(batches) and commit_group.takes(batches[stop]):
+            while stop < len(batches) and commit_group.try_add(batches[stop]):
                 stop += 1
             stop = max(stop, start + 1)
             yield range(start, stop)
@@ -94,19 +94,19 @@ class _CommitGroup:
         self._keys = 0
         self._bytes = 0
 
-    def takes(self, batch: Batch) -> bool:
+    def try_add(self, batch: Batch) -> bool:
         """Add a batch, if it is independent of those in the group."""
         size = _size(batch)
         if self._bytes + size > MOST_BYTES or batch.token in self._tokens:
             return False
-        if not self._takes_keys(batch):
+        if not self._try_add_keys(batch):
             return False
         self._bytes += size
         if batch.token:
             self._tokens.add(batch.token)
         return True
 
-    def _takes_keys(self, batch: Batch) -> bool:
+    def _try_add_keys(self, batch: Batch) -> bool:
         targets: list[_Place] = []
         written: dict[_Place, Put | Delete] = {}
         for operation in batch.operations:

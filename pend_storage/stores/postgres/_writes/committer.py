@@ -147,7 +147,7 @@ class Committer:
         for ticket in tickets:
             groups.setdefault(ticket.job[1], []).append(ticket)
         for epoch, alike in groups.items():
-            for commit_group in self._commit_batches.of(
+            for commit_group in self._commit_batches.groups_of(
                 [ticket.job[0].batch for ticket in alike]
             ):
                 self._run_commit_group([alike[place] for place in commit_group], epoch)
@@ -193,7 +193,7 @@ class Committer:
                 found[place] = error
         places = list(storable)
         members = list(storable.values())
-        for commit_group in self._commit_batches.of(
+        for commit_group in self._commit_batches.groups_of(
             [member.batch for member in members]
         ):
             wait = _LockWait(self._retry_timeout, has_waiters=False)
