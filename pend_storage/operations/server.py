@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from pend_storage.config import PostgresSettings
-from pend_storage.stores.postgres.refusals import no_connection
+from pend_storage.stores.postgres import connect_error
 
 __all__ = ["ServerFacts", "server_facts"]
 
@@ -57,7 +57,7 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
         ) as connection:
             return _ask(connection)
     except psycopg.Error as error:
-        raise no_connection(error, settings.shown_url) from None
+        raise connect_error(error, settings.shown_url) from None
 
 
 def _ask(connection: psycopg.Connection[Any]) -> ServerFacts:

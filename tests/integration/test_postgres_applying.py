@@ -18,7 +18,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.bulk import Copier
+from pend_storage.stores.postgres._writes.bulk_copy import BulkCopier
 from pend_storage.testing.domain import (
     SCHEMA,
     Ship,
@@ -46,13 +46,13 @@ def store(url: str) -> Iterator[PostgresStore]:
 def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each COPY took."""
     taken: list[int] = []
-    copy = Copier.copy
+    copy = BulkCopier.copy
 
-    def counted(self: Copier, link: Any, records: Any) -> None:
+    def counted(self: BulkCopier, link: Any, records: Any) -> None:
         taken.append(len(records))
         copy(self, link, records)
 
-    monkeypatch.setattr(Copier, "copy", counted)
+    monkeypatch.setattr(BulkCopier, "copy", counted)
     return taken
 
 

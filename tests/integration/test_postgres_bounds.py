@@ -15,8 +15,12 @@ from pend_storage.errors import StalePosition, StoreUnavailable
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Advance, Batch, ChangedRecord
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres import PostgresStore, applying, bulk
-from pend_storage.stores.postgres.waves import MOST_BYTES, Waves
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.stores.postgres._writes import applier, bulk_copy
+from pend_storage.stores.postgres._writes.commit_batches import (
+    MOST_BYTES,
+    CommitBatches,
+)
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 from tests.integration.activity import run, wait_until
 
@@ -254,18 +258,18 @@ def role_exists(url: str) -> bool:
 
 
 def test_a_wave_has_a_size() -> None:
-    waves = Waves(SCHEMA)
+    waves = CommitBatches(SCHEMA)
     text = "x" * (MOST_BYTES // 3 - 100)
     batches = [batch(a_log(str(n), text)) for n in range(7)]
 
-    assert list(waves.of(batches)) == [range(3), range(3, 6), range(6, 7)]
+    assert list(waves.groups_of(batches)) == [range(3), range(3, 6), range(6, 7)]
 
 
 def test_a_page_of_the_log_has_a_size(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    ask = store._server.ask
+    ask = store._client.fetch
 
     def watched(*args: Any) -> Any:
         result = ask(*args)
@@ -275,7 +279,7 @@ def test_a_page_of_the_log_has_a_size(
             )
         return result
 
-    monkeypatch.setattr(store._server, "ask", watched)
+    monkeypatch.setattr(store._client, "fetch", watched)
     texts = ["x" * 2_000_000, "y" * (MOST_BYTES + 10), *["z" * 2_000_000] * 18]
     for n, text in enumerate(texts):
         store.collection(Log).put(a_log(str(n), text))
@@ -289,8 +293,8 @@ def test_a_page_of_the_log_has_a_size(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applying, "MOST_BYTES", 2_000)
-    monkeypatch.setattr(bulk, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(applier, "MOST_BYTES", 2_000)
+    monkeypatch.setattr(bulk_copy, "MOST_BYTES", 2_000)
 
 
 @pytest.mark.usefixtures("small")

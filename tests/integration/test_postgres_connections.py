@@ -19,7 +19,7 @@ import pytest
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.connections import Address
+from pend_storage.stores.postgres._connection.address import Address
 from pend_storage.testing.domain import SCHEMA, Tally
 from pend_storage.testing.servers import temporary_postgres
 
@@ -80,11 +80,11 @@ def test_there_are_never_more_than_allowed(url: str) -> None:
 def test_who_gets_no_connection_in_time_is_told(url: str) -> None:
     with PostgresStore(SCHEMA, url, pool_size=1, pool_timeout=0.05) as store:
         put(store, "a")
-        link = store._server.take()
+        link = store._client.acquire()
 
         with pytest.raises(StoreUnavailable, match="all 1 connections were in use"):
             get(store, "a")
-        store._server._pool.give_back(link)
+        store._client._pool.release(link)
 
         assert get(store, "a") is not None
 
@@ -324,7 +324,7 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
         list(store.scan("tallies", deleted=True))
         list(store.changes())
         store.compare_and_set_meta("x", None, 1)
-        link = store._server.take()
+        link = store._client.acquire()
         left = link.connection.execute(
             "select (select count(*) from pg_prepared_statements), "
             "(select count(*) from pg_locks where locktype = 'advisory' "
@@ -333,7 +333,7 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
             "and name not in ('application_name', 'client_encoding', 'DateStyle', "
             "'TimeZone', 'IntervalStyle'))"
         ).fetchone()
-        store._server._pool.give_back(link)
+        store._client._pool.release(link)
 
         assert left == (0, 0, 0)
 
@@ -417,7 +417,9 @@ def test_a_url_as_sqlalchemy_writes_it_is_understood() -> None:
 def test_a_server_too_old_is_refused_by_name(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pend_storage.stores.postgres.connections.OLDEST_SERVER", 99)
+    monkeypatch.setattr(
+        "pend_storage.stores.postgres._connection.connector.OLDEST_SERVER", 99
+    )
     with PostgresStore(SCHEMA, url) as store:
         for action in (partial(store.meta, "x"), store.migrate):
             with pytest.raises(ConfigError, match="needs PostgreSQL 99 or newer"):

@@ -64,9 +64,9 @@ def test_a_server_that_turned_read_only_is_left_for_the_present_primary(
         SCHEMA, either(old, new), application_name=UNDER_TEST, hook=events.append
     ) as store:
         before = store.incarnation()
-        links = [store._server.take() for _ in range(3)]
+        links = [store._client.acquire() for _ in range(3)]
         for link in links:
-            store._server._pool.give_back(link)
+            store._client._pool.release(link)
         promote(new)
         demote(old)
 
@@ -81,7 +81,7 @@ def test_a_server_that_turned_read_only_is_left_for_the_present_primary(
         assert before in event.message
         assert now in event.message
         assert (event.fields["before"], event.fields["now"]) == (before, now)
-        assert store._server.generation == 1
+        assert store._client.generation == 1
         assert store.meta("postgres.home") == now
 
 
@@ -142,7 +142,7 @@ def test_an_exchange_that_breaks_no_connection_is_noticed_by_the_next_one() -> N
             SCHEMA, url, application_name=UNDER_TEST, hook=events.append
         ) as store:
             put(store, "a")
-            held = store._server.take()  # in use all the time
+            held = store._client.acquire()  # in use all the time
             address.unlink()
             address.symlink_to(second.sockets)
 
@@ -150,7 +150,7 @@ def test_an_exchange_that_breaks_no_connection_is_noticed_by_the_next_one() -> N
 
             assert [event.name for event in events] == ["server-changed"]
             assert events[0].level == logging.WARNING
-            store._server._pool.give_back(held)
+            store._client._pool.release(held)
             put(store, "c")
             assert sessions(first.url) == []
             assert len(sessions(second.url)) == 1
@@ -264,14 +264,14 @@ def test_each_connection_looks_at_the_isolation_level(
     with PostgresStore(SCHEMA, url, pooler="transaction") as store:
         store.migrate()
         put(store, "a")
-        held = store._server.take()
+        held = store._client.acquire()
         run(
             url,
             f"alter database {name} set default_transaction_isolation = 'repeatable read'",
         )
         with pytest.raises(ConfigError, match="read committed"):
             put(store, "a")
-        store._server._pool.give_back(held)
+        store._client._pool.release(held)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
@@ -293,7 +293,7 @@ def test_a_database_that_is_not_utf8_is_refused(
                     call()
             with monkeypatch.context() as patched:  # as versions before did
                 patched.setattr(
-                    "pend_storage.stores.postgres.migrate.encoding_fault",
+                    "pend_storage.stores.postgres._migration.migrate.encoding_fault",
                     lambda _: None,
                 )
                 store.migrate()

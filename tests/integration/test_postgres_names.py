@@ -15,7 +15,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.functions import definitions
+from pend_storage.stores.postgres._functions.definitions import definitions
 from pend_storage.testing.domain import SCHEMA
 
 WORDS = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\$?")

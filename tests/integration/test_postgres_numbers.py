@@ -10,7 +10,10 @@ import pytest
 from pend_storage.records import Batch
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.numbering import OFFSET_META, PRUNED_META
+from pend_storage.stores.postgres._functions.sequence_numbers import (
+    OFFSET_META,
+    PRUNED_META,
+)
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 from tests.integration.activity import run
 

@@ -16,8 +16,8 @@ from pend_storage import field
 from pend_storage.pend import SCHEMA
 from pend_storage.query import Condition, make_query
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.conditions import query_statement
-from pend_storage.stores.postgres.statements import CollectionStatements
+from pend_storage.stores.postgres._queries.conditions import query_statement
+from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.testing.databases import Databases
 
 ROWS = 20_000

@@ -19,7 +19,15 @@ from .activity import UNDER_TEST, sessions, wait_until
 
 MODULES = tuple(
     f"stores/postgres/{name}.py"
-    for name in ("pool", "server", "link", "survey", "watch", "connections")
+    for name in (
+        "_connection/pool",
+        "_client/database_client",
+        "_connection/connection",
+        "_connection/server_messages",
+        "_client/connection_probe",
+        "_client/failover_detector",
+        "_connection/connector",
+    )
 )
 
 
@@ -69,11 +77,11 @@ def test_an_interrupt_anywhere_costs_no_connection(
         while True:
             line += step
             if state == "first call":
-                store._server.forget()
+                store._client.invalidate()
             else:
                 tallies.get("a")
             if state == "after a cut":
-                store._server._pool._idle[0].connection.close()
+                store._client._pool._idle[0].driver_connection.close()
             if not hit_at(line, lambda: tallies.get("a")):
                 break
             try:

@@ -22,8 +22,9 @@ from pend_storage.errors import (
 )
 from pend_storage.records import Batch, Delete
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres import PostgresStore, committing
-from pend_storage.stores.postgres.committing import LANES
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.stores.postgres._writes import committer
+from pend_storage.stores.postgres._writes.committer import SLOTS
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_ship, a_tally
 
 from .activity import UNDER_TEST, run, wait_until, waiting
@@ -83,11 +84,11 @@ def held_up(url: str, store: PostgresStore) -> Iterator[Callable[..., Call]]:
         return call
 
     # On a busy machine the threads take longer to start than a lane waits in haste.
-    patient = patch.object(committing, "_HASTE", b"60s")
+    patient = patch.object(committer, "_SLOT_LOCK_TIMEOUT", b"60s")
     with patient, psycopg.connect(url) as holder:
         holder.execute("lock table changes in access exclusive mode")
-        direct = [Call(store, batch(a_log(f"d{n}")), None) for n in range(LANES)]
-        wait_until(lambda: len(waiting(url)) == LANES, "the direct commits")
+        direct = [Call(store, batch(a_log(f"d{n}")), None) for n in range(SLOTS)]
+        wait_until(lambda: len(waiting(url)) == SLOTS, "the direct commits")
         yield begin
         holder.rollback()
     assert all(isinstance(outcome, tuple) for outcome in end(direct))
@@ -110,7 +111,7 @@ def test_what_waits_goes_in_one_transaction(url: str, store: PostgresStore) -> N
         versions[-1],
     )
     assert transactions_of(url, "logs", "id !~ 'd'") == 1
-    assert len(list(store.changes())) == THREADS + LANES
+    assert len(list(store.changes())) == THREADS + SLOTS
 
 
 def test_each_thread_gets_its_own_error(url: str, store: PostgresStore) -> None:
@@ -130,7 +131,7 @@ def test_each_thread_gets_its_own_error(url: str, store: PostgresStore) -> None:
     assert (late.outcome.key, late.outcome.expected) == ("none", 5)
     assert type(stale.outcome).__name__ == "StaleEpoch"
     assert all(isinstance(call.outcome, tuple) for call in calls)
-    assert store.collection("logs").count() == THREADS - 3 + LANES
+    assert store.collection("logs").count() == THREADS - 3 + SLOTS
 
 
 def test_those_who_wait_are_told_that_the_store_was_closed(
@@ -152,14 +153,14 @@ def test_those_who_wait_are_told_that_the_store_was_closed(
 def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     url: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = store._committer._execution.wave
+    together = store._committer._execution.commit_group
 
     def interrupted(*_: Any) -> Any:
-        monkeypatch.setattr(store._committer._execution, "wave", together)
+        monkeypatch.setattr(store._committer._execution, "commit_group", together)
         raise KeyboardInterrupt
 
     with held_up(url, store) as begin:
-        monkeypatch.setattr(store._committer._execution, "wave", interrupted)
+        monkeypatch.setattr(store._committer._execution, "commit_group", interrupted)
         # More than one wave: what was not begun is done by somebody else.
         calls = [
             begin(batch(*(a_tally(f"{n}/{i}") for i in range(10)))) for n in range(20)
@@ -173,7 +174,7 @@ def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     assert not any(error.outcome_known for error in unknown)
     assert sum(isinstance(outcome, tuple) for outcome in rest) == 8
     assert store.collection(Tally).count() == 80
-    assert [store._committer._group.enter() for _ in range(LANES)] == [True] * LANES
+    assert [store._committer._group.enter() for _ in range(SLOTS)] == [True] * SLOTS
 
 
 def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> None:

@@ -15,7 +15,7 @@ from pend_storage.errors import InvalidRecord, StoreUnavailable
 from pend_storage.records import Batch, Outcome
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.tables import TOKEN_CONSTRAINT
+from pend_storage.stores.postgres._schema.tables import TOKEN_CONSTRAINT
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_tally
 from pend_storage.testing.proxy import Proxy
 from pend_storage.testing.servers import temporary_postgres

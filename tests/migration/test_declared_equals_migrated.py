@@ -20,7 +20,7 @@ from pend_storage.pend import SCHEMA as PEND
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.tables import REVISION_TABLE, declare
+from pend_storage.stores.postgres._schema.tables import REVISION_TABLE, declare
 from pend_storage.testing.domain import SCHEMA as HARBOUR
 
 

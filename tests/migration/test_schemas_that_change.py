@@ -350,7 +350,8 @@ def test_without_trigrams_a_schema_that_searches_is_refused(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "pend_storage.stores.postgres.evolve._EXTENSION", "pg_trgm_is_missing"
+        "pend_storage.stores.postgres._migration.schema_diff._EXTENSION",
+        "pg_trgm_is_missing",
     )
     store = PostgresStore(AFTER, postgres_url)
 

@@ -19,8 +19,9 @@ import pytest
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.stores.postgres import PostgresStore, link
-from pend_storage.stores.postgres.errors import ConnectionLost
+from pend_storage.stores.postgres import PostgresStore
+from pend_storage.stores.postgres._connection import connection
+from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 from pend_storage.testing.domain import SCHEMA, Tally
 from pend_storage.testing.servers import EmbeddedPgBouncer
 
@@ -245,7 +246,7 @@ def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             if sent:
                 heard.append(reason)
 
-    monkeypatch.setattr(link, "ConnectionLost", Heard)
+    monkeypatch.setattr(connection, "ConnectionLost", Heard)
     return heard
 
 

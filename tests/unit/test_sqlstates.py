@@ -13,7 +13,10 @@ from pend_storage.errors import (
     SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.stores.postgres.errors import ServerRefusal, is_not_done
+from pend_storage.stores.postgres._connection.server_errors import (
+    ServerRefusal,
+    proves_not_executed,
+)
 
 
 def public(code: str, message: str = "so it is") -> PendStorageError:
@@ -107,28 +110,28 @@ def test_a_statement_that_was_cancelled_says_by_whom(message: str, words: str) -
     "code", ["57P01", "57P03", "53300", "25P03", "25P04", "57P05", "28000", "3D000"]
 )
 def test_what_a_server_says_before_it_begins_was_not_done(code: str) -> None:
-    assert is_not_done(code)
+    assert proves_not_executed(code)
 
 
 @pytest.mark.parametrize("code", ["", "08P01", "08006", "57P02", "58000", "XX000"])
 def test_everything_else_that_ends_a_session_leaves_it_open(code: str) -> None:
-    assert not is_not_done(code)
+    assert not proves_not_executed(code)
 
 
 @pytest.mark.parametrize("code", ["58000", "XX000", "57P01", "53300", "08P01"])
 def test_behind_a_pooler_what_it_may_say_itself_is_no_answer(code: str) -> None:
-    assert ServerRefusal(code, "x").may_be_a_poolers(pooled=True)
+    assert ServerRefusal(code, "x").may_be_from_pooler(pooled=True)
 
 
 def test_a_session_that_is_said_to_be_ended_and_is_not_had_somebody_in_between() -> (
     None
 ):
-    assert ServerRefusal("58000", "x", is_fatal=True).may_be_a_poolers(pooled=False)
+    assert ServerRefusal("58000", "x", is_fatal=True).may_be_from_pooler(pooled=False)
 
 
 @pytest.mark.parametrize("code", ["23505", "40001", "53200", "55P03", "PEND1"])
 def test_what_only_a_server_can_say_is_an_answer(code: str) -> None:
-    assert not ServerRefusal(code, "x").may_be_a_poolers(pooled=True)
+    assert not ServerRefusal(code, "x").may_be_from_pooler(pooled=True)
 
 
 def test_a_lock_is_not_waited_for_over_and_over() -> None:

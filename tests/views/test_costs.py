@@ -16,7 +16,7 @@ from pend_storage.records import Batch, Row
 from pend_storage.schema import Schema
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.stores.postgres.server import Server
+from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from tests.views.conftest import files
 from tests.views.making import LAYOUTS, LIST_FILE, LOG_FILE, MAP_FILE, WRAPPED_FILE
 
@@ -40,14 +40,14 @@ def postgres(
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     asked: list[Any] = []
-    ask = Server.ask
+    ask = DatabaseClient.fetch
 
-    def counting(self: Server, *arguments: Any) -> Any:
+    def counting(self: DatabaseClient, *arguments: Any) -> Any:
         asked.append(arguments)
         return ask(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Server, "ask", counting)
+        patched.setattr(DatabaseClient, "fetch", counting)
         yield asked
 
 
