@@ -6,7 +6,7 @@ record of a collection. For a file of one's own, subclass :class:`ObjectMapping`
 table of members.
 """
 
-from pend_storage.legacy.frame import LIST, MAP, WRAPPED
+from pend_storage.legacy.file_envelope import LIST, MAP, WRAPPED
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member

@@ -22,13 +22,19 @@ from pend_storage.layout import (
 )
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.dividing import Divided, Shapes
-from pend_storage.legacy.exact import as_plain
-from pend_storage.legacy.frame import JSON_LINES, NAMED, WRAPPED, WRAPPERS, Frame
+from pend_storage.legacy.exact_json import as_plain
+from pend_storage.legacy.file_division import Divided, Shapes
+from pend_storage.legacy.file_envelope import (
+    JSON_LINES,
+    NAMED,
+    WRAPPED,
+    WRAPPERS,
+    Frame,
+)
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
-from pend_storage.legacy.overruled import overruled
-from pend_storage.legacy.reader import Piece, Reader, newest
+from pend_storage.legacy.overruled_members import overruled
+from pend_storage.legacy.record_reader import Piece, Reader, newest
 from pend_storage.legacy.scan import (
     BrokenFileError,
     Container,

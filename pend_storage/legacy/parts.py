@@ -20,10 +20,10 @@ from typing import Final
 from typing_extensions import override
 
 from pend_storage.layout import Entry, ParsedFile, broken_header
-from pend_storage.legacy.dividing import Divided
 from pend_storage.legacy.document_files import DocumentMapping
-from pend_storage.legacy.exact import UnreadableError, dump, read
-from pend_storage.legacy.frame import LIST, MAP, WRAPPED, WRAPPED_MAP, Frame
+from pend_storage.legacy.exact_json import UnreadableError, dump, read
+from pend_storage.legacy.file_division import Divided
+from pend_storage.legacy.file_envelope import LIST, MAP, WRAPPED, WRAPPED_MAP, Frame
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.scan import BrokenFileError, Container, name_at, top_level
 from pend_storage.legacy.views.parts import PartsView

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.exact import UnreadableError, normal
-from pend_storage.legacy.frame import (
+from pend_storage.legacy.exact_json import UnreadableError, normal
+from pend_storage.legacy.file_envelope import (
     JSON_LINES,
     LIST,
     MAP,

@@ -16,7 +16,7 @@ from pend_storage import (
     UniqueViolation,
     file_writing,
 )
-from pend_storage.legacy.reader import Reader
+from pend_storage.legacy.record_reader import Reader
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.query import Query
 from pend_storage.records import Batch, Row

@@ -294,8 +294,8 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/writing.py": {"Writing.apply"},
-    "legacy/views/contents.py": {"Contents.move"},
+    "legacy/file_edit.py": {"Writing.apply"},
+    "legacy/views/file_records.py": {"Contents.move"},
     "legacy/views/envelope.py": {"EnvelopeView._write"},
     "legacy/views/parts.py": {"PartsView._note_there"},
     "operations/flag.py": {"_note"},
@@ -303,14 +303,20 @@ KNOWN_WRITERS: Final = {
     "operations/seed.py": {"write_missing"},
     "pend/investments.py": {"_write"},
     "operations/lost_edits.py": {"bring_back"},
-    "stores/json/edit_commit.py": {"EditCommit.run", "_add"},
-    "stores/json/edit_as_secondary.py": {"EditAside.run", "note_as_secondary"},
-    "stores/json/engine.py": {"Engine.submit"},
-    "stores/json/evolution.py": {"_migrate"},
-    "stores/json/guard.py": {"Guard.add"},
-    "stores/json/keeper.py": {"FileKeeper._let_go"},
-    "stores/json/permissions.py": {"PermissionNotes.look"},
-    "stores/json/plain_view.py": {"PlainView._remove", "PlainView._set"},
+    "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
+    "stores/json/_legacy_sync/edits_on_secondary.py": {
+        "EditAside.run",
+        "note_as_secondary",
+    },
+    "stores/json/_journal/engine.py": {"Engine.submit"},
+    "stores/json/schema_evolution.py": {"_migrate"},
+    "stores/json/_legacy_sync/unread_guard.py": {"Guard.add"},
+    "stores/json/_legacy_sync/file_sync.py": {"FileKeeper._let_go"},
+    "stores/json/_legacy_sync/file_permissions.py": {"PermissionNotes.look"},
+    "stores/json/_legacy_sync/one_record_per_line/live_object.py": {
+        "PlainView._remove",
+        "PlainView._set",
+    },
     "stores/json/store.py": {
         "JsonStore._note_schema",
         "JsonStore.apply",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pend_storage.legacy.frame import MAP, OBJECT, SCALAR, WRAPPERS
+from pend_storage.legacy.file_envelope import MAP, OBJECT, SCALAR, WRAPPERS
 from pend_storage.legacy.views.envelope import EnvelopeView, frame_of
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView

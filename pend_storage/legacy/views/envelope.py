@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
+from pend_storage.legacy.file_envelope import NAMED, WRAPPERS, Frame
 from pend_storage.legacy.views.file_members import FileMembers
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from typing_extensions import override
 
-from pend_storage.legacy.views.contents import Contents
+from pend_storage.legacy.views.file_records import Contents
 from pend_storage.live import Members
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from typing_extensions import override
 
-from pend_storage.legacy.reader import newest
-from pend_storage.legacy.views.arranging import Arrangement
-from pend_storage.legacy.views.contents import Contents, Look
-from pend_storage.legacy.views.items import ItemRoots, given
+from pend_storage.legacy.record_reader import newest
+from pend_storage.legacy.views.file_records import Contents, Look
+from pend_storage.legacy.views.item_roots import ItemRoots, given
+from pend_storage.legacy.views.list_diff import Arrangement
 from pend_storage.listing import AN_OBJECT, Listed, digest_of
 from pend_storage.live import LiveList, as_json, plain
 from pend_storage.live.lists import listed

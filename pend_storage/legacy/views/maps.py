@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pend_storage.diff import equal
-from pend_storage.legacy.views.contents import Look
 from pend_storage.legacy.views.file_members import FileMembers
-from pend_storage.legacy.views.items import MemberRoots, given
+from pend_storage.legacy.views.file_records import Look
+from pend_storage.legacy.views.item_roots import MemberRoots, given
 from pend_storage.listing import AN_OBJECT, Listing
 from pend_storage.live import MISSING
 from pend_storage.live.nested import NestedMap

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from typing_extensions import override
 
-from pend_storage.legacy.writing import written
+from pend_storage.legacy.file_edit import written
 from pend_storage.live import MISSING, Members
 from pend_storage.live.recent import NEVER, Moment
 from pend_storage.schema import LEGACY_FILES

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.file_members import FileMembers
+from pend_storage.legacy.views.file_records import Contents
 from pend_storage.live import MISSING, as_json
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pend_storage.layout import Layout
-from pend_storage.stores.json.folder import FolderPlace
-from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.views import view_path
+from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._legacy_sync.file_manifest import view_path
+from pend_storage.stores.json._legacy_sync.synced_folder import FolderPlace
 
 __all__ = ["place_of"]
 
