@@ -42,7 +42,7 @@ from pend_storage.store import Store
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
-    from pend_storage.stores.json.file_lag import FileLag
+    from pend_storage.stores.json._legacy_sync.file_lag import FileLag
 
 __all__ = ["Ahead", "Details", "Observer", "SideStanding", "Standing"]
 

@@ -17,19 +17,13 @@ import pytest
 
 from pend_storage import crashpoints
 from pend_storage.errors import PendStorageError
-from pend_storage.stores.json import (
-    JsonStore,
-    compaction,
-    disk,
-    journal,
-    keeper,
-    render,
-    views,
-)
-from pend_storage.stores.json.compaction import Retention
-from pend_storage.stores.json.ends import Position
-from pend_storage.stores.json.journal import Journal
-from pend_storage.stores.json.swap import Place
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._journal import atomic_files, compaction, journal
+from pend_storage.stores.json._journal.compaction import Retention
+from pend_storage.stores.json._journal.end_file import Position
+from pend_storage.stores.json._journal.journal import Journal
+from pend_storage.stores.json._legacy_sync import file_manifest, file_sync, render
+from pend_storage.stores.json._legacy_sync.atomic_replace import Place
 from pend_storage.testing import Recorder
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_tally
 
@@ -119,7 +113,7 @@ def edits(recorder: Recorder, directory: Path) -> None:
     os.close(fd)
     new.rename(path)
     os.utime(path, (1_000_000_000, 1_000_000_000))
-    disk.sync_directory(directory)
+    atomic_files.sync_directory(directory)
     store.checkpoint()
     if store.collection(Tally).get("e") is not None:
         recorder.acknowledge(("e", 7))
@@ -222,7 +216,7 @@ def tried(
     """Record a scenario, and open what may be found of it, until so many are wrong."""
     directory = tmp_path / "data"
     prepared(directory, scenario)
-    with Recorder(directory, (disk, "_renameat2")) as recorder:
+    with Recorder(directory, (atomic_files, "_renameat2")) as recorder:
         scenario(recorder, directory)
     count = Count(len(recorder.operations))
     with _quick_disk():
@@ -252,7 +246,7 @@ def _quick_disk() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _ctimes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """No program can put them back as the disk has them; so all are taken to be equal."""
-    monkeypatch.setattr(views, "_ctime_of", lambda _: 1)
+    monkeypatch.setattr(file_manifest, "_ctime_of", lambda _: 1)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
@@ -284,15 +278,15 @@ def no_name_of_a_new_segment(patched: pytest.MonkeyPatch) -> None:
 
 
 def no_name_of_a_new_file(patched: pytest.MonkeyPatch) -> None:
-    real = disk.replace_file
+    real = atomic_files.replace_file
 
     def replace(path: Path, chunks: Any, *, at: int | None = None) -> None:
         with pytest.MonkeyPatch.context() as inside:
-            inside.setattr(disk, "sync_directory", lambda *_: None)
+            inside.setattr(atomic_files, "sync_directory", lambda *_: None)
             real(path, chunks, at=at)
 
     patched.setattr(compaction, "replace_file", replace)
-    patched.setattr(views, "replace_file", replace)
+    patched.setattr(file_manifest, "replace_file", replace)
 
 
 def a_dead_writers_frame_unsynced(patched: pytest.MonkeyPatch) -> None:
@@ -312,7 +306,7 @@ def told_before_the_sync(patched: pytest.MonkeyPatch) -> None:
 
 def published_first(patched: pytest.MonkeyPatch) -> None:
     """How far the journal reaches is told before the frame is synced."""
-    real = disk.write_all
+    real = atomic_files.write_all
 
     def write(fd: int, data: bytes, offset: int | None = None) -> None:
         real(fd, data, offset)
@@ -349,7 +343,7 @@ def no_sync_of_a_legacy_file(patched: pytest.MonkeyPatch) -> None:
             inside.setattr(os, "fsync", lambda _: None)
             return real(*args, **kwargs)
 
-    patched.setattr(keeper, "write_file", write)
+    patched.setattr(file_sync, "write_file", write)
 
 
 @pytest.mark.parametrize(

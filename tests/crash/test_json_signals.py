@@ -19,9 +19,10 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from pend_storage.aio import AsyncStore
-from pend_storage.stores.json import JsonStore, journal, locks
-from pend_storage.stores.json import engine as engine_module
-from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._journal import engine as engine_module
+from pend_storage.stores.json._journal import journal, process_locks
+from pend_storage.stores.json._journal.process_locks import process_lock
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 from pend_storage.testing.interrupts import (
@@ -301,10 +302,10 @@ def fork_as_a_wait_ends(report: Report, directory: Path) -> None:
     """The thread that waits has closed a file, and has not noted it yet."""
     store = JsonStore(SCHEMA, directory, checkpoint_interval=None, lock_timeout=5)
     put(store, "m", 1, {})
-    visit = locks._Visit(store._opened().own, ("lock", "lock.turn"))
+    visit = process_locks._Visit(store._opened().own, ("lock", "lock.turn"))
     visit.turn_fd = os.dup(0)
     os.close(visit.turn_fd)
-    locks._Visit.under_way.add(visit)
+    process_locks._Visit.under_way.add(visit)
     with store._opened()._writing:  # as another thread may have it
         pid = os.fork()
         if pid == 0:

@@ -29,9 +29,13 @@ from pend_storage.pend.sample.damage import Damage
 from pend_storage.phases import Phase
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, render
-from pend_storage.stores.json.disk import write_all
-from pend_storage.stores.json.permissions import Permissions, permissions_key
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._journal.atomic_files import write_all
+from pend_storage.stores.json._legacy_sync import render
+from pend_storage.stores.json._legacy_sync.file_permissions import (
+    Permissions,
+    permissions_key,
+)
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.unread import as_stored
 from pend_storage.validation import render_check, validate

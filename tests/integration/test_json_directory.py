@@ -24,8 +24,8 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Event
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.locks import FileLock
-from pend_storage.stores.json.snapshot import FORMAT
+from pend_storage.stores.json._journal.process_locks import FileLock
+from pend_storage.stores.json._journal.snapshot import FORMAT
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 
@@ -294,7 +294,7 @@ def test_snapshots_that_fail_leave_one_segment(
     with JsonStore(SCHEMA, used, checkpoint_interval=None) as store:
         with monkeypatch.context() as patched:
             patched.setattr(
-                "pend_storage.stores.json.compaction.replace_file", _no_space
+                "pend_storage.stores.json._journal.compaction.replace_file", _no_space
             )
             for _ in range(3):
                 with pytest.raises(StoreUnavailable, match="space"):
@@ -334,7 +334,7 @@ def test_snapshots_that_fail_are_tried_less_and_less_often(
         clock = SimpleNamespace(now=0.0)
         with monkeypatch.context() as patched:
             patched.setattr(
-                "pend_storage.stores.json.checkpoint.time",
+                "pend_storage.stores.json.checkpointer.time",
                 SimpleNamespace(monotonic=lambda: clock.now),
             )
 
@@ -364,7 +364,9 @@ def test_a_commit_that_another_process_made_meanwhile_is_not_cut_off(
         JsonStore(SCHEMA, used, checkpoint_interval=None) as other,
     ):
         with monkeypatch.context() as patched:
-            patched.setattr("pend_storage.stores.json.disk._fdatasync", _fails)
+            patched.setattr(
+                "pend_storage.stores.json._journal.atomic_files._fdatasync", _fails
+            )
             patched.setattr(os, "fsync", _fails)
             with pytest.raises(StoreUnavailable) as caught:
                 store.collection(Tally).put(a_tally("v", 3))
@@ -502,7 +504,9 @@ def test_a_disk_that_fails_while_adopting_leaves_everything_as_it_was(
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr("pend_storage.stores.json.disk._fdatasync", fail)
+    monkeypatch.setattr(
+        "pend_storage.stores.json._journal.atomic_files._fdatasync", fail
+    )
     with pytest.raises(StoreUnavailable, match="I/O error"):
         JsonStore(SCHEMA, directory)
     monkeypatch.undo()

@@ -12,7 +12,11 @@ import pytest
 from pend_storage.errors import (
     LockTimeout,
 )
-from pend_storage.stores.json.locks import FileLock, FlockLock, ProcessLock
+from pend_storage.stores.json._journal.process_locks import (
+    FileLock,
+    FlockLock,
+    ProcessLock,
+)
 from pend_storage.testing import Child, Report
 
 

@@ -13,7 +13,7 @@ import pytest
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.own import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import OwnDirectory
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 
 

@@ -13,8 +13,13 @@ import pytest
 from pend_storage.errors import ChangesExpired
 from pend_storage.records import Pending
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, Retention, live, past, timeline
+from pend_storage.stores.json import JsonStore, Retention
 from pend_storage.stores.json import store as json_store
+from pend_storage.stores.json._journal import (
+    history_reader,
+    log_timeline,
+    replica_state,
+)
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 
 
@@ -39,8 +44,8 @@ def open_store(directory: Path) -> Iterator[Callable[..., JsonStore]]:
 
 @pytest.fixture(autouse=True)
 def _short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_HISTORY_BYTES", 2_000)
-    monkeypatch.setattr(timeline, "_WORTH_TRIMMING", 4)
+    monkeypatch.setattr(replica_state, "_HISTORY_BYTES", 2_000)
+    monkeypatch.setattr(log_timeline, "_WORTH_TRIMMING", 4)
 
 
 def walked(store: JsonStore, after: int) -> Pending | int:
@@ -109,8 +114,8 @@ def test_the_log_is_read_once_however_far_it_goes_back(
 
 def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
-    module = past.effects_after.__module__
-    effects_after = past.effects_after
+    module = history_reader.effects_after.__module__
+    effects_after = history_reader.effects_after
 
     def noted(*args: Any) -> Any:
         read.append(module)
@@ -148,7 +153,7 @@ def test_commits_under_way_while_the_log_is_read_are_counted(
 def test_what_nobody_asks_for_any_more_is_let_go(
     open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timeline, "_MOST_UNASKED", 50)
+    monkeypatch.setattr(log_timeline, "_MOST_UNASKED", 50)
     store = open_store()
     for n in range(100):
         store.collection(Tally).put(a_tally("t", n))
@@ -182,7 +187,7 @@ def test_what_is_pruned_takes_no_memory(open_store: Callable[..., JsonStore]) ->
 def test_thirty_thousand_commits_are_counted_without_reading_the_log_again(
     open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_HISTORY_BYTES", 1 << 20)
+    monkeypatch.setattr(replica_state, "_HISTORY_BYTES", 1 << 20)
     store = open_store()
     for start in range(0, 30_000, 1_000):
         store.commit_each(

@@ -19,7 +19,7 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.stores.json import JsonStore, Retention
-from pend_storage.stores.json.locks import FlockLock
+from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 from pend_storage.transaction import Transaction
@@ -271,9 +271,9 @@ def test_a_store_whose_own_directory_was_deleted_takes_no_commits(
 def test_without_flock_a_lock_file_stands_in(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.stores.json import locks
+    from pend_storage.stores.json._journal import process_locks
 
-    monkeypatch.setattr(locks, "_HAS_FLOCK", False)
+    monkeypatch.setattr(process_locks, "_HAS_FLOCK", False)
     with JsonStore(SCHEMA, directory) as here, JsonStore(SCHEMA, directory) as there:
 
         def work(number: int) -> None:

@@ -14,7 +14,8 @@ from pend_storage.errors import (
     Conflict,
     UniqueViolation,
 )
-from pend_storage.stores.json import JsonStore, disk, journal
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._journal import atomic_files, journal
 from pend_storage.stores.state import Effect, State
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 
@@ -52,7 +53,7 @@ class Syncs:
         self.count = 0
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
-        real = disk.sync
+        real = atomic_files.sync
 
         def sync(fd: int) -> None:
             self.count += 1
@@ -177,7 +178,7 @@ def test_an_interrupted_commit_leaves_nobody_waiting(
     open_store: Callable[..., JsonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store()
-    real = disk.sync
+    real = atomic_files.sync
     raised: list[object] = []
 
     def sync(fd: int) -> None:

@@ -10,7 +10,12 @@ import pytest
 
 from pend_storage.attribution import new_token
 from pend_storage.records import Batch
-from pend_storage.stores.json import JsonStore, live, past, tokens
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._journal import (
+    commit_tokens,
+    history_reader,
+    replica_state,
+)
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 
@@ -23,13 +28,13 @@ def batch(key: str) -> Batch:
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tokens for which the journal was walked along."""
     walked: list[str] = []
-    entry_of: Callable[..., Any] = past.entry_of
+    entry_of: Callable[..., Any] = history_reader.entry_of
 
     def watched(directory: Path, token: str, *rest: Any) -> Any:
         walked.append(token)
         return entry_of(directory, token, *rest)
 
-    monkeypatch.setattr(live, "entry_of", watched)
+    monkeypatch.setattr(replica_state, "entry_of", watched)
     return walked
 
 
@@ -37,7 +42,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_forgotten_commit_is_found_in_the_journal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, compacted: bool
 ) -> None:
-    monkeypatch.setattr(tokens, "_MOST", 3)
+    monkeypatch.setattr(commit_tokens, "_MOST", 3)
     with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as store:
         batches = [batch(f"{n}") for n in range(20)]
         versions = [store.commit(each) for each in batches[:10]]
@@ -54,7 +59,7 @@ def test_a_forgotten_commit_is_found_in_the_journal(
 def test_what_waits_behind_many_bytes_walks_along_no_journal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, walks: list[str]
 ) -> None:
-    monkeypatch.setattr(live, "_HISTORY_BYTES", 2_000)
+    monkeypatch.setattr(replica_state, "_HISTORY_BYTES", 2_000)
     with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as store:
         store.commit_each([batch(f"{n}") for n in range(200)])
         for each in [batch(f"later-{n}") for n in range(50)]:
@@ -66,7 +71,7 @@ def test_what_waits_behind_many_bytes_walks_along_no_journal(
 def test_a_commit_whose_entry_is_forgotten_is_given_all_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, walks: list[str]
 ) -> None:
-    monkeypatch.setattr(live, "_HISTORY_BYTES", 2_000)
+    monkeypatch.setattr(replica_state, "_HISTORY_BYTES", 2_000)
     with JsonStore(SCHEMA, tmp_path, checkpoint_interval=None) as store:
         batches = [batch(f"{n}") for n in range(50)]
         versions = [store.commit(each) for each in batches]

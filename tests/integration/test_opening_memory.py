@@ -11,7 +11,7 @@ import pytest
 
 from pend_storage.errors import CorruptFile
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.spool import Spool, SpooledRows
+from pend_storage.stores.json._legacy_sync.row_spill import Spool, SpooledRows
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 FILE = "explorer-data/identity-map.json"

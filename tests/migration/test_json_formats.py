@@ -14,7 +14,7 @@ import pytest
 
 from pend_storage.records import Row
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.snapshot import FORMAT
+from pend_storage.stores.json._journal.snapshot import FORMAT
 from pend_storage.testing.domain import (
     SCHEMA,
     Log,

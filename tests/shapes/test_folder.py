@@ -15,7 +15,7 @@ from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.phases import Phase
 from pend_storage.schema import QUARANTINE, Schema
-from pend_storage.stores.json.folder import FolderPlace
+from pend_storage.stores.json._legacy_sync.synced_folder import FolderPlace
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.validation import render_check, validate
 from tests.ages import age

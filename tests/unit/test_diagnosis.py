@@ -13,7 +13,7 @@ import pytest
 from pend_storage import diagnosis
 from pend_storage.diagnosis import diagnose
 from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.stores.json.plain import PlainLayout
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import PlainLayout
 
 GOOD = json.dumps({"a": {"b": [1, 2, "x"]}, "k": "v"}, indent=2)
 RAW = GOOD.encode()

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from pend_storage.errors import CorruptFile, StoreUnavailable
-from pend_storage.stores.json.journal import (
+from pend_storage.stores.json._journal.journal import (
     Journal,
     Position,
     SegmentDropped,
     create_segment,
 )
-from pend_storage.stores.json.payloads import (
+from pend_storage.stores.json._journal.log_records import (
     SegmentStart,
     decode_payload,
     encode_effects,
 )
-from pend_storage.stores.json.segments import segment_path
+from pend_storage.stores.json._journal.segments import segment_path
 from pend_storage.stores.state import ChangedRow, Effect
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -269,7 +269,9 @@ def test_a_failed_write_leaves_the_journal_as_it_was(
     before = path.read_bytes()
     with journal(directory) as mine:
         list(mine.effects())
-        monkeypatch.setattr("pend_storage.stores.json.disk._fdatasync", _failing(5))
+        monkeypatch.setattr(
+            "pend_storage.stores.json._journal.atomic_files._fdatasync", _failing(5)
+        )
         with pytest.raises(StoreUnavailable) as caught:
             mine.append(encode_effects([effect(2)]))
         monkeypatch.undo()
@@ -287,7 +289,9 @@ def test_when_not_even_the_cut_can_be_synced_the_next_writer_reads_what_is_there
     written(directory, 1)
     with journal(directory) as mine, journal(directory) as other:
         list(mine.effects())
-        monkeypatch.setattr("pend_storage.stores.json.disk._fdatasync", _failing(5))
+        monkeypatch.setattr(
+            "pend_storage.stores.json._journal.atomic_files._fdatasync", _failing(5)
+        )
         monkeypatch.setattr(os, "ftruncate", _refusing(5))
         with pytest.raises(StoreUnavailable) as caught:
             mine.append(encode_effects([effect(2)]))

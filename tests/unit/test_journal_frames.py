@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pend_storage.stores.json.frames import (
+from pend_storage.stores.json._journal.log_frames import (
     HEADER_SIZE,
     Damage,
     diagnose,

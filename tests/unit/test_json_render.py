@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.render import Run, _runs
+from pend_storage.stores.json._legacy_sync.render import Run, _runs
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 

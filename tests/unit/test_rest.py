@@ -11,9 +11,15 @@ from typing import Final
 import pytest
 
 from pend_storage.layout import Layout
-from pend_storage.stores.json.plain import PlainLayout
-from pend_storage.stores.json.rest import HURRY_AFTER, SETTLE, UNSOUND, Rest, is_whole
-from pend_storage.stores.json.views import Signature, signature_of
+from pend_storage.stores.json._legacy_sync.file_manifest import Signature, signature_of
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import PlainLayout
+from pend_storage.stores.json._legacy_sync.quiescence import (
+    HURRY_AFTER,
+    SETTLE,
+    UNSOUND,
+    Rest,
+    is_whole,
+)
 from pend_storage.testing.domain import SCHEMA
 
 LAYOUT: Final[Layout] = PlainLayout(SCHEMA["tallies"], "tallies.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pend_storage.errors import ConfigError
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
-from pend_storage.stores.json.preflight import problems_of, same_files
+from pend_storage.stores.json._legacy_sync.preflight import problems_of, same_files
 
 __all__ = ["place_findings"]
 

@@ -1,8 +1,8 @@
 """The JSON store: a journal, snapshots, and legacy files that follow."""
 
-from pend_storage.stores.json.compaction import Retention
-from pend_storage.stores.json.intake import AdoptedFile
+from pend_storage.stores.json._journal.compaction import Retention
+from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
 from pend_storage.stores.json.store import JsonStore
-from pend_storage.stores.json.strangers import DATA, keeper_of, unclaimed
+from pend_storage.stores.json.unclaimed_files import DATA, keeper_of, unclaimed
 
 __all__ = ["DATA", "AdoptedFile", "JsonStore", "Retention", "keeper_of", "unclaimed"]

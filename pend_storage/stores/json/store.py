@@ -42,30 +42,30 @@ from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
-from pend_storage.stores.json.admission import Admission
-from pend_storage.stores.json.backlog import counted
-from pend_storage.stores.json.checkpoint import Checkpointer
-from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
-from pend_storage.stores.json.disk import translated
-from pend_storage.stores.json.engine import Engine
-from pend_storage.stores.json.evolution import migrate_directory
-from pend_storage.stores.json.exclusive import forget_held, named_lock
-from pend_storage.stores.json.file_lag import FileLag, file_lags
-from pend_storage.stores.json.guard import Guard
-from pend_storage.stores.json.home import (
+from pend_storage.stores.json._journal.atomic_files import translated
+from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.history_reader import effects_after
+from pend_storage.stores.json._journal.named_locks import forget_held, named_lock
+from pend_storage.stores.json._journal.pending_count import counted
+from pend_storage.stores.json._journal.process_locks import forget_waits
+from pend_storage.stores.json._journal.replica_state import Live
+from pend_storage.stores.json._journal.schema_compatibility import Admission
+from pend_storage.stores.json._legacy_sync.file_lag import FileLag, file_lags
+from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
+from pend_storage.stores.json._legacy_sync.preexisting_files import require_fitting
+from pend_storage.stores.json._legacy_sync.preflight import check_places
+from pend_storage.stores.json._legacy_sync.unread_guard import Guard
+from pend_storage.stores.json.checkpointer import Checkpointer
+from pend_storage.stores.json.file_layouts import wired
+from pend_storage.stores.json.schema_evolution import migrate_directory
+from pend_storage.stores.json.store_directory import (
     adoption_report,
     check_directory,
     incarnation,
     open_home,
 )
-from pend_storage.stores.json.intake import AdoptedFile
-from pend_storage.stores.json.live import Live
-from pend_storage.stores.json.locks import forget_waits
-from pend_storage.stores.json.newcomers import require_fitting
-from pend_storage.stores.json.past import effects_after
-from pend_storage.stores.json.preflight import check_places
-from pend_storage.stores.json.strangers import DATA, unclaimed
-from pend_storage.stores.json.wiring import wired
+from pend_storage.stores.json.unclaimed_files import DATA, unclaimed
 from pend_storage.stores.listings import Listings, is_current
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded

@@ -92,7 +92,9 @@ def test_adoption_tells_how_far_it_is(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr("pend_storage.stores.json.intake._TOLD_EVERY", 2)
+    monkeypatch.setattr(
+        "pend_storage.stores.json._legacy_sync.initial_import._TOLD_EVERY", 2
+    )
 
     JsonStore(
         SCHEMA, directory, layouts=LAYOUTS, progress=lambda *step: told.append(step)

@@ -14,7 +14,12 @@ from pend_storage import crashpoints
 from pend_storage.events import Event
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.attributes import NARROW, Attributes, apply, read
+from pend_storage.stores.json._legacy_sync.file_attributes import (
+    NARROW,
+    Attributes,
+    apply,
+    read,
+)
 from pend_storage.testing import Child, Report
 from tests.integration.json_files.conftest import WALLETS, Editor
 
@@ -92,7 +97,7 @@ def test_a_new_version_is_for_its_owner_only_until_it_is_complete(
         seen.append(stat.S_IMODE(os.fstat(fd).st_mode))
         return apply(fd, wanted)
 
-    monkeypatch.setattr("pend_storage.stores.json.render.apply", looked_at)
+    monkeypatch.setattr("pend_storage.stores.json._legacy_sync.render.apply", looked_at)
     before = os.umask(umask)
     try:
         put(open_store(), 9)

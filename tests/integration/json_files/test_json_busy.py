@@ -18,9 +18,15 @@ from pend_storage import crashpoints
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.schema import LEGACY_FILES
-from pend_storage.stores.json import JsonStore, disk, keeper, swap, views
-from pend_storage.stores.json.keeper import FileKeeper
-from pend_storage.stores.json.swap import Place
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._journal import atomic_files
+from pend_storage.stores.json._legacy_sync import (
+    atomic_replace,
+    file_manifest,
+    file_sync,
+)
+from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._legacy_sync.file_sync import FileKeeper
 
 MAP: Final = "consents-db.json"
 
@@ -69,14 +75,14 @@ def path(directory: Path, old: Any) -> Path:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(keeper, "time", clock)
+    monkeypatch.setattr(file_sync, "time", clock)
     return clock
 
 
 @pytest.fixture
 def no_ctime(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that does not tell when the status of a file has changed."""
-    monkeypatch.setattr(views, "_ctime_of", lambda _: 1)
+    monkeypatch.setattr(file_manifest, "_ctime_of", lambda _: 1)
 
 
 def shown(store: JsonStore) -> Any:
@@ -228,9 +234,9 @@ def test_what_is_written_into_the_new_file_before_it_is_taken_back_is_kept(
             old.save(MAP, {"a": "10.00", "b": "99.00"})
         elif len(exchanged) == 2:
             target.write_text('{"a": "77.00"}')
-        return disk.exchange(new, target)
+        return atomic_files.exchange(new, target)
 
-    monkeypatch.setattr(swap, "exchange", exchange)
+    monkeypatch.setattr(atomic_replace, "exchange", exchange)
     store.checkpoint()
 
     assert shown(store) == {"a": "10.00", "b": "99.00", "c": "1"}
@@ -308,7 +314,7 @@ def test_our_own_writes_are_no_busy_writer(
     store = open_store()
     with pytest.MonkeyPatch.context() as patched:
         # Written each second, as here, a file is never old enough for a second look.
-        patched.setattr(keeper, "_due", lambda _: False)
+        patched.setattr(file_sync, "_due", lambda _: False)
         for n in range(5):
             store.legacy(MAP)["n"] = -n
             busy.keep(force=True, wait=False)

@@ -138,10 +138,11 @@ def test_an_edit_made_while_the_file_is_being_written_is_not_lost(
 def test_an_edit_at_the_very_last_moment_is_put_back_and_adopted(
     store: JsonStore, old: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.stores.json import disk, swap
+    from pend_storage.stores.json._journal import atomic_files
+    from pend_storage.stores.json._legacy_sync import atomic_replace
 
     store.legacy(EVENTS).insert(0, event(6))
-    real = disk.exchange
+    real = atomic_files.exchange
     edited: list[Path] = []
 
     def exchange(new: Path, target: Path) -> bool:
@@ -151,7 +152,7 @@ def test_an_edit_at_the_very_last_moment_is_put_back_and_adopted(
             old.put(EVENTS, text, renamed=True)
         return real(new, target)
 
-    monkeypatch.setattr(swap, "exchange", exchange)
+    monkeypatch.setattr(atomic_replace, "exchange", exchange)
     store.checkpoint()
 
     assert edited
@@ -162,9 +163,9 @@ def test_an_edit_at_the_very_last_moment_is_put_back_and_adopted(
 def test_without_a_way_to_exchange_files_they_are_replaced(
     store: JsonStore, old: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.stores.json import disk
+    from pend_storage.stores.json._journal import atomic_files
 
-    monkeypatch.setattr(disk, "_renameat2", lambda *_: False)
+    monkeypatch.setattr(atomic_files, "_renameat2", lambda *_: False)
     (old.directory / WALLETS).unlink()
 
     store.legacy(EVENTS).insert(0, event(6))

@@ -20,7 +20,8 @@ from pend_storage.pend.identity import user_id_of
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import Schema, collection
-from pend_storage.stores.json import JsonStore, edits
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._legacy_sync import external_edits
 from pend_storage.transaction import Transaction
 from tests.ages import age
 from tests.checked_reads import watch_edits
@@ -61,7 +62,7 @@ def old(tmp_path: Path) -> Any:
 @pytest.fixture
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others wait as long as it takes, so that a busy machine spoils no test."""
-    monkeypatch.setattr(edits, "_LONGEST_HOLD", 60.0)
+    monkeypatch.setattr(external_edits, "_LONGEST_HOLD", 60.0)
 
 
 def profile(store: JsonStore) -> UserProfile:
@@ -339,7 +340,7 @@ def test_they_are_not_kept_waiting_for_long_and_the_edit_is_left_for_the_next_ro
 ) -> None:
     old.save(KYC, application("verified"))
     text = (old.directory / KYC).read_bytes()
-    monkeypatch.setattr(edits, "_LONGEST_HOLD", 0.0)
+    monkeypatch.setattr(external_edits, "_LONGEST_HOLD", 0.0)
 
     with before_the_commit(store, lambda: store.run(log_in), times=5):
         store.checkpoint()

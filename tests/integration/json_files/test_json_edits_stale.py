@@ -11,8 +11,13 @@ from pend_storage.events import Event
 from pend_storage.operations.quarantine import list_quarantined, retry
 from pend_storage.pend import BlockchainEvent
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json.shown import ABSENT, UNCLEAR, Shown, digest_of_text
-from pend_storage.stores.json.stale import Said, older_copy
+from pend_storage.stores.json._legacy_sync.earlier_texts import (
+    ABSENT,
+    UNCLEAR,
+    Shown,
+    digest_of_text,
+)
+from pend_storage.stores.json._legacy_sync.stale_copies import Said, older_copy
 from tests.integration.json_files.conftest import Editor
 from tests.integration.json_files.test_json_edits_settled import lost
 
@@ -307,7 +312,7 @@ def test_a_merged_record_is_not_undone_by_an_edit_of_another_one(
     store: JsonStore, old: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file shows neither what was committed nor what has become of both."""
-    from pend_storage.stores.json.keeper import FileKeeper
+    from pend_storage.stores.json._legacy_sync.file_sync import FileKeeper
 
     view, _ = prepared(store, old)
     view["a"] = {"x": 0}

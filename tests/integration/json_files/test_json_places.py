@@ -25,10 +25,11 @@ from pend_storage.operations.doctor.places import place_findings
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.pend.files.documents import DocumentMapping
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.stores.json import JsonStore, keeper, preflight
-from pend_storage.stores.json.preflight import problems_of
-from pend_storage.stores.json.swap import Place
-from pend_storage.stores.json.views import signature_of, view_path
+from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json._legacy_sync import file_sync, preflight
+from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._legacy_sync.file_manifest import signature_of, view_path
+from pend_storage.stores.json._legacy_sync.preflight import problems_of
 from tests.ages import age
 from tests.integration.json_files.conftest import EVENTS, WALLETS, Editor
 
@@ -483,7 +484,7 @@ def test_another_file_is_read_even_if_it_looks_like_the_one_before(
     store = open_store()
     store.checkpoint()
     same = signature_of(one.stat())
-    monkeypatch.setattr(keeper, "signature_of", lambda _: same)
+    monkeypatch.setattr(file_sync, "signature_of", lambda _: same)
 
     point(directory / WALLETS, two)
     with contextlib.suppress(StoreUnavailable):  # it never finds it as it was read

@@ -369,7 +369,10 @@ def test_a_directory_that_an_older_version_has_adopted_is_no_exception(
     open_store: Opens, whole: str, old: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("pend_storage.stores.json.intake.marked", lambda header: header)
+        patched.setattr(
+            "pend_storage.stores.json._legacy_sync.initial_import.marked",
+            lambda header: header,
+        )
         open_store().close()
 
     store = open_store()

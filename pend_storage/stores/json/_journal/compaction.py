@@ -1,0 +1,169 @@
+"""Snapshots in the background, and dropping what nobody needs any more."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pend_storage import crashpoints
+from pend_storage.stores.json._journal.atomic_files import replace_file, sync_directory
+from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.journal import Position
+from pend_storage.stores.json._journal.segments import (
+    numbered,
+    read_start,
+    segment_path,
+    snapshot_path,
+)
+from pend_storage.stores.json._journal.snapshot import snapshot
+
+__all__ = ["KEEP_A_WEEK", "Retention", "clear_leavings", "compact", "is_due"]
+
+_LEAST: Final = 8 << 20
+"""Bytes of journal below which a snapshot is not worth its while: they load in 0.1 s."""
+
+_SNAPSHOT_WRITTEN = crashpoints.declare(
+    "json.snapshot-written", "a new snapshot is in its place; the old one is too"
+)
+_OLD_DROPPED = crashpoints.declare(
+    "json.old-dropped", "the snapshots before it are gone; old segments are not yet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the change log is kept for those who follow it.
+
+    A segment of the journal is dropped when it exceeds either limit.
+    """
+
+    seconds: float = 7 * 24 * 3600
+    size: int = 1 << 30
+    """In bytes."""
+
+
+KEEP_A_WEEK: Final = Retention()
+"""Seven days, and a gibibyte at most."""
+
+
+def is_due(engine: Engine) -> bool:
+    """Whether the journal since the last snapshot has become long."""
+    numbers = numbered(engine.directory, "snapshot")
+    if not numbers:
+        return False
+    path = snapshot_path(engine.directory, numbers[-1])
+    size = _size(path)
+    journal = sum(
+        _size(segment_path(engine.directory, n))
+        for n in numbered(engine.directory, "journal")
+        if n >= numbers[-1]
+    )
+    return journal > max(_LEAST, size // 2)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # dropped by another process
+        return 0
+
+
+def compact(
+    engine: Engine,
+    retention: Retention,
+    needed: Callable[[Position], Iterable[Position]],
+) -> None:
+    """Write a snapshot, then drop what it replaces. Hold the checkpoint lock.
+
+    Args:
+        engine: the store.
+        retention: how much of the change log to keep.
+        needed: gives the places of which the state may have to be made again; it is
+            told the place at which the snapshot is made.
+
+    Raises:
+        OSError: the disk is full; where that is seen before, no segment is begun.
+    """
+    _require_space(engine)
+    cut = engine.cut()
+    places = [Position(cut.segment), *needed(cut.position)]
+    engine.own.look()
+    replace_file(
+        snapshot_path(engine.directory, cut.segment),
+        snapshot(
+            cut.contents,
+            segment=cut.segment,
+            chain=cut.chain,
+            sequence=cut.sequence,
+            meta=cut.meta,
+        ),
+        at=engine.own.fd,
+    )
+    _SNAPSHOT_WRITTEN()
+    drop_old(engine.own, retention, min(places).segment)
+
+
+def _require_space(engine: Engine) -> None:
+    """See that there is room for a snapshot of the size of the last one.
+
+    Each attempt begins a segment of the journal if commits came since the one before.
+    """
+    for number in numbered(engine.directory, "snapshot")[-1:]:
+        wanted = _size(snapshot_path(engine.directory, number))
+        if shutil.disk_usage(engine.directory).free < wanted:
+            reason = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, reason, str(engine.directory))
+
+
+def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:
+    """Drop what is older than a segment and need not be kept either.
+
+    Args:
+        own: the store's own directory.
+        retention: how much of the change log to keep.
+        needed: the first segment of which the state may have to be made again.
+    """
+    own.look()
+    snapshots = [n for n in numbered(own.path, "snapshot") if n <= needed]
+    for number in snapshots[:-1]:
+        own.unlink(snapshot_path(own.path, number).name)
+    sync_directory(own.path, own.fd)
+    _OLD_DROPPED()
+    base = snapshots[-1] if snapshots else needed
+    _drop_segments(own, retention, base)
+
+
+def _drop_segments(own: OwnDirectory, retention: Retention, base: int) -> None:
+    """Drop segments from the oldest on, so that those that are left follow each other."""
+    directory = own.path
+    numbers = numbered(directory, "journal")
+    total = sum(_size(segment_path(directory, number)) for number in numbers)
+    oldest = time.time() - retention.seconds
+    for number, following in itertools.pairwise(numbers):
+        # It has ended when the next one began.
+        ended = read_start(directory, following).at.timestamp()
+        if number >= base or (total <= retention.size and ended >= oldest):
+            break
+        path = segment_path(directory, number)
+        total -= _size(path)
+        own.unlink(path.name)
+    sync_directory(directory, own.fd)
+
+
+def clear_leavings(own: OwnDirectory) -> None:
+    """Delete files that a process which died had not finished. Hold the lock."""
+    for name in own.names():
+        if name.endswith(".new"):
+            own.unlink(name)
+    with contextlib.suppress(FileNotFoundError):
+        for path in (own.path / "views").glob("*.new"):
+            path.unlink(missing_ok=True)

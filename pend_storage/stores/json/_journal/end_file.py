@@ -1,0 +1,89 @@
+"""How far the journal reaches, in a file of its own: what readers are told, and the proof.
+
+It is written after the sync of what it tells of. So it never tells more than the disk
+holds, and a journal that ends before it has lost commits that were acknowledged.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pend_storage.stores.json._journal.atomic_files import create
+from pend_storage.stores.json._journal.directory_handle import (
+    Identity,
+    OwnDirectory,
+    identity_of,
+)
+
+__all__ = ["END_FILE", "EndFile", "Position", "unpacked"]
+
+END_FILE: Final = "end"
+_END: Final = struct.Struct("<QQI")
+_SIZE: Final = _END.size
+
+
+class Position(NamedTuple):
+    """A place in the journal, between two frames."""
+
+    segment: int = 0
+    end: int = 0
+
+
+class EndFile:
+    """The file, and what this process has taken notice of."""
+
+    def __init__(self, directory: Path, own: OwnDirectory | None) -> None:
+        path, at = directory / END_FILE, None if own is None else own.fd
+        self.fd = -1
+        try:
+            place = path if at is None else END_FILE
+            self.fd = os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
+        except FileNotFoundError:
+            self.fd = create(path, at=at)
+        self.seen = self.peek()
+        """As it was when all that it tells of had been read."""
+
+    def __del__(self) -> None:
+        """Whoever uses it last closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def peek(self) -> bytes:
+        """Its content now."""
+        return os.pread(self.fd, _SIZE, 0)
+
+    def changed(self) -> bool:
+        """Whether it tells something else than was taken notice of."""
+        return os.pread(self.fd, _SIZE, 0) != self.seen
+
+    def told(self) -> Position:
+        """What it tells now; the beginning where it is damaged."""
+        return unpacked(self.peek()) or Position()
+
+    def tell(self, position: Position) -> None:
+        """Tell everyone how far the journal reaches."""
+        body = struct.pack("<QQ", *position)
+        content = body + struct.pack("<I", zlib.crc32(body))
+        os.pwrite(self.fd, content, 0)
+        self.seen = content
+
+    def identity(self) -> Identity:
+        """Of the file that is open."""
+        return identity_of(os.fstat(self.fd))
+
+
+def unpacked(found: bytes) -> Position | None:
+    """What a content tells; None where it is damaged, or just being written."""
+    if len(found) != _END.size:
+        return None
+    number, end, check = _END.unpack(found)
+    return Position(number, end) if check == zlib.crc32(found[:-4]) else None

@@ -1,0 +1,492 @@
+"""Commits of many threads and many processes, one frame at a time.
+
+Threads of one process share a frame and its sync: whoever comes while one is under way
+leaves a ticket, and the first to get on carries out all tickets that wait. Between
+processes the commit lock decides, and each writer first reads what the others wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Final, Literal, Protocol, TypeVar
+
+from pend_storage.errors import (
+    CorruptFile,
+    LockTimeout,
+    PendStorageError,
+    StoreUnavailable,
+)
+from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout
+from pend_storage.schema import Schema
+from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
+from pend_storage.stores.group import Group, Ticket
+from pend_storage.stores.json._journal.atomic_files import translate
+from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.journal import SegmentDropped
+from pend_storage.stores.json._journal.log_records import encode_effects
+from pend_storage.stores.json._journal.process_locks import process_lock
+from pend_storage.stores.json._journal.replica_state import Cut, Live, load
+from pend_storage.stores.json._journal.schema_compatibility import Admission
+from pend_storage.stores.json._journal.settling import Settling
+from pend_storage.stores.plan import Plan
+from pend_storage.stores.shield import in_main_thread, shielded
+from pend_storage.stores.state import State
+
+__all__ = ["Engine", "Submit"]
+
+T = TypeVar("T")
+
+_QUICK: Final = 0.01
+"""Seconds that a sync may take to be waited for where Ctrl-C cannot interrupt."""
+
+
+class Submit(Protocol):
+    """Plans something and carries it out: :meth:`Engine.submit`."""
+
+    def __call__(self, job: Callable[[Plan], T], /) -> T:
+        """Give what the job gives; nothing is written where it raises."""
+
+
+class Engine:
+    """The state of a store's directory, shared by threads and processes."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        directory: Path,
+        *,
+        name: str,
+        lock_timeout: float,
+        hook: Hook,
+        admission: Admission | None = None,
+        layouts: Sequence[Layout] = (),
+    ) -> None:
+        """Load the state.
+
+        Args:
+            schema: the collections.
+            directory: the store's own directory.
+            name: how errors call the store.
+            lock_timeout: seconds to wait for another process at most.
+            hook: is told of torn frames.
+            admission: judges the schema; None: the rows may be of any schema.
+            layouts: of the legacy files.
+
+        Raises:
+            SchemaOutOfDate: the rows are of another schema.
+        """
+        self.layouts = tuple(layouts)
+        self.directory = directory
+        self.schema = schema
+        self._name = name
+        self._timeout = lock_timeout
+        self._hook = hook
+        self.admission = admission
+        self.mutex = threading.Lock()
+        """Guards the state; held for microseconds, and never by the main thread."""
+        self.version = 0
+        """Changes with the state; odd while that is under way."""
+        self._group = Group(self._carry_out)
+        self._settling = Settling(name, directory)
+        self._writing = threading.Lock()
+        """Held by whoever writes to the journal, as long as that takes."""
+        self._is_quick = False
+        """Whether the last sync was: not known before the first one."""
+        self._closed = False
+        self._stale = False
+        self._tail_is_torn = False
+        self._torn: list[Path] = []
+        self.own = OwnDirectory(directory)
+        self._checked = 0
+        self._lock = process_lock(directory / "lock", self.own)
+        try:
+            self._live = self._loaded()
+            self._admit(self._live)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _admit(self, live: Live) -> None:
+        """See that the rows are of this program's schema, now and at each later look."""
+        if self.admission is None:
+            return
+        try:
+            self.admission.admit(live.state)
+        except BaseException:
+            self._stale = True
+            raise
+
+    def _loaded(self) -> Live:
+        """Load, and bring to an end what a process that died had begun."""
+        live = load(self.own, self.schema, self._name)
+        try:
+            if live.journal.size_changed():
+                with self._lock.held(self._timeout):
+                    live.catch_up()
+        except SegmentDropped:  # in the meantime, by another process
+            live.journal.close()
+            return load(self.own, self.schema, self._name)
+        except BaseException:
+            live.journal.close()
+            raise
+        return live
+
+    # -- looking ------------------------------------------------------------------------
+
+    def glance(self) -> State | None:
+        """The state with all that is committed by now, without taking a lock.
+
+        None where something is new, or changes at this moment: then :meth:`look`. What
+        was found in the state counts if :attr:`version` is still as it was before.
+        """
+        live = self._live
+        try:
+            if live.journal.end.changed() or self._stale or self.own.is_elsewhere:
+                return None
+        except OSError as error:
+            if error.errno is None or isinstance(error, TimeoutError):
+                raise  # out of the handler of a signal
+            return None  # found again, and told, on the longer way
+        return None if self.version & 1 else live.state
+
+    def look(self, job: Callable[[State], T]) -> T:
+        """What a job finds in the state with all that is committed by now.
+
+        Raises:
+            StoreUnavailable: the store is closed.
+        """
+        found = with_interrupt_deferred(partial(self._looked_at_once, job))
+        return shielded(partial(self._looked, job)) if found is NOT_NOW else found
+
+    def _looked_at_once(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
+        """Look where nothing is new, and nobody has the state: without waiting."""
+        if not self.mutex.acquire(blocking=False):
+            return NOT_NOW
+        try:
+            state = self.glance()
+            return NOT_NOW if state is None else job(state)
+        finally:
+            self.mutex.release()
+
+    def _looked(self, job: Callable[[State], T]) -> T:
+        with self.mutex:
+            return job(self.glance() or self._current().state)
+
+    def consult(self, job: Callable[[Live], T]) -> T:
+        """What a job finds in state and journal, up to date."""
+        return shielded(partial(self._consulted, job))
+
+    def _consulted(self, job: Callable[[Live], T]) -> T:
+        with self.live() as live:
+            return job(live)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed", store=self._name)
+
+    def _current(self) -> Live:
+        self._require_open()
+        if self.own.is_elsewhere:
+            self.own.look()
+        if self._stale:
+            self._reload()
+        self.version += 1
+        try:
+            self._live.look()
+        except SegmentDropped:
+            self._reload()
+        except OSError as error:
+            raise translate(error, self.directory) from error
+        except BaseException:
+            self._stale = True
+            raise
+        finally:
+            self.version += 1
+        self._admit(self._live)
+        return self._live
+
+    def _reload(self, *, to_the_end: bool = False) -> None:
+        """Read the files anew; to the very end only under the commit lock."""
+        live = load(self.own, self.schema, self._name)
+        if to_the_end:
+            try:
+                live.catch_up()
+            except SegmentDropped:  # nobody drops any while we hold the lock
+                raise CorruptFile(
+                    "the journal goes on in a segment that is not there",
+                    path=str(self.directory),
+                ) from None
+        self._live.journal.require_continued(live.journal)
+        # The one before is closed when the last writer or reader has let go of it.
+        self._live = live
+        self._stale = False
+
+    @contextmanager
+    def live(self) -> Iterator[Live]:
+        """The state and the journal, up to date, for the length of the block.
+
+        Not in the main thread, where the block might be interrupted: :meth:`consult`.
+        """
+        with self.mutex:
+            yield self._current()
+
+    def current(self) -> Live:
+        """State and journal as they are; hold the mutex, and what keeps others out."""
+        return self._live
+
+    # -- changing -----------------------------------------------------------------------
+
+    def submit(self, job: Callable[[Plan], T]) -> T:
+        """Plan something, write it to the journal, and make it visible.
+
+        Args:
+            job: plans it; what it raises is raised here, and nothing is written.
+
+        Raises:
+            LockTimeout: another process holds the commit lock for too long.
+            StoreUnavailable: the disk refuses.
+        """
+        outcome: T | PendStorageError | Literal[NotNow.NOT_NOW] = NOT_NOW
+        if not in_main_thread():
+            outcome = self._submit_at_once(job)
+        elif self._is_quick:
+            outcome = with_interrupt_deferred(partial(self._submit_at_once, job))
+        if outcome is NOT_NOW:
+            (outcome,) = self.submit_each([job])
+        elif self._torn:
+            self._tell_torn()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _submit_at_once(
+        self, job: Callable[[Plan], T]
+    ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
+        """Submit where nobody else is writing: without a wait for others."""
+        if self._stale or not self._group.enter():
+            return NOT_NOW
+        try:
+            if not self._writing.acquire(blocking=False):
+                return NOT_NOW
+            try:
+                return self._write_at_once(job)
+            finally:
+                self._writing.release()
+        finally:
+            self._group.leave()
+
+    def _write_at_once(
+        self, job: Callable[[Plan], T]
+    ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
+        ticket = Ticket(job)
+        try:
+            self._require_open()
+            try:
+                self._lock.acquire(0)
+            except LockTimeout:
+                return NOT_NOW
+            try:
+                self._commit_or_doubt([ticket], looked=self._lock.looks)
+            finally:
+                self._lock.release()
+        except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
+            self._settling.give_up([ticket], error)
+        try:
+            outcome: T = ticket.outcome()
+        except PendStorageError as error:
+            return error
+        return outcome
+
+    def submit_each(
+        self, jobs: Sequence[Callable[[Plan], T]]
+    ) -> list[T | PendStorageError]:
+        """Do the same for several jobs, each for itself, in their order.
+
+        Returns:
+            For each what it gave, or the error.
+        """
+        tickets = [Ticket(job) for job in jobs]
+        try:
+            shielded(partial(self._group.run, *tickets))
+        except BaseException:
+            for ticket in tickets:
+                ticket.withdrawn = True
+            raise
+        if self._torn:
+            self._tell_torn()
+        outcomes: list[T | PendStorageError] = []
+        for ticket in tickets:
+            try:
+                outcomes.append(ticket.outcome())
+            except PendStorageError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _carry_out(self, tickets: list[Ticket]) -> None:
+        with self._settling.of(tickets), self._writing:
+            self._require_open()
+            with self._lock.held(self._timeout):
+                self._commit_or_doubt(tickets, looked=self._lock.looks)
+
+    @contextmanager
+    def alone(self) -> Iterator[Submit]:
+        """Keep everybody else from committing; gives what submits in the meantime.
+
+        Reads go on. All other writers wait for the block, so it must be short, and must
+        not call :meth:`submit` or code that is not this library's.
+
+        Raises:
+            LockTimeout: another process holds the commit lock for too long.
+        """
+        with self._writing:
+            self._require_open()
+            with self._lock.held(self._timeout):
+                with self.mutex:
+                    self._caught_up()
+                yield self._submit_alone
+
+    def _submit_alone(self, job: Callable[[Plan], T]) -> T:
+        ticket = Ticket(job)
+        with self._settling.of([ticket]):
+            self._commit_or_doubt([ticket])
+        outcome: T = ticket.outcome()
+        return outcome
+
+    def _commit_or_doubt(self, tickets: list[Ticket], *, looked: bool = False) -> None:
+        """Commit; where it fails in a way that was not foreseen, only the files know."""
+        try:
+            self._commit(tickets, looked=looked)
+        except PendStorageError:
+            raise
+        except BaseException:
+            self._stale = True
+            raise
+
+    def _commit(self, tickets: list[Ticket], *, looked: bool) -> None:
+        """Plan what the tickets want, write it as one frame, make it visible."""
+        with self.mutex:
+            live = self._caught_up(looked=looked)
+            plan = Plan(live.state, live.find)
+            planned: list[Ticket] = []
+            for ticket in tickets:
+                if plan.closed:
+                    break
+                if not ticket.withdrawn:
+                    ticket.do(plan)
+                planned.append(ticket)
+        if plan.effects:
+            self._set_aside_torn(live)
+            frame = encode_effects(plan.effects)
+            began = monotonic()
+            live.journal.append(frame)
+            self._is_quick = monotonic() - began < _QUICK
+            with self.mutex:
+                self.version += 1
+                try:
+                    live.install(plan.effects)
+                    self._publish(live)
+                finally:
+                    self.version += 1
+        for ticket in planned:
+            ticket.done = True
+
+    def _set_aside_torn(self, live: Live) -> None:
+        if self._tail_is_torn:
+            self._torn.append(live.journal.set_aside_tail())
+            self._tail_is_torn = False
+
+    def _publish(self, live: Live) -> None:
+        """Tell other processes; what cannot be told is on the disk nevertheless."""
+        try:
+            live.journal.publish()
+        except OSError as error:
+            raise translate(error, self.directory, outcome_known=False) from error
+
+    def _caught_up(self, *, looked: bool = False) -> Live:
+        """The state with all that is in the journal. Hold the commit lock.
+
+        Where it fails on the way, the next caller reads the files anew: what was read is
+        in the state, and may not be on the disk.
+
+        Args:
+            looked: whether the lock has just seen that the directory is still the one.
+        """
+        generation = self.own.generation if looked else self.own.look()
+        if generation != self._checked and not self._live.journal.is_named():
+            self._stale = True
+        if self._stale:
+            self._reload(to_the_end=True)
+        self._checked = generation
+        self.version += 1
+        try:
+            try:
+                self._tail_is_torn = self._live.catch_up()
+            except SegmentDropped:
+                self._reload(to_the_end=True)
+                self._tail_is_torn = self._live.catch_up()
+        except BaseException:
+            self._stale = True
+            raise
+        finally:
+            self.version += 1
+        self._admit(self._live)
+        return self._live
+
+    def _tell_torn(self) -> None:
+        while self._torn:
+            aside = self._torn.pop()
+            self._hook(
+                Event(
+                    "torn-tail-dropped",
+                    "a commit that a crash had interrupted, and that nobody was told had "
+                    f"succeeded, was dropped; what there was of it is in {aside}",
+                    logging.WARNING,
+                )
+            )
+
+    # -- the rest -----------------------------------------------------------------------
+
+    def cut(self) -> Cut:
+        """Begin a new segment of the journal, and copy the state as it is there."""
+        with self._writing:
+            self._require_open()
+            return self._cut()
+
+    def _cut(self) -> Cut:
+        with self._lock.held(self._timeout):
+            with self.mutex:
+                live = self._caught_up()
+            try:
+                self._set_aside_torn(live)
+                following = None
+                if not live.journal.is_fresh:  # as after a snapshot that failed
+                    following = live.journal.end_segment(live.state.sequence)
+                with self.mutex:
+                    if following is not None:
+                        live.journal.go_on(following)
+                    return live.cut()
+            except PendStorageError:
+                raise
+            except BaseException:
+                self._stale = True
+                raise
+
+    def close(self) -> None:
+        """Let go of the files; later calls are refused."""
+        with self._writing, self.mutex:
+            if not self._closed:
+                self._closed = self._stale = True
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close the files and nothing else; for a forked child, whose locks mean nothing."""
+        self._live.journal.close()
+        self._lock.close()
+        self.own.close()

@@ -1,0 +1,55 @@
+"""Named locks of a directory, for all threads and processes that use it.
+
+Each is a file of its own in the store's directory, opened anew by each holder, so that it
+keeps out threads of the same process as well. The system frees it when its holder dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from pend_storage.errors import LockTimeout
+from pend_storage.holding import EXCLUSIVE_USER, IsHeld
+from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.process_locks import ProcessLock, process_lock
+
+__all__ = ["forget_held", "named_lock"]
+
+_held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
+"""Those of this process."""
+
+
+@contextmanager
+def named_lock(own: OwnDirectory, name: str, timeout: float) -> Iterator[IsHeld]:
+    """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:24]
+    lock = process_lock(own.path / f"exclusive-{digest}.lock", own)
+    process = os.getpid()
+    try:
+        _held.add(lock)
+        try:
+            lock.acquire(timeout)
+        except LockTimeout:
+            raise LockTimeout(
+                path=name, seconds=timeout, holder=EXCLUSIVE_USER
+            ) from None
+        try:
+            yield lambda: not own.is_elsewhere
+        finally:
+            if os.getpid() == process:  # else it is the parent's
+                lock.release()
+    finally:
+        _held.discard(lock)
+        lock.close()
+
+
+def forget_held() -> None:
+    """In a forked child: close what the parent holds, or it would outlive the parent."""
+    for lock in list(_held):
+        lock.close()
+    _held.clear()

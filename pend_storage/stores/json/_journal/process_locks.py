@@ -1,0 +1,304 @@
+"""Locks between processes: kept open, freed by the system when their holder dies.
+
+A lock is taken through a turnstile, a second lock held only while waiting for the first.
+Whoever has just let go must pass the turnstile again, behind those who wait already, so
+that one busy process cannot starve the others.
+
+Where the system has no ``flock``, a lock file of the filelock package stands in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Final
+
+import filelock
+from typing_extensions import override
+
+from pend_storage.errors import LockTimeout, PendStorageError
+from pend_storage.stores.json._journal.atomic_files import create, translate, translated
+from pend_storage.stores.json._journal.directory_handle import OwnDirectory, identity_of
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - systems without flock
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "FileLock",
+    "FlockLock",
+    "ProcessLock",
+    "directory_lock",
+    "forget_waits",
+    "process_lock",
+]
+
+_HAS_FLOCK: Final = fcntl is not None
+
+
+class ProcessLock(ABC):
+    """A lock that one process holds at a time. Its threads must take turns themselves."""
+
+    looks: ClassVar = False
+    """Whether who has acquired it has also looked at its directory."""
+
+    @abstractmethod
+    def acquire(self, timeout: float) -> None:
+        """Take the lock, waiting up to so many seconds.
+
+        Raises:
+            LockTimeout: another process holds it all that time.
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the files, without touching a lock that a forked parent holds."""
+
+    @contextmanager
+    def held(self, timeout: float) -> Iterator[None]:
+        """Hold the lock within the block."""
+        self.acquire(timeout)
+        try:
+            yield
+        finally:
+            self.release()
+
+    @contextmanager
+    def tried(self) -> Iterator[bool]:
+        """Hold the lock within the block if it is free at once; tells whether it was."""
+        try:
+            self.acquire(0)
+        except LockTimeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self.release()
+
+
+class FlockLock(ProcessLock):
+    """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
+
+    looks: ClassVar = True
+
+    def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
+        self.path = path
+        self._own = own or OwnDirectory(path.parent)
+        self._names = (path.name, f"{path.name}.turn")
+        self._checked = 0
+        self._fd = self._turn_fd = -1
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self.close()
+        self._fd, self._turn_fd = (_open(self._own, name) for name in self._names)
+
+    @override
+    def acquire(self, timeout: float) -> None:
+        while True:
+            if not self._try_at_once():
+                if timeout <= 0:
+                    raise LockTimeout(path=str(self.path), seconds=timeout)
+                self._wait(timeout)
+            try:
+                if self._is_named():
+                    return
+            except BaseException:
+                self.release()
+                raise
+            # Somebody has deleted or replaced the file, and the others use another one.
+            self._reopen()
+
+    def _is_named(self) -> bool:
+        """Whether the lock is the one that others find."""
+        generation = self._own.look()
+        if generation != self._checked:
+            for name, fd in zip(self._names, (self._fd, self._turn_fd), strict=True):
+                if self._own.identity(name) != identity_of(os.fstat(fd)):
+                    return False
+            self._checked = generation
+        return True
+
+    def _try_at_once(self) -> bool:
+        if not _try_flock(self._turn_fd):
+            return False
+        try:
+            return _try_flock(self._fd)
+        finally:
+            fcntl.flock(self._turn_fd, fcntl.LOCK_UN)
+
+    def _wait(self, timeout: float) -> None:
+        """Let a thread wait in the kernel, where the queue is, and wait for the thread.
+
+        It waits with descriptors of its own. If we give up before it is served, they are
+        closed as soon as it is.
+        """
+        visit = _Visit(self._own, self._names)
+        try:
+            visit.start()
+            served = visit.done.wait(timeout)
+        except BaseException:
+            visit.drop()
+            raise
+        if not served and visit.give_up():
+            raise LockTimeout(path=str(self.path), seconds=timeout)
+        if isinstance(visit.error, OSError):
+            raise translate(visit.error, self.path)
+        if visit.error is not None:
+            raise visit.error
+        os.close(self._fd)
+        self._fd = visit.fd
+
+    def __del__(self) -> None:
+        """An opening that was given up lets go of it."""
+        self.close()
+
+    @override
+    def release(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    @override
+    def close(self) -> None:
+        fds, self._fd, self._turn_fd = (self._fd, self._turn_fd), -1, -1
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+
+
+def _open(own: OwnDirectory, name: str) -> int:
+    path, at = own.path / name, own.fd
+    with translated(path):
+        own.look()
+        try:
+            place = path if at is None else name
+            return os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
+        except FileNotFoundError:
+            return create(path, at=at)
+
+
+def _try_flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class _Visit:
+    """One wait for a lock, in a thread of its own."""
+
+    under_way: ClassVar[set[_Visit]] = set()
+
+    def __init__(self, own: OwnDirectory, names: tuple[str, str]) -> None:
+        self.done = threading.Event()
+        self.error: OSError | PendStorageError | None = None
+        self.fd = -1
+        """Holds the lock when all went well."""
+        self.turn_fd = -1
+        self._own = own
+        self._names = names
+        self._guard = threading.Lock()
+        self._given_up = False
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self.under_way.add(self)
+        threading.Thread(target=self._run, name="pend-lock", daemon=True).start()
+
+    def give_up(self) -> bool:
+        """Stop waiting; False where the lock has come at the last moment."""
+        with self._guard:
+            self._given_up = not self.done.is_set()
+            return self._given_up
+
+    def drop(self) -> None:
+        """Give up, and let go of the lock if it has come."""
+        if not self.give_up() and self.fd >= 0:
+            os.close(self.fd)
+
+    def _run(self) -> None:
+        try:
+            self._queue()
+        except (OSError, PendStorageError) as error:
+            self.error = error
+        with self._guard:
+            self.under_way.discard(self)
+            self.done.set()
+            if self._given_up and self.fd >= 0:
+                os.close(self.fd)
+
+    def _queue(self) -> None:
+        self.turn_fd = _open(self._own, self._names[1])
+        try:
+            fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
+            if not self._given_up:
+                self.fd = _open(self._own, self._names[0])
+                fcntl.flock(self.fd, fcntl.LOCK_EX)
+            fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
+        finally:
+            os.close(self.turn_fd)
+            self.turn_fd = -1
+
+
+def forget_waits() -> None:
+    """In a forked child: close what threads of the parent had opened to wait with.
+
+    Else the child would keep the lock if the parent gets it and is killed.
+    """
+    for visit in list(_Visit.under_way):
+        for fd in (visit.fd, visit.turn_fd):
+            if fd >= 0:
+                with contextlib.suppress(OSError):  # its thread had just closed it
+                    os.close(fd)
+    _Visit.under_way.clear()
+
+
+class FileLock(ProcessLock):
+    """A lock file of the filelock package: slower, but for every system."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = filelock.FileLock(path, thread_local=False)
+
+    @override
+    def acquire(self, timeout: float) -> None:
+        with translated(self.path):
+            try:
+                self._lock.acquire(timeout=max(timeout, 0), poll_interval=0.01)
+            except filelock.Timeout:
+                raise LockTimeout(path=str(self.path), seconds=timeout) from None
+
+    @override
+    def release(self) -> None:
+        self._lock.release()
+
+    @override
+    def close(self) -> None:
+        """Nothing is kept open between two uses."""
+
+
+def process_lock(path: Path, own: OwnDirectory | None = None) -> ProcessLock:
+    """The best lock that this system has; ``own``: the file's directory, if it is open."""
+    return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
+
+
+@contextmanager
+def directory_lock(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock under which a whole directory is taken over; rarely needed.
+
+    Raises:
+        LockTimeout: another process holds it for longer than that.
+    """
+    with FileLock(path).held(timeout):
+        yield

@@ -1,0 +1,249 @@
+"""The state and the journal as one process knows them, kept in step with each other."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from pend_storage.errors import CorruptFile
+from pend_storage.records import JSON
+from pend_storage.schema import Schema
+from pend_storage.stores.json._journal.commit_tokens import Tokens
+from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.history_reader import entry_of, oldest_kept
+from pend_storage.stores.json._journal.journal import Journal, Position, SegmentDropped
+from pend_storage.stores.json._journal.log_records import SegmentStart
+from pend_storage.stores.json._journal.log_timeline import Timeline
+from pend_storage.stores.json._journal.segments import numbered, snapshot_path
+from pend_storage.stores.json._journal.snapshot import (
+    Contents,
+    contents_of,
+    read_snapshot,
+)
+from pend_storage.stores.state import Effect, State
+
+__all__ = ["Cut", "History", "Live", "load"]
+
+_HISTORY_BYTES: Final = 4 << 20
+_ROW_BYTES: Final = 300  # what a row costs in memory beside its body, roughly
+_ATTEMPTS: Final = 10
+
+
+class History:
+    """The latest entries of the change log, for feeds that are nearly up to date."""
+
+    def __init__(self, start: SegmentStart) -> None:
+        self._floor = start.base
+        self._effects: deque[Effect] = deque()
+        self._size = 0
+
+    def add(self, effect: Effect) -> None:
+        """Take note of an entry; the oldest ones are forgotten when there are many."""
+        self._effects.append(effect)
+        self._size += _size(effect)
+        while self._size > _HISTORY_BYTES:
+            oldest = self._effects.popleft()
+            self._size -= _size(oldest)
+            self._floor = oldest.sequence
+
+    def entry(self, sequence: int) -> Effect | None:
+        """The entry with a sequence; None where it is forgotten."""
+        place = bisect_left(self._effects, sequence, key=lambda e: e.sequence)
+        found = self._effects[place] if place < len(self._effects) else None
+        return found if found is not None and found.sequence == sequence else None
+
+    def count(self, after: int) -> tuple[int, datetime | None] | None:
+        """Entries after a sequence, and the time of the first; None as :meth:`since`."""
+        if after < self._floor:
+            return None
+        place = bisect_right(self._effects, after, key=lambda e: e.sequence)
+        left = len(self._effects) - place
+        return left, self._effects[place].at if left else None
+
+    @property
+    def last(self) -> Effect | None:
+        """The latest entry; None where there is none since the journal was begun."""
+        return self._effects[-1] if self._effects else None
+
+    @property
+    def floor(self) -> int:
+        """The sequence up to which entries are forgotten."""
+        return self._floor
+
+    def since(self, after: int) -> list[Effect] | None:
+        """Every entry after a sequence; None where some of them are forgotten."""
+        if after < self._floor:
+            return None
+        found: list[Effect] = []
+        for effect in reversed(self._effects):
+            if effect.sequence <= after:
+                break
+            found.append(effect)
+        found.reverse()
+        return found
+
+
+def _size(effect: Effect) -> int:
+    return sum(_ROW_BYTES + len(row.body or b"") for row in effect.rows)
+
+
+class Cut(NamedTuple):
+    """The whole state as it was between two segments."""
+
+    contents: Contents
+    position: Position
+    segment: int
+    chain: int
+    sequence: int
+    meta: dict[str, JSON]
+
+
+class Live:
+    """State and journal. Its owner sees that threads take turns."""
+
+    def __init__(self, state: State, journal: Journal) -> None:
+        self.state = state
+        self.journal = journal
+        self.history = History(journal.start)
+        self._tokens = Tokens(journal.start.at)
+        self.timeline: Timeline | None = None
+        """Of the whole log, as long as somebody is further behind than the history."""
+
+    def install(self, effects: Iterable[Effect]) -> None:
+        """Make what is in the journal visible."""
+        for effect in effects:
+            self.state.install(effect)
+            if effect.sequence:
+                self.history.add(effect)
+                self._tokens.add(effect)
+                if self.timeline is not None:
+                    self.timeline.add(effect)
+        if self.timeline is not None and not self.timeline.is_wanted:
+            self.timeline = None
+
+    def count(self, after: int) -> tuple[int, datetime | None] | None:
+        """Entries after a sequence, and the time of the first; None: read them first.
+
+        Raises:
+            ChangesExpired: the log is not kept so far back.
+        """
+        found = self.history.count(after)
+        if found is not None or self.timeline is None:
+            return found
+        journal = self.journal
+        oldest = oldest_kept(
+            journal.directory, after, journal.position, self.state.name
+        )
+        self.timeline.forget(oldest)
+        return self.timeline.count(after)
+
+    def take_timeline(self, timeline: Timeline) -> bool:
+        """Keep one that was read from the files; False where it ends too early by now."""
+        since = self.history.since(timeline.last)
+        if since is None:
+            return False
+        for effect in since:
+            timeline.add(effect)
+        self.timeline = timeline
+        return True
+
+    def find(self, token: str) -> Effect | None:
+        """The entry of the change log with a token, as far back as it is kept."""
+        sequence = self._tokens.find(token)
+        if sequence is None and not self._tokens.is_older(token):
+            return None
+        found = None if sequence is None else self.history.entry(sequence)
+        journal = self.journal
+        return found or entry_of(journal.directory, token, journal.position)
+
+    def look(self) -> None:
+        """See what other processes have committed.
+
+        Raises:
+            SegmentDropped: this process has slept for too long.
+        """
+        news = self.journal.news()
+        if news is not None:
+            self.install(self.journal.effects(news))
+
+    def catch_up(self) -> bool:
+        """Read to the very end, under the commit lock.
+
+        Returns:
+            Whether what is left of a frame stands there, that was never finished.
+
+        Raises:
+            CorruptFile: a frame is damaged, or acknowledged ones are missing.
+            SegmentDropped: this process has slept for too long.
+        """
+        journal = self.journal
+        if not journal.grown():
+            return False
+        begun = journal.position
+        self.install(journal.effects())
+        if journal.position > max(begun, journal.published()):
+            # Its writer died before it could tell anyone, perhaps before the sync.
+            same = journal.position.segment == begun.segment
+            journal.make_durable(begun.end if same else 0)
+            journal.publish()
+        return journal.size_changed()
+
+    @property
+    def log_end(self) -> int:
+        """The sequence of the last entry of the change log."""
+        last = self.history.last
+        return self.journal.start.base if last is None else last.sequence
+
+    def cut(self) -> Cut:
+        """A copy of the state at the start of a segment."""
+        journal, state = self.journal, self.state
+        return Cut(
+            contents_of(state),
+            journal.position,
+            journal.start.number,
+            journal.start.chain,
+            state.sequence,
+            {**state.meta},
+        )
+
+
+def load(own: OwnDirectory, schema: Schema, name: str) -> Live:
+    """Load the newest snapshot, and what is published in the journal after it.
+
+    Args:
+        own: the store's own directory.
+        schema: the collections.
+        name: how errors call the store.
+
+    Raises:
+        CorruptFile: a file is damaged.
+        SchemaOutOfDate: a newer version of the library has written it.
+    """
+    directory = own.path
+    for _ in range(_ATTEMPTS):
+        own.look()
+        numbers = numbered(directory, "snapshot")
+        if not numbers:
+            break
+        try:
+            found = read_snapshot(snapshot_path(directory, numbers[-1]), schema, name)
+            journal = Journal(directory, found.segment, found.chain, own)
+        except FileNotFoundError:
+            continue  # another process has just replaced it by a newer one
+        live = Live(found.state, journal)
+        try:
+            live.install(journal.effects(max(journal.published(), journal.position)))
+        except SegmentDropped:
+            journal.close()
+            continue
+        except BaseException:
+            journal.close()
+            raise
+        return live
+    raise CorruptFile(
+        "there is no snapshot, or it names a journal that is not there",
+        path=str(directory),
+    )

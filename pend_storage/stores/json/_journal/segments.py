@@ -1,0 +1,155 @@
+"""The files of a journal: their names, and how one is read from front to end."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pend_storage.errors import CorruptFile
+from pend_storage.stores.json._journal.log_frames import (
+    Damage,
+    diagnose,
+    read_frame,
+    wanted_size,
+)
+from pend_storage.stores.json._journal.log_records import (
+    Payload,
+    SegmentStart,
+    decode_payload,
+)
+
+__all__ = [
+    "SegmentReader",
+    "numbered",
+    "read_start",
+    "segment_path",
+    "snapshot_path",
+]
+
+_CHUNK: Final = 1 << 20
+_NUMBERED: Final = re.compile(r"(journal|snapshot)-(\d{8,})\.jsonl")
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Where a segment of the journal is."""
+    return directory / f"journal-{number:08}.jsonl"
+
+
+def snapshot_path(directory: Path, number: int) -> Path:
+    """Where the snapshot is that holds everything before this segment."""
+    return directory / f"snapshot-{number:08}.jsonl"
+
+
+def numbered(directory: Path, kind: str) -> list[int]:
+    """Numbers of the segments (``journal``) or the snapshots in a directory, in order."""
+    found = (_NUMBERED.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(m[2]) for m in found if m is not None and m[1] == kind)
+
+
+class SegmentReader:
+    """Reads the frames of one segment, in order, as far as they are whole."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.end = 0
+        """Place after the last frame that was read."""
+        self.chain = 0
+
+    @classmethod
+    def open(cls, path: Path, at: int | None = None) -> SegmentReader:
+        """Open a segment for reading and writing; ``at``: its directory, if it is open."""
+        place = path if at is None else path.name
+        return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
+
+    def __del__(self) -> None:
+        """Whoever uses it last closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def payloads(self, limit: int | None = None) -> Iterator[Payload]:
+        """What the following frames say, up to a place or the end of whole frames."""
+        size = _CHUNK
+        while limit is None or self.end < limit:
+            room = size if limit is None else min(size, limit - self.end)
+            data = os.pread(self.fd, room, self.end)
+            start = 0
+            while (frame := read_frame(data, start, self.chain)) is not None:
+                payload = self._decode(frame.payload)
+                self.end += frame.end - start
+                self.chain = frame.chain
+                start = frame.end
+                yield payload
+            if start == 0:
+                wanted = wanted_size(data, 0)
+                if len(data) < room or wanted is None or wanted <= len(data):
+                    return
+                size = max(wanted, _CHUNK)
+
+    def _decode(self, payload: bytes) -> Payload:
+        try:
+            return decode_payload(payload)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise CorruptFile(
+                f"a frame is sound, but says what is not understood ({error})",
+                path=str(self.path),
+                offset=self.end,
+            ) from error
+
+    def tail(self) -> bytes:
+        """What stands behind the last frame that was read."""
+        size = os.fstat(self.fd).st_size - self.end
+        return os.pread(self.fd, size, self.end) if size > 0 else b""
+
+    def damage(self) -> Damage | None:
+        """Why the reading stopped; None at the end of the file."""
+        tail = self.tail()
+        return diagnose(tail, self.end) if tail else None
+
+    def corrupt(self, reason: str) -> CorruptFile:
+        """The error for damage at the place that was reached."""
+        return CorruptFile(reason, path=str(self.path), offset=self.end)
+
+    def reread_start(self) -> SegmentStart:
+        """What the first frame says, for a reader that has read further."""
+        again = SegmentReader(self.path, os.dup(self.fd))
+        return again.start()
+
+    def start(self) -> SegmentStart:
+        """Read the first frame.
+
+        Raises:
+            CorruptFile: the file does not begin as a segment does.
+        """
+        for payload in self.payloads():
+            if payload.segment is None:
+                break
+            return payload.segment
+        raise CorruptFile(
+            "the file does not begin as a segment of a journal does",
+            path=str(self.path),
+            offset=0,
+        )
+
+
+def read_start(directory: Path, number: int) -> SegmentStart:
+    """The first frame of a segment.
+
+    Raises:
+        FileNotFoundError: it has been dropped.
+    """
+    reader = SegmentReader.open(segment_path(directory, number))
+    try:
+        return reader.start()
+    finally:
+        reader.close()

@@ -1,0 +1,273 @@
+"""Snapshots: the whole state in one file, read without looking into a single record.
+
+A collection is taken apart when it is first used.
+
+A snapshot is a sequence of frames, each but the first and the last one followed by a
+block of rows: a line with their keys, a line with their versions, and a line for each
+record. So the file can be read by eye, and taken apart by splitting lines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import msgspec
+
+from pend_storage.errors import CorruptFile, SchemaOutOfDate
+from pend_storage.records import JSON
+from pend_storage.schema import Schema
+from pend_storage.stores.json._journal.log_frames import (
+    HEADER_SIZE,
+    encode_frame,
+    read_frame,
+    wanted_size,
+)
+from pend_storage.stores.state import Effect, State
+
+__all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
+
+FORMAT: Final = 3
+"""Version of everything in the store's own directory.
+
+1: the first. 2: entries of the change log carry a token, who wrote and why. 3: the schema
+of the rows is noted in the meta, and records may have members that a program does not know.
+"""
+_PIECE: Final = 1 << 20
+_WRONG_BLOCK: Final = "the checksum of a block of rows is wrong"
+_BLOCK: Final = 5_000
+"""Rows in a block: enough to be quick, little enough to be copied while others work."""
+
+_keys: Final = msgspec.json.Decoder(list[str]).decode
+_versions: Final = msgspec.json.Decoder(list[int]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+Rows = dict[str, tuple[int, bytes]]
+Contents = Mapping[str, tuple[Rows, dict[str, int]]]
+"""Collection to its rows and its tombstones."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: int
+    segment: int
+    chain: int
+    sequence: int
+    meta: dict[str, Any]
+
+
+class _Block(msgspec.Struct, frozen=True):
+    collection: str
+    rows: int
+    keys: int
+    versions: int
+    bodies: int
+    """Bytes of each part; no bodies at all are tombstones."""
+    crc: int
+
+
+class _Parts(NamedTuple):
+    """A block, and where the lines that follow it begin in the file."""
+
+    block: _Block
+    start: int
+
+
+class _Kept:
+    """A snapshot that stays open until all of its rows were looked at.
+
+    A newer one may take its place meanwhile; the descriptor still leads to this one. It is
+    closed with the last table that has not been looked at.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = os.dup(fd)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def body(self, parts: _Parts) -> bytes:
+        """The lines of a block.
+
+        Raises:
+            CorruptFile: they are not any more what they were.
+        """
+        block, start = parts
+        wanted = block.keys + block.versions + block.bodies
+        pieces: list[bytes] = []
+        while wanted and (piece := os.pread(self._fd, wanted, start)):
+            pieces.append(piece)
+            start, wanted = start + len(piece), wanted - len(piece)
+        body = b"".join(pieces)
+        if zlib.crc32(body) != block.crc:
+            raise CorruptFile(_WRONG_BLOCK, path=str(self._path), offset=parts.start)
+        return body
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state, and where the journal goes on from it."""
+
+    state: State
+    segment: int
+    chain: int
+    """The checksum at the end of the segment before."""
+
+
+def contents_of(state: State) -> Contents:
+    """A copy of all rows that later commits do not change; quick, because it is flat."""
+    return {n: (t.rows.copy(), t.tombstones.copy()) for n, t in state.tables.items()}
+
+
+def snapshot(
+    contents: Contents,
+    *,
+    segment: int,
+    chain: int,
+    sequence: int,
+    meta: Mapping[str, JSON],
+) -> Iterator[bytes]:
+    """The text of a snapshot, piece by piece.
+
+    Args:
+        contents: all rows.
+        segment: the first segment that is not in it.
+        chain: the checksum at the end of the segment before.
+        sequence: the highest sequence or version given so far.
+        meta: all named values.
+    """
+    head = _Head(FORMAT, segment, chain, sequence, dict(meta))
+    frame, after = encode_frame(_encode(head), 0)
+    yield frame
+    for name, (rows, tombstones) in contents.items():
+        for block, body in itertools.chain(
+            _row_blocks(name, rows), _tombstone_blocks(name, tombstones)
+        ):
+            frame, after = encode_frame(_encode(block), after)
+            yield frame
+            yield body
+    yield encode_frame(b'{"end":true}', after)[0]
+
+
+def _row_blocks(name: str, rows: Rows) -> Iterator[tuple[_Block, bytes]]:
+    items = iter(rows.items())
+    while part := list(itertools.islice(items, _BLOCK)):
+        keys = _encode([key for key, _ in part]) + b"\n"
+        versions = _encode([row[0] for _, row in part]) + b"\n"
+        bodies = b"\n".join([row[1] for _, row in part]) + b"\n"
+        yield _block(name, len(part), keys, versions, bodies)
+
+
+def _tombstone_blocks(
+    name: str, tombstones: Mapping[str, int]
+) -> Iterator[tuple[_Block, bytes]]:
+    items = iter(tombstones.items())
+    while part := list(itertools.islice(items, _BLOCK)):
+        keys = _encode([key for key, _ in part]) + b"\n"
+        versions = _encode([version for _, version in part]) + b"\n"
+        yield _block(name, len(part), keys, versions, b"")
+
+
+def _block(
+    name: str, rows: int, keys: bytes, versions: bytes, bodies: bytes
+) -> tuple[_Block, bytes]:
+    body = b"".join((keys, versions, bodies))
+    sizes = (len(keys), len(versions), len(bodies))
+    return _Block(name, rows, *sizes, zlib.crc32(body)), body
+
+
+def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
+    """Read a snapshot.
+
+    Args:
+        path: the file.
+        schema: what the state is for.
+        name: how errors call the store.
+
+    Raises:
+        CorruptFile: it is damaged.
+        FileNotFoundError: it has been replaced by a newer one.
+        SchemaOutOfDate: a newer version of the library has written it.
+    """
+    with path.open("rb") as file:
+        return _Reader(path, file).read(schema, name)
+
+
+class _Reader:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self._chain = 0
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, schema: Schema, name: str) -> Snapshot:
+        head = self._decode(self._frame(), _Head)
+        if head.format > FORMAT:
+            raise SchemaOutOfDate(
+                f"{self._path}: written by a newer version of pend_storage (on-disk "
+                f"format {head.format}, this version knows {FORMAT}). Upgrade it."
+            )
+        state = State(schema, name)
+        state.install(Effect(head.sequence, meta=tuple(head.meta.items())))
+        tables: dict[str, list[_Parts]] = {}
+        while (payload := self._frame()) != b'{"end":true}':
+            block = self._decode(payload, _Block)
+            tables.setdefault(block.collection, []).append(self._parts(block))
+        kept = _Kept(self._path, self._file.fileno())
+        for collection, parts in tables.items():
+            state.any_table(collection).load_later(partial(_contents, kept, parts))
+        return Snapshot(state, head.segment, head.chain)
+
+    def _parts(self, block: _Block) -> _Parts:
+        start = self._file.tell()
+        left, crc = block.keys + block.versions + block.bodies, 0
+        while left and (piece := self._file.read(min(left, _PIECE))):
+            left, crc = left - len(piece), zlib.crc32(piece, crc)
+        if crc != block.crc:
+            raise self._corrupt(_WRONG_BLOCK, start)
+        return _Parts(block, start)
+
+    def _frame(self) -> bytes:
+        start = self._file.tell()
+        data = self._file.read(HEADER_SIZE)
+        size = wanted_size(data, 0) or 0
+        data += self._file.read(max(0, min(size, self._size) - HEADER_SIZE))
+        frame = read_frame(data, 0, self._chain)
+        if frame is None:
+            raise self._corrupt("the snapshot is damaged or not complete", start)
+        self._chain = frame.chain
+        return frame.payload
+
+    def _decode(self, payload: bytes, kind: type[Any]) -> Any:
+        try:
+            return msgspec.json.decode(payload, type=kind)
+        except msgspec.DecodeError as error:
+            raise self._corrupt(
+                f"a frame says what is not understood ({error})", self._file.tell()
+            ) from error
+
+    def _corrupt(self, reason: str, offset: int) -> CorruptFile:
+        return CorruptFile(reason, path=str(self._path), offset=offset)
+
+
+def _contents(kept: _Kept, places: list[_Parts]) -> tuple[Rows, dict[str, int]]:
+    """Take blocks apart, when the collection is first looked at; one at a time."""
+    rows: Rows = {}
+    tombstones: dict[str, int] = {}
+    for parts in places:
+        block, body = parts.block, kept.body(parts)
+        behind = block.keys + block.versions
+        keys = _keys(body[: block.keys])
+        versions = _versions(body[block.keys : behind])
+        if block.bodies:
+            bodies = body[behind:-1].split(b"\n")
+            rows.update(zip(keys, zip(versions, bodies, strict=True), strict=True))
+        else:
+            tombstones.update(zip(keys, versions, strict=True))
+    return rows, tombstones

@@ -1,0 +1,72 @@
+"""The events about a legacy file that another program writes without a pause."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from pend_storage.events import Event, Hook
+from pend_storage.stores.json._legacy_sync.quiescence import Rest
+
+__all__ = ["BusyNotice"]
+
+_BUSY: Final = 3.0
+"""Seconds after which it is told."""
+
+
+class BusyNotice:
+    """Tells once that a file is busy, and once that this is over."""
+
+    def __init__(self, file: str, rest: Rest, hook: Hook) -> None:
+        """Args: file: its name. rest: knows whether it rests. hook: is told."""
+        self._file = file
+        self._rest = rest
+        self._hook = hook
+        self._lost_since: float | None = None
+        """When edits began to come before each attempt to write the file."""
+        self._is_told = False
+
+    def won(self) -> None:
+        """The file was written, or need not be."""
+        self._lost_since = None
+
+    def lost(self) -> None:
+        """Each attempt of this round met an edit."""
+        if self._lost_since is None:
+            self._lost_since = self._rest.clock.monotonic()
+
+    def tell(self, *, is_busy: bool) -> None:
+        """Tell what must be told after a round.
+
+        Args:
+            is_busy: the file could not be read or written in this round.
+        """
+        lost = self._lost_since
+        behind = 0.0 if lost is None else self._rest.clock.monotonic() - lost
+        if not self._is_told and max(behind, self._rest.restless) >= _BUSY:
+            self._is_told = True
+            message = self._message(behind, is_busy=is_busy)
+            self._hook(Event("file-busy", message, logging.WARNING))
+        elif self._is_told and self._rest.is_quiet and lost is None:
+            self._is_told = False
+            message = f"{self._file} is not written without a pause any more"
+            self._hook(Event("file-busy-over", message))
+
+    def _message(self, behind: float, *, is_busy: bool) -> str:
+        what = f"{self._file} is written by another program without a pause"
+        if behind >= _BUSY:
+            return (
+                f"{what}: for {behind:.0f} seconds each attempt to write what is new in "
+                "the store met an edit. Edits are adopted; commits are in the file when "
+                "that program pauses"
+            )
+        if is_busy:
+            return (
+                f"{what}, and was never found whole: neither are its edits adopted, nor "
+                "are commits in the file, until it is left whole for a moment. Have that "
+                "program write a new file and rename it"
+            )
+        return (
+            f"{what}. Its edits are adopted and commits are in the file, without waiting "
+            "for a rest: have that program write a new file and rename it"
+        )

@@ -1,0 +1,361 @@
+"""Commits what somebody else has changed in a legacy file, as far as the rules allow.
+
+Whole records are written, computed from records that were read: of the file, of those
+that it derives, of those that refer to a deleted one. The commit checks the version of
+each, so that a commit made in between is never overwritten: it raises ``Conflict``, and
+the edit is compared again with what the store holds by then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
+from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout
+from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put
+from pend_storage.removal import Removal
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.shown import shown
+from pend_storage.stores.json._journal.engine import Engine, Submit
+from pend_storage.stores.json._legacy_sync.edit_lookups import EditLooks
+from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.file_manifest import token_of
+from pend_storage.stores.json._legacy_sync.overruled_values import (
+    aside_of,
+    beside_of,
+    name_of,
+)
+from pend_storage.stores.json._legacy_sync.read_set import Place
+from pend_storage.stores.json._legacy_sync.three_way_merge import merge
+from pend_storage.stores.plan import Plan
+from pend_storage.stores.table import index_value
+
+__all__ = ["EditCommit"]
+
+_Row: TypeAlias = tuple[int, bytes] | None
+_Meta: TypeAlias = tuple[tuple[str, JSON], ...]
+
+
+class EditCommit:
+    """The commit of one edit. What the store refuses goes to quarantine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        found: Found,
+        *,
+        submit: Submit,
+        hook: Hook,
+    ) -> None:
+        """Make one.
+
+        Args:
+            engine: is read.
+            layout: of the file.
+            found: the edit.
+            submit: carries the commit out.
+            hook: is told what was refused, and what met a commit.
+        """
+        self._engine = engine
+        self._submit = submit
+        self._layout = layout
+        self._found = found
+        self._schema = found.content.schema
+        self._hook = hook
+        self._wanted: dict[Place, Operation] = {}
+        self._overruled: dict[Place, Place] = {}
+        """Records to where in quarantine is what a commit had made of them."""
+        self._removed: Event | None = None
+
+    def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
+        """Commit; gives what was written, with its versions.
+
+        Args:
+            meta: named values to set together with it.
+
+        Raises:
+            Conflict: a record that was read was committed to since.
+            StaleEpoch: the store is not primary any more.
+        """
+        for aside in self._found.asides:
+            self._want(aside)
+        for operation in self._found.operations:
+            rebased = self._rebased(operation)
+            if rebased is not None:
+                self._want(rebased)
+        self._want_header()
+        while True:
+            wanted = self._complete()
+            checks = self._checks(wanted)
+            batch = self._schema.batch(wanted.values(), checks, limited=False)
+            try:
+                versions = self._submit(functools.partial(_add, batch, meta))
+            except (UniqueViolation, ReferenceViolation) as error:
+                if self._complete().keys() == wanted.keys():
+                    self._drop(error)
+                # Else something has come to refer to what is to be deleted.
+            else:
+                if self._removed is not None:
+                    self._hook(self._removed)
+                return list(zip(batch.operations, versions, strict=True))
+
+    def _want(self, operation: Operation) -> None:
+        self._wanted[operation.collection, operation.key] = operation
+
+    def _want_header(self) -> None:
+        """What stands beside the records, if the editor has changed it."""
+        found, (version, shown) = self._found, self._found.header
+        if found.parsed.header in (found.content.header, shown):
+            return
+        header, present = found.parsed.header, found.content
+        if version != present.header_version:
+            self._keep_members(shown, present.header, header)
+            if shown is not None:
+                header = self._layout.merged_header(shown, present.header, header)
+        self._want(self._schema.put(LEGACY_FILES, header))
+
+    def _keep_members(
+        self, shown: LegacyFile | None, present: LegacyFile, edited: LegacyFile
+    ) -> None:
+        """What stands beside the records was committed to and edited: keep what loses."""
+        lost = self._layout.overruled_members(shown, present, edited)
+        for name, value in lost.items():
+            reason = "a commit set it, and somebody else set it in the file meanwhile"
+            self._want(beside_of(self._schema, self._layout, name, value, reason))
+        self._tell(
+            "outside-edit-met-commit",
+            f"what stands beside the records of {self._layout.file} was changed by "
+            "somebody else and by a commit at the same time; "
+            + (
+                f"of {', '.join(map(repr, lost))} the edit counts, and what the commit "
+                "had set is in quarantine"
+                if lost
+                else "both are kept"
+            ),
+        )
+
+    def _checks(self, wanted: Iterable[Place]) -> Mapping[Place, int]:
+        """What was read must not have changed until the commit.
+
+        Of the file's own records only those that are written: what the others are is
+        compared with the file alone.
+        """
+        content, reads = self._found.content, self._found.reads
+        for place in wanted:
+            if place[0] in {self._layout.collection, QUARANTINE}:
+                row = content.row(token_of(*place))
+                reads.note(place, row[0] if row else self._version(place))
+            elif place[0] == LEGACY_FILES:
+                reads.note(place, content.header_version)
+        return reads.checks
+
+    def _version(self, place: Place) -> int:
+        """Of a row that does not stand in the file."""
+        if place[0] != QUARANTINE:
+            return 0
+        with self._engine.live() as live:
+            row = live.state.table(QUARANTINE).row(place[1])
+        return 0 if row is None else row.version
+
+    # -- what is refused ----------------------------------------------------------------
+
+    def _drop(self, error: UniqueViolation | ReferenceViolation) -> None:
+        """Take out the operation that the store has refused."""
+        if isinstance(error, UniqueViolation):
+            place = (error.collection, error.key)
+        else:
+            place = _refused_place(self._wanted, error)
+        if place not in self._wanted:  # of what follows from the edit
+            raise error
+        operation = self._wanted.pop(place)
+        overruled = self._overruled.pop(place, None)
+        if overruled is not None:  # it is not, after all
+            self._wanted.pop(overruled, None)
+        if isinstance(operation, Put) and place[0] == self._layout.collection:
+            self._set_aside(operation, error)
+        self._tell(
+            "outside-edit-refused",
+            f"{self._layout.file} was changed by somebody else, and what it says of "
+            f"{self._called(operation)} cannot be: {error}",
+        )
+
+    def _called(self, operation: Operation) -> str:
+        """As the file names what an operation is about."""
+        found = self._found
+        if operation.collection == self._layout.collection:
+            if isinstance(operation, Put):
+                return name_of(self._layout, found.parsed.header, operation.record)
+            row = found.base.get(operation.key) or found.content.row(operation.key)
+            if row is not None:
+                record = found.content.decode(operation.key, row[1])
+                return name_of(self._layout, found.parsed.header, record)
+        return f"{operation.collection}[{shown(operation.key)}]"
+
+    def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
+        """Keep what was refused: in its place in the file, unless that is taken."""
+        header = self._found.parsed.header
+        if self._is_taken(put, error):
+            self._lose(put.record, header, f"the store refused it: {error}")
+            return
+        aside = self._layout.set_aside(self._schema, header, put.record, str(error))
+        seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
+        self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
+
+    def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
+        """Whether another value of the store stands in the same place of the file."""
+        if self._found.content.row(put.key) is not None:
+            return True
+        if isinstance(error, ReferenceViolation):
+            return False
+        called = self._called(put)
+        with self._engine.live() as live:
+            table = live.state.table(put.collection)
+            values = index_value(put.record, error.fields) or ()
+            rows = [table.row(key) for key in table.index(error.fields).keys(values)]
+        header, records = self._found.parsed.header, [r.record for r in rows if r]
+        return any(
+            name_of(self._layout, header, record) == called
+            for record in records
+            if self._layout.owns(record)
+        )
+
+    def _lose(self, record: Any, header: LegacyFile, reason: str) -> Put:
+        """Keep a value that loses, apart from the file."""
+        aside = aside_of(self._schema, self._layout, header, record, reason)
+        self._want(aside)
+        return aside
+
+    # -- what was committed meanwhile ---------------------------------------------------
+
+    def _rebased(self, operation: Operation) -> Operation | None:
+        """The edit of a record, on top of what was committed to it meanwhile.
+
+        None where the commit has made of the record what the file says.
+        """
+        content, key = self._found.content, operation.key
+        if operation.collection != content.collection:
+            return operation
+        before, now = self._found.base.get(key), content.row(key)
+        if _version(before) == _version(now):
+            return operation
+        if self._says_the_same(operation, now):
+            return None
+        return self._settled(operation, before, now)
+
+    def _settled(self, operation: Operation, before: _Row, now: _Row) -> Operation:
+        """What becomes of a record that an edit and a commit have made different."""
+        content, key = self._found.content, operation.key
+        if now is None:
+            self._tell_met(operation, "deleted", "changed", "the edit counts")
+            return operation
+        committed = content.decode(key, now[1])
+        if isinstance(operation, Delete):
+            self._overrule(operation, committed, "written", "deleted")
+            return operation
+        if before is None:
+            self._overrule(operation, committed, "written", "added")
+            record = self._layout.merged(committed, operation.record)
+            return self._schema.put(
+                operation.collection, self._placed(record, operation)
+            )
+        return self._merged(operation, content.decode(key, before[1]), committed)
+
+    def _merged(self, operation: Put, base: Any, committed: Any) -> Put:
+        """Both have changed it: each side keeps its own."""
+        layout, schema = self._layout, self._schema
+        record, lost = merge(base, committed, operation.record, layout.computed)
+        # Read as the file will show it, so that what is computed of it fits.
+        text = aside_of(schema, layout, self._found.parsed.header, record, "").record
+        entry = layout.retry(schema, text)
+        if entry.home.collection == operation.collection:
+            record = self._placed(layout.merged(record, entry.home.record), operation)
+        if lost:
+            how = f"of {', '.join(lost)} the edit counts"
+            self._overrule(operation, committed, "changed", "changed", how)
+        else:
+            self._tell_met(operation, "changed", "changed", "both changes are kept")
+        return self._schema.put(operation.collection, record)
+
+    def _placed(self, record: Any, edited: Put) -> Any:
+        position = self._layout.position(edited.record)
+        return record if position is None else self._layout.placed(record, position)
+
+    def _overrule(
+        self,
+        operation: Operation,
+        committed: Any,
+        did: str,
+        edit: str,
+        how: str = "the edit counts",
+    ) -> None:
+        """Keep what a commit wrote, and an edit takes back."""
+        reason = (
+            f"a commit had {did} it, and somebody else {edit} it in the file: {how}"
+        )
+        aside = self._lose(committed, self._found.parsed.header, reason)
+        self._overruled[operation.collection, operation.key] = (QUARANTINE, aside.key)
+        kept = f"{how}, and what the commit had written is in quarantine as {aside.key}"
+        self._tell_met(operation, did, edit, kept)
+
+    def _tell_met(self, operation: Operation, did: str, edit: str, how: str) -> None:
+        self._tell(
+            "outside-edit-met-commit",
+            f"{self._layout.file}: {self._called(operation)} was {did} by a commit and "
+            f"{edit} by somebody else at the same time; {how}",
+        )
+
+    def _says_the_same(self, operation: Operation, now: _Row) -> bool:
+        if now is None or isinstance(operation, Delete):
+            return now is None and isinstance(operation, Delete)
+        content, layout = self._found.content, self._layout
+        committed = content.decode(operation.key, now[1])
+        text = layout.render_one(content.header, committed)
+        return text == layout.render_one(content.header, operation.record)
+
+    def _complete(self) -> dict[Place, Operation]:
+        """What is wanted, and what follows from it for what refers to it.
+
+        Raises:
+            Conflict: a record was changed since it was read for the same edit.
+        """
+        schema, layouts = self._schema, self._engine.layouts
+        looks = EditLooks(self._engine, self._found.reads)
+        removal = Removal(schema, layouts, self._layout, looks)
+        wanted = removal.settle(self._wanted.values())
+        self._removed = removal.event()
+        return wanted
+
+    def _tell(self, name: str, message: str) -> None:
+        self._hook(Event(name, message, logging.WARNING))
+
+
+def _version(row: _Row) -> int:
+    return 0 if row is None else row[0]
+
+
+def _add(batch: Batch, meta: _Meta, plan: Plan) -> tuple[int, ...]:
+    return plan.add(batch, None, meta=meta)
+
+
+def _refused_place(
+    wanted: dict[tuple[str, str], Operation], error: ReferenceViolation
+) -> tuple[str, str]:
+    """The operation that a reference stands against."""
+    target = (error.target, error.value)
+    if isinstance(wanted.get(target), Delete):
+        return target
+    for place, operation in wanted.items():
+        if (
+            place[0] == error.collection
+            and isinstance(operation, Put)
+            and getattr(operation.record, error.field) == error.value
+        ):
+            return place
+    raise PendStorageError(str(error)) from error

@@ -1,0 +1,221 @@
+"""Compares an edited file with what it showed before, and gives what was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.namesakes import is_beside
+from pend_storage.records import LegacyFile, Put, QuarantinedRecord
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.history_reader import state_at
+from pend_storage.stores.json._legacy_sync.earlier_texts import UNCLEAR, digest_of_text
+from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation, Rows
+from pend_storage.stores.json._legacy_sync.file_contents import (
+    Content,
+    Seen,
+    content_of,
+)
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    UNKNOWN,
+    View,
+    place_of,
+    token_of,
+)
+from pend_storage.stores.json._legacy_sync.read_set import ReadSet
+from pend_storage.unread import marked
+
+__all__ = ["EditReader", "broken_entry"]
+
+
+class EditReader:
+    """One edited file, and what it showed before."""
+
+    def __init__(
+        self, engine: Engine, layout: Layout, raw: bytes, view: View | None
+    ) -> None:
+        """Make one.
+
+        Args:
+            engine: the store.
+            layout: of the file.
+            raw: the file as it is now.
+            view: what it showed before; None where it was not there.
+        """
+        self._engine = engine
+        self._layout = layout
+        self._raw = raw
+        self._view = view
+
+    def find(self, skip: Collection[int] = (), without: Collection[str] = ()) -> Found:
+        """Compare.
+
+        Args:
+            skip: entries of the file, by their places in it, that are not looked at.
+            without: tokens of records that are not compared with the file.
+        """
+        with self._engine.live() as live:
+            content = content_of(live, self._layout, {})
+        base, header = self._base(content)
+        seen: list[Seen] = []
+        reads = ReadSet()
+        parsed = self._layout.parse(content.schema, self._raw)
+        if self._view is not None and self._view.shown.unlike:
+            entries = list(parsed.entries)
+            parsed = ParsedFile(parsed.header, entries)
+            same = self._unlike(parsed.header, entries, content, base)
+            skip = {*skip, *same}
+        present = [
+            content.decode(token, row[1])
+            for token, row in base.items()
+            if token not in without
+        ]
+        told = self._layout.adopt(
+            content.schema,
+            ParsedFile(parsed.header, _noted(parsed.entries, seen, skip)),
+            present,
+            lambda c, k: self._look(base, reads, c, k),
+        )
+        # What it did not show before was not taken out.
+        removable = base if _shows_records(self._view) else _whole_files(content)
+        operations: list[Operation] = []
+        told_by: dict[str, int] = {}
+        for operation in told:
+            if isinstance(operation, Put):
+                if operation.collection == self._layout.collection:
+                    told_by[operation.key] = len(seen) - 1
+            elif token_of(operation.collection, operation.key) not in removable:
+                continue
+            operations.append(operation)
+        found = Found(parsed, seen, content, base, header, operations, reads, told_by)
+        if broken_entry(found) is not None and self._was_never_read(content):
+            found.parsed = replace(parsed, header=marked(parsed.header))
+        return found
+
+    def _was_never_read(self, content: Content) -> bool:
+        """Whether nothing of the file, which is broken now, was ever known."""
+        if self._view is None and not content.header_version:
+            return True
+        return content.is_unread
+
+    def digest(self, found: Found, item: Seen) -> str:
+        """The digest of what the file says in one of its entries."""
+        return self._digest(found.parsed.header, item, found.content)
+
+    def _digest(self, header: LegacyFile, item: Seen, content: Content) -> str:
+        if item.start != UNKNOWN:
+            return digest_of_text(self._raw[item.start : item.end])
+        record = content.decode(item.token, item.body)
+        return digest_of_text(self._layout.render_one(header, record))
+
+    def _unlike(
+        self, header: LegacyFile, entries: list[Entry], content: Content, base: Rows
+    ) -> list[int]:
+        """Entries that say what they said before, though no record does.
+
+        An edit that was adopted had met commits, and the file was not written since. Of
+        the records that it showed so, those stay in the base that it does not show now.
+        """
+        assert self._view is not None  # noqa: S101 - its caller has looked
+        unlike = self._view.shown.unlike
+        known = {d: token for token, d in unlike.items() if d != UNCLEAR}
+        same, missing = [], dict(unlike)
+        for place, entry in enumerate(entries):
+            item = Seen.of(entry)
+            missing.pop(item.token, None)
+            token = known.pop(self._digest(header, item, content), None)
+            if token is not None:
+                missing.pop(token, None)
+                same.append(place)
+        for token in missing:
+            row = content.row(token)
+            if row is not None:
+                base[token] = (0, row[1])
+        return same
+
+    def _base(self, content: Content) -> tuple[Rows, tuple[int, LegacyFile | None]]:
+        """The rows, and the header, that the file showed before somebody changed it."""
+        header = (content.header_version, content.header)
+        if self._view is None or not _shows_records(self._view):
+            return self.current(content), header
+        base = _whole_files(content)
+        missing: dict[str, int] = {}
+        for token, version in zip(self._view.tokens, self._view.versions, strict=True):
+            rows = (content.row(token), self._view.rows.get(token))
+            row = next((r for r in rows if r is not None and r[0] == version), None)
+            if row is not None:
+                base[token] = row
+            elif version:
+                missing[token] = version
+        shown = self._view.header
+        is_known = shown == content.header_version
+        for position in () if is_known and not missing else self._view.positions:
+            state = state_at(self._engine.directory, content.schema, position)
+            if state is None:
+                continue
+            for token, version in missing.items():
+                name, key = place_of(token, self._layout.collection)
+                row = state.tables[name].rows.get(key)
+                if row is not None and row[0] == version:
+                    base[token] = row
+            before = state.tables[LEGACY_FILES].row(self._layout.file)
+            if before is not None and before.version == shown:
+                header, is_known = (shown, before.record), True
+        return base, header if is_known else (shown, None)
+
+    def current(self, content: Content) -> Rows:
+        """Every record of the file, as the store has it."""
+        rows = ((token, content.row(token)) for token in content.tokens())
+        return {**_whole_files(content), **{t: r for t, r in rows if r is not None}}
+
+    def _look(self, base: Rows, reads: ReadSet, collection: str, key: str) -> Any:
+        """A record for the layout: of this file as it was, of others as they are.
+
+        Raises:
+            Conflict: it is not what it was when it was looked at before.
+        """
+        mine = collection in {self._layout.collection, QUARANTINE}
+        row = base.get(token_of(collection, key)) if mine else None
+        if row is not None:
+            return self._engine.schema[collection].codec.decode(row[1])
+        with self._engine.live() as live:
+            found = live.state.table(collection).row(key)
+        reads.note((collection, key), 0 if found is None else found.version)
+        if found is None or (mine and self._layout.owns(found.record)):
+            return None  # committed to this file, but never shown in it
+        return found.record
+
+
+def _shows_records(view: View | None) -> bool:
+    """Whether it is known which records the file showed before.
+
+    Not of one that was missing, or that was never anything but broken.
+    """
+    return view is not None and (bool(view.tokens) or not view.broken)
+
+
+def _noted(
+    entries: Iterable[Entry], seen: list[Seen], skip: Collection[int]
+) -> Iterator[Entry]:
+    for place, entry in enumerate(entries):
+        seen.append(Seen.of(entry))
+        if place not in skip:
+            yield entry
+
+
+def _whole_files(content: Content) -> Rows:
+    """The rows that say what was wrong beside the records, or with the whole file."""
+    records = ((t, row, content.decode(t, row[1])) for t, row in content.aside.items())
+    return {t: row for t, row, r in records if is_whole_file(r) or is_beside(r)}
+
+
+def broken_entry(found: Found) -> QuarantinedRecord | None:
+    """The entry of a file that is broken as a whole; None where it is not."""
+    seen, content = found.seen, found.content
+    if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
+        return None
+    record: QuarantinedRecord = content.decode(seen[0].token, seen[0].body)
+    return record if is_whole_file(record) else None

@@ -1,0 +1,60 @@
+"""How the commit of an edit reads what its file does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pend_storage.layout import Layout
+from pend_storage.schema import CollectionSpec
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._legacy_sync.read_set import ReadSet
+
+__all__ = ["EditLooks"]
+
+
+class EditLooks:
+    """See :class:`~pend_storage.removal.Looks`; what is read is noted, to be checked."""
+
+    def __init__(self, engine: Engine, reads: ReadSet) -> None:
+        """Make one.
+
+        Args:
+            engine: is read.
+            reads: takes note of every version.
+        """
+        self._engine = engine
+        self._reads = reads
+
+    def find(self, collection: str, key: str) -> Any:
+        """See :class:`~pend_storage.removal.Looks`."""
+        with self._engine.live() as live:
+            row = live.state.table(collection).row(key)
+        self._reads.note((collection, key), 0 if row is None else row.version)
+        return None if row is None else row.record
+
+    def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
+        """See :class:`~pend_storage.removal.Looks`."""
+        with self._engine.live() as live:
+            table = live.state.table(spec.name)
+            keys = list(table.index((name,)).keys((key,)))
+            rows = [table.row(key) for key in keys]
+        for row in rows:
+            if row is not None:
+                self._reads.note((spec.name, row.key), row.version)
+                yield row.record
+
+    def records(self, layout: Layout) -> Iterator[Any]:
+        """See :class:`~pend_storage.removal.Looks`."""
+        with self._engine.live() as live:
+            table = live.state.table(layout.collection)
+            rows = [table.row(key) for key in list(table.rows)]
+        for row in rows:
+            if row is not None and layout.owns(row.record):
+                self._reads.note((layout.collection, row.key), row.version)
+                yield row.record
+
+    def was_deleted(self, collection: str, key: str) -> bool:
+        """See :class:`~pend_storage.removal.Looks`."""
+        with self._engine.live() as live:
+            return key in live.state.table(collection).tombstones

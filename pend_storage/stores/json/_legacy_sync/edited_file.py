@@ -1,0 +1,41 @@
+"""What an edited file says, beside what the store says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pend_storage.layout import ParsedFile
+from pend_storage.records import Delete, LegacyFile, Put
+from pend_storage.stores.json._legacy_sync.file_contents import Content, Seen
+from pend_storage.stores.json._legacy_sync.read_set import ReadSet
+
+__all__ = ["Found", "Operation", "Rows"]
+
+Rows: TypeAlias = dict[str, tuple[int, bytes]]
+"""Token to version and body."""
+Operation: TypeAlias = Put | Delete
+
+
+@dataclass(slots=True)
+class Found:
+    """What an edited file says, beside what the store says."""
+
+    parsed: ParsedFile
+    seen: list[Seen]
+    content: Content
+    base: Rows
+    """The rows that the file showed before the edit."""
+    header: tuple[int, LegacyFile | None]
+    """Version and content of the header by which the file was written before the edit;
+    no content where that is not known any more."""
+    operations: list[Operation]
+    reads: ReadSet
+    """What else was read of the store to compute the operations."""
+    told_by: dict[str, int]
+    """Keys of records of the file that the operations put: to which of its entries says
+    so."""
+    asides: list[Put] = field(default_factory=list)
+    """Values that lose, whatever the commit finds."""
+    kept: frozenset[str] = frozenset()
+    """Tokens of records of which the file says what is stale."""

@@ -1,0 +1,302 @@
+"""What a store holds of one legacy file, at one place in the journal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pend_storage.layout import BROKEN, Entry, Layout, broken_record
+from pend_storage.records import LegacyFile, QuarantinedRecord
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.stores.json._journal.journal import Position
+from pend_storage.stores.json._journal.replica_state import Live
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    UNKNOWN,
+    View,
+    place_of,
+    token_of,
+)
+from pend_storage.stores.json._legacy_sync.file_permissions import (
+    Permissions,
+    legacy_row,
+    permissions_key,
+)
+from pend_storage.stores.json._legacy_sync.hidden_texts import Namesakes
+from pend_storage.stores.state import State
+from pend_storage.unread import is_marked
+
+__all__ = [
+    "Content",
+    "Generation",
+    "Seen",
+    "content_at",
+    "content_of",
+    "generation",
+    "match",
+    "touched",
+]
+
+StoredRows = Mapping[str, tuple[int, bytes]]
+"""Token to version and body."""
+
+
+@dataclass(slots=True)
+class Content:
+    """The rows that belong to a file, or may."""
+
+    schema: Schema
+    layout: Layout
+    position: Position
+    header: LegacyFile
+    """By which the file is written; of a broken file, by which it would be."""
+    header_version: int
+    homes: StoredRows
+    """Of the whole collection: other files may share it."""
+    aside: StoredRows
+    """Quarantined records of the file."""
+    others: dict[str, int] = field(default_factory=dict)
+    """Keys and versions of rows that are known to belong to another file."""
+    permissions: Permissions | None = None
+    """Mode and owner of the file when it was seen last; None: not known."""
+    broken: bytes | None = None
+    """The file, where it is broken as a whole and nobody has accepted that."""
+    is_there: bool = False
+    """Whether the file exists even without a record: a file of that name was read, or
+    written, before. A row of its own says so, or a deleted record."""
+    is_unread: bool = False
+    """Whether it is broken, and nothing of it could ever be read."""
+    namesakes: Namesakes = field(default_factory=Namesakes)
+    """What is known of records that share a member name."""
+    _hidden: frozenset[str] | None = field(default=None, init=False)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Tokens of quarantined records whose text must not stand in the file (now).
+
+        A parser would take it for a record that was deleted.
+        """
+        if self._hidden is None:
+            self._hidden = self.namesakes.hidden(self)
+        return self._hidden
+
+    @property
+    def collection(self) -> str:
+        """Of the file's records, unless they are quarantined."""
+        return self.layout.collection
+
+    def row(self, token: str) -> tuple[int, bytes] | None:
+        """Version and body of a record of the file."""
+        return self.homes.get(token) or self.aside.get(token)
+
+    def record(self, token: str) -> Any:
+        """The record itself, which must be there."""
+        row = self.row(token)
+        assert row is not None  # noqa: S101 - the caller has looked
+        return self.decode(token, row[1])
+
+    def decode(self, token: str, body: bytes) -> Any:
+        """A record of the file from its body."""
+        name, _ = place_of(token, self.layout.collection)
+        return self.schema[name].codec.decode(body)
+
+    def changed(
+        self, view: View | None, touched: frozenset[str] | None = None
+    ) -> Iterator[str]:
+        """Tokens of records of the file that it does not show as they are.
+
+        Args:
+            view: what it shows; None: nothing.
+            touched: where to look; None: everywhere.
+        """
+        tokens: Iterable[str] = itertools.chain(self.homes, self.aside)
+        if touched is not None:
+            # One that was hidden may stand in the file again: in front of a new record.
+            tokens = touched.union(text.token for text in self.namesakes.aside(self))
+        shown = (lambda _: None) if view is None else view.version
+        for token in tokens:
+            row = self.row(token)
+            if row is None or row[0] == shown(token) or token in self.hidden:
+                continue
+            if not self._is_other(token, row):
+                yield token
+
+    def _is_other(self, token: str, row: tuple[int, bytes]) -> bool:
+        """Whether a row does not stand in the file."""
+        version, body = row
+        if self.others.get(token) == version:
+            return True
+        record = self.decode(token, body)
+        stands = (
+            record.position is not None
+            if isinstance(record, QuarantinedRecord)
+            else self.layout.owns(record)
+        )
+        if not stands:
+            self.others[token] = version
+        return not stands
+
+    def tokens(self) -> list[str]:
+        """Every record of the file."""
+        return list(self.changed(None))
+
+
+def content_of(
+    live: Live,
+    layout: Layout,
+    others: dict[str, int],
+    namesakes: Namesakes | None = None,
+) -> Content:
+    """What the store holds of a file now. Hold the mutex.
+
+    Args:
+        live: the store.
+        layout: of the file.
+        others: see :class:`Content`; kept from one content to the next.
+        namesakes: likewise.
+    """
+    content = content_at(live.state, live.journal.position, layout, others)
+    if namesakes is not None:
+        changed = touched(live, layout, namesakes.since)
+        namesakes.catch_up(changed, generation(live, layout))
+        content.namesakes = namesakes
+    return content
+
+
+def content_at(
+    state: State, position: Position, layout: Layout, others: dict[str, int]
+) -> Content:
+    """What a state, that of a place in the journal, holds of a file."""
+    schema = state.schema
+    version, header = legacy_row(state, layout.file)
+    _, noted = legacy_row(state, permissions_key(layout.file))
+    aside = _aside(state, layout.file)
+    broken = None if header is None else _broken(schema, header, aside)
+    is_unread = broken is not None and header is not None and is_marked(header)
+    if header is None or header.format.get("shape") == BROKEN:
+        header = layout.missing()
+    return Content(
+        schema,
+        layout,
+        position,
+        header,
+        version,
+        state.tables[layout.collection].rows.copy(),
+        aside,
+        others,
+        Permissions.of_row(noted),
+        broken,
+        is_there=version > 0 or noted is not None,
+        is_unread=is_unread,
+    )
+
+
+def _broken(schema: Schema, header: LegacyFile, aside: StoredRows) -> bytes | None:
+    decode = schema[QUARANTINE].codec.decode
+    record = broken_record(header, (decode(body) for _, body in aside.values()))
+    return None if record is None else record.raw
+
+
+def _aside(state: State, file: str) -> StoredRows:
+    table = state.tables[QUARANTINE]
+    keys = table.index(("file",)).keys((file,)) if table.rows else ()
+    return {token_of(QUARANTINE, key): table.rows[key] for key in keys}
+
+
+class Generation(NamedTuple):
+    """Numbers that change with anything that a file may show."""
+
+    state: int
+    homes: int
+    aside: int
+    headers: int
+
+
+def generation(live: Live, layout: Layout) -> Generation:
+    """The generation of a file's content now. Hold the mutex."""
+    tables = live.state.tables
+    return Generation(
+        live.state.serial,
+        tables[layout.collection].changes,
+        tables[QUARANTINE].changes,
+        tables[LEGACY_FILES].changes,
+    )
+
+
+def touched(
+    live: Live, layout: Layout, since: Generation | None
+) -> frozenset[str] | None:
+    """Tokens that may have changed since then; None where nobody remembers."""
+    if since is None or since.state != live.state.serial:
+        return None
+    tables = live.state.tables
+    homes = tables[layout.collection].touched(since.homes)
+    aside = tables[QUARANTINE].touched(since.aside)
+    if homes is None or aside is None:
+        return None
+    return homes | {token_of(QUARANTINE, key) for key in aside}
+
+
+class Seen(NamedTuple):
+    """An entry of a file that was parsed, as far as it must be remembered."""
+
+    token: str
+    body: bytes
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, entry: Entry) -> Seen:
+        """Of an entry."""
+        start, end = entry.span or (UNKNOWN, UNKNOWN)
+        home = entry.home
+        return cls(token_of(home.collection, home.key), home.body, start, end)
+
+
+def match(view: View, seen: Iterable[Seen], content: Content) -> list[Seen]:
+    """Fill a view: which text of a file that was read stands for which row.
+
+    A text is taken for a row if it says exactly the same. So the order is not known
+    either.
+
+    Returns:
+        What stands for no row.
+    """
+    left: list[Seen] = []
+    matched: set[str] = set()
+    for item in seen:
+        row = content.row(item.token)
+        if row is not None and row[1] == item.body and item.token not in matched:
+            matched.add(item.token)
+            view.add(item.token, row[0], item.start, item.end)
+        else:
+            left.append(item)
+    view.ordered = False
+    return _match_by_text(view, left, matched, content) if left else []
+
+
+def _match_by_text(
+    view: View, left: list[Seen], matched: set[str], content: Content
+) -> list[Seen]:
+    """Match what has another key or more fields in the store, but the same text."""
+    layout, header = content.layout, content.header
+    waiting: dict[bytes, list[str]] = {}
+    for token in content.tokens():
+        if token not in matched:
+            text = layout.render_one(header, content.record(token))
+            waiting.setdefault(text, []).append(token)
+    if not waiting:
+        return left
+    over: list[Seen] = []
+    for item in left:
+        text = layout.render_one(header, content.decode(item.token, item.body))
+        tokens = waiting.get(text)
+        if tokens:
+            token = tokens.pop(0)
+            row = content.row(token)
+            assert row is not None  # noqa: S101 - it was there a moment ago
+            view.add(token, row[0], item.start, item.end)
+        else:
+            over.append(item)
+    return over

@@ -1,0 +1,85 @@
+"""How old what a legacy file shows is: the commits that are not in it yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from pend_storage.layout import Layout
+from pend_storage.phases import Role
+from pend_storage.records import QuarantinedRecord
+from pend_storage.schema import QUARANTINE
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.replica_state import Live
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    View,
+    load_view,
+    token_of,
+    view_path,
+)
+
+__all__ = ["FileLag", "file_lags"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileLag:
+    """A legacy file that does not show every commit yet."""
+
+    file: str
+    records: int
+    """That were committed, or deleted, and are not in the file so."""
+    seconds: float
+    """Since the oldest of these commits."""
+
+
+def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
+    """The files that are behind, the one with the oldest commit first.
+
+    Only commits that the store has in memory are looked at; older ones are in a snapshot,
+    and are in the files as a rule.
+    """
+    found = []
+    for layout in layouts:
+        view = load_view(view_path(engine.directory, layout.file))
+        waiting = engine.consult(partial(_waiting, layout=layout, view=view))
+        if waiting:
+            oldest = datetime.now(UTC) - min(waiting.values())
+            seconds = max(0.0, oldest.total_seconds())
+            found.append(FileLag(layout.file, len(waiting), seconds))
+    return tuple(sorted(found, key=lambda lag: -lag.seconds))
+
+
+def _waiting(live: Live, *, layout: Layout, view: View | None) -> dict[str, datetime]:
+    """Tokens of records that a file does not show as they are, and when they changed."""
+    if live.state.role.role is Role.DETACHED:
+        return {}
+    found: dict[str, datetime] = {}
+    for collection, key, at in _changed(live, layout):
+        token = token_of(collection, key)
+        if token not in found and _differs(live, layout, view, collection, key):
+            found[token] = at
+    return found
+
+
+def _changed(live: Live, layout: Layout) -> Iterator[tuple[str, str, datetime]]:
+    for effect in live.history.since(live.history.floor) or ():
+        if effect.at is None:
+            continue
+        for row in effect.rows:
+            if row.collection in {layout.collection, QUARANTINE}:
+                yield row.collection, row.key, effect.at
+
+
+def _differs(
+    live: Live, layout: Layout, view: View | None, collection: str, key: str
+) -> bool:
+    row = live.state.tables[collection].rows.get(key)
+    shown = None if view is None else view.version(token_of(collection, key))
+    if row is None or row[0] == shown:
+        return row is None and shown is not None
+    record = live.state.schema[collection].codec.decode(row[1])
+    if isinstance(record, QuarantinedRecord) and record.position is None:
+        return False
+    return layout.owns(record)

@@ -1,0 +1,229 @@
+"""Mode and owner of a legacy file, kept in the store so that a new file gets them too.
+
+While a file is there, it says itself what its mode is, and keeps it when it is written
+anew. For a file that is lost, or a directory that is made from the other store, each file
+has a second row in ``legacy_files``, beside its header: under its name and
+:data:`PERMISSIONS_MARK`. It is a row of its own because a header decides the text of the
+file, and ``chmod`` does not.
+
+The row is written when the file is adopted, and by the primary whenever the file has
+another mode or owner than the row says. A new file is never open to more people than its
+row allows, at no moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pend_storage.errors import Conflict, StaleEpoch
+from pend_storage.layout import Layout
+from pend_storage.phases import Role
+from pend_storage.records import LegacyFile
+from pend_storage.schema import LEGACY_FILES
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.state import State
+
+try:
+    import grp
+    import pwd
+except ImportError:  # pragma: no cover - systems without users and groups
+    grp = pwd = None  # type: ignore[assignment]
+
+__all__ = [
+    "PERMISSIONS_MARK",
+    "PermissionNotes",
+    "Permissions",
+    "legacy_row",
+    "permissions_key",
+]
+
+PERMISSIONS_MARK: Final = "#permissions"
+"""Behind the file name, in the key of the row that keeps the mode and the owner."""
+_BITS: Final = 0o777
+_USUAL: Final = 0o666
+_READ: Final = 0o444
+_STATUS: Final = Path("/proc/self/status")
+
+
+def permissions_key(file: str) -> str:
+    """Key, in ``legacy_files``, of the row with a file's mode and owner."""
+    return file + PERMISSIONS_MARK
+
+
+def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
+    """Version and record of a row in ``legacy_files``; 0 and None where there is none."""
+    row = state.tables[LEGACY_FILES].rows.get(key)
+    if row is None:
+        return 0, None
+    return row[0], state.schema[LEGACY_FILES].codec.decode(row[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Who may do what with a file."""
+
+    mode: int
+    """The permission bits."""
+    owner: str | None = None
+    """Name of the user, or its number where it has no name; None: not known."""
+    group: str | None = None
+
+    @classmethod
+    def of_file(cls, status: os.stat_result) -> Permissions:
+        """Those of a file that is there."""
+        owner, group = _user_name(status.st_uid), _group_name(status.st_gid)
+        return cls(stat.S_IMODE(status.st_mode) & _BITS, owner, group)
+
+    @classmethod
+    def of_row(cls, row: LegacyFile | None) -> Permissions | None:
+        """Those that a row keeps; None where there is no such row, or it says nothing."""
+        kept = {} if row is None else row.format
+        mode, owner, group = kept.get("mode"), kept.get("owner"), kept.get("group")
+        if not isinstance(mode, str):
+            return None
+        return cls(
+            int(mode, 8) & _BITS,
+            owner if isinstance(owner, str) else None,
+            group if isinstance(group, str) else None,
+        )
+
+    def row(self, file: str) -> LegacyFile:
+        """The row that keeps them."""
+        kept: dict[str, Any] = {"mode": f"{self.mode:04o}"}
+        if self.owner is not None:
+            kept["owner"] = self.owner
+        if self.group is not None:
+            kept["group"] = self.group
+        return LegacyFile(file=permissions_key(file), format=kept)
+
+    def apply(self, fd: int, *, is_folder: bool = False) -> None:
+        """Give them to a file, or a directory, that was made for its maker alone.
+
+        The owner is changed as far as the system allows it. Where the group cannot be
+        kept, the group that the file has instead may do no more than everybody may.
+        """
+        _own(fd, _user_number(self.owner), _group_number(self.group))
+        mode = self.mode
+        if self.group is not None and _group_name(os.fstat(fd).st_gid) != self.group:
+            mode = mode & ~0o070 | mode & (mode & 0o007) << 3
+        if is_folder:  # who may read the file may look for it, and we may make it
+            mode |= (mode & _READ) >> 2 | 0o700
+        os.fchmod(fd, mode)
+
+    def make_folders(self, folder: Path) -> None:
+        """Make the directories of a file, open to those who may read the file."""
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    self.apply(fd, is_folder=True)
+                finally:
+                    os.close(fd)
+
+
+class PermissionNotes:
+    """Keeps the row of one file up to date."""
+
+    def __init__(self, engine: Engine, layout: Layout, *, is_shared: bool) -> None:
+        """Make one.
+
+        Args:
+            engine: the store.
+            layout: of the file.
+            is_shared: whether other files hold records of the same collection, so that
+                the collection does not tell whether this file exists.
+        """
+        self._engine = engine
+        self._layout = layout
+        self._is_shared = is_shared
+
+    def look(self, status: os.stat_result | None) -> None:
+        """Note mode and owner, if this store is primary and does not know them.
+
+        Where something else is committed to them at the same time, or roles are changing,
+        nothing is noted; the next look does.
+
+        Args:
+            status: of the file; None where it is missing.
+        """
+        if status is None:
+            return
+        found = Permissions.of_file(status)
+        key = permissions_key(self._layout.file)
+        with self._engine.live() as live:
+            role = live.state.role.role
+            has_header = legacy_row(live.state, self._layout.file)[0] > 0
+            version, known = legacy_row(live.state, key)
+        if role is not Role.PRIMARY or Permissions.of_row(known) == found:
+            return
+        is_told = has_header or known is not None or self._is_shared
+        if not is_told and found.mode == _USUAL & ~_umask():
+            return  # made by this store, as any other new file is
+        schema = self._engine.schema
+        put = schema.put(LEGACY_FILES, found.row(self._layout.file))
+        batch = schema.batch((put,), {(LEGACY_FILES, key): version})
+        with contextlib.suppress(Conflict, StaleEpoch):
+            self._engine.submit(lambda plan: plan.add(batch, None))
+
+
+# -- names and numbers of users and groups ------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _user_name(number: int) -> str:
+    return _found(lambda: pwd.getpwuid(number).pw_name) or str(number)
+
+
+@functools.lru_cache(maxsize=64)
+def _group_name(number: int) -> str:
+    return _found(lambda: grp.getgrgid(number).gr_name) or str(number)
+
+
+def _user_number(name: str | None) -> int:
+    """The number of a user; -1, which changes nothing, where there is no such user."""
+    if name is None or name.isdecimal():
+        return -1 if name is None else int(name)
+    found = _found(lambda: pwd.getpwnam(name).pw_uid)
+    return -1 if found is None else found
+
+
+def _group_number(name: str | None) -> int:
+    if name is None or name.isdecimal():
+        return -1 if name is None else int(name)
+    found = _found(lambda: grp.getgrnam(name).gr_gid)
+    return -1 if found is None else found
+
+
+def _found(look: Callable[[], Any]) -> Any:
+    with contextlib.suppress(KeyError, AttributeError):
+        return look()
+    return None
+
+
+def _own(fd: int, user: int, group: int) -> None:
+    mine = os.fstat(fd)
+    wanted = [(user, group), (-1, group)]  # only an administrator gives a file away
+    for uid, gid in wanted:
+        if uid in {-1, mine.st_uid} and gid in {-1, mine.st_gid}:
+            return
+        with contextlib.suppress(PermissionError):
+            os.fchown(fd, uid, gid)
+            return
+
+
+def _umask() -> int:
+    """The mask of this process, read without changing it for a moment."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022

@@ -1,0 +1,354 @@
+"""The first opening of a directory: what is in its legacy files becomes rows.
+
+Each layout decides what its file says. What only all files together can tell is decided
+here: a unique value that two files claim, and references to what no file has.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+from pend_storage.errors import StoreUnavailable
+from pend_storage.events import Event, Hook, Progress
+from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
+from pend_storage.shown import shown
+from pend_storage.stores.json._journal.journal import Position
+from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._legacy_sync.file_contents import content_at, match
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    View,
+    digest_of,
+    place_of,
+    signature_of,
+)
+from pend_storage.stores.json._legacy_sync.file_permissions import Permissions
+from pend_storage.stores.json._legacy_sync.quiescence import Rest, is_whole
+from pend_storage.stores.json._legacy_sync.row_spill import SeenRows, Spool, SpooledRows
+from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
+from pend_storage.stores.state import State
+from pend_storage.stores.table import index_value
+from pend_storage.unread import marked
+
+__all__ = ["AdoptedFile", "Intake"]
+
+_TOLD_EVERY: Final = 1_000
+_PATIENCE: Final = 10.0
+"""Seconds to wait for a file that another program is writing."""
+ADOPTED_VERSION: Final = 1
+"""Version of every record that a legacy file held when its directory was first opened."""
+
+_Place = tuple[str, str]
+_Claim = tuple[str, tuple[str, ...], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedFile:
+    """What became of a legacy file when its directory was first opened."""
+
+    file: str
+    read: int
+    """Records found in it; 1 for a file that is broken as a whole."""
+    adopted: int
+    quarantined: int
+    derived: int = 0
+    """Further records that it told of."""
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that was read."""
+
+    layout: Layout
+    place: Place
+    header: LegacyFile
+    view: View
+    seen: SeenRows
+    derived: int = 0
+
+
+class Intake:
+    """Rows in the making."""
+
+    def __init__(self, schema: Schema, hook: Hook, progress: Progress | None) -> None:
+        self._schema = schema
+        self._hook = hook
+        self._progress = _Progress(progress)
+        self._rows: dict[str, SpooledRows] = {}
+        self._claims: dict[_Claim, str] = {}
+        self._references: dict[str, dict[str, _File]] = {}
+        self._files: list[_File] = []
+
+    @contextmanager
+    def spooled(self, directory: Path) -> Iterator[None]:
+        """Keep rows in a file of this directory, which is gone at the end.
+
+        Raises:
+            OSError: there is no place for it.
+        """
+        self._spool = Spool(directory)
+        names = self._schema.names
+        self._rows = {n: SpooledRows(self._spool, ADOPTED_VERSION) for n in names}
+        try:
+            yield
+        finally:
+            self._spool.close()
+
+    # -- reading ------------------------------------------------------------------------
+
+    def read(self, layouts: Sequence[Layout], places: Mapping[str, Place]) -> None:
+        """Read every file that is there."""
+        statuses = (place.status() for place in places.values())
+        self._progress.total = sum(s.st_size for s in statuses if s is not None)
+        for layout in layouts:
+            read = self._read_whole(layout, places[layout.file])
+            if read is not None:
+                raw, status = read
+                view = View(signature_of(status), digest_of(raw), ())
+                self._read(layout, places[layout.file], raw, view)
+                noted = Permissions.of_file(status).row(layout.file)
+                self._set(self._schema.put(LEGACY_FILES, noted))
+                del read, raw  # as large as all that was made of it
+        while self._mend_references():
+            pass
+
+    def _read_whole(
+        self, layout: Layout, place: Place
+    ) -> tuple[bytes, os.stat_result] | None:
+        """Read a file, waiting a little for one that is being written just now."""
+        sound = partial(is_whole, layout, self._schema)
+        try:
+            return Rest(place).read(None, sound, patience=_PATIENCE)
+        except InterruptedError:
+            raise StoreUnavailable(
+                "a program keeps writing it. Stop that program while the files are "
+                "adopted",
+                store=str(place.target),
+            ) from None
+
+    def _read(self, layout: Layout, place: Place, raw: bytes, view: View) -> None:
+        parsed = layout.parse(self._schema, raw)
+        seen = SeenRows(self._spool, self._rows)
+        file = _File(layout, place, parsed.header, view, seen)
+        self._files.append(file)
+        entries = self._progress.watched(parsed.entries, len(raw))
+        noted = ParsedFile(parsed.header, seen.noted(entries))
+        for operation in layout.adopt(
+            self._schema, noted, (), _Current(self._find, self._rows)
+        ):
+            if isinstance(operation, Delete):
+                self._remove((operation.collection, operation.key))
+            else:
+                self._take(file, operation)
+        seen.settle()
+        header = parsed.header if self._broken(file) is None else marked(parsed.header)
+        self._set(self._schema.put(LEGACY_FILES, header))
+
+    def _find(self, collection: str, key: str) -> Any:
+        row = self._rows[collection].get(key)
+        return None if row is None else self._schema[collection].codec.decode(row[1])
+
+    # -- writing ------------------------------------------------------------------------
+
+    def _take(self, file: _File, put: Put) -> None:
+        spec = self._schema[put.collection]
+        taken = self._taken(spec, put)
+        if taken is not None:
+            fields = ", ".join(taken[1])
+            reason = f"{shown(self._claims[taken])} has the same {fields}"
+            put, spec = self._aside(file, put, reason), self._schema[QUARANTINE]
+        if put.collection not in {file.layout.collection, QUARANTINE}:
+            file.derived += put.key not in self._rows[put.collection]
+        self._set(put)
+        if spec.references:
+            self._references.setdefault(put.collection, {})[put.key] = file
+
+    def _aside(self, file: _File, put: Put, reason: str) -> Put:
+        """The record in quarantine instead; of derived ones nothing is lost."""
+        aside = file.layout.set_aside(self._schema, file.header, put.record, reason)
+        seen = replace(aside.record, seen_at=datetime.now(UTC))
+        return self._schema.put(QUARANTINE, seen)
+
+    def _taken(self, spec: CollectionSpec, put: Put) -> _Claim | None:
+        """A unique value of this record that another one has."""
+        for claim in _claims_of(spec, put.record):
+            if self._claims.get(claim, put.key) != put.key:
+                return claim
+        return None
+
+    def _set(self, put: Put) -> None:
+        spec = self._schema[put.collection]
+        if spec.unique:
+            self._free((put.collection, put.key))
+            claims = _claims_of(spec, put.record)
+            self._claims.update(dict.fromkeys(claims, put.key))
+        self._rows[put.collection][put.key] = put.body
+
+    def _free(self, place: _Place) -> None:
+        collection, key = place
+        spec = self._schema[collection]
+        if not spec.unique or key not in self._rows[collection]:
+            return
+        for claim in _claims_of(spec, self._find(collection, key)):
+            if self._claims.get(claim) == key:
+                del self._claims[claim]
+
+    def _remove(self, place: _Place) -> None:
+        self._free(place)
+        self._rows[place[0]].pop(place[1], None)
+
+    def _mend_references(self) -> bool:
+        """Let no reference lead nowhere; True where that may have made others do so."""
+        removed = False
+        for place, file in self._referring():
+            spec, record = self._schema[place[0]], self._find(*place)
+            lost = [] if record is None else self._lost(spec, record)
+            if not lost:
+                continue
+            if all(spec.fields[name].optional for name in lost):
+                mended = replace(record, **dict.fromkeys(lost))
+                self._set(self._schema.put(spec.name, mended))
+                continue
+            del self._references[place[0]][place[1]]
+            self._remove(place)
+            put = self._schema.put(spec.name, record)
+            reason = f"its {', '.join(lost)} refers to a record that is not there"
+            if spec.name == file.layout.collection:
+                self._set(self._aside(file, put, reason))
+            removed = True
+        return removed
+
+    def _referring(self) -> Iterator[tuple[_Place, _File]]:
+        """Every record that may refer to others, and its file."""
+        for collection, files in self._references.items():
+            for key, file in list(files.items()):
+                yield (collection, key), file
+
+    def _lost(self, spec: CollectionSpec, record: Any) -> list[str]:
+        return [
+            name
+            for name, target in spec.references.items()
+            if (value := getattr(record, name)) is not None
+            and value not in self._rows[target]
+        ]
+
+    # -- the end ------------------------------------------------------------------------
+
+    def state(self, name: str) -> State:
+        """The state that begins with these rows."""
+        state = State(self._schema, name)
+        for collection, rows in self._rows.items():
+            state.tables[collection].load(cast("Any", rows), {})
+        state.sequence = ADOPTED_VERSION if any(self._rows.values()) else 0
+        return state
+
+    def views(self, state: State, position: Position) -> Iterator[tuple[Layout, View]]:
+        """What each file shows."""
+        for file in self._files:
+            view = file.view
+            view.positions, view.header = (position,), ADOPTED_VERSION
+            view.broken = self._broken(file) is not None
+            content = content_at(state, position, file.layout, {})
+            match(view, [] if view.broken else file.seen, content)
+            yield file.layout, view
+
+    def _broken(self, file: _File) -> QuarantinedRecord | None:
+        """The entry of a file that is broken as a whole; None where it is not."""
+        if len(file.seen) != 1:
+            return None
+        collection, key = place_of(file.seen.tokens[0], file.layout.collection)
+        record = self._find(collection, key)
+        broken = isinstance(record, QuarantinedRecord) and is_whole_file(record)
+        return record if broken else None
+
+    def report(self) -> tuple[AdoptedFile, ...]:
+        """What became of each file; tells the hook about it too."""
+        aside: dict[str, int] = {}
+        for key in self._rows[QUARANTINE]:
+            record: QuarantinedRecord = self._find(QUARANTINE, key)
+            aside[record.file] = aside.get(record.file, 0) + 1
+        made = []
+        for file in self._files:
+            name, read = file.layout.file, len(file.seen)
+            quarantined = aside.get(name, 0)
+            one = AdoptedFile(name, read, read - quarantined, quarantined, file.derived)
+            made.append(one)
+            broken = self._broken(file)
+            if broken is None:
+                self._tell(one)
+            else:
+                self._hook(file_broken(broken, is_unread=True))
+        return tuple(made)
+
+    def _tell(self, one: AdoptedFile) -> None:
+        level = logging.WARNING if one.quarantined else logging.INFO
+        self._hook(
+            Event(
+                "file-adopted",
+                f"{one.file}: {one.read} records read, {one.adopted} adopted, "
+                f"{one.quarantined} in quarantine, {one.derived} more derived from them",
+                level,
+            )
+        )
+
+
+class _Progress:
+    """Tells how many records were read, and how many there are by the files' sizes."""
+
+    def __init__(self, tell: Progress | None) -> None:
+        self.total = 0
+        """Bytes of all files."""
+        self._tell = tell
+        self._bytes = 0
+        self._records = 0
+
+    def watched(self, entries: Iterable[Entry], size: int) -> Iterator[Entry]:
+        """The entries of a file of so many bytes; progress is told as they pass."""
+        if self._tell is None:
+            yield from entries
+            return
+        before = self._bytes
+        for entry in entries:
+            yield entry
+            start, end = entry.span or (0, 0)
+            self._bytes += end - start
+            self._records += 1
+            if self._records % _TOLD_EVERY == 0:
+                self._tell(self._records, self._estimate())
+        self._bytes = before + size
+        self._tell(self._records, self._estimate())
+
+    def _estimate(self) -> int:
+        share = self._bytes / self.total if self.total else 1.0
+        return max(self._records, round(self._records / share) if share else 0)
+
+
+class _Current:
+    """Looks into the rows as they are now, those given a moment ago included."""
+
+    def __init__(self, find: Find, rows: Mapping[str, SpooledRows]) -> None:
+        self._find = find
+        self._rows = rows
+
+    def has(self, collection: str, key: str) -> bool:
+        """Whether there is a record."""
+        return key in self._rows[collection]
+
+    def __call__(self, collection: str, key: str) -> Any:
+        return self._find(collection, key)
+
+
+def _claims_of(spec: CollectionSpec, record: Any) -> Iterator[_Claim]:
+    for fields in spec.unique:
+        value = index_value(record, fields)
+        if value is not None:
+            yield spec.name, fields, value

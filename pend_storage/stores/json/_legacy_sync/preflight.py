@@ -1,0 +1,326 @@
+"""What is wrong with the place of a legacy file, found before anything is read or written.
+
+A legacy file is written anew beside the old one and renamed onto it. There are places where
+that can never work, and things in a file's place that cannot be read, or never end. Each has a
+sentence that says what to do; it is what opening raises, and what ``doctor`` shows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import logging
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from typing_extensions import override
+
+from pend_storage.errors import ConfigError
+from pend_storage.events import Event, Hook
+from pend_storage.stores.json._journal.atomic_files import NO_WAIT, user
+
+__all__ = [
+    "Problem",
+    "check_places",
+    "explained",
+    "open_regular",
+    "problems_of",
+    "refuse_problems",
+    "require_usable",
+    "same_files",
+]
+
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_APPEND, _IMMUTABLE, _MOUNT_ROOT = 0x20, 0x10, 0x2000  # linux/stat.h
+_AT_FDCWD: Final = -100
+_STATX_SIZE: Final = 256
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+
+_CORRECT: Final = "Put a regular file in its place, or remove it."
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with the place of a file."""
+
+    path: Path
+    message: str
+    """After the path, it makes a sentence."""
+    remedy: str
+    is_fatal: bool = True
+    """The file can never be written, or never be read, as things are."""
+
+    @override
+    def __str__(self) -> str:
+        """Both sentences."""
+        return f"{self.path} {self.message}. {self.remedy}"
+
+
+def problems_of(path: Path) -> Iterator[Problem]:
+    """What is wrong with the place of a legacy file; changes nothing, and never waits.
+
+    Args:
+        path: of the file, which need not be there.
+    """
+    try:
+        status: os.stat_result | None = path.stat()
+    except FileNotFoundError:
+        status = None
+    except OSError as error:
+        yield _unreachable(path, error)
+        return
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        yield _irregular(path, status)
+        return
+    target = Path(os.path.realpath(path))
+    if status is None:
+        dangling = list(_dangling(path))
+        yield from dangling
+        if any(problem.is_fatal for problem in dangling):
+            return
+    yield from _directory_problems(path, target, status)
+    if status is not None:
+        yield from _file_problems(path, target)
+
+
+def explained(path: Path, error: OSError) -> ConfigError | None:
+    """The problem that explains a failure to read or write a file; None: another one."""
+    try:
+        found = next((p for p in problems_of(path) if p.is_fatal), None)
+    except OSError:
+        return None
+    return None if found is None else ConfigError(f"{found} ({error.strerror})")
+
+
+def refuse_problems(path: Path) -> None:
+    """See that one file can be read and written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    for problem in problems_of(path):
+        if problem.is_fatal:
+            raise ConfigError(str(problem))
+
+
+def check_places(paths: Mapping[str, Path], hook: Hook, *, detached: bool) -> None:
+    """See that every legacy file can be read and written, and tell what is odd.
+
+    Args:
+        paths: file to where it is.
+        hook: is told of problems that keep nothing from being written.
+        detached: nothing is read or written as things are, so nothing is refused either.
+
+    Raises:
+        ConfigError: a file can never be written, or two files are one.
+    """
+    try:
+        found = [str(problem) for problem in require_usable(paths)]
+    except ConfigError as error:
+        if not detached:
+            raise
+        found = [str(error)]
+    for problem in found:
+        hook(Event("file-problem", problem, logging.WARNING))
+
+
+def require_usable(paths: Mapping[str, Path]) -> list[Problem]:
+    """See that every legacy file can be read and written.
+
+    Args:
+        paths: file to where it is.
+
+    Returns:
+        Problems that do not keep a file from being written.
+
+    Raises:
+        ConfigError: a file can never be written, or two files are one.
+    """
+    found = [problem for path in paths.values() for problem in problems_of(path)]
+    fatal = [problem for problem in found if problem.is_fatal]
+    fatal += same_files(paths)
+    if fatal:
+        more = f" ({len(fatal) - 1} more files have problems)" if fatal[1:] else ""
+        raise ConfigError(f"{fatal[0]}{more} Run pend-storage doctor to see all.")
+    return found
+
+
+def same_files(paths: Mapping[str, Path]) -> Iterator[Problem]:
+    """Files that are one, by symbolic links or by the configuration.
+
+    Args:
+        paths: file to where it is.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths.values():
+        target = os.path.realpath(path)
+        if target in seen:
+            message = f"and {seen[target]} are one file, {target}"
+            yield Problem(path, message, "Give each of them a file of its own.")
+        seen[target] = path
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading, without waiting for anything.
+
+    Raises:
+        ConfigError: it is not a regular file.
+        FileNotFoundError: it is missing.
+    """
+    status = path.stat()  # to open a device may do something by itself
+    if stat.S_ISREG(status.st_mode):
+        fd = os.open(path, os.O_RDONLY | NO_WAIT | os.O_CLOEXEC)
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            return fd
+        os.close(fd)
+    raise ConfigError(str(_irregular(path, status)))
+
+
+# -- what there is ------------------------------------------------------------------------
+
+
+def _irregular(path: Path, status: os.stat_result) -> Problem:
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
+    return Problem(path, f"is {kind}, not a regular file", _CORRECT)
+
+
+def _unreachable(path: Path, error: OSError) -> Problem:
+    """What keeps us from even looking at the file."""
+    if error.errno == errno.ELOOP:
+        message = "is a loop of symbolic links"
+        return Problem(path, message, "Point the link at a regular file, or remove it.")
+    if error.errno == errno.ENOTDIR:
+        message = "is below something that is not a directory"
+        return Problem(path, message, "Correct the path.")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        message = f"may not be looked at by user {user()}: permission denied"
+        return Problem(
+            path, message, "Give that user the right to enter its directory."
+        )
+    return Problem(path, f"cannot be used: {error.strerror}", "Correct the path.")
+
+
+def _dangling(path: Path) -> Iterator[Problem]:
+    """A symbolic link on the way to a file that leads nowhere."""
+    for place in (path, *path.parents):
+        if not place.is_symlink() or place.exists():
+            continue
+        target = Path(os.path.realpath(place))
+        message = f"is a symbolic link to {target}, which does not exist"
+        if place == path and target.parent.is_dir():
+            remedy = (
+                "It is taken for a file that is not there yet, and made there with the "
+                "first record. If a file should be there, bring it back before that."
+            )
+            yield Problem(path, message, remedy, is_fatal=False)
+        else:
+            remedy = "Bring that directory back, or correct the link."
+            yield Problem(place, message, remedy)
+        return
+
+
+def _directory_problems(
+    path: Path, target: Path, status: os.stat_result | None
+) -> Iterator[Problem]:
+    """What keeps a new file from being made, and renamed, beside the old one."""
+    directory = next(d for d in target.parents if d.exists())
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        message = f"is in {directory}, whose file system is read-only"
+        yield Problem(path, message, "Mount it for writing.")
+    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=_HAS_EFFECTIVE):
+        message = f"is in {directory}, where user {user()} may not make files"
+        yield Problem(
+            path,
+            f"{message}: permission denied",
+            "Give that user the right to write the directory, or run as its owner.",
+        )
+    elif _special(directory) & (_IMMUTABLE | _APPEND):
+        message = f"is in {directory}, which is immutable or append-only"
+        yield Problem(path, message, f"Run: chattr -i -a {directory}")
+    elif status is not None and _is_kept_by_others(directory.stat(), status):
+        message = (
+            f"belongs to user {status.st_uid} and is in {directory}, a sticky directory, "
+            f"where user {user()} may not replace files of others"
+        )
+        yield Problem(
+            path,
+            message,
+            "Give the file to the user of the server (chown), or: chmod -t the directory.",
+        )
+
+
+_HAS_EFFECTIVE: Final = os.access in os.supports_effective_ids
+
+
+def _is_kept_by_others(directory: os.stat_result, file: os.stat_result) -> bool:
+    sticky = directory.st_mode & stat.S_ISVTX
+    return bool(sticky) and os.geteuid() not in {0, directory.st_uid, file.st_uid}
+
+
+def _file_problems(path: Path, target: Path) -> Iterator[Problem]:
+    special = _special(target)
+    if special & _MOUNT_ROOT:
+        yield Problem(
+            path,
+            "is a mount point of its own (a file that was mounted into a container, for "
+            "example), and no file can be renamed onto it",
+            "Mount the directory, not the file.",
+        )
+    elif special & (_IMMUTABLE | _APPEND):
+        message = "is immutable or append-only, and cannot be replaced"
+        yield Problem(path, message, f"Run: chattr -i -a {target}")
+    if not os.access(target, os.R_OK, effective_ids=_HAS_EFFECTIVE):
+        message = f"may not be read by user {user()}: permission denied"
+        yield Problem(path, message, "Correct its owner or its rights.")
+
+
+# -- what the system knows -----------------------------------------------------------------
+
+
+def _special(path: Path) -> int:
+    """Which of the three special attributes a file has, as far as the system tells."""
+    function = _statx()
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    known = found = 0
+    if (
+        function is not None
+        and function(_AT_FDCWD, os.fsencode(path), 0, 0, buffer) == 0
+    ):
+        found = int.from_bytes(buffer.raw[8:16], sys.byteorder)
+        known = int.from_bytes(buffer.raw[56:64], sys.byteorder)
+    if not known & _MOUNT_ROOT and str(path) in _mount_points():
+        found |= _MOUNT_ROOT
+    return found & (_APPEND | _IMMUTABLE | _MOUNT_ROOT)
+
+
+@functools.cache
+def _statx() -> Callable[..., int] | None:
+    """The system call of that name, where there is one."""
+    return getattr(ctypes.CDLL(None), "statx", None)
+
+
+def _mount_points() -> set[str]:
+    """Where something is mounted; empty where the system does not tell."""
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return set()
+    return {os.fsdecode(_unescaped(line.split(b" ")[4])) for line in lines}
+
+
+def _unescaped(field: bytes) -> bytes:
+    """Of the octal escapes for blanks and backslashes."""
+    for byte in b" \t\n\\":
+        field = field.replace(b"\\%03o" % byte, bytes((byte,)))
+    return field

@@ -1,0 +1,326 @@
+"""Writes a legacy file from what the store holds: unchanged texts are copied.
+
+A file is put together from pieces. Records that have not changed, and stand one after
+the other, are one piece, copied with whatever separates them; so a change costs little
+more than copying the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pend_storage.schema import QUARANTINE
+from pend_storage.stores.json._journal.atomic_files import give_to, write_all
+from pend_storage.stores.json._legacy_sync.earlier_texts import (
+    ABSENT,
+    MOST_AT_ONCE,
+    UNCLEAR,
+    Shown,
+    digest_of_text,
+)
+from pend_storage.stores.json._legacy_sync.file_attributes import (
+    NARROW,
+    Attributes,
+    apply,
+)
+from pend_storage.stores.json._legacy_sync.file_contents import Content
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    UNKNOWN,
+    View,
+    place_of,
+    signature_of,
+)
+
+__all__ = ["Changes", "Run", "pieces_of", "write_file"]
+
+_BUFFER: Final = 1 << 18
+_FEW: Final = 100
+_USUAL: Final = 0o666
+
+
+class Run(NamedTuple):
+    """Records that follow each other in the present file, by their places in its view."""
+
+    first: int
+    end: int
+
+
+Piece: TypeAlias = Run | str
+"""Of a file: copied records, or the token of one that is rendered anew."""
+
+
+class Changes:
+    """What a file must be brought up to date with."""
+
+    def __init__(
+        self, view: View | None, content: Content, touched: frozenset[str] | None
+    ) -> None:
+        """Compare.
+
+        Args:
+            view: what the file shows; None where it is missing.
+            content: what the store holds.
+            touched: tokens that may have changed; None: any.
+        """
+        self.anew = (
+            view is None
+            or view.anew
+            or view.broken
+            or content.broken is not None
+            or view.header != content.header_version
+        )
+        """Nothing of the present file can be used."""
+        self.written = set(content.changed(view, touched))
+        """Records that are new, or have changed."""
+        self.gone = set() if view is None else self._gone(view, content, touched)
+        """Records that do not belong to the file any more."""
+
+    def _gone(
+        self, view: View, content: Content, touched: frozenset[str] | None
+    ) -> set[str]:
+        shown = view.index().keys()
+        return {
+            token
+            for token in (shown if touched is None else touched & shown)
+            if token not in self.written
+            and not _same(content.row(token), view.version(token))
+        } | {token for token in content.hidden if token in shown}
+
+    def __bool__(self) -> bool:
+        return self.anew or bool(self.written or self.gone)
+
+
+def _same(row: tuple[int, bytes] | None, version: int | None) -> bool:
+    return row is not None and row[0] == version
+
+
+def pieces_of(view: View | None, content: Content, changes: Changes) -> list[Piece]:
+    """The pieces of the new file, in order."""
+    if view is None:
+        order: list[str] = sorted(changes.written, key=lambda t: _place(content, t))
+        return list(order)
+    index = view.index()
+    written = changes.written | (view.unplaced() - changes.gone)
+    out = sorted(index[t] for t in written | changes.gone if t in index)
+    many = len(written) > _FEW + len(index) // 20
+    if many or changes.anew or not view.ordered:
+        return _sorted_pieces(view, content, changes, written)
+    kept = [i for first, end in _runs(0, len(index), out) for i in range(first, end)]
+    pieces: list[Piece] = []
+    done = 0
+    for wanted, token in sorted((_place(content, t), t) for t in written):
+        place = bisect_right(
+            kept, wanted, key=lambda i: _place(content, view.tokens[i])
+        )
+        before = kept[place] if place < len(kept) else len(index)
+        pieces += _runs(done, before, out)
+        pieces.append(token)
+        done = before
+    return [*pieces, *_runs(done, len(index), out)]
+
+
+def _place(content: Content, token: str) -> tuple[Any, ...]:
+    row = content.row(token)
+    assert row is not None  # noqa: S101 - it belongs to the file
+    record = content.decode(token, row[1])
+    return (content.layout.order(record, row[0]), token)
+
+
+def _runs(first: int, end: int, out: Sequence[int]) -> Iterator[Run]:
+    """What is left of a run when some places are taken out."""
+    for place in out[bisect_left(out, first) : bisect_left(out, end)]:
+        if first < place:
+            yield Run(first, place)
+        first = place + 1
+    if first < end:
+        yield Run(first, end)
+
+
+def _sorted_pieces(
+    view: View, content: Content, changes: Changes, written: set[str]
+) -> list[Piece]:
+    """The pieces where the order is not known: each record is one."""
+    index = view.index()
+    kept = index.keys() - written - changes.gone
+    order = sorted([*kept, *written], key=lambda token: _place(content, token))
+    if changes.anew:
+        return list(order)
+    return [t if t in written else Run(index[t], index[t] + 1) for t in order]
+
+
+def write_file(
+    path: Path,
+    content: Content,
+    changes: Changes,
+    *,
+    view: View | None,
+    old: bytes,
+    model: Attributes | None,
+) -> View:
+    """Write a file with what the store holds, durable, under a name of its own.
+
+    Args:
+        path: the name.
+        content: what the store holds.
+        changes: how that differs from what the file shows now.
+        view: what the file shows now.
+        old: the file as it is now; what has not changed is copied from there.
+        model: what belongs to the file as it is now, and is taken over. Where there is no
+            file, it gets the permissions that the store has noted, else the usual ones and
+            the owner of its directory.
+    """
+    is_broken = content.broken is not None
+    pieces = [] if is_broken else pieces_of(view, content, changes)
+    texts = _texts(pieces, view, old, content)
+    is_unknown = model is None and content.permissions is None
+    mode = _USUAL if is_unknown else NARROW  # opened to others when it is complete
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(path, flags, mode)
+    lost: tuple[str, ...] = ()
+    try:
+        output = _Output(fd)
+        places = output.write(content, texts, old)
+        if model is not None:
+            lost = apply(fd, model)
+        elif content.permissions is not None:
+            content.permissions.apply(fd)
+        else:  # an administrator's call does not take the file away from the server
+            give_to(fd, path.parent.stat())
+        os.fsync(fd)
+        signature = signature_of(os.fstat(fd))
+    finally:
+        os.close(fd)
+    new = View(
+        signature,
+        output.digest.hexdigest(),
+        (content.position,),
+        content.header_version,
+        is_broken,
+        lost=lost,
+    )
+    _note_places(new, pieces, places, view, content)
+    if view is not None:
+        new.shown = _shown_after(view, old, changes)
+    return new
+
+
+def _shown_after(view: View, old: bytes, changes: Changes) -> Shown:
+    """What the file showed until now of that which is written."""
+    before, index = {}, view.index()
+    no_texts = view.anew or view.broken
+    for token in changes.written | changes.gone:
+        place = index.get(token)
+        if place_of(token, "")[0] == QUARANTINE:
+            continue  # for old code it is a record like every other, and stays one
+        if place is None:
+            before[token] = ABSENT
+        elif no_texts or view.starts[place] == UNKNOWN or len(before) > MOST_AT_ONCE:
+            before[token] = UNCLEAR
+        else:
+            before[token] = digest_of_text(old[view.starts[place] : view.ends[place]])
+    return view.shown.written(before)
+
+
+def _texts(
+    pieces: list[Piece], view: View | None, old: bytes, content: Content
+) -> Iterator[bytes]:
+    layout, header = content.layout, content.header
+    for piece in pieces:
+        if isinstance(piece, Run) and view is not None:
+            yield old[view.starts[piece.first] : view.ends[piece.end - 1]]
+        elif isinstance(piece, str):
+            yield layout.render_one(header, content.record(piece))
+
+
+class _Output:
+    """Writes texts, and notes where in the file each of them begins."""
+
+    def __init__(self, fd: int) -> None:
+        self.digest = hashlib.blake2b(digest_size=16)
+        self._fd = fd
+        self._chunks: list[bytes] = []
+        self._waiting = 0
+
+    def write(
+        self, content: Content, texts: Iterable[bytes], old: bytes
+    ) -> list[tuple[int, int]]:
+        """Write the file; gives where the text of each piece begins and ends.
+
+        Nothing where the layout has put texts together, so that no place is known.
+        """
+        places: list[tuple[int, int]] = []
+        taken: deque[bytes] = deque()
+        place = 0
+        for chunk in _chunks(content, _noted(texts, taken), old):
+            end = place + len(chunk)
+            if taken and chunk is taken[0]:
+                taken.popleft()
+                places.append((place, end))
+            place = end
+            self._add(chunk)
+        self._flush()
+        return [] if taken else places
+
+    def _add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._waiting += len(chunk)
+        if self._waiting >= _BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._waiting = 0
+        self.digest.update(data)
+        write_all(self._fd, data)
+
+
+def _chunks(content: Content, texts: Iterable[bytes], old: bytes) -> Iterable[bytes]:
+    if content.broken is not None:
+        return (content.layout.restored(content.broken, old),)
+    return content.layout.assemble_in(content.header, texts, old)
+
+
+def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
+    for text in texts:
+        taken.append(text)
+        yield text
+
+
+def _note_places(
+    new: View,
+    pieces: list[Piece],
+    places: list[tuple[int, int]],
+    old: View | None,
+    content: Content,
+) -> None:
+    """Fill in what the new file shows, and where."""
+    known = places or [(UNKNOWN, UNKNOWN)] * len(pieces)
+    for piece, (start, end) in zip(pieces, known, strict=True):
+        if isinstance(piece, Run) and old is not None:
+            _note_run(new, piece, start, old)
+        elif isinstance(piece, str):
+            row = content.row(piece)
+            new.add(piece, row[0] if row else 0, start, end)
+
+
+def _note_run(new: View, run: Run, start: int, old: View) -> None:
+    first, end = run
+    new.tokens += old.tokens[first:end]
+    new.versions += old.versions[first:end]
+    starts, ends = old.starts[first:end], old.ends[first:end]
+    by = start - starts[0]
+    if start == UNKNOWN:
+        starts = ends = array("q", [UNKNOWN]) * len(starts)
+    elif by:
+        starts = array("q", [place + by for place in starts])
+        ends = array("q", [place + by for place in ends])
+    new.starts += starts
+    new.ends += ends

@@ -1,0 +1,180 @@
+"""Rows that wait on disk instead of in memory, while a directory is first opened.
+
+The rows made of a legacy file take several times its size. They are needed again in order,
+when the snapshot is written, and now and then by key; in between they are in a file
+without a name, and only their places are in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pend_storage.layout import Entry
+from pend_storage.stores.json._legacy_sync.file_contents import Seen
+from pend_storage.stores.json._legacy_sync.file_manifest import UNKNOWN, token_of
+
+__all__ = ["SeenRows", "Spool", "SpooledRows"]
+
+_TAIL: Final = 1 << 20
+"""Bytes that are written at once."""
+_WINDOW: Final = 1 << 18
+"""Bytes that are read at once where many rows are read in order."""
+_LENGTH_BITS: Final = 30
+"""Of a place: no row is as long as 1 GiB."""
+_LENGTH: Final = (1 << _LENGTH_BITS) - 1
+
+
+class Spool:
+    """Texts one after the other in a file without a name; one number is a place in it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the file, which ends with this object.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        self._tail = bytearray()
+        self._written = 0
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._file.close()
+        self._tail = bytearray()
+
+    def add(self, text: bytes) -> int:
+        """Append a text; gives its place."""
+        place = (self._written + len(self._tail)) << _LENGTH_BITS | len(text)
+        self._tail += text
+        if len(self._tail) >= _TAIL:
+            left = memoryview(self._tail)
+            while left:
+                left = left[os.write(self._file.fileno(), left) :]
+            self._written += len(self._tail)
+            self._tail = bytearray()
+        return place
+
+    def at(self, place: int) -> bytes:
+        """The text at a place."""
+        return self._read(place >> _LENGTH_BITS, place & _LENGTH)
+
+    def in_order(self, places: Iterator[int]) -> Iterator[bytes]:
+        """The texts at places, quickest where they follow each other."""
+        window, begin = b"", 0
+        for place in places:
+            start, length = place >> _LENGTH_BITS, place & _LENGTH
+            if start < begin or start + length > begin + len(window):
+                begin, window = start, self._read(start, max(length, _WINDOW))
+            yield window[start - begin : start - begin + length]
+
+    def _read(self, start: int, length: int) -> bytes:
+        """So many bytes, or fewer at the end."""
+        if start >= self._written:
+            start -= self._written
+            return bytes(self._tail[start : start + length])
+        length = min(length, self._written - start)
+        pieces: list[bytes] = []
+        while length and (piece := os.pread(self._file.fileno(), length, start)):
+            pieces.append(piece)
+            start, length = start + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class SpooledRows:
+    """Rows of one collection, as far as a table's rows are looked at; all of one version."""
+
+    def __init__(self, spool: Spool, version: int) -> None:
+        self._spool = spool
+        self._version = version
+        self._places: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: str) -> tuple[int, bytes]:
+        return self._version, self._spool.at(self._places[key])
+
+    def __setitem__(self, key: str, body: bytes) -> None:
+        self._places[key] = self._spool.add(body)
+
+    def get(
+        self, key: str, default: tuple[int, bytes] | None = None
+    ) -> tuple[int, bytes] | None:
+        """A row, or what is given where there is none."""
+        return self[key] if key in self._places else default
+
+    def pop(self, key: str, default: None = None) -> None:
+        """Forget a row; its text stays in the file."""
+        self._places.pop(key, default)
+
+    def keys(self) -> Iterator[str]:
+        """Every key."""
+        return iter(self._places)
+
+    def items(self) -> Iterator[tuple[str, tuple[int, bytes]]]:
+        """Every row, in the order in which their keys came."""
+        bodies = self._spool.in_order(iter(self._places.values()))
+        for key, body in zip(self._places, bodies, strict=True):
+            yield key, (self._version, body)
+
+    def copy(self) -> SpooledRows:
+        """These rows: nobody changes them any more once they are looked at as a whole."""
+        return self
+
+    def place(self, key: str, body: bytes) -> int:
+        """Where a body is kept: with its row if that says the same, else anew."""
+        place = self._places.get(key)
+        if place is None or place & _LENGTH != len(body):
+            return self._spool.add(body)
+        return place if self._spool.at(place) == body else self._spool.add(body)
+
+
+class SeenRows:
+    """The entries of a file as :class:`Seen` has them, with their bodies on disk."""
+
+    def __init__(self, spool: Spool, rows: dict[str, SpooledRows]) -> None:
+        self._spool = spool
+        self._rows = rows
+        self._last: Entry | None = None
+        self._bodies = array("q")
+        self._starts = array("q")
+        self._ends = array("q")
+        self.tokens: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __iter__(self) -> Iterator[Seen]:
+        columns = (self._starts, self._ends)
+        bodies = self._spool.in_order(iter(self._bodies))
+        yield from map(Seen, self.tokens, bodies, *columns)
+
+    def noted(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """The entries, each noted when what became of it is known."""
+        for entry in entries:
+            self._last = entry
+            yield entry
+            self.settle()
+
+    def settle(self) -> None:
+        """Note the last entry; its row may have its very body."""
+        entry, self._last = self._last, None
+        if entry is None:
+            return
+        home = entry.home
+        start, end = entry.span or (UNKNOWN, UNKNOWN)
+        self.tokens.append(token_of(home.collection, home.key))
+        self._bodies.append(self._rows[home.collection].place(home.key, home.body))
+        self._starts.append(start)
+        self._ends.append(end)

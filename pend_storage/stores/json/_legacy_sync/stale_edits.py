@@ -1,0 +1,223 @@
+"""Keeps what the store has written from an edit that comes from an older copy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from pend_storage.events import Event, Hook
+from pend_storage.layout import Layout
+from pend_storage.records import LegacyFile, Put
+from pend_storage.stores.json._legacy_sync.earlier_texts import (
+    ABSENT,
+    Shown,
+    digest_of_text,
+)
+from pend_storage.stores.json._legacy_sync.edit_detection import EditReader
+from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.overruled_values import (
+    aside_of,
+    beside_of,
+    name_of,
+)
+from pend_storage.stores.json._legacy_sync.stale_copies import Copy, Said, older_copy
+
+__all__ = ["StaleCheck"]
+
+_MOST_NAMED = 10
+"""Members that an event names."""
+
+
+class StaleCheck:
+    """Compares one edit with what its file showed before."""
+
+    def __init__(
+        self, reader: EditReader, layout: Layout, found: Found, hook: Hook
+    ) -> None:
+        """Make one.
+
+        Args:
+            reader: compares the file again, without what is stale.
+            layout: of the file.
+            found: the edit.
+            hook: is told what was recognised.
+        """
+        self._reader = reader
+        self._layout = layout
+        self._found = found
+        self._hook = hook
+        self._changes: Mapping[str, Operation] = {
+            o.key: o for o in found.operations if o.collection == layout.collection
+        }
+
+    def run(self, shown: Shown) -> Found:
+        """The edit without what an older copy says of newer records.
+
+        Args:
+            shown: what the file showed.
+        """
+        copy = older_copy(shown, self._said(shown)) if self._changes else None
+        if copy is None:
+            return self._found
+        if not self._is_certain(copy):
+            self._keep_replaced(copy)
+            return self._found
+        skip = [
+            self._found.told_by[token]
+            for token in copy.stale
+            if isinstance(self._changes[token], Put)
+        ]
+        rest = self._reader.find(skip, copy.stale)
+        rest.asides = [*self._stale_asides(copy), *self._members_aside()]
+        rest.kept = copy.stale
+        self._tell_stale(copy)
+        return rest
+
+    # -- what the edit says -----------------------------------------------------------------
+
+    def _said(self, shown: Shown) -> dict[str, Said]:
+        """Of each record of which it is known what the file showed before."""
+        tokens = {state.token for state in shown.states}
+        places = {
+            item.token: place
+            for place, item in enumerate(self._found.seen)
+            if item.token in tokens
+        }
+        return {token: self._said_of(token, places.get(token)) for token in tokens}
+
+    def _said_of(self, token: str, place: int | None) -> Said:
+        found, change = self._found, self._changes.get(token)
+        if isinstance(change, Put):
+            digest = self._reader.digest(found, found.seen[found.told_by[token]])
+            return Said(digest, self._is_new(change))
+        if change is not None:
+            return Said(ABSENT, is_change=True)
+        if place is not None:
+            return Said(self._reader.digest(found, found.seen[place]), is_change=False)
+        row = found.base.get(token)
+        if row is None:
+            return Said(ABSENT, is_change=False)
+        record = found.content.decode(token, row[1])
+        text = self._layout.render_one(found.parsed.header, record)
+        return Said(digest_of_text(text), is_change=False)
+
+    def _is_new(self, change: Put) -> bool:
+        """Whether the file says something else, and not only somewhere else."""
+        row = self._found.base.get(change.key)
+        if row is None:
+            return True
+        header = self._found.parsed.header
+        before = self._found.content.decode(change.key, row[1])
+        texts = [self._layout.render_one(header, r) for r in (before, change.record)]
+        return texts[0] != texts[1]
+
+    # -- what comes of it ---------------------------------------------------------------------
+
+    def _is_certain(self, copy: Copy) -> bool:
+        """Whether it is a stale copy rather than somebody who sets a record back.
+
+        Two records are not set back, both to what one version showed and with nothing
+        left of what came later, by chance; nor is one, together with a change that is
+        new. Who leaves nothing in the file has no copy. A record that is missing and was
+        deleted since is a doubt.
+        """
+        if copy.is_doubtful or not self._found.seen:
+            return False
+        return len(copy.committed) > 1 or any(
+            isinstance(change, Put) and self._is_new(change)
+            for token, change in self._changes.items()
+            if token not in copy.stale
+        )
+
+    def _keep_replaced(self, copy: Copy) -> None:
+        """It may be on purpose: the edit counts, and what was committed is kept."""
+        found = self._found
+        tokens = [  # of others it is found that they have met a commit
+            token
+            for token in copy.stale | copy.overwritten
+            if found.base.get(token) == found.content.row(token)
+        ]
+        reason = (
+            "somebody has set the record in the file back to what it was before a commit, "
+            "or has written a stale copy of the file"
+        )
+        found.asides = self._asides(tokens, reason)
+        kept = ", ".join(aside.key for aside in found.asides)
+        where = f"; what was committed is in quarantine as {kept}" if kept else ""
+        self._tell(
+            f"{self._layout.file}: {self._names(copy.stale)} was set back by somebody else "
+            "to what the file showed before a commit: on purpose, or with a stale copy of "
+            f"the file. The edit counts{where}"
+        )
+
+    def _stale_asides(self, copy: Copy) -> list[Put]:
+        """What loses: what the copy says, or the commit that was not seen."""
+        found, layout, schema = self._found, self._layout, self._found.content.schema
+        reason = (
+            "somebody has written a stale copy of the file, and the store's value stays"
+        )
+        puts = [
+            aside_of(schema, layout, found.parsed.header, change.record, reason)
+            for token, change in self._changes.items()
+            if token in copy.stale and isinstance(change, Put)
+        ]
+        reason = "somebody has changed it in a stale copy of the file, and that counts"
+        return puts + self._asides(copy.overwritten, reason)
+
+    def _asides(self, tokens: Iterable[str], reason: str) -> list[Put]:
+        """What the store holds of some records."""
+        found, layout, schema = self._found, self._layout, self._found.content.schema
+        header, made = found.parsed.header, []
+        for token in tokens:
+            row = found.content.row(token)
+            if row is not None:
+                record = found.content.decode(token, row[1])
+                made.append(aside_of(schema, layout, header, record, reason))
+        return made
+
+    def _members_aside(self) -> list[Put]:
+        """What stands beside the records, where the copy says something else."""
+        found, layout = self._found, self._layout
+        edited, present = found.parsed.header, found.content.header
+        if edited in (present, found.header[1]):
+            return []
+        reason = "somebody has written a stale copy of the file, and its value counts"
+        lost = layout.overruled_members(None, present, edited)
+        return [
+            beside_of(found.content.schema, layout, *one, reason)
+            for one in lost.items()
+        ]
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _tell_stale(self, copy: Copy) -> None:
+        text = (
+            f"{self._layout.file} was overwritten with a stale copy, which lacks what was "
+            f"committed since of {self._names(copy.stale)}. The store's values stay, and "
+            "the file is written again; what the copy says of them is in quarantine"
+        )
+        if copy.overwritten:
+            text += (
+                f". Of {self._names(copy.overwritten)}, which it changes, the copy counts, "
+                "and what was committed is in quarantine"
+            )
+        self._tell(text)
+
+    def _names(self, tokens: Iterable[str]) -> str:
+        names = sorted(self._name(token) for token in tokens)
+        more = len(names) - _MOST_NAMED
+        return ", ".join(names[:_MOST_NAMED]) + (
+            f" and {more} more" if more > 0 else ""
+        )
+
+    def _name(self, token: str) -> str:
+        found, change = self._found, self._changes[token]
+        header: LegacyFile = found.parsed.header
+        if isinstance(change, Put):
+            return name_of(self._layout, header, change.record)
+        row = found.base[token]
+        record = found.content.decode(token, row[1])
+        return name_of(self._layout, found.parsed.header, record)
+
+    def _tell(self, message: str) -> None:
+        self._hook(Event("stale-copy", message, logging.WARNING))

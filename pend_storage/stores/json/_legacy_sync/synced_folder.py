@@ -1,0 +1,191 @@
+"""A folder with one file for each record, in the place of a file.
+
+It is read as one object. A new version is written as one, too, beside the files; then each
+file of which it says something else is replaced by a rename. After a crash on the way some
+files are new and some are old. Neither is an edit: the new ones say what the store says, and
+the old ones what they said before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final, cast
+
+import msgspec
+from typing_extensions import override
+
+from pend_storage.folders import file_name, files_in, text_of
+from pend_storage.stores.json._journal.atomic_files import sync_directory
+from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._legacy_sync.file_attributes import Attributes
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    Signature,
+    View,
+    save_view,
+    signature_of,
+)
+from pend_storage.stores.json._legacy_sync.file_permissions import Permissions
+
+__all__ = ["FolderPlace"]
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class FolderPlace(Place):
+    """Where the files are, and everything that is kept with them."""
+
+    _read: dict[str, bytes] | None = None
+    """What the files said when they were read last."""
+
+    @property
+    def _folder(self) -> Path:
+        return self.path.parent
+
+    @override
+    def locate(self) -> bool:
+        self.target = self.path
+        self.new = self.path.with_name(f".{self.path.name}{self._suffix}")
+        return False
+
+    # -- reading ------------------------------------------------------------------------
+
+    @override
+    def status(self) -> os.stat_result | None:
+        with self._explaining():
+            try:
+                folder = self._folder.stat()
+                found = [(f.name, f.path.stat()) for f in files_in(self.path)]
+            except FileNotFoundError:
+                return None if not self._folder.exists() else self.status()
+        if not found:
+            return None
+        return _combined(folder, found)
+
+    @override
+    def attributes(self) -> Attributes | None:
+        return None  # each file keeps its own
+
+    @override
+    def read(self) -> tuple[bytes, os.stat_result] | None:
+        before = self.status()
+        if before is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            found = {f.name: f.path.read_bytes() for f in files_in(self.path)}
+            after = self.status()
+            if after is not None and signature_of(before) == signature_of(after):
+                self._read = found
+                return text_of(found), after
+        raise InterruptedError(errno.EINTR, "being written", str(self.path))
+
+    # -- writing ------------------------------------------------------------------------
+
+    @override
+    def put(self, view: View, before: Signature | None) -> bool:
+        status = self.status()
+        if (None if status is None else signature_of(status)) != before:
+            return False
+        save_view(self._next_path, view)
+        self._made.append(self._next_path)
+        wanted = {n: bytes(text) for n, text in _members(self.new.read_bytes()).items()}
+        for file in list(files_in(self.path)) if status is not None else ():
+            raw = file.path.read_bytes()
+            if self._read is None or raw != self._read.get(file.name):
+                return self._given_up()
+            text = wanted.pop(file.name, None)
+            if text is None:
+                file.path.unlink()
+            elif text_of({"": raw}) != text_of({"": text}):
+                self._replace(file.path, _like(raw, text))
+        for name, text in wanted.items():
+            self._replace(self._folder / file_name(self.path, name), text)
+        sync_directory(self._folder)
+        self.new.unlink()
+        self._made.clear()
+        after = self.status()
+        if after is not None:
+            view.signature = signature_of(after)
+        self._confirm()
+        save_view(self._view_path, view)
+        return True
+
+    def _given_up(self) -> bool:
+        """Somebody has changed a file meanwhile: the next look finds what that was."""
+        self._next_path.unlink()
+        self.new.unlink()
+        self._made.clear()
+        return False
+
+    def _replace(self, path: Path, raw: bytes) -> None:
+        new = path.with_name(f".{path.name}{self._suffix}")
+        self._made.append(new)
+        with new.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, new)
+            status = path.stat()
+            with contextlib.suppress(OSError):
+                os.chown(new, status.st_uid, status.st_gid)
+        new.replace(path)
+
+    @override
+    def late_edit(self, view: View | None) -> Path | None:
+        return None
+
+    @override
+    def make_room(self, permissions: Permissions | None) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    @override
+    def recover(self) -> Path | None:
+        self._next_path.unlink(missing_ok=True)
+        self.new.unlink(missing_ok=True)
+        for left in self._leavings():
+            left.unlink()
+        return None
+
+    def _leavings(self) -> Iterator[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            yield from self._folder.glob(f".*{self._suffix}")
+
+
+def _like(old: bytes, text: bytes) -> bytes:
+    """A text with the white space that stood around another one."""
+    end = len(old.rstrip(b" \t\r\n"))
+    return text + old[end:] if end else text
+
+
+def _combined(
+    folder: os.stat_result, files: list[tuple[str, os.stat_result]]
+) -> os.stat_result:
+    """What tells all files from others, in the form of the status of one."""
+    known = [
+        (name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files
+    ]
+    digest = hashlib.blake2b(repr(known).encode(), digest_size=7).digest()
+    mtime = max(status.st_mtime_ns for _, status in files)
+    ctime = max(status.st_ctime_ns for _, status in files)
+    first = files[0][1]
+    made = SimpleNamespace(
+        st_mode=first.st_mode,
+        st_uid=first.st_uid,
+        st_gid=first.st_gid,
+        st_dev=folder.st_dev,
+        st_ino=int.from_bytes(digest),
+        st_size=sum(status.st_size for _, status in files),
+        st_mtime_ns=mtime,
+        st_ctime_ns=ctime,
+        st_mtime=mtime / 1e9,
+        st_ctime=ctime / 1e9,
+        st_nlink=1,
+    )
+    return cast("os.stat_result", made)
