@@ -9,14 +9,14 @@ from typing import Final
 from pend_storage.attribution import token_time
 from pend_storage.stores.state import Effect
 
-__all__ = ["Tokens"]
+__all__ = ["TokenIndex"]
 
 _MOST: Final = 50_000
 """Tokens kept: some seconds of the fastest writing there is, at 200 bytes each. A commit
 that waited for longer costs a walk along the journal."""
 
 
-class Tokens:
+class TokenIndex:
     """Token to sequence. What is forgotten here is still in the journal."""
 
     def __init__(self, since: datetime) -> None:

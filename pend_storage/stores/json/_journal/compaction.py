@@ -15,7 +15,7 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.stores.json._journal.atomic_files import replace_file, sync_directory
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.segments import (
@@ -124,7 +124,7 @@ def _require_space(engine: Engine) -> None:
             raise OSError(errno.ENOSPC, reason, str(engine.directory))
 
 
-def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:
+def drop_old(own: DirectoryHandle, retention: Retention, needed: int) -> None:
     """Drop what is older than a segment and need not be kept either.
 
     Args:
@@ -142,7 +142,7 @@ def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:
     _drop_segments(own, retention, base)
 
 
-def _drop_segments(own: OwnDirectory, retention: Retention, base: int) -> None:
+def _drop_segments(own: DirectoryHandle, retention: Retention, base: int) -> None:
     """Drop segments from the oldest on, so that those that are left follow each other."""
     directory = own.path
     numbers = numbered(directory, "journal")
@@ -159,7 +159,7 @@ def _drop_segments(own: OwnDirectory, retention: Retention, base: int) -> None:
     sync_directory(directory, own.fd)
 
 
-def clear_leavings(own: OwnDirectory) -> None:
+def clear_leavings(own: DirectoryHandle) -> None:
     """Delete files that a process which died had not finished. Hold the lock."""
     for name in own.names():
         if name.endswith(".new"):

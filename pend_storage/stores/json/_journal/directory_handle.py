@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pend_storage.errors import StoreUnavailable
 
-__all__ = ["Identity", "OwnDirectory", "identity_of"]
+__all__ = ["DirectoryHandle", "Identity", "identity_of"]
 
 _HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 _TICK: Final = 2 * 10**9
@@ -31,7 +31,7 @@ def identity_of(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 
-class OwnDirectory:
+class DirectoryHandle:
     """A directory as it was when it was opened."""
 
     def __init__(self, path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from pend_storage.stores.json._journal.atomic_files import create
 from pend_storage.stores.json._journal.directory_handle import (
+    DirectoryHandle,
     Identity,
-    OwnDirectory,
     identity_of,
 )
 
@@ -36,7 +36,7 @@ class Position(NamedTuple):
 class EndFile:
     """The file, and what this process has taken notice of."""
 
-    def __init__(self, directory: Path, own: OwnDirectory | None) -> None:
+    def __init__(self, directory: Path, own: DirectoryHandle | None) -> None:
         path, at = directory / END_FILE, None if own is None else own.fd
         self.fd = -1
         try:

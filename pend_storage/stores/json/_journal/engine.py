@@ -28,12 +28,16 @@ from pend_storage.schema import Schema
 from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.json._journal.atomic_files import translate
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.journal import SegmentDropped
 from pend_storage.stores.json._journal.log_records import encode_effects
 from pend_storage.stores.json._journal.process_locks import process_lock
-from pend_storage.stores.json._journal.replica_state import Cut, Live, load
-from pend_storage.stores.json._journal.schema_compatibility import Admission
+from pend_storage.stores.json._journal.replica_state import (
+    Checkpoint,
+    ReplicaState,
+    load,
+)
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._journal.settling import Settling
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import in_main_thread, shielded
@@ -65,7 +69,7 @@ class Engine:
         name: str,
         lock_timeout: float,
         hook: Hook,
-        admission: Admission | None = None,
+        admission: SchemaAdmission | None = None,
         layouts: Sequence[Layout] = (),
     ) -> None:
         """Load the state.
@@ -103,7 +107,7 @@ class Engine:
         self._stale = False
         self._tail_is_torn = False
         self._torn: list[Path] = []
-        self.own = OwnDirectory(directory)
+        self.own = DirectoryHandle(directory)
         self._checked = 0
         self._lock = process_lock(directory / "lock", self.own)
         try:
@@ -113,7 +117,7 @@ class Engine:
             self._lock.close()
             raise
 
-    def _admit(self, live: Live) -> None:
+    def _admit(self, live: ReplicaState) -> None:
         """See that the rows are of this program's schema, now and at each later look."""
         if self.admission is None:
             return
@@ -123,7 +127,7 @@ class Engine:
             self._stale = True
             raise
 
-    def _loaded(self) -> Live:
+    def _loaded(self) -> ReplicaState:
         """Load, and bring to an end what a process that died had begun."""
         live = load(self.own, self.schema, self._name)
         try:
@@ -179,11 +183,11 @@ class Engine:
         with self.mutex:
             return job(self.glance() or self._current().state)
 
-    def consult(self, job: Callable[[Live], T]) -> T:
+    def consult(self, job: Callable[[ReplicaState], T]) -> T:
         """What a job finds in state and journal, up to date."""
         return shielded(partial(self._consulted, job))
 
-    def _consulted(self, job: Callable[[Live], T]) -> T:
+    def _consulted(self, job: Callable[[ReplicaState], T]) -> T:
         with self.live() as live:
             return job(live)
 
@@ -191,7 +195,7 @@ class Engine:
         if self._closed:
             raise StoreUnavailable("the store is closed", store=self._name)
 
-    def _current(self) -> Live:
+    def _current(self) -> ReplicaState:
         self._require_open()
         if self.own.is_elsewhere:
             self.own.look()
@@ -229,7 +233,7 @@ class Engine:
         self._stale = False
 
     @contextmanager
-    def live(self) -> Iterator[Live]:
+    def live(self) -> Iterator[ReplicaState]:
         """The state and the journal, up to date, for the length of the block.
 
         Not in the main thread, where the block might be interrupted: :meth:`consult`.
@@ -237,7 +241,7 @@ class Engine:
         with self.mutex:
             yield self._current()
 
-    def current(self) -> Live:
+    def current(self) -> ReplicaState:
         """State and journal as they are; hold the mutex, and what keeps others out."""
         return self._live
 
@@ -397,19 +401,19 @@ class Engine:
         for ticket in planned:
             ticket.done = True
 
-    def _set_aside_torn(self, live: Live) -> None:
+    def _set_aside_torn(self, live: ReplicaState) -> None:
         if self._tail_is_torn:
             self._torn.append(live.journal.set_aside_tail())
             self._tail_is_torn = False
 
-    def _publish(self, live: Live) -> None:
+    def _publish(self, live: ReplicaState) -> None:
         """Tell other processes; what cannot be told is on the disk nevertheless."""
         try:
             live.journal.publish()
         except OSError as error:
             raise translate(error, self.directory, outcome_known=False) from error
 
-    def _caught_up(self, *, looked: bool = False) -> Live:
+    def _caught_up(self, *, looked: bool = False) -> ReplicaState:
         """The state with all that is in the journal. Hold the commit lock.
 
         Where it fails on the way, the next caller reads the files anew: what was read is
@@ -453,13 +457,13 @@ class Engine:
 
     # -- the rest -----------------------------------------------------------------------
 
-    def cut(self) -> Cut:
+    def cut(self) -> Checkpoint:
         """Begin a new segment of the journal, and copy the state as it is there."""
         with self._writing:
             self._require_open()
             return self._cut()
 
-    def _cut(self) -> Cut:
+    def _cut(self) -> Checkpoint:
         with self._lock.held(self._timeout):
             with self.mutex:
                 live = self._caught_up()

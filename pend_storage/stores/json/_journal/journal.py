@@ -24,7 +24,10 @@ from pend_storage.stores.json._journal.atomic_files import (
     translate,
     write_all,
 )
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory, identity_of
+from pend_storage.stores.json._journal.directory_handle import (
+    DirectoryHandle,
+    identity_of,
+)
 from pend_storage.stores.json._journal.end_file import (
     END_FILE,
     EndFile,
@@ -91,7 +94,11 @@ class Journal:
     """One process's place in the journal. Its owner sees that threads take turns."""
 
     def __init__(
-        self, directory: Path, number: int, chain: int, own: OwnDirectory | None = None
+        self,
+        directory: Path,
+        number: int,
+        chain: int,
+        own: DirectoryHandle | None = None,
     ) -> None:
         """Open the journal at the start of a segment.
 

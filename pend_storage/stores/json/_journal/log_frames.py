@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 __all__ = [
     "HEADER_SIZE",
     "Damage",
-    "Frame",
+    "LogFrame",
     "diagnose",
     "encode_frame",
     "read_frame",
@@ -36,7 +36,7 @@ _HEADER_START: Final = re.compile(rb"(?:[0-9a-f]{8} ){0,2}(?:[0-9a-f]{0,8})")
 _NULS: Final = re.compile(rb"\0+")
 
 
-class Frame(NamedTuple):
+class LogFrame(NamedTuple):
     """A frame that is whole."""
 
     payload: bytes
@@ -73,7 +73,7 @@ def _header(data: bytes, start: int) -> tuple[int, int] | None:
     return int(found[1], 16), int(found[2], 16)
 
 
-def read_frame(data: bytes, start: int, chain: int) -> Frame | None:
+def read_frame(data: bytes, start: int, chain: int) -> LogFrame | None:
     """The frame that begins at a place; None where there is no whole, sound one."""
     header = _header(data, start)
     if header is None:
@@ -85,7 +85,7 @@ def read_frame(data: bytes, start: int, chain: int) -> Frame | None:
     payload = data[body:end]
     if zlib.crc32(payload, chain) != header[1]:
         return None
-    return Frame(payload, end + 1, header[1])
+    return LogFrame(payload, end + 1, header[1])
 
 
 def wanted_size(data: bytes, start: int) -> int | None:

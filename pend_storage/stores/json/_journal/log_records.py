@@ -27,7 +27,7 @@ from pend_storage.records import JSON
 from pend_storage.stores.state import ChangedRow, Effect
 
 __all__ = [
-    "Payload",
+    "FramePayload",
     "SegmentStart",
     "decode_payload",
     "encode_effects",
@@ -86,7 +86,7 @@ class _Frame(msgspec.Struct, frozen=True):
     next: int | None = None
 
 
-class Payload:
+class FramePayload:
     """What one frame of the journal says."""
 
     __slots__ = ("effects", "next", "segment")
@@ -102,13 +102,13 @@ _decode: Final = msgspec.json.Decoder(_Frame).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def decode_payload(payload: bytes) -> Payload:
+def decode_payload(payload: bytes) -> FramePayload:
     """Understand a frame.
 
     Raises:
         msgspec.DecodeError: it is none of ours.
     """
-    return Payload(_decode(payload))
+    return FramePayload(_decode(payload))
 
 
 def encode_effects(effects: Iterable[Effect]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Final
 
 from pend_storage.stores.state import Effect
 
-__all__ = ["Timeline"]
+__all__ = ["LogTimeline"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
@@ -24,7 +24,7 @@ _MOST_UNASKED: Final = 200_000
 _WORTH_TRIMMING: Final = 4_096
 
 
-class Timeline:
+class LogTimeline:
     """See the module. Not thread-safe: its owner locks."""
 
     def __init__(self, effects: Iterable[Effect], base: int = 0) -> None:

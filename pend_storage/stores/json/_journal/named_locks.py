@@ -15,7 +15,7 @@ from typing import Final
 
 from pend_storage.errors import LockTimeout
 from pend_storage.holding import EXCLUSIVE_USER, IsHeld
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.process_locks import ProcessLock, process_lock
 
 __all__ = ["forget_held", "named_lock"]
@@ -25,7 +25,7 @@ _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 
 
 @contextmanager
-def named_lock(own: OwnDirectory, name: str, timeout: float) -> Iterator[IsHeld]:
+def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHeld]:
     """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:24]
     lock = process_lock(own.path / f"exclusive-{digest}.lock", own)

@@ -23,7 +23,10 @@ from typing_extensions import override
 
 from pend_storage.errors import LockTimeout, PendStorageError
 from pend_storage.stores.json._journal.atomic_files import create, translate, translated
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory, identity_of
+from pend_storage.stores.json._journal.directory_handle import (
+    DirectoryHandle,
+    identity_of,
+)
 
 try:
     import fcntl
@@ -92,9 +95,9 @@ class FlockLock(ProcessLock):
 
     looks: ClassVar = True
 
-    def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
+    def __init__(self, path: Path, own: DirectoryHandle | None = None) -> None:
         self.path = path
-        self._own = own or OwnDirectory(path.parent)
+        self._own = own or DirectoryHandle(path.parent)
         self._names = (path.name, f"{path.name}.turn")
         self._checked = 0
         self._fd = self._turn_fd = -1
@@ -144,7 +147,7 @@ class FlockLock(ProcessLock):
         It waits with descriptors of its own. If we give up before it is served, they are
         closed as soon as it is.
         """
-        visit = _Visit(self._own, self._names)
+        visit = _LockWait(self._own, self._names)
         try:
             visit.start()
             served = visit.done.wait(timeout)
@@ -176,7 +179,7 @@ class FlockLock(ProcessLock):
                 os.close(fd)
 
 
-def _open(own: OwnDirectory, name: str) -> int:
+def _open(own: DirectoryHandle, name: str) -> int:
     path, at = own.path / name, own.fd
     with translated(path):
         own.look()
@@ -195,12 +198,12 @@ def _try_flock(fd: int) -> bool:
     return True
 
 
-class _Visit:
+class _LockWait:
     """One wait for a lock, in a thread of its own."""
 
-    under_way: ClassVar[set[_Visit]] = set()
+    under_way: ClassVar[set[_LockWait]] = set()
 
-    def __init__(self, own: OwnDirectory, names: tuple[str, str]) -> None:
+    def __init__(self, own: DirectoryHandle, names: tuple[str, str]) -> None:
         self.done = threading.Event()
         self.error: OSError | PendStorageError | None = None
         self.fd = -1
@@ -256,12 +259,12 @@ def forget_waits() -> None:
 
     Else the child would keep the lock if the parent gets it and is killed.
     """
-    for visit in list(_Visit.under_way):
+    for visit in list(_LockWait.under_way):
         for fd in (visit.fd, visit.turn_fd):
             if fd >= 0:
                 with contextlib.suppress(OSError):  # its thread had just closed it
                     os.close(fd)
-    _Visit.under_way.clear()
+    _LockWait.under_way.clear()
 
 
 class FileLock(ProcessLock):
@@ -288,7 +291,7 @@ class FileLock(ProcessLock):
         """Nothing is kept open between two uses."""
 
 
-def process_lock(path: Path, own: OwnDirectory | None = None) -> ProcessLock:
+def process_lock(path: Path, own: DirectoryHandle | None = None) -> ProcessLock:
     """The best lock that this system has; ``own``: the file's directory, if it is open."""
     return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 

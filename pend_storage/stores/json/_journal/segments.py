@@ -18,7 +18,7 @@ from pend_storage.stores.json._journal.log_frames import (
     wanted_size,
 )
 from pend_storage.stores.json._journal.log_records import (
-    Payload,
+    FramePayload,
     SegmentStart,
     decode_payload,
 )
@@ -77,7 +77,7 @@ class SegmentReader:
         if fd >= 0:
             os.close(fd)
 
-    def payloads(self, limit: int | None = None) -> Iterator[Payload]:
+    def payloads(self, limit: int | None = None) -> Iterator[FramePayload]:
         """What the following frames say, up to a place or the end of whole frames."""
         size = _CHUNK
         while limit is None or self.end < limit:
@@ -96,7 +96,7 @@ class SegmentReader:
                     return
                 size = max(wanted, _CHUNK)
 
-    def _decode(self, payload: bytes) -> Payload:
+    def _decode(self, payload: bytes) -> FramePayload:
         try:
             return decode_payload(payload)
         except (msgspec.DecodeError, ValueError) as error:

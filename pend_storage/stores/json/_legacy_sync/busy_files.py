@@ -6,18 +6,18 @@ import logging
 from typing import Final
 
 from pend_storage.events import Event, Hook
-from pend_storage.stores.json._legacy_sync.quiescence import Rest
+from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader
 
-__all__ = ["BusyNotice"]
+__all__ = ["BusyFileEvents"]
 
 _BUSY: Final = 3.0
 """Seconds after which it is told."""
 
 
-class BusyNotice:
+class BusyFileEvents:
     """Tells once that a file is busy, and once that this is over."""
 
-    def __init__(self, file: str, rest: Rest, hook: Hook) -> None:
+    def __init__(self, file: str, rest: QuiescentReader, hook: Hook) -> None:
         """Args: file: its name. rest: knows whether it rests. hook: is told."""
         self._file = file
         self._rest = rest

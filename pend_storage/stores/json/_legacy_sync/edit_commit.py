@@ -23,8 +23,8 @@ from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.stores.json._journal.engine import Engine, Submit
-from pend_storage.stores.json._legacy_sync.edit_lookups import EditLooks
-from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.edit_lookups import EditLookups
+from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.file_manifest import token_of
 from pend_storage.stores.json._legacy_sync.overruled_values import (
     aside_of,
@@ -49,7 +49,7 @@ class EditCommit:
         self,
         engine: Engine,
         layout: Layout,
-        found: Found,
+        found: EditedFile,
         *,
         submit: Submit,
         hook: Hook,
@@ -326,7 +326,7 @@ class EditCommit:
             Conflict: a record was changed since it was read for the same edit.
         """
         schema, layouts = self._schema, self._engine.layouts
-        looks = EditLooks(self._engine, self._found.reads)
+        looks = EditLookups(self._engine, self._found.reads)
         removal = Removal(schema, layouts, self._layout, looks)
         wanted = removal.settle(self._wanted.values())
         self._removed = removal.event()

@@ -10,10 +10,10 @@ from pend_storage.schema import CollectionSpec
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._legacy_sync.read_set import ReadSet
 
-__all__ = ["EditLooks"]
+__all__ = ["EditLookups"]
 
 
-class EditLooks:
+class EditLookups:
     """See :class:`~pend_storage.removal.Looks`; what is read is noted, to be checked."""
 
     def __init__(self, engine: Engine, reads: ReadSet) -> None:

@@ -11,12 +11,15 @@ from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 
 if TYPE_CHECKING:
-    from pend_storage.stores.json._legacy_sync.file_contents import Content, Generation
+    from pend_storage.stores.json._legacy_sync.file_contents import (
+        FileContents,
+        Generation,
+    )
 
-__all__ = ["Namesakes", "left_by"]
+__all__ = ["HiddenTexts", "left_by"]
 
 
-class Namesakes:
+class HiddenTexts:
     """The records of one file that share a member name with a quarantined one.
 
     All records are looked at once, if any quarantined one has a member name at all;
@@ -40,7 +43,7 @@ class Namesakes:
         self._changed = None if changed is None or known is None else known | changed
         self.since = now
 
-    def aside(self, content: Content) -> list[Text]:
+    def aside(self, content: FileContents) -> list[Text]:
         """The quarantined records that have a member name."""
         looked: dict[str, tuple[int, Text | None]] = {}
         for token, (version, body) in content.aside.items():
@@ -52,7 +55,7 @@ class Namesakes:
         self._aside = looked
         return [text for _, text in looked.values() if text is not None]
 
-    def hidden(self, content: Content) -> frozenset[str]:
+    def hidden(self, content: FileContents) -> frozenset[str]:
         """The tokens of the quarantined records that do not stand in the file."""
         aside = self.aside(content)
         names = frozenset(text.name for text in aside)
@@ -67,7 +70,7 @@ class Namesakes:
         self._names, self._changed = names, frozenset()
         return frozenset(hidden([*aside, *self._placed.values()]))
 
-    def _look(self, content: Content, token: str, names: frozenset[str]) -> None:
+    def _look(self, content: FileContents, token: str, names: frozenset[str]) -> None:
         self._placed.pop(token, None)
         row = content.homes.get(token)
         if row is None:
@@ -78,7 +81,7 @@ class Namesakes:
             self._placed[token] = text
 
 
-def left_by(content: Content) -> dict[str, Put]:
+def left_by(content: FileContents) -> dict[str, Put]:
     """The quarantined records that leave their file, by token, as they are afterwards.
 
     Superseded for good, so that what replaced them can be deleted.

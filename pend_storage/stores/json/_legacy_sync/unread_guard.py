@@ -22,10 +22,10 @@ from pend_storage.stores.plan import Plan
 from pend_storage.stores.state import State
 from pend_storage.unread import UnreadFile, UnreadFiles, unread_of
 
-__all__ = ["Guard", "file_broken"]
+__all__ = ["UnreadFileGuard", "file_broken"]
 
 
-class Guard:
+class UnreadFileGuard:
     """What a JSON store refuses while it is primary, or stands alone."""
 
     def __init__(self, layouts: Iterable[Layout], paths: Mapping[str, Path]) -> None:

@@ -36,7 +36,7 @@ from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.stores.json._legacy_sync.one_record_per_line.live_object import (
-    PlainView,
+    RecordPerLineObject,
 )
 from pend_storage.stores.json._legacy_sync.one_record_per_line.members import (
     Member,
@@ -47,7 +47,7 @@ from pend_storage.stores.json._legacy_sync.one_record_per_line.members import (
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
-__all__ = ["PlainLayout"]
+__all__ = ["RecordPerLineLayout"]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ _NOTHING: Final = "nothing"
 """In a header: the whole file while there is no record in it, where that was seen."""
 
 
-class PlainLayout(Layout):
+class RecordPerLineLayout(Layout):
     """A JSON object: key to the record's members, in the order of the keys."""
 
     def __init__(self, spec: CollectionSpec, file: str) -> None:
@@ -275,8 +275,8 @@ class PlainLayout(Layout):
     @override
     def view(
         self, store: Store, tx: Transaction | None = None, *, strict: bool = False
-    ) -> PlainView:
-        return PlainView(self.file, self._spec, store, tx)
+    ) -> RecordPerLineObject:
+        return RecordPerLineObject(self.file, self._spec, store, tx)
 
 
 def _is_as_written(raw: bytes, members: dict[str, msgspec.Raw]) -> bool:

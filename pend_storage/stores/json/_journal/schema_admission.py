@@ -29,12 +29,12 @@ from pend_storage.shown import cut, shown
 from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import Table
 
-__all__ = ["Admission", "require_fitting"]
+__all__ = ["SchemaAdmission", "require_fitting"]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Admission:
+class SchemaAdmission:
     """Judges the schema of one store, each time that another one is noted."""
 
     def __init__(self, schema: Schema, name: str, hook: Hook) -> None:
