@@ -61,7 +61,7 @@ class SingleFile(SyncedFile):
     """A legacy file of its own: a new version replaces it as a whole."""
 
     @override
-    def put(self, manifest: FileManifest, before: FileSignature | None) -> bool:
+    def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         _FILE_WRITTEN()
         manifest.replaced = before
         manifest.signature = manifest.signature._replace(

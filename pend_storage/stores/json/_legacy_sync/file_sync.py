@@ -377,7 +377,7 @@ class FileSync:
             )
             new.replaced_digest = digest
             self._engine.own.look()  # the file is one of a directory that was moved away
-            if not self._file.put(new, before):
+            if not self._file.replace(new, before):
                 self.is_busy = True
                 return False
         new.stamp = self._file.manifest_stamp()

@@ -186,7 +186,7 @@ class SyncedFile(ABC):
             self._made = []
 
     @abstractmethod
-    def put(self, manifest: FileManifest, before: FileSignature | None) -> bool:
+    def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         """Put the new file, which has been written, in the place of the old one.
 
         Args:

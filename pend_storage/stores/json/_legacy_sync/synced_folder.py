@@ -91,7 +91,7 @@ class SyncedFolder(SyncedFile):
     # -- writing ------------------------------------------------------------------------
 
     @override
-    def put(self, manifest: FileManifest, before: FileSignature | None) -> bool:
+    def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         status = self.status()
         if (None if status is None else signature_of(status)) != before:
             return False
