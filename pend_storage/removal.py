@@ -355,12 +355,15 @@ class Removal:
         if looks.find(put.collection, put.key) is not None:
             return
         mine = {layout.collection, QUARANTINE}
-        places = {
+        brought = {
             place
-            for place in self._told_by(put.collection, put.record)
-            if place[0] not in mine and isinstance(self._all.get(place), Put)
+            for place, operation in self._all.items()
+            if place[0] not in mine and isinstance(operation, Put)
         }
-        if not places or not looks.was_deleted(put.collection, put.key):
+        if not brought or not looks.was_deleted(put.collection, put.key):
+            return
+        places = brought.intersection(self._told_by(put.collection, put.record))
+        if not places:
             return
         for told in self._others_tell(places, of=put):
             place = (told.collection, told.key)

@@ -239,7 +239,7 @@ class _Adoption:
             if record is None or (present and not differences(present, record)):
                 continue
             self._note(*place, record)
-            yield self.schema.put(put.collection, record)
+            yield self._put(put, record)
 
     def _note(self, collection: str, key: str, record: Any) -> None:
         if self.has is None:

@@ -171,7 +171,7 @@ class Contest:
         else:
             names, values = claim[0], claim[1:]
             equal = [column(n) == v for n, v in zip(names, values, strict=True)]
-            records = list(verbs.find(*layout.mapping.where, *equal).items)
+            records = [row.record for row in verbs.rows(*layout.mapping.where, *equal)]
         for record in records:
             if layout.owns(record) and self._id(record) not in self._ids:
                 rank = layout.rank(record)

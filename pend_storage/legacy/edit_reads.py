@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
 from pend_storage.looks import TransactionLooks
-from pend_storage.query import field as column
+from pend_storage.query import And, Comparison, Operator, Or, Query
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.removal import Operation, Place
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["EditReads"]
+
+_TAKEN: Final = Comparison(("code",), Operator.IN, ("key-taken", "value-taken"))
 
 
 @dataclass(slots=True)
@@ -75,10 +77,12 @@ class EditReads(TransactionLooks):
         if self._aside is None or not self._names.issuperset(names):
             self._names |= set(names)
             places = ["", *(safe_text(name) for name in sorted(self._names))]
-            where = column("code").in_(["key-taken", "value-taken"])
-            where |= column("place").in_(places)
-            mine = column("file") == self.layout.file
-            self._aside = list(self.tx.collection(QUARANTINE).find(mine, where).items)
+            mine = Comparison(("file",), Operator.EQ, self.layout.file)
+            named = Comparison(("place",), Operator.IN, tuple(places))
+            found = self.tx.collection(QUARANTINE).select(
+                Query(And((mine, Or((_TAKEN, named)))))
+            )
+            self._aside = [row.record for row in found]
         return self._aside
 
     def facts(self, derived: Iterable[Put]) -> Iterator[Put]:

@@ -249,7 +249,7 @@ class Writing(EditReads):
                 verbs.delete(operation.key)
             else:
                 self._note(operation)
-                verbs.put(operation.record)
+                verbs.write(operation)  # it is checked and encoded already
         self.remember(complete.values())
         event = removal.event()
         if event is not None:
