@@ -8,19 +8,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.frame import WRAPPERS, Frame
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["absorbed", "adopt", "anchored"]
 
@@ -29,7 +27,7 @@ _Match = tuple[int, str]
 
 
 def adopt(
-    layout: RecordLayout,
+    layout: RecordPlacement,
     schema: Schema,
     parsed: ParsedFile,
     present: Iterable[Any],
@@ -70,7 +68,7 @@ class _Adoption:
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         schema: Schema,
         header: LegacyFile,
         find: Find,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.looks import TransactionLooks
 from pend_storage.query import And, Comparison, Operator, Or, Query
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
@@ -16,9 +17,6 @@ from pend_storage.removal import Operation, Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
 from pend_storage.unread import resting_on
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["EditReads"]
 
@@ -29,7 +27,7 @@ _TAKEN: Final = Comparison(("code",), Operator.IN, ("key-taken", "value-taken"))
 class EditReads(TransactionLooks):
     """Reads by one transaction, which checks them at its end."""
 
-    layout: RecordLayout
+    layout: RecordPlacement
     refused: Mapping[Place, str] = field(default_factory=dict)
     """Records that the store has refused, and why."""
     _memo: dict[Place, Any] = field(default_factory=dict)

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from typing_extensions import override
 
-from pend_storage.conditions import Condition
 from pend_storage.diagnosis import diagnose
 from pend_storage.layout import (
     Entry,
     Find,
-    Layout,
     ParsedFile,
     broken_header,
     is_whole_file,
 )
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.dividing import Divided, Shapes
-from pend_storage.legacy.exact import as_plain
+from pend_storage.legacy.dividing import Divided
 from pend_storage.legacy.frame import JSON_LINES, NAMED, WRAPPED, WRAPPERS, Frame
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
 from pend_storage.legacy.overruled import overruled
-from pend_storage.legacy.reader import Piece, Reader, newest
+from pend_storage.legacy.placement import RecordPlacement
+from pend_storage.legacy.reader import Piece, Reader
 from pend_storage.legacy.scan import (
     BrokenFileError,
     Container,
@@ -46,13 +42,8 @@ from pend_storage.transaction import Transaction
 
 __all__ = ["RecordLayout"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_MANY: Final = 1 << 64
-"""More than any version."""
 
-
-class RecordLayout(Layout):
+class RecordLayout(RecordPlacement):
     """A file whose records become records of one collection.
 
     Attributes:
@@ -67,38 +58,6 @@ class RecordLayout(Layout):
     """
 
     computed = frozenset({"legacy_position", "content_hash"})
-
-    def __init__(
-        self,
-        file: str,
-        mapping: RecordMapping,
-        *,
-        shapes: tuple[str, ...],
-        wrapper: str | None = None,
-        newest_first: bool = False,
-        blank_is_empty: bool = False,
-    ) -> None:
-        self.file = file
-        self.collection = mapping.collection
-        self.key_member = getattr(mapping, "inside", None)
-        self.mapping: Final = mapping
-        self.shapes: Final = shapes
-        self.wrapper: Final = wrapper
-        self.newest_first: Final = newest_first
-        self.blank_is_empty: Final = blank_is_empty
-        self._shapes: Final = Shapes(shapes, wrapper, blank_is_empty)
-        if JSON_LINES in shapes:
-            self.is_one_text = False
-        self._named: Final = not NAMED.isdisjoint(shapes)
-
-    @override
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.file!r})"
-
-    @property
-    @override
-    def where(self) -> tuple[Condition, ...]:
-        return self.mapping.where
 
     # -- reading ----------------------------------------------------------------------
 
@@ -162,10 +121,6 @@ class RecordLayout(Layout):
             value = top.values[index] - start
             name, text = name_at(raw, start), raw[start:end]
             yield reader.superseded(Piece(name, text, value, index, None))
-
-    @override
-    def missing(self) -> LegacyFile:
-        return self._shapes.usual.header(self.file)
 
     @override
     def merged_header(
@@ -232,100 +187,7 @@ class RecordLayout(Layout):
         if not NAMED.issuperset(self.shapes):
             yield b"[%b]" % raw
 
-    @override
-    def set_aside(
-        self, schema: Schema, header: LegacyFile, record: Any, reason: str
-    ) -> Put:
-        position = self.position(record)
-        rank = self.rank(record)  # where it stands, though no file has said so
-        aside = quarantine.make(
-            self.file,
-            self.place(record),
-            self.render_one(header, record),
-            position=newest() if rank is None else rank,
-            # Apart from those that reading the file has put aside.
-            occurrence=-1 if position is None else -2 - position,
-            code="value-taken",
-            reason=reason,
-        )
-        return quarantine.kept(schema, aside)
-
     # -- writing ------------------------------------------------------------------
-
-    @override
-    def owns(self, record: Any) -> bool:
-        if isinstance(record, QuarantinedRecord):
-            return record.file == self.file
-        return self.mapping.owns(record)
-
-    @override
-    def member_name(self, record: Any) -> str | None:
-        if not self._named:
-            return None
-        if not isinstance(record, QuarantinedRecord):
-            return self.mapping.name(record)
-        return None if record.position is None else quarantine.name_of(record)
-
-    @override
-    def order(self, record: Any, version: int) -> tuple[Any, ...]:
-        sign = -1 if self.newest_first else 1
-        if isinstance(record, QuarantinedRecord) and is_whole_file(record):
-            return (-2, 0, -version)
-        rank = self.rank(record)
-        if rank is not None and is_superseded(record):  # in front of what counts
-            return (0, sign * rank, -_MANY)
-        if rank is None:  # the newest of all, as far as anybody can tell
-            return (sign, 0, sign * version)
-        return (0, sign * rank, sign * version)
-
-    @override
-    def rank(self, record: Any) -> int | None:
-        """The position, else the microsecond of its making.
-
-        That is later than any position that a file gives. None where nothing is known.
-        """
-        position = self.position(record)
-        if position is not None or isinstance(record, QuarantinedRecord):
-            return position
-        born = self.mapping.born(record)
-        return None if born is None else (born - _EPOCH) // _MICROSECOND
-
-    @override
-    def placed(self, record: Any, position: int) -> Any:
-        if isinstance(record, QuarantinedRecord):
-            return replace(record, position=position)
-        return replace(record, legacy_position=position)
-
-    @override
-    def position(self, record: Any) -> int | None:
-        if isinstance(record, QuarantinedRecord):
-            return record.position
-        position: int | None = record.legacy_position
-        return position
-
-    @override
-    def place(self, record: Any) -> str:
-        if isinstance(record, QuarantinedRecord):
-            return record.place
-        if self.shapes[0] in NAMED:
-            return self.mapping.name(record)
-        return str(self.position(record))
-
-    @override
-    def merged(self, present: Any, read: Any) -> Any:
-        return self.mapping.merge(present, read)
-
-    @override
-    def render_one(self, header: LegacyFile, record: Any) -> bytes:
-        if isinstance(record, QuarantinedRecord):
-            return record.raw
-        frame = Frame.of(header)
-        name = self.mapping.name(record) if frame.shape in NAMED else None
-        return frame.text(self.mapping.write(record), name)
-
-    @override
-    def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
-        return Frame.of(header).whole(texts)
 
     # -- as a whole -----------------------------------------------------------------
 
@@ -350,14 +212,6 @@ class RecordLayout(Layout):
         found = lines(raw)
         texts = (raw[slice(*found.span(index))] for index in range(len(found)))
         return b"[%b]" % b",".join(texts)
-
-    @override
-    def shown(self, record: Any) -> tuple[str | None, Any]:
-        if isinstance(record, QuarantinedRecord):
-            name = quarantine.name_of(record)
-            return record.place if name is None else name, quarantine.value(record)
-        name = self.mapping.name(record) if self._named else None
-        return name, as_plain(self.mapping.write(record))
 
     @override
     def view(

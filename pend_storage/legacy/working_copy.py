@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
@@ -25,13 +25,11 @@ from pend_storage.legacy.frame import (
     WRAPPERS,
     Frame,
 )
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.quarantine import name_of, value_start
 from pend_storage.merge import Kept, same
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["content_of", "text_of"]
 
@@ -39,7 +37,9 @@ __all__ = ["content_of", "text_of"]
 # -- as a value ---------------------------------------------------------------------------
 
 
-def content_of(layout: RecordLayout, header: LegacyFile, records: Sequence[Any]) -> Any:
+def content_of(
+    layout: RecordPlacement, header: LegacyFile, records: Sequence[Any]
+) -> Any:
     """See :meth:`pend_storage.layout.Layout.content`."""
     frame = Frame.of(header)
     if not records and frame.nothing is not None and frame.nothing.strip():
@@ -69,14 +69,14 @@ def _lenient(text: bytes) -> Any:
     return json.loads(text.decode("utf-8-sig"), strict=False)
 
 
-def _name(layout: RecordLayout, record: Any) -> str:
+def _name(layout: RecordPlacement, record: Any) -> str:
     if isinstance(record, QuarantinedRecord):
         name = name_of(record)
         return record.place if name is None else name
     return layout.mapping.name(record)
 
 
-def _value(layout: RecordLayout, record: Any) -> Any:
+def _value(layout: RecordPlacement, record: Any) -> Any:
     if not isinstance(record, QuarantinedRecord):
         return normal(layout.mapping.write(record))
     text = record.raw[value_start(record.raw) :]
@@ -90,7 +90,7 @@ def _value(layout: RecordLayout, record: Any) -> Any:
 
 
 def text_of(
-    layout: RecordLayout, header: LegacyFile, records: Sequence[Any], value: Any
+    layout: RecordPlacement, header: LegacyFile, records: Sequence[Any], value: Any
 ) -> tuple[LegacyFile | None, bytes]:
     """See :meth:`pend_storage.layout.Layout.text_of`."""
     frame = Frame.of(header)
@@ -123,7 +123,7 @@ def text_of(
     return header if is_kept else None, b"".join(layout.assemble(styled, items))
 
 
-def _shape_of(layout: RecordLayout, value: Any) -> str | None:
+def _shape_of(layout: RecordPlacement, value: Any) -> str | None:
     """The shape in which a value can be written; None where it has none of them."""
     inner = value.get(str(layout.wrapper)) if isinstance(value, dict) else None
     fits = {
@@ -141,7 +141,10 @@ def _shape_of(layout: RecordLayout, value: Any) -> str | None:
 
 
 def _members_text(
-    layout: RecordLayout, frame: Frame, records: Sequence[Any], value: Mapping[str, Any]
+    layout: RecordPlacement,
+    frame: Frame,
+    records: Sequence[Any],
+    value: Mapping[str, Any],
 ) -> Iterator[bytes]:
     """Members of an object. In front of one stand the texts that it supersedes."""
     texts: dict[str, list[bytes]] = {}

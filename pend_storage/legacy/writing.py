@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import tenacity
 
@@ -31,6 +31,7 @@ from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.contest import Contest
 from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.exact import dump
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.reader import Piece, Reader
 from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.removal import Operation, Place, Removal
@@ -38,9 +39,6 @@ from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import RETRY, Transaction
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["PATIENCE", "Writing", "has_written", "piece_of", "written"]
 
@@ -52,7 +50,7 @@ _MOST_REFUSED: Final = 20
 """How often the store may refuse a write, each time for another reason."""
 
 
-def written(layout: RecordLayout, store: Store, fn: Callable[[Transaction], T]) -> T:
+def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]) -> T:
     """Call ``fn``, maybe several times, with a transaction, until it is committed.
 
     What it writes into files goes through :meth:`Writing.of`.
@@ -124,7 +122,7 @@ def _tell(store: Store, told: Iterable[Event]) -> None:
         store.tell(event)
 
 
-def _repeated(attempt: Callable[[], T], layout: RecordLayout) -> T:
+def _repeated(attempt: Callable[[], T], layout: RecordPlacement) -> T:
     stop = tenacity.stop_after_delay(PATIENCE)
     try:
         return tenacity.Retrying(stop=stop, **RETRY)(attempt)
@@ -180,7 +178,7 @@ class Writing(EditReads):
 
     @classmethod
     def of(
-        cls, tx: Transaction, store: Store, layout: RecordLayout, *, strict: bool
+        cls, tx: Transaction, store: Store, layout: RecordPlacement, *, strict: bool
     ) -> Writing:
         """The edit of a file that is part of a transaction."""
         edits = tx.companions.get(_Edits)

@@ -10,18 +10,14 @@ Where one of them has the very name of a placed record, the placed one is shown.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pend_storage.legacy.frame import MAP, OBJECT, SCALAR, WRAPPERS
-from pend_storage.legacy.views.envelope import EnvelopeView, frame_of
+from pend_storage.legacy.placement import RecordPlacement, envelope_of
+from pend_storage.legacy.views.envelope import EnvelopeView
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
 from pend_storage.legacy.views.single import ObjectView, ScalarView
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = [
     "EnvelopeView",
@@ -34,7 +30,7 @@ __all__ = [
 
 
 def view_of(
-    layout: RecordLayout,
+    layout: RecordPlacement,
     store: Store,
     tx: Transaction | None = None,
     *,
@@ -48,7 +44,7 @@ def view_of(
         tx: of that store: reads and writes are part of it.
         strict: raise where a written value cannot be placed.
     """
-    shape = frame_of(layout, store if tx is None else tx).shape
+    shape = envelope_of(layout, store if tx is None else tx).shape
     if shape not in layout.shapes:
         shape = layout.shapes[0]
     if shape == MAP:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
 from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.quarantine import name_of
 from pend_storage.legacy.reader import Piece, newest
 from pend_storage.legacy.writing import Writing, has_written, piece_of, written
@@ -22,9 +23,6 @@ from pend_storage.store import Store
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
 __all__ = ["Contents", "Look"]
 
 _Reads: TypeAlias = Store | Transaction
@@ -35,7 +33,7 @@ T = TypeVar("T")
 class Contents:
     """Reads and writes the records of one file."""
 
-    layout: RecordLayout
+    layout: RecordPlacement
     store: Store
     tx: Transaction | None = None
     """The transaction of which all reads and writes are part."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typing_extensions import override
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.frame import NAMED, WRAPPERS, Frame
+from pend_storage.legacy.frame import NAMED, WRAPPERS
+from pend_storage.legacy.placement import RecordPlacement, envelope_of
 from pend_storage.legacy.views.file_members import FileMembers
 from pend_storage.legacy.views.lists import ListView
 from pend_storage.legacy.views.maps import MapView
@@ -20,16 +21,7 @@ from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
-__all__ = ["EnvelopeView", "frame_of"]
-
-
-def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
-    """How a store knows a file to be written; the usual way where it does not."""
-    found = reads.collection(LEGACY_FILES).get(layout.file)
-    return Frame.of(layout.missing() if found is None else found)
+__all__ = ["EnvelopeView"]
 
 
 class EnvelopeView(FileMembers):
@@ -37,7 +29,7 @@ class EnvelopeView(FileMembers):
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
@@ -49,7 +41,7 @@ class EnvelopeView(FileMembers):
 
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
         """The file's members, with an empty list for the records."""
-        frame = frame_of(self._layout, reads)
+        frame = envelope_of(self._layout, reads)
         if frame.shape not in WRAPPERS:
             return {self._name: {} if self._is_map(reads) else []}
         text = (frame.before + frame.after).decode("utf-8-sig")
@@ -57,7 +49,7 @@ class EnvelopeView(FileMembers):
         return members
 
     def _is_map(self, reads: Store | Transaction) -> bool:
-        shape = frame_of(self._layout, reads).shape
+        shape = envelope_of(self._layout, reads).shape
         if shape not in WRAPPERS:
             shape = next(s for s in self._layout.shapes if s in WRAPPERS)
         return shape in NAMED
@@ -120,7 +112,7 @@ class EnvelopeView(FileMembers):
 
     def _write(self, tx: Transaction, members: dict[str, Any]) -> None:
         """Write the members beside the list."""
-        old = frame_of(self._layout, tx)
+        old = envelope_of(self._layout, tx)
         try:
             checked: Any = check_json(members)
         except ValueError as error:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.live import Members
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["FileMembers"]
 
@@ -25,7 +23,7 @@ class FileMembers(Members):
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,

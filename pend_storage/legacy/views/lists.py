@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from typing_extensions import override
 
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.reader import newest
 from pend_storage.legacy.views.arranging import Arrangement
 from pend_storage.legacy.views.contents import Contents, Look
@@ -19,9 +20,6 @@ from pend_storage.live.nested import NestedMap
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["ListView"]
 
@@ -41,7 +39,7 @@ class ListView(LiveList):
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typing_extensions import override
 
@@ -18,9 +18,6 @@ from pend_storage.live.recent import NEVER
 from pend_storage.namesakes import is_superseded
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["MapView"]
 

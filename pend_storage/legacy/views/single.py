@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.views.contents import Contents
 from pend_storage.legacy.views.file_members import FileMembers
 from pend_storage.live import MISSING, as_json
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["ObjectView", "ScalarView"]
 
@@ -46,7 +44,7 @@ class ObjectView(FileMembers):
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
@@ -92,7 +90,7 @@ class ScalarView:
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
