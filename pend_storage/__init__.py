@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from pend_storage.layout import Layout
     from pend_storage.legacy.declared_keys import MEMBER_NAME
     from pend_storage.legacy.document_files import DOCUMENTS, Document
-    from pend_storage.legacy.frame import JSON_LINES, LIST, MAP, OBJECT, SCALAR
+    from pend_storage.legacy.file_envelope import JSON_LINES, LIST, MAP, OBJECT, SCALAR
     from pend_storage.legacy.layout import RecordLayout
     from pend_storage.legacy.members import Member, ObjectMapping
     from pend_storage.legacy.record_files import documents, records, schema_of
@@ -189,19 +189,19 @@ _HOME: Final = {
     "InvalidQuery": "pend_storage.errors",
     "InvalidRecord": "pend_storage.errors",
     "JSON": "pend_storage.records",
-    "JSON_LINES": "pend_storage.legacy.frame",
+    "JSON_LINES": "pend_storage.legacy.file_envelope",
     "JsonStore": "pend_storage.stores.json",
-    "LIST": "pend_storage.legacy.frame",
+    "LIST": "pend_storage.legacy.file_envelope",
     "Lag": "pend_storage.dualwrite",
     "Layout": "pend_storage.layout",
     "LegacyFile": "pend_storage.records",
     "Limit": "pend_storage.fields",
     "LockTimeout": "pend_storage.errors",
-    "MAP": "pend_storage.legacy.frame",
+    "MAP": "pend_storage.legacy.file_envelope",
     "MEMBER_NAME": "pend_storage.legacy.declared_keys",
     "Member": "pend_storage.legacy.members",
     "MemoryStore": "pend_storage.stores.memory",
-    "OBJECT": "pend_storage.legacy.frame",
+    "OBJECT": "pend_storage.legacy.file_envelope",
     "ObjectMapping": "pend_storage.legacy.members",
     "MergeConflict": "pend_storage.errors",
     "Page": "pend_storage.records",
@@ -216,7 +216,7 @@ _HOME: Final = {
     "RepairReport": "pend_storage.dualwrite",
     "Role": "pend_storage.phases",
     "RoleState": "pend_storage.phases",
-    "SCALAR": "pend_storage.legacy.frame",
+    "SCALAR": "pend_storage.legacy.file_envelope",
     "Schema": "pend_storage.schema",
     "SchemaOutOfDate": "pend_storage.errors",
     "StaleEpoch": "pend_storage.errors",

@@ -18,7 +18,7 @@ from pend_storage.inspect.naming import (
     tells_time,
     words,
 )
-from pend_storage.legacy.exact import ExactFloat
+from pend_storage.legacy.exact_json import ExactFloat
 
 __all__ = ["Column"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pend_storage.legacy.exact import UnreadableError, read_last
+from pend_storage.legacy.exact_json import UnreadableError, read_last
 from pend_storage.legacy.scan import each, name_at
 
 __all__ = ["Item", "Outline", "kind_at", "outline"]

@@ -12,7 +12,7 @@ import msgspec
 
 from pend_storage.inspect.columns import Column
 from pend_storage.inspect.model import FieldReport
-from pend_storage.legacy.exact import ExactFloat, UnreadableError, read
+from pend_storage.legacy.exact_json import ExactFloat, UnreadableError, read
 from pend_storage.legacy.scan import each, name_at
 from pend_storage.limits import MAX_INDEXED_BYTES
 

@@ -1,12 +1,12 @@
 """Legacy JSON files: how they are read exactly, placed, shown live and rendered back.
 
-:class:`RecordLayout` is a :class:`~pend_storage.layout.Layout`: a *frame* (a list, a map,
+:class:`RecordLayout` is a :class:`~pend_storage.layout.Layout`: an *envelope* (a list, a map,
 or a list wrapped in an object) around records, and a *mapping* that turns each into a
 record of a collection. For a file of one's own, subclass :class:`ObjectMapping` with a
 table of members.
 """
 
-from pend_storage.legacy.frame import LIST, MAP, WRAPPED
+from pend_storage.legacy.file_envelope import LIST, MAP, WRAPPED
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
 from pend_storage.legacy import quarantine
-from pend_storage.legacy.frame import WRAPPERS, Frame
+from pend_storage.legacy.file_envelope import WRAPPERS, FileEnvelope
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
@@ -80,7 +80,7 @@ class _Adoption:
         self.schema: Final = schema
         self.header: Final = header
         self.find: Final = find
-        self.keeps_beside: Final = Frame.of(header).shape in WRAPPERS
+        self.keeps_beside: Final = FileEnvelope.of(header).shape in WRAPPERS
         """Whether superseded texts may stand beside the records."""
         self.known: Final[dict[str, deque[_Match]]] = {}
         """What the store holds of the file, by what it is recognised by."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from pend_storage.legacy.exact import ExactFloat, as_decimal, as_number
+from pend_storage.legacy.exact_json import ExactFloat, as_decimal, as_number
 
 __all__ = [
     "MILLISECONDS_FROM",

@@ -18,7 +18,7 @@ from pend_storage.legacy.declared_keys import (
 )
 from pend_storage.legacy.declared_members import member_of
 from pend_storage.legacy.declared_types import StoredType, stored_type
-from pend_storage.legacy.frame import (
+from pend_storage.legacy.file_envelope import (
     JSON_LINES,
     LIST,
     MAP,

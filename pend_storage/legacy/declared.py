@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from pend_storage.legacy import notes
 from pend_storage.legacy.declared_keys import Key, KeyKind
-from pend_storage.legacy.exact import UnreadableError
+from pend_storage.legacy.exact_json import UnreadableError
 from pend_storage.legacy.mapping import Reads, RecordMapping, Source
 from pend_storage.legacy.members import ObjectMapping
 from pend_storage.legacy.record_ids import record_id

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from pend_storage.errors import ConfigError, InvalidRecord
-from pend_storage.legacy.exact import dump
+from pend_storage.legacy.exact_json import dump
 from pend_storage.shown import shown
 
 __all__ = ["MEMBER_NAME", "Key", "KeyKind", "MemberName"]

@@ -22,7 +22,7 @@ from pend_storage.legacy.convert import (
     usual_time,
 )
 from pend_storage.legacy.declared_types import Column
-from pend_storage.legacy.exact import ExactFloat
+from pend_storage.legacy.exact_json import ExactFloat
 from pend_storage.legacy.members import Member
 
 __all__ = ["NEVER", "member_of"]

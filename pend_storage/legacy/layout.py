@@ -1,4 +1,4 @@
-"""The layout of one legacy file: a frame around records, and a mapping for each."""
+"""The layout of one legacy file: an envelope around records, and a mapping for each."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from pend_storage.layout import (
 )
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.dividing import Divided
-from pend_storage.legacy.frame import JSON_LINES, NAMED, WRAPPED, WRAPPERS, Frame
+from pend_storage.legacy.file_division import DividedFile
+from pend_storage.legacy.file_envelope import (
+    JSON_LINES,
+    NAMED,
+    WRAPPED,
+    WRAPPERS,
+    FileEnvelope,
+)
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
-from pend_storage.legacy.overruled import overruled
+from pend_storage.legacy.overruled_members import overruled
 from pend_storage.legacy.placement import RecordPlacement
-from pend_storage.legacy.reader import Piece, Reader
+from pend_storage.legacy.record_reader import Piece, RecordReader
 from pend_storage.legacy.scan import (
     BrokenFileError,
     Container,
@@ -64,22 +70,22 @@ class RecordLayout(RecordPlacement):
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         try:
-            frame, top, records = self._divide(raw)
+            envelope, top, records = self._divide(raw)
         except BrokenFileError as error:
             entry = self._broken(schema, raw, error)
             return ParsedFile(broken_header(entry.home.record), (entry,))
-        header = frame.header(self.file)
+        header = envelope.header(self.file)
         entries: list[Iterator[Entry]] = []
-        if top is not None and frame.shape in WRAPPERS:
+        if top is not None and envelope.shape in WRAPPERS:
             entries.append(self._beside(schema, raw, top))
         if records is not None:
             entries.append(self._entries(schema, raw, records))
         return ParsedFile(header, itertools.chain(*entries))
 
-    def _divide(self, raw: bytes) -> Divided:
-        """The frame, the outermost object or list, and that of the records."""
+    def _divide(self, raw: bytes) -> DividedFile:
+        """The envelope, the outermost object or list, and that of the records."""
         divided = self._shapes.divide(raw)
-        if b"\x00" in divided.frame.before + divided.frame.after:
+        if b"\x00" in divided.envelope.before + divided.envelope.after:
             raise BrokenFileError("unstorable", "a NUL stands beside the records")
         return divided
 
@@ -101,7 +107,7 @@ class RecordLayout(RecordPlacement):
     def _entries(
         self, schema: Schema, raw: bytes, records: Container
     ) -> Iterator[Entry]:
-        reader = Reader(self.file, self.mapping, schema)
+        reader = RecordReader(self.file, self.mapping, schema)
         dead = superseded(raw, records)
         count = len(records)
         order = range(count - 1, -1, -1) if self.newest_first else range(count)
@@ -114,8 +120,8 @@ class RecordLayout(RecordPlacement):
             yield reader.superseded(piece) if index in dead else reader.entry(piece)
 
     def _beside(self, schema: Schema, raw: bytes, top: Container) -> Iterator[Entry]:
-        """What is superseded beside the list of records; its text is in the frame."""
-        reader = Reader(self.file, self.mapping, schema)
+        """What is superseded beside the list of records; its text is in the envelope."""
+        reader = RecordReader(self.file, self.mapping, schema)
         for index in sorted(superseded(raw, top)):
             start, end = top.span(index)
             value = top.values[index] - start
@@ -126,27 +132,27 @@ class RecordLayout(RecordPlacement):
     def merged_header(
         self, base: LegacyFile, present: LegacyFile, edited: LegacyFile
     ) -> LegacyFile:
-        frame = Frame.of(edited)
-        mine = Frame.of(present)
-        merged = mine.merged(Frame.of(base), frame, str(self.wrapper))
-        return edited if merged is frame else merged.header(self.file)
+        envelope = FileEnvelope.of(edited)
+        mine = FileEnvelope.of(present)
+        merged = mine.merged(FileEnvelope.of(base), envelope, str(self.wrapper))
+        return edited if merged is envelope else merged.header(self.file)
 
     @override
     def overruled_members(
         self, base: LegacyFile | None, present: LegacyFile, edited: LegacyFile
     ) -> Mapping[str, JSON]:
-        known = None if base is None else Frame.of(base)
-        frame = Frame.of(edited)
-        return overruled(known, Frame.of(present), frame, str(self.wrapper))
+        known = None if base is None else FileEnvelope.of(base)
+        envelope = FileEnvelope.of(edited)
+        return overruled(known, FileEnvelope.of(present), envelope, str(self.wrapper))
 
     @override
     def with_member(self, header: LegacyFile, name: str, value: JSON) -> LegacyFile:
-        frame = Frame.of(header)
-        if frame.shape not in WRAPPERS:
+        envelope = FileEnvelope.of(header)
+        if envelope.shape not in WRAPPERS:
             shape = next((s for s in self.shapes if s in WRAPPERS), WRAPPED)
-            frame = Frame.usual(shape, self.wrapper)
-        members = {**frame.members(), name: value}
-        return frame.with_members(members, str(self.wrapper)).header(self.file)
+            envelope = FileEnvelope.usual(shape, self.wrapper)
+        members = {**envelope.members(), name: value}
+        return envelope.with_members(members, str(self.wrapper)).header(self.file)
 
     @override
     def adopt(
@@ -158,7 +164,7 @@ class RecordLayout(RecordPlacement):
     def told(self, schema: Schema, record: Any) -> Iterator[Put] | None:
         if type(self.mapping).derive is RecordMapping.derive:
             return None
-        reader = Reader(self.file, self.mapping, schema)
+        reader = RecordReader(self.file, self.mapping, schema)
         return reader.derived(record, self.mapping.write(record))
 
     @override
@@ -168,20 +174,20 @@ class RecordLayout(RecordPlacement):
             return next(iter(parsed.entries), Entry("", schema.put(QUARANTINE, record)))
         if is_superseded(record):  # it never was a record of the file
             return Entry(record.place, schema.put(QUARANTINE, record))
-        for frame in self._frames_of_one(record.raw):
+        for envelope in self._envelopes_of_one(record.raw):
             try:
-                top = top_level(frame)
+                top = top_level(envelope)
             except BrokenFileError:
                 continue
             if top is not None and len(top) == 1:
-                name = None if top.is_list else name_at(frame, 1)
-                reader = Reader(self.file, self.mapping, schema)
+                name = None if top.is_list else name_at(envelope, 1)
+                reader = RecordReader(self.file, self.mapping, schema)
                 position = 0 if record.position is None else record.position
                 value = top.values[0] - 1
                 return reader.entry(Piece(name, record.raw, value, 0, position))
         return Entry(record.place, schema.put(QUARANTINE, record))
 
-    def _frames_of_one(self, raw: bytes) -> Iterator[bytes]:
+    def _envelopes_of_one(self, raw: bytes) -> Iterator[bytes]:
         if self._named:
             yield b"{%b}" % raw
         if not NAMED.issuperset(self.shapes):
@@ -193,7 +199,7 @@ class RecordLayout(RecordPlacement):
 
     @override
     def knows(self, header: LegacyFile) -> bool:
-        return Frame.of(header).shape in self.shapes
+        return FileEnvelope.of(header).shape in self.shapes
 
     @override
     def content(self, header: LegacyFile, records: Sequence[Any]) -> Any:

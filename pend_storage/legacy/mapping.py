@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
-from pend_storage.legacy.exact import digest, normal
+from pend_storage.legacy.exact_json import digest, normal
 from pend_storage.query import Condition
 
 __all__ = ["Derived", "Groups", "Reads", "RecordMapping", "Source"]

@@ -29,7 +29,7 @@ from pend_storage.legacy.convert import (
     time_text,
     usual_time,
 )
-from pend_storage.legacy.exact import UnreadableError, same
+from pend_storage.legacy.exact_json import UnreadableError, same
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.shown import shown
 

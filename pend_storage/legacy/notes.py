@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pend_storage.legacy.exact import Path, exact_numbers, with_numbers
+from pend_storage.legacy.exact_json import Path, exact_numbers, with_numbers
 
 __all__ = ["RESERVED", "Notes", "attach", "detach", "make"]
 

@@ -15,11 +15,11 @@ from pend_storage.layout import (
     is_whole_file,
 )
 from pend_storage.legacy import quarantine
-from pend_storage.legacy.dividing import Shapes
-from pend_storage.legacy.exact import as_plain
-from pend_storage.legacy.frame import JSON_LINES, NAMED, Frame
+from pend_storage.legacy.exact_json import as_plain
+from pend_storage.legacy.file_division import FileShapes
+from pend_storage.legacy.file_envelope import JSON_LINES, NAMED, FileEnvelope
 from pend_storage.legacy.mapping import RecordMapping
-from pend_storage.legacy.reader import newest
+from pend_storage.legacy.record_reader import newest
 from pend_storage.namesakes import is_superseded
 from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, Schema
@@ -69,7 +69,7 @@ class RecordPlacement(Layout):
         self.wrapper: Final = wrapper
         self.newest_first: Final = newest_first
         self.blank_is_empty: Final = blank_is_empty
-        self._shapes: Final = Shapes(shapes, wrapper, blank_is_empty)
+        self._shapes: Final = FileShapes(shapes, wrapper, blank_is_empty)
         if JSON_LINES in shapes:
             self.is_one_text = False
         self._named: Final = not NAMED.isdisjoint(shapes)
@@ -172,13 +172,13 @@ class RecordPlacement(Layout):
     def render_one(self, header: LegacyFile, record: Any) -> bytes:
         if isinstance(record, QuarantinedRecord):
             return record.raw
-        frame = Frame.of(header)
-        name = self.mapping.name(record) if frame.shape in NAMED else None
-        return frame.text(self.mapping.write(record), name)
+        envelope = FileEnvelope.of(header)
+        name = self.mapping.name(record) if envelope.shape in NAMED else None
+        return envelope.text(self.mapping.write(record), name)
 
     @override
     def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
-        return Frame.of(header).whole(texts)
+        return FileEnvelope.of(header).whole(texts)
 
     @override
     def shown(self, record: Any) -> tuple[str | None, Any]:
@@ -189,7 +189,7 @@ class RecordPlacement(Layout):
         return name, as_plain(self.mapping.write(record))
 
 
-def envelope_of(layout: RecordPlacement, reads: Store | Transaction) -> Frame:
+def envelope_of(layout: RecordPlacement, reads: Store | Transaction) -> FileEnvelope:
     """How a store knows a file to be written; the usual way where it does not."""
     found = reads.collection(LEGACY_FILES).get(layout.file)
-    return Frame.of(layout.missing() if found is None else found)
+    return FileEnvelope.of(layout.missing() if found is None else found)

@@ -30,13 +30,13 @@ from pend_storage.legacy.declared_keys import (
     MemberName,
 )
 from pend_storage.legacy.document_files import DOCUMENTS, DocumentMapping
-from pend_storage.legacy.folder_files import FolderLayout
-from pend_storage.legacy.frame import (
+from pend_storage.legacy.file_envelope import (
     JSON_LINES,
     LIST,
     MAP,
     SCALAR,
 )
+from pend_storage.legacy.folder_files import FolderLayout
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.members import Member
 from pend_storage.legacy.parts import PartLayout, RestLayout

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pend_storage.legacy.convert import MILLISECONDS_FROM, amount, amount_text
-from pend_storage.legacy.exact import as_decimal, as_number
+from pend_storage.legacy.exact_json import as_decimal, as_number
 from pend_storage.legacy.members import Member
 
 __all__ = ["amount_member", "milliseconds_member", "seconds_member"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.exact import UnreadableError, normal
-from pend_storage.legacy.frame import (
+from pend_storage.legacy.exact_json import UnreadableError, normal
+from pend_storage.legacy.file_envelope import (
     JSON_LINES,
     LIST,
     MAP,
@@ -23,7 +23,7 @@ from pend_storage.legacy.frame import (
     WRAPPED,
     WRAPPED_MAP,
     WRAPPERS,
-    Frame,
+    FileEnvelope,
 )
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.quarantine import name_of, value_start
@@ -41,27 +41,27 @@ def content_of(
     layout: RecordPlacement, header: LegacyFile, records: Sequence[Any]
 ) -> Any:
     """See :meth:`pend_storage.layout.Layout.content`."""
-    frame = Frame.of(header)
-    if not records and frame.nothing is not None and frame.nothing.strip():
-        return _lenient(frame.nothing)
+    envelope = FileEnvelope.of(header)
+    if not records and envelope.nothing is not None and envelope.nothing.strip():
+        return _lenient(envelope.nothing)
     found: Any
-    if frame.shape in NAMED:
+    if envelope.shape in NAMED:
         found = {_name(layout, record): _value(layout, record) for record in records}
     else:
         found = [_value(layout, record) for record in records]
-    if frame.shape in SINGLE:
+    if envelope.shape in SINGLE:
         return found[-1] if found else None
-    if frame.shape in WRAPPERS:
-        return {**_members(frame), str(layout.wrapper): found}
+    if envelope.shape in WRAPPERS:
+        return {**_members(envelope), str(layout.wrapper): found}
     return found
 
 
-def _members(frame: Frame) -> dict[str, Any]:
+def _members(envelope: FileEnvelope) -> dict[str, Any]:
     """What stands beside the records; the member that holds them is there, empty."""
     try:
-        return frame.members()
+        return envelope.members()
     except UnreadableError:
-        found: dict[str, Any] = _lenient(frame.before + frame.after)
+        found: dict[str, Any] = _lenient(envelope.before + envelope.after)
         return found
 
 
@@ -93,7 +93,7 @@ def text_of(
     layout: RecordPlacement, header: LegacyFile, records: Sequence[Any], value: Any
 ) -> tuple[LegacyFile | None, bytes]:
     """See :meth:`pend_storage.layout.Layout.text_of`."""
-    frame = Frame.of(header)
+    envelope = FileEnvelope.of(header)
     if not records and same(value, content_of(layout, header, records)):
         return header, b"".join(layout.assemble(header, ()))
     shape = _shape_of(layout, value)
@@ -104,22 +104,22 @@ def text_of(
             reason = f"{layout.file} has a record in each line: save a list"
             raise InvalidRecord(reason, collection=layout.collection)
         return None, json.dumps(_shown(value)).encode()
-    is_kept = frame.shape == shape
+    is_kept = envelope.shape == shape
     if not is_kept:
-        frame = Frame.usual(shape, layout.wrapper)
+        envelope = FileEnvelope.usual(shape, layout.wrapper)
     inner = value
     if shape in WRAPPERS:
         name = str(layout.wrapper)
         inner = value[name]
         beside = {**value, name: type(inner)()}
-        if not is_kept or not same(_members(frame), beside):
-            frame, is_kept = frame.with_members(_checked(beside), name), False
+        if not is_kept or not same(_members(envelope), beside):
+            envelope, is_kept = envelope.with_members(_checked(beside), name), False
     if shape in NAMED:
-        items = _members_text(layout, frame, records, inner)
+        items = _members_text(layout, envelope, records, inner)
     else:
         listed: Iterable[Any] = (inner,) if shape in SINGLE else inner
-        items = (_text(frame, item) for item in listed)
-    styled = header if is_kept else frame.header(layout.file)
+        items = (_text(envelope, item) for item in listed)
+    styled = header if is_kept else envelope.header(layout.file)
     return header if is_kept else None, b"".join(layout.assemble(styled, items))
 
 
@@ -142,7 +142,7 @@ def _shape_of(layout: RecordPlacement, value: Any) -> str | None:
 
 def _members_text(
     layout: RecordPlacement,
-    frame: Frame,
+    envelope: FileEnvelope,
     records: Sequence[Any],
     value: Mapping[str, Any],
 ) -> Iterator[bytes]:
@@ -153,10 +153,10 @@ def _members_text(
         texts.setdefault(_name(layout, record), []).append(record.raw if waits else b"")
     for name, item in value.items():
         yield from filter(None, texts.get(name, ())[:-1])
-        yield _text(frame, item, name)
+        yield _text(envelope, item, name)
 
 
-def _text(frame: Frame, item: Any, name: str | None = None) -> bytes:
+def _text(envelope: FileEnvelope, item: Any, name: str | None = None) -> bytes:
     """One record; what is not exact is written as ``json.dump`` would."""
     if isinstance(item, Kept):
         return item.raw
@@ -166,7 +166,7 @@ def _text(frame: Frame, item: Any, name: str | None = None) -> bytes:
     except (ValueError, RecursionError):
         text = json.dumps(_shown(item)).encode()
         return text if name is None else b"%b: %b" % (json.dumps(name).encode(), text)
-    return frame.text(item, name)
+    return envelope.text(item, name)
 
 
 def _checked(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -294,10 +294,10 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/writing.py": {"Writing.apply"},
-    "legacy/views/contents.py": {"Contents.move"},
-    "legacy/views/envelope.py": {"EnvelopeView._write"},
-    "legacy/views/parts.py": {"PartsView._note_there"},
+    "legacy/file_edit.py": {"FileEdit.apply"},
+    "legacy/views/file_records.py": {"FileRecords.move"},
+    "legacy/views/envelope.py": {"LegacyEnvelope._write"},
+    "legacy/views/parts.py": {"LegacyParts._note_there"},
     "operations/flag.py": {"_note"},
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from typing_extensions import override
 
 from pend_storage.legacy.placement import RecordPlacement
-from pend_storage.legacy.views.contents import Contents
+from pend_storage.legacy.views.file_records import FileRecords
 from pend_storage.live import Members
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
@@ -30,7 +30,7 @@ class FileMembers(Members):
         strict: bool = False,
     ) -> None:
         super().__init__(layout.file, store, tx)
-        self._contents: Final = Contents(layout, store, tx, strict)
+        self._contents: Final = FileRecords(layout, store, tx, strict)
 
     @override
     def _run(self, change: Callable[[Transaction], T]) -> T:

@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from typing_extensions import override
 
+from pend_storage.legacy.file_edit import written
 from pend_storage.legacy.placement import RecordPlacement
-from pend_storage.legacy.writing import written
 from pend_storage.live import MISSING, Members
 from pend_storage.live.recent import NEVER, Moment
 from pend_storage.records import LegacyFile
@@ -16,7 +16,7 @@ from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-__all__ = ["Part", "PartsView"]
+__all__ = ["LegacyParts", "Part"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Part(Protocol):
         """The part as a live object."""
 
 
-class PartsView(Members):
+class LegacyParts(Members):
     """Each part is a view of its own; the other members are what stands beside them."""
 
     def __init__(

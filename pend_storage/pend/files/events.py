@@ -22,7 +22,7 @@ from pend_storage.legacy.convert import (
     time,
     time_text,
 )
-from pend_storage.legacy.exact import as_decimal, dump
+from pend_storage.legacy.exact_json import as_decimal, dump
 from pend_storage.legacy.mapping import Source
 from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member
 from pend_storage.pend.identity import record_id, user_id_of

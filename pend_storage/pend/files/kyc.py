@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from typing_extensions import override
 
 from pend_storage.legacy.convert import json_object, text, words
-from pend_storage.legacy.exact import UnreadableError
+from pend_storage.legacy.exact_json import UnreadableError
 from pend_storage.legacy.mapping import Derived, Reads, Source
 from pend_storage.legacy.members import Member, ObjectMapping, time_member
 from pend_storage.pend.files.wallets import hash_of_name, spelled_name

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from pend_storage.legacy import notes
 from pend_storage.legacy.convert import hex_text
-from pend_storage.legacy.exact import UnreadableError, with_numbers
+from pend_storage.legacy.exact_json import UnreadableError, with_numbers
 from pend_storage.legacy.mapping import Derived, Groups, Reads, RecordMapping, Source
 from pend_storage.pend.identity import canonical_hash, user_id_of
 from pend_storage.pend.records import User, UserProfile

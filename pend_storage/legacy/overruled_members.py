@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pend_storage.diff import ABSENT, equal
-from pend_storage.legacy.exact import UnreadableError
-from pend_storage.legacy.frame import WRAPPERS, Frame
+from pend_storage.legacy.exact_json import UnreadableError
+from pend_storage.legacy.file_envelope import WRAPPERS, FileEnvelope
 from pend_storage.records import JSON
 
 __all__ = ["overruled"]
 
 
 def overruled(
-    base: Frame | None, present: Frame, edited: Frame, wrapper: str
+    base: FileEnvelope | None, present: FileEnvelope, edited: FileEnvelope, wrapper: str
 ) -> dict[str, JSON]:
     """The members as commits had set them, where the edit says something else.
 
@@ -40,11 +40,11 @@ def _same(left: dict[str, Any], right: dict[str, Any], name: str) -> bool:
     return equal(left.get(name, ABSENT), right.get(name, ABSENT))
 
 
-def _members(frame: Frame) -> dict[str, Any]:
+def _members(envelope: FileEnvelope) -> dict[str, Any]:
     """None at all where they cannot be told apart."""
-    if frame.shape not in WRAPPERS:
+    if envelope.shape not in WRAPPERS:
         return {}
     try:
-        return frame.members()
+        return envelope.members()
     except UnreadableError:
         return {}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pend_storage.errors import InvalidRecord
 from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
-from pend_storage.legacy.exact import UnreadableError, digest, read
+from pend_storage.legacy.exact_json import UnreadableError, digest, read
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.namesakes import SUPERSEDED
 from pend_storage.records import Put
@@ -20,7 +20,7 @@ from pend_storage.schema import Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text
 
-__all__ = ["Piece", "Reader", "newest", "taken"]
+__all__ = ["Piece", "RecordReader", "newest", "taken"]
 
 
 class Piece(NamedTuple):
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reader:
+class RecordReader:
     """Turns the texts of one file's records into entries, one after the other."""
 
     file: str

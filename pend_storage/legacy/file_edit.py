@@ -28,11 +28,11 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.layout import BROKEN, Entry, ParsedFile, is_whole_file
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.contest import Contest
+from pend_storage.legacy.claim_resolution import ClaimResolution
 from pend_storage.legacy.edit_reads import EditReads
-from pend_storage.legacy.exact import dump
+from pend_storage.legacy.exact_json import dump
 from pend_storage.legacy.placement import RecordPlacement
-from pend_storage.legacy.reader import Piece, Reader
+from pend_storage.legacy.record_reader import Piece, RecordReader
 from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.removal import Operation, Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
@@ -40,7 +40,7 @@ from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import RETRY, Transaction
 
-__all__ = ["PATIENCE", "Writing", "has_written", "piece_of", "written"]
+__all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "written"]
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ _MOST_REFUSED: Final = 20
 def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]) -> T:
     """Call ``fn``, maybe several times, with a transaction, until it is committed.
 
-    What it writes into files goes through :meth:`Writing.of`.
+    What it writes into files goes through :meth:`FileEdit.of`.
 
     Args:
         layout: of the file that is written.
@@ -102,7 +102,7 @@ class _Edits:
         self.refused: Final[dict[Place, str]] = {}
         """Records that the store has refused, and why."""
         self.told: Final[list[Event]] = []
-        self.known: Final[dict[str, Writing]] = {}
+        self.known: Final[dict[str, FileEdit]] = {}
         """Of the present attempt, by file."""
 
     def begin(self) -> None:
@@ -169,7 +169,7 @@ def _text_of(value: Any, collection: str) -> bytes:
 
 
 @dataclass(slots=True)
-class Writing(EditReads):
+class FileEdit(EditReads):
     """One edit of some records of a file, inside of a transaction."""
 
     strict: bool = False
@@ -179,14 +179,14 @@ class Writing(EditReads):
     @classmethod
     def of(
         cls, tx: Transaction, store: Store, layout: RecordPlacement, *, strict: bool
-    ) -> Writing:
+    ) -> FileEdit:
         """The edit of a file that is part of a transaction."""
         edits = tx.companions.get(_Edits)
         if edits is None:  # of a caller, who may write records between two calls
             alone = cls(store, tx, layout, strict=strict)
             tx.after_commit(partial(_tell, store, alone.told))
             return alone
-        known: Writing | None = edits.known.get(layout.file)
+        known: FileEdit | None = edits.known.get(layout.file)
         if known is None:
             refused, told = edits.refused, edits.told
             known = cls(store, tx, layout, refused, strict=strict, told=told)
@@ -207,7 +207,7 @@ class Writing(EditReads):
         """
         self._require_sound()
         written = [(piece, self._entry(piece)) for piece in pieces]
-        outcome = Contest(self, gone, written, same).settle()
+        outcome = ClaimResolution(self, gone, written, same).settle()
         if self.strict and outcome.refused:
             raise self.refusal(outcome.refused[0])
         # How the file is written matters to whoever reads all of it.
@@ -228,7 +228,7 @@ class Writing(EditReads):
             pieces: the texts, by ascending position.
         """
         self._require_sound()
-        reader = Reader(self.layout.file, self.layout.mapping, self.store.schema)
+        reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
         entries = [self._sound(reader, piece) for piece in pieces]
         for entry in entries if self.strict else ():
             if entry.home.collection == QUARANTINE:
@@ -273,10 +273,10 @@ class Writing(EditReads):
 
     def _entry(self, piece: Piece) -> Entry:
         # Each by itself: what else claims the same is looked for in the store.
-        reader = Reader(self.layout.file, self.layout.mapping, self.store.schema)
+        reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
         return self._sound(reader, piece)
 
-    def _sound(self, reader: Reader, piece: Piece) -> Entry:
+    def _sound(self, reader: RecordReader, piece: Piece) -> Entry:
         try:
             return reader.entry(piece)
         except CorruptFile as error:  # too large for quarantine as well

@@ -15,14 +15,14 @@ from typing import Any, Final, TypeAlias
 from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.edit_reads import EditReads
-from pend_storage.legacy.frame import NAMED, Frame
-from pend_storage.legacy.reader import Piece, Reader, newest, taken
+from pend_storage.legacy.file_envelope import NAMED, FileEnvelope
+from pend_storage.legacy.record_reader import Piece, RecordReader, newest, taken
 from pend_storage.query import field as column
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.references import anchored
 from pend_storage.schema import QUARANTINE
 
-__all__ = ["Contest", "Outcome"]
+__all__ = ["ClaimResolution", "Outcome"]
 
 _TAKEN: Final = frozenset({"key-taken", "value-taken"})
 _Claim: TypeAlias = tuple[Any, ...]
@@ -57,7 +57,7 @@ class _Claimant:
     """The text of the edit; None where it is not of the edit."""
 
 
-class Contest:
+class ClaimResolution:
     """One edit, and whoever else claims what it claims."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Contest:
         self._written = written
         # A text in quarantine is no record yet, so it cannot stay one.
         self._same = None if isinstance(same, QuarantinedRecord) else same
-        self._reader: Final = Reader(
+        self._reader: Final = RecordReader(
             writing.layout.file, writing.layout.mapping, writing.store.schema
         )
         self._unanchored: set[str] = set()
@@ -278,7 +278,7 @@ class Contest:
         """The text of a placed record, as the file shows it."""
         header = self._writing.header()
         text = self._layout.render_one(header, one.present)
-        is_map = Frame.of(header).shape in NAMED
+        is_map = FileEnvelope.of(header).shape in NAMED
         name = self._layout.mapping.name(one.present) if is_map else None
         number = min(one.rank, sys.maxsize)
         return Piece(name, text, 0, number, one.rank)
