@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage.broken_files import is_whole_file
 from pend_storage.diff import differences
-from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
+from pend_storage.layout import Entry, Find, ParsedFile
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.file_envelope import WRAPPERS, FileEnvelope
 from pend_storage.legacy.placement import RecordPlacement

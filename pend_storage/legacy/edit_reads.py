@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.kept import Operation
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.looks import TransactionLooks
 from pend_storage.query import And, Comparison, Operator, Or, Query
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
-from pend_storage.removal import Operation, Place
+from pend_storage.removal import Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
 from pend_storage.unread import resting_on

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import tenacity
 
+from pend_storage.broken_files import BROKEN, is_whole_file
 from pend_storage.codec import check_json
 from pend_storage.errors import (
     Conflict,
@@ -26,7 +27,8 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
-from pend_storage.layout import BROKEN, Entry, ParsedFile, is_whole_file
+from pend_storage.kept import Operation
+from pend_storage.layout import Entry, ParsedFile
 from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.claim_resolution import ClaimResolution
 from pend_storage.legacy.edit_reads import EditReads
@@ -34,7 +36,7 @@ from pend_storage.legacy.exact_json import dump
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.record_reader import Piece, RecordReader
 from pend_storage.records import Delete, Put, QuarantinedRecord
-from pend_storage.removal import Operation, Place, Removal
+from pend_storage.removal import Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.store import Store

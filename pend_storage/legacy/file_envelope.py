@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage.broken_files import BROKEN
 from pend_storage.diff import ABSENT, equal
-from pend_storage.layout import BROKEN
 from pend_storage.legacy.exact_json import UnreadableError, dump, read_last
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
 from pend_storage.records import JSON, LegacyFile

@@ -8,14 +8,9 @@ from typing import Any
 
 from typing_extensions import override
 
+from pend_storage.broken_files import broken_header, is_whole_file
 from pend_storage.diagnosis import diagnose
-from pend_storage.layout import (
-    Entry,
-    Find,
-    ParsedFile,
-    broken_header,
-    is_whole_file,
-)
+from pend_storage.layout import Entry, Find, ParsedFile
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
 from pend_storage.legacy.file_division import DividedFile

@@ -19,7 +19,8 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.layout import Entry, ParsedFile, broken_header
+from pend_storage.broken_files import broken_header
+from pend_storage.layout import Entry, ParsedFile
 from pend_storage.legacy.document_files import DocumentMapping
 from pend_storage.legacy.exact_json import UnreadableError, dump, read
 from pend_storage.legacy.file_division import DividedFile

@@ -9,11 +9,9 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.broken_files import is_whole_file
 from pend_storage.conditions import Condition
-from pend_storage.layout import (
-    Layout,
-    is_whole_file,
-)
+from pend_storage.layout import Layout
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.exact_json import as_plain
 from pend_storage.legacy.file_division import FileShapes

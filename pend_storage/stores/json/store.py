@@ -116,14 +116,14 @@ class JsonStore(Store):
         self.layouts = self._files.layouts
         self._include = tuple(include)
         self._guard = UnreadFileGuard(self.layouts, self._files.paths)
-        hook = guarded(hook)
-        self._admission = SchemaAdmission(schema, str(self.directory), hook)
+        self._hook = guarded(hook)
+        self._admission = SchemaAdmission(schema, str(self.directory), self._hook)
         self._reads = GuardedReads(schema, self._guard)
         options = SessionOptions(
             self._include, checkpoint_interval, lock_timeout, retain
         )
         self._session = DirectorySession(
-            schema, self._files, self._admission, hook, options
+            schema, self._files, self._admission, self._hook, options
         )
         self._log = ChangeLog(self._admission, str(self.directory))
         self._session.start(progress)
