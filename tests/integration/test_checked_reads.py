@@ -311,7 +311,7 @@ KNOWN_WRITERS: Final = {
     "stores/json/_journal/engine.py": {"Engine.submit"},
     "stores/json/schema_evolution.py": {"_migrate"},
     "stores/json/_legacy_sync/unread_guard.py": {"UnreadFileGuard.add"},
-    "stores/json/_legacy_sync/file_sync.py": {"FileSync._let_go"},
+    "stores/json/_legacy_sync/hidden_texts.py": {"release_hidden"},
     "stores/json/_legacy_sync/file_permissions.py": {"PermissionRecorder.look"},
     "stores/json/_legacy_sync/one_record_per_line/live_object.py": {
         "RecordPerLineObject._remove",

@@ -24,6 +24,7 @@ from pend_storage.stores.json._legacy_sync import (
     atomic_replace,
     file_manifest,
     file_sync,
+    write_pace,
 )
 from pend_storage.stores.json._legacy_sync.atomic_replace import SingleFile
 from pend_storage.stores.json._legacy_sync.file_sync import FileSync
@@ -76,7 +77,8 @@ def path(directory: Path, old: Any) -> Path:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(file_sync, "time", clock)
+    for module in (file_sync, write_pace):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -473,9 +475,9 @@ def test_a_large_file_is_written_after_a_rest_that_is_bounded(
 ) -> None:
     monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
 
-    assert busy._next_write(7.0) == 100.0  # the first one puts everything in order
-    assert busy._next_write(0.1) == pytest.approx(101.0)
-    assert busy._next_write(7.0) == 110.0
+    assert busy._pace.written(7.0) == 100.0  # the first one puts everything in order
+    assert busy._pace.written(0.1) == pytest.approx(101.0)
+    assert busy._pace.written(7.0) == 110.0
 
 
 def test_what_a_file_does_not_show_yet_is_told_with_its_age(

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from pend_storage.broken_files import BROKEN, broken_record
 from pend_storage.layout import Entry, Layout
 from pend_storage.records import LegacyFile, QuarantinedRecord
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.replica_state import ReplicaState
+from pend_storage.stores.json._legacy_sync.content_generation import generation, touched
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     UNKNOWN,
     FileManifest,
+    digest_of,
     place_of,
     token_of,
 )
@@ -30,13 +32,10 @@ from pend_storage.unread import is_marked
 
 __all__ = [
     "FileContents",
-    "Generation",
     "SeenRecord",
     "file_contents_at",
     "file_contents_of",
-    "generation",
     "match",
-    "touched",
 ]
 
 StoredRows = Mapping[str, tuple[int, bytes]]
@@ -138,6 +137,13 @@ class FileContents:
             self.others[token] = version
         return not stands
 
+    def is_shown_broken(self, manifest: FileManifest | None) -> bool:
+        """Whether a file that is broken as a whole stands there as it was found."""
+        if manifest is None or manifest.anew or self.broken is None:
+            return False
+        is_same = self.layout.is_part or manifest.digest == digest_of(self.broken)
+        return manifest.broken and is_same
+
     def tokens(self) -> list[str]:
         """Every record of the file."""
         return list(self.changed(None))
@@ -203,40 +209,6 @@ def _aside(state: State, file: str) -> StoredRows:
     table = state.tables[QUARANTINE]
     keys = table.index(("file",)).keys((file,)) if table.rows else ()
     return {token_of(QUARANTINE, key): table.rows[key] for key in keys}
-
-
-class Generation(NamedTuple):
-    """Numbers that change with anything that a file may show."""
-
-    state: int
-    homes: int
-    aside: int
-    headers: int
-
-
-def generation(live: ReplicaState, layout: Layout) -> Generation:
-    """The generation of a file's content now. Hold the mutex."""
-    tables = live.state.tables
-    return Generation(
-        live.state.serial,
-        tables[layout.collection].changes,
-        tables[QUARANTINE].changes,
-        tables[LEGACY_FILES].changes,
-    )
-
-
-def touched(
-    live: ReplicaState, layout: Layout, since: Generation | None
-) -> frozenset[str] | None:
-    """Tokens that may have changed since then; None where nobody remembers."""
-    if since is None or since.state != live.state.serial:
-        return None
-    tables = live.state.tables
-    homes = tables[layout.collection].touched(since.homes)
-    aside = tables[QUARANTINE].touched(since.aside)
-    if homes is None or aside is None:
-        return None
-    return homes | {token_of(QUARANTINE, key) for key in aside}
 
 
 class SeenRecord(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -10,22 +9,25 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
-from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
-from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._legacy_sync.busy_files import BusyFileEvents
+from pend_storage.stores.json._legacy_sync.content_generation import (
+    Generation,
+    generation,
+    touched,
+)
 from pend_storage.stores.json._legacy_sync.external_edits import ExternalEdit
 from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes
 from pend_storage.stores.json._legacy_sync.file_contents import (
     FileContents,
-    Generation,
     file_contents_of,
-    generation,
-    touched,
+)
+from pend_storage.stores.json._legacy_sync.file_events import (
+    BusyFileEvents,
+    LostAttributeEvents,
 )
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileManifest,
@@ -34,10 +36,14 @@ from pend_storage.stores.json._legacy_sync.file_manifest import (
     signature_of,
 )
 from pend_storage.stores.json._legacy_sync.file_permissions import PermissionRecorder
-from pend_storage.stores.json._legacy_sync.hidden_texts import HiddenTexts, left_by
+from pend_storage.stores.json._legacy_sync.hidden_texts import (
+    HiddenTexts,
+    release_hidden,
+)
 from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader, is_whole
 from pend_storage.stores.json._legacy_sync.render import Changes, write_file
 from pend_storage.stores.json._legacy_sync.synced_folder import synced_file_for
+from pend_storage.stores.json._legacy_sync.write_pace import WritePace
 
 __all__ = ["FileSync"]
 
@@ -47,10 +53,6 @@ _EDIT_ADOPTED = crashpoints.declare(
 
 _PATIENCE: Final = 3.0
 """Seconds that an opening or a checkpoint waits for a file that is being written."""
-_REST: Final = 10
-"""A file that takes a second to write is written every so many seconds at most."""
-LONGEST_REST: Final = 10.0
-"""Seconds, however long it takes to write it."""
 _TRIES: Final = 10
 """Times to write a file in one go, where an edit comes before each time."""
 _FEW: Final = 3
@@ -94,9 +96,7 @@ class FileSync:
         self._namesakes = HiddenTexts()
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
-        self._not_before = 0.0
-        self._was_written = False
-        """By this process."""
+        self._pace = WritePace()
         self._reader = QuiescentReader(self._file)
         self.is_busy = False
         """Another program was writing the file at the last look, or came before us each
@@ -104,7 +104,7 @@ class FileSync:
         self._busy = BusyFileEvents(layout.file, self._reader, hook)
         self._is_elsewhere = False
         """A link has led to another file since it was read last."""
-        self._told_lost: set[str] = set()
+        self._lost_attributes = LostAttributeEvents(hook)
         self._attributes: FileAttributes | None = None
         """What belongs to the file, in case that it is deleted and written again."""
         self._attributed: FileSignature | None = None
@@ -130,7 +130,7 @@ class FileSync:
             if self._role() is Role.DETACHED or not self.look(wait=wait):
                 return
             self._permissions.look(self._file.status())
-            if not force and time.monotonic() < self._not_before:
+            if not force and self._pace.is_resting():
                 return
             if self._write():
                 self._busy.won()
@@ -326,27 +326,18 @@ class FileSync:
             maybe = touched(live, self.layout, self._generation)
             homes = live.state.tables[self.layout.collection]
             had_records = not self._is_shared and bool(homes.tombstones)
-        if _shows_broken(manifest, content):
+        if content.is_shown_broken(manifest):
             return True
-        if self._let_go(content):
+        if release_hidden(self._engine, content):
             return False
         changes = Changes(manifest, content, maybe)
         is_there = manifest is not None or content.is_there or had_records
         if changes and (is_there or changes.written):
             if not self._write_changes(manifest, content, changes):
                 return False
-            self._not_before = self._next_write(time.monotonic() - begun)
+            self._pace.written(time.monotonic() - begun)
         self._generation = found
         return True
-
-    def _next_write(self, took: float) -> float:
-        """When a file may be written again that took so many seconds.
-
-        The first time it takes longer: all records are compared and put in order.
-        """
-        is_first, self._was_written = not self._was_written, True
-        pause = 0.0 if is_first else min(_REST * took, LONGEST_REST)
-        return time.monotonic() + pause
 
     def _write_changes(
         self, manifest: FileManifest | None, content: FileContents, changes: Changes
@@ -358,7 +349,7 @@ class FileSync:
                 return False
             self._file.make_room(content.permissions)
         else:
-            read = self._read_again(manifest)
+            read = self._file.read_unchanged(manifest)
             if read is None:
                 self.is_busy = True
                 return False
@@ -382,65 +373,11 @@ class FileSync:
                 return False
         new.stamp = self._file.manifest_stamp()
         self._manifest, self._is_unsaved = new, False
-        self._tell_lost(new.lost)
+        self._lost_attributes.report(self._file.target, new.lost)
         return True
-
-    def _tell_lost(self, lost: tuple[str, ...]) -> None:
-        """Tell once what belonged to the file and could not be kept."""
-        news = [what for what in lost if what not in self._told_lost]
-        self._told_lost.update(news)
-        if news:
-            self._tell(
-                "attributes-lost",
-                f"{self._file.target} was written anew, and could not keep: "
-                f"{', '.join(news)}. Set them again, and run the server as the owner of "
-                "the file, or with the right to set them, to have them kept",
-                logging.WARNING,
-            )
-
-    def _let_go(self, content: FileContents) -> bool:
-        """Note that texts leave the file for good; True where there were any.
-
-        A secondary leaves that to the primary: until then it does not write them.
-        """
-        leaving = left_by(content)
-        if not leaving or self._role() is not Role.PRIMARY:
-            return False
-        checks = {
-            (QUARANTINE, put.key): content.aside[token][0]
-            for token, put in leaving.items()
-        }
-        batch = content.schema.batch(leaving.values(), checks)
-        with contextlib.suppress(Conflict, StaleEpoch):
-            self._engine.submit(lambda plan: plan.add(batch, None))
-        return True
-
-    def _read_again(
-        self, manifest: FileManifest
-    ) -> tuple[bytes, os.stat_result] | None:
-        """The file if it is still as it was read last; None where it is not."""
-        try:
-            read = self._file.read()
-        except InterruptedError:
-            return None
-        if read is None or signature_of(read[1]) != manifest.signature:
-            return None
-        if read[0].strip() if manifest.anew else digest_of(read[0]) != manifest.digest:
-            # Changed in a way that the signature does not tell: the next look reads it.
-            manifest.signature = manifest.signature._replace(ctime_ns=0)
-            return None
-        return read
 
     def _tell(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
-
-
-def _shows_broken(manifest: FileManifest | None, content: FileContents) -> bool:
-    """Whether a file that is broken as a whole stands there as it was found."""
-    if manifest is None or manifest.anew or content.broken is None:
-        return False
-    is_same = content.layout.is_part or manifest.digest == digest_of(content.broken)
-    return manifest.broken and is_same
 
 
 def _due(manifest: FileManifest) -> bool:

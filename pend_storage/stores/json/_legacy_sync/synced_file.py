@@ -123,6 +123,22 @@ class SyncedFile(ABC):
             raise InterruptedError(errno.EINTR, "being written", str(self.target))
         return raw, after
 
+    def read_unchanged(
+        self, manifest: FileManifest
+    ) -> tuple[bytes, os.stat_result] | None:
+        """The file if it is still as it was read last; None where it is not."""
+        try:
+            read = self.read()
+        except InterruptedError:
+            return None
+        if read is None or signature_of(read[1]) != manifest.signature:
+            return None
+        if read[0].strip() if manifest.anew else digest_of(read[0]) != manifest.digest:
+            # Changed in a way that the signature does not tell: the next look reads it.
+            manifest.signature = manifest.signature._replace(ctime_ns=0)
+            return None
+        return read
+
     # -- manifest ----------------------------------------------------------------------
 
     def manifest(self) -> FileManifest | None:
