@@ -1,4 +1,4 @@
-"""Keeps all legacy files true, in the background, by one process at a time."""
+"""Checkpointer: keeps all legacy files in step in the background, one process at a time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REPEAT: Final = 60
 
 
 class Checkpointer:
-    """Looks after the legacy files of one store."""
+    """Synchronise the legacy files of one store, in rounds."""
 
     def __init__(
         self,

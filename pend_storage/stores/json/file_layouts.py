@@ -1,4 +1,4 @@
-"""Which files a store of a directory has, and where they are."""
+"""Layouts and paths of the files of one directory."""
 
 from __future__ import annotations
 

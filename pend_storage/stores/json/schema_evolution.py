@@ -1,4 +1,4 @@
-"""Bringing a directory to another schema: one frame of the journal, or nothing at all.
+"""Schema evolution of a directory: one frame of the journal, or nothing at all.
 
 Every record keeps its version, so that a database which is brought to the same schema has
 the same records at the same versions. The change log before it is of the former schema,
@@ -80,7 +80,7 @@ def migrate_directory(
     timeout: float,
     hook: Hook,
 ) -> Evolution:
-    """See :meth:`JsonStore.migrate`.
+    """Bring a directory to another schema: :meth:`JsonStore.migrate`.
 
     Args:
         schema: the collections as they are to be.

@@ -1,4 +1,4 @@
-"""The JSON store: a directory on a local disk, for many threads and many processes."""
+"""JSON store: a directory on a local disk, for many threads and many processes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
 
 
 class JsonStore(Store):
-    """Keeps records in a directory whose legacy JSON files stay true.
+    """Keep records in a directory whose legacy JSON files stay in step.
 
     What is true is in the directory ``.pend-storage``: a snapshot, and a journal of all
     commits since, which is the change log too. The legacy files follow it, and what

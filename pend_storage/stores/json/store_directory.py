@@ -1,4 +1,4 @@
-"""The directory of a store, and the store's own one inside of it.
+"""Directory of a store: its own directory ``.pend-storage``, beside the legacy files.
 
 The own directory is made under another name and renamed when it is complete, so that it
 is either there, and what is in it is true, or not there, and the legacy files are.
@@ -75,13 +75,13 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def incarnation(own: Path) -> str:
-    """What stands at the place of a store's own directory: its id, device and inode."""
+    """Identify a store's own directory: its id, device and inode."""
     status = own.stat()
     return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
 
 
 def check_directory(directory: Path) -> None:
-    """See that a directory is there; make it if only its last part is missing.
+    """Require that a directory is there; make it if only its last part is missing.
 
     Raises:
         ConfigError: it is not a directory, its parent is missing, or it is not ours.
@@ -114,7 +114,7 @@ def open_store_directory(
     hook: Hook,
     progress: Progress | None = None,
 ) -> Path:
-    """The store's own directory; made from the legacy files if it is not there yet.
+    """Open the store's own directory; make it from the legacy files if it is not there yet.
 
     Raises:
         ConfigError: a legacy file can never be read or written where it is.
@@ -177,7 +177,7 @@ def require_format(own: Path, *, mark: bool = True) -> None:
 
 
 def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
-    """What became of the legacy files when the directory was first opened."""
+    """Return what became of the legacy files when the directory was first opened."""
     raw = (own / _REPORT_FILE).read_bytes()
     return msgspec.json.decode(raw, type=tuple[AdoptedFile, ...])
 

@@ -1,4 +1,4 @@
-"""Which entry of the change log has a token, for the latest entries."""
+"""Index of commit tokens: the change-log entry of each, for the latest entries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ that waited for longer costs a walk along the journal."""
 
 
 class TokenIndex:
-    """Token to sequence. What is forgotten here is still in the journal."""
+    """Map tokens to sequence numbers. An older token is still found in the journal."""
 
     def __init__(self, since: datetime) -> None:
         """Begin with nothing.

@@ -1,4 +1,4 @@
-"""Snapshots in the background, and dropping what nobody needs any more."""
+"""Compaction: snapshots in the background, and removal of old segments."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _require_space(engine: Engine) -> None:
 
 
 def drop_old(own: DirectoryHandle, retention: Retention, needed: int) -> None:
-    """Drop what is older than a segment and need not be kept either.
+    """Drop segments that are older than the retention and that no reader needs.
 
     Args:
         own: the store's own directory.
@@ -160,7 +160,7 @@ def _drop_segments(own: DirectoryHandle, retention: Retention, base: int) -> Non
 
 
 def clear_leavings(own: DirectoryHandle) -> None:
-    """Delete files that a process which died had not finished. Hold the lock."""
+    """Delete the temporary files of a process that died. Hold the lock."""
     for name in own.names():
         if name.endswith(".new"):
             own.unlink(name)

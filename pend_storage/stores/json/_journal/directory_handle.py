@@ -1,4 +1,4 @@
-"""The store's own directory, held open: what was opened is compared with what its path names.
+"""Handle of the store's own directory: what was opened is compared with what its path names.
 
 A directory can be moved while a process has it open: restored by ``mv``, replaced by a copy,
 rotated. The process would go on in files that nobody opens again, or write by path into a
@@ -27,12 +27,12 @@ Identity = tuple[int, int]
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """By what a file is told from another one of the same name."""
+    """Return device and inode, by which a file is told from another one of the same name."""
     return status.st_dev, status.st_ino
 
 
 class DirectoryHandle:
-    """A directory as it was when it was opened."""
+    """Hold a directory open, and notice that its path names another one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""How far the journal reaches, in a file of its own: what readers are told, and the proof.
+"""End of the journal, in a file of its own: up to where readers may read, and the proof of it.
 
 It is written after the sync of what it tells of. So it never tells more than the disk
 holds, and a journal that ends before it has lost commits that were acknowledged.
@@ -27,14 +27,14 @@ _SIZE: Final = _END.size
 
 
 class Position(NamedTuple):
-    """A place in the journal, between two frames."""
+    """A position in the journal, between two frames."""
 
     segment: int = 0
     end: int = 0
 
 
 class EndFile:
-    """The file, and what this process has taken notice of."""
+    """Publish and watch the end of the journal."""
 
     def __init__(self, directory: Path, own: DirectoryHandle | None) -> None:
         path, at = directory / END_FILE, None if own is None else own.fd
@@ -82,7 +82,7 @@ class EndFile:
 
 
 def unpacked(found: bytes) -> Position | None:
-    """What a content tells; None where it is damaged, or just being written."""
+    """Decode the content of the file; None where it is damaged, or just being written."""
     if len(found) != _END.size:
         return None
     number, end, check = _END.unpack(found)

@@ -1,4 +1,4 @@
-"""The journal: what is true. Frames in segments, one writer at a time, many readers.
+"""Journal: the source of truth. Frames in segments, one writer at a time, many readers.
 
 A writer holds the commit lock. It appends a frame, syncs it, and then publishes how far
 the journal reaches, in a file of its own. Readers hold no lock: they compare that file
@@ -60,13 +60,13 @@ _SEGMENT_ENDED = crashpoints.declare(
 
 
 class SegmentDropped(Exception):
-    """The journal goes on in a segment that is not kept any more: load a snapshot."""
+    """The journal goes on in a segment that was dropped: load a snapshot."""
 
 
 def create_segment(
     directory: Path, start: SegmentStart, at: int | None = None
 ) -> SegmentReader:
-    """Make a segment with nothing in it but its first frame, durable.
+    """Create a segment with nothing in it but its first frame, durable.
 
     Args:
         directory: where to.
@@ -91,7 +91,7 @@ def create_segment(
 
 
 class Journal:
-    """One process's place in the journal. Its owner sees that threads take turns."""
+    """The position of one process in the journal. Not thread-safe: its owner locks."""
 
     def __init__(
         self,

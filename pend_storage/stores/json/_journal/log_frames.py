@@ -1,4 +1,4 @@
-"""Frames: how records stand in a file so that any damage is found, and where. Pure.
+"""Log frames: checksummed lines, in which any damage is found and located. Pure.
 
 A frame is one line of text::
 
@@ -37,7 +37,7 @@ _NULS: Final = re.compile(rb"\0+")
 
 
 class LogFrame(NamedTuple):
-    """A frame that is whole."""
+    """A whole frame."""
 
     payload: bytes
     end: int
@@ -48,7 +48,7 @@ class LogFrame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Why what stands at a place is not a frame."""
+    """The reason why what stands at a position is not a frame."""
 
     torn: bool
     """It is what a crash leaves of a write that nobody was told had succeeded."""
@@ -56,7 +56,7 @@ class Damage:
 
 
 def encode_frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """The frame of a payload, and the checksum that the next frame continues."""
+    """Encode a payload; returns the frame, and the checksum that the next frame continues."""
     after = zlib.crc32(payload, chain)
     prefix = b"%08x %08x " % (len(payload), after)
     check = zlib.crc32(prefix)
@@ -74,7 +74,7 @@ def _header(data: bytes, start: int) -> tuple[int, int] | None:
 
 
 def read_frame(data: bytes, start: int, chain: int) -> LogFrame | None:
-    """The frame that begins at a place; None where there is no whole, sound one."""
+    """Return the frame at a position; None where there is no whole, sound one."""
     header = _header(data, start)
     if header is None:
         return None
@@ -89,13 +89,13 @@ def read_frame(data: bytes, start: int, chain: int) -> LogFrame | None:
 
 
 def wanted_size(data: bytes, start: int) -> int | None:
-    """How long the frame at a place is when it is whole; None where unknown."""
+    """Return the size of the whole frame at a position; None where unknown."""
     header = _header(data, start)
     return None if header is None else HEADER_SIZE + header[0] + 1
 
 
 def diagnose(tail: bytes, offset: int) -> Damage:
-    """What is wrong with the end of a file that does not begin with a whole frame.
+    """Say what is wrong with the end of a file that does not begin with a whole frame.
 
     Torn is a beginning of a frame, or what a power failure leaves of the last one:
     blocks that were never written, and read as NUL bytes.

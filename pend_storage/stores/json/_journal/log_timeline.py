@@ -1,4 +1,4 @@
-"""Sequence and time of every entry of the change log, to count from any place at once.
+"""Timeline: sequence and time of every change-log entry, to count from any position at once.
 
 Only the latest entries are kept whole in memory. Where somebody is further behind, the log
 is read once, and from then on each commit adds 16 bytes here, as long as somebody asks.
@@ -25,7 +25,7 @@ _WORTH_TRIMMING: Final = 4_096
 
 
 class LogTimeline:
-    """See the module. Not thread-safe: its owner locks."""
+    """Count and date the entries after a sequence number. Not thread-safe: its owner locks."""
 
     def __init__(self, effects: Iterable[Effect], base: int = 0) -> None:
         """Args: base: no entry has a sequence up to this."""

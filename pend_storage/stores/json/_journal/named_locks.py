@@ -1,4 +1,4 @@
-"""Named locks of a directory, for all threads and processes that use it.
+"""Named locks of a directory, between all threads and processes that use it.
 
 Each is a file of its own in the store's directory, opened anew by each holder, so that it
 keeps out threads of the same process as well. The system frees it when its holder dies.
@@ -49,7 +49,7 @@ def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHe
 
 
 def forget_held() -> None:
-    """In a forked child: close what the parent holds, or it would outlive the parent."""
+    """Close what the parent holds, in a forked child: it would outlive the parent."""
     for lock in list(_held):
         lock.close()
     _held.clear()

@@ -1,4 +1,4 @@
-"""How much of the change log is behind a place, without walking along it each time."""
+"""Count of the changes after a position, without a walk along the log each time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ATTEMPTS: Final = 3
 
 
 def count_pending(engine: Engine, after: int) -> Pending | None:
-    """See :meth:`Store.pending`; None where writers are quicker than the reading.
+    """Count the pending changes; None where writers are quicker than the reading.
 
     Raises:
         ChangesExpired: the log is not kept so far back.

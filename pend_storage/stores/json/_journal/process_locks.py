@@ -91,7 +91,7 @@ class ProcessLock(ABC):
 
 
 class FlockLock(ProcessLock):
-    """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
+    """Lock by ``flock`` on a descriptor that is kept open: two microseconds when it is free."""
 
     looks: ClassVar = True
 
@@ -255,7 +255,7 @@ class _LockWait:
 
 
 def forget_waits() -> None:
-    """In a forked child: close what threads of the parent had opened to wait with.
+    """Close what threads of the parent had opened to wait with, in a forked child.
 
     Else the child would keep the lock if the parent gets it and is killed.
     """
@@ -268,7 +268,7 @@ def forget_waits() -> None:
 
 
 class FileLock(ProcessLock):
-    """A lock file of the filelock package: slower, but for every system."""
+    """Lock by a file of the filelock package: slower, but for every system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -292,7 +292,7 @@ class FileLock(ProcessLock):
 
 
 def process_lock(path: Path, own: DirectoryHandle | None = None) -> ProcessLock:
-    """The best lock that this system has; ``own``: the file's directory, if it is open."""
+    """Return the best lock that this system has; ``own``: the file's directory, if it is open."""
     return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 
 

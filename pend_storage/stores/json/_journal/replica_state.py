@@ -1,4 +1,4 @@
-"""The state and the journal as one process knows them, kept in step with each other."""
+"""Replica of the state: rows and journal position of one process, kept in step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ATTEMPTS: Final = 10
 
 
 class History:
-    """The latest entries of the change log, for feeds that are nearly up to date."""
+    """Keep the latest entries of the change log in memory, for feeds that are nearly up to date."""
 
     def __init__(self, start: SegmentStart) -> None:
         self._floor = start.base
@@ -91,7 +91,7 @@ def _size(effect: Effect) -> int:
 
 
 class Checkpoint(NamedTuple):
-    """The whole state as it was between two segments."""
+    """A copy of the whole state, as it was between two segments."""
 
     contents: Contents
     position: Position
@@ -102,7 +102,7 @@ class Checkpoint(NamedTuple):
 
 
 class ReplicaState:
-    """State and journal. Its owner sees that threads take turns."""
+    """Apply the journal to the state. Not thread-safe: its owner locks."""
 
     def __init__(self, state: State, journal: Journal) -> None:
         self.state = state

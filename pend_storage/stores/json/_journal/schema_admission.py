@@ -1,4 +1,4 @@
-"""Whether a program's schema fits what a directory holds.
+"""Schema admission: whether a program's schema fits what a directory holds.
 
 The schema of the rows is noted in the store's meta. A program with the same one goes on,
 and so does one that only adds to it, which is noted, and one of before that was added to
@@ -35,7 +35,7 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class SchemaAdmission:
-    """Judges the schema of one store, each time that another one is noted."""
+    """Admit or refuse the schema of one store, each time that another one is noted."""
 
     def __init__(self, schema: Schema, name: str, hook: Hook) -> None:
         """Make one.
@@ -184,7 +184,7 @@ def _unknown(former: Description, wanted: Description) -> dict[str, frozenset[st
 
 
 def require_fitting(state: State, schema: Schema, name: str) -> None:
-    """See that records of a directory without a note are of this schema.
+    """Require that records of a directory without a note are of this schema.
 
     Raises:
         SchemaOutOfDate: one cannot be read, or has a member that would be lost.

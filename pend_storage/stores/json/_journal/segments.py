@@ -1,4 +1,4 @@
-"""The files of a journal: their names, and how one is read from front to end."""
+"""Segment files of the journal: their names, and a reader of their frames."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _NUMBERED: Final = re.compile(r"(journal|snapshot)-(\d{8,})\.jsonl")
 
 
 def segment_path(directory: Path, number: int) -> Path:
-    """Where a segment of the journal is."""
+    """Return the path of a segment of the journal."""
     return directory / f"journal-{number:08}.jsonl"
 
 
 def snapshot_path(directory: Path, number: int) -> Path:
-    """Where the snapshot is that holds everything before this segment."""
+    """Return the path of the snapshot that holds everything before a segment."""
     return directory / f"snapshot-{number:08}.jsonl"
 
 
 def numbered(directory: Path, kind: str) -> list[int]:
-    """Numbers of the segments (``journal``) or the snapshots in a directory, in order."""
+    """Return the numbers of segments (``journal``) or snapshots in a directory, in order."""
     found = (_NUMBERED.fullmatch(path.name) for path in directory.iterdir())
     return sorted(int(m[2]) for m in found if m is not None and m[1] == kind)
 
 
 class SegmentReader:
-    """Reads the frames of one segment, in order, as far as they are whole."""
+    """Read the frames of one segment, in order, as far as they are whole."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -143,7 +143,7 @@ class SegmentReader:
 
 
 def read_start(directory: Path, number: int) -> SegmentStart:
-    """The first frame of a segment.
+    """Read the first frame of a segment.
 
     Raises:
         FileNotFoundError: it has been dropped.

@@ -13,7 +13,7 @@ __all__ = ["Generation", "generation", "touched"]
 
 
 class Generation(NamedTuple):
-    """Numbers that change with anything that a file may show."""
+    """Counters that change with anything that a file may show."""
 
     state: int
     homes: int
@@ -22,7 +22,7 @@ class Generation(NamedTuple):
 
 
 def generation(live: ReplicaState, layout: Layout) -> Generation:
-    """The generation of a file's content now. Hold the mutex."""
+    """Return the present generation of a file's content. Hold the mutex."""
     tables = live.state.tables
     return Generation(
         live.state.serial,
@@ -35,7 +35,7 @@ def generation(live: ReplicaState, layout: Layout) -> Generation:
 def touched(
     live: ReplicaState, layout: Layout, since: Generation | None
 ) -> frozenset[str] | None:
-    """Tokens that may have changed since then; None where nobody remembers."""
+    """Return tokens that may have changed since then; None where that is not remembered."""
     if since is None or since.state != live.state.serial:
         return None
     tables = live.state.tables

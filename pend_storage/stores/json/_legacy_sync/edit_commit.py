@@ -1,4 +1,4 @@
-"""Commits what somebody else has changed in a legacy file, as far as the rules allow.
+"""Commit of an external edit, as far as the rules allow.
 
 Whole records are written, computed from records that were read: of the file, of those
 that it derives, of those that refer to a deleted one. The commit checks the version of
@@ -43,7 +43,7 @@ _Meta: TypeAlias = tuple[tuple[str, JSON], ...]
 
 
 class EditCommit:
-    """The commit of one edit. What the store refuses goes to quarantine."""
+    """Commit one edit. What the store refuses goes to quarantine."""
 
     def __init__(
         self,

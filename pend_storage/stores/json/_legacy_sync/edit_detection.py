@@ -1,4 +1,4 @@
-"""Compares an edited file with what it showed before, and gives what was changed."""
+"""Detection of edits: compares an edited file with what it showed before."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["EditDetector", "broken_entry"]
 
 
 class EditDetector:
-    """One edited file, and what it showed before."""
+    """Find what was changed in one file."""
 
     def __init__(
         self, engine: Engine, layout: Layout, raw: bytes, manifest: FileManifest | None
@@ -232,7 +232,7 @@ def _whole_files(content: FileContents) -> Rows:
 
 
 def broken_entry(found: EditedFile) -> QuarantinedRecord | None:
-    """The entry of a file that is broken as a whole; None where it is not."""
+    """Return the entry of a file that is broken as a whole; None where it is not."""
     seen, content = found.seen, found.content
     if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
         return None

@@ -1,4 +1,4 @@
-"""How the commit of an edit reads what its file does not show."""
+"""Lookups of records that an edited file does not show, noted to be checked at the commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["EditLookups"]
 
 
 class EditLookups:
-    """See :class:`~pend_storage.removal.Looks`; what is read is noted, to be checked."""
+    """Read records by key; see :class:`~pend_storage.removal.Looks`."""
 
     def __init__(self, engine: Engine, reads: ReadSet) -> None:
         """Make one.

@@ -1,4 +1,4 @@
-"""What an edited file says, beside what the store says."""
+"""An edited file: what it says, beside what the store says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes of an edit while another store is primary: it is put aside, and told."""
+"""Edits of the files of a secondary: set aside in quarantine, and reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_FOUND: Final = 100
 
 
 class SecondaryEdit:
-    """One edit, of which nothing is adopted, and nothing is lost."""
+    """Set one edit aside: nothing of it is adopted, and nothing is lost."""
 
     def __init__(
         self, layout: Layout, raw: bytes, found: EditedFile, hook: Hook

@@ -1,4 +1,4 @@
-"""Legacy files that somebody else has changed: what was changed, and what comes of it.
+"""External edits: changes that other programs made in legacy files, adopted as commits.
 
 The file is compared with what it showed before, not with what the store holds now, so
 that a commit which is not in the file yet is not taken for a deletion by the editor.
@@ -65,12 +65,12 @@ met commits each time; where a comparison takes longer, the next round tries aga
 
 
 def adopted_meta(file: str) -> str:
-    """Name of the meta entry that tells which edit was adopted last."""
+    """Return the name of the meta entry that tells which edit was adopted last."""
     return f"json.adopted:{file}"
 
 
 class ExternalEdit:
-    """One edited file."""
+    """Adopt one edited file."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What belongs to a file beyond its bytes: mode, owner, extended attributes and its ACL.
+"""File attributes beyond the bytes: mode, owner, extended attributes and the ACL.
 
 A legacy file is written anew under a name of its own and renamed, so all of this is read from
 the old file and applied to the new one. Rights never widen: the new file is made for its owner
@@ -30,7 +30,7 @@ _OWNING_GROUP, _MASK, _OTHERS = 0x04, 0x10, 0x20  # linux/posix_acl.h
 
 @dataclass(frozen=True, slots=True)
 class FileAttributes:
-    """Of one file, as they were when they were read."""
+    """Attributes of one file, as they were read."""
 
     mode: int
     """Permissions, without the type of the file."""
@@ -45,7 +45,7 @@ class FileAttributes:
 
 
 def read(fd: int) -> FileAttributes:
-    """The attributes of an open file."""
+    """Read the attributes of an open file."""
     status = os.fstat(fd)
     extended: dict[str, bytes] = {}
     unreadable: list[str] = []
@@ -66,7 +66,7 @@ def read(fd: int) -> FileAttributes:
 
 
 def apply(fd: int, wanted: FileAttributes) -> tuple[str, ...]:
-    """Give a new file, made with the mode :data:`NARROW`, the attributes of another one.
+    """Apply attributes to a new file that was made with the mode :data:`NARROW`.
 
     Args:
         fd: the file, open for writing, with all of its content.

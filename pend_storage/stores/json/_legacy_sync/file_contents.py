@@ -1,4 +1,4 @@
-"""What a store holds of one legacy file, at one place in the journal."""
+"""Contents of one legacy file as the store has them, at one position in the journal."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def file_contents_of(
     others: dict[str, int],
     namesakes: HiddenTexts | None = None,
 ) -> FileContents:
-    """What the store holds of a file now. Hold the mutex.
+    """Return what the store holds of a file now. Hold the mutex.
 
     Args:
         live: the store.
@@ -174,7 +174,7 @@ def file_contents_of(
 def file_contents_at(
     state: State, position: Position, layout: Layout, others: dict[str, int]
 ) -> FileContents:
-    """What a state, that of a place in the journal, holds of a file."""
+    """Return what a state holds of a file."""
     schema = state.schema
     version, header = legacy_row(state, layout.file)
     _, noted = legacy_row(state, permissions_key(layout.file))
@@ -212,7 +212,7 @@ def _aside(state: State, file: str) -> StoredRows:
 
 
 class SeenRecord(NamedTuple):
-    """An entry of a file that was parsed, as far as it must be remembered."""
+    """What is remembered of an entry of a file that was parsed."""
 
     token: str
     body: bytes

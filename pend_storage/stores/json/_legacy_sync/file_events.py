@@ -16,7 +16,7 @@ _BUSY: Final = 3.0
 
 
 class BusyFileEvents:
-    """Tells once that a file is busy, and once that this is over."""
+    """Report once that a file is written without a pause, and once that this is over."""
 
     def __init__(self, file: str, rest: QuiescentReader, hook: Hook) -> None:
         """Args: file: its name. rest: knows whether it rests. hook: is told."""

@@ -1,4 +1,4 @@
-"""How old what a legacy file shows is: the commits that are not in it yet."""
+"""Lag of legacy files: the commits that they do not show yet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FileLag:
 
 
 def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
-    """The files that are behind, the one with the oldest commit first.
+    """Return the files that are behind, the one with the oldest commit first.
 
     Only commits that the store has in memory are looked at; older ones are in a snapshot,
     and are in the files as a rule.

@@ -1,4 +1,4 @@
-"""What a legacy file shows: which records, at which versions, and where their texts stand.
+"""File manifest: which records a legacy file shows, at which versions, and where.
 
 Kept beside the file, so that writing it again copies whatever has not changed, and so
 that an edit made by somebody else can be told from our own doing.
@@ -44,19 +44,19 @@ _MARK: Final = "\0"  # no key begins so, because no key may hold it
 
 
 def token_of(collection: str, key: str) -> str:
-    """One text for a record of a file: its key, marked if it is quarantined."""
+    """Return one text for a record of a file: its key, marked if it is quarantined."""
     return _MARK + key if collection == QUARANTINE else key
 
 
 def place_of(token: str, collection: str) -> tuple[str, str]:
-    """Collection and key of a record of a file whose records are of that collection."""
+    """Return collection and key of a record of a file whose records are of that collection."""
     if token.startswith(_MARK):
         return QUARANTINE, token[1:]
     return collection, token
 
 
 class FileSignature(NamedTuple):
-    """By what a file is recognised without reading it."""
+    """What tells a file from other versions of it without reading it."""
 
     size: int
     mtime_ns: int
@@ -71,7 +71,7 @@ class FileSignature(NamedTuple):
 
 
 def signature_of(status: os.stat_result) -> FileSignature:
-    """The signature of a file."""
+    """Return the signature of a file."""
     return FileSignature(
         status.st_size, status.st_mtime_ns, status.st_ino, _ctime_of(status)
     )
@@ -82,7 +82,7 @@ def _ctime_of(status: os.stat_result) -> int:
 
 
 def digest_of(raw: bytes) -> str:
-    """By what the content of a file is recognised."""
+    """Return the digest of a file's content."""
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
@@ -186,7 +186,7 @@ class _Columns(msgspec.Struct, frozen=True):
 
 
 def manifest_path(directory: Path, file: str) -> Path:
-    """Where the manifest of a legacy file is kept, in the store's own directory.
+    """Return where the manifest of a legacy file is kept, in the store's own directory.
 
     By its name, or a digest of that where the name is too long: a byte that is not a letter
     or digit takes three there.
@@ -195,7 +195,7 @@ def manifest_path(directory: Path, file: str) -> Path:
 
 
 def save_manifest(path: Path, manifest: FileManifest) -> None:
-    """Keep a manifest, durable."""
+    """Write a manifest, durable."""
     replace_file(path, _lines(manifest))
     manifest.stamp = signature_of(path.stat())
 
@@ -223,7 +223,7 @@ def _lines(manifest: FileManifest) -> Iterable[bytes]:
 
 
 def load_signature(path: Path) -> FileSignature | None:
-    """The signature in a manifest, without reading the rest; None if there is none."""
+    """Read the signature in a manifest, without the rest; None if there is none."""
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.readline(), type=_Head).signature
@@ -232,7 +232,7 @@ def load_signature(path: Path) -> FileSignature | None:
 
 
 def load_manifest(path: Path) -> FileManifest | None:
-    """The manifest that is kept; None if there is none, or it cannot be read.
+    """Read a manifest; None if there is none, or it cannot be read.
 
     It can be made again from the file and the state, so damage is no error.
     """

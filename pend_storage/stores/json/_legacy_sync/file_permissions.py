@@ -1,4 +1,4 @@
-"""Mode and owner of a legacy file, kept in the store so that a new file gets them too.
+"""File permissions: mode and owner, kept in the store so that a new file gets them too.
 
 While a file is there, it says itself what its mode is, and keeps it when it is written
 anew. For a file that is lost, or a directory that is made from the other store, each file
@@ -53,12 +53,12 @@ _STATUS: Final = Path("/proc/self/status")
 
 
 def permissions_key(file: str) -> str:
-    """Key, in ``legacy_files``, of the row with a file's mode and owner."""
+    """Return the key, in ``legacy_files``, of the row with a file's mode and owner."""
     return file + PERMISSIONS_MARK
 
 
 def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
-    """Version and record of a row in ``legacy_files``; 0 and None where there is none."""
+    """Return version and record of a row in ``legacy_files``; 0 and None where there is none."""
     row = state.tables[LEGACY_FILES].rows.get(key)
     if row is None:
         return 0, None
@@ -67,7 +67,7 @@ def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
 
 @dataclass(frozen=True, slots=True)
 class FilePermissions:
-    """Who may do what with a file."""
+    """Mode, owner and group of a file."""
 
     mode: int
     """The permission bits."""
@@ -131,7 +131,7 @@ class FilePermissions:
 
 
 class PermissionRecorder:
-    """Keeps the row of one file up to date."""
+    """Keep the row of one file up to date."""
 
     def __init__(self, engine: Engine, layout: Layout, *, is_shared: bool) -> None:
         """Make one.

@@ -1,4 +1,4 @@
-"""Keeps one legacy file true: takes in what others changed, writes what is new."""
+"""Synchronisation of one legacy file: adopts edits of other programs, writes new commits."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _TICK: Final = 1.0
 
 
 class FileSync:
-    """One legacy file. Used by one thread of one process at a time."""
+    """Keep one legacy file in step. Used by one thread of one process at a time."""
 
     def __init__(
         self,

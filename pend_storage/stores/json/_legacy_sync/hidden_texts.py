@@ -1,4 +1,4 @@
-"""Which quarantined texts of a legacy file do not stand in it, from content to content."""
+"""Hidden texts: quarantined texts of a legacy file that do not stand in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Rows(Protocol):
 
 
 class HiddenTexts:
-    """The records of one file that share a member name with a quarantined one.
+    """Track the records of one file that share a member name with a quarantined one.
 
     All records are looked at once, if any quarantined one has a member name at all;
     afterwards only those that were written since.

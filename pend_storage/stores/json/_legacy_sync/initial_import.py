@@ -1,4 +1,4 @@
-"""The first opening of a directory: what is in its legacy files becomes rows.
+"""Initial import: the legacy files become rows when a directory is first opened.
 
 Each layout decides what its file says. What only all files together can tell is decided
 here: a unique value that two files claim, and references to what no file has.
@@ -82,7 +82,7 @@ class _ImportedFile:
 
 
 class InitialImport:
-    """Rows in the making."""
+    """Read all legacy files, and make the rows of the store of them."""
 
     def __init__(self, schema: Schema, hook: Hook, progress: Progress | None) -> None:
         self._schema = schema
@@ -311,7 +311,7 @@ class InitialImport:
 
 
 class _Progress:
-    """Tells how many records were read, and how many there are by the files' sizes."""
+    """Report how many records were read, and how many there are by the files' sizes."""
 
     def __init__(self, tell: Progress | None) -> None:
         self.total = 0
@@ -342,7 +342,7 @@ class _Progress:
 
 
 class _Current:
-    """Looks into the rows as they are now, those given a moment ago included."""
+    """Look rows up as they are now, those given a moment ago included."""
 
     def __init__(self, find: Find, rows: Mapping[str, SpilledRows]) -> None:
         self._find = find

@@ -1,4 +1,4 @@
-"""Files that are there before the store is, under the name of a collection without layout.
+"""Preexisting files under the name of a collection without a layout, in another shape.
 
 Such a collection is kept in a file of the store's own shape. A file of that name which
 somebody else has written in another shape would wait in quarantine as a whole, and every
@@ -34,7 +34,7 @@ _SAMPLE: Final = 1_000
 def require_fitting(
     schema: Schema, layouts: Iterable[Layout], files: Mapping[str, SyncedFile]
 ) -> None:
-    """See that files which the store has not read yet are of its own shape.
+    """Require that files which the store has not read yet are of its own shape.
 
     Raises:
         ConfigError: one is JSON of another shape; it says how to declare it.

@@ -1,4 +1,4 @@
-"""When a legacy file may be read that other programs write: at rest, or certainly whole.
+"""Quiescence: when a legacy file that other programs write may be read.
 
 A program that writes in place truncates the file first and fills it afterwards, so for a
 moment the file says less than the program means. One that renames a finished file into
@@ -78,7 +78,7 @@ class ReadableFile(Protocol):
 
 
 class QuiescentReader:
-    """One file and the one who reads it, over many rounds."""
+    """Read one file when it is at rest or certainly whole, over many rounds."""
 
     def __init__(self, file: ReadableFile, clock: Clock = time) -> None:
         """Args: file: to be read. clock: the module ``time``, but in tests."""

@@ -1,4 +1,4 @@
-"""Writes a legacy file from what the store holds: unchanged texts are copied.
+"""Rendering of a legacy file from what the store holds: unchanged texts are copied.
 
 A file is put together from pieces. Records that have not changed, and stand one after
 the other, are one piece, copied with whatever separates them; so a change costs little
@@ -57,7 +57,7 @@ Piece: TypeAlias = Run | str
 
 
 class Changes:
-    """What a file must be brought up to date with."""
+    """The records by which a file differs from what the store holds."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ def _same(row: tuple[int, bytes] | None, version: int | None) -> bool:
 def pieces_of(
     manifest: FileManifest | None, content: FileContents, changes: Changes
 ) -> list[Piece]:
-    """The pieces of the new file, in order."""
+    """Return the pieces of the new file, in order."""
     if manifest is None:
         order: list[str] = sorted(changes.written, key=lambda t: _place(content, t))
         return list(order)
@@ -174,7 +174,7 @@ def write_file(
     old: bytes,
     model: FileAttributes | None,
 ) -> FileManifest:
-    """Write a file with what the store holds, durable, under a name of its own.
+    """Write what the store holds to a file under a name of its own, durable.
 
     Args:
         path: the name.
@@ -257,7 +257,7 @@ def _texts(
 
 
 class _Output:
-    """Writes texts, and notes where in the file each of them begins."""
+    """Write texts, and note where in the file each of them begins."""
 
     def __init__(self, fd: int) -> None:
         self.digest = hashlib.blake2b(digest_size=16)

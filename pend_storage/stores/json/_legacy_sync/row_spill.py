@@ -1,4 +1,4 @@
-"""Rows that wait on disk instead of in memory, while a directory is first opened.
+"""Row spill: rows wait on disk instead of in memory, while a directory is first opened.
 
 The rows made of a legacy file take several times its size. They are needed again in order,
 when the snapshot is written, and now and then by key; in between they are in a file
@@ -86,7 +86,7 @@ class RowSpill:
 
 
 class SpilledRows:
-    """Rows of one collection, as far as a table's rows are looked at; all of one version."""
+    """Rows of one collection, all of one version, as a mapping."""
 
     def __init__(self, spool: RowSpill, version: int) -> None:
         self._spool = spool
@@ -141,7 +141,7 @@ class SpilledRows:
 
 
 class SeenRows:
-    """The entries of a file as :class:`SeenRecord` has them, with their bodies on disk."""
+    """The entries of a file, as :class:`SeenRecord`, with their bodies on disk."""
 
     def __init__(self, spool: RowSpill, rows: dict[str, SpilledRows]) -> None:
         self._spool = spool

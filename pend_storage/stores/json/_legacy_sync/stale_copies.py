@@ -1,4 +1,4 @@
-"""Recognises an edit that writes back an older copy of the file.
+"""Recognition of an edit that writes back an older copy of the file.
 
 The evidence is what the file showed before (:class:`~pend_storage.stores.json._legacy_sync.text_history.TextHistory`).
 An edit may come from a copy that was loaded at an earlier version of the file only if of
@@ -29,7 +29,7 @@ class EditedText:
 
 @dataclass(frozen=True, slots=True)
 class OlderCopy:
-    """From which version an edit may come."""
+    """The version of the file from which an edit may come."""
 
     version: int
     stale: frozenset[str]
@@ -43,7 +43,7 @@ class OlderCopy:
 
 
 def older_copy(shown: TextHistory, said: Mapping[str, EditedText]) -> OlderCopy | None:
-    """The version from which an edit comes if it comes from an older one.
+    """Find the version from which an edit comes if it comes from an older one.
 
     None where it shows that the editor knew the newest, or nothing that the store wrote
     is older in it. Of several versions it is the one by which most of that is stale; the

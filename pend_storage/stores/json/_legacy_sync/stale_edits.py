@@ -1,4 +1,4 @@
-"""Keeps what the store has written from an edit that comes from an older copy."""
+"""Protection of commits from an edit that comes from an older copy of the file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_NAMED = 10
 
 
 class StaleEditCheck:
-    """Compares one edit with what its file showed before."""
+    """Compare one edit with what its file showed before."""
 
     def __init__(
         self, reader: EditDetector, layout: Layout, found: EditedFile, hook: Hook

@@ -1,4 +1,4 @@
-"""A folder with one file for each record, in the place of a file.
+"""Folder with one file for each record, kept in step like a file.
 
 It is read as one object. A new version is written as one, too, beside the files; then each
 file of which it says something else is replaced by a rename. After a crash on the way some
@@ -42,7 +42,7 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class SyncedFolder(SyncedFile):
-    """Where the files are, and everything that is kept with them."""
+    """Read a folder as one object, and replace the files that have changed."""
 
     _read: dict[str, bytes] | None = None
     """What the files said when they were read last."""

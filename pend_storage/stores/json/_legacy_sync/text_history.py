@@ -1,4 +1,4 @@
-"""What a legacy file showed before the store changed it: by this a stale copy is known.
+"""Text history: what a legacy file showed before the store changed it, to know a stale copy.
 
 Old code that loaded a file, and writes the whole of it back some time later, undoes what
 the store has written into the file meanwhile. What it says of those records is what the
@@ -116,7 +116,7 @@ class TextHistory:
 
 
 def digest_of_text(text: bytes) -> str:
-    """By which the text of a record is known, however it is laid out."""
+    """Return a digest of the text of a record, however it is laid out."""
     if len(text) > _LARGEST:
         return UNCLEAR
     for opening, closing in (b"{}", b"[]"):

@@ -1,4 +1,4 @@
-"""Refuses what rests on a legacy file of which nothing could ever be read.
+"""Guard against answers that rest on a legacy file of which nothing could ever be read.
 
 Looked at together with the state, so that no answer is given from before a file was read
 under the belief that it was read by then.
@@ -26,7 +26,7 @@ __all__ = ["UnreadFileGuard", "file_broken"]
 
 
 class UnreadFileGuard:
-    """What a JSON store refuses while it is primary, or stands alone."""
+    """Refuse such reads and writes while the store is primary, or stands alone."""
 
     def __init__(self, layouts: Iterable[Layout], paths: Mapping[str, Path]) -> None:
         self._layouts: Final = {layout.file: layout for layout in layouts}
@@ -141,7 +141,7 @@ class UnreadFileGuard:
 
 
 def file_broken(entry: QuarantinedRecord, *, is_unread: bool) -> Event:
-    """The event that a file is broken as a whole.
+    """Return the event that a file is broken as a whole.
 
     Args:
         entry: the file's, in quarantine.

@@ -1,4 +1,4 @@
-"""The file of a collection that no legacy file is claimed for: one record a line.
+"""Layout of a collection without a legacy file: one record per line.
 
 .. code-block:: text
 
@@ -53,7 +53,7 @@ _NOTHING: Final = "nothing"
 
 
 class RecordPerLineLayout(Layout):
-    """A JSON object: key to the record's members, in the order of the keys."""
+    """Map a JSON object of records, by key and in the order of the keys, to a collection."""
 
     def __init__(self, spec: CollectionSpec, file: str) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""The file of a collection that has no legacy file, as a live object."""
+"""Live object of a file with one record per line."""
 
 from __future__ import annotations
 
