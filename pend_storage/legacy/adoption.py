@@ -1,4 +1,4 @@
-"""What a store must write to agree with a legacy file that somebody else has changed."""
+"""Adoption of a changed legacy file: what the store must write to agree with it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who has a key or a unique value that several records of one file claim.
+"""Resolution of claims: which of several records of one file has a key or a unique value.
 
 Read as a whole, a file gives it to the first of them, and the others wait in quarantine.
-One write gives the same result without the rest of the file: whoever claims what an edit
+One write gives the same result without the rest of the file: any record that claims what an edit
 takes, or lets go of, is looked for in the store.
 """
 
@@ -58,7 +58,7 @@ class _Claimant:
 
 
 class ClaimResolution:
-    """One edit, and whoever else claims what it claims."""
+    """Decide one edit against the other records that claim what it claims."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class ClaimResolution:
         return _Claimant(rank, place, claims, entry, None, piece)
 
     def _close(self, claimants: list[_Claimant], claims: list[_Claim]) -> None:
-        """Add whoever else claims one of these, and one of what those claim."""
+        """Add every other record that claims one of these, and one of what those claim."""
         seen: set[_Claim] = set()
         known: set[str] = set()
         while claims:

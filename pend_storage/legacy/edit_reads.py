@@ -1,4 +1,4 @@
-"""What is read of a store to write a few records of one file."""
+"""Reads of an edit: what of a store decides what a few records of a file become."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Divides a file of one of several shapes: what stands around its records, and where each is."""
+"""Division of a file of one of several shapes: what stands around its records, and where each is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes through a view: each is an edit of the file, and is adopted as one.
+"""Edits of a legacy file inside a transaction, adopted like edits of the file itself.
 
 What a program may say by writing the file, it may say through a view, and the same comes
 of it. Only the records that an edit touches are looked at: those in whose place it
@@ -212,7 +212,7 @@ class FileEdit(EditReads):
         outcome = ClaimResolution(self, gone, written, same).settle()
         if self.strict and outcome.refused:
             raise self.refusal(outcome.refused[0])
-        # How the file is written matters to whoever reads all of it.
+        # How the file is written matters where all of it is read.
         parsed = ParsedFile(self.layout.missing(), outcome.entries)
         schema = self.store.schema
         adopted = adopt(

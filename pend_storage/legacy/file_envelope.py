@@ -1,4 +1,4 @@
-"""What stands around the records of a file, and how their text is laid out.
+"""Envelope of the records of a file: the text around them, and how they are laid out.
 
 An envelope is taken from a file as it is, or made in the manner of
 ``JSON.stringify(value, null, 2)``, which the legacy server uses; it is stored in the

@@ -1,4 +1,4 @@
-"""The layout of one legacy file: an envelope around records, and a mapping for each."""
+"""Layout of one legacy file: an envelope around records, and a mapping for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which members beside the records of a wrapped file an edit takes from a commit."""
+"""Overruled members: those beside the records that an edit takes from a commit."""
 
 from __future__ import annotations
 

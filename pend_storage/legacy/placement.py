@@ -1,4 +1,4 @@
-"""Where the records of a legacy file stand: member names, positions, and their order."""
+"""Placement of records in a legacy file: member names, positions, and their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of a legacy file, one after the other: placed, or set aside with a reason."""
+"""Reader of the records of a legacy file: placed, or set aside with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of records as one value, and a value as the text of the file.
+"""Working copies: a file of records as one value, and a value as the text of the file.
 
 The text keeps the style of the file as it is, and the texts of what is in quarantine.
 """

@@ -1,4 +1,4 @@
-"""The records of one legacy file in one store: what the views are made of."""
+"""Records of one legacy file in one store: reads and writes of its live objects."""
 
 from __future__ import annotations
 

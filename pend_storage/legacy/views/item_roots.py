@@ -1,4 +1,4 @@
-"""What a view of a file gives for its records, from one look at all of them."""
+"""Roots of nested live objects: the records of a file, from one snapshot of all of them."""
 
 from __future__ import annotations
 

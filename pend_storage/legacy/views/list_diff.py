@@ -1,4 +1,4 @@
-"""From the records of a list to another list: what is kept, changed, moved, put in, taken out.
+"""List difference: which records are kept, changed, moved, put in and taken out.
 
 What stays as it is, is not written. Records keep their identity: an item that is equal
 to one that was there is that record, and where as many were taken out as put in between

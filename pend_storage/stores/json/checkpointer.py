@@ -38,7 +38,7 @@ failed, for each may leave a segment of the journal."""
 _LONGEST_AGAIN: Final = 3600.0
 _SNAPSHOT: Final = "a snapshot"
 _REPEAT: Final = 60
-"""A failure is told again after so many rounds in which it has lasted."""
+"""A failure is reported again after so many rounds in which it has lasted."""
 
 
 class Checkpointer:
@@ -67,7 +67,7 @@ class Checkpointer:
             include: patterns of those that are data.
             retention: how much of the change log to keep.
             lock_timeout: seconds to wait for another process at most.
-            hook: is told what was done, and what could not be.
+            hook: receives events of what was done, and what could not be.
             admission: tells whether the files are left to newer programs.
         """
         self._engine = engine
@@ -106,7 +106,7 @@ class Checkpointer:
                     sync.look_only()
 
     def round(self) -> None:
-        """One round in the background; failures are told and tried again."""
+        """One round in the background; failures are reported and tried again."""
         self._attempt("any file", self._round)
 
     def _round(self) -> None:
@@ -162,7 +162,7 @@ class Checkpointer:
             self._compact()
 
     def _tell_unclaimed(self) -> None:
-        """Tell once about files that nobody looks after."""
+        """Report once the files that no layout claims."""
         directory, self._directory = self._directory, None
         if directory is None:
             return

@@ -88,7 +88,7 @@ def migrate_directory(
         drop: whether what the schema does not have any more may be deleted.
         dry_run: whether only to look.
         timeout: seconds to wait for others.
-        hook: is told what was done.
+        hook: receives events of what was done.
     """
     name = str(file_layouts.directory)
     with translated(file_layouts.directory):
@@ -265,7 +265,7 @@ def _mark_files(
     Done before that is committed: a program of before would only write them once more.
 
     Raises:
-        SchemaOutOfDate: somebody has changed one, and that is not adopted yet.
+        SchemaOutOfDate: a program has changed one, and that is not adopted yet.
     """
     for layout in file_layouts:
         if not _is_as_left(files[layout.file]):

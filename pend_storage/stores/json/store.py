@@ -99,8 +99,8 @@ class JsonStore(Store):
                 and at the end.
             lock_timeout: seconds to wait for another process at most.
             retain: how much of the change log to keep.
-            hook: is told what should not go unnoticed.
-            progress: is told how far the adoption of legacy files is.
+            hook: receives every event that should not go unnoticed.
+            progress: is called with how far the import of legacy files is.
 
         Raises:
             ConfigError: not a directory, or not ours to read and write.
@@ -162,7 +162,7 @@ class JsonStore(Store):
             drop: whether what the schema does not have any more may be deleted.
             dry_run: whether only to say what would be done.
             lock_timeout: seconds to wait for another process at most.
-            hook: is told what was done.
+            hook: receives events of what was done.
 
         Returns:
             What was changed, or would be.

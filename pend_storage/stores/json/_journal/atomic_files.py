@@ -49,7 +49,7 @@ _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCHANGE: Final = 2
 
 NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
-"""Flag with which opening waits for nobody, whatever is in a file's place."""
+"""Flag with which opening never waits, whatever is in a file's place."""
 _LONGEST_NAME: Final = 255  # bytes, on nearly all file systems
 _FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 

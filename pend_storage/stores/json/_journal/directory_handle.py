@@ -1,7 +1,7 @@
 """Handle of the store's own directory: what was opened is compared with what its path names.
 
 A directory can be moved while a process has it open: restored by ``mv``, replaced by a copy,
-rotated. The process would go on in files that nobody opens again, or write by path into a
+rotated. The process would go on in files that no other process opens, or write by path into a
 directory that is not its own. So the path is looked up under each lock, and files are made,
 renamed and deleted through the descriptor.
 """
@@ -51,7 +51,7 @@ class DirectoryHandle:
         """Its path did not name it at the last look."""
 
     def __del__(self) -> None:
-        """Whoever uses it last closes it."""
+        """Close it when its last user drops it."""
         self.close()
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class EndFile:
         """As it was when all that it tells of had been read."""
 
     def __del__(self) -> None:
-        """Whoever uses it last closes it."""
+        """Close it when its last user drops it."""
         self.close()
 
     def close(self) -> None:

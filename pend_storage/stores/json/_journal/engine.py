@@ -79,7 +79,7 @@ class Engine:
             directory: the store's own directory.
             name: how errors call the store.
             lock_timeout: seconds to wait for another process at most.
-            hook: is told of torn frames.
+            hook: receives events of torn frames.
             admission: judges the schema; None: the rows may be of any schema.
             layouts: of the legacy files.
 

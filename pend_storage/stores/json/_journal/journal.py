@@ -2,7 +2,7 @@
 
 A writer holds the commit lock. It appends a frame, syncs it, and then publishes how far
 the journal reaches, in a file of its own. Readers hold no lock: they compare that file
-with what they saw last, and read on if it has changed. So nobody ever sees a frame that
+with what they saw last, and read on if it has changed. So no reader ever sees a frame that
 is not on the disk yet.
 """
 
@@ -335,7 +335,7 @@ class Journal:
         """Cut off what was written of a frame that could not be synced.
 
         Only now, while the lock is held. If that fails, what stands there is read by the
-        next writer, whoever it is, as what is left by a process that died.
+        next writer as what is left by a process that died.
         """
         try:
             os.ftruncate(self._reader.fd, self._reader.end)

@@ -1,7 +1,7 @@
 """Timeline: sequence and time of every change-log entry, to count from any position at once.
 
-Only the latest entries are kept whole in memory. Where somebody is further behind, the log
-is read once, and from then on each commit adds 16 bytes here, as long as somebody asks.
+Only the latest entries are kept whole in memory. Where a reader is further behind, the log
+is read once, and from then on each commit adds 16 bytes here, as long as readers ask.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LogTimeline:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody has asked not too long ago."""
+        """Whether a reader has asked not too long ago."""
         return self._unasked < _MOST_UNASKED
 
     @property

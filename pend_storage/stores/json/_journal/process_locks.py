@@ -1,7 +1,7 @@
 """Locks between processes: kept open, freed by the system when their holder dies.
 
 A lock is taken through a turnstile, a second lock held only while waiting for the first.
-Whoever has just let go must pass the turnstile again, behind those who wait already, so
+A process that has just let go must pass the turnstile again, behind those who wait already, so
 that one busy process cannot starve the others.
 
 Where the system has no ``flock``, a lock file of the filelock package stands in.
@@ -120,7 +120,7 @@ class FlockLock(ProcessLock):
             except BaseException:
                 self.release()
                 raise
-            # Somebody has deleted or replaced the file, and the others use another one.
+            # The file was deleted or replaced, and the others use another one.
             self._reopen()
 
     def _is_named(self) -> bool:

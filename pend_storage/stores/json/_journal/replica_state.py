@@ -110,7 +110,7 @@ class ReplicaState:
         self.history = History(journal.start)
         self._tokens = TokenIndex(journal.start.at)
         self.timeline: LogTimeline | None = None
-        """Of the whole log, as long as somebody is further behind than the history."""
+        """Of the whole log, as long as a reader is further behind than the history."""
 
     def install(self, effects: Iterable[Effect]) -> None:
         """Make what is in the journal visible."""

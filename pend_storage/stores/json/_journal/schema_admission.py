@@ -43,7 +43,7 @@ class SchemaAdmission:
         Args:
             schema: of the program.
             name: how errors call the store.
-            hook: is told where a newer program has added to the schema.
+            hook: receives an event where a newer program has added to the schema.
         """
         self.schema = schema
         self.wanted = describe(schema)

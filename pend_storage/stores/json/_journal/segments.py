@@ -68,7 +68,7 @@ class SegmentReader:
         return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
 
     def __del__(self) -> None:
-        """Whoever uses it last closes it."""
+        """Close it when its last user drops it."""
         self.close()
 
     def close(self) -> None:

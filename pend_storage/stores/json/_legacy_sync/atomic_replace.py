@@ -127,7 +127,7 @@ class SingleFile(SyncedFile):
             exchange(self.new, self.target)
             self._unsaid = self._keep(self.new)
         elif not found.is_but_for_ctime(manifest.signature):
-            # Somebody has written into the new one meanwhile.
+            # A program has written into the new one meanwhile.
             self._unsaid = self._keep(self.new)
 
     def _retire_old(self) -> None:

@@ -61,7 +61,7 @@ class EditCommit:
             layout: of the file.
             found: the edit.
             submit: carries the commit out.
-            hook: is told what was refused, and what met a commit.
+            hook: receives events of what was refused, and what met a commit.
         """
         self._engine = engine
         self._submit = submit

@@ -154,7 +154,7 @@ class EditDetector:
     def _base(
         self, content: FileContents
     ) -> tuple[Rows, tuple[int, LegacyFile | None]]:
-        """The rows, and the header, that the file showed before somebody changed it."""
+        """The rows, and the header, that the file showed before it was changed."""
         header = (content.header_version, content.header)
         if self._manifest is None or not _shows_records(self._manifest):
             return self.current(content), header

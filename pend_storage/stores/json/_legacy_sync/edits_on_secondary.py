@@ -39,7 +39,7 @@ class SecondaryEdit:
             layout: of the file.
             raw: the file as it is now.
             found: the edit.
-            hook: is told what was put aside.
+            hook: receives events of what was put aside.
         """
         self._layout = layout
         self._raw = raw

@@ -87,7 +87,7 @@ class ExternalEdit:
             layout: of the file.
             raw: the file as it is now.
             manifest: what it showed before; None where it was not there.
-            hook: is told what came of it.
+            hook: receives events of what came of it.
         """
         self._engine = engine
         self._layout = layout
@@ -129,7 +129,7 @@ class ExternalEdit:
         for left in reversed(range(_ATTEMPTS)):
             try:
                 return self._attempt(signature, self._engine.submit)
-            except Conflict:  # somebody has committed meanwhile: look again
+            except Conflict:  # a commit came between: look again
                 if not left and self._compared_in > _LONGEST_HOLD:
                     raise
         with self._engine.alone() as submit:
@@ -287,7 +287,7 @@ class ExternalEdit:
 def _superseded(content: FileContents, entry: QuarantinedRecord) -> Iterator[Put]:
     """Entries of earlier texts that were broken as a whole: they wait no longer.
 
-    Where the very text has come back of which somebody had decided, it waits again.
+    Where the very text has come back of which an operator had decided, it waits again.
     """
     for token, (_, body) in content.aside.items():
         record: QuarantinedRecord = content.decode(token, body)

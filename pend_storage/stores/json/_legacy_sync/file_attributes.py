@@ -2,7 +2,7 @@
 
 A legacy file is written anew under a name of its own and renamed, so all of this is read from
 the old file and applied to the new one. Rights never widen: the new file is made for its owner
-only, and where owner or group cannot be kept, nobody gets rights by that.
+only, and where owner or group cannot be kept, no user gets rights by that.
 """
 
 from __future__ import annotations

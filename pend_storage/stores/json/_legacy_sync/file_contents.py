@@ -61,7 +61,7 @@ class FileContents:
     permissions: FilePermissions | None = None
     """Mode and owner of the file when it was seen last; None: not known."""
     broken: bytes | None = None
-    """The file, where it is broken as a whole and nobody has accepted that."""
+    """The file, where it is broken as a whole and that is not accepted."""
     is_there: bool = False
     """Whether the file exists even without a record: a file of that name was read, or
     written, before. A row of its own says so, or a deleted record."""

@@ -12,14 +12,14 @@ from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader
 __all__ = ["BusyFileEvents", "LostAttributeEvents"]
 
 _BUSY: Final = 3.0
-"""Seconds after which it is told."""
+"""Seconds after which it is reported."""
 
 
 class BusyFileEvents:
     """Report once that a file is written without a pause, and once that this is over."""
 
     def __init__(self, file: str, rest: QuiescentReader, hook: Hook) -> None:
-        """Args: file: its name. rest: knows whether it rests. hook: is told."""
+        """Args: file: its name. rest: knows whether it rests. hook: receives the events."""
         self._file = file
         self._rest = rest
         self._hook = hook

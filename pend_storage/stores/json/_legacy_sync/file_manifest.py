@@ -1,7 +1,7 @@
 """File manifest: which records a legacy file shows, at which versions, and where.
 
 Kept beside the file, so that writing it again copies whatever has not changed, and so
-that an edit made by somebody else can be told from our own doing.
+that an edit of another program can be told from our own doing.
 """
 
 from __future__ import annotations

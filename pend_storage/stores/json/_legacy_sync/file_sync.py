@@ -80,7 +80,7 @@ class FileSync:
             engine: the store.
             layout: of the file.
             path: of the file.
-            hook: is told what was done.
+            hook: receives events of what was done.
             is_shared: whether other files hold records of the same collection.
         """
         self.layout = layout
@@ -114,7 +114,7 @@ class FileSync:
 
         Args:
             force: write even if it was written a moment ago.
-            wait: for a file that somebody is writing just now, a little.
+            wait: for a file that a program is writing just now, a little.
         """
         try:
             self._keep(force=force, wait=wait)

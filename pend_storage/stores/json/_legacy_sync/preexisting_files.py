@@ -1,7 +1,7 @@
 """Preexisting files under the name of a collection without a layout, in another shape.
 
 Such a collection is kept in a file of the store's own shape. A file of that name which
-somebody else has written in another shape would wait in quarantine as a whole, and every
+another program has written in another shape would wait in quarantine as a whole, and every
 record of it with it; so opening says what to declare instead.
 """
 

@@ -118,7 +118,7 @@ def check_places(paths: Mapping[str, Path], hook: Hook, *, detached: bool) -> No
 
     Args:
         paths: file to where it is.
-        hook: is told of problems that keep nothing from being written.
+        hook: receives events of problems that keep nothing from being written.
         detached: nothing is read or written as things are, so nothing is refused either.
 
     Raises:

@@ -100,7 +100,7 @@ class QuiescentReader:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody has written it in place for a while."""
+        """Whether it was not written in place for a while."""
         return self._since is None
 
     def calm(self) -> None:

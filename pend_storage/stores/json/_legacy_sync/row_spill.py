@@ -129,7 +129,7 @@ class SpilledRows:
             yield key, (self._version, body)
 
     def copy(self) -> SpilledRows:
-        """These rows: nobody changes them any more once they are looked at as a whole."""
+        """These rows: they never change once they are looked at as a whole."""
         return self
 
     def place(self, key: str, body: bytes) -> int:

@@ -44,7 +44,7 @@ class StaleEditCheck:
             reader: compares the file again, without what is stale.
             layout: of the file.
             found: the edit.
-            hook: is told what was recognised.
+            hook: receives events of what was recognised.
         """
         self._reader = reader
         self._layout = layout
@@ -120,7 +120,7 @@ class StaleEditCheck:
     # -- what comes of it ---------------------------------------------------------------------
 
     def _is_certain(self, copy: OlderCopy) -> bool:
-        """Whether it is a stale copy rather than somebody who sets a record back.
+        """Whether it is a stale copy rather than a record that was set back.
 
         Two records are not set back, both to what one version showed and with nothing
         left of what came later, by chance; nor is one, together with a change that is

@@ -58,7 +58,7 @@ class SyncedFile(ABC):
         self._before_path = manifest_path.with_suffix(".prev")
         self._own = manifest_path.parent.parent
         self._unsaid: Path | None = None
-        """Where an edit is kept of which nobody was told yet."""
+        """Where an edit is kept that was not reported yet."""
         self._made: list[Path] = []
         """Files of a version under way, to be deleted if it fails."""
         self.locate()
@@ -110,7 +110,7 @@ class SyncedFile(ABC):
 
         Raises:
             ConfigError: something else than a regular file is in its place.
-            InterruptedError: somebody is writing it just now.
+            InterruptedError: a program is writing it just now.
         """
         try:
             with os.fdopen(open_regular(self.target), "rb") as file:
@@ -210,7 +210,7 @@ class SyncedFile(ABC):
             before: of the old file; None where there was none.
 
         Returns:
-            False where somebody has changed the old one meanwhile: it stays.
+            False where a program has changed the old one meanwhile: it stays.
         """
 
     @abstractmethod
@@ -231,7 +231,7 @@ class SyncedFile(ABC):
         """Make the directory of a file that is not there.
 
         Args:
-            permissions: of the file, if known: nobody else gets into the directory.
+            permissions: of the file, if known: no other user gets into the directory.
 
         Raises:
             ConfigError: a symbolic link on the way to it leads nowhere, and so on.
@@ -241,5 +241,5 @@ class SyncedFile(ABC):
     def recover(self) -> Path | None:
         """Tidy up after a process that died on the way.
 
-        Gives a file in which somebody's edit is kept, if one was lost on that way.
+        Returns a file in which an edit is kept, if one was lost on that way.
         """

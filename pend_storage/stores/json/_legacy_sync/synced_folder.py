@@ -120,7 +120,7 @@ class SyncedFolder(SyncedFile):
         return True
 
     def _given_up(self) -> bool:
-        """Somebody has changed a file meanwhile: the next look finds what that was."""
+        """A program has changed a file meanwhile: the next look finds what that was."""
         self._next_path.unlink()
         self.new.unlink()
         self._made.clear()

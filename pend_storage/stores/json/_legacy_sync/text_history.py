@@ -78,7 +78,7 @@ class TextHistory:
         edited: Collection[str],
         unlike: Mapping[str, str],
     ) -> TextHistory:
-        """The next version, which somebody else has written.
+        """The next version, which another program has written.
 
         Args:
             before: the records that it shows otherwise, as for :meth:`written`.

@@ -23,7 +23,7 @@ def merge(
         base: what both began with.
         committed: what the commit has made of it.
         edited: what the edit says; it counts where both changed the same.
-        computed: fields that are taken from the edit, because nobody sets them.
+        computed: fields that are taken from the edit, because no program sets them.
 
     Returns:
         The record, and the names of its fields in which a value of the commit is lost.

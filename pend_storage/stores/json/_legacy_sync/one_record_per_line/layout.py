@@ -123,7 +123,7 @@ class RecordPerLineLayout(Layout):
                 span = (place, place + len(text))
                 place = span[1] + len(_BETWEEN)
             else:
-                place = None  # somebody else has laid it out
+                place = None  # another program has laid it out
             yield Entry(name, self._home(schema, name, value, index), (), span)
 
     def _home(self, schema: Schema, name: str, value: bytes, index: int) -> Put:
