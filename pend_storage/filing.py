@@ -12,16 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from pend_storage.broken_files import broken_record, is_whole_file
 from pend_storage.diff import ABSENT
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.events import Event
-from pend_storage.layout import (
-    Entry,
-    Layout,
-    ParsedFile,
-    broken_record,
-    is_whole_file,
-)
+from pend_storage.layout import Entry, Layout, ParsedFile
 from pend_storage.namesakes import Text, hidden, is_beside, text_of
 from pend_storage.query import Query, make_query
 from pend_storage.query import field as by_field

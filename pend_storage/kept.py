@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pend_storage.codec import dump_json, load_json
-from pend_storage.records import JSON, QuarantinedRecord
-from pend_storage.schema import CollectionSpec
+from pend_storage.diff import differences
+from pend_storage.layout import Layout
+from pend_storage.records import EDIT_MARK, JSON, Delete, Put, QuarantinedRecord
+from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.text import safe_text
 
 __all__ = [
     "KEPT",
     "REFERENCE_LOST",
     "Kept",
+    "Operation",
     "content_of",
     "kept_id",
     "record_of",
+    "same_place",
+    "says_more",
+    "text_instead",
     "without_file",
 ]
+
+Operation: TypeAlias = Put | Delete
 
 KEPT: Final = "kept"
 """The code of a record that is kept whole while its member cannot be placed."""
@@ -50,6 +59,26 @@ class Kept:
                 "needing": [list(item) for item in self.needing],
                 "referrers": [list(item) for item in self.referrers],
             }
+        )
+
+    def aside(self, file: str, instead: str) -> QuarantinedRecord:
+        """The row in quarantine that keeps it.
+
+        Args:
+            file: from which it was displaced.
+            instead: key of the quarantined text that stands in its place.
+        """
+        return QuarantinedRecord(
+            id=kept_id(instead),
+            file=f"{file}{EDIT_MARK}",
+            place=safe_text(f"{self.collection}/{self.key}"),
+            position=0,
+            raw=self.dump(),
+            code=KEPT,
+            reason="the store held it while its member could be placed",
+            status="accepted",
+            note="it comes back by itself with a text that can be placed",
+            seen_at=datetime.now(UTC),
         )
 
     @classmethod
@@ -95,3 +124,40 @@ def without_file(spec: CollectionSpec, key: str, content: JSON) -> QuarantinedRe
         reason="",
         seen_at=datetime.now(UTC),
     )
+
+
+def says_more(layout: Layout, schema: Schema, record: Any) -> bool:
+    """Whether new code has written what the file of a record cannot tell."""
+    spec = schema[layout.collection]
+    text = layout.set_aside(schema, layout.missing(), record, "").record
+    entry = layout.retry(schema, replace(text, code=""))
+    if entry.home.collection != layout.collection:
+        return True
+    ignored = {spec.key, *layout.computed, *spec.references}
+    found = differences(record, entry.home.record)
+    return any(difference.path[0] not in ignored for difference in found)
+
+
+def text_instead(
+    layout: Layout, record: Any, edit: Iterable[Operation]
+) -> QuarantinedRecord | None:
+    """The text that stands in the place of a record now, and cannot be placed."""
+    if not layout.owns(record):
+        return None
+    for operation in edit:
+        if not isinstance(operation, Put) or operation.collection != QUARANTINE:
+            continue
+        other: QuarantinedRecord = operation.record
+        if layout.owns(other) and same_place(layout, record, other):
+            return other
+    return None
+
+
+def same_place(layout: Layout, one: Any, other: QuarantinedRecord) -> bool:
+    """Whether a record and a quarantined text have one name, or one position."""
+    if other.position is None:
+        return False
+    name = layout.member_name(other)
+    if name is not None:
+        return layout.member_name(one) == name
+    return layout.position(one) == other.position

@@ -13,8 +13,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pend_storage.broken_files import BROKEN
 from pend_storage.conditions import Condition
 from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
@@ -26,21 +27,13 @@ if TYPE_CHECKING:
     from pend_storage.transaction import Transaction
 
 __all__ = [
-    "BROKEN",
     "Entry",
     "Find",
     "Layout",
     "ParsedFile",
-    "broken_header",
-    "broken_record",
-    "is_whole_file",
     "layout_of",
     "one_each",
 ]
-
-BROKEN: Final = "broken"
-"""The shape, in a header's format, of a file that is quarantined as a whole."""
-_RECORD: Final = "quarantined"
 
 Find: TypeAlias = Callable[[str, str], Any]
 """Gives the record under a collection and a key, or None."""
@@ -392,40 +385,3 @@ def layout_of(layouts: Iterable[Layout], file: str) -> Layout:
         f"no layout claims the legacy file {shown(file)}; this store knows: "
         f"{', '.join(known) or 'none'}."
     )
-
-
-def is_whole_file(record: QuarantinedRecord) -> bool:
-    """Whether a quarantined record stands for a file that is broken as a whole."""
-    return record.place == "" and record.position is None
-
-
-def broken_header(record: QuarantinedRecord) -> LegacyFile:
-    """The header of a file that is broken as a whole.
-
-    Args:
-        record: the quarantined record that holds the bytes of the file.
-    """
-    kept: dict[str, JSON] = {"shape": BROKEN, _RECORD: record.id}
-    return LegacyFile(file=record.file, format=kept)
-
-
-def broken_record(
-    header: LegacyFile, records: Iterable[QuarantinedRecord]
-) -> QuarantinedRecord | None:
-    """The record whose bytes are the file; None where the file is not broken.
-
-    It is not broken any more once an operator has accepted the record, or deleted it: the
-    file is written from the other records then.
-
-    Args:
-        header: of the file, as it is stored.
-        records: what of the file is in quarantine.
-    """
-    if header.format.get("shape") != BROKEN:
-        return None
-    waiting = [r for r in records if is_whole_file(r) and r.status == "waiting"]
-    known = header.format.get(_RECORD)
-    if known is not None:
-        return next((r for r in waiting if r.id == known), None)
-    # Headers of older versions do not say which record it is.
-    return max(waiting, key=lambda record: record.seen_at, default=None)

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
@@ -192,8 +193,13 @@ def _operand_checker(
         return _json_operand
     if target.kind is Kind.CHOICE:
         return _choice_operand(target)
+    return _unlimited(target.name, target.kind)
+
+
+@functools.lru_cache(maxsize=1024)
+def _unlimited(name: str, kind: Kind) -> Callable[[Any], Any]:
     # Limits of the field do not bind the operand: tier < 99 is a fair question.
-    return value_checker(FieldSpec(target.name, target.kind, limit=Limit()))
+    return value_checker(FieldSpec(name, kind, limit=Limit()))
 
 
 def _is_word(target: FieldSpec) -> bool:

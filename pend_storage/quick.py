@@ -218,5 +218,5 @@ _TESTS: Final[Mapping[tuple[Kind, type], Callable[[Limit], _Test | None]]] = {
     (Kind.BOOL, bool): _flag,
     (Kind.OBJECT, dict): _json,
     (Kind.LIST, list): _json,
-    **{(Kind.JSON, kind): _json for kind in (dict, list, str, int, bool)},
+    **{(Kind.JSON, kind): _json for kind in (dict, list, str, int, bool, type(None))},
 }

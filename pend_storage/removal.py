@@ -28,22 +28,24 @@ from pend_storage.kept import (
     KEPT,
     REFERENCE_LOST,
     Kept,
+    Operation,
     content_of,
     kept_id,
     record_of,
+    same_place,
+    says_more,
+    text_instead,
     without_file,
 )
 from pend_storage.layout import Layout
-from pend_storage.records import EDIT_MARK, Delete, Put, QuarantinedRecord
+from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
-from pend_storage.text import safe_text
 
 __all__ = ["KEPT", "REFERENCE_LOST", "Looks", "Removal"]
 
 Place: TypeAlias = tuple[str, str]
-Operation: TypeAlias = Put | Delete
 
 _MOST_NAMED: Final = 5
 """Records that an event names."""
@@ -134,7 +136,7 @@ class Removal:
         if record is None:
             return
         self._gone.append(f"{operation.collection}[{shown(operation.key)}]")
-        instead = self._instead(record, edit)
+        instead = text_instead(self._layout, record, edit)
         if instead is None:
             self._let_go(operation.collection, operation.key, record, None)
             return
@@ -143,46 +145,16 @@ class Removal:
         self._let_go(spec.name, operation.key, record, kept)
         self._keep(kept, instead, record)
 
-    def _instead(
-        self, record: Any, edit: Sequence[Operation]
-    ) -> QuarantinedRecord | None:
-        """The text that stands in the place of a record now, and cannot be placed."""
-        layout = self._layout
-        if not layout.owns(record):
-            return None
-        for operation in edit:
-            if not isinstance(operation, Put) or operation.collection != QUARANTINE:
-                continue
-            other: QuarantinedRecord = operation.record
-            if layout.owns(other) and self._same_place(record, other):
-                return other
-        return None
-
-    def _same_place(self, one: Any, other: QuarantinedRecord) -> bool:
-        if other.position is None:
-            return False
-        name = self._layout.member_name(other)
-        if name is not None:
-            return self._layout.member_name(one) == name
-        return self._layout.position(one) == other.position
-
     def _keep(self, kept: Kept, instead: QuarantinedRecord, record: Any) -> None:
         """Keep a displaced record, unless its text alone tells everything."""
-        if not (kept.needing or kept.referrers or self._is_more_than_its_text(record)):
+        if not (
+            kept.needing
+            or kept.referrers
+            or says_more(self._layout, self._schema, record)
+        ):
             return
         for part in (kept, replace(kept, referrers=[])):
-            aside = QuarantinedRecord(
-                id=kept_id(instead.id),
-                file=f"{self._layout.file}{EDIT_MARK}",
-                place=safe_text(f"{kept.collection}/{kept.key}"),
-                position=0,
-                raw=part.dump(),
-                code=KEPT,
-                reason="the store held it while its member could be placed",
-                status="accepted",
-                note="it comes back by itself with a text that can be placed",
-                seen_at=datetime.now(UTC),
-            )
+            aside = part.aside(self._layout.file, instead.id)
             try:
                 self._want(self._schema.put(QUARANTINE, aside))
             except InvalidRecord as error:
@@ -190,18 +162,6 @@ class Removal:
                     raise
             else:
                 return
-
-    def _is_more_than_its_text(self, record: Any) -> bool:
-        """Whether new code has written what the file cannot tell."""
-        layout, schema = self._layout, self._schema
-        spec = schema[layout.collection]
-        text = layout.set_aside(schema, layout.missing(), record, "").record
-        entry = layout.retry(schema, replace(text, code=""))
-        if entry.home.collection != layout.collection:
-            return True
-        ignored = {spec.key, *layout.computed, *spec.references}
-        found = differences(record, entry.home.record)
-        return any(difference.path[0] not in ignored for difference in found)
 
     def _let_go(
         self, collection: str, key: str, record: Any, kept: Kept | None
@@ -309,7 +269,7 @@ class Removal:
             if not isinstance(operation, Put) or operation.collection != QUARANTINE:
                 continue
             other: QuarantinedRecord = operation.record
-            if self._layout.owns(other) and self._same_place(gone, other):
+            if self._layout.owns(other) and same_place(self._layout, gone, other):
                 linked = replace(aside, id=kept_id(other.id))
                 self._want(self._schema.delete(QUARANTINE, aside.id))
                 self._want(self._schema.put(QUARANTINE, linked))
@@ -355,12 +315,15 @@ class Removal:
         if looks.find(put.collection, put.key) is not None:
             return
         mine = {layout.collection, QUARANTINE}
-        places = {
+        brought = {
             place
-            for place in self._told_by(put.collection, put.record)
-            if place[0] not in mine and isinstance(self._all.get(place), Put)
+            for place, operation in self._all.items()
+            if place[0] not in mine and isinstance(operation, Put)
         }
-        if not places or not looks.was_deleted(put.collection, put.key):
+        if not brought or not looks.was_deleted(put.collection, put.key):
+            return
+        places = brought.intersection(self._told_by(put.collection, put.record))
+        if not places:
             return
         for told in self._others_tell(places, of=put):
             place = (told.collection, told.key)

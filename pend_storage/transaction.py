@@ -19,7 +19,7 @@ from pend_storage.errors import Conflict
 from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Row, Versioned
+from pend_storage.records import Page, Put, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.unit_of_work import Place, UnitOfWork
 from pend_storage.verbs import (
@@ -59,6 +59,7 @@ class Transaction:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._work = UnitOfWork(store.schema)
+        self._collections: dict[str | type, TransactionCollection[Any]] = {}
         self.versions: dict[Place, int] = {}
         """After the end: the new version of each ``(collection, key)`` written."""
         self.companions: dict[object, Any] = {}
@@ -71,10 +72,14 @@ class Transaction:
     def collection(self, name: str) -> TransactionCollection[Any]: ...
     def collection(self, name: str | type) -> TransactionCollection[Any]:
         """The verbs of one collection inside this transaction."""
-        schema = self._store.schema
-        return TransactionCollection(
-            self._store, self._work, schema[name], schema.adapter(name)
-        )
+        known = self._collections.get(name)
+        if known is None:
+            schema = self._store.schema
+            known = TransactionCollection(
+                self._store, self._work, schema[name], schema.adapter(name)
+            )
+            self._collections[name] = known
+        return known
 
     def legacy(self, file: str, *, strict: bool = False) -> Any:
         """A legacy file as :meth:`Store.legacy` gives it, inside this transaction.
@@ -178,6 +183,10 @@ class TransactionCollection(Generic[R]):
         """What :meth:`find` finds, with the versions at which it was read."""
         return self._find(page_query(self.spec, where, (), None, None))
 
+    def select(self, query: Query) -> list[Row]:
+        """Return the rows of a prepared query; its operands are not checked again."""
+        return self._find(query)
+
     def count(self, *where: Condition) -> int:
         """How many records meet every condition; each of them is checked at the end."""
         return len(self.find(*where).items)
@@ -196,6 +205,10 @@ class TransactionCollection(Generic[R]):
             present = row and row.record
         put = over(self._store.schema, self.spec, record, present)
         self._work.write(put, if_version)
+
+    def write(self, put: Put) -> None:
+        """Write what :meth:`Schema.put` has checked and encoded, at the end."""
+        self._work.write(put, None)
 
     def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
         """Delete at the end; whether there is a record to delete is checked too."""

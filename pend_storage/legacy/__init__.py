@@ -1,6 +1,6 @@
 """Legacy JSON files: how they are read exactly, placed, shown live and rendered back.
 
-:class:`RecordLayout` is a :class:`~pend_storage.layout.Layout`: a *frame* (a list, a map,
+:class:`RecordLayout` is a :class:`~pend_storage.layout.Layout`: an *envelope* (a list, a map,
 or a list wrapped in an object) around records, and a *mapping* that turns each into a
 record of a collection. For a file of one's own, subclass :class:`ObjectMapping` with a
 table of members.

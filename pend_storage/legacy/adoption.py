@@ -1,4 +1,4 @@
-"""What a store must write to agree with a legacy file that somebody else has changed."""
+"""Adoption of a changed legacy file: what the store must write to agree with it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from pend_storage.broken_files import is_whole_file
 from pend_storage.diff import differences
-from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
+from pend_storage.layout import Entry, Find, ParsedFile
 from pend_storage.legacy import quarantine
-from pend_storage.legacy.file_envelope import WRAPPERS, Frame
+from pend_storage.legacy.file_envelope import WRAPPERS, FileEnvelope
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["absorbed", "adopt", "anchored"]
 
@@ -29,7 +28,7 @@ _Match = tuple[int, str]
 
 
 def adopt(
-    layout: RecordLayout,
+    layout: RecordPlacement,
     schema: Schema,
     parsed: ParsedFile,
     present: Iterable[Any],
@@ -70,7 +69,7 @@ class _Adoption:
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         schema: Schema,
         header: LegacyFile,
         find: Find,
@@ -82,7 +81,7 @@ class _Adoption:
         self.schema: Final = schema
         self.header: Final = header
         self.find: Final = find
-        self.keeps_beside: Final = Frame.of(header).shape in WRAPPERS
+        self.keeps_beside: Final = FileEnvelope.of(header).shape in WRAPPERS
         """Whether superseded texts may stand beside the records."""
         self.known: Final[dict[str, deque[_Match]]] = {}
         """What the store holds of the file, by what it is recognised by."""
@@ -239,7 +238,7 @@ class _Adoption:
             if record is None or (present and not differences(present, record)):
                 continue
             self._note(*place, record)
-            yield self.schema.put(put.collection, record)
+            yield self._put(put, record)
 
     def _note(self, collection: str, key: str, record: Any) -> None:
         if self.has is None:

@@ -1,7 +1,7 @@
-"""Who has a key or a unique value that several records of one file claim.
+"""Resolution of claims: which of several records of one file has a key or a unique value.
 
 Read as a whole, a file gives it to the first of them, and the others wait in quarantine.
-One write gives the same result without the rest of the file: whoever claims what an edit
+One write gives the same result without the rest of the file: any record that claims what an edit
 takes, or lets go of, is looked for in the store.
 """
 
@@ -15,14 +15,14 @@ from typing import Any, Final, TypeAlias
 from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.edit_reads import EditReads
-from pend_storage.legacy.file_envelope import NAMED, Frame
-from pend_storage.legacy.record_reader import Piece, Reader, newest, taken
+from pend_storage.legacy.file_envelope import NAMED, FileEnvelope
+from pend_storage.legacy.record_reader import Piece, RecordReader, newest, taken
 from pend_storage.query import field as column
 from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.references import anchored
 from pend_storage.schema import QUARANTINE
 
-__all__ = ["Contest", "Outcome"]
+__all__ = ["ClaimResolution", "Outcome"]
 
 _TAKEN: Final = frozenset({"key-taken", "value-taken"})
 _Claim: TypeAlias = tuple[Any, ...]
@@ -57,8 +57,8 @@ class _Claimant:
     """The text of the edit; None where it is not of the edit."""
 
 
-class Contest:
-    """One edit, and whoever else claims what it claims."""
+class ClaimResolution:
+    """Decide one edit against the other records that claim what it claims."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Contest:
         self._written = written
         # A text in quarantine is no record yet, so it cannot stay one.
         self._same = None if isinstance(same, QuarantinedRecord) else same
-        self._reader: Final = Reader(
+        self._reader: Final = RecordReader(
             writing.layout.file, writing.layout.mapping, writing.store.schema
         )
         self._unanchored: set[str] = set()
@@ -145,7 +145,7 @@ class Contest:
         return _Claimant(rank, place, claims, entry, None, piece)
 
     def _close(self, claimants: list[_Claimant], claims: list[_Claim]) -> None:
-        """Add whoever else claims one of these, and one of what those claim."""
+        """Add every other record that claims one of these, and one of what those claim."""
         seen: set[_Claim] = set()
         known: set[str] = set()
         while claims:
@@ -171,7 +171,7 @@ class Contest:
         else:
             names, values = claim[0], claim[1:]
             equal = [column(n) == v for n, v in zip(names, values, strict=True)]
-            records = list(verbs.find(*layout.mapping.where, *equal).items)
+            records = [row.record for row in verbs.rows(*layout.mapping.where, *equal)]
         for record in records:
             if layout.owns(record) and self._id(record) not in self._ids:
                 rank = layout.rank(record)
@@ -278,7 +278,7 @@ class Contest:
         """The text of a placed record, as the file shows it."""
         header = self._writing.header()
         text = self._layout.render_one(header, one.present)
-        is_map = Frame.of(header).shape in NAMED
+        is_map = FileEnvelope.of(header).shape in NAMED
         name = self._layout.mapping.name(one.present) if is_map else None
         number = min(one.rank, sys.maxsize)
         return Piece(name, text, 0, number, one.rank)

@@ -1,4 +1,4 @@
-"""By what the records of a file are told apart, and the text that is their key."""
+"""Keys of declared files: what identifies a record, and the text of its key."""
 
 from __future__ import annotations
 

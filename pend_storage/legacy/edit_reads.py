@@ -1,33 +1,34 @@
-"""What is read of a store to write a few records of one file."""
+"""Reads of an edit: what of a store decides what a few records of a file become."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.kept import Operation
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.looks import TransactionLooks
-from pend_storage.query import field as column
+from pend_storage.query import And, Comparison, Operator, Or, Query
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
-from pend_storage.removal import Operation, Place
+from pend_storage.removal import Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
 from pend_storage.unread import resting_on
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
 __all__ = ["EditReads"]
+
+_TAKEN: Final = Comparison(("code",), Operator.IN, ("key-taken", "value-taken"))
 
 
 @dataclass(slots=True)
 class EditReads(TransactionLooks):
     """Reads by one transaction, which checks them at its end."""
 
-    layout: RecordLayout
+    layout: RecordPlacement
     refused: Mapping[Place, str] = field(default_factory=dict)
     """Records that the store has refused, and why."""
     _memo: dict[Place, Any] = field(default_factory=dict)
@@ -75,10 +76,12 @@ class EditReads(TransactionLooks):
         if self._aside is None or not self._names.issuperset(names):
             self._names |= set(names)
             places = ["", *(safe_text(name) for name in sorted(self._names))]
-            where = column("code").in_(["key-taken", "value-taken"])
-            where |= column("place").in_(places)
-            mine = column("file") == self.layout.file
-            self._aside = list(self.tx.collection(QUARANTINE).find(mine, where).items)
+            mine = Comparison(("file",), Operator.EQ, self.layout.file)
+            named = Comparison(("place",), Operator.IN, tuple(places))
+            found = self.tx.collection(QUARANTINE).select(
+                Query(And((mine, Or((_TAKEN, named)))))
+            )
+            self._aside = [row.record for row in found]
         return self._aside
 
     def facts(self, derived: Iterable[Put]) -> Iterator[Put]:

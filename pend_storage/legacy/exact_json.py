@@ -1,4 +1,4 @@
-"""JSON values exactly: nothing is rounded, doubled or bent on the way in or out.
+"""Exact JSON: no value is rounded, doubled or changed on the way in or out.
 
 Parsers disagree where files are irregular: of two members of one name most keep the
 last, long decimals are rounded, ``NaN`` is let through. Here a text either gives exactly

@@ -1,4 +1,4 @@
-"""Divides a file of one of several shapes: what stands around its records, and where each is."""
+"""Division of a file of one of several shapes: what stands around its records, and where each is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pend_storage.legacy.file_envelope import (
     WRAPPED,
     WRAPPED_MAP,
     WRAPPERS,
-    Frame,
+    FileEnvelope,
 )
 from pend_storage.legacy.scan import (
     BrokenFileError,
@@ -28,15 +28,15 @@ from pend_storage.legacy.scan import (
     top_level,
 )
 
-__all__ = ["Divided", "Shapes"]
+__all__ = ["DividedFile", "FileShapes"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class Divided(NamedTuple):
+class DividedFile(NamedTuple):
     """A file that was divided."""
 
-    frame: Frame
+    envelope: FileEnvelope
     top: Container | None
     """The object around wrapped records."""
     records: Container | None
@@ -44,7 +44,7 @@ class Divided(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
+class FileShapes:
     """What a file may be."""
 
     allowed: Sequence[str]
@@ -54,11 +54,11 @@ class Shapes:
     blank_is_empty: bool
 
     @property
-    def usual(self) -> Frame:
-        """The frame of a new file."""
-        return Frame.usual(self.allowed[0], self.wrapper)
+    def usual(self) -> FileEnvelope:
+        """The envelope of a new file."""
+        return FileEnvelope.usual(self.allowed[0], self.wrapper)
 
-    def divide(self, raw: bytes) -> Divided:
+    def divide(self, raw: bytes) -> DividedFile:
         """Divide a file.
 
         Raises:
@@ -76,13 +76,13 @@ class Shapes:
             raise BrokenFileError("blank", "the file is not JSON")
         return self._empty(raw)
 
-    def _empty(self, raw: bytes) -> Divided:
-        return Divided(replace(self.usual, nothing=raw), None, None)
+    def _empty(self, raw: bytes) -> DividedFile:
+        return DividedFile(replace(self.usual, nothing=raw), None, None)
 
-    def _whole(self, shape: str, raw: bytes, records: Container | None) -> Divided:
+    def _whole(self, shape: str, raw: bytes, records: Container | None) -> DividedFile:
         if records is None or not len(records):
             return self._empty(raw)
-        return Divided(Frame.found(shape, raw, records), None, records)
+        return DividedFile(FileEnvelope.found(shape, raw, records), None, records)
 
     def _alone(self, raw: bytes) -> str | None:
         """The shape of a file that is one record; None where it holds records."""
@@ -99,7 +99,7 @@ class Shapes:
             raise BrokenFileError(error.code, reason) from error
         return SCALAR
 
-    def _divided(self, raw: bytes, top: Container) -> Divided:
+    def _divided(self, raw: bytes, top: Container) -> DividedFile:
         wraps = not WRAPPERS.isdisjoint(self.allowed)
         shape, records = LIST, top if top.is_list else None
         if not top.is_list and wraps:
@@ -108,13 +108,13 @@ class Shapes:
         if records is None and (MAP in self.allowed or not wraps):
             shape, records = MAP, top
         if records is None and len(top) and self.wrapper is not None:
-            frame = Frame.inserted(shape, raw, top, self.wrapper)
-            return Divided(frame, top, None)
+            envelope = FileEnvelope.inserted(shape, raw, top, self.wrapper)
+            return DividedFile(envelope, top, None)
         if records is None or (not len(records) and not self._tells_shape(shape)):
             return self._empty(raw)
         if shape not in self.allowed:
             raise BrokenFileError("wrong-shape", f"the file is {_KINDS[shape]}")
-        return Divided(Frame.found(shape, raw, records), top, records)
+        return DividedFile(FileEnvelope.found(shape, raw, records), top, records)
 
     def _tells_shape(self, shape: str) -> bool:
         """Whether a file without records tells the shape that it has with records.

@@ -1,4 +1,4 @@
-"""Writes through a view: each is an edit of the file, and is adopted as one.
+"""Edits of a legacy file inside a transaction, adopted like edits of the file itself.
 
 What a program may say by writing the file, it may say through a view, and the same comes
 of it. Only the records that an edit touches are looked at: those in whose place it
@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import tenacity
 
+from pend_storage.broken_files import BROKEN, is_whole_file
 from pend_storage.codec import check_json
 from pend_storage.errors import (
     Conflict,
@@ -26,23 +27,22 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
-from pend_storage.layout import BROKEN, Entry, ParsedFile, is_whole_file
+from pend_storage.kept import Operation
+from pend_storage.layout import Entry, ParsedFile
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.claim_resolution import Contest
+from pend_storage.legacy.claim_resolution import ClaimResolution
 from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.exact_json import dump
-from pend_storage.legacy.record_reader import Piece, Reader
+from pend_storage.legacy.placement import RecordPlacement
+from pend_storage.legacy.record_reader import Piece, RecordReader
 from pend_storage.records import Delete, Put, QuarantinedRecord
-from pend_storage.removal import Operation, Place, Removal
+from pend_storage.removal import Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import RETRY, Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
-__all__ = ["PATIENCE", "Writing", "has_written", "piece_of", "written"]
+__all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "written"]
 
 T = TypeVar("T")
 
@@ -52,10 +52,10 @@ _MOST_REFUSED: Final = 20
 """How often the store may refuse a write, each time for another reason."""
 
 
-def written(layout: RecordLayout, store: Store, fn: Callable[[Transaction], T]) -> T:
+def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]) -> T:
     """Call ``fn``, maybe several times, with a transaction, until it is committed.
 
-    What it writes into files goes through :meth:`Writing.of`.
+    What it writes into files goes through :meth:`FileEdit.of`.
 
     Args:
         layout: of the file that is written.
@@ -104,7 +104,7 @@ class _Edits:
         self.refused: Final[dict[Place, str]] = {}
         """Records that the store has refused, and why."""
         self.told: Final[list[Event]] = []
-        self.known: Final[dict[str, Writing]] = {}
+        self.known: Final[dict[str, FileEdit]] = {}
         """Of the present attempt, by file."""
 
     def begin(self) -> None:
@@ -124,7 +124,7 @@ def _tell(store: Store, told: Iterable[Event]) -> None:
         store.tell(event)
 
 
-def _repeated(attempt: Callable[[], T], layout: RecordLayout) -> T:
+def _repeated(attempt: Callable[[], T], layout: RecordPlacement) -> T:
     stop = tenacity.stop_after_delay(PATIENCE)
     try:
         return tenacity.Retrying(stop=stop, **RETRY)(attempt)
@@ -171,7 +171,7 @@ def _text_of(value: Any, collection: str) -> bytes:
 
 
 @dataclass(slots=True)
-class Writing(EditReads):
+class FileEdit(EditReads):
     """One edit of some records of a file, inside of a transaction."""
 
     strict: bool = False
@@ -180,15 +180,15 @@ class Writing(EditReads):
 
     @classmethod
     def of(
-        cls, tx: Transaction, store: Store, layout: RecordLayout, *, strict: bool
-    ) -> Writing:
+        cls, tx: Transaction, store: Store, layout: RecordPlacement, *, strict: bool
+    ) -> FileEdit:
         """The edit of a file that is part of a transaction."""
         edits = tx.companions.get(_Edits)
         if edits is None:  # of a caller, who may write records between two calls
             alone = cls(store, tx, layout, strict=strict)
             tx.after_commit(partial(_tell, store, alone.told))
             return alone
-        known: Writing | None = edits.known.get(layout.file)
+        known: FileEdit | None = edits.known.get(layout.file)
         if known is None:
             refused, told = edits.refused, edits.told
             known = cls(store, tx, layout, refused, strict=strict, told=told)
@@ -209,10 +209,10 @@ class Writing(EditReads):
         """
         self._require_sound()
         written = [(piece, self._entry(piece)) for piece in pieces]
-        outcome = Contest(self, gone, written, same).settle()
+        outcome = ClaimResolution(self, gone, written, same).settle()
         if self.strict and outcome.refused:
             raise self.refusal(outcome.refused[0])
-        # How the file is written matters to whoever reads all of it.
+        # How the file is written matters where all of it is read.
         parsed = ParsedFile(self.layout.missing(), outcome.entries)
         schema = self.store.schema
         adopted = adopt(
@@ -230,7 +230,7 @@ class Writing(EditReads):
             pieces: the texts, by ascending position.
         """
         self._require_sound()
-        reader = Reader(self.layout.file, self.layout.mapping, self.store.schema)
+        reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
         entries = [self._sound(reader, piece) for piece in pieces]
         for entry in entries if self.strict else ():
             if entry.home.collection == QUARANTINE:
@@ -249,7 +249,7 @@ class Writing(EditReads):
                 verbs.delete(operation.key)
             else:
                 self._note(operation)
-                verbs.put(operation.record)
+                verbs.write(operation)  # it is checked and encoded already
         self.remember(complete.values())
         event = removal.event()
         if event is not None:
@@ -275,10 +275,10 @@ class Writing(EditReads):
 
     def _entry(self, piece: Piece) -> Entry:
         # Each by itself: what else claims the same is looked for in the store.
-        reader = Reader(self.layout.file, self.layout.mapping, self.store.schema)
+        reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
         return self._sound(reader, piece)
 
-    def _sound(self, reader: Reader, piece: Piece) -> Entry:
+    def _sound(self, reader: RecordReader, piece: Piece) -> Entry:
         try:
             return reader.entry(piece)
         except CorruptFile as error:  # too large for quarantine as well

@@ -1,6 +1,6 @@
-"""What stands around the records of a file, and how their text is laid out.
+"""Envelope of the records of a file: the text around them, and how they are laid out.
 
-A frame is taken from a file as it is, or made in the manner of
+An envelope is taken from a file as it is, or made in the manner of
 ``JSON.stringify(value, null, 2)``, which the legacy server uses; it is stored in the
 file's :class:`~pend_storage.records.LegacyFile` header.
 """
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage.broken_files import BROKEN
 from pend_storage.diff import ABSENT, equal
-from pend_storage.layout import BROKEN
 from pend_storage.legacy.exact_json import UnreadableError, dump, read_last
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
 from pend_storage.records import JSON, LegacyFile
@@ -32,7 +32,7 @@ __all__ = [
     "WRAPPED",
     "WRAPPED_MAP",
     "WRAPPERS",
-    "Frame",
+    "FileEnvelope",
 ]
 
 LIST: Final = "list"
@@ -67,7 +67,7 @@ _BREAK: Final = re.compile(rb"\r?\n[ \t]*").search
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class FileEnvelope:
     """How a file is written, apart from its records."""
 
     shape: str
@@ -85,7 +85,7 @@ class Frame:
     # -- origin -----------------------------------------------------------------------
 
     @classmethod
-    def usual(cls, shape: str, wrapper: str | None) -> Frame:
+    def usual(cls, shape: str, wrapper: str | None) -> FileEnvelope:
         """As the legacy server writes a new file."""
         if shape == JSON_LINES:
             return cls(shape, b"", b"\n", b"\n", None)
@@ -99,13 +99,15 @@ class Frame:
         return cls._around(shape, opening, closing, "")
 
     @classmethod
-    def _around(cls, shape: str, opening: bytes, closing: bytes, margin: str) -> Frame:
+    def _around(
+        cls, shape: str, opening: bytes, closing: bytes, margin: str
+    ) -> FileEnvelope:
         outer = b"\n" + margin.encode()
         inner = outer + _INDENT.encode()
         return cls(shape, opening + inner, outer + closing, b"," + inner)
 
     @classmethod
-    def found(cls, shape: str, raw: bytes, records: Container) -> Frame:
+    def found(cls, shape: str, raw: bytes, records: Container) -> FileEnvelope:
         """As a file is written."""
         if not len(records):
             margin = _INDENT if shape in WRAPPERS else ""
@@ -129,7 +131,9 @@ class Frame:
         return found
 
     @classmethod
-    def inserted(cls, shape: str, raw: bytes, top: Container, wrapper: str) -> Frame:
+    def inserted(
+        cls, shape: str, raw: bytes, top: Container, wrapper: str
+    ) -> FileEnvelope:
         """Of an object that lacks the member with its records."""
         opening = raw[: top.ends[-1]] if len(top) else raw[: top.start + 1]
         comma = b"," if len(top) else b""
@@ -139,8 +143,8 @@ class Frame:
         return replace(cls._around(shape, opening, closing, _INDENT), nothing=raw)
 
     @classmethod
-    def of(cls, header: LegacyFile) -> Frame:
-        """The frame that a header keeps."""
+    def of(cls, header: LegacyFile) -> FileEnvelope:
+        """The envelope that a header keeps."""
         kept, envelope = header.format, header.envelope
         if not isinstance(envelope, Mapping):
             envelope = {}
@@ -156,7 +160,7 @@ class Frame:
         )
 
     def header(self, file: str) -> LegacyFile:
-        """The frame as the header of its file."""
+        """The envelope as the header of its file."""
         kept: dict[str, JSON] = {
             "shape": self.shape,
             "between": self.between.decode(),
@@ -180,8 +184,8 @@ class Frame:
         members: dict[str, Any] = read_last(text)
         return members
 
-    def with_members(self, members: Mapping[str, Any], wrapper: str) -> Frame:
-        """The frame of a wrapped file with these members.
+    def with_members(self, members: Mapping[str, Any], wrapper: str) -> FileEnvelope:
+        """The envelope of a wrapped file with these members.
 
         Args:
             members: with an empty list or object for the records.
@@ -192,18 +196,20 @@ class Frame:
         assert top is not None  # noqa: S101 - it was printed a moment ago
         pairs = zip(top.starts, top.values, strict=True)
         start = next(value for name, value in pairs if name_at(raw, name) == wrapper)
-        found = Frame.found(self.shape, raw, contents(raw, start))
+        found = FileEnvelope.found(self.shape, raw, contents(raw, start))
         return replace(found, unit=self.unit, colon=self.colon)
 
-    def merged(self, base: Frame, edited: Frame, wrapper: str) -> Frame:
-        """An edited frame, with the members that were changed here and not by the edit.
+    def merged(
+        self, base: FileEnvelope, edited: FileEnvelope, wrapper: str
+    ) -> FileEnvelope:
+        """An edited envelope, with the members that were changed here and not by the edit.
 
         Args:
-            base: what the editor began with; this frame began with it, too.
+            base: what the editor began with; this envelope began with it, too.
             edited: what he made of it.
             wrapper: name of the member with the records.
         """
-        if any(frame.shape not in WRAPPERS for frame in (self, base, edited)):
+        if any(envelope.shape not in WRAPPERS for envelope in (self, base, edited)):
             return edited
         try:
             old, mine, members = base.members(), self.members(), edited.members()
@@ -221,7 +227,7 @@ class Frame:
             return edited
         return edited.with_members(members, wrapper)
 
-    def indented(self) -> Frame:
+    def indented(self) -> FileEnvelope:
         """The same inside of an object whose members are indented in the usual way."""
         before, after, between = (
             text.replace(b"\n", b"\n" + _INDENT.encode())

@@ -8,14 +8,14 @@ from typing import Any
 from typing_extensions import override
 
 from pend_storage.layout import ParsedFile
-from pend_storage.legacy.file_envelope import MAP, Frame
+from pend_storage.legacy.file_envelope import MAP, FileEnvelope
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import Schema
 
 __all__ = ["FolderLayout"]
 
-_FRAME = Frame(MAP, b"{\n", b"\n}", b",\n", nothing=b"{}")
+_FRAME = FileEnvelope(MAP, b"{\n", b"\n}", b",\n", nothing=b"{}")
 """As a store reads the files of a folder: one object, a member for each."""
 
 
@@ -27,7 +27,7 @@ class FolderLayout(RecordLayout):
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         parsed = super().parse(schema, raw)
-        found = Frame.of(parsed.header)
+        found = FileEnvelope.of(parsed.header)
         if found.shape != MAP:
             return parsed
         header = replace(_FRAME, unit=found.unit).header(self.file)

@@ -1,40 +1,31 @@
-"""The layout of one legacy file: a frame around records, and a mapping for each."""
+"""Layout of one legacy file: an envelope around records, and a mapping for each."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from typing_extensions import override
 
-from pend_storage.conditions import Condition
+from pend_storage.broken_files import broken_header, is_whole_file
 from pend_storage.diagnosis import diagnose
-from pend_storage.layout import (
-    Entry,
-    Find,
-    Layout,
-    ParsedFile,
-    broken_header,
-    is_whole_file,
-)
+from pend_storage.layout import Entry, Find, ParsedFile
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.adoption import adopt
-from pend_storage.legacy.exact_json import as_plain
-from pend_storage.legacy.file_division import Divided, Shapes
+from pend_storage.legacy.file_division import DividedFile
 from pend_storage.legacy.file_envelope import (
     JSON_LINES,
     NAMED,
     WRAPPED,
     WRAPPERS,
-    Frame,
+    FileEnvelope,
 )
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.member_names import superseded
 from pend_storage.legacy.overruled_members import overruled
-from pend_storage.legacy.record_reader import Piece, Reader, newest
+from pend_storage.legacy.placement import RecordPlacement
+from pend_storage.legacy.record_reader import Piece, RecordReader
 from pend_storage.legacy.scan import (
     BrokenFileError,
     Container,
@@ -52,13 +43,8 @@ from pend_storage.transaction import Transaction
 
 __all__ = ["RecordLayout"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_MANY: Final = 1 << 64
-"""More than any version."""
 
-
-class RecordLayout(Layout):
+class RecordLayout(RecordPlacement):
     """A file whose records become records of one collection.
 
     Attributes:
@@ -74,59 +60,27 @@ class RecordLayout(Layout):
 
     computed = frozenset({"legacy_position", "content_hash"})
 
-    def __init__(
-        self,
-        file: str,
-        mapping: RecordMapping,
-        *,
-        shapes: tuple[str, ...],
-        wrapper: str | None = None,
-        newest_first: bool = False,
-        blank_is_empty: bool = False,
-    ) -> None:
-        self.file = file
-        self.collection = mapping.collection
-        self.key_member = getattr(mapping, "inside", None)
-        self.mapping: Final = mapping
-        self.shapes: Final = shapes
-        self.wrapper: Final = wrapper
-        self.newest_first: Final = newest_first
-        self.blank_is_empty: Final = blank_is_empty
-        self._shapes: Final = Shapes(shapes, wrapper, blank_is_empty)
-        if JSON_LINES in shapes:
-            self.is_one_text = False
-        self._named: Final = not NAMED.isdisjoint(shapes)
-
-    @override
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.file!r})"
-
-    @property
-    @override
-    def where(self) -> tuple[Condition, ...]:
-        return self.mapping.where
-
     # -- reading ----------------------------------------------------------------------
 
     @override
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
         try:
-            frame, top, records = self._divide(raw)
+            envelope, top, records = self._divide(raw)
         except BrokenFileError as error:
             entry = self._broken(schema, raw, error)
             return ParsedFile(broken_header(entry.home.record), (entry,))
-        header = frame.header(self.file)
+        header = envelope.header(self.file)
         entries: list[Iterator[Entry]] = []
-        if top is not None and frame.shape in WRAPPERS:
+        if top is not None and envelope.shape in WRAPPERS:
             entries.append(self._beside(schema, raw, top))
         if records is not None:
             entries.append(self._entries(schema, raw, records))
         return ParsedFile(header, itertools.chain(*entries))
 
-    def _divide(self, raw: bytes) -> Divided:
-        """The frame, the outermost object or list, and that of the records."""
+    def _divide(self, raw: bytes) -> DividedFile:
+        """The envelope, the outermost object or list, and that of the records."""
         divided = self._shapes.divide(raw)
-        if b"\x00" in divided.frame.before + divided.frame.after:
+        if b"\x00" in divided.envelope.before + divided.envelope.after:
             raise BrokenFileError("unstorable", "a NUL stands beside the records")
         return divided
 
@@ -148,7 +102,7 @@ class RecordLayout(Layout):
     def _entries(
         self, schema: Schema, raw: bytes, records: Container
     ) -> Iterator[Entry]:
-        reader = Reader(self.file, self.mapping, schema)
+        reader = RecordReader(self.file, self.mapping, schema)
         dead = superseded(raw, records)
         count = len(records)
         order = range(count - 1, -1, -1) if self.newest_first else range(count)
@@ -161,8 +115,8 @@ class RecordLayout(Layout):
             yield reader.superseded(piece) if index in dead else reader.entry(piece)
 
     def _beside(self, schema: Schema, raw: bytes, top: Container) -> Iterator[Entry]:
-        """What is superseded beside the list of records; its text is in the frame."""
-        reader = Reader(self.file, self.mapping, schema)
+        """What is superseded beside the list of records; its text is in the envelope."""
+        reader = RecordReader(self.file, self.mapping, schema)
         for index in sorted(superseded(raw, top)):
             start, end = top.span(index)
             value = top.values[index] - start
@@ -170,34 +124,30 @@ class RecordLayout(Layout):
             yield reader.superseded(Piece(name, text, value, index, None))
 
     @override
-    def missing(self) -> LegacyFile:
-        return self._shapes.usual.header(self.file)
-
-    @override
     def merged_header(
         self, base: LegacyFile, present: LegacyFile, edited: LegacyFile
     ) -> LegacyFile:
-        frame = Frame.of(edited)
-        mine = Frame.of(present)
-        merged = mine.merged(Frame.of(base), frame, str(self.wrapper))
-        return edited if merged is frame else merged.header(self.file)
+        envelope = FileEnvelope.of(edited)
+        mine = FileEnvelope.of(present)
+        merged = mine.merged(FileEnvelope.of(base), envelope, str(self.wrapper))
+        return edited if merged is envelope else merged.header(self.file)
 
     @override
     def overruled_members(
         self, base: LegacyFile | None, present: LegacyFile, edited: LegacyFile
     ) -> Mapping[str, JSON]:
-        known = None if base is None else Frame.of(base)
-        frame = Frame.of(edited)
-        return overruled(known, Frame.of(present), frame, str(self.wrapper))
+        known = None if base is None else FileEnvelope.of(base)
+        envelope = FileEnvelope.of(edited)
+        return overruled(known, FileEnvelope.of(present), envelope, str(self.wrapper))
 
     @override
     def with_member(self, header: LegacyFile, name: str, value: JSON) -> LegacyFile:
-        frame = Frame.of(header)
-        if frame.shape not in WRAPPERS:
+        envelope = FileEnvelope.of(header)
+        if envelope.shape not in WRAPPERS:
             shape = next((s for s in self.shapes if s in WRAPPERS), WRAPPED)
-            frame = Frame.usual(shape, self.wrapper)
-        members = {**frame.members(), name: value}
-        return frame.with_members(members, str(self.wrapper)).header(self.file)
+            envelope = FileEnvelope.usual(shape, self.wrapper)
+        members = {**envelope.members(), name: value}
+        return envelope.with_members(members, str(self.wrapper)).header(self.file)
 
     @override
     def adopt(
@@ -209,7 +159,7 @@ class RecordLayout(Layout):
     def told(self, schema: Schema, record: Any) -> Iterator[Put] | None:
         if type(self.mapping).derive is RecordMapping.derive:
             return None
-        reader = Reader(self.file, self.mapping, schema)
+        reader = RecordReader(self.file, self.mapping, schema)
         return reader.derived(record, self.mapping.write(record))
 
     @override
@@ -219,125 +169,32 @@ class RecordLayout(Layout):
             return next(iter(parsed.entries), Entry("", schema.put(QUARANTINE, record)))
         if is_superseded(record):  # it never was a record of the file
             return Entry(record.place, schema.put(QUARANTINE, record))
-        for frame in self._frames_of_one(record.raw):
+        for envelope in self._envelopes_of_one(record.raw):
             try:
-                top = top_level(frame)
+                top = top_level(envelope)
             except BrokenFileError:
                 continue
             if top is not None and len(top) == 1:
-                name = None if top.is_list else name_at(frame, 1)
-                reader = Reader(self.file, self.mapping, schema)
+                name = None if top.is_list else name_at(envelope, 1)
+                reader = RecordReader(self.file, self.mapping, schema)
                 position = 0 if record.position is None else record.position
                 value = top.values[0] - 1
                 return reader.entry(Piece(name, record.raw, value, 0, position))
         return Entry(record.place, schema.put(QUARANTINE, record))
 
-    def _frames_of_one(self, raw: bytes) -> Iterator[bytes]:
+    def _envelopes_of_one(self, raw: bytes) -> Iterator[bytes]:
         if self._named:
             yield b"{%b}" % raw
         if not NAMED.issuperset(self.shapes):
             yield b"[%b]" % raw
 
-    @override
-    def set_aside(
-        self, schema: Schema, header: LegacyFile, record: Any, reason: str
-    ) -> Put:
-        position = self.position(record)
-        rank = self.rank(record)  # where it stands, though no file has said so
-        aside = quarantine.make(
-            self.file,
-            self.place(record),
-            self.render_one(header, record),
-            position=newest() if rank is None else rank,
-            # Apart from those that reading the file has put aside.
-            occurrence=-1 if position is None else -2 - position,
-            code="value-taken",
-            reason=reason,
-        )
-        return quarantine.kept(schema, aside)
-
     # -- writing ------------------------------------------------------------------
-
-    @override
-    def owns(self, record: Any) -> bool:
-        if isinstance(record, QuarantinedRecord):
-            return record.file == self.file
-        return self.mapping.owns(record)
-
-    @override
-    def member_name(self, record: Any) -> str | None:
-        if not self._named:
-            return None
-        if not isinstance(record, QuarantinedRecord):
-            return self.mapping.name(record)
-        return None if record.position is None else quarantine.name_of(record)
-
-    @override
-    def order(self, record: Any, version: int) -> tuple[Any, ...]:
-        sign = -1 if self.newest_first else 1
-        if isinstance(record, QuarantinedRecord) and is_whole_file(record):
-            return (-2, 0, -version)
-        rank = self.rank(record)
-        if rank is not None and is_superseded(record):  # in front of what counts
-            return (0, sign * rank, -_MANY)
-        if rank is None:  # the newest of all, as far as anybody can tell
-            return (sign, 0, sign * version)
-        return (0, sign * rank, sign * version)
-
-    @override
-    def rank(self, record: Any) -> int | None:
-        """The position, else the microsecond of its making.
-
-        That is later than any position that a file gives. None where nothing is known.
-        """
-        position = self.position(record)
-        if position is not None or isinstance(record, QuarantinedRecord):
-            return position
-        born = self.mapping.born(record)
-        return None if born is None else (born - _EPOCH) // _MICROSECOND
-
-    @override
-    def placed(self, record: Any, position: int) -> Any:
-        if isinstance(record, QuarantinedRecord):
-            return replace(record, position=position)
-        return replace(record, legacy_position=position)
-
-    @override
-    def position(self, record: Any) -> int | None:
-        if isinstance(record, QuarantinedRecord):
-            return record.position
-        position: int | None = record.legacy_position
-        return position
-
-    @override
-    def place(self, record: Any) -> str:
-        if isinstance(record, QuarantinedRecord):
-            return record.place
-        if self.shapes[0] in NAMED:
-            return self.mapping.name(record)
-        return str(self.position(record))
-
-    @override
-    def merged(self, present: Any, read: Any) -> Any:
-        return self.mapping.merge(present, read)
-
-    @override
-    def render_one(self, header: LegacyFile, record: Any) -> bytes:
-        if isinstance(record, QuarantinedRecord):
-            return record.raw
-        frame = Frame.of(header)
-        name = self.mapping.name(record) if frame.shape in NAMED else None
-        return frame.text(self.mapping.write(record), name)
-
-    @override
-    def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
-        return Frame.of(header).whole(texts)
 
     # -- as a whole -----------------------------------------------------------------
 
     @override
     def knows(self, header: LegacyFile) -> bool:
-        return Frame.of(header).shape in self.shapes
+        return FileEnvelope.of(header).shape in self.shapes
 
     @override
     def content(self, header: LegacyFile, records: Sequence[Any]) -> Any:
@@ -356,14 +213,6 @@ class RecordLayout(Layout):
         found = lines(raw)
         texts = (raw[slice(*found.span(index))] for index in range(len(found)))
         return b"[%b]" % b",".join(texts)
-
-    @override
-    def shown(self, record: Any) -> tuple[str | None, Any]:
-        if isinstance(record, QuarantinedRecord):
-            name = quarantine.name_of(record)
-            return record.place if name is None else name, quarantine.value(record)
-        name = self.mapping.name(record) if self._named else None
-        return name, as_plain(self.mapping.write(record))
 
     @override
     def view(

@@ -1,4 +1,4 @@
-"""What a layout must know about the records of its file: the interface of mappings."""
+"""Interface of mappings: how a layout turns legacy records into records and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which members beside the records of a wrapped file an edit takes from a commit."""
+"""Overruled members: those beside the records that an edit takes from a commit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from pend_storage.diff import ABSENT, equal
 from pend_storage.legacy.exact_json import UnreadableError
-from pend_storage.legacy.file_envelope import WRAPPERS, Frame
+from pend_storage.legacy.file_envelope import WRAPPERS, FileEnvelope
 from pend_storage.records import JSON
 
 __all__ = ["overruled"]
 
 
 def overruled(
-    base: Frame | None, present: Frame, edited: Frame, wrapper: str
+    base: FileEnvelope | None, present: FileEnvelope, edited: FileEnvelope, wrapper: str
 ) -> dict[str, JSON]:
     """The members as commits had set them, where the edit says something else.
 
@@ -40,11 +40,11 @@ def _same(left: dict[str, Any], right: dict[str, Any], name: str) -> bool:
     return equal(left.get(name, ABSENT), right.get(name, ABSENT))
 
 
-def _members(frame: Frame) -> dict[str, Any]:
+def _members(envelope: FileEnvelope) -> dict[str, Any]:
     """None at all where they cannot be told apart."""
-    if frame.shape not in WRAPPERS:
+    if envelope.shape not in WRAPPERS:
         return {}
     try:
-        return frame.members()
+        return envelope.members()
     except UnreadableError:
         return {}

@@ -19,14 +19,21 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.layout import Entry, ParsedFile, broken_header
+from pend_storage.broken_files import broken_header
+from pend_storage.layout import Entry, ParsedFile
 from pend_storage.legacy.document_files import DocumentMapping
 from pend_storage.legacy.exact_json import UnreadableError, dump, read
-from pend_storage.legacy.file_division import Divided
-from pend_storage.legacy.file_envelope import LIST, MAP, WRAPPED, WRAPPED_MAP, Frame
+from pend_storage.legacy.file_division import DividedFile
+from pend_storage.legacy.file_envelope import (
+    LIST,
+    MAP,
+    WRAPPED,
+    WRAPPED_MAP,
+    FileEnvelope,
+)
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.scan import BrokenFileError, Container, name_at, top_level
-from pend_storage.legacy.views.parts import PartsView
+from pend_storage.legacy.views.parts import LegacyParts
 from pend_storage.records import LegacyFile
 from pend_storage.schema import Schema
 from pend_storage.store import Store
@@ -86,10 +93,10 @@ class PartLayout(RecordLayout):
 
     def _header(self, header: LegacyFile) -> LegacyFile:
         """The header of a member: without records it is laid out as the usual one is."""
-        frame = Frame.of(header)
-        if frame.nothing is None:
+        envelope = FileEnvelope.of(header)
+        if envelope.nothing is None:
             return header
-        return frame.indented().header(self.file)
+        return envelope.indented().header(self.file)
 
     @override
     def missing(self) -> LegacyFile:
@@ -162,16 +169,18 @@ class RestLayout(RecordLayout):
     # -- reading ------------------------------------------------------------------------
 
     @override
-    def _divide(self, raw: bytes) -> Divided:
+    def _divide(self, raw: bytes) -> DividedFile:
         top = _members(raw)
         usual = self._shapes.usual
         rest = self._rest(top, raw)
         if not len(rest):
-            return Divided(usual, top, None)
-        found = Frame.found(MAP, raw, rest)
+            return DividedFile(usual, top, None)
+        found = FileEnvelope.found(MAP, raw, rest)
         between = b"," + raw[top.start + 1 : top.starts[0]]
-        frame = replace(found, before=usual.before, after=usual.after, between=between)
-        return Divided(frame, top, rest)
+        envelope = replace(
+            found, before=usual.before, after=usual.after, between=between
+        )
+        return DividedFile(envelope, top, rest)
 
     def _rest(self, top: Container, raw: bytes) -> Container:
         """The members that are no parts."""
@@ -196,21 +205,25 @@ class RestLayout(RecordLayout):
     def assemble_in(
         self, header: LegacyFile, texts: Iterable[bytes], old: bytes
     ) -> Iterator[bytes]:
-        frame = Frame.of(header)
+        envelope = FileEnvelope.of(header)
         try:
             top = _members(old)
         except BrokenFileError:
             old = _EMPTY
             top = _members(old)
-        yield self._written(frame, _named(texts), top, old)
+        yield self._written(envelope, _named(texts), top, old)
 
     def _written(
-        self, frame: Frame, texts: dict[str, list[bytes]], top: Container, old: bytes
+        self,
+        envelope: FileEnvelope,
+        texts: dict[str, list[bytes]],
+        top: Container,
+        old: bytes,
     ) -> bytes:
         """The file with these members, the parts where and as they are."""
         for name in self._names:
             texts.pop(name, None)  # of a run of members that a part stood among
-        between = frame.between
+        between = envelope.between
         if len(top) > 1:
             between = old[top.ends[0] : top.starts[1]]
         pieces: list[bytes] = []
@@ -244,10 +257,10 @@ class RestLayout(RecordLayout):
     @override
     def view(
         self, store: Store, tx: Transaction | None = None, *, strict: bool = False
-    ) -> PartsView:
+    ) -> LegacyParts:
         rest = super().view(store, tx, strict=strict)
         parts = {part.member: part for part in self.parts}
-        return PartsView(self, parts, rest, store, tx, strict=strict)
+        return LegacyParts(self, parts, rest, store, tx, strict=strict)
 
 
 def _members(raw: bytes) -> Container:

@@ -1,4 +1,4 @@
-"""Legacy records that cannot be placed: why, and the form in which they wait."""
+"""Quarantine of legacy records that cannot be placed: codes, reasons, and their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of a legacy file, one after the other: placed, or set aside with a reason."""
+"""Reader of the records of a legacy file: placed, or set aside with a reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pend_storage.schema import Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text
 
-__all__ = ["Piece", "Reader", "newest", "taken"]
+__all__ = ["Piece", "RecordReader", "newest", "taken"]
 
 
 class Piece(NamedTuple):
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reader:
+class RecordReader:
     """Turns the texts of one file's records into entries, one after the other."""
 
     file: str

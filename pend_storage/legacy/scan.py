@@ -1,4 +1,4 @@
-"""Where the records of a JSON file begin and end, without parsing them.
+"""Scanner of JSON text: where records begin and end, without parsing them.
 
 Only the outermost structure must be sound. What stands inside of a record is looked at
 later, record by record, so that one bad record does not take the others with it. Every

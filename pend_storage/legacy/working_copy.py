@@ -1,4 +1,4 @@
-"""A file of records as one value, and a value as the text of the file.
+"""Working copies: a file of records as one value, and a value as the text of the file.
 
 The text keeps the style of the file as it is, and the texts of what is in quarantine.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
@@ -23,15 +23,13 @@ from pend_storage.legacy.file_envelope import (
     WRAPPED,
     WRAPPED_MAP,
     WRAPPERS,
-    Frame,
+    FileEnvelope,
 )
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.quarantine import name_of, value_start
 from pend_storage.merge import Kept, same
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["content_of", "text_of"]
 
@@ -39,29 +37,31 @@ __all__ = ["content_of", "text_of"]
 # -- as a value ---------------------------------------------------------------------------
 
 
-def content_of(layout: RecordLayout, header: LegacyFile, records: Sequence[Any]) -> Any:
+def content_of(
+    layout: RecordPlacement, header: LegacyFile, records: Sequence[Any]
+) -> Any:
     """See :meth:`pend_storage.layout.Layout.content`."""
-    frame = Frame.of(header)
-    if not records and frame.nothing is not None and frame.nothing.strip():
-        return _lenient(frame.nothing)
+    envelope = FileEnvelope.of(header)
+    if not records and envelope.nothing is not None and envelope.nothing.strip():
+        return _lenient(envelope.nothing)
     found: Any
-    if frame.shape in NAMED:
+    if envelope.shape in NAMED:
         found = {_name(layout, record): _value(layout, record) for record in records}
     else:
         found = [_value(layout, record) for record in records]
-    if frame.shape in SINGLE:
+    if envelope.shape in SINGLE:
         return found[-1] if found else None
-    if frame.shape in WRAPPERS:
-        return {**_members(frame), str(layout.wrapper): found}
+    if envelope.shape in WRAPPERS:
+        return {**_members(envelope), str(layout.wrapper): found}
     return found
 
 
-def _members(frame: Frame) -> dict[str, Any]:
+def _members(envelope: FileEnvelope) -> dict[str, Any]:
     """What stands beside the records; the member that holds them is there, empty."""
     try:
-        return frame.members()
+        return envelope.members()
     except UnreadableError:
-        found: dict[str, Any] = _lenient(frame.before + frame.after)
+        found: dict[str, Any] = _lenient(envelope.before + envelope.after)
         return found
 
 
@@ -69,14 +69,14 @@ def _lenient(text: bytes) -> Any:
     return json.loads(text.decode("utf-8-sig"), strict=False)
 
 
-def _name(layout: RecordLayout, record: Any) -> str:
+def _name(layout: RecordPlacement, record: Any) -> str:
     if isinstance(record, QuarantinedRecord):
         name = name_of(record)
         return record.place if name is None else name
     return layout.mapping.name(record)
 
 
-def _value(layout: RecordLayout, record: Any) -> Any:
+def _value(layout: RecordPlacement, record: Any) -> Any:
     if not isinstance(record, QuarantinedRecord):
         return normal(layout.mapping.write(record))
     text = record.raw[value_start(record.raw) :]
@@ -90,10 +90,10 @@ def _value(layout: RecordLayout, record: Any) -> Any:
 
 
 def text_of(
-    layout: RecordLayout, header: LegacyFile, records: Sequence[Any], value: Any
+    layout: RecordPlacement, header: LegacyFile, records: Sequence[Any], value: Any
 ) -> tuple[LegacyFile | None, bytes]:
     """See :meth:`pend_storage.layout.Layout.text_of`."""
-    frame = Frame.of(header)
+    envelope = FileEnvelope.of(header)
     if not records and same(value, content_of(layout, header, records)):
         return header, b"".join(layout.assemble(header, ()))
     shape = _shape_of(layout, value)
@@ -104,26 +104,26 @@ def text_of(
             reason = f"{layout.file} has a record in each line: save a list"
             raise InvalidRecord(reason, collection=layout.collection)
         return None, json.dumps(_shown(value)).encode()
-    is_kept = frame.shape == shape
+    is_kept = envelope.shape == shape
     if not is_kept:
-        frame = Frame.usual(shape, layout.wrapper)
+        envelope = FileEnvelope.usual(shape, layout.wrapper)
     inner = value
     if shape in WRAPPERS:
         name = str(layout.wrapper)
         inner = value[name]
         beside = {**value, name: type(inner)()}
-        if not is_kept or not same(_members(frame), beside):
-            frame, is_kept = frame.with_members(_checked(beside), name), False
+        if not is_kept or not same(_members(envelope), beside):
+            envelope, is_kept = envelope.with_members(_checked(beside), name), False
     if shape in NAMED:
-        items = _members_text(layout, frame, records, inner)
+        items = _members_text(layout, envelope, records, inner)
     else:
         listed: Iterable[Any] = (inner,) if shape in SINGLE else inner
-        items = (_text(frame, item) for item in listed)
-    styled = header if is_kept else frame.header(layout.file)
+        items = (_text(envelope, item) for item in listed)
+    styled = header if is_kept else envelope.header(layout.file)
     return header if is_kept else None, b"".join(layout.assemble(styled, items))
 
 
-def _shape_of(layout: RecordLayout, value: Any) -> str | None:
+def _shape_of(layout: RecordPlacement, value: Any) -> str | None:
     """The shape in which a value can be written; None where it has none of them."""
     inner = value.get(str(layout.wrapper)) if isinstance(value, dict) else None
     fits = {
@@ -141,7 +141,10 @@ def _shape_of(layout: RecordLayout, value: Any) -> str | None:
 
 
 def _members_text(
-    layout: RecordLayout, frame: Frame, records: Sequence[Any], value: Mapping[str, Any]
+    layout: RecordPlacement,
+    envelope: FileEnvelope,
+    records: Sequence[Any],
+    value: Mapping[str, Any],
 ) -> Iterator[bytes]:
     """Members of an object. In front of one stand the texts that it supersedes."""
     texts: dict[str, list[bytes]] = {}
@@ -150,10 +153,10 @@ def _members_text(
         texts.setdefault(_name(layout, record), []).append(record.raw if waits else b"")
     for name, item in value.items():
         yield from filter(None, texts.get(name, ())[:-1])
-        yield _text(frame, item, name)
+        yield _text(envelope, item, name)
 
 
-def _text(frame: Frame, item: Any, name: str | None = None) -> bytes:
+def _text(envelope: FileEnvelope, item: Any, name: str | None = None) -> bytes:
     """One record; what is not exact is written as ``json.dump`` would."""
     if isinstance(item, Kept):
         return item.raw
@@ -163,7 +166,7 @@ def _text(frame: Frame, item: Any, name: str | None = None) -> bytes:
     except (ValueError, RecursionError):
         text = json.dumps(_shown(item)).encode()
         return text if name is None else b"%b: %b" % (json.dumps(name).encode(), text)
-    return frame.text(item, name)
+    return envelope.text(item, name)
 
 
 def _checked(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class LiveList(MutableSequence[Any]):
 
     @abstractmethod
     def _data(self) -> list[Any]:
-        """The content now, as plain data that nobody changes."""
+        """The content now, as plain data that must not be changed."""
 
     @abstractmethod
     def _given(self, data: list[Any], index: int) -> Any:

@@ -1,4 +1,4 @@
-"""What behaves as a dict: the idioms, over a few verbs that a view fills in."""
+"""Live mapping: behaves as a dict, over a few verbs that a subclass implements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LiveMap(MutableMapping[str, Any]):
 
     @abstractmethod
     def _data(self) -> dict[str, Any]:
-        """The content now, as plain data that nobody changes."""
+        """The content now, as plain data that must not be changed."""
 
     @abstractmethod
     def _child(self, name: str, value: Any) -> Any:
@@ -165,7 +165,7 @@ class LiveMap(MutableMapping[str, Any]):
 
     @override
     def setdefault(self, name: Any, default: Any = None) -> Any:
-        """As that of a dict: never overwrites a member that somebody else has set."""
+        """As that of a dict: never overwrites a member that another writer has set."""
         text, new = key_text(name), as_json(default)
         return self._child(text, self._apply(lambda data: data.setdefault(text, new)))
 

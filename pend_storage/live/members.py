@@ -1,4 +1,4 @@
-"""An object whose members are kept one by one, so that each is found without the others."""
+"""Live mapping whose members are kept one by one, each found without the others."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Members(LiveMap):
         """As that of a dict: the last member."""
         while names := self._poppable():
             found = self._taken(names[-1])
-            if found is not MISSING:  # else somebody else has taken it
+            if found is not MISSING:  # else another writer has taken it
                 return names[-1], found
         raise KeyError("popitem(): the file has no member")
 
@@ -166,7 +166,7 @@ class Members(LiveMap):
 
     @override
     def setdefault(self, name: Any, default: Any = None) -> Any:
-        """As that of a dict: never overwrites a member that somebody else has set."""
+        """As that of a dict: never overwrites a member that another writer has set."""
         text, new = key_text(name), as_json(default)
 
         def settle(tx: Transaction) -> Any:

@@ -38,7 +38,7 @@ class Root(ABC):
 
     @abstractmethod
     def value(self) -> Any:
-        """What the file says in its place, as plain data that nobody changes.
+        """What the file says in its place, as plain data that must not be changed.
 
         What it said last, where it is not there any more.
         """

@@ -56,7 +56,7 @@ def key_text(key: Any) -> str:
 def as_json(value: Any, depth: int = 0) -> Any:
     """A copy of a value as it is after ``json.dump`` and ``json.load``.
 
-    What is no JSON stays as it is: whoever writes it says what is wrong.
+    What is no JSON stays as it is: the write says what is wrong.
     """
     kind = type(value)
     if kind in _PLAIN:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage.backup import copy_directory
+from pend_storage.broken_files import is_whole_file
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event
@@ -21,7 +22,6 @@ from pend_storage.factory import (
     open_postgres,
     require_directory,
 )
-from pend_storage.layout import is_whole_file
 from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.migrate_json import require_fit
 from pend_storage.operations.quarantine import list_quarantined

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from pend_storage.broken_files import is_whole_file
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -19,7 +20,7 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Event
 from pend_storage.kept import KEPT
-from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import Entry, Find, Layout, ParsedFile
 from pend_storage.looks import TransactionLooks
 from pend_storage.operations.lost_edits import bring_back, is_lost_edit
 from pend_storage.query import field

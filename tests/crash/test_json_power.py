@@ -23,7 +23,7 @@ from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._journal.end_file import Position
 from pend_storage.stores.json._journal.journal import Journal
 from pend_storage.stores.json._legacy_sync import file_manifest, file_sync, render
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._legacy_sync.atomic_replace import SingleFile
 from pend_storage.testing import Recorder
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_tally
 
@@ -329,7 +329,7 @@ def published_first(patched: pytest.MonkeyPatch) -> None:
 def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
     """A legacy file whose new version is not found is taken for replaced."""
     patched.setattr(
-        Place,
+        SingleFile,
         "_never_came",
         lambda _, coming, beside: beside and beside.inode == coming.signature.inode,
     )

@@ -302,10 +302,10 @@ def fork_as_a_wait_ends(report: Report, directory: Path) -> None:
     """The thread that waits has closed a file, and has not noted it yet."""
     store = JsonStore(SCHEMA, directory, checkpoint_interval=None, lock_timeout=5)
     put(store, "m", 1, {})
-    visit = process_locks._Visit(store._opened().own, ("lock", "lock.turn"))
+    visit = process_locks._LockWait(store._opened().own, ("lock", "lock.turn"))
     visit.turn_fd = os.dup(0)
     os.close(visit.turn_fd)
-    process_locks._Visit.under_way.add(visit)
+    process_locks._LockWait.under_way.add(visit)
     with store._opened()._writing:  # as another thread may have it
         pid = os.fork()
         if pid == 0:
@@ -464,7 +464,7 @@ def by_itself(report: Report, directory: Path) -> None:
     """Which thread commits and looks: the main one, unless another signal has a handler."""
     store = JsonStore(SCHEMA, directory, checkpoint_interval=None)
     store.collection(Tally).put(a_tally("t", 0))  # how quick the disk is
-    engine, main = store._engine, threading.get_ident()
+    engine, main = store._session.engine, threading.get_ident()
     assert engine is not None
     engine._is_quick = True
     for _ in range(2):
@@ -493,7 +493,7 @@ def ctrl_c_at_each_line(report: Report, directory: Path) -> None:
     work()
     while True:
         line += 1
-        engine = store._engine
+        engine = store._session.engine
         assert engine is not None
         engine._is_quick = True
         if not interrupted_at(line, work):
@@ -522,7 +522,7 @@ def ctrl_c_in_waits(report: Report, directory: Path) -> None:
     put(store, "t", 0, {})
     go_on, main = threading.Event(), threading.get_ident()
     really = vars(journal)["sync"]
-    engine = store._engine
+    engine = store._session.engine
     assert engine is not None
 
     def slow(fd: int) -> None:
@@ -564,7 +564,7 @@ def test_ctrl_c_ends_a_wait_for_a_lock_or_a_slow_disk(tmp_path: Path) -> None:
 def slow_disk(report: Report, directory: Path) -> None:
     """How a sync decides who makes the next commit."""
     store = JsonStore(SCHEMA, directory, checkpoint_interval=None)
-    engine, seconds = store._engine, 0.0
+    engine, seconds = store._session.engine, 0.0
     really = vars(engine_module)["monotonic"]
     assert engine is not None
     report(engine._is_quick)

@@ -33,7 +33,7 @@ from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal.atomic_files import write_all
 from pend_storage.stores.json._legacy_sync import render
 from pend_storage.stores.json._legacy_sync.file_permissions import (
-    Permissions,
+    FilePermissions,
     permissions_key,
 )
 from pend_storage.stores.memory import MemoryStore
@@ -446,7 +446,7 @@ def test_a_group_that_cannot_be_kept_gets_nothing_of_its_own(tmp_path: Path) -> 
     for mode, left in ((0o660, 0o600), (0o664, 0o644), (0o604, 0o604)):
         path.touch(0o600)
         fd = os.open(path, os.O_RDWR)
-        Permissions(mode, None, "a group that is not here").apply(fd)
+        FilePermissions(mode, None, "a group that is not here").apply(fd)
         os.close(fd)
         assert path.stat().st_mode & 0o777 == left
 
@@ -464,8 +464,8 @@ def test_an_owner_is_given_as_far_as_the_system_lets_us(
     monkeypatch.setattr(os, "fchown", refuse)
     (tmp_path / "file").touch()
     fd = os.open(tmp_path / "file", os.O_RDWR)
-    Permissions(0o600, "54321", "54322").apply(fd)
-    Permissions(0o600, "nobody is called so", None).apply(fd)
+    FilePermissions(0o600, "54321", "54322").apply(fd)
+    FilePermissions(0o600, "nobody is called so", None).apply(fd)
     os.close(fd)
 
     assert calls == [(54321, 54322), (-1, 54322)]
@@ -479,7 +479,7 @@ def test_a_directory_made_before_gets_its_modes_noted(twins: Twins) -> None:
         store.checkpoint()
         rows = store.collection(LegacyFile).get_many([permissions_key(WALLETS)])
     (noted,) = rows.values()
-    assert Permissions.of_row(noted) == Permissions.of_file(
+    assert FilePermissions.of_row(noted) == FilePermissions.of_file(
         (twins.stayed / TIERS).stat()
     )
 

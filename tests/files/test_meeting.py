@@ -16,7 +16,7 @@ from pend_storage import (
     UniqueViolation,
     file_writing,
 )
-from pend_storage.legacy.record_reader import Reader
+from pend_storage.legacy.record_reader import RecordReader
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.query import Query
 from pend_storage.records import Batch, Row
@@ -214,7 +214,7 @@ def test_a_value_that_is_taken_elsewhere(
 ) -> None:
     """Where the file does not tell why, the store's word is enough."""
     (one, address), (two, _), *_ = ADDRESSES.items()
-    monkeypatch.setattr(Reader, "_claim", lambda *_: None)
+    monkeypatch.setattr(RecordReader, "_claim", lambda *_: None)
     take(store, two, address)()
 
     take(store, one, address)()

@@ -294,10 +294,10 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/file_edit.py": {"Writing.apply"},
-    "legacy/views/file_records.py": {"Contents.move"},
-    "legacy/views/envelope.py": {"EnvelopeView._write"},
-    "legacy/views/parts.py": {"PartsView._note_there"},
+    "legacy/file_edit.py": {"FileEdit.apply"},
+    "legacy/views/file_records.py": {"FileRecords.move"},
+    "legacy/views/envelope.py": {"LegacyEnvelope._write"},
+    "legacy/views/parts.py": {"LegacyParts._note_there"},
     "operations/flag.py": {"_note"},
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},
@@ -305,20 +305,20 @@ KNOWN_WRITERS: Final = {
     "operations/lost_edits.py": {"bring_back"},
     "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/_legacy_sync/edits_on_secondary.py": {
-        "EditAside.run",
+        "SecondaryEdit.run",
         "note_as_secondary",
     },
     "stores/json/_journal/engine.py": {"Engine.submit"},
     "stores/json/schema_evolution.py": {"_migrate"},
-    "stores/json/_legacy_sync/unread_guard.py": {"Guard.add"},
-    "stores/json/_legacy_sync/file_sync.py": {"FileKeeper._let_go"},
-    "stores/json/_legacy_sync/file_permissions.py": {"PermissionNotes.look"},
+    "stores/json/_legacy_sync/unread_guard.py": {"UnreadFileGuard.add"},
+    "stores/json/_legacy_sync/hidden_texts.py": {"release_hidden"},
+    "stores/json/_legacy_sync/file_permissions.py": {"PermissionRecorder.look"},
     "stores/json/_legacy_sync/one_record_per_line/live_object.py": {
-        "PlainView._remove",
-        "PlainView._set",
+        "RecordPerLineObject._remove",
+        "RecordPerLineObject._set",
     },
+    "stores/json/directory_session.py": {"DirectorySession._note_schema"},
     "stores/json/store.py": {
-        "JsonStore._note_schema",
         "JsonStore.apply",
         "JsonStore.commit",
         "JsonStore.commit_each",

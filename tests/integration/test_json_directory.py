@@ -328,7 +328,7 @@ def test_snapshots_that_fail_are_tried_less_and_less_often(
     used: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with JsonStore(SCHEMA, used, checkpoint_interval=None) as store:
-        checkpointer = store._checkpointer
+        checkpointer = store._session.checkpointer
         assert checkpointer is not None
         tried: list[float] = []
         clock = SimpleNamespace(now=0.0)
@@ -343,7 +343,7 @@ def test_snapshots_that_fail_are_tried_less_and_less_often(
                 _no_space()
 
             patched.setattr(checkpointer, "_compact_if_due", compact)
-            checkpointer._keepers = []
+            checkpointer._syncs = []
             for _ in range(24 * 60):
                 clock.now += 60
                 checkpointer.round()

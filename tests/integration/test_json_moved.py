@@ -13,7 +13,7 @@ import pytest
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 
 
@@ -266,7 +266,7 @@ def test_an_older_state_copied_into_the_files_is_corruption(
 def test_a_change_of_names_is_noticed_whatever_becomes_of_the_times(
     tmp_path: Path,
 ) -> None:
-    own = OwnDirectory(tmp_path)
+    own = DirectoryHandle(tmp_path)
     times = tmp_path.stat()
     os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns - 10**12))
     before = own.look()

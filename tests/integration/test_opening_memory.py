@@ -11,7 +11,7 @@ import pytest
 
 from pend_storage.errors import CorruptFile
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._legacy_sync.row_spill import Spool, SpooledRows
+from pend_storage.stores.json._legacy_sync.row_spill import RowSpill, SpilledRows
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 FILE = "explorer-data/identity-map.json"
@@ -111,7 +111,7 @@ def test_a_snapshot_that_is_damaged_after_opening_is_never_taken_for_rows(
 
 
 def test_texts_come_back_from_the_spool_by_place_and_in_order(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = RowSpill(tmp_path)
     texts = [bytes([n % 251]) * (n * 977 % 70_000) for n in range(200)]
     texts.append(b"z" * 3_000_000)
     places = [spool.add(text) for text in texts]
@@ -124,8 +124,8 @@ def test_texts_come_back_from_the_spool_by_place_and_in_order(tmp_path: Path) ->
 
 
 def test_spooled_rows_are_looked_at_as_rows_in_memory_are(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    rows = SpooledRows(spool, 7)
+    spool = RowSpill(tmp_path)
+    rows = SpilledRows(spool, 7)
     rows["a"], rows["b"], rows["c"] = b"one", b"two", b"three"
     rows["a"] = b"four"
     rows.pop("b")

@@ -15,7 +15,7 @@ from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.phases import Phase
 from pend_storage.schema import QUARANTINE, Schema
-from pend_storage.stores.json._legacy_sync.synced_folder import FolderPlace
+from pend_storage.stores.json._legacy_sync.synced_folder import SyncedFolder
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.validation import render_check, validate
 from tests.ages import age
@@ -142,17 +142,17 @@ def test_a_folder_that_is_not_there_is_made_with_the_first_record(
 def test_a_writer_that_dies_on_the_way_has_done_no_harm(
     users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace: Any = FolderPlace._replace
+    replace: Any = SyncedFolder._replace
     written: list[Path] = []
 
-    def dies(place: FolderPlace, path: Path, raw: bytes) -> None:
+    def dies(place: SyncedFolder, path: Path, raw: bytes) -> None:
         if written:
             raise OSError("killed")
         replace(place, path, raw)
         written.append(path)
 
     store = opened(tmp_path)
-    monkeypatch.setattr(FolderPlace, "_replace", dies)
+    monkeypatch.setattr(SyncedFolder, "_replace", dies)
     store.collection(User).put_many([User("ann", 7), User("bob", 7), User("eve", 7)])
     store.close()
     monkeypatch.undo()
@@ -173,14 +173,14 @@ def test_an_edit_at_the_last_moment_is_kept(
     users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(tmp_path) as store:
-        replace: Any = FolderPlace._replace
+        replace: Any = SyncedFolder._replace
 
-        def late(place: FolderPlace, path: Path, raw: bytes) -> None:
+        def late(place: SyncedFolder, path: Path, raw: bytes) -> None:
             monkeypatch.undo()
             replace(place, path, raw)
             write(users / "bob.json", '{"id": "bob", "coins": 99}')
 
-        monkeypatch.setattr(FolderPlace, "_replace", late)
+        monkeypatch.setattr(SyncedFolder, "_replace", late)
         store.collection(User).put_many([User("ann", 7), User("bob", 7)])
         store.checkpoint()
         bob = store.collection(User).get("bob")

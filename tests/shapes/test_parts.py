@@ -296,7 +296,7 @@ def test_no_part_tidies_up_what_another_left_beside_the_file(
     path: Path, tmp_path: Path
 ) -> None:
     with opened(tmp_path) as store:
-        assert store._checkpointer is not None
-        places = [keeper._place for keeper in store._checkpointer._keepers]
+        assert store._session.checkpointer is not None
+        places = [keeper._file for keeper in store._session.checkpointer._syncs]
         assert {place.target for place in places} == {path}
         assert len({place.new for place in places}) == len(places) == 3

@@ -13,7 +13,9 @@ import pytest
 from pend_storage import diagnosis
 from pend_storage.diagnosis import diagnose
 from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import PlainLayout
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
+    RecordPerLineLayout,
+)
 
 GOOD = json.dumps({"a": {"b": [1, 2, "x"]}, "k": "v"}, indent=2)
 RAW = GOOD.encode()
@@ -106,7 +108,7 @@ def test_a_large_file_is_not_gone_through_bracket_by_bracket(
 @pytest.mark.parametrize("name", ["UTF-16", "trailing comma", "two documents"])
 def test_the_entry_in_quarantine_says_it(name: str) -> None:
     raw, said = TABLE[name]
-    layouts = (LAYOUTS[0], PlainLayout(SCHEMA["users"], "users.json"))
+    layouts = (LAYOUTS[0], RecordPerLineLayout(SCHEMA["users"], "users.json"))
 
     for layout in layouts:
         (entry,) = layout.parse(SCHEMA, raw).entries

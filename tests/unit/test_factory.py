@@ -169,7 +169,7 @@ def test_settings_reach_the_stores(write: WriteFile, tmp_path: Path) -> None:
 
     with open_json(settings) as json, open_postgres(settings) as postgres:
         assert json.directory == tmp_path / "data"
-        assert json._retain.seconds == 30 * 24 * 3600
+        assert json._session._options.retention.seconds == 30 * 24 * 3600
         assert postgres.name == "PostgreSQL at 127.0.0.1:1/none"
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pend_storage.legacy import exact_json
+from pend_storage.legacy import exact_json as exact
 from pend_storage.legacy.exact_json import ExactFloat, UnreadableError
 
 
 def value_of(text: str) -> Any:
-    return exact_json.read(text.encode())[0]
+    return exact.read(text.encode())[0]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_number_is_read_and_printed_for_exactly_what_it_is_worth(
 ) -> None:
     value = value_of(text)
 
-    assert exact_json.as_decimal(value) == Decimal(worth)
-    assert Decimal(exact_json.dump([value]).decode()[1:-1]) == Decimal(worth)
+    assert exact.as_decimal(value) == Decimal(worth)
+    assert Decimal(exact.dump([value]).decode()[1:-1]) == Decimal(worth)
     assert not (isinstance(value, float) and math.isinf(value))
 
 
@@ -62,10 +62,10 @@ def test_a_number_is_read_and_printed_for_exactly_what_it_is_worth(
 def test_any_decimal_survives_reading_and_printing(number: Decimal) -> None:
     assume(abs(number.adjusted()) < 3_000)
 
-    value, inexact = exact_json.read(f'{{"n": {number:e}}}'.encode())
+    value, inexact = exact.read(f'{{"n": {number:e}}}'.encode())
 
     assert Decimal(
-        json.loads(exact_json.dump(value), parse_float=str, parse_int=str)["n"]
+        json.loads(exact.dump(value), parse_float=str, parse_int=str)["n"]
     ) == (number)
     assert inexact is any(isinstance(v, ExactFloat) for v in value.values())
 
@@ -102,7 +102,7 @@ def test_text_is_read_as_it_is_even_where_no_store_can_hold_it() -> None:
 
 def test_half_a_character_has_no_digest() -> None:
     with pytest.raises(UnreadableError) as caught:
-        exact_json.digest(["\udc00"])
+        exact.digest(["\udc00"])
 
     assert caught.value.code == "unstorable"
 
@@ -113,7 +113,7 @@ def test_equal_values_have_one_digest_however_they_are_written() -> None:
         '{ "b":[1.50,{"y":null,"x":"\\u00e9"}],"a":1.0 }',
     ]
 
-    assert len({exact_json.digest(value_of(text)) for text in texts}) == 1
+    assert len({exact.digest(value_of(text)) for text in texts}) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_equal_values_have_one_digest_however_they_are_written() -> None:
 def test_values_are_compared_to_the_last_digit(
     left: str, right: str, equal: bool
 ) -> None:
-    assert exact_json.same(value_of(left), value_of(right)) is equal
+    assert exact.same(value_of(left), value_of(right)) is equal
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_values_are_compared_to_the_last_digit(
 def test_numbers_and_texts_are_printed_as_the_server_prints_them(
     text: str, printed: str
 ) -> None:
-    assert exact_json.dump(value_of(text)).decode() == printed
+    assert exact.dump(value_of(text)).decode() == printed
 
 
 @pytest.mark.parametrize(
@@ -167,27 +167,25 @@ def test_numbers_and_texts_are_printed_as_the_server_prints_them(
 def test_floats_of_new_code_are_printed_for_exactly_what_they_are(
     value: float, printed: str
 ) -> None:
-    assert exact_json.dump({"a": [value]}).decode() == f'{{"a":[{printed}]}}'
+    assert exact.dump({"a": [value]}).decode() == f'{{"a":[{printed}]}}'
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
 def test_a_number_has_one_digest_before_and_after_it_was_printed(number: float) -> None:
-    printed = exact_json.dump([number])
+    printed = exact.dump([number])
 
-    assert exact_json.digest(exact_json.normal([number])) == exact_json.digest(
-        exact_json.read(printed)[0]
-    )
+    assert exact.digest(exact.normal([number])) == exact.digest(exact.read(printed)[0])
 
 
 def test_digits_come_back_only_where_the_number_is_still_the_same() -> None:
     value = value_of(
         '{"a": {"n": 0.1234567890123456789}, "b": [0.98765432109876543210]}'
     )
-    numbers = list(exact_json.exact_numbers(value))
-    stored = exact_json.as_plain(value)
+    numbers = list(exact.exact_numbers(value))
+    stored = exact.as_plain(value)
     stored["b"][0] = 0.5
 
-    restored = exact_json.with_numbers(stored, numbers)
+    restored = exact.with_numbers(stored, numbers)
 
-    assert exact_json.dump(restored) == b'{"a":{"n":0.1234567890123456789},"b":[0.5]}'
-    assert exact_json.with_numbers("something else", numbers) == "something else"
+    assert exact.dump(restored) == b'{"a":{"n":0.1234567890123456789},"b":[0.5]}'
+    assert exact.with_numbers("something else", numbers) == "something else"

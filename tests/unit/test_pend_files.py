@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pend_storage.layout import Entry, is_whole_file
+from pend_storage.broken_files import is_whole_file
+from pend_storage.layout import Entry
 from pend_storage.legacy import CODES, RecordLayout
 from pend_storage.pend import (
     LAYOUTS,

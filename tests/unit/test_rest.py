@@ -11,18 +11,23 @@ from typing import Final
 import pytest
 
 from pend_storage.layout import Layout
-from pend_storage.stores.json._legacy_sync.file_manifest import Signature, signature_of
-from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import PlainLayout
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    FileSignature,
+    signature_of,
+)
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
+    RecordPerLineLayout,
+)
 from pend_storage.stores.json._legacy_sync.quiescence import (
     HURRY_AFTER,
     SETTLE,
     UNSOUND,
-    Rest,
+    QuiescentReader,
     is_whole,
 )
 from pend_storage.testing.domain import SCHEMA
 
-LAYOUT: Final[Layout] = PlainLayout(SCHEMA["tallies"], "tallies.json")
+LAYOUT: Final[Layout] = RecordPerLineLayout(SCHEMA["tallies"], "tallies.json")
 START: Final = 1_700_000_000.0
 PROMISED: Final = 3.0
 
@@ -99,7 +104,7 @@ def file(clock: Clock) -> File:
     return File(clock)
 
 
-def taken(rest: Rest, known: Signature | None = None) -> bytes | None:
+def taken(rest: QuiescentReader, known: FileSignature | None = None) -> bytes | None:
     """What is read; None where it is being written."""
     try:
         found = rest.read(known, sound)
@@ -109,21 +114,21 @@ def taken(rest: Rest, known: Signature | None = None) -> bytes | None:
     return found[0]
 
 
-def known_of(file: File) -> Signature:
+def known_of(file: File) -> FileSignature:
     status = file.status()
     assert status is not None
     return signature_of(status)
 
 
 def test_a_file_that_is_missing_is_told_as_such(clock: Clock, file: File) -> None:
-    assert Rest(file, clock).read(None, sound) is None
+    assert QuiescentReader(file, clock).read(None, sound) is None
 
 
 def test_what_was_written_in_place_is_read_when_it_has_rested(
     clock: Clock, file: File
 ) -> None:
     file.write(text(1))
-    rest = Rest(file, clock)
+    rest = QuiescentReader(file, clock)
     known = known_of(file)
     assert taken(rest, known) is None
 
@@ -135,14 +140,14 @@ def test_what_was_written_in_place_is_read_when_it_has_rested(
 def test_what_was_renamed_into_place_is_read_at_once(clock: Clock, file: File) -> None:
     file.write(text(1), renamed=True)
 
-    assert taken(Rest(file, clock)) == text(1)
+    assert taken(QuiescentReader(file, clock)) == text(1)
 
 
 def test_so_is_another_file_whose_times_do_not_tell(clock: Clock, file: File) -> None:
     file.write(text(1))
     known = known_of(file)._replace(inode=99)
 
-    assert taken(Rest(file, clock), known) == text(1)
+    assert taken(QuiescentReader(file, clock), known) == text(1)
 
 
 @pytest.mark.parametrize("part", [b"", b" \n", text(1)[:-1], b"\0" * 9])
@@ -151,7 +156,7 @@ def test_what_is_not_whole_counts_only_after_a_long_rest(
     part: bytes, renamed: bool, clock: Clock, file: File
 ) -> None:
     file.write(part, renamed=renamed)
-    rest = Rest(file, clock)
+    rest = QuiescentReader(file, clock)
     for _ in range(2):
         assert taken(rest) is None
         clock.sleep(UNSOUND - 0.1 - (clock.now - START))
@@ -166,7 +171,7 @@ def test_who_waits_gets_what_follows_a_truncation(clock: Clock, file: File) -> N
     file.write(text(1), at=0.8)
     clock.sleep(0.3)
 
-    found = Rest(file, clock).read(None, sound, patience=10)
+    found = QuiescentReader(file, clock).read(None, sound, patience=10)
 
     assert found is not None
     assert found[0] == text(1)
@@ -177,7 +182,7 @@ def test_who_waits_gives_up_where_it_is_never_whole(clock: Clock, file: File) ->
         file.write(text(n)[:-1], at=n / 10)
 
     with pytest.raises(InterruptedError):
-        Rest(file, clock).read(None, sound, patience=10)
+        QuiescentReader(file, clock).read(None, sound, patience=10)
 
     assert clock.now - START < 11
 
@@ -186,7 +191,7 @@ def test_two_reads_that_differ_are_not_taken(clock: Clock, file: File) -> None:
     """A program that writes over the old text without truncating it."""
     for n in range(2_000):
         file.write(text(n), at=n / 500)
-    rest = Rest(file, clock)
+    rest = QuiescentReader(file, clock)
     while clock.now < START + 3:
         assert taken(rest, known_of(file)) is None
         clock.sleep(0.3)
@@ -215,7 +220,7 @@ def test_a_steady_writer_keeps_nobody_from_the_file(
         file.history.clear()
         steady(file, every, phase, how, seconds)
         clock.sleep(phase + 0.03)
-        rest, last = Rest(file, clock), clock.now
+        rest, last = QuiescentReader(file, clock), clock.now
         while clock.now < START + seconds:
             begun = clock.now
             found = taken(rest, known_of(file))
@@ -232,7 +237,7 @@ def test_a_steady_writer_keeps_nobody_from_the_file(
 def test_it_must_rest_again_when_it_was_quiet(clock: Clock, file: File) -> None:
     for n in range(40):
         file.write(text(n), at=n / 10)
-    rest, known = Rest(file, clock), known_of(file)
+    rest, known = QuiescentReader(file, clock), known_of(file)
     for _ in range(4):
         taken(rest, known)
         clock.sleep(0.99)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pend_storage.legacy.views import ListView, MapView
+from pend_storage.legacy.views import LegacyMapping, LegacySequence
 from pend_storage.live.nested import NestedList, NestedMap
 from tests.views.making import LIST_FILE, MAP_FILE, memory
 
@@ -18,7 +18,7 @@ mapping_tests = pytest.importorskip("test.mapping_tests")
 list_tests = pytest.importorskip("test.list_tests")
 
 
-class _Map(MapView):
+class _Map(LegacyMapping):
     """A file of its own, made as a dict is."""
 
     def __init__(self, *args: Any, **members: Any) -> None:
@@ -27,7 +27,7 @@ class _Map(MapView):
         self.update(dict(*args, **members))
 
 
-class _List(ListView):
+class _List(LegacySequence):
     """A file of its own, made as a list is."""
 
     place = 1

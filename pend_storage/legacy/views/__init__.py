@@ -10,36 +10,32 @@ Where one of them has the very name of a placed record, the placed one is shown.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pend_storage.legacy.file_envelope import MAP, OBJECT, SCALAR, WRAPPERS
-from pend_storage.legacy.views.envelope import EnvelopeView, frame_of
-from pend_storage.legacy.views.lists import ListView
-from pend_storage.legacy.views.maps import MapView
-from pend_storage.legacy.views.single import ObjectView, ScalarView
+from pend_storage.legacy.placement import RecordPlacement, envelope_of
+from pend_storage.legacy.views.envelope import LegacyEnvelope
+from pend_storage.legacy.views.lists import LegacySequence
+from pend_storage.legacy.views.maps import LegacyMapping
+from pend_storage.legacy.views.single import LegacyObject, LegacyScalar
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
 __all__ = [
-    "EnvelopeView",
-    "ListView",
-    "MapView",
-    "ObjectView",
-    "ScalarView",
+    "LegacyEnvelope",
+    "LegacyMapping",
+    "LegacyObject",
+    "LegacyScalar",
+    "LegacySequence",
     "view_of",
 ]
 
 
 def view_of(
-    layout: RecordLayout,
+    layout: RecordPlacement,
     store: Store,
     tx: Transaction | None = None,
     *,
     strict: bool = False,
-) -> MapView | ListView | EnvelopeView | ObjectView | ScalarView:
+) -> LegacyMapping | LegacySequence | LegacyEnvelope | LegacyObject | LegacyScalar:
     """The view that fits the present shape of a file.
 
     Args:
@@ -48,15 +44,15 @@ def view_of(
         tx: of that store: reads and writes are part of it.
         strict: raise where a written value cannot be placed.
     """
-    shape = frame_of(layout, store if tx is None else tx).shape
+    shape = envelope_of(layout, store if tx is None else tx).shape
     if shape not in layout.shapes:
         shape = layout.shapes[0]
     if shape == MAP:
-        return MapView(layout, store, tx, strict=strict)
+        return LegacyMapping(layout, store, tx, strict=strict)
     if shape in WRAPPERS:
-        return EnvelopeView(layout, store, tx, strict=strict)
+        return LegacyEnvelope(layout, store, tx, strict=strict)
     if shape == OBJECT:
-        return ObjectView(layout, store, tx, strict=strict)
+        return LegacyObject(layout, store, tx, strict=strict)
     if shape == SCALAR:
-        return ScalarView(layout, store, tx, strict=strict)
-    return ListView(layout, store, tx, strict=strict)
+        return LegacyScalar(layout, store, tx, strict=strict)
+    return LegacySequence(layout, store, tx, strict=strict)

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typing_extensions import override
 
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.legacy.file_envelope import NAMED, WRAPPERS, Frame
+from pend_storage.legacy.file_envelope import NAMED, WRAPPERS
+from pend_storage.legacy.placement import RecordPlacement, envelope_of
 from pend_storage.legacy.views.file_members import FileMembers
-from pend_storage.legacy.views.lists import ListView
-from pend_storage.legacy.views.maps import MapView
+from pend_storage.legacy.views.lists import LegacySequence
+from pend_storage.legacy.views.maps import LegacyMapping
 from pend_storage.live import MISSING
 from pend_storage.live.recent import NEVER, Moment
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
-__all__ = ["EnvelopeView", "frame_of"]
+__all__ = ["LegacyEnvelope"]
 
 
-def frame_of(layout: RecordLayout, reads: Store | Transaction) -> Frame:
-    """How a store knows a file to be written; the usual way where it does not."""
-    found = reads.collection(LEGACY_FILES).get(layout.file)
-    return Frame.of(layout.missing() if found is None else found)
-
-
-class EnvelopeView(FileMembers):
+class LegacyEnvelope(FileMembers):
     """The records are a view of their own; the other members stand beside them."""
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
@@ -49,24 +41,26 @@ class EnvelopeView(FileMembers):
 
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
         """The file's members, with an empty list for the records."""
-        frame = frame_of(self._layout, reads)
-        if frame.shape not in WRAPPERS:
+        envelope = envelope_of(self._layout, reads)
+        if envelope.shape not in WRAPPERS:
             return {self._name: {} if self._is_map(reads) else []}
-        text = (frame.before + frame.after).decode("utf-8-sig")
+        text = (envelope.before + envelope.after).decode("utf-8-sig")
         members: dict[str, Any] = json.loads(text, strict=False)
         return members
 
     def _is_map(self, reads: Store | Transaction) -> bool:
-        shape = frame_of(self._layout, reads).shape
+        shape = envelope_of(self._layout, reads).shape
         if shape not in WRAPPERS:
             shape = next(s for s in self._layout.shapes if s in WRAPPERS)
         return shape in NAMED
 
-    def _records(self, reads: Store | Transaction | None = None) -> ListView | MapView:
+    def _records(
+        self, reads: Store | Transaction | None = None
+    ) -> LegacySequence | LegacyMapping:
         """The view of the records, by the shape that the file has now."""
-        kind: type[ListView | MapView] = ListView
+        kind: type[LegacySequence | LegacyMapping] = LegacySequence
         if self._is_map(self._reads if reads is None else reads):
-            kind = MapView
+            kind = LegacyMapping
         strict = self._contents.strict
         return kind(self._layout, self._store, self._tx, strict=strict)
 
@@ -112,7 +106,7 @@ class EnvelopeView(FileMembers):
     def _remove(self, tx: Transaction, name: str) -> None:
         if name == self._name:
             records: Any = self._records(tx)
-            records.replace_in(tx, {} if isinstance(records, MapView) else [])
+            records.replace_in(tx, {} if isinstance(records, LegacyMapping) else [])
             return
         members = self._members(tx)
         del members[name]
@@ -120,13 +114,13 @@ class EnvelopeView(FileMembers):
 
     def _write(self, tx: Transaction, members: dict[str, Any]) -> None:
         """Write the members beside the list."""
-        old = frame_of(self._layout, tx)
+        old = envelope_of(self._layout, tx)
         try:
             checked: Any = check_json(members)
         except ValueError as error:
             raise InvalidRecord(str(error), collection=LEGACY_FILES) from None
-        frame = old.with_members(checked, self._name)
-        tx.collection(LEGACY_FILES).put(frame.header(self._layout.file))
+        envelope = old.with_members(checked, self._name)
+        tx.collection(LEGACY_FILES).put(envelope.header(self._layout.file))
 
     @override
     def _all(self, reads: Store | Transaction) -> dict[str, Any]:

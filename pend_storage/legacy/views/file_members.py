@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
-from pend_storage.legacy.views.file_records import Contents
+from pend_storage.legacy.placement import RecordPlacement
+from pend_storage.legacy.views.file_records import FileRecords
 from pend_storage.live import Members
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
-
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
 
 __all__ = ["FileMembers"]
 
@@ -25,14 +23,14 @@ class FileMembers(Members):
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
         strict: bool = False,
     ) -> None:
         super().__init__(layout.file, store, tx)
-        self._contents: Final = Contents(layout, store, tx, strict)
+        self._contents: Final = FileRecords(layout, store, tx, strict)
 
     @override
     def _run(self, change: Callable[[Transaction], T]) -> T:

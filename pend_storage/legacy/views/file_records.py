@@ -1,14 +1,15 @@
-"""The records of one legacy file in one store: what the views are made of."""
+"""Records of one legacy file in one store: reads and writes of its live objects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
-from pend_storage.legacy.file_edit import Writing, has_written, piece_of, written
+from pend_storage.legacy.file_edit import FileEdit, has_written, piece_of, written
 from pend_storage.legacy.mapping import RecordMapping
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.quarantine import name_of
 from pend_storage.legacy.record_reader import Piece, newest
 from pend_storage.listing import Listed, Listing
@@ -22,20 +23,17 @@ from pend_storage.store import Store
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
-__all__ = ["Contents", "Look"]
+__all__ = ["FileRecords", "FileSnapshot"]
 
 _Reads: TypeAlias = Store | Transaction
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class FileRecords:
     """Reads and writes the records of one file."""
 
-    layout: RecordLayout
+    layout: RecordPlacement
     store: Store
     tx: Transaction | None = None
     """The transaction of which all reads and writes are part."""
@@ -97,10 +95,10 @@ class Contents:
         )
         return [row.record for row in placed], [row.record for row in aside]
 
-    def look(self) -> Look:
+    def look(self) -> FileSnapshot:
         """The records of the file, as they are now."""
         moment = Moment.now(self.store, self.tx)
-        return Look(self, self.listing(self.reads), moment)
+        return FileSnapshot(self, self.listing(self.reads), moment)
 
     def count(self, *, by_name: bool) -> int:
         """How many there are.
@@ -208,9 +206,9 @@ class Contents:
             reason = f"the records of {self.layout.file} are {names[kind]}, not {what}"
             raise InvalidRecord(reason, collection=self.spec.name)
 
-    def writing(self, tx: Transaction) -> Writing:
+    def writing(self, tx: Transaction) -> FileEdit:
         """The edit of the file that is part of a transaction."""
-        return Writing.of(tx, self.store, self.layout, strict=self.strict)
+        return FileEdit.of(tx, self.store, self.layout, strict=self.strict)
 
     def piece(self, name: str | None, value: Any, position: int | None = None) -> Piece:
         """A value as it is written into the file; without a position, behind all.
@@ -242,7 +240,7 @@ class Contents:
         writing = self.writing(tx)
         writing.edit(self._under(writing, name), [])
 
-    def _under(self, writing: Writing, name: str) -> list[Any]:
+    def _under(self, writing: FileEdit, name: str) -> list[Any]:
         """The records that stand under exactly this name: one, as a rule."""
         found = writing.named(name)
         placed = [found] if found is not None and self.name(found) == name else []
@@ -299,10 +297,10 @@ class Contents:
         self.writing(tx).edit(records, [])
 
 
-class Look(NamedTuple):
+class FileSnapshot(NamedTuple):
     """What was seen of a file."""
 
-    contents: Contents
+    contents: FileRecords
     listing: Listing
     moment: Moment
     """When; of a listing that the store keeps up to date, it does not matter."""

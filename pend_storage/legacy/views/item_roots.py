@@ -1,4 +1,4 @@
-"""What a view of a file gives for its records, from one look at all of them."""
+"""Roots of nested live objects: the records of a file, from one snapshot of all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from pend_storage.diff import equal
-from pend_storage.legacy.views.file_records import Contents, Look
+from pend_storage.legacy.views.file_records import FileRecords, FileSnapshot
 from pend_storage.listing import A_LIST, A_TEXT, AN_OBJECT, Listed
 from pend_storage.live import MISSING, Members, Root, as_json
 from pend_storage.live.members import MemberRoot
@@ -22,7 +22,7 @@ __all__ = ["ItemRoots", "MemberRoots", "given"]
 T = TypeVar("T")
 
 
-def given(roots: Roots, look: Look, item: Listed) -> Any:
+def given(roots: Roots, look: FileSnapshot, item: Listed) -> Any:
     """What is given for an item: a view of it where it is an object or a list."""
     value = item.value
     if value is AN_OBJECT:
@@ -37,7 +37,7 @@ class MemberRoots(Roots):
 
     __slots__ = ("_look", "_view")
 
-    def __init__(self, view: Members, look: Look) -> None:
+    def __init__(self, view: Members, look: FileSnapshot) -> None:
         self._view = view
         self._look = look
 
@@ -51,7 +51,7 @@ class ItemRoots(Roots):
 
     __slots__ = ("_contents", "_look")
 
-    def __init__(self, contents: Contents, look: Look) -> None:
+    def __init__(self, contents: FileRecords, look: FileSnapshot) -> None:
         self._contents = contents
         self._look = look
 
@@ -65,7 +65,9 @@ class ListedMember(MemberRoot):
 
     __slots__ = ("_item", "_look")
 
-    def __init__(self, view: Members, name: str, look: Look, item: Listed) -> None:
+    def __init__(
+        self, view: Members, name: str, look: FileSnapshot, item: Listed
+    ) -> None:
         super().__init__(view, name, MISSING, NEVER)
         self._look = look
         self._item: Listed | None = item
@@ -95,7 +97,7 @@ class ItemRoot(Root):
 
     __slots__ = ("_contents", "_item", "_look", "_place", "_seen")
 
-    def __init__(self, contents: Contents, look: Look, item: Listed) -> None:
+    def __init__(self, contents: FileRecords, look: FileSnapshot, item: Listed) -> None:
         self._contents = contents
         self._look = look
         self._item = item
@@ -112,7 +114,7 @@ class ItemRoot(Root):
         if contents.tx is None and (now := contents.store.listing(contents.layout)):
             found = now.places.get(self._place)
             if found is not None:
-                self._look, self._item = Look(contents, now, NEVER), found
+                self._look, self._item = FileSnapshot(contents, now, NEVER), found
                 self._seen = MISSING
             return self._last()
         record = contents.reads.collection(collection).get(key)

@@ -1,4 +1,4 @@
-"""From the records of a list to another list: what is kept, changed, moved, put in, taken out.
+"""List difference: which records are kept, changed, moved, put in and taken out.
 
 What stays as it is, is not written. Records keep their identity: an item that is equal
 to one that was there is that record, and where as many were taken out as put in between
@@ -18,11 +18,11 @@ from typing import Any, Final, NamedTuple
 
 from pend_storage.diff import equal
 from pend_storage.legacy.exact_json import dump, normal
-from pend_storage.legacy.views.file_records import Contents
+from pend_storage.legacy.views.file_records import FileRecords
 from pend_storage.listing import Listing, digest_of
 from pend_storage.transaction import Transaction
 
-__all__ = ["Arrangement"]
+__all__ = ["ListDiff"]
 
 
 class _Slot(NamedTuple):
@@ -34,10 +34,12 @@ class _Slot(NamedTuple):
     is_changed: bool = False
 
 
-class Arrangement:
+class ListDiff:
     """The list as it is, in a transaction."""
 
-    def __init__(self, contents: Contents, tx: Transaction, listing: Listing) -> None:
+    def __init__(
+        self, contents: FileRecords, tx: Transaction, listing: Listing
+    ) -> None:
         self._contents: Final = contents
         self._tx: Final = tx
         self._listing: Final = listing

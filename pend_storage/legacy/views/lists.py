@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from typing_extensions import override
 
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.record_reader import newest
-from pend_storage.legacy.views.file_records import Contents, Look
+from pend_storage.legacy.views.file_records import FileRecords, FileSnapshot
 from pend_storage.legacy.views.item_roots import ItemRoots, given
-from pend_storage.legacy.views.list_diff import Arrangement
+from pend_storage.legacy.views.list_diff import ListDiff
 from pend_storage.listing import AN_OBJECT, Listed, digest_of
 from pend_storage.live import LiveList, as_json, plain
 from pend_storage.live.lists import listed
@@ -20,17 +21,14 @@ from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
-__all__ = ["ListView"]
+__all__ = ["LegacySequence"]
 
 T = TypeVar("T")
 
 _POP: Final = "pop "
 
 
-class ListView(LiveList):
+class LegacySequence(LiveList):
     """Records in the order of the file.
 
     ``insert(0, ...)`` of a file that grows at the front, and ``append`` and ``extend`` of
@@ -41,13 +39,13 @@ class ListView(LiveList):
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
         strict: bool = False,
     ) -> None:
-        self._contents: Final = Contents(layout, store, tx, strict)
+        self._contents: Final = FileRecords(layout, store, tx, strict)
         self._layout: Final = layout
 
     def _run(self, change: Callable[[Transaction], T]) -> T:
@@ -73,7 +71,7 @@ class ListView(LiveList):
         look = self._contents.look()
         return self._views(look, look.listing.standing)
 
-    def _views(self, look: Look, items: Iterable[Listed]) -> list[Any]:
+    def _views(self, look: FileSnapshot, items: Iterable[Listed]) -> list[Any]:
         roots = ItemRoots(self._contents, look)
         return [
             NestedMap(item, roots)
@@ -218,7 +216,7 @@ class ListView(LiveList):
 
         def write(tx: Transaction) -> T:
             listing = self._contents.to_change(tx)
-            old = Arrangement(self._contents, tx, listing)
+            old = ListDiff(self._contents, tx, listing)
             new = list(old.values)
             result = change(new)
             old.become(new)
@@ -234,7 +232,7 @@ class ListView(LiveList):
         """
         new = as_json(values)
         self._contents.require(new, list)
-        Arrangement(self._contents, tx, self._contents.to_change(tx)).become(new)
+        ListDiff(self._contents, tx, self._contents.to_change(tx)).become(new)
 
 
 def _place(index: int, count: int, what: str = "") -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typing_extensions import override
 
 from pend_storage.diff import equal
 from pend_storage.legacy.views.file_members import FileMembers
-from pend_storage.legacy.views.file_records import Look
+from pend_storage.legacy.views.file_records import FileSnapshot
 from pend_storage.legacy.views.item_roots import MemberRoots, given
 from pend_storage.listing import AN_OBJECT, Listing
 from pend_storage.live import MISSING
@@ -19,13 +19,10 @@ from pend_storage.namesakes import is_superseded
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["MapView"]
+__all__ = ["LegacyMapping"]
 
 
-class MapView(FileMembers):
+class LegacyMapping(FileMembers):
     """Member name to record."""
 
     def _lookup(self, reads: Store | Transaction, name: str) -> Any:
@@ -66,7 +63,7 @@ class MapView(FileMembers):
                 item = listing.members.get(name)
                 if item is None:
                     raise KeyError(name)
-                look = Look(contents, listing, NEVER)
+                look = FileSnapshot(contents, listing, NEVER)
                 return given(MemberRoots(self, look), look, item)
         return super().__getitem__(name)
 

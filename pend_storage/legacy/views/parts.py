@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from typing_extensions import override
 
 from pend_storage.legacy.file_edit import written
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.live import MISSING, Members
 from pend_storage.live.recent import NEVER, Moment
+from pend_storage.records import LegacyFile
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.parts import PartLayout, RestLayout
-
-__all__ = ["PartsView"]
+__all__ = ["LegacyParts", "Part"]
 
 T = TypeVar("T")
 
 
-class PartsView(Members):
+class Part(Protocol):
+    """One of the parts: :class:`~pend_storage.legacy.parts.PartLayout`."""
+
+    @property
+    def file(self) -> str:
+        """Its name as a file of its own."""
+
+    def found(self) -> LegacyFile:
+        """The header of the part without a record."""
+
+    def is_there(self, header: LegacyFile) -> bool:
+        """Whether the file has the part, by its header."""
+
+    def view(
+        self, store: Store, tx: Transaction | None = None, *, strict: bool = False
+    ) -> Any:
+        """The part as a live object."""
+
+
+class LegacyParts(Members):
     """Each part is a view of its own; the other members are what stands beside them."""
 
     def __init__(
         self,
-        layout: RestLayout,
-        parts: Mapping[str, PartLayout],
+        layout: RecordPlacement,
+        parts: Mapping[str, Part],
         rest: Any,
         store: Store,
         tx: Transaction | None = None,

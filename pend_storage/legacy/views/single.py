@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.views.file_members import FileMembers
-from pend_storage.legacy.views.file_records import Contents
+from pend_storage.legacy.views.file_records import FileRecords
 from pend_storage.live import MISSING, as_json
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-if TYPE_CHECKING:
-    from pend_storage.legacy.layout import RecordLayout
-
-__all__ = ["ObjectView", "ScalarView"]
+__all__ = ["LegacyObject", "LegacyScalar"]
 
 
 class _Record:
     """The only record of a file."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: FileRecords) -> None:
         self.contents: Final = contents
 
     def value(self, reads: Store | Transaction) -> Any:
@@ -41,12 +39,12 @@ class _Record:
             contents.add(tx, contents.piece(None, value))
 
 
-class ObjectView(FileMembers):
+class LegacyObject(FileMembers):
     """The members of the object that the file is."""
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
@@ -87,18 +85,18 @@ class ObjectView(FileMembers):
         self._record.write(tx, dict(values))
 
 
-class ScalarView:
+class LegacyScalar:
     """A bare value: ``get`` reads it, ``set`` writes it."""
 
     def __init__(
         self,
-        layout: RecordLayout,
+        layout: RecordPlacement,
         store: Store,
         tx: Transaction | None = None,
         *,
         strict: bool = False,
     ) -> None:
-        self._contents: Final = Contents(layout, store, tx, strict)
+        self._contents: Final = FileRecords(layout, store, tx, strict)
         self._record: Final = _Record(self._contents)
 
     def get(self, default: Any = None) -> Any:

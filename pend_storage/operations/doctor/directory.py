@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage.backup.tree import look_at
+from pend_storage.broken_files import is_whole_file
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
 from pend_storage.folders import files_in, read_folder
-from pend_storage.layout import Layout, is_whole_file
+from pend_storage.layout import Layout
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings

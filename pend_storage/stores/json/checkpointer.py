@@ -1,4 +1,4 @@
-"""Keeps all legacy files true, in the background, by one process at a time."""
+"""Checkpointer: keeps all legacy files in step in the background, one process at a time."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pend_storage.stores.json._journal.compaction import (
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.process_locks import process_lock
-from pend_storage.stores.json._journal.schema_admission import Admission
-from pend_storage.stores.json._legacy_sync.file_sync import FileKeeper
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
+from pend_storage.stores.json._legacy_sync.file_sync import FileSync
 from pend_storage.stores.json._legacy_sync.quiescence import SETTLE
 from pend_storage.stores.json.unclaimed_files import unclaimed
 
@@ -38,11 +38,11 @@ failed, for each may leave a segment of the journal."""
 _LONGEST_AGAIN: Final = 3600.0
 _SNAPSHOT: Final = "a snapshot"
 _REPEAT: Final = 60
-"""A failure is told again after so many rounds in which it has lasted."""
+"""A failure is reported again after so many rounds in which it has lasted."""
 
 
 class Checkpointer:
-    """Looks after the legacy files of one store."""
+    """Synchronise the legacy files of one store, in rounds."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Checkpointer:
         retention: Retention,
         lock_timeout: float,
         hook: Hook,
-        admission: Admission,
+        admission: SchemaAdmission,
     ) -> None:
         """Make one.
 
@@ -67,16 +67,14 @@ class Checkpointer:
             include: patterns of those that are data.
             retention: how much of the change log to keep.
             lock_timeout: seconds to wait for another process at most.
-            hook: is told what was done, and what could not be.
+            hook: receives events of what was done, and what could not be.
             admission: tells whether the files are left to newer programs.
         """
         self._engine = engine
         self._admission = admission
         files = Counter(layout.collection for layout in layouts)
-        self._keepers = [
-            FileKeeper(
-                engine, x, paths[x.file], hook, is_shared=files[x.collection] > 1
-            )
+        self._syncs = [
+            FileSync(engine, x, paths[x.file], hook, is_shared=files[x.collection] > 1)
             for x in layouts
         ]
         self._directory: Path | None = directory
@@ -93,9 +91,9 @@ class Checkpointer:
         self._compact_after = 0.0
 
     @property
-    def _kept(self) -> list[FileKeeper]:
+    def _kept(self) -> list[FileSync]:
         """The files that this program keeps: none that it could not show whole."""
-        return [] if self._admission.is_behind else self._keepers
+        return [] if self._admission.is_behind else self._syncs
 
     # -- rounds -----------------------------------------------------------------------
 
@@ -104,11 +102,11 @@ class Checkpointer:
         with self._mutex, self._lock.tried() as mine:
             if mine and not self._admission.is_behind:
                 clear_leavings(self._engine.own)
-                for keeper in self._keepers:
-                    keeper.look_only()
+                for sync in self._syncs:
+                    sync.look_only()
 
     def round(self) -> None:
-        """One round in the background; failures are told and tried again."""
+        """One round in the background; failures are reported and tried again."""
         self._attempt("any file", self._round)
 
     def _round(self) -> None:
@@ -126,10 +124,10 @@ class Checkpointer:
         """Keep every file; look once more at those that were being written just now."""
         left = self._kept
         for is_last in (False, True):
-            for keeper in left:
-                keep = functools.partial(keeper.keep, force=False, wait=False)
-                self._attempt(keeper.layout.file, keep)
-            left = [keeper for keeper in left if keeper.is_busy]
+            for sync in left:
+                keep = functools.partial(sync.keep, force=False, wait=False)
+                self._attempt(sync.layout.file, keep)
+            left = [sync for sync in left if sync.is_busy]
             if is_last or not left or self._stop.wait(_jittered(SETTLE, 0.4)):
                 return
 
@@ -144,15 +142,15 @@ class Checkpointer:
         errors: list[PendStorageError] = []
         with self._mutex, self._lock.held(self._timeout):
             self._tell_unclaimed()
-            for keeper in self._kept:
+            for sync in self._kept:
                 try:
-                    keeper.keep(force=True, wait=True)
-                    if keeper.is_busy:
-                        errors.append(_busy(keeper))
+                    sync.keep(force=True, wait=True)
+                    if sync.is_busy:
+                        errors.append(_busy(sync))
                 except PendStorageError as error:
                     errors.append(error)
                 except OSError as error:
-                    errors.append(translate(error, keeper.path))
+                    errors.append(translate(error, sync.path))
             if not errors:
                 self._compact_if_due()
         if errors:
@@ -164,7 +162,7 @@ class Checkpointer:
             self._compact()
 
     def _tell_unclaimed(self) -> None:
-        """Tell once about files that nobody looks after."""
+        """Report once the files that no layout claims."""
         directory, self._directory = self._directory, None
         if directory is None:
             return
@@ -187,7 +185,7 @@ class Checkpointer:
 
     def _compact(self) -> None:
         def needed(now: Position) -> list[Position]:
-            return [p for keeper in self._keepers for p in keeper.positions(now)]
+            return [p for sync in self._syncs for p in sync.positions(now)]
 
         with translated(self._engine.directory):
             compact(self._engine, self._retention, needed)
@@ -246,11 +244,11 @@ class Checkpointer:
         self._lock.close()
 
 
-def _busy(keeper: FileKeeper) -> StoreUnavailable:
+def _busy(sync: FileSync) -> StoreUnavailable:
     return StoreUnavailable(
         "another program writes it without a pause. Nothing is lost: it is brought up to "
         "date when that program pauses",
-        store=str(keeper.path),
+        store=str(sync.path),
     )
 
 

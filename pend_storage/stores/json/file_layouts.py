@@ -1,4 +1,4 @@
-"""Which files a store of a directory has, and where they are."""
+"""Layouts and paths of the files of one directory."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 
 from pend_storage.layout import Layout, one_each
 from pend_storage.schema import SYSTEM_NAMES, Schema
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import PlainLayout
-from pend_storage.stores.json.places import place_of
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
+    RecordPerLineLayout,
+)
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
+from pend_storage.stores.json._legacy_sync.synced_folder import synced_file_for
 from pend_storage.stores.json.store_directory import OWN_DIRECTORY
 
-__all__ = ["Wiring", "wired"]
+__all__ = ["FileLayouts", "resolve_layouts"]
 
 
 @dataclass(frozen=True)
-class Wiring:
+class FileLayouts:
     """A directory, its layouts, and the path of each layout's file."""
 
     directory: Path
@@ -30,18 +32,20 @@ class Wiring:
         """The store's own directory."""
         return self.directory / OWN_DIRECTORY
 
-    def places(self) -> dict[str, Place]:
-        """Each file, with the view of it."""
+    def synced_files(self) -> dict[str, SyncedFile]:
+        """Each file, with the manifest of it."""
         paths = self.paths
-        return {x.file: place_of(x, paths[x.file], self.own) for x in self.layouts}
+        return {
+            x.file: synced_file_for(x, paths[x.file], self.own) for x in self.layouts
+        }
 
 
-def wired(
+def resolve_layouts(
     schema: Schema,
     directory: str | os.PathLike[str],
     layouts: Sequence[Layout],
     files: Mapping[str, str | os.PathLike[str]] | None,
-) -> Wiring:
+) -> FileLayouts:
     """Give a layout to each collection that has none, and a path to each file.
 
     Raises:
@@ -55,7 +59,7 @@ def wired(
         layout.require(schema)
     every = (*layouts, *_plain_layouts(schema, layouts))
     paths = {x.file: given.get(x.source, home / x.source) for x in every}
-    return Wiring(home, every, paths)
+    return FileLayouts(home, every, paths)
 
 
 def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
@@ -64,4 +68,6 @@ def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout
     for spec in schema:
         if spec.name not in have:
             file = f"{spec.name}.json"
-            yield PlainLayout(spec, f"{spec.name}.rows.json" if file in taken else file)
+            yield RecordPerLineLayout(
+                spec, f"{spec.name}.rows.json" if file in taken else file
+            )

@@ -1,4 +1,4 @@
-"""Bringing a directory to another schema: one frame of the journal, or nothing at all.
+"""Schema evolution of a directory: one frame of the journal, or nothing at all.
 
 Every record keeps its version, so that a database which is brought to the same schema has
 the same records at the same versions. The change log before it is of the former schema,
@@ -38,11 +38,11 @@ from pend_storage.shown import shown
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.process_locks import process_lock
-from pend_storage.stores.json._journal.replica_state import Live
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
+from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, place_of
-from pend_storage.stores.json.file_layouts import Wiring
-from pend_storage.stores.json.store_directory import take_along
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
+from pend_storage.stores.json.file_layouts import FileLayouts
+from pend_storage.stores.json.store_directory import require_format
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.rewriting import Misfits, Rewriting, check_unique, is_of
 from pend_storage.stores.state import SCHEMA_META, ChangedRow, State
@@ -73,31 +73,35 @@ class _Draft:
 
 def migrate_directory(
     schema: Schema,
-    wiring: Wiring,
+    file_layouts: FileLayouts,
     *,
     drop: bool,
     dry_run: bool,
     timeout: float,
     hook: Hook,
 ) -> Evolution:
-    """See :meth:`JsonStore.migrate`.
+    """Bring a directory to another schema: :meth:`JsonStore.migrate`.
 
     Args:
         schema: the collections as they are to be.
-        wiring: the directory and its files.
+        file_layouts: the directory and its files.
         drop: whether what the schema does not have any more may be deleted.
         dry_run: whether only to look.
         timeout: seconds to wait for others.
-        hook: is told what was done.
+        hook: receives events of what was done.
     """
-    name = str(wiring.directory)
-    with translated(wiring.directory):
-        if not wiring.own.exists():  # opening it will read the files as they are
+    name = str(file_layouts.directory)
+    with translated(file_layouts.directory):
+        if not file_layouts.own.exists():  # opening it will read the files as they are
             return Evolution(name, (), {})
-        take_along(wiring.own, mark=not dry_run)
-        engine = Engine(schema, wiring.own, name=name, lock_timeout=timeout, hook=hook)
+        require_format(file_layouts.own, mark=not dry_run)
+        engine = Engine(
+            schema, file_layouts.own, name=name, lock_timeout=timeout, hook=hook
+        )
         try:
-            done = _migrate(engine, wiring, drop=drop, dry_run=dry_run, timeout=timeout)
+            done = _migrate(
+                engine, file_layouts, drop=drop, dry_run=dry_run, timeout=timeout
+            )
         finally:
             engine.close()
     if done.changes and not dry_run:
@@ -113,9 +117,14 @@ def migrate_directory(
 
 
 def _migrate(
-    engine: Engine, wiring: Wiring, *, drop: bool, dry_run: bool, timeout: float
+    engine: Engine,
+    file_layouts: FileLayouts,
+    *,
+    drop: bool,
+    dry_run: bool,
+    timeout: float,
 ) -> Evolution:
-    name = str(wiring.directory)
+    name = str(file_layouts.directory)
     lock = process_lock(engine.directory / "checkpoint.lock", engine.own)
     try:
         with lock.held(timeout), engine.alone() as submit:
@@ -126,8 +135,8 @@ def _migrate(
                 return done
             if live.state.role.role is not Role.DETACHED:
                 touched = {row.collection for row in draft.rows}
-                files = [x for x in wiring.layouts if x.collection in touched]
-                _mark_files(files, wiring.places(), name)
+                files = [x for x in file_layouts.layouts if x.collection in touched]
+                _mark_files(files, file_layouts.synced_files(), name)
             meta = ((SCHEMA_META, draft.description.to_json()),)
 
             def write(plan: Plan) -> None:
@@ -144,7 +153,7 @@ def _noted(state: State) -> Description | None:
     return None if noted is None else Description.from_json(noted)
 
 
-def _draft(live: Live, schema: Schema, name: str, *, drop: bool) -> _Draft:
+def _draft(live: ReplicaState, schema: Schema, name: str, *, drop: bool) -> _Draft:
     """Plan it.
 
     Raises:
@@ -233,15 +242,15 @@ def _inferred_shape(
     return msgspec.structs.replace(shape, key=key, fields=found, unique=[])
 
 
-def _is_as_left(place: Place) -> bool:
+def _is_as_left(file: SyncedFile) -> bool:
     """Whether a file says what the store wrote or read last."""
-    if place.untouched():
+    if file.untouched():
         return True
-    view, read = place.view(), place.read()
+    manifest, read = file.manifest(), file.read()
     return (
-        view is not None
-        and not place.has_leavings()
-        and (read is None or view.digest == digest_of(read[0]))
+        manifest is not None
+        and not file.has_leavings()
+        and (read is None or manifest.digest == digest_of(read[0]))
     )
 
 
@@ -249,27 +258,27 @@ def _is_as_left(place: Place) -> bool:
 
 
 def _mark_files(
-    layouts: Sequence[Layout], places: Mapping[str, Place], name: str
+    file_layouts: Sequence[Layout], files: Mapping[str, SyncedFile], name: str
 ) -> None:
     """Have the files written anew, of which the records become others.
 
     Done before that is committed: a program of before would only write them once more.
 
     Raises:
-        SchemaOutOfDate: somebody has changed one, and that is not adopted yet.
+        SchemaOutOfDate: a program has changed one, and that is not adopted yet.
     """
-    for layout in layouts:
-        if not _is_as_left(places[layout.file]):
+    for layout in file_layouts:
+        if not _is_as_left(files[layout.file]):
             raise SchemaOutOfDate(
                 f"{name}: {layout.file} was changed by another program, and only the "
                 "program of before can adopt that. Start it once, and migrate again; "
                 "nothing was changed."
             )
-    for layout in layouts:
-        view = places[layout.file].view()
-        if view is None:
+    for layout in file_layouts:
+        manifest = files[layout.file].manifest()
+        if manifest is None:
             continue
-        for index, token in enumerate(view.tokens):
+        for index, token in enumerate(manifest.tokens):
             if place_of(token, layout.collection)[0] == layout.collection:
-                view.versions[index] = 0
-        places[layout.file].save_view(view)
+                manifest.versions[index] = 0
+        files[layout.file].save_manifest(manifest)

@@ -1,33 +1,24 @@
-"""The JSON store: a directory on a local disk, for many threads and many processes."""
+"""JSON store: a directory on a local disk, for many threads and many processes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import (
-    ChangesExpired,
-    CorruptFile,
-    PendStorageError,
-    StoreUnavailable,
-)
+from pend_storage.errors import PendStorageError
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout
 from pend_storage.listing import Listing
-from pend_storage.phases import Role
-from pend_storage.query import And, Condition, Query
+from pend_storage.query import Condition, Query
 from pend_storage.records import (
     JSON,
     Advance,
@@ -45,46 +36,30 @@ from pend_storage.store import Store
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json._journal.engine import Engine
-from pend_storage.stores.json._journal.history_reader import effects_after
 from pend_storage.stores.json._journal.named_locks import forget_held, named_lock
-from pend_storage.stores.json._journal.pending_count import counted
 from pend_storage.stores.json._journal.process_locks import forget_waits
-from pend_storage.stores.json._journal.replica_state import Live
-from pend_storage.stores.json._journal.schema_admission import Admission
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._legacy_sync.file_lag import FileLag, file_lags
 from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
-from pend_storage.stores.json._legacy_sync.preexisting_files import require_fitting
-from pend_storage.stores.json._legacy_sync.preflight import check_places
-from pend_storage.stores.json._legacy_sync.unread_guard import Guard
-from pend_storage.stores.json.checkpointer import Checkpointer
-from pend_storage.stores.json.file_layouts import wired
+from pend_storage.stores.json._legacy_sync.unread_guard import UnreadFileGuard
+from pend_storage.stores.json.change_log import ChangeLog
+from pend_storage.stores.json.directory_session import DirectorySession, SessionOptions
+from pend_storage.stores.json.file_layouts import resolve_layouts
+from pend_storage.stores.json.guarded_reads import GuardedReads
 from pend_storage.stores.json.schema_evolution import migrate_directory
-from pend_storage.stores.json.store_directory import (
-    adoption_report,
-    check_directory,
-    incarnation,
-    open_home,
-)
+from pend_storage.stores.json.store_directory import adoption_report, incarnation
 from pend_storage.stores.json.unclaimed_files import DATA, unclaimed
-from pend_storage.stores.listings import Listings, is_current
 from pend_storage.stores.plan import Plan
-from pend_storage.stores.shield import later, shielded
-from pend_storage.stores.state import SCHEMA_META, State
-from pend_storage.stores.table import StoredRow, Table
-from pend_storage.unread import UnreadFile, names_one
+from pend_storage.stores.shield import shielded
+from pend_storage.unread import UnreadFile
 
 __all__ = ["JsonStore"]
-
-T = TypeVar("T")
-
-_PAGE: Final = 500
-"""Rows that a scan takes under the lock at a time."""
 
 _stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
 
 
 class JsonStore(Store):
-    """Keeps records in a directory whose legacy JSON files stay true.
+    """Keep records in a directory whose legacy JSON files stay in step.
 
     What is true is in the directory ``.pend-storage``: a snapshot, and a journal of all
     commits since, which is the change log too. The legacy files follow it, and what
@@ -124,8 +99,8 @@ class JsonStore(Store):
                 and at the end.
             lock_timeout: seconds to wait for another process at most.
             retain: how much of the change log to keep.
-            hook: is told what should not go unnoticed.
-            progress: is told how far the adoption of legacy files is.
+            hook: receives every event that should not go unnoticed.
+            progress: is called with how far the import of legacy files is.
 
         Raises:
             ConfigError: not a directory, or not ours to read and write.
@@ -136,27 +111,22 @@ class JsonStore(Store):
             StoreUnavailable: the disk is full, read-only, or out of order.
         """
         self.schema = schema
-        self._wiring = wired(schema, directory, layouts, files)
-        self.directory = self._wiring.directory
-        self.layouts = self._wiring.layouts
+        self._files = resolve_layouts(schema, directory, layouts, files)
+        self.directory = self._files.directory
+        self.layouts = self._files.layouts
         self._include = tuple(include)
-        self._interval = checkpoint_interval
-        self._timeout = lock_timeout
-        self._retain = retain
+        self._guard = UnreadFileGuard(self.layouts, self._files.paths)
         self._hook = guarded(hook)
-        self._opening = threading.Lock()
-        self._closed = False
-        self._paths = self._wiring.paths
-        self._guard = Guard(self.layouts, self._paths)
-        self._admission = Admission(schema, str(self.directory), self._hook)
-        self._listings = Listings()
-        self._engine: Engine | None = None
-        self._checkpointer: Checkpointer | None = None
-        try:
-            shielded(partial(self._open_first, progress))
-        except BaseException:
-            later(self.close)  # what is opened by now, or comes to be when we have gone
-            raise
+        self._admission = SchemaAdmission(schema, str(self.directory), self._hook)
+        self._reads = GuardedReads(schema, self._guard)
+        options = SessionOptions(
+            self._include, checkpoint_interval, lock_timeout, retain
+        )
+        self._session = DirectorySession(
+            schema, self._files, self._admission, self._hook, options
+        )
+        self._log = ChangeLog(self._admission, str(self.directory))
+        self._session.start(progress)
         _stores.add(self)
 
     @override
@@ -192,7 +162,7 @@ class JsonStore(Store):
             drop: whether what the schema does not have any more may be deleted.
             dry_run: whether only to say what would be done.
             lock_timeout: seconds to wait for another process at most.
-            hook: is told what was done.
+            hook: receives events of what was done.
 
         Returns:
             What was changed, or would be.
@@ -208,7 +178,7 @@ class JsonStore(Store):
             partial(
                 migrate_directory,
                 schema,
-                wired(schema, directory, layouts, files),
+                resolve_layouts(schema, directory, layouts, files),
                 drop=drop,
                 dry_run=dry_run,
                 timeout=lock_timeout,
@@ -229,113 +199,17 @@ class JsonStore(Store):
 
     # -- life ---------------------------------------------------------------------------
 
-    def _open_first(self, progress: Progress | None) -> None:
-        with self._opening:
-            self._open(progress)
-
-    def _open(self, progress: Progress | None = None) -> Engine:
-        check_directory(self.directory)
-        require_fitting(self.schema, self.layouts, self._wiring.places())
-        own = open_home(
-            self.schema,
-            self.directory,
-            self.layouts,
-            self._wiring.places(),
-            timeout=self._timeout,
-            hook=self._hook,
-            progress=progress,
-        )
-        with translated(self.directory):
-            engine = Engine(
-                self.schema,
-                own,
-                name=str(self.directory),
-                lock_timeout=self._timeout,
-                hook=self._hook,
-                admission=self._admission,
-                layouts=self.layouts,
-            )
-            try:
-                self._note_schema(engine)
-                with engine.live() as live:
-                    detached = live.state.role.role is Role.DETACHED
-                paths = {x.source: self._paths[x.file] for x in self.layouts}
-                check_places(paths, self._hook, detached=detached)
-                self._watch_files(engine)
-            except BaseException:
-                engine.close()
-                raise
-        self._engine = engine
-        return engine
-
-    def _note_schema(self, engine: Engine) -> None:
-        """Note the schema of the rows where it is not noted, or is added to."""
-        is_noted = False
-        while not is_noted:
-            noted, wanted = engine.look(self._admission.next_note)
-            is_noted = noted is wanted or engine.submit(
-                partial(_note, noted=noted, wanted=wanted)
-            )
-        self._admission.opened()
-
-    def _watch_files(self, engine: Engine) -> None:
-        checkpointer = Checkpointer(
-            engine,
-            self.layouts,
-            self._paths,
-            directory=self.directory,
-            include=self._include,
-            retention=self._retain,
-            lock_timeout=self._timeout,
-            hook=self._hook,
-            admission=self._admission,
-        )
-        try:
-            checkpointer.look()
-        except BaseException:
-            checkpointer.abandon()
-            raise
-        self._checkpointer = checkpointer
-        if self._interval is not None:
-            checkpointer.start(self._interval)
-
     def _opened(self) -> Engine:
-        """The engine; opened again in a process that was forked."""
-        engine = self._engine
-        if engine is not None:
-            return engine
-        return shielded(self._opened_again)
-
-    def _opened_again(self) -> Engine:
-        with self._opening:
-            if self._closed:
-                raise StoreUnavailable("the store is closed", store=str(self.directory))
-            return self._engine or self._open()
+        """Return the engine; open it again in a process that was forked."""
+        return self._session.engine or self._session.opened()
 
     @override
     def close(self) -> None:
-        shielded(self._close)
-
-    def _close(self) -> None:
-        with self._opening:
-            self._closed = True
-            engine, self._engine = self._engine, None
-            checkpointer, self._checkpointer = self._checkpointer, None
-        if checkpointer is not None:
-            checkpointer.close()
-        if engine is not None:
-            engine.close()
+        self._session.close()
 
     def _forked(self) -> None:
-        """In a forked child: share nothing with the parent, open again when needed."""
-        self._opening = threading.Lock()
-        engine, self._engine = self._engine, None
-        checkpointer, self._checkpointer = self._checkpointer, None
-        for part in (checkpointer, engine):
-            # A thread of the parent may have closed a file that it had not forgotten yet.
-            with contextlib.suppress(OSError):
-                if part is not None:
-                    part.abandon()
+        """Share nothing with the parent in a forked child."""
+        self._session.forked()
 
     # -- the contract ---------------------------------------------------------------------
 
@@ -348,7 +222,7 @@ class JsonStore(Store):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> dict[str, Row]:
-        engine = self._engine or self._opened()
+        engine = self._session.engine or self._session.opened()
         keys = tuple(keys)
         version = engine.version
         state = None if deleted else engine.glance()
@@ -369,70 +243,24 @@ class JsonStore(Store):
                         if row is not None
                     }
 
-        def look(state: State) -> dict[str, Row]:
-            state.require_read(epoch)
-            rows = state.read(collection, keys, deleted=deleted)
-            if not deleted:
-                self._guard.require_rows(state, collection, keys, rows)
-            return rows
-
-        return engine.look(look)
+        return self._reads.read(engine, collection, keys, epoch, deleted=deleted)
 
     @override
     def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        def look(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
-            state.require_read(epoch)
-            refusal = self._guard.refusal(state, collection, query.where)
-            return state, state.candidates(collection, query), refusal
-
-        state, candidates, refusal = self._opened().look(look)
-        rows = state.answer(collection, query, candidates)
-        if refusal is not None and not (
-            rows and names_one(self.schema[collection], query.where)
-        ):
-            raise refusal
-        return rows
+        return self._reads.query(self._opened(), collection, query, epoch)
 
     @override
     def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
-        if where != And(()):
-            return len(self.query(collection, Query(where), epoch=epoch))
-
-        def look(state: State) -> int:
-            state.require_read(epoch)
-            self._guard.require_all(state, collection, where)
-            return len(state.table(collection))
-
-        return self._opened().look(look)
+        return self._reads.count(self._opened(), collection, where, epoch)
 
     @override
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
-        engine = self._engine or self._opened()
-        version, known = engine.version, self._listings.known(layout)
-        state = engine.glance()
-        if (
-            known is not None
-            and state is not None
-            and state.is_read
-            and is_current(known, state)
-            and engine.version == version
-        ):  # nearly always; no lock is taken
-            state.require_read(epoch)
-            return known
-
-        def look(job: Callable[[State], T]) -> T:
-            def careful(state: State) -> T:
-                state.require_read(epoch)
-                self._guard.require_file(state, layout)
-                return job(state)
-
-            return engine.look(careful)
-
-        return self._listings.of(layout, look)
+        engine = self._session.engine or self._session.opened()
+        return self._reads.listing(engine, layout, epoch)
 
     @override
     def scan(
@@ -443,19 +271,9 @@ class JsonStore(Store):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> Iterator[Row]:
-        def look(state: State) -> tuple[Table, list[StoredRow]]:
-            state.require_read(epoch)
-            if not deleted:
-                self._guard.require_all(state, collection, And(()))
-            rows = state.page(collection, after, deleted=deleted, size=_PAGE)
-            return state.table(collection), rows
-
-        while True:
-            table, rows = self._opened().look(look)
-            yield from table.decoded(rows)
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1][0]
+        return self._reads.scan(
+            self._opened, collection, after, deleted=deleted, epoch=epoch
+        )
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
@@ -488,48 +306,11 @@ class JsonStore(Store):
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
-        engine = self._opened()
-        self._admission.require_whole()
-        self._require_readable(after)
-        state, end, found = engine.consult(
-            lambda live: (
-                live.state,
-                live.journal.position,
-                live.history.since(after),
-            )
-        )
-        if found is None:
-            with translated(engine.directory):
-                effects = effects_after(engine.directory, after, end, state.name)
-                yield from map(state.change_of, effects)
-        else:
-            yield from map(state.change_of, found)
-
-    def _require_readable(self, after: int) -> None:
-        """Refuse to read entries of the change log that are of a former schema.
-
-        Raises:
-            ChangesExpired: some of those that are asked for are.
-        """
-        floor = self._admission.floor
-        if after < floor:
-            raise ChangesExpired(store=str(self.directory), after=after, oldest=floor)
+        yield from self._log.read(self._opened(), after)
 
     @override
     def find_commit(self, token: str) -> Change | None:
-        engine = self._opened()
-
-        def look(live: Live) -> Change | None:
-            with translated(engine.directory):
-                effect = live.find(token)
-            if effect is None:
-                return None
-            if effect.sequence <= self._admission.floor:  # its records cannot be read
-                rows = tuple(row._replace(body=None) for row in effect.rows)
-                effect = replace(effect, rows=rows)
-            return live.state.change_of(effect)
-
-        return engine.consult(look)
+        return self._log.find(self._opened(), token)
 
     @override
     def incarnation(self) -> str:
@@ -539,10 +320,7 @@ class JsonStore(Store):
 
     @override
     def pending(self, after: int) -> Pending:
-        engine = self._opened()
-        engine.look(lambda _: None)
-        self._require_readable(after)
-        found = counted(engine, after)
+        found = self._log.pending(self._opened(), after)
         return super().pending(after) if found is None else found
 
     @override
@@ -580,14 +358,14 @@ class JsonStore(Store):
             StoreUnavailable: a file cannot be written; the others were.
         """
         self._opened()
-        if self._checkpointer is not None:
-            shielded(self._checkpointer.checkpoint)
+        if self._session.checkpointer is not None:
+            shielded(self._session.checkpointer.checkpoint)
 
     def compact(self) -> None:
         """Write a snapshot now, so that the next opening has less to read."""
         self._opened()
-        if self._checkpointer is not None:
-            shielded(self._checkpointer.compact)
+        if self._session.checkpointer is not None:
+            shielded(self._session.checkpointer.compact)
 
     def file_lags(self) -> tuple[FileLag, ...]:
         """The legacy files that do not show every commit yet, and for how long."""
@@ -607,12 +385,8 @@ class JsonStore(Store):
     def unclaimed_files(self) -> tuple[Path, ...]:
         """The JSON files below the directory that no layout claims; never touched."""
         with translated(self.directory):
-            claimed = set(self._paths.values())
+            claimed = set(self._files.paths.values())
             return tuple(unclaimed(self.directory, claimed, self._include))
-
-
-def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
-    return plan.set_meta(SCHEMA_META, noted, wanted)
 
 
 def _after_fork() -> None:

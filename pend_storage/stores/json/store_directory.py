@@ -1,4 +1,4 @@
-"""The directory of a store, and the store's own one inside of it.
+"""Directory of a store: its own directory ``.pend-storage``, beside the legacy files.
 
 The own directory is made under another name and renamed when it is complete, so that it
 is either there, and what is in it is true, or not there, and the legacy files are.
@@ -35,10 +35,16 @@ from pend_storage.stores.json._journal.log_records import SegmentStart
 from pend_storage.stores.json._journal.process_locks import directory_lock
 from pend_storage.stores.json._journal.segments import snapshot_path
 from pend_storage.stores.json._journal.snapshot import FORMAT, contents_of, snapshot
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.file_manifest import save_view, view_path
-from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile, Intake
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    manifest_path,
+    save_manifest,
+)
+from pend_storage.stores.json._legacy_sync.initial_import import (
+    AdoptedFile,
+    InitialImport,
+)
 from pend_storage.stores.json._legacy_sync.preflight import require_usable
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 from pend_storage.stores.state import SCHEMA_META
 
 __all__ = [
@@ -46,8 +52,8 @@ __all__ = [
     "adoption_report",
     "check_directory",
     "incarnation",
-    "open_home",
-    "take_along",
+    "open_store_directory",
+    "require_format",
 ]
 
 OWN_DIRECTORY: Final = ".pend-storage"
@@ -69,13 +75,13 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def incarnation(own: Path) -> str:
-    """What stands at the place of a store's own directory: its id, device and inode."""
+    """Identify a store's own directory: its id, device and inode."""
     status = own.stat()
     return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
 
 
 def check_directory(directory: Path) -> None:
-    """See that a directory is there; make it if only its last part is missing.
+    """Require that a directory is there; make it if only its last part is missing.
 
     Raises:
         ConfigError: it is not a directory, its parent is missing, or it is not ours.
@@ -98,17 +104,17 @@ def check_directory(directory: Path) -> None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
 
 
-def open_home(
+def open_store_directory(
     schema: Schema,
     directory: Path,
     layouts: Sequence[Layout],
-    places: Mapping[str, Place],
+    synced_files: Mapping[str, SyncedFile],
     *,
     timeout: float,
     hook: Hook,
     progress: Progress | None = None,
 ) -> Path:
-    """The store's own directory; made from the legacy files if it is not there yet.
+    """Open the store's own directory; make it from the legacy files if it is not there yet.
 
     Raises:
         ConfigError: a legacy file can never be read or written where it is.
@@ -119,14 +125,14 @@ def open_home(
     own = directory / OWN_DIRECTORY
     with translated(directory):
         if not own.exists():
-            require_usable({x.source: places[x.file].path for x in layouts})
+            require_usable({x.source: synced_files[x.file].path for x in layouts})
             lock = directory / f"{OWN_DIRECTORY}.lock"
             with directory_lock(lock, timeout):
                 if not own.exists():
-                    intake = Intake(schema, hook, progress)
-                    _adopt(directory, layouts, places, intake)
+                    intake = InitialImport(schema, hook, progress)
+                    _adopt(directory, layouts, synced_files, intake)
                 lock.unlink(missing_ok=True)  # who waits for it finds the directory
-        take_along(own)
+        require_format(own)
     return own
 
 
@@ -146,7 +152,7 @@ def _read_format(own: Path) -> _Format:
         raise CorruptFile(str(error), path=str(path)) from error
 
 
-def take_along(own: Path, *, mark: bool = True) -> None:
+def require_format(own: Path, *, mark: bool = True) -> None:
     """Refuse what a newer version wrote, and mark what an older one wrote as ours.
 
     Before anything is written in the present format, which programs of the older version
@@ -171,7 +177,7 @@ def take_along(own: Path, *, mark: bool = True) -> None:
 
 
 def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
-    """What became of the legacy files when the directory was first opened."""
+    """Return what became of the legacy files when the directory was first opened."""
     raw = (own / _REPORT_FILE).read_bytes()
     return msgspec.json.decode(raw, type=tuple[AdoptedFile, ...])
 
@@ -179,8 +185,8 @@ def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
 def _adopt(
     directory: Path,
     layouts: Sequence[Layout],
-    places: Mapping[str, Place],
-    intake: Intake,
+    synced_files: Mapping[str, SyncedFile],
+    intake: InitialImport,
 ) -> None:
     new = directory / f"{OWN_DIRECTORY}.new"
     if new.exists():
@@ -189,7 +195,7 @@ def _adopt(
         _make_directory(new, directory.stat())
         _make_directory(new / "views", directory.stat())
         with intake.spooled(new):
-            intake.read(layouts, places)
+            intake.read(layouts, synced_files)
             _write(new, intake)
         _ADOPTED()
         new.rename(directory / OWN_DIRECTORY)
@@ -212,7 +218,7 @@ def _make_directory(path: Path, parent: os.stat_result) -> None:
         os.close(fd)
 
 
-def _write(new: Path, intake: Intake) -> None:
+def _write(new: Path, intake: InitialImport) -> None:
     state = intake.state(str(new.parent))
     start = SegmentStart(number=1, chain=0, base=0, at=datetime.now(UTC))
     reader = create_segment(new, start)
@@ -231,8 +237,8 @@ def _write(new: Path, intake: Intake) -> None:
             meta={SCHEMA_META: describe(state.schema).to_json()},
         ),
     )
-    for layout, view in intake.views(state, position):
-        save_view(view_path(new, layout.file), view)
+    for layout, manifest in intake.manifests(state, position):
+        save_manifest(manifest_path(new, layout.file), manifest)
     report = msgspec.json.format(msgspec.json.encode(intake.report()))
     replace_file(new / _REPORT_FILE, [report, b"\n"])
     made = _Format(FORMAT, uuid.uuid4().hex)

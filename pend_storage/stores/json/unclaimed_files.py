@@ -1,4 +1,4 @@
-"""Which files below a directory are the server's data, and which of them nobody claims."""
+"""Unclaimed files: data below a directory that no layout claims."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def is_included(path: PurePosixPath, patterns: Sequence[str]) -> bool:
 def unclaimed(
     directory: Path, claimed: Collection[Path], patterns: Sequence[str] = DATA
 ) -> Iterator[Path]:
-    """The files below a directory that are data and that no layout claims.
+    """Yield the files below a directory that are data and that no layout claims.
 
     Hidden files and folders are passed over, and so is what belongs to tools: packages
     of Node and Python, virtual environments, copies that this library made.
@@ -82,7 +82,7 @@ def _is_skipped(folder: Path) -> bool:
 def keeper_of(
     claimed: Collection[str], patterns: Sequence[str] = DATA
 ) -> Callable[[Path, PurePosixPath], bool]:
-    """What says of a file or folder whether it belongs to a copy of the directory.
+    """Return what says that a file or folder belongs to a copy of the directory.
 
     What the store keeps does, and so do the files that are claimed and those that are
     data. It takes the entry, and its path relative to the directory.

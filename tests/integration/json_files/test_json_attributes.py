@@ -16,7 +16,7 @@ from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._legacy_sync.file_attributes import (
     NARROW,
-    Attributes,
+    FileAttributes,
     apply,
     read,
 )
@@ -93,7 +93,7 @@ def test_a_new_version_is_for_its_owner_only_until_it_is_complete(
     (directory / WALLETS).chmod(0o664)
     seen: list[int] = []
 
-    def looked_at(fd: int, wanted: Attributes) -> tuple[str, ...]:
+    def looked_at(fd: int, wanted: FileAttributes) -> tuple[str, ...]:
         seen.append(stat.S_IMODE(os.fstat(fd).st_mode))
         return apply(fd, wanted)
 
@@ -158,7 +158,7 @@ def test_what_the_system_does_not_take_is_named(new: int) -> None:
     odd = {"nobody.knows": b"1", "security.ima": b"2"}
 
     lost = apply(
-        new, Attributes(0o640, wanted.uid, wanted.gid, 1, odd, ("user.hidden",))
+        new, FileAttributes(0o640, wanted.uid, wanted.gid, 1, odd, ("user.hidden",))
     )
 
     assert lost == ("nobody.knows", "security.ima", "user.hidden")
@@ -178,7 +178,7 @@ def test_without_its_group_a_file_gives_others_no_more_than_before(
     monkeypatch.setattr(os, "fchown", refused)
     mine = read(new)
 
-    lost = apply(new, Attributes(mode, mine.uid, mine.gid + 1))
+    lost = apply(new, FileAttributes(mode, mine.uid, mine.gid + 1))
 
     assert lost == (f"owner {mine.uid}:{mine.gid + 1}",)
     assert stat.S_IMODE(os.fstat(new).st_mode) == kept
@@ -193,7 +193,9 @@ def test_without_its_group_an_acl_gives_that_of_others(
     wanted.extended[ACL] = acl(6, 4, 6, 6, 4)
     monkeypatch.setattr(os, "fchown", lambda *_: None)
 
-    apply(new, Attributes(wanted.mode, wanted.uid, wanted.gid + 1, 1, wanted.extended))
+    apply(
+        new, FileAttributes(wanted.mode, wanted.uid, wanted.gid + 1, 1, wanted.extended)
+    )
 
     assert os.getxattr(new, ACL) == acl(6, 4, 4, 6, 4)
 

@@ -24,9 +24,11 @@ from pend_storage.stores.json._legacy_sync import (
     atomic_replace,
     file_manifest,
     file_sync,
+    write_pace,
 )
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.file_sync import FileKeeper
+from pend_storage.stores.json._legacy_sync.atomic_replace import SingleFile
+from pend_storage.stores.json._legacy_sync.file_sync import FileSync
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 
 MAP: Final = "consents-db.json"
 
@@ -75,7 +77,8 @@ def path(directory: Path, old: Any) -> Path:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(file_sync, "time", clock)
+    for module in (file_sync, write_pace):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -89,9 +92,9 @@ def shown(store: JsonStore) -> Any:
     return store.legacy(MAP).snapshot()
 
 
-def keeper_of(store: JsonStore) -> FileKeeper:
-    assert store._checkpointer is not None
-    return next(k for k in store._checkpointer._keepers if k.layout.file == MAP)
+def keeper_of(store: JsonStore) -> FileSync:
+    assert store._session.checkpointer is not None
+    return next(k for k in store._session.checkpointer._syncs if k.layout.file == MAP)
 
 
 # -- the same size, and the time put back -----------------------------------------------------
@@ -101,7 +104,7 @@ def verify(store: JsonStore, clock: Clock) -> None:
     """Let the store look once more into the file that it has written."""
     clock.sleep(5)
     store.checkpoint()
-    view = keeper_of(store)._view
+    view = keeper_of(store)._manifest
     assert view is not None
     assert view.verified
 
@@ -188,7 +191,7 @@ def test_a_note_of_an_older_version_costs_one_look_at_the_content(
 
     assert shown(store) == {"a": "10.00", "b": "20.00", "c": "1"}
     assert names(events) == []
-    assert Place(path, note).untouched()
+    assert SingleFile(path, note).untouched()
 
 
 def test_a_late_edit_that_leaves_size_and_time_is_kept_and_adopted(
@@ -251,9 +254,9 @@ def test_what_is_written_into_the_new_file_before_it_is_taken_back_is_kept(
 @pytest.fixture
 def busy(
     path: Path, clock: Clock, open_store: Callable[..., JsonStore]
-) -> Iterator[FileKeeper]:
+) -> Iterator[FileSync]:
     found = keeper_of(open_store())
-    found._rest.clock = clock
+    found._reader.clock = clock
     yield found
     os.utime(path, (1, 1))
 
@@ -264,7 +267,7 @@ def write_now(path: Path, value: Any, clock: Clock) -> None:
 
 
 def test_a_writer_without_a_pause_is_adopted_and_told_once(
-    path: Path, busy: FileKeeper, clock: Clock, events: list[Event]
+    path: Path, busy: FileSync, clock: Clock, events: list[Event]
 ) -> None:
     seen: list[int | None] = []
     for n in range(12):
@@ -286,7 +289,7 @@ def test_a_writer_without_a_pause_is_adopted_and_told_once(
 
 
 def test_what_is_never_whole_is_never_adopted_and_told(
-    path: Path, busy: FileKeeper, clock: Clock, events: list[Event]
+    path: Path, busy: FileSync, clock: Clock, events: list[Event]
 ) -> None:
     for n in range(12):
         path.write_text('{"a": "10.00"' + " " * n)
@@ -301,7 +304,7 @@ def test_what_is_never_whole_is_never_adopted_and_told(
 
 def test_our_own_writes_are_no_busy_writer(
     path: Path,
-    busy: FileKeeper,
+    busy: FileSync,
     clock: Clock,
     events: list[Event],
     open_store: Callable[..., JsonStore],
@@ -321,7 +324,7 @@ def test_our_own_writes_are_no_busy_writer(
             clock.sleep(1)
 
     assert names(events) == ["file-busy", "file-busy-over"]
-    assert busy._rest.restless == 0
+    assert busy._reader.restless == 0
 
 
 def test_a_writer_that_comes_before_each_of_our_writes_loses_nothing(
@@ -349,7 +352,7 @@ def test_where_it_comes_before_every_one_it_is_told(
     store: JsonStore,
     events: list[Event],
 ) -> None:
-    keeper_of(store)._rest.clock = clock
+    keeper_of(store)._reader.clock = clock
     store.legacy(MAP)["c"] = "1"
     edits = iter(range(10**6))
 
@@ -375,7 +378,7 @@ def test_an_adopted_edit_is_noted_for_the_next_process(
 ) -> None:
     old.save(MAP, {"a": "11.00", "b": "20.00"})
     store.checkpoint()
-    place = keeper_of(store)._place
+    place = keeper_of(store)._file
     assert place.untouched()
 
     old.save(MAP, {"a": "12.00", "b": "20.00"})
@@ -429,7 +432,7 @@ def test_a_round_looks_again_at_what_was_being_written(
     path: Path, old: Any, store: JsonStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(old, {"a": "10.00", "b": "30.00"})
-    checkpointer = store._checkpointer
+    checkpointer = store._session.checkpointer
     assert checkpointer is not None
 
     def pause(_: float) -> bool:
@@ -447,9 +450,9 @@ def test_the_first_opening_waits_for_what_follows_a_truncation(
 ) -> None:
     text = path.read_text()
     os.truncate(path, 0)
-    looks: list[Place] = []
+    looks: list[SyncedFile] = []
 
-    def status(place: Place) -> os.stat_result | None:
+    def status(place: SyncedFile) -> os.stat_result | None:
         if place.target == path.resolve():
             looks.append(place)
             if len(looks) == 5:
@@ -457,9 +460,9 @@ def test_the_first_opening_waits_for_what_follows_a_truncation(
                 os.utime(path, (1, 1))
         return real(place)
 
-    real = Place.status
+    real = SyncedFile.status
     with monkeypatch.context() as patched:
-        patched.setattr(Place, "status", status)
+        patched.setattr(SyncedFile, "status", status)
         store = open_store()
 
     assert shown(store) == {"a": "10.00", "b": "20.00"}
@@ -468,13 +471,13 @@ def test_the_first_opening_waits_for_what_follows_a_truncation(
 
 
 def test_a_large_file_is_written_after_a_rest_that_is_bounded(
-    busy: FileKeeper, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    busy: FileSync, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
 
-    assert busy._next_write(7.0) == 100.0  # the first one puts everything in order
-    assert busy._next_write(0.1) == pytest.approx(101.0)
-    assert busy._next_write(7.0) == 110.0
+    assert busy._pace.written(7.0) == 100.0  # the first one puts everything in order
+    assert busy._pace.written(0.1) == pytest.approx(101.0)
+    assert busy._pace.written(7.0) == 110.0
 
 
 def test_what_a_file_does_not_show_yet_is_told_with_its_age(

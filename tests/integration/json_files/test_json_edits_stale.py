@@ -11,11 +11,11 @@ from pend_storage.events import Event
 from pend_storage.operations.quarantine import list_quarantined, retry
 from pend_storage.pend import BlockchainEvent
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.json._legacy_sync.stale_copies import Said, older_copy
+from pend_storage.stores.json._legacy_sync.stale_copies import EditedText, older_copy
 from pend_storage.stores.json._legacy_sync.text_history import (
     ABSENT,
     UNCLEAR,
-    Shown,
+    TextHistory,
     digest_of_text,
 )
 from tests.integration.json_files.conftest import Editor
@@ -312,7 +312,7 @@ def test_a_merged_record_is_not_undone_by_an_edit_of_another_one(
     store: JsonStore, old: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file shows neither what was committed nor what has become of both."""
-    from pend_storage.stores.json._legacy_sync.file_sync import FileKeeper
+    from pend_storage.stores.json._legacy_sync.file_sync import FileSync
 
     view, _ = prepared(store, old)
     view["a"] = {"x": 0}
@@ -320,7 +320,7 @@ def test_a_merged_record_is_not_undone_by_an_edit_of_another_one(
     copy = old.load(TIERS)
     view["a"] = {"x": 0, "ours": 2}
     with monkeypatch.context() as patch:
-        patch.setattr(FileKeeper, "_write", lambda _: True)
+        patch.setattr(FileSync, "_write", lambda _: True)
         old.save(TIERS, {**copy, "a": {"x": 0, "theirs": 2}, "b": 2})
         store.checkpoint()
         assert view["a"] == {"x": 0, "ours": 2, "theirs": 2}
@@ -341,7 +341,7 @@ def test_a_merged_record_is_not_undone_by_an_edit_of_another_one(
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    shown = Shown()
+    shown = TextHistory()
     for number in range(30):
         added = {f"k{number}-{i}": ABSENT for i in range(100)}
         shown = shown.written({"often": str(number), **added})
@@ -351,30 +351,33 @@ def test_what_is_remembered_is_bounded() -> None:
     assert shown.floor > 0
     assert min(state.until for state in shown.states) >= shown.floor
     many = {str(number): ABSENT for number in range(1_001)}
-    assert shown.written(many) == Shown(31, 31)
+    assert shown.written(many) == TextHistory(31, 31)
     edited = shown.adopted({"often": "x", "k": "x"}, ["often", "k"], {})
     assert edited.edited == {"often", "k"}
     assert edited.written({"k": "y"}).edited == {"often"}
 
 
 def test_before_that_nothing_is_recognised() -> None:
-    shown = Shown(3, 2, Shown().written({"a": "1", "b": "1"}).states)
-    said = {"a": Said("1", is_change=True), "b": Said("1", is_change=True)}
+    shown = TextHistory(3, 2, TextHistory().written({"a": "1", "b": "1"}).states)
+    said = {"a": EditedText("1", is_change=True), "b": EditedText("1", is_change=True)}
     assert older_copy(shown, said) is None
-    found = older_copy(Shown(3, 0, shown.states), said)
+    found = older_copy(TextHistory(3, 0, shown.states), said)
     assert found is not None
     assert found.stale == {"a", "b"}
 
 
 def test_the_version_by_which_most_is_stale_is_taken() -> None:
     shown = (
-        Shown().written({"a": "1"}).written({"a": "2", "b": "1"}).written({"c": "1"})
+        TextHistory()
+        .written({"a": "1"})
+        .written({"a": "2", "b": "1"})
+        .written({"c": "1"})
     )
-    said = {name: Said("1", is_change=True) for name in "abc"}
+    said = {name: EditedText("1", is_change=True) for name in "abc"}
     found = older_copy(shown, said)
     assert found is not None
     assert (found.version, set(found.stale)) == (0, {"a", "b", "c"})
-    assert older_copy(shown, {**said, "c": Said("2", is_change=False)}) is None
+    assert older_copy(shown, {**said, "c": EditedText("2", is_change=False)}) is None
 
 
 def test_texts_are_known_however_they_are_laid_out() -> None:

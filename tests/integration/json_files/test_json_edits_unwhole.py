@@ -54,7 +54,7 @@ def test_a_file_that_is_being_written_just_now_is_left_for_the_next_look(
     store = open_store()
     keeper = next(
         k
-        for k in store._checkpointer._keepers  # type: ignore[union-attr]
+        for k in store._session.checkpointer._syncs  # type: ignore[union-attr]
         if k.layout.file == EVENTS
     )
     (directory / EVENTS).write_text('[{"id": 9, "ty')

@@ -27,9 +27,12 @@ from pend_storage.pend.files.documents import DocumentMapping
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._legacy_sync import file_sync, preflight
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.file_manifest import signature_of, view_path
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    manifest_path,
+    signature_of,
+)
 from pend_storage.stores.json._legacy_sync.preflight import problems_of
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 from tests.ages import age
 from tests.integration.json_files.conftest import EVENTS, WALLETS, Editor
 
@@ -508,15 +511,15 @@ def test_a_directory_that_is_a_link_to_another_one_by_now_is_refused(
     other = directory.with_name(f"{directory.name}-other")
     shutil.copytree(directory, other)
     before = {p: p.read_bytes() for p in other.rglob("*") if p.is_file()}
-    locate = Place.locate
+    locate = SyncedFile.locate
 
-    def locate_late(place: Place) -> bool:
+    def locate_late(place: SyncedFile) -> bool:
         if not link.samefile(other):
             point(link, other)
         return locate(place)
 
     if late:  # after the round has looked at the directory
-        monkeypatch.setattr(Place, "locate", locate_late)
+        monkeypatch.setattr(SyncedFile, "locate", locate_late)
     else:
         point(link, other)
     with pytest.raises(StoreUnavailable, match="moved, replaced"):
@@ -558,7 +561,7 @@ def test_views_keep_the_names_that_fit_and_no_two_have_one() -> None:
     own = Path("own")
     names = ["a/b.json", "x" * 244, "x" * 250, "ж" * 60, "ж" * 61, "x" * 251, "x" * 252]
 
-    found = [view_path(own, name).name for name in names]
+    found = [manifest_path(own, name).name for name in names]
 
     assert found[:3] == ["a%2Fb.json.view", "x" * 244 + ".view", "x" * 250 + ".view"]
     assert len(set(found)) == len(names)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from pend_storage.layout import is_whole_file
+from pend_storage.broken_files import is_whole_file
 from pend_storage.legacy import (
     LIST,
     MAP,

@@ -1,4 +1,4 @@
-"""Files that survive: whole or not at all, synced, with the owner they should have.
+"""Durable files: written whole or not at all, synced, with the owner they should have.
 
 Whatever the operating system reports becomes an error of the library here.
 """
@@ -49,7 +49,7 @@ _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCHANGE: Final = 2
 
 NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
-"""Flag with which opening waits for nobody, whatever is in a file's place."""
+"""Flag with which opening never waits, whatever is in a file's place."""
 _LONGEST_NAME: Final = 255  # bytes, on nearly all file systems
 _FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
@@ -57,7 +57,7 @@ _FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 def translate(
     error: OSError, path: str | os.PathLike[str], *, outcome_known: bool = True
 ) -> PendStorageError:
-    """What an error of the operating system means to a user of the store."""
+    """Return the error of the library for an error of the operating system."""
     place = error.filename if isinstance(error.filename, str) else str(path)
     if error.errno in _FULL:
         reason = (
@@ -79,13 +79,13 @@ def translate(
 
 
 def user() -> str:
-    """By what messages call the user of this process."""
+    """Return the name by which messages call the user of this process."""
     return str(os.geteuid()) if hasattr(os, "geteuid") else os.getlogin()
 
 
 @contextmanager
 def translated(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Within the block, errors of the operating system become ours."""
+    """Translate errors of the operating system within the block."""
     try:
         yield
     except OSError as error:
@@ -111,12 +111,12 @@ def _fdatasync(fd: int) -> None:
 
 
 def sync(fd: int) -> None:
-    """Have a file's content on the disk, not only in the system's memory."""
+    """Sync the content of a file to the disk."""
     _fdatasync(fd)
 
 
 def sync_directory(path: Path, at: int | None = None) -> None:
-    """Have the names in a directory on the disk; ``at``: it is open already."""
+    """Sync the names in a directory to the disk; ``at``: a descriptor of it, if it is open."""
     if at is not None:
         os.fsync(at)
         return
@@ -152,7 +152,7 @@ def create(path: Path, flags: int = 0, at: int | None = None) -> int:
 
 
 def give_to(fd: int, owner: os.stat_result) -> None:
-    """Give an open file the owner of another one, as far as the system lets us."""
+    """Give an open file the owner of another one, as far as the system allows."""
     mine = os.fstat(fd)
     if (mine.st_uid, mine.st_gid) != (owner.st_uid, owner.st_gid):
         with contextlib.suppress(PermissionError):
@@ -160,7 +160,7 @@ def give_to(fd: int, owner: os.stat_result) -> None:
 
 
 def fitting(name: str, ending: str) -> str:
-    """A file name with an ending; a digest stands for the name where both are too long."""
+    """Return a file name with an ending; a digest stands for the name where both are too long."""
     whole = name + ending
     if len(os.fsencode(whole)) <= _LONGEST_NAME:
         return whole
@@ -169,7 +169,7 @@ def fitting(name: str, ending: str) -> str:
 
 
 def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) -> None:
-    """Write a file of the store's own directory, so that it is the old one or the new.
+    """Replace a file of the store's own directory atomically.
 
     Args:
         path: of the file.
@@ -212,7 +212,7 @@ def _renameat2(source: Path, target: Path, flag: int) -> bool:
 
 
 def exchange(left: Path, right: Path) -> bool:
-    """Swap two files in one step; False where that is not possible here."""
+    """Exchange two files in one step; False where the system cannot."""
     return _renameat2(left, right, _RENAME_EXCHANGE)
 
 

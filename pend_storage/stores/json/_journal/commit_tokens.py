@@ -1,4 +1,4 @@
-"""Which entry of the change log has a token, for the latest entries."""
+"""Index of commit tokens: the change-log entry of each, for the latest entries."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 from pend_storage.attribution import token_time
 from pend_storage.stores.state import Effect
 
-__all__ = ["Tokens"]
+__all__ = ["TokenIndex"]
 
 _MOST: Final = 50_000
 """Tokens kept: some seconds of the fastest writing there is, at 200 bytes each. A commit
 that waited for longer costs a walk along the journal."""
 
 
-class Tokens:
-    """Token to sequence. What is forgotten here is still in the journal."""
+class TokenIndex:
+    """Map tokens to sequence numbers. An older token is still found in the journal."""
 
     def __init__(self, since: datetime) -> None:
         """Begin with nothing.

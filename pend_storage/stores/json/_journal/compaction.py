@@ -1,4 +1,4 @@
-"""Snapshots in the background, and dropping what nobody needs any more."""
+"""Compaction: snapshots in the background, and removal of old segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.stores.json._journal.atomic_files import replace_file, sync_directory
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.segments import (
@@ -124,8 +124,8 @@ def _require_space(engine: Engine) -> None:
             raise OSError(errno.ENOSPC, reason, str(engine.directory))
 
 
-def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:
-    """Drop what is older than a segment and need not be kept either.
+def drop_old(own: DirectoryHandle, retention: Retention, needed: int) -> None:
+    """Drop segments that are older than the retention and that no reader needs.
 
     Args:
         own: the store's own directory.
@@ -142,7 +142,7 @@ def drop_old(own: OwnDirectory, retention: Retention, needed: int) -> None:
     _drop_segments(own, retention, base)
 
 
-def _drop_segments(own: OwnDirectory, retention: Retention, base: int) -> None:
+def _drop_segments(own: DirectoryHandle, retention: Retention, base: int) -> None:
     """Drop segments from the oldest on, so that those that are left follow each other."""
     directory = own.path
     numbers = numbered(directory, "journal")
@@ -159,8 +159,8 @@ def _drop_segments(own: OwnDirectory, retention: Retention, base: int) -> None:
     sync_directory(directory, own.fd)
 
 
-def clear_leavings(own: OwnDirectory) -> None:
-    """Delete files that a process which died had not finished. Hold the lock."""
+def clear_leavings(own: DirectoryHandle) -> None:
+    """Delete the temporary files of a process that died. Hold the lock."""
     for name in own.names():
         if name.endswith(".new"):
             own.unlink(name)

@@ -1,7 +1,7 @@
-"""The store's own directory, held open: what was opened is compared with what its path names.
+"""Handle of the store's own directory: what was opened is compared with what its path names.
 
 A directory can be moved while a process has it open: restored by ``mv``, replaced by a copy,
-rotated. The process would go on in files that nobody opens again, or write by path into a
+rotated. The process would go on in files that no other process opens, or write by path into a
 directory that is not its own. So the path is looked up under each lock, and files are made,
 renamed and deleted through the descriptor.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pend_storage.errors import StoreUnavailable
 
-__all__ = ["Identity", "OwnDirectory", "identity_of"]
+__all__ = ["DirectoryHandle", "Identity", "identity_of"]
 
 _HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 _TICK: Final = 2 * 10**9
@@ -27,12 +27,12 @@ Identity = tuple[int, int]
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """By what a file is told from another one of the same name."""
+    """Return device and inode, by which a file is told from another one of the same name."""
     return status.st_dev, status.st_ino
 
 
-class OwnDirectory:
-    """A directory as it was when it was opened."""
+class DirectoryHandle:
+    """Hold a directory open, and notice that its path names another one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class OwnDirectory:
         """Its path did not name it at the last look."""
 
     def __del__(self) -> None:
-        """Whoever uses it last closes it."""
+        """Close it when its last user drops it."""
         self.close()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How far the journal reaches, in a file of its own: what readers are told, and the proof.
+"""End of the journal, in a file of its own: up to where readers may read, and the proof of it.
 
 It is written after the sync of what it tells of. So it never tells more than the disk
 holds, and a journal that ends before it has lost commits that were acknowledged.
@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from pend_storage.stores.json._journal.atomic_files import create
 from pend_storage.stores.json._journal.directory_handle import (
+    DirectoryHandle,
     Identity,
-    OwnDirectory,
     identity_of,
 )
 
@@ -27,16 +27,16 @@ _SIZE: Final = _END.size
 
 
 class Position(NamedTuple):
-    """A place in the journal, between two frames."""
+    """A position in the journal, between two frames."""
 
     segment: int = 0
     end: int = 0
 
 
 class EndFile:
-    """The file, and what this process has taken notice of."""
+    """Publish and watch the end of the journal."""
 
-    def __init__(self, directory: Path, own: OwnDirectory | None) -> None:
+    def __init__(self, directory: Path, own: DirectoryHandle | None) -> None:
         path, at = directory / END_FILE, None if own is None else own.fd
         self.fd = -1
         try:
@@ -48,7 +48,7 @@ class EndFile:
         """As it was when all that it tells of had been read."""
 
     def __del__(self) -> None:
-        """Whoever uses it last closes it."""
+        """Close it when its last user drops it."""
         self.close()
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class EndFile:
 
 
 def unpacked(found: bytes) -> Position | None:
-    """What a content tells; None where it is damaged, or just being written."""
+    """Decode the content of the file; None where it is damaged, or just being written."""
     if len(found) != _END.size:
         return None
     number, end, check = _END.unpack(found)

@@ -17,10 +17,8 @@ from time import monotonic
 from typing import Final, Literal, Protocol, TypeVar
 
 from pend_storage.errors import (
-    CorruptFile,
     LockTimeout,
     PendStorageError,
-    StoreUnavailable,
 )
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
@@ -28,16 +26,16 @@ from pend_storage.schema import Schema
 from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.json._journal.atomic_files import translate
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
-from pend_storage.stores.json._journal.journal import SegmentDropped
 from pend_storage.stores.json._journal.log_records import encode_effects
-from pend_storage.stores.json._journal.process_locks import process_lock
-from pend_storage.stores.json._journal.replica_state import Cut, Live, load
-from pend_storage.stores.json._journal.schema_admission import Admission
+from pend_storage.stores.json._journal.replica_state import (
+    Checkpoint,
+    ReplicaState,
+)
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._journal.settling import Settling
+from pend_storage.stores.json._journal.shared_replica import SharedReplica
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import in_main_thread, shielded
-from pend_storage.stores.state import State
 
 __all__ = ["Engine", "Submit"]
 
@@ -54,8 +52,8 @@ class Submit(Protocol):
         """Give what the job gives; nothing is written where it raises."""
 
 
-class Engine:
-    """The state of a store's directory, shared by threads and processes."""
+class Engine(SharedReplica):
+    """Commit to the journal of a directory, for many threads and many processes."""
 
     def __init__(
         self,
@@ -65,7 +63,7 @@ class Engine:
         name: str,
         lock_timeout: float,
         hook: Hook,
-        admission: Admission | None = None,
+        admission: SchemaAdmission | None = None,
         layouts: Sequence[Layout] = (),
     ) -> None:
         """Load the state.
@@ -75,7 +73,7 @@ class Engine:
             directory: the store's own directory.
             name: how errors call the store.
             lock_timeout: seconds to wait for another process at most.
-            hook: is told of torn frames.
+            hook: receives events of torn frames.
             admission: judges the schema; None: the rows may be of any schema.
             layouts: of the legacy files.
 
@@ -83,163 +81,21 @@ class Engine:
             SchemaOutOfDate: the rows are of another schema.
         """
         self.layouts = tuple(layouts)
-        self.directory = directory
-        self.schema = schema
-        self._name = name
-        self._timeout = lock_timeout
         self._hook = hook
-        self.admission = admission
-        self.mutex = threading.Lock()
-        """Guards the state; held for microseconds, and never by the main thread."""
-        self.version = 0
-        """Changes with the state; odd while that is under way."""
         self._group = Group(self._carry_out)
         self._settling = Settling(name, directory)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
         self._is_quick = False
         """Whether the last sync was: not known before the first one."""
-        self._closed = False
-        self._stale = False
-        self._tail_is_torn = False
         self._torn: list[Path] = []
-        self.own = OwnDirectory(directory)
-        self._checked = 0
-        self._lock = process_lock(directory / "lock", self.own)
-        try:
-            self._live = self._loaded()
-            self._admit(self._live)
-        except BaseException:
-            self._lock.close()
-            raise
-
-    def _admit(self, live: Live) -> None:
-        """See that the rows are of this program's schema, now and at each later look."""
-        if self.admission is None:
-            return
-        try:
-            self.admission.admit(live.state)
-        except BaseException:
-            self._stale = True
-            raise
-
-    def _loaded(self) -> Live:
-        """Load, and bring to an end what a process that died had begun."""
-        live = load(self.own, self.schema, self._name)
-        try:
-            if live.journal.size_changed():
-                with self._lock.held(self._timeout):
-                    live.catch_up()
-        except SegmentDropped:  # in the meantime, by another process
-            live.journal.close()
-            return load(self.own, self.schema, self._name)
-        except BaseException:
-            live.journal.close()
-            raise
-        return live
-
-    # -- looking ------------------------------------------------------------------------
-
-    def glance(self) -> State | None:
-        """The state with all that is committed by now, without taking a lock.
-
-        None where something is new, or changes at this moment: then :meth:`look`. What
-        was found in the state counts if :attr:`version` is still as it was before.
-        """
-        live = self._live
-        try:
-            if live.journal.end.changed() or self._stale or self.own.is_elsewhere:
-                return None
-        except OSError as error:
-            if error.errno is None or isinstance(error, TimeoutError):
-                raise  # out of the handler of a signal
-            return None  # found again, and told, on the longer way
-        return None if self.version & 1 else live.state
-
-    def look(self, job: Callable[[State], T]) -> T:
-        """What a job finds in the state with all that is committed by now.
-
-        Raises:
-            StoreUnavailable: the store is closed.
-        """
-        found = with_interrupt_deferred(partial(self._looked_at_once, job))
-        return shielded(partial(self._looked, job)) if found is NOT_NOW else found
-
-    def _looked_at_once(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
-        """Look where nothing is new, and nobody has the state: without waiting."""
-        if not self.mutex.acquire(blocking=False):
-            return NOT_NOW
-        try:
-            state = self.glance()
-            return NOT_NOW if state is None else job(state)
-        finally:
-            self.mutex.release()
-
-    def _looked(self, job: Callable[[State], T]) -> T:
-        with self.mutex:
-            return job(self.glance() or self._current().state)
-
-    def consult(self, job: Callable[[Live], T]) -> T:
-        """What a job finds in state and journal, up to date."""
-        return shielded(partial(self._consulted, job))
-
-    def _consulted(self, job: Callable[[Live], T]) -> T:
-        with self.live() as live:
-            return job(live)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("the store is closed", store=self._name)
-
-    def _current(self) -> Live:
-        self._require_open()
-        if self.own.is_elsewhere:
-            self.own.look()
-        if self._stale:
-            self._reload()
-        self.version += 1
-        try:
-            self._live.look()
-        except SegmentDropped:
-            self._reload()
-        except OSError as error:
-            raise translate(error, self.directory) from error
-        except BaseException:
-            self._stale = True
-            raise
-        finally:
-            self.version += 1
-        self._admit(self._live)
-        return self._live
-
-    def _reload(self, *, to_the_end: bool = False) -> None:
-        """Read the files anew; to the very end only under the commit lock."""
-        live = load(self.own, self.schema, self._name)
-        if to_the_end:
-            try:
-                live.catch_up()
-            except SegmentDropped:  # nobody drops any while we hold the lock
-                raise CorruptFile(
-                    "the journal goes on in a segment that is not there",
-                    path=str(self.directory),
-                ) from None
-        self._live.journal.require_continued(live.journal)
-        # The one before is closed when the last writer or reader has let go of it.
-        self._live = live
-        self._stale = False
-
-    @contextmanager
-    def live(self) -> Iterator[Live]:
-        """The state and the journal, up to date, for the length of the block.
-
-        Not in the main thread, where the block might be interrupted: :meth:`consult`.
-        """
-        with self.mutex:
-            yield self._current()
-
-    def current(self) -> Live:
-        """State and journal as they are; hold the mutex, and what keeps others out."""
-        return self._live
+        super().__init__(
+            schema,
+            directory,
+            name=name,
+            lock_timeout=lock_timeout,
+            admission=admission,
+        )
 
     # -- changing -----------------------------------------------------------------------
 
@@ -397,47 +253,17 @@ class Engine:
         for ticket in planned:
             ticket.done = True
 
-    def _set_aside_torn(self, live: Live) -> None:
+    def _set_aside_torn(self, live: ReplicaState) -> None:
         if self._tail_is_torn:
             self._torn.append(live.journal.set_aside_tail())
             self._tail_is_torn = False
 
-    def _publish(self, live: Live) -> None:
+    def _publish(self, live: ReplicaState) -> None:
         """Tell other processes; what cannot be told is on the disk nevertheless."""
         try:
             live.journal.publish()
         except OSError as error:
             raise translate(error, self.directory, outcome_known=False) from error
-
-    def _caught_up(self, *, looked: bool = False) -> Live:
-        """The state with all that is in the journal. Hold the commit lock.
-
-        Where it fails on the way, the next caller reads the files anew: what was read is
-        in the state, and may not be on the disk.
-
-        Args:
-            looked: whether the lock has just seen that the directory is still the one.
-        """
-        generation = self.own.generation if looked else self.own.look()
-        if generation != self._checked and not self._live.journal.is_named():
-            self._stale = True
-        if self._stale:
-            self._reload(to_the_end=True)
-        self._checked = generation
-        self.version += 1
-        try:
-            try:
-                self._tail_is_torn = self._live.catch_up()
-            except SegmentDropped:
-                self._reload(to_the_end=True)
-                self._tail_is_torn = self._live.catch_up()
-        except BaseException:
-            self._stale = True
-            raise
-        finally:
-            self.version += 1
-        self._admit(self._live)
-        return self._live
 
     def _tell_torn(self) -> None:
         while self._torn:
@@ -453,13 +279,13 @@ class Engine:
 
     # -- the rest -----------------------------------------------------------------------
 
-    def cut(self) -> Cut:
+    def cut(self) -> Checkpoint:
         """Begin a new segment of the journal, and copy the state as it is there."""
         with self._writing:
             self._require_open()
             return self._cut()
 
-    def _cut(self) -> Cut:
+    def _cut(self) -> Checkpoint:
         with self._lock.held(self._timeout):
             with self.mutex:
                 live = self._caught_up()
@@ -484,9 +310,3 @@ class Engine:
             if not self._closed:
                 self._closed = self._stale = True
                 self.abandon()
-
-    def abandon(self) -> None:
-        """Close the files and nothing else; for a forked child, whose locks mean nothing."""
-        self._live.journal.close()
-        self._lock.close()
-        self.own.close()

@@ -1,4 +1,4 @@
-"""The change log from files, and the state as it was at an earlier place."""
+"""Reader of the history: change-log entries, and the state at an earlier position."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["effects_after", "entry_of", "oldest_kept", "state_at"]
 def effects_after(
     directory: Path, after: int, end: Position, name: str
 ) -> Iterator[Effect]:
-    """The entries of the change log after a sequence, read from the journal.
+    """Yield the entries of the change log after a sequence number, read from the journal.
 
     Args:
         directory: where the journal is.
@@ -58,7 +58,7 @@ def effects_after(
 
 
 def entry_of(directory: Path, token: str, end: Position) -> Effect | None:
-    """The entry of the change log that has a token; None where it is not kept.
+    """Return the entry of the change log that has a token; None where it is not kept.
 
     A commit is made after its token, so the journal is read from the segment on which
     was begun last when the token was made.
@@ -100,7 +100,7 @@ def _first_segment(directory: Path, after: int, end: Position, name: str) -> int
 
 
 def oldest_kept(directory: Path, after: int, end: Position, name: str) -> int:
-    """The sequence up to which the change log is forgotten.
+    """Return the sequence number up to which the change log is dropped.
 
     Args: as for :func:`effects_after`.
 
@@ -121,7 +121,7 @@ def _oldest(directory: Path) -> int:
 
 
 def state_at(directory: Path, schema: Schema, position: Position) -> State | None:
-    """The state as it was at an earlier place; None where that is not kept any more."""
+    """Return the state at an earlier position; None where that is not kept any more."""
     numbers = [n for n in numbered(directory, "snapshot") if n <= position.segment]
     if not numbers:
         return None

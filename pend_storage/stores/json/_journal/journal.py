@@ -1,8 +1,8 @@
-"""The journal: what is true. Frames in segments, one writer at a time, many readers.
+"""Journal: the source of truth. Frames in segments, one writer at a time, many readers.
 
 A writer holds the commit lock. It appends a frame, syncs it, and then publishes how far
 the journal reaches, in a file of its own. Readers hold no lock: they compare that file
-with what they saw last, and read on if it has changed. So nobody ever sees a frame that
+with what they saw last, and read on if it has changed. So no reader ever sees a frame that
 is not on the disk yet.
 """
 
@@ -24,7 +24,10 @@ from pend_storage.stores.json._journal.atomic_files import (
     translate,
     write_all,
 )
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory, identity_of
+from pend_storage.stores.json._journal.directory_handle import (
+    DirectoryHandle,
+    identity_of,
+)
 from pend_storage.stores.json._journal.end_file import (
     END_FILE,
     EndFile,
@@ -57,13 +60,13 @@ _SEGMENT_ENDED = crashpoints.declare(
 
 
 class SegmentDropped(Exception):
-    """The journal goes on in a segment that is not kept any more: load a snapshot."""
+    """The journal goes on in a segment that was dropped: load a snapshot."""
 
 
 def create_segment(
     directory: Path, start: SegmentStart, at: int | None = None
 ) -> SegmentReader:
-    """Make a segment with nothing in it but its first frame, durable.
+    """Create a segment with nothing in it but its first frame, durable.
 
     Args:
         directory: where to.
@@ -88,10 +91,14 @@ def create_segment(
 
 
 class Journal:
-    """One process's place in the journal. Its owner sees that threads take turns."""
+    """The position of one process in the journal. Not thread-safe: its owner locks."""
 
     def __init__(
-        self, directory: Path, number: int, chain: int, own: OwnDirectory | None = None
+        self,
+        directory: Path,
+        number: int,
+        chain: int,
+        own: DirectoryHandle | None = None,
     ) -> None:
         """Open the journal at the start of a segment.
 
@@ -328,7 +335,7 @@ class Journal:
         """Cut off what was written of a frame that could not be synced.
 
         Only now, while the lock is held. If that fails, what stands there is read by the
-        next writer, whoever it is, as what is left by a process that died.
+        next writer as what is left by a process that died.
         """
         try:
             os.ftruncate(self._reader.fd, self._reader.end)

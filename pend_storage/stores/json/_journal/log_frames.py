@@ -1,4 +1,4 @@
-"""Frames: how records stand in a file so that any damage is found, and where. Pure.
+"""Log frames: checksummed lines, in which any damage is found and located. Pure.
 
 A frame is one line of text::
 
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 __all__ = [
     "HEADER_SIZE",
     "Damage",
-    "Frame",
+    "LogFrame",
     "diagnose",
     "encode_frame",
     "read_frame",
@@ -36,8 +36,8 @@ _HEADER_START: Final = re.compile(rb"(?:[0-9a-f]{8} ){0,2}(?:[0-9a-f]{0,8})")
 _NULS: Final = re.compile(rb"\0+")
 
 
-class Frame(NamedTuple):
-    """A frame that is whole."""
+class LogFrame(NamedTuple):
+    """A whole frame."""
 
     payload: bytes
     end: int
@@ -48,7 +48,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Why what stands at a place is not a frame."""
+    """The reason why what stands at a position is not a frame."""
 
     torn: bool
     """It is what a crash leaves of a write that nobody was told had succeeded."""
@@ -56,7 +56,7 @@ class Damage:
 
 
 def encode_frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """The frame of a payload, and the checksum that the next frame continues."""
+    """Encode a payload; returns the frame, and the checksum that the next frame continues."""
     after = zlib.crc32(payload, chain)
     prefix = b"%08x %08x " % (len(payload), after)
     check = zlib.crc32(prefix)
@@ -73,8 +73,8 @@ def _header(data: bytes, start: int) -> tuple[int, int] | None:
     return int(found[1], 16), int(found[2], 16)
 
 
-def read_frame(data: bytes, start: int, chain: int) -> Frame | None:
-    """The frame that begins at a place; None where there is no whole, sound one."""
+def read_frame(data: bytes, start: int, chain: int) -> LogFrame | None:
+    """Return the frame at a position; None where there is no whole, sound one."""
     header = _header(data, start)
     if header is None:
         return None
@@ -85,17 +85,17 @@ def read_frame(data: bytes, start: int, chain: int) -> Frame | None:
     payload = data[body:end]
     if zlib.crc32(payload, chain) != header[1]:
         return None
-    return Frame(payload, end + 1, header[1])
+    return LogFrame(payload, end + 1, header[1])
 
 
 def wanted_size(data: bytes, start: int) -> int | None:
-    """How long the frame at a place is when it is whole; None where unknown."""
+    """Return the size of the whole frame at a position; None where unknown."""
     header = _header(data, start)
     return None if header is None else HEADER_SIZE + header[0] + 1
 
 
 def diagnose(tail: bytes, offset: int) -> Damage:
-    """What is wrong with the end of a file that does not begin with a whole frame.
+    """Say what is wrong with the end of a file that does not begin with a whole frame.
 
     Torn is a beginning of a frame, or what a power failure leaves of the last one:
     blocks that were never written, and read as NUL bytes.

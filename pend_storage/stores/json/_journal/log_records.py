@@ -1,4 +1,4 @@
-"""What frames say, as JSON. Pure.
+"""Log records: the payloads of frames, as JSON. Pure.
 
 A frame of the journal holds the effects of one or more commits, or it begins a segment,
 or it ends one by naming the next. Members have short names, because a journal is long:
@@ -27,7 +27,7 @@ from pend_storage.records import JSON
 from pend_storage.stores.state import ChangedRow, Effect
 
 __all__ = [
-    "Payload",
+    "FramePayload",
     "SegmentStart",
     "decode_payload",
     "encode_effects",
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the first frame of a segment says."""
+    """The payload of the first frame of a segment."""
 
     number: int
     chain: int
@@ -86,8 +86,8 @@ class _Frame(msgspec.Struct, frozen=True):
     next: int | None = None
 
 
-class Payload:
-    """What one frame of the journal says."""
+class FramePayload:
+    """The payload of one frame."""
 
     __slots__ = ("effects", "next", "segment")
 
@@ -102,17 +102,17 @@ _decode: Final = msgspec.json.Decoder(_Frame).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def decode_payload(payload: bytes) -> Payload:
-    """Understand a frame.
+def decode_payload(payload: bytes) -> FramePayload:
+    """Decode the payload of a frame.
 
     Raises:
         msgspec.DecodeError: it is none of ours.
     """
-    return Payload(_decode(payload))
+    return FramePayload(_decode(payload))
 
 
 def encode_effects(effects: Iterable[Effect]) -> bytes:
-    """The payload that holds these effects, in order."""
+    """Encode effects, in order, as one payload."""
     return b'{"effects":[%b]}' % b",".join(map(_effect_text, effects))
 
 
@@ -147,10 +147,10 @@ def _meta_text(item: tuple[str, JSON]) -> bytes:
 
 
 def encode_start(start: SegmentStart) -> bytes:
-    """The payload of the first frame of a segment."""
+    """Encode the payload of the first frame of a segment."""
     return _encode({"segment": start})
 
 
 def encode_end(following: int) -> bytes:
-    """The payload of the last frame of a segment."""
+    """Encode the payload of the last frame of a segment."""
     return b'{"next":%d}' % following

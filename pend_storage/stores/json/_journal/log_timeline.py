@@ -1,7 +1,7 @@
-"""Sequence and time of every entry of the change log, to count from any place at once.
+"""Timeline: sequence and time of every change-log entry, to count from any position at once.
 
-Only the latest entries are kept whole in memory. Where somebody is further behind, the log
-is read once, and from then on each commit adds 16 bytes here, as long as somebody asks.
+Only the latest entries are kept whole in memory. Where a reader is further behind, the log
+is read once, and from then on each commit adds 16 bytes here, as long as readers ask.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from pend_storage.stores.state import Effect
 
-__all__ = ["Timeline"]
+__all__ = ["LogTimeline"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
@@ -24,8 +24,8 @@ _MOST_UNASKED: Final = 200_000
 _WORTH_TRIMMING: Final = 4_096
 
 
-class Timeline:
-    """See the module. Not thread-safe: its owner locks."""
+class LogTimeline:
+    """Count and date the entries after a sequence number. Not thread-safe: its owner locks."""
 
     def __init__(self, effects: Iterable[Effect], base: int = 0) -> None:
         """Args: base: no entry has a sequence up to this."""
@@ -42,7 +42,7 @@ class Timeline:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody has asked not too long ago."""
+        """Whether a reader has asked not too long ago."""
         return self._unasked < _MOST_UNASKED
 
     @property

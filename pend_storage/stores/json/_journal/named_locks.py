@@ -1,4 +1,4 @@
-"""Named locks of a directory, for all threads and processes that use it.
+"""Named locks of a directory, between all threads and processes that use it.
 
 Each is a file of its own in the store's directory, opened anew by each holder, so that it
 keeps out threads of the same process as well. The system frees it when its holder dies.
@@ -15,7 +15,7 @@ from typing import Final
 
 from pend_storage.errors import LockTimeout
 from pend_storage.holding import EXCLUSIVE_USER, IsHeld
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.process_locks import ProcessLock, process_lock
 
 __all__ = ["forget_held", "named_lock"]
@@ -25,7 +25,7 @@ _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 
 
 @contextmanager
-def named_lock(own: OwnDirectory, name: str, timeout: float) -> Iterator[IsHeld]:
+def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHeld]:
     """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:24]
     lock = process_lock(own.path / f"exclusive-{digest}.lock", own)
@@ -49,7 +49,7 @@ def named_lock(own: OwnDirectory, name: str, timeout: float) -> Iterator[IsHeld]
 
 
 def forget_held() -> None:
-    """In a forked child: close what the parent holds, or it would outlive the parent."""
+    """Close what the parent holds, in a forked child: it would outlive the parent."""
     for lock in list(_held):
         lock.close()
     _held.clear()

@@ -1,4 +1,4 @@
-"""How much of the change log is behind a place, without walking along it each time."""
+"""Count of the changes after a position, without a walk along the log each time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pend_storage.records import Pending
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import effects_after, oldest_kept
-from pend_storage.stores.json._journal.log_timeline import Timeline
-from pend_storage.stores.json._journal.replica_state import Live
+from pend_storage.stores.json._journal.log_timeline import LogTimeline
+from pend_storage.stores.json._journal.replica_state import ReplicaState
 
-__all__ = ["counted"]
+__all__ = ["count_pending"]
 
 _ATTEMPTS: Final = 3
 
 
-def counted(engine: Engine, after: int) -> Pending | None:
-    """See :meth:`Store.pending`; None where writers are quicker than the reading.
+def count_pending(engine: Engine, after: int) -> Pending | None:
+    """Count the pending changes; None where writers are quicker than the reading.
 
     Raises:
         ChangesExpired: the log is not kept so far back.
@@ -36,6 +36,6 @@ def counted(engine: Engine, after: int) -> Pending | None:
             oldest = oldest_kept(engine.directory, after, end, name)
             log = effects_after(engine.directory, oldest, end, name)
             with contextlib.suppress(ChangesExpired):  # some of it at this moment
-                timeline = Timeline(log, oldest)
-                engine.consult(partial(Live.take_timeline, timeline=timeline))
+                timeline = LogTimeline(log, oldest)
+                engine.consult(partial(ReplicaState.take_timeline, timeline=timeline))
     return None

@@ -1,7 +1,7 @@
 """Locks between processes: kept open, freed by the system when their holder dies.
 
 A lock is taken through a turnstile, a second lock held only while waiting for the first.
-Whoever has just let go must pass the turnstile again, behind those who wait already, so
+A process that has just let go must pass the turnstile again, behind those who wait already, so
 that one busy process cannot starve the others.
 
 Where the system has no ``flock``, a lock file of the filelock package stands in.
@@ -23,7 +23,10 @@ from typing_extensions import override
 
 from pend_storage.errors import LockTimeout, PendStorageError
 from pend_storage.stores.json._journal.atomic_files import create, translate, translated
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory, identity_of
+from pend_storage.stores.json._journal.directory_handle import (
+    DirectoryHandle,
+    identity_of,
+)
 
 try:
     import fcntl
@@ -88,13 +91,13 @@ class ProcessLock(ABC):
 
 
 class FlockLock(ProcessLock):
-    """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
+    """Lock by ``flock`` on a descriptor that is kept open: two microseconds when it is free."""
 
     looks: ClassVar = True
 
-    def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
+    def __init__(self, path: Path, own: DirectoryHandle | None = None) -> None:
         self.path = path
-        self._own = own or OwnDirectory(path.parent)
+        self._own = own or DirectoryHandle(path.parent)
         self._names = (path.name, f"{path.name}.turn")
         self._checked = 0
         self._fd = self._turn_fd = -1
@@ -117,7 +120,7 @@ class FlockLock(ProcessLock):
             except BaseException:
                 self.release()
                 raise
-            # Somebody has deleted or replaced the file, and the others use another one.
+            # The file was deleted or replaced, and the others use another one.
             self._reopen()
 
     def _is_named(self) -> bool:
@@ -144,7 +147,7 @@ class FlockLock(ProcessLock):
         It waits with descriptors of its own. If we give up before it is served, they are
         closed as soon as it is.
         """
-        visit = _Visit(self._own, self._names)
+        visit = _LockWait(self._own, self._names)
         try:
             visit.start()
             served = visit.done.wait(timeout)
@@ -176,7 +179,7 @@ class FlockLock(ProcessLock):
                 os.close(fd)
 
 
-def _open(own: OwnDirectory, name: str) -> int:
+def _open(own: DirectoryHandle, name: str) -> int:
     path, at = own.path / name, own.fd
     with translated(path):
         own.look()
@@ -195,12 +198,12 @@ def _try_flock(fd: int) -> bool:
     return True
 
 
-class _Visit:
+class _LockWait:
     """One wait for a lock, in a thread of its own."""
 
-    under_way: ClassVar[set[_Visit]] = set()
+    under_way: ClassVar[set[_LockWait]] = set()
 
-    def __init__(self, own: OwnDirectory, names: tuple[str, str]) -> None:
+    def __init__(self, own: DirectoryHandle, names: tuple[str, str]) -> None:
         self.done = threading.Event()
         self.error: OSError | PendStorageError | None = None
         self.fd = -1
@@ -252,20 +255,20 @@ class _Visit:
 
 
 def forget_waits() -> None:
-    """In a forked child: close what threads of the parent had opened to wait with.
+    """Close what threads of the parent had opened to wait with, in a forked child.
 
     Else the child would keep the lock if the parent gets it and is killed.
     """
-    for visit in list(_Visit.under_way):
+    for visit in list(_LockWait.under_way):
         for fd in (visit.fd, visit.turn_fd):
             if fd >= 0:
                 with contextlib.suppress(OSError):  # its thread had just closed it
                     os.close(fd)
-    _Visit.under_way.clear()
+    _LockWait.under_way.clear()
 
 
 class FileLock(ProcessLock):
-    """A lock file of the filelock package: slower, but for every system."""
+    """Lock by a file of the filelock package: slower, but for every system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -288,8 +291,8 @@ class FileLock(ProcessLock):
         """Nothing is kept open between two uses."""
 
 
-def process_lock(path: Path, own: OwnDirectory | None = None) -> ProcessLock:
-    """The best lock that this system has; ``own``: the file's directory, if it is open."""
+def process_lock(path: Path, own: DirectoryHandle | None = None) -> ProcessLock:
+    """Return the best lock that this system has; ``own``: the file's directory, if it is open."""
     return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 
 

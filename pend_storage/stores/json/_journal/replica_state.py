@@ -1,4 +1,4 @@
-"""The state and the journal as one process knows them, kept in step with each other."""
+"""Replica of the state: rows and journal position of one process, kept in step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 from pend_storage.errors import CorruptFile
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
-from pend_storage.stores.json._journal.commit_tokens import Tokens
-from pend_storage.stores.json._journal.directory_handle import OwnDirectory
+from pend_storage.stores.json._journal.commit_tokens import TokenIndex
+from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.history_reader import entry_of, oldest_kept
 from pend_storage.stores.json._journal.journal import Journal, Position, SegmentDropped
 from pend_storage.stores.json._journal.log_records import SegmentStart
-from pend_storage.stores.json._journal.log_timeline import Timeline
+from pend_storage.stores.json._journal.log_timeline import LogTimeline
 from pend_storage.stores.json._journal.segments import numbered, snapshot_path
 from pend_storage.stores.json._journal.snapshot import (
     Contents,
@@ -25,7 +25,7 @@ from pend_storage.stores.json._journal.snapshot import (
 )
 from pend_storage.stores.state import Effect, State
 
-__all__ = ["Cut", "History", "Live", "load"]
+__all__ = ["Checkpoint", "History", "ReplicaState", "load"]
 
 _HISTORY_BYTES: Final = 4 << 20
 _ROW_BYTES: Final = 300  # what a row costs in memory beside its body, roughly
@@ -33,7 +33,7 @@ _ATTEMPTS: Final = 10
 
 
 class History:
-    """The latest entries of the change log, for feeds that are nearly up to date."""
+    """Keep the latest entries of the change log in memory, for feeds that are nearly up to date."""
 
     def __init__(self, start: SegmentStart) -> None:
         self._floor = start.base
@@ -90,8 +90,8 @@ def _size(effect: Effect) -> int:
     return sum(_ROW_BYTES + len(row.body or b"") for row in effect.rows)
 
 
-class Cut(NamedTuple):
-    """The whole state as it was between two segments."""
+class Checkpoint(NamedTuple):
+    """A copy of the whole state, as it was between two segments."""
 
     contents: Contents
     position: Position
@@ -101,16 +101,16 @@ class Cut(NamedTuple):
     meta: dict[str, JSON]
 
 
-class Live:
-    """State and journal. Its owner sees that threads take turns."""
+class ReplicaState:
+    """Apply the journal to the state. Not thread-safe: its owner locks."""
 
     def __init__(self, state: State, journal: Journal) -> None:
         self.state = state
         self.journal = journal
         self.history = History(journal.start)
-        self._tokens = Tokens(journal.start.at)
-        self.timeline: Timeline | None = None
-        """Of the whole log, as long as somebody is further behind than the history."""
+        self._tokens = TokenIndex(journal.start.at)
+        self.timeline: LogTimeline | None = None
+        """Of the whole log, as long as a reader is further behind than the history."""
 
     def install(self, effects: Iterable[Effect]) -> None:
         """Make what is in the journal visible."""
@@ -140,7 +140,7 @@ class Live:
         self.timeline.forget(oldest)
         return self.timeline.count(after)
 
-    def take_timeline(self, timeline: Timeline) -> bool:
+    def take_timeline(self, timeline: LogTimeline) -> bool:
         """Keep one that was read from the files; False where it ends too early by now."""
         since = self.history.since(timeline.last)
         if since is None:
@@ -197,10 +197,10 @@ class Live:
         last = self.history.last
         return self.journal.start.base if last is None else last.sequence
 
-    def cut(self) -> Cut:
+    def cut(self) -> Checkpoint:
         """A copy of the state at the start of a segment."""
         journal, state = self.journal, self.state
-        return Cut(
+        return Checkpoint(
             contents_of(state),
             journal.position,
             journal.start.number,
@@ -210,7 +210,7 @@ class Live:
         )
 
 
-def load(own: OwnDirectory, schema: Schema, name: str) -> Live:
+def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
     """Load the newest snapshot, and what is published in the journal after it.
 
     Args:
@@ -233,7 +233,7 @@ def load(own: OwnDirectory, schema: Schema, name: str) -> Live:
             journal = Journal(directory, found.segment, found.chain, own)
         except FileNotFoundError:
             continue  # another process has just replaced it by a newer one
-        live = Live(found.state, journal)
+        live = ReplicaState(found.state, journal)
         try:
             live.install(journal.effects(max(journal.published(), journal.position)))
         except SegmentDropped:

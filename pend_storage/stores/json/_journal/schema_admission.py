@@ -1,4 +1,4 @@
-"""Whether a program's schema fits what a directory holds.
+"""Schema admission: whether a program's schema fits what a directory holds.
 
 The schema of the rows is noted in the store's meta. A program with the same one goes on,
 and so does one that only adds to it, which is noted, and one of before that was added to
@@ -29,13 +29,13 @@ from pend_storage.shown import cut, shown
 from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import Table
 
-__all__ = ["Admission", "require_fitting"]
+__all__ = ["SchemaAdmission", "require_fitting"]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Admission:
-    """Judges the schema of one store, each time that another one is noted."""
+class SchemaAdmission:
+    """Admit or refuse the schema of one store, each time that another one is noted."""
 
     def __init__(self, schema: Schema, name: str, hook: Hook) -> None:
         """Make one.
@@ -43,7 +43,7 @@ class Admission:
         Args:
             schema: of the program.
             name: how errors call the store.
-            hook: is told where a newer program has added to the schema.
+            hook: receives an event where a newer program has added to the schema.
         """
         self.schema = schema
         self.wanted = describe(schema)
@@ -184,7 +184,7 @@ def _unknown(former: Description, wanted: Description) -> dict[str, frozenset[st
 
 
 def require_fitting(state: State, schema: Schema, name: str) -> None:
-    """See that records of a directory without a note are of this schema.
+    """Require that records of a directory without a note are of this schema.
 
     Raises:
         SchemaOutOfDate: one cannot be read, or has a member that would be lost.

@@ -1,4 +1,4 @@
-"""The files of a journal: their names, and how one is read from front to end."""
+"""Segment files of the journal: their names, and a reader of their frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pend_storage.stores.json._journal.log_frames import (
     wanted_size,
 )
 from pend_storage.stores.json._journal.log_records import (
-    Payload,
+    FramePayload,
     SegmentStart,
     decode_payload,
 )
@@ -36,23 +36,23 @@ _NUMBERED: Final = re.compile(r"(journal|snapshot)-(\d{8,})\.jsonl")
 
 
 def segment_path(directory: Path, number: int) -> Path:
-    """Where a segment of the journal is."""
+    """Return the path of a segment of the journal."""
     return directory / f"journal-{number:08}.jsonl"
 
 
 def snapshot_path(directory: Path, number: int) -> Path:
-    """Where the snapshot is that holds everything before this segment."""
+    """Return the path of the snapshot that holds everything before a segment."""
     return directory / f"snapshot-{number:08}.jsonl"
 
 
 def numbered(directory: Path, kind: str) -> list[int]:
-    """Numbers of the segments (``journal``) or the snapshots in a directory, in order."""
+    """Return the numbers of segments (``journal``) or snapshots in a directory, in order."""
     found = (_NUMBERED.fullmatch(path.name) for path in directory.iterdir())
     return sorted(int(m[2]) for m in found if m is not None and m[1] == kind)
 
 
 class SegmentReader:
-    """Reads the frames of one segment, in order, as far as they are whole."""
+    """Read the frames of one segment, in order, as far as they are whole."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class SegmentReader:
         return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
 
     def __del__(self) -> None:
-        """Whoever uses it last closes it."""
+        """Close it when its last user drops it."""
         self.close()
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class SegmentReader:
         if fd >= 0:
             os.close(fd)
 
-    def payloads(self, limit: int | None = None) -> Iterator[Payload]:
+    def payloads(self, limit: int | None = None) -> Iterator[FramePayload]:
         """What the following frames say, up to a place or the end of whole frames."""
         size = _CHUNK
         while limit is None or self.end < limit:
@@ -96,7 +96,7 @@ class SegmentReader:
                     return
                 size = max(wanted, _CHUNK)
 
-    def _decode(self, payload: bytes) -> Payload:
+    def _decode(self, payload: bytes) -> FramePayload:
         try:
             return decode_payload(payload)
         except (msgspec.DecodeError, ValueError) as error:
@@ -143,7 +143,7 @@ class SegmentReader:
 
 
 def read_start(directory: Path, number: int) -> SegmentStart:
-    """The first frame of a segment.
+    """Read the first frame of a segment.
 
     Raises:
         FileNotFoundError: it has been dropped.

@@ -1,4 +1,4 @@
-"""Snapshots: the whole state in one file, read without looking into a single record.
+"""Snapshots: the whole state in one file, read without a look into a single record.
 
 A collection is taken apart when it is first used.
 
@@ -79,7 +79,7 @@ class _Parts(NamedTuple):
 
 
 class _Kept:
-    """A snapshot that stays open until all of its rows were looked at.
+    """A snapshot that stays open until all of its rows were read.
 
     A newer one may take its place meanwhile; the descriptor still leads to this one. It is
     closed with the last table that has not been looked at.
@@ -121,7 +121,7 @@ class Snapshot:
 
 
 def contents_of(state: State) -> Contents:
-    """A copy of all rows that later commits do not change; quick, because it is flat."""
+    """Copy all rows, flat and quick, so that later commits do not change the copy."""
     return {n: (t.rows.copy(), t.tombstones.copy()) for n, t in state.tables.items()}
 
 
@@ -133,7 +133,7 @@ def snapshot(
     sequence: int,
     meta: Mapping[str, JSON],
 ) -> Iterator[bytes]:
-    """The text of a snapshot, piece by piece.
+    """Yield the text of a snapshot, piece by piece.
 
     Args:
         contents: all rows.

@@ -1,4 +1,4 @@
-"""Commits what somebody else has changed in a legacy file, as far as the rules allow.
+"""Commit of an external edit, as far as the rules allow.
 
 Whole records are written, computed from records that were read: of the file, of those
 that it derives, of those that refer to a deleted one. The commit checks the version of
@@ -23,8 +23,8 @@ from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.stores.json._journal.engine import Engine, Submit
-from pend_storage.stores.json._legacy_sync.edit_lookups import EditLooks
-from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.edit_lookups import EditLookups
+from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.file_manifest import token_of
 from pend_storage.stores.json._legacy_sync.overruled_values import (
     aside_of,
@@ -43,13 +43,13 @@ _Meta: TypeAlias = tuple[tuple[str, JSON], ...]
 
 
 class EditCommit:
-    """The commit of one edit. What the store refuses goes to quarantine."""
+    """Commit one edit. What the store refuses goes to quarantine."""
 
     def __init__(
         self,
         engine: Engine,
         layout: Layout,
-        found: Found,
+        found: EditedFile,
         *,
         submit: Submit,
         hook: Hook,
@@ -61,7 +61,7 @@ class EditCommit:
             layout: of the file.
             found: the edit.
             submit: carries the commit out.
-            hook: is told what was refused, and what met a commit.
+            hook: receives events of what was refused, and what met a commit.
         """
         self._engine = engine
         self._submit = submit
@@ -326,7 +326,7 @@ class EditCommit:
             Conflict: a record was changed since it was read for the same edit.
         """
         schema, layouts = self._schema, self._engine.layouts
-        looks = EditLooks(self._engine, self._found.reads)
+        looks = EditLookups(self._engine, self._found.reads)
         removal = Removal(schema, layouts, self._layout, looks)
         wanted = removal.settle(self._wanted.values())
         self._removed = removal.event()

@@ -1,4 +1,4 @@
-"""Compares an edited file with what it showed before, and gives what was changed."""
+"""Detection of edits: compares an edited file with what it showed before."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
+from pend_storage.broken_files import is_whole_file
+from pend_storage.layout import Entry, Layout, ParsedFile
 from pend_storage.namesakes import is_beside
 from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import state_at
-from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation, Rows
+from pend_storage.stores.json._legacy_sync.edited_file import (
+    EditedFile,
+    Operation,
+    Rows,
+)
 from pend_storage.stores.json._legacy_sync.file_contents import (
-    Content,
-    Seen,
-    content_of,
+    FileContents,
+    SeenRecord,
+    file_contents_of,
 )
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     UNKNOWN,
-    View,
+    FileManifest,
     place_of,
     token_of,
 )
@@ -28,14 +33,14 @@ from pend_storage.stores.json._legacy_sync.read_set import ReadSet
 from pend_storage.stores.json._legacy_sync.text_history import UNCLEAR, digest_of_text
 from pend_storage.unread import marked
 
-__all__ = ["EditReader", "broken_entry"]
+__all__ = ["EditDetector", "broken_entry"]
 
 
-class EditReader:
-    """One edited file, and what it showed before."""
+class EditDetector:
+    """Find what was changed in one file."""
 
     def __init__(
-        self, engine: Engine, layout: Layout, raw: bytes, view: View | None
+        self, engine: Engine, layout: Layout, raw: bytes, manifest: FileManifest | None
     ) -> None:
         """Make one.
 
@@ -43,14 +48,16 @@ class EditReader:
             engine: the store.
             layout: of the file.
             raw: the file as it is now.
-            view: what it showed before; None where it was not there.
+            manifest: what it showed before; None where it was not there.
         """
         self._engine = engine
         self._layout = layout
         self._raw = raw
-        self._view = view
+        self._manifest = manifest
 
-    def find(self, skip: Collection[int] = (), without: Collection[str] = ()) -> Found:
+    def find(
+        self, skip: Collection[int] = (), without: Collection[str] = ()
+    ) -> EditedFile:
         """Compare.
 
         Args:
@@ -58,12 +65,12 @@ class EditReader:
             without: tokens of records that are not compared with the file.
         """
         with self._engine.live() as live:
-            content = content_of(live, self._layout, {})
+            content = file_contents_of(live, self._layout, {})
         base, header = self._base(content)
-        seen: list[Seen] = []
+        seen: list[SeenRecord] = []
         reads = ReadSet()
         parsed = self._layout.parse(content.schema, self._raw)
-        if self._view is not None and self._view.shown.unlike:
+        if self._manifest is not None and self._manifest.shown.unlike:
             entries = list(parsed.entries)
             parsed = ParsedFile(parsed.header, entries)
             same = self._unlike(parsed.header, entries, content, base)
@@ -80,7 +87,7 @@ class EditReader:
             lambda c, k: self._look(base, reads, c, k),
         )
         # What it did not show before was not taken out.
-        removable = base if _shows_records(self._view) else _whole_files(content)
+        removable = base if _shows_records(self._manifest) else _whole_files(content)
         operations: list[Operation] = []
         told_by: dict[str, int] = {}
         for operation in told:
@@ -90,41 +97,49 @@ class EditReader:
             elif token_of(operation.collection, operation.key) not in removable:
                 continue
             operations.append(operation)
-        found = Found(parsed, seen, content, base, header, operations, reads, told_by)
+        found = EditedFile(
+            parsed, seen, content, base, header, operations, reads, told_by
+        )
         if broken_entry(found) is not None and self._was_never_read(content):
             found.parsed = replace(parsed, header=marked(parsed.header))
         return found
 
-    def _was_never_read(self, content: Content) -> bool:
+    def _was_never_read(self, content: FileContents) -> bool:
         """Whether nothing of the file, which is broken now, was ever known."""
-        if self._view is None and not content.header_version:
+        if self._manifest is None and not content.header_version:
             return True
         return content.is_unread
 
-    def digest(self, found: Found, item: Seen) -> str:
+    def digest(self, found: EditedFile, item: SeenRecord) -> str:
         """The digest of what the file says in one of its entries."""
         return self._digest(found.parsed.header, item, found.content)
 
-    def _digest(self, header: LegacyFile, item: Seen, content: Content) -> str:
+    def _digest(
+        self, header: LegacyFile, item: SeenRecord, content: FileContents
+    ) -> str:
         if item.start != UNKNOWN:
             return digest_of_text(self._raw[item.start : item.end])
         record = content.decode(item.token, item.body)
         return digest_of_text(self._layout.render_one(header, record))
 
     def _unlike(
-        self, header: LegacyFile, entries: list[Entry], content: Content, base: Rows
+        self,
+        header: LegacyFile,
+        entries: list[Entry],
+        content: FileContents,
+        base: Rows,
     ) -> list[int]:
         """Entries that say what they said before, though no record does.
 
         An edit that was adopted had met commits, and the file was not written since. Of
         the records that it showed so, those stay in the base that it does not show now.
         """
-        assert self._view is not None  # noqa: S101 - its caller has looked
-        unlike = self._view.shown.unlike
+        assert self._manifest is not None  # noqa: S101 - its caller has looked
+        unlike = self._manifest.shown.unlike
         known = {d: token for token, d in unlike.items() if d != UNCLEAR}
         same, missing = [], dict(unlike)
         for place, entry in enumerate(entries):
-            item = Seen.of(entry)
+            item = SeenRecord.of(entry)
             missing.pop(item.token, None)
             token = known.pop(self._digest(header, item, content), None)
             if token is not None:
@@ -136,23 +151,27 @@ class EditReader:
                 base[token] = (0, row[1])
         return same
 
-    def _base(self, content: Content) -> tuple[Rows, tuple[int, LegacyFile | None]]:
-        """The rows, and the header, that the file showed before somebody changed it."""
+    def _base(
+        self, content: FileContents
+    ) -> tuple[Rows, tuple[int, LegacyFile | None]]:
+        """The rows, and the header, that the file showed before it was changed."""
         header = (content.header_version, content.header)
-        if self._view is None or not _shows_records(self._view):
+        if self._manifest is None or not _shows_records(self._manifest):
             return self.current(content), header
         base = _whole_files(content)
         missing: dict[str, int] = {}
-        for token, version in zip(self._view.tokens, self._view.versions, strict=True):
-            rows = (content.row(token), self._view.rows.get(token))
+        for token, version in zip(
+            self._manifest.tokens, self._manifest.versions, strict=True
+        ):
+            rows = (content.row(token), self._manifest.rows.get(token))
             row = next((r for r in rows if r is not None and r[0] == version), None)
             if row is not None:
                 base[token] = row
             elif version:
                 missing[token] = version
-        shown = self._view.header
+        shown = self._manifest.header
         is_known = shown == content.header_version
-        for position in () if is_known and not missing else self._view.positions:
+        for position in () if is_known and not missing else self._manifest.positions:
             state = state_at(self._engine.directory, content.schema, position)
             if state is None:
                 continue
@@ -166,7 +185,7 @@ class EditReader:
                 header, is_known = (shown, before.record), True
         return base, header if is_known else (shown, None)
 
-    def current(self, content: Content) -> Rows:
+    def current(self, content: FileContents) -> Rows:
         """Every record of the file, as the store has it."""
         rows = ((token, content.row(token)) for token in content.tokens())
         return {**_whole_files(content), **{t: r for t, r in rows if r is not None}}
@@ -189,31 +208,31 @@ class EditReader:
         return found.record
 
 
-def _shows_records(view: View | None) -> bool:
+def _shows_records(manifest: FileManifest | None) -> bool:
     """Whether it is known which records the file showed before.
 
     Not of one that was missing, or that was never anything but broken.
     """
-    return view is not None and (bool(view.tokens) or not view.broken)
+    return manifest is not None and (bool(manifest.tokens) or not manifest.broken)
 
 
 def _noted(
-    entries: Iterable[Entry], seen: list[Seen], skip: Collection[int]
+    entries: Iterable[Entry], seen: list[SeenRecord], skip: Collection[int]
 ) -> Iterator[Entry]:
     for place, entry in enumerate(entries):
-        seen.append(Seen.of(entry))
+        seen.append(SeenRecord.of(entry))
         if place not in skip:
             yield entry
 
 
-def _whole_files(content: Content) -> Rows:
+def _whole_files(content: FileContents) -> Rows:
     """The rows that say what was wrong beside the records, or with the whole file."""
     records = ((t, row, content.decode(t, row[1])) for t, row in content.aside.items())
     return {t: row for t, row, r in records if is_whole_file(r) or is_beside(r)}
 
 
-def broken_entry(found: Found) -> QuarantinedRecord | None:
-    """The entry of a file that is broken as a whole; None where it is not."""
+def broken_entry(found: EditedFile) -> QuarantinedRecord | None:
+    """Return the entry of a file that is broken as a whole; None where it is not."""
     seen, content = found.seen, found.content
     if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
         return None

@@ -1,4 +1,4 @@
-"""How the commit of an edit reads what its file does not show."""
+"""Lookups of records that an edited file does not show, noted to be checked at the commit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pend_storage.schema import CollectionSpec
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._legacy_sync.read_set import ReadSet
 
-__all__ = ["EditLooks"]
+__all__ = ["EditLookups"]
 
 
-class EditLooks:
-    """See :class:`~pend_storage.removal.Looks`; what is read is noted, to be checked."""
+class EditLookups:
+    """Read records by key; see :class:`~pend_storage.removal.Looks`."""
 
     def __init__(self, engine: Engine, reads: ReadSet) -> None:
         """Make one.

@@ -1,4 +1,4 @@
-"""What an edited file says, beside what the store says."""
+"""An edited file: what it says, beside what the store says."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from pend_storage.layout import ParsedFile
 from pend_storage.records import Delete, LegacyFile, Put
-from pend_storage.stores.json._legacy_sync.file_contents import Content, Seen
+from pend_storage.stores.json._legacy_sync.file_contents import FileContents, SeenRecord
 from pend_storage.stores.json._legacy_sync.read_set import ReadSet
 
-__all__ = ["Found", "Operation", "Rows"]
+__all__ = ["EditedFile", "Operation", "Rows"]
 
 Rows: TypeAlias = dict[str, tuple[int, bytes]]
 """Token to version and body."""
@@ -18,12 +18,12 @@ Operation: TypeAlias = Put | Delete
 
 
 @dataclass(slots=True)
-class Found:
+class EditedFile:
     """What an edited file says, beside what the store says."""
 
     parsed: ParsedFile
-    seen: list[Seen]
-    content: Content
+    seen: list[SeenRecord]
+    content: FileContents
     base: Rows
     """The rows that the file showed before the edit."""
     header: tuple[int, LegacyFile | None]

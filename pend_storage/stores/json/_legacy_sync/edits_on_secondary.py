@@ -1,4 +1,4 @@
-"""What comes of an edit while another store is primary: it is put aside, and told."""
+"""Edits of the files of a secondary: set aside in quarantine, and reported."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pend_storage.layout import Layout
 from pend_storage.records import JSON, FindingRecord, Put
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json._journal.engine import Submit
-from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, token_of
 from pend_storage.stores.json._legacy_sync.overruled_values import aside_of, beside_of
 from pend_storage.stores.plan import Plan
 
-__all__ = ["EditAside", "note_as_secondary"]
+__all__ = ["SecondaryEdit", "note_as_secondary"]
 
 _IN_VAIN: Final = "the file was changed while another store was primary"
 _FOREIGN: Final = -1
@@ -27,17 +27,19 @@ _MOST_FOUND: Final = 100
 """Findings made of one edit; all that it says is in quarantine all the same."""
 
 
-class EditAside:
-    """One edit, of which nothing is adopted, and nothing is lost."""
+class SecondaryEdit:
+    """Set one edit aside: nothing of it is adopted, and nothing is lost."""
 
-    def __init__(self, layout: Layout, raw: bytes, found: Found, hook: Hook) -> None:
+    def __init__(
+        self, layout: Layout, raw: bytes, found: EditedFile, hook: Hook
+    ) -> None:
         """Make one.
 
         Args:
             layout: of the file.
             raw: the file as it is now.
             found: the edit.
-            hook: is told what was put aside.
+            hook: receives events of what was put aside.
         """
         self._layout = layout
         self._raw = raw
@@ -82,11 +84,11 @@ class EditAside:
                 logging.WARNING,
             )
 
-    def _quarantined(self, found: Found, operation: Put) -> Put:
+    def _quarantined(self, found: EditedFile, operation: Put) -> Put:
         schema, header = found.content.schema, found.parsed.header
         return aside_of(schema, self._layout, header, operation.record, _IN_VAIN)
 
-    def _members_aside(self, found: Found) -> list[Put]:
+    def _members_aside(self, found: EditedFile) -> list[Put]:
         """What the editor has set beside the records."""
         layout, edited, shown = self._layout, found.parsed.header, found.header[1]
         if edited in (found.content.header, shown):
@@ -100,7 +102,9 @@ class EditAside:
             if name in set_by_him
         ]
 
-    def _finding(self, found: Found, operation: Operation, aside: Put | None) -> Put:
+    def _finding(
+        self, found: EditedFile, operation: Operation, aside: Put | None
+    ) -> Put:
         """What an operator is told of an edit; one that deletes is undone at once."""
         key, now = operation.key, datetime.now(UTC)
         kind: Literal["missing", "extra", "different"] = "missing"

@@ -1,4 +1,4 @@
-"""Legacy files that somebody else has changed: what was changed, and what comes of it.
+"""External edits: changes that other programs made in legacy files, adopted as commits.
 
 The file is compared with what it showed before, not with what the store holds now, so
 that a commit which is not in the file yet is not taken for a deletion by the editor.
@@ -13,37 +13,38 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage.broken_files import is_whole_file
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout, is_whole_file
+from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.records import JSON, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine, Submit
 from pend_storage.stores.json._legacy_sync.edit_commit import EditCommit
 from pend_storage.stores.json._legacy_sync.edit_detection import (
-    EditReader,
+    EditDetector,
     broken_entry,
 )
-from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.edits_on_secondary import (
-    EditAside,
+    SecondaryEdit,
     note_as_secondary,
 )
 from pend_storage.stores.json._legacy_sync.file_contents import (
-    Content,
-    Seen,
-    content_of,
+    FileContents,
+    SeenRecord,
+    file_contents_of,
     match,
 )
 from pend_storage.stores.json._legacy_sync.file_manifest import (
-    Signature,
-    View,
+    FileManifest,
+    FileSignature,
     digest_of,
     place_of,
     token_of,
 )
-from pend_storage.stores.json._legacy_sync.stale_edits import StaleCheck
+from pend_storage.stores.json._legacy_sync.stale_edits import StaleEditCheck
 from pend_storage.stores.json._legacy_sync.text_history import (
     ABSENT,
     MOST_AT_ONCE,
@@ -53,7 +54,7 @@ from pend_storage.stores.json._legacy_sync.text_history import (
 from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
 from pend_storage.unread import is_marked
 
-__all__ = ["Edit", "adopted_meta", "note_as_secondary"]
+__all__ = ["ExternalEdit", "adopted_meta", "note_as_secondary"]
 
 _UNWANTED: Final = token_of(QUARANTINE, "unwanted-")
 """Stands for a text of a file that no record has."""
@@ -64,19 +65,19 @@ met commits each time; where a comparison takes longer, the next round tries aga
 
 
 def adopted_meta(file: str) -> str:
-    """Name of the meta entry that tells which edit was adopted last."""
+    """Return the name of the meta entry that tells which edit was adopted last."""
     return f"json.adopted:{file}"
 
 
-class Edit:
-    """One edited file."""
+class ExternalEdit:
+    """Adopt one edited file."""
 
     def __init__(
         self,
         engine: Engine,
         layout: Layout,
         raw: bytes,
-        view: View | None,
+        manifest: FileManifest | None,
         hook: Hook,
     ) -> None:
         """Make one.
@@ -85,15 +86,15 @@ class Edit:
             engine: the store.
             layout: of the file.
             raw: the file as it is now.
-            view: what it showed before; None where it was not there.
-            hook: is told what came of it.
+            manifest: what it showed before; None where it was not there.
+            hook: receives events of what came of it.
         """
         self._engine = engine
         self._layout = layout
         self._raw = raw
-        self._view = view
+        self._manifest = manifest
         self._hook = hook
-        self._reader = EditReader(engine, layout, raw, view)
+        self._reader = EditDetector(engine, layout, raw, manifest)
         self._told: list[Event] = []
         """Of the present attempt; the hook hears of the one that succeeds."""
         self._adopted: dict[str, str] = {}
@@ -101,7 +102,7 @@ class Edit:
         self._compared_in = 0.0
         """Seconds that the latest comparison with the store took."""
 
-    def adopt(self, signature: Signature) -> View | None:
+    def adopt(self, signature: FileSignature) -> FileManifest | None:
         """Bring the edit into the store; gives what the file shows now.
 
         None where roles are changing, or others commit all the time to what it must
@@ -111,14 +112,14 @@ class Edit:
             signature: of the edited file.
         """
         try:
-            view = self._in_turn(signature)
+            manifest = self._in_turn(signature)
         except (Conflict, StaleEpoch):
             return None
-        for event in self._told if view is not None else ():
+        for event in self._told if manifest is not None else ():
             self._hook(event)
-        return view
+        return manifest
 
-    def _in_turn(self, signature: Signature) -> View | None:
+    def _in_turn(self, signature: FileSignature) -> FileManifest | None:
         """Adopt between the commits of others; at last, keep them waiting for it.
 
         Raises:
@@ -128,13 +129,13 @@ class Edit:
         for left in reversed(range(_ATTEMPTS)):
             try:
                 return self._attempt(signature, self._engine.submit)
-            except Conflict:  # somebody has committed meanwhile: look again
+            except Conflict:  # a commit came between: look again
                 if not left and self._compared_in > _LONGEST_HOLD:
                     raise
         with self._engine.alone() as submit:
             return self._attempt(signature, submit)
 
-    def _attempt(self, signature: Signature, submit: Submit) -> View | None:
+    def _attempt(self, signature: FileSignature, submit: Submit) -> FileManifest | None:
         self._told.clear()
         self._adopted.clear()
         begun = time.monotonic()
@@ -143,49 +144,49 @@ class Edit:
         return self._carry_out(found, signature, submit)
 
     def _carry_out(
-        self, found: Found, signature: Signature, submit: Submit
-    ) -> View | None:
+        self, found: EditedFile, signature: FileSignature, submit: Submit
+    ) -> FileManifest | None:
         with self._engine.live() as live:
             role = live.state.role.role
             already = live.state.meta.get(adopted_meta(self._layout.file))
-        view = View(signature, digest_of(self._raw), self._positions(found))
-        view.broken = broken_entry(found) is not None
-        if already == self._mark(view):  # and then we died before we could note it
+        manifest = FileManifest(signature, digest_of(self._raw), self._positions(found))
+        manifest.broken = broken_entry(found) is not None
+        if already == self._mark(manifest):  # and then we died before we could note it
             found.base = self._reader.current(found.content)
             found.header = (0, None)
         elif role is Role.SECONDARY:
-            meta = ((adopted_meta(self._layout.file), self._mark(view)),)
-            aside = EditAside(self._layout, self._raw, found, self._told.append)
+            meta = ((adopted_meta(self._layout.file), self._mark(manifest)),)
+            aside = SecondaryEdit(self._layout, self._raw, found, self._told.append)
             aside.run(meta, submit)
         elif role is Role.PRIMARY:
-            found = self._commit_all(found, self._mark(view), submit)
+            found = self._commit_all(found, self._mark(manifest), submit)
         else:
             return None
-        return self._viewed(view, found)
+        return self._adopted_manifest(manifest, found)
 
-    def _mark(self, view: View) -> JSON:
+    def _mark(self, manifest: FileManifest) -> JSON:
         """By which this edit, of the file as it was before, is known to be adopted."""
-        before = self._view
+        before = self._manifest
         # With the version: the same file may be edited in the same way once more, later.
         known: list[JSON] = ["", 0]
         if before is not None:
             known = [before.digest, before.shown.version]
-        return [*known, view.digest]
+        return [*known, manifest.digest]
 
-    def _positions(self, found: Found) -> tuple[Any, ...]:
+    def _positions(self, found: EditedFile) -> tuple[Any, ...]:
         """Where the rows are found that the file shows now."""
-        old = () if self._view is None else self._view.positions
+        old = () if self._manifest is None else self._manifest.positions
         # The first one is where the file was written: what no edit has changed since is
         # found there, whatever was committed to it.
         return (*dict.fromkeys((*old[:1], *old[-1:])), found.content.position)
 
     # -- as primary: ordinary commits -----------------------------------------------------
 
-    def _commit_all(self, found: Found, mark: JSON, submit: Submit) -> Found:
+    def _commit_all(self, found: EditedFile, mark: JSON, submit: Submit) -> EditedFile:
         """Commit the edit; gives it without what an older copy says in it."""
-        if self._view is not None and self._view.shown.states:
-            check = StaleCheck(self._reader, self._layout, found, self._told.append)
-            found = check.run(self._view.shown)
+        if self._manifest is not None and self._manifest.shown.states:
+            check = StaleEditCheck(self._reader, self._layout, found, self._told.append)
+            found = check.run(self._manifest.shown)
         meta = ((adopted_meta(self._layout.file), mark),)
         entry = broken_entry(found)
         if entry is not None:
@@ -206,7 +207,7 @@ class Edit:
             )
         return found
 
-    def _note(self, found: Found, written: list[tuple[Operation, int]]) -> int:
+    def _note(self, found: EditedFile, written: list[tuple[Operation, int]]) -> int:
         """Bring the base to what the file shows now; gives how many changes that is."""
         count = 0
         for operation, version in written:
@@ -225,7 +226,7 @@ class Edit:
             count += 1
         return count
 
-    def _shown(self, found: Found, token: str) -> str:
+    def _shown(self, found: EditedFile, token: str) -> str:
         """The digest of what the file showed of a record before the edit."""
         row = found.base.get(token)
         if row is None:
@@ -238,51 +239,55 @@ class Edit:
 
     # -- afterwards -----------------------------------------------------------------------
 
-    def _viewed(self, view: View, found: Found) -> View:
+    def _adopted_manifest(
+        self, manifest: FileManifest, found: EditedFile
+    ) -> FileManifest:
         """What the file shows now, row by row."""
         with self._engine.live() as live:
-            content = content_of(live, self._layout, {})
-        view.positions = (*view.positions, content.position)
+            content = file_contents_of(live, self._layout, {})
+        manifest.positions = (*manifest.positions, content.position)
         # Not what is committed by now: that is not in the file yet.
-        view.header = found.header[0]
+        manifest.header = found.header[0]
         if found.parsed.header == found.content.header:
-            view.header = found.content.header_version
-        if view.broken and self._view is not None:
-            old = self._view
-            view.tokens, view.versions = old.tokens, old.versions
-            view.starts, view.ends = old.starts, old.ends
-            view.rows = old.rows
-            view.shown = old.shown
-            return view
+            manifest.header = found.content.header_version
+        if manifest.broken and self._manifest is not None:
+            old = self._manifest
+            manifest.tokens, manifest.versions = old.tokens, old.versions
+            manifest.starts, manifest.ends = old.starts, old.ends
+            manifest.rows = old.rows
+            manifest.shown = old.shown
+            return manifest
         shown = dataclasses.replace(content, homes=found.base, aside={}, others={})
-        self._note_unlike(view, match(view, found.seen, shown), found)
-        view.remember(found.base, content.row)
-        return view
+        self._note_unlike(manifest, match(manifest, found.seen, shown), found)
+        manifest.remember(found.base, content.row)
+        return manifest
 
-    def _note_unlike(self, view: View, texts: list[Seen], found: Found) -> None:
+    def _note_unlike(
+        self, manifest: FileManifest, texts: list[SeenRecord], found: EditedFile
+    ) -> None:
         """What no record says is written anew, or taken out, with the next version."""
-        known, unlike = set(view.tokens if texts else ()), {}
+        known, unlike = set(manifest.tokens if texts else ()), {}
         for number, item in enumerate(texts):
             token = item.token if item.token not in known else f"{_UNWANTED}{number}"
             known.add(token)
-            view.add(token, 0, item.start, item.end)
+            manifest.add(token, 0, item.start, item.end)
             if len(texts) <= MOST_AT_ONCE:
                 unlike[token] = self._reader.digest(found, item)
-        if self._view is not None:
-            old, before = self._view.shown, dict(self._adopted)
+        if self._manifest is not None:
+            old, before = self._manifest.shown, dict(self._adopted)
             for token in {*unlike, *found.kept} - before.keys():
                 if place_of(token, "")[0] != QUARANTINE:
                     before[token] = old.unlike.get(token) or self._shown(found, token)
-            view.shown = old.adopted(before, self._adopted, unlike)
+            manifest.shown = old.adopted(before, self._adopted, unlike)
 
     def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
         self._told.append(Event(name, message, level))
 
 
-def _superseded(content: Content, entry: QuarantinedRecord) -> Iterator[Put]:
+def _superseded(content: FileContents, entry: QuarantinedRecord) -> Iterator[Put]:
     """Entries of earlier texts that were broken as a whole: they wait no longer.
 
-    Where the very text has come back of which somebody had decided, it waits again.
+    Where the very text has come back of which an operator had decided, it waits again.
     """
     for token, (_, body) in content.aside.items():
         record: QuarantinedRecord = content.decode(token, body)

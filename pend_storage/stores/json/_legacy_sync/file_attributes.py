@@ -1,8 +1,8 @@
-"""What belongs to a file beyond its bytes: mode, owner, extended attributes and its ACL.
+"""File attributes beyond the bytes: mode, owner, extended attributes and the ACL.
 
 A legacy file is written anew under a name of its own and renamed, so all of this is read from
 the old file and applied to the new one. Rights never widen: the new file is made for its owner
-only, and where owner or group cannot be kept, nobody gets rights by that.
+only, and where owner or group cannot be kept, no user gets rights by that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["NARROW", "Attributes", "apply", "read"]
+__all__ = ["NARROW", "FileAttributes", "apply", "read"]
 
 NARROW: Final = 0o600
 """Mode of a file until :func:`apply` has given it its own."""
@@ -29,8 +29,8 @@ _OWNING_GROUP, _MASK, _OTHERS = 0x04, 0x10, 0x20  # linux/posix_acl.h
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
-    """Of one file, as they were when they were read."""
+class FileAttributes:
+    """Attributes of one file, as they were read."""
 
     mode: int
     """Permissions, without the type of the file."""
@@ -44,8 +44,8 @@ class Attributes:
     """Names of attributes whose values this process may not read."""
 
 
-def read(fd: int) -> Attributes:
-    """The attributes of an open file."""
+def read(fd: int) -> FileAttributes:
+    """Read the attributes of an open file."""
     status = os.fstat(fd)
     extended: dict[str, bytes] = {}
     unreadable: list[str] = []
@@ -55,7 +55,7 @@ def read(fd: int) -> Attributes:
         except OSError as error:
             if error.errno != errno.ENODATA:  # it is gone meanwhile
                 unreadable.append(name)
-    return Attributes(
+    return FileAttributes(
         stat.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,
@@ -65,8 +65,8 @@ def read(fd: int) -> Attributes:
     )
 
 
-def apply(fd: int, wanted: Attributes) -> tuple[str, ...]:
-    """Give a new file, made with the mode :data:`NARROW`, the attributes of another one.
+def apply(fd: int, wanted: FileAttributes) -> tuple[str, ...]:
+    """Apply attributes to a new file that was made with the mode :data:`NARROW`.
 
     Args:
         fd: the file, open for writing, with all of its content.
@@ -99,7 +99,7 @@ def _names(fd: int) -> list[str]:
         return []  # a file system without them
 
 
-def _copy_extended(fd: int, wanted: Attributes) -> list[str]:
+def _copy_extended(fd: int, wanted: FileAttributes) -> list[str]:
     """Copy what the file does not have yet, except for the ACL; gives what cannot be."""
     lost = []
     for name, value in wanted.extended.items():
@@ -125,7 +125,7 @@ def _value(fd: int, name: str) -> bytes | None:
         return None
 
 
-def _give(fd: int, wanted: Attributes) -> tuple[bool, bool]:
+def _give(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
     """Give the file its owner and group; tells which of them it has then."""
     for owner in (wanted.uid, -1):  # the group alone may be among our own
         mine = os.fstat(fd)
@@ -138,7 +138,7 @@ def _give(fd: int, wanted: Attributes) -> tuple[bool, bool]:
 
 
 def _permit(
-    fd: int, wanted: Attributes, *, has_owner: bool, has_group: bool
+    fd: int, wanted: FileAttributes, *, has_owner: bool, has_group: bool
 ) -> Iterator[str]:
     """Set mode and ACL; gives what cannot be kept.
 

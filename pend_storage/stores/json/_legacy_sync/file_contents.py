@@ -1,4 +1,4 @@
-"""What a store holds of one legacy file, at one place in the journal."""
+"""Contents of one legacy file as the store has them, at one position in the journal."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pend_storage.layout import BROKEN, Entry, Layout, broken_record
+from pend_storage.broken_files import BROKEN, broken_record
+from pend_storage.layout import Entry, Layout
 from pend_storage.records import LegacyFile, QuarantinedRecord
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._journal.replica_state import Live
+from pend_storage.stores.json._journal.replica_state import ReplicaState
+from pend_storage.stores.json._legacy_sync.content_generation import generation, touched
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     UNKNOWN,
-    View,
+    FileManifest,
+    digest_of,
     place_of,
     token_of,
 )
 from pend_storage.stores.json._legacy_sync.file_permissions import (
-    Permissions,
+    FilePermissions,
     legacy_row,
     permissions_key,
 )
-from pend_storage.stores.json._legacy_sync.hidden_texts import Namesakes
+from pend_storage.stores.json._legacy_sync.hidden_texts import HiddenTexts
 from pend_storage.stores.state import State
 from pend_storage.unread import is_marked
 
 __all__ = [
-    "Content",
-    "Generation",
-    "Seen",
-    "content_at",
-    "content_of",
-    "generation",
+    "FileContents",
+    "SeenRecord",
+    "file_contents_at",
+    "file_contents_of",
     "match",
-    "touched",
 ]
 
 StoredRows = Mapping[str, tuple[int, bytes]]
@@ -43,7 +43,7 @@ StoredRows = Mapping[str, tuple[int, bytes]]
 
 
 @dataclass(slots=True)
-class Content:
+class FileContents:
     """The rows that belong to a file, or may."""
 
     schema: Schema
@@ -58,16 +58,16 @@ class Content:
     """Quarantined records of the file."""
     others: dict[str, int] = field(default_factory=dict)
     """Keys and versions of rows that are known to belong to another file."""
-    permissions: Permissions | None = None
+    permissions: FilePermissions | None = None
     """Mode and owner of the file when it was seen last; None: not known."""
     broken: bytes | None = None
-    """The file, where it is broken as a whole and nobody has accepted that."""
+    """The file, where it is broken as a whole and that is not accepted."""
     is_there: bool = False
     """Whether the file exists even without a record: a file of that name was read, or
     written, before. A row of its own says so, or a deleted record."""
     is_unread: bool = False
     """Whether it is broken, and nothing of it could ever be read."""
-    namesakes: Namesakes = field(default_factory=Namesakes)
+    namesakes: HiddenTexts = field(default_factory=HiddenTexts)
     """What is known of records that share a member name."""
     _hidden: frozenset[str] | None = field(default=None, init=False)
 
@@ -102,19 +102,19 @@ class Content:
         return self.schema[name].codec.decode(body)
 
     def changed(
-        self, view: View | None, touched: frozenset[str] | None = None
+        self, manifest: FileManifest | None, touched: frozenset[str] | None = None
     ) -> Iterator[str]:
         """Tokens of records of the file that it does not show as they are.
 
         Args:
-            view: what it shows; None: nothing.
+            manifest: what it shows; None: nothing.
             touched: where to look; None: everywhere.
         """
         tokens: Iterable[str] = itertools.chain(self.homes, self.aside)
         if touched is not None:
             # One that was hidden may stand in the file again: in front of a new record.
             tokens = touched.union(text.token for text in self.namesakes.aside(self))
-        shown = (lambda _: None) if view is None else view.version
+        shown = (lambda _: None) if manifest is None else manifest.version
         for token in tokens:
             row = self.row(token)
             if row is None or row[0] == shown(token) or token in self.hidden:
@@ -137,26 +137,33 @@ class Content:
             self.others[token] = version
         return not stands
 
+    def is_shown_broken(self, manifest: FileManifest | None) -> bool:
+        """Whether a file that is broken as a whole stands there as it was found."""
+        if manifest is None or manifest.anew or self.broken is None:
+            return False
+        is_same = self.layout.is_part or manifest.digest == digest_of(self.broken)
+        return manifest.broken and is_same
+
     def tokens(self) -> list[str]:
         """Every record of the file."""
         return list(self.changed(None))
 
 
-def content_of(
-    live: Live,
+def file_contents_of(
+    live: ReplicaState,
     layout: Layout,
     others: dict[str, int],
-    namesakes: Namesakes | None = None,
-) -> Content:
-    """What the store holds of a file now. Hold the mutex.
+    namesakes: HiddenTexts | None = None,
+) -> FileContents:
+    """Return what the store holds of a file now. Hold the mutex.
 
     Args:
         live: the store.
         layout: of the file.
-        others: see :class:`Content`; kept from one content to the next.
+        others: see :class:`FileContents`; kept from one content to the next.
         namesakes: likewise.
     """
-    content = content_at(live.state, live.journal.position, layout, others)
+    content = file_contents_at(live.state, live.journal.position, layout, others)
     if namesakes is not None:
         changed = touched(live, layout, namesakes.since)
         namesakes.catch_up(changed, generation(live, layout))
@@ -164,10 +171,10 @@ def content_of(
     return content
 
 
-def content_at(
+def file_contents_at(
     state: State, position: Position, layout: Layout, others: dict[str, int]
-) -> Content:
-    """What a state, that of a place in the journal, holds of a file."""
+) -> FileContents:
+    """Return what a state holds of a file."""
     schema = state.schema
     version, header = legacy_row(state, layout.file)
     _, noted = legacy_row(state, permissions_key(layout.file))
@@ -176,7 +183,7 @@ def content_at(
     is_unread = broken is not None and header is not None and is_marked(header)
     if header is None or header.format.get("shape") == BROKEN:
         header = layout.missing()
-    return Content(
+    return FileContents(
         schema,
         layout,
         position,
@@ -185,7 +192,7 @@ def content_at(
         state.tables[layout.collection].rows.copy(),
         aside,
         others,
-        Permissions.of_row(noted),
+        FilePermissions.of_row(noted),
         broken,
         is_there=version > 0 or noted is not None,
         is_unread=is_unread,
@@ -204,42 +211,8 @@ def _aside(state: State, file: str) -> StoredRows:
     return {token_of(QUARANTINE, key): table.rows[key] for key in keys}
 
 
-class Generation(NamedTuple):
-    """Numbers that change with anything that a file may show."""
-
-    state: int
-    homes: int
-    aside: int
-    headers: int
-
-
-def generation(live: Live, layout: Layout) -> Generation:
-    """The generation of a file's content now. Hold the mutex."""
-    tables = live.state.tables
-    return Generation(
-        live.state.serial,
-        tables[layout.collection].changes,
-        tables[QUARANTINE].changes,
-        tables[LEGACY_FILES].changes,
-    )
-
-
-def touched(
-    live: Live, layout: Layout, since: Generation | None
-) -> frozenset[str] | None:
-    """Tokens that may have changed since then; None where nobody remembers."""
-    if since is None or since.state != live.state.serial:
-        return None
-    tables = live.state.tables
-    homes = tables[layout.collection].touched(since.homes)
-    aside = tables[QUARANTINE].touched(since.aside)
-    if homes is None or aside is None:
-        return None
-    return homes | {token_of(QUARANTINE, key) for key in aside}
-
-
-class Seen(NamedTuple):
-    """An entry of a file that was parsed, as far as it must be remembered."""
+class SeenRecord(NamedTuple):
+    """What is remembered of an entry of a file that was parsed."""
 
     token: str
     body: bytes
@@ -247,15 +220,17 @@ class Seen(NamedTuple):
     end: int
 
     @classmethod
-    def of(cls, entry: Entry) -> Seen:
+    def of(cls, entry: Entry) -> SeenRecord:
         """Of an entry."""
         start, end = entry.span or (UNKNOWN, UNKNOWN)
         home = entry.home
         return cls(token_of(home.collection, home.key), home.body, start, end)
 
 
-def match(view: View, seen: Iterable[Seen], content: Content) -> list[Seen]:
-    """Fill a view: which text of a file that was read stands for which row.
+def match(
+    manifest: FileManifest, seen: Iterable[SeenRecord], content: FileContents
+) -> list[SeenRecord]:
+    """Fill a manifest: which text of a file that was read stands for which row.
 
     A text is taken for a row if it says exactly the same. So the order is not known
     either.
@@ -263,22 +238,25 @@ def match(view: View, seen: Iterable[Seen], content: Content) -> list[Seen]:
     Returns:
         What stands for no row.
     """
-    left: list[Seen] = []
+    left: list[SeenRecord] = []
     matched: set[str] = set()
     for item in seen:
         row = content.row(item.token)
         if row is not None and row[1] == item.body and item.token not in matched:
             matched.add(item.token)
-            view.add(item.token, row[0], item.start, item.end)
+            manifest.add(item.token, row[0], item.start, item.end)
         else:
             left.append(item)
-    view.ordered = False
-    return _match_by_text(view, left, matched, content) if left else []
+    manifest.ordered = False
+    return _match_by_text(manifest, left, matched, content) if left else []
 
 
 def _match_by_text(
-    view: View, left: list[Seen], matched: set[str], content: Content
-) -> list[Seen]:
+    manifest: FileManifest,
+    left: list[SeenRecord],
+    matched: set[str],
+    content: FileContents,
+) -> list[SeenRecord]:
     """Match what has another key or more fields in the store, but the same text."""
     layout, header = content.layout, content.header
     waiting: dict[bytes, list[str]] = {}
@@ -288,7 +266,7 @@ def _match_by_text(
             waiting.setdefault(text, []).append(token)
     if not waiting:
         return left
-    over: list[Seen] = []
+    over: list[SeenRecord] = []
     for item in left:
         text = layout.render_one(header, content.decode(item.token, item.body))
         tokens = waiting.get(text)
@@ -296,7 +274,7 @@ def _match_by_text(
             token = tokens.pop(0)
             row = content.row(token)
             assert row is not None  # noqa: S101 - it was there a moment ago
-            view.add(token, row[0], item.start, item.end)
+            manifest.add(token, row[0], item.start, item.end)
         else:
             over.append(item)
     return over

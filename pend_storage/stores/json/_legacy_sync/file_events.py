@@ -1,24 +1,25 @@
-"""The events about a legacy file that another program writes without a pause."""
+"""Events about a legacy file: written without a pause, or without its attributes."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Final
 
 from pend_storage.events import Event, Hook
-from pend_storage.stores.json._legacy_sync.quiescence import Rest
+from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader
 
-__all__ = ["BusyNotice"]
+__all__ = ["BusyFileEvents", "LostAttributeEvents"]
 
 _BUSY: Final = 3.0
-"""Seconds after which it is told."""
+"""Seconds after which it is reported."""
 
 
-class BusyNotice:
-    """Tells once that a file is busy, and once that this is over."""
+class BusyFileEvents:
+    """Report once that a file is written without a pause, and once that this is over."""
 
-    def __init__(self, file: str, rest: Rest, hook: Hook) -> None:
-        """Args: file: its name. rest: knows whether it rests. hook: is told."""
+    def __init__(self, file: str, rest: QuiescentReader, hook: Hook) -> None:
+        """Args: file: its name. rest: knows whether it rests. hook: receives the events."""
         self._file = file
         self._rest = rest
         self._hook = hook
@@ -70,3 +71,31 @@ class BusyNotice:
             f"{what}. Its edits are adopted and commits are in the file, without waiting "
             "for a rest: have that program write a new file and rename it"
         )
+
+
+class LostAttributeEvents:
+    """Report once what belonged to a file and could not be kept when it was written."""
+
+    def __init__(self, hook: Hook) -> None:
+        self._hook = hook
+        self._reported: set[str] = set()
+
+    def report(self, target: Path, lost: tuple[str, ...]) -> None:
+        """Report what was not reported before.
+
+        Args:
+            target: the file.
+            lost: names of attributes.
+        """
+        news = [what for what in lost if what not in self._reported]
+        self._reported.update(news)
+        if news:
+            self._hook(
+                Event(
+                    "attributes-lost",
+                    f"{target} was written anew, and could not keep: {', '.join(news)}. "
+                    "Set them again, and run the server as the owner of the file, or "
+                    "with the right to set them, to have them kept",
+                    logging.WARNING,
+                )
+            )

@@ -1,4 +1,4 @@
-"""How old what a legacy file shows is: the commits that are not in it yet."""
+"""Lag of legacy files: the commits that they do not show yet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pend_storage.phases import Role
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine
-from pend_storage.stores.json._journal.replica_state import Live
+from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._legacy_sync.file_manifest import (
-    View,
-    load_view,
+    FileManifest,
+    load_manifest,
+    manifest_path,
     token_of,
-    view_path,
 )
 
 __all__ = ["FileLag", "file_lags"]
@@ -35,15 +35,15 @@ class FileLag:
 
 
 def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
-    """The files that are behind, the one with the oldest commit first.
+    """Return the files that are behind, the one with the oldest commit first.
 
     Only commits that the store has in memory are looked at; older ones are in a snapshot,
     and are in the files as a rule.
     """
     found = []
     for layout in layouts:
-        view = load_view(view_path(engine.directory, layout.file))
-        waiting = engine.consult(partial(_waiting, layout=layout, view=view))
+        manifest = load_manifest(manifest_path(engine.directory, layout.file))
+        waiting = engine.consult(partial(_waiting, layout=layout, manifest=manifest))
         if waiting:
             oldest = datetime.now(UTC) - min(waiting.values())
             seconds = max(0.0, oldest.total_seconds())
@@ -51,19 +51,21 @@ def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
     return tuple(sorted(found, key=lambda lag: -lag.seconds))
 
 
-def _waiting(live: Live, *, layout: Layout, view: View | None) -> dict[str, datetime]:
+def _waiting(
+    live: ReplicaState, *, layout: Layout, manifest: FileManifest | None
+) -> dict[str, datetime]:
     """Tokens of records that a file does not show as they are, and when they changed."""
     if live.state.role.role is Role.DETACHED:
         return {}
     found: dict[str, datetime] = {}
     for collection, key, at in _changed(live, layout):
         token = token_of(collection, key)
-        if token not in found and _differs(live, layout, view, collection, key):
+        if token not in found and _differs(live, layout, manifest, collection, key):
             found[token] = at
     return found
 
 
-def _changed(live: Live, layout: Layout) -> Iterator[tuple[str, str, datetime]]:
+def _changed(live: ReplicaState, layout: Layout) -> Iterator[tuple[str, str, datetime]]:
     for effect in live.history.since(live.history.floor) or ():
         if effect.at is None:
             continue
@@ -73,10 +75,14 @@ def _changed(live: Live, layout: Layout) -> Iterator[tuple[str, str, datetime]]:
 
 
 def _differs(
-    live: Live, layout: Layout, view: View | None, collection: str, key: str
+    live: ReplicaState,
+    layout: Layout,
+    manifest: FileManifest | None,
+    collection: str,
+    key: str,
 ) -> bool:
     row = live.state.tables[collection].rows.get(key)
-    shown = None if view is None else view.version(token_of(collection, key))
+    shown = None if manifest is None else manifest.version(token_of(collection, key))
     if row is None or row[0] == shown:
         return row is None and shown is not None
     record = live.state.schema[collection].codec.decode(row[1])

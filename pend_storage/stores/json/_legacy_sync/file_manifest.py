@@ -1,7 +1,7 @@
-"""What a legacy file shows: which records, at which versions, and where their texts stand.
+"""File manifest: which records a legacy file shows, at which versions, and where.
 
 Kept beside the file, so that writing it again copies whatever has not changed, and so
-that an edit made by somebody else can be told from our own doing.
+that an edit of another program can be told from our own doing.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import msgspec
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.atomic_files import fitting, replace_file
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._legacy_sync.text_history import Shown
+from pend_storage.stores.json._legacy_sync.text_history import TextHistory
 
 __all__ = [
     "UNKNOWN",
-    "Signature",
-    "View",
+    "FileManifest",
+    "FileSignature",
     "digest_of",
+    "load_manifest",
     "load_signature",
-    "load_view",
+    "manifest_path",
     "place_of",
-    "save_view",
+    "save_manifest",
     "signature_of",
     "token_of",
-    "view_path",
 ]
 
 UNKNOWN: Final = -1
@@ -44,19 +44,19 @@ _MARK: Final = "\0"  # no key begins so, because no key may hold it
 
 
 def token_of(collection: str, key: str) -> str:
-    """One text for a record of a file: its key, marked if it is quarantined."""
+    """Return one text for a record of a file: its key, marked if it is quarantined."""
     return _MARK + key if collection == QUARANTINE else key
 
 
 def place_of(token: str, collection: str) -> tuple[str, str]:
-    """Collection and key of a record of a file whose records are of that collection."""
+    """Return collection and key of a record of a file whose records are of that collection."""
     if token.startswith(_MARK):
         return QUARANTINE, token[1:]
     return collection, token
 
 
-class Signature(NamedTuple):
-    """By what a file is recognised without reading it."""
+class FileSignature(NamedTuple):
+    """What tells a file from other versions of it without reading it."""
 
     size: int
     mtime_ns: int
@@ -65,14 +65,14 @@ class Signature(NamedTuple):
     """No program can set it, as it can the others; 0: not known, which equals nothing.
     A rename changes it too, so that of a file which this store renames is not kept."""
 
-    def is_but_for_ctime(self, other: Signature) -> bool:
+    def is_but_for_ctime(self, other: FileSignature) -> bool:
         """Whether it is the same file, which may have been renamed in between."""
         return self[:3] == other[:3]
 
 
-def signature_of(status: os.stat_result) -> Signature:
-    """The signature of a file."""
-    return Signature(
+def signature_of(status: os.stat_result) -> FileSignature:
+    """Return the signature of a file."""
+    return FileSignature(
         status.st_size, status.st_mtime_ns, status.st_ino, _ctime_of(status)
     )
 
@@ -82,35 +82,35 @@ def _ctime_of(status: os.stat_result) -> int:
 
 
 def digest_of(raw: bytes) -> str:
-    """By what the content of a file is recognised."""
+    """Return the digest of a file's content."""
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)
-class View:
+class FileManifest:
     """A file as this store wrote it, or read it, last."""
 
-    signature: Signature
+    signature: FileSignature
     digest: str
     positions: tuple[Position, ...]
     """Places in the journal; each row shown is part of the state at one of them."""
     header: int = 0
     """Version of the row in ``legacy_files`` by which it was written; 0: there is none."""
     broken: bool = False
-    """The file is broken as a whole; the rest of the view tells what it was before."""
+    """The file is broken as a whole; the rest of the manifest tells what it was before."""
     ordered: bool = True
     """The tokens stand in the order of the layout."""
     tokens: list[str] = field(default_factory=list)
     versions: array[int] = field(default_factory=lambda: array("q"))
     starts: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
-    stamp: Signature | None = None
-    """Of the file in which this view is kept."""
+    stamp: FileSignature | None = None
+    """Of the file in which this manifest is kept."""
     anew: bool = False
     """Nothing of the file's text can be used."""
     verified: bool = False
     """The content was looked at again, some time after the signature was taken."""
-    replaced: Signature | None = None
+    replaced: FileSignature | None = None
     """Of the file in whose place this one was put."""
     replaced_digest: str = ""
     """Of its content; empty: not known."""
@@ -118,8 +118,8 @@ class View:
     """Versions and bodies of records that it shows and that are others in the store by
     now, by token; only in memory. What is not here is looked for at the positions."""
     lost: tuple[str, ...] = ()
-    """What belonged to that file and could not be kept; not kept in the view."""
-    shown: Shown = field(default_factory=Shown)
+    """What belonged to that file and could not be kept; not kept in the manifest."""
+    shown: TextHistory = field(default_factory=TextHistory)
     """What it showed before."""
     _index: dict[str, int] | None = None
 
@@ -167,13 +167,13 @@ class View:
 
 
 class _Head(msgspec.Struct, frozen=True):
-    signature: Signature
+    signature: FileSignature
     digest: str
     positions: list[Position]
     header: int
     broken: bool
     ordered: bool
-    replaced: Signature | None = None
+    replaced: FileSignature | None = None
     replaced_digest: str = ""
 
 
@@ -182,11 +182,11 @@ class _Columns(msgspec.Struct, frozen=True):
     versions: list[int]
     starts: list[int]
     ends: list[int]
-    shown: Shown = Shown()
+    shown: TextHistory = TextHistory()
 
 
-def view_path(directory: Path, file: str) -> Path:
-    """Where the view of a legacy file is kept, in the store's own directory.
+def manifest_path(directory: Path, file: str) -> Path:
+    """Return where the manifest of a legacy file is kept, in the store's own directory.
 
     By its name, or a digest of that where the name is too long: a byte that is not a letter
     or digit takes three there.
@@ -194,36 +194,36 @@ def view_path(directory: Path, file: str) -> Path:
     return directory / "views" / fitting(quote(file, safe=""), ".view")
 
 
-def save_view(path: Path, view: View) -> None:
-    """Keep a view, durable."""
-    replace_file(path, _lines(view))
-    view.stamp = signature_of(path.stat())
+def save_manifest(path: Path, manifest: FileManifest) -> None:
+    """Write a manifest, durable."""
+    replace_file(path, _lines(manifest))
+    manifest.stamp = signature_of(path.stat())
 
 
-def _lines(view: View) -> Iterable[bytes]:
+def _lines(manifest: FileManifest) -> Iterable[bytes]:
     head = _Head(
-        view.signature,
-        view.digest,
-        list(view.positions),
-        view.header,
-        view.broken,
-        view.ordered,
-        view.replaced,
-        view.replaced_digest,
+        manifest.signature,
+        manifest.digest,
+        list(manifest.positions),
+        manifest.header,
+        manifest.broken,
+        manifest.ordered,
+        manifest.replaced,
+        manifest.replaced_digest,
     )
     yield msgspec.json.encode(head) + b"\n"
     columns: dict[str, Any] = {
-        "tokens": view.tokens,
-        "versions": view.versions.tolist(),
-        "starts": view.starts.tolist(),
-        "ends": view.ends.tolist(),
-        "shown": view.shown,
+        "tokens": manifest.tokens,
+        "versions": manifest.versions.tolist(),
+        "starts": manifest.starts.tolist(),
+        "ends": manifest.ends.tolist(),
+        "shown": manifest.shown,
     }
     yield msgspec.json.encode(columns) + b"\n"
 
 
-def load_signature(path: Path) -> Signature | None:
-    """The signature in a view, without reading the rest; None if there is none."""
+def load_signature(path: Path) -> FileSignature | None:
+    """Read the signature in a manifest, without the rest; None if there is none."""
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.readline(), type=_Head).signature
@@ -231,8 +231,8 @@ def load_signature(path: Path) -> Signature | None:
         return None
 
 
-def load_view(path: Path) -> View | None:
-    """The view that is kept; None if there is none, or it cannot be read.
+def load_manifest(path: Path) -> FileManifest | None:
+    """Read a manifest; None if there is none, or it cannot be read.
 
     It can be made again from the file and the state, so damage is no error.
     """
@@ -244,7 +244,7 @@ def load_view(path: Path) -> View | None:
         columns = msgspec.json.decode(rest, type=_Columns)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return View(
+    return FileManifest(
         head.signature,
         head.digest,
         tuple(head.positions),

@@ -1,4 +1,4 @@
-"""Mode and owner of a legacy file, kept in the store so that a new file gets them too.
+"""File permissions: mode and owner, kept in the store so that a new file gets them too.
 
 While a file is there, it says itself what its mode is, and keeps it when it is written
 anew. For a file that is lost, or a directory that is made from the other store, each file
@@ -38,8 +38,8 @@ except ImportError:  # pragma: no cover - systems without users and groups
 
 __all__ = [
     "PERMISSIONS_MARK",
-    "PermissionNotes",
-    "Permissions",
+    "FilePermissions",
+    "PermissionRecorder",
     "legacy_row",
     "permissions_key",
 ]
@@ -53,12 +53,12 @@ _STATUS: Final = Path("/proc/self/status")
 
 
 def permissions_key(file: str) -> str:
-    """Key, in ``legacy_files``, of the row with a file's mode and owner."""
+    """Return the key, in ``legacy_files``, of the row with a file's mode and owner."""
     return file + PERMISSIONS_MARK
 
 
 def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
-    """Version and record of a row in ``legacy_files``; 0 and None where there is none."""
+    """Return version and record of a row in ``legacy_files``; 0 and None where there is none."""
     row = state.tables[LEGACY_FILES].rows.get(key)
     if row is None:
         return 0, None
@@ -66,8 +66,8 @@ def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Permissions:
-    """Who may do what with a file."""
+class FilePermissions:
+    """Mode, owner and group of a file."""
 
     mode: int
     """The permission bits."""
@@ -76,13 +76,13 @@ class Permissions:
     group: str | None = None
 
     @classmethod
-    def of_file(cls, status: os.stat_result) -> Permissions:
+    def of_file(cls, status: os.stat_result) -> FilePermissions:
         """Those of a file that is there."""
         owner, group = _user_name(status.st_uid), _group_name(status.st_gid)
         return cls(stat.S_IMODE(status.st_mode) & _BITS, owner, group)
 
     @classmethod
-    def of_row(cls, row: LegacyFile | None) -> Permissions | None:
+    def of_row(cls, row: LegacyFile | None) -> FilePermissions | None:
         """Those that a row keeps; None where there is no such row, or it says nothing."""
         kept = {} if row is None else row.format
         mode, owner, group = kept.get("mode"), kept.get("owner"), kept.get("group")
@@ -130,8 +130,8 @@ class Permissions:
                     os.close(fd)
 
 
-class PermissionNotes:
-    """Keeps the row of one file up to date."""
+class PermissionRecorder:
+    """Keep the row of one file up to date."""
 
     def __init__(self, engine: Engine, layout: Layout, *, is_shared: bool) -> None:
         """Make one.
@@ -157,13 +157,13 @@ class PermissionNotes:
         """
         if status is None:
             return
-        found = Permissions.of_file(status)
+        found = FilePermissions.of_file(status)
         key = permissions_key(self._layout.file)
         with self._engine.live() as live:
             role = live.state.role.role
             has_header = legacy_row(live.state, self._layout.file)[0] > 0
             version, known = legacy_row(live.state, key)
-        if role is not Role.PRIMARY or Permissions.of_row(known) == found:
+        if role is not Role.PRIMARY or FilePermissions.of_row(known) == found:
             return
         is_told = has_header or known is not None or self._is_shared
         if not is_told and found.mode == _USUAL & ~_umask():

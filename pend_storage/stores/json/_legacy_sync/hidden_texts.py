@@ -1,23 +1,45 @@
-"""Which quarantined texts of a legacy file do not stand in it, from content to content."""
+"""Hidden texts: quarantined texts of a legacy file that do not stand in it."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.layout import Layout
 from pend_storage.namesakes import SUPERSEDED, Text, hidden, text_of
+from pend_storage.phases import Role
 from pend_storage.records import Put, QuarantinedRecord
-from pend_storage.schema import QUARANTINE
+from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._legacy_sync.content_generation import Generation
 
-if TYPE_CHECKING:
-    from pend_storage.stores.json._legacy_sync.file_contents import Content, Generation
-
-__all__ = ["Namesakes", "left_by"]
+__all__ = ["HiddenTexts", "release_hidden"]
 
 
-class Namesakes:
-    """The records of one file that share a member name with a quarantined one.
+class Rows(Protocol):
+    """The rows of one file: :class:`~pend_storage.stores.json._legacy_sync.file_contents.FileContents`."""
+
+    schema: Schema
+    layout: Layout
+    homes: Mapping[str, tuple[int, bytes]]
+    aside: Mapping[str, tuple[int, bytes]]
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Tokens of the quarantined records that do not stand in the file."""
+
+    def decode(self, token: str, body: bytes) -> Any:
+        """The record of a row."""
+
+    def record(self, token: str) -> Any:
+        """The record of a token."""
+
+
+class HiddenTexts:
+    """Track the records of one file that share a member name with a quarantined one.
 
     All records are looked at once, if any quarantined one has a member name at all;
     afterwards only those that were written since.
@@ -40,7 +62,7 @@ class Namesakes:
         self._changed = None if changed is None or known is None else known | changed
         self.since = now
 
-    def aside(self, content: Content) -> list[Text]:
+    def aside(self, content: Rows) -> list[Text]:
         """The quarantined records that have a member name."""
         looked: dict[str, tuple[int, Text | None]] = {}
         for token, (version, body) in content.aside.items():
@@ -52,7 +74,7 @@ class Namesakes:
         self._aside = looked
         return [text for _, text in looked.values() if text is not None]
 
-    def hidden(self, content: Content) -> frozenset[str]:
+    def hidden(self, content: Rows) -> frozenset[str]:
         """The tokens of the quarantined records that do not stand in the file."""
         aside = self.aside(content)
         names = frozenset(text.name for text in aside)
@@ -67,7 +89,7 @@ class Namesakes:
         self._names, self._changed = names, frozenset()
         return frozenset(hidden([*aside, *self._placed.values()]))
 
-    def _look(self, content: Content, token: str, names: frozenset[str]) -> None:
+    def _look(self, content: Rows, token: str, names: frozenset[str]) -> None:
         self._placed.pop(token, None)
         row = content.homes.get(token)
         if row is None:
@@ -78,7 +100,28 @@ class Namesakes:
             self._placed[token] = text
 
 
-def left_by(content: Content) -> dict[str, Put]:
+def release_hidden(engine: Engine, content: Rows) -> bool:
+    """Commit that quarantined texts leave their file for good; True where there are any.
+
+    A secondary leaves that to the primary: until then it does not write them. Where
+    something else is committed to them at the same time, the next round does it.
+    """
+    leaving = _left_by(content)
+    if not leaving:
+        return False
+    with engine.live() as live:
+        if live.state.role.role is not Role.PRIMARY:
+            return False
+    checks = {
+        (QUARANTINE, put.key): content.aside[token][0] for token, put in leaving.items()
+    }
+    batch = content.schema.batch(leaving.values(), checks)
+    with contextlib.suppress(Conflict, StaleEpoch):
+        engine.submit(lambda plan: plan.add(batch, None))
+    return True
+
+
+def _left_by(content: Rows) -> dict[str, Put]:
     """The quarantined records that leave their file, by token, as they are afterwards.
 
     Superseded for good, so that what replaced them can be deleted.

@@ -1,4 +1,4 @@
-"""The first opening of a directory: what is in its legacy files becomes rows.
+"""Initial import: the legacy files become rows when a directory is first opened.
 
 Each layout decides what its file says. What only all files together can tell is decided
 here: a unique value that two files claim, and references to what no file has.
@@ -16,30 +16,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pend_storage.broken_files import is_whole_file
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event, Hook, Progress
-from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
+from pend_storage.layout import Entry, Find, Layout, ParsedFile
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.file_contents import content_at, match
+from pend_storage.stores.json._legacy_sync.file_contents import file_contents_at, match
 from pend_storage.stores.json._legacy_sync.file_manifest import (
-    View,
+    FileManifest,
     digest_of,
     place_of,
     signature_of,
 )
-from pend_storage.stores.json._legacy_sync.file_permissions import Permissions
-from pend_storage.stores.json._legacy_sync.quiescence import Rest, is_whole
-from pend_storage.stores.json._legacy_sync.row_spill import SeenRows, Spool, SpooledRows
+from pend_storage.stores.json._legacy_sync.file_permissions import FilePermissions
+from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader, is_whole
+from pend_storage.stores.json._legacy_sync.row_spill import (
+    RowSpill,
+    SeenRows,
+    SpilledRows,
+)
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
 from pend_storage.stores.state import State
 from pend_storage.stores.table import index_value
 from pend_storage.unread import marked
 
-__all__ = ["AdoptedFile", "Intake"]
+__all__ = ["AdoptedFile", "InitialImport"]
 
 _TOLD_EVERY: Final = 1_000
 _PATIENCE: Final = 10.0
@@ -65,28 +70,28 @@ class AdoptedFile:
 
 
 @dataclass(slots=True)
-class _File:
+class _ImportedFile:
     """A file that was read."""
 
     layout: Layout
-    place: Place
+    synced: SyncedFile
     header: LegacyFile
-    view: View
+    manifest: FileManifest
     seen: SeenRows
     derived: int = 0
 
 
-class Intake:
-    """Rows in the making."""
+class InitialImport:
+    """Read all legacy files, and make the rows of the store of them."""
 
     def __init__(self, schema: Schema, hook: Hook, progress: Progress | None) -> None:
         self._schema = schema
         self._hook = hook
         self._progress = _Progress(progress)
-        self._rows: dict[str, SpooledRows] = {}
+        self._rows: dict[str, SpilledRows] = {}
         self._claims: dict[_Claim, str] = {}
-        self._references: dict[str, dict[str, _File]] = {}
-        self._files: list[_File] = []
+        self._references: dict[str, dict[str, _ImportedFile]] = {}
+        self._files: list[_ImportedFile] = []
 
     @contextmanager
     def spooled(self, directory: Path) -> Iterator[None]:
@@ -95,9 +100,9 @@ class Intake:
         Raises:
             OSError: there is no place for it.
         """
-        self._spool = Spool(directory)
+        self._spool = RowSpill(directory)
         names = self._schema.names
-        self._rows = {n: SpooledRows(self._spool, ADOPTED_VERSION) for n in names}
+        self._rows = {n: SpilledRows(self._spool, ADOPTED_VERSION) for n in names}
         try:
             yield
         finally:
@@ -105,40 +110,42 @@ class Intake:
 
     # -- reading ------------------------------------------------------------------------
 
-    def read(self, layouts: Sequence[Layout], places: Mapping[str, Place]) -> None:
+    def read(self, layouts: Sequence[Layout], files: Mapping[str, SyncedFile]) -> None:
         """Read every file that is there."""
-        statuses = (place.status() for place in places.values())
+        statuses = (file.status() for file in files.values())
         self._progress.total = sum(s.st_size for s in statuses if s is not None)
         for layout in layouts:
-            read = self._read_whole(layout, places[layout.file])
+            read = self._read_whole(layout, files[layout.file])
             if read is not None:
                 raw, status = read
-                view = View(signature_of(status), digest_of(raw), ())
-                self._read(layout, places[layout.file], raw, view)
-                noted = Permissions.of_file(status).row(layout.file)
+                manifest = FileManifest(signature_of(status), digest_of(raw), ())
+                self._read(layout, files[layout.file], raw, manifest)
+                noted = FilePermissions.of_file(status).row(layout.file)
                 self._set(self._schema.put(LEGACY_FILES, noted))
                 del read, raw  # as large as all that was made of it
         while self._mend_references():
             pass
 
     def _read_whole(
-        self, layout: Layout, place: Place
+        self, layout: Layout, file: SyncedFile
     ) -> tuple[bytes, os.stat_result] | None:
         """Read a file, waiting a little for one that is being written just now."""
         sound = partial(is_whole, layout, self._schema)
         try:
-            return Rest(place).read(None, sound, patience=_PATIENCE)
+            return QuiescentReader(file).read(None, sound, patience=_PATIENCE)
         except InterruptedError:
             raise StoreUnavailable(
                 "a program keeps writing it. Stop that program while the files are "
                 "adopted",
-                store=str(place.target),
+                store=str(file.target),
             ) from None
 
-    def _read(self, layout: Layout, place: Place, raw: bytes, view: View) -> None:
+    def _read(
+        self, layout: Layout, synced: SyncedFile, raw: bytes, manifest: FileManifest
+    ) -> None:
         parsed = layout.parse(self._schema, raw)
         seen = SeenRows(self._spool, self._rows)
-        file = _File(layout, place, parsed.header, view, seen)
+        file = _ImportedFile(layout, synced, parsed.header, manifest, seen)
         self._files.append(file)
         entries = self._progress.watched(parsed.entries, len(raw))
         noted = ParsedFile(parsed.header, seen.noted(entries))
@@ -159,7 +166,7 @@ class Intake:
 
     # -- writing ------------------------------------------------------------------------
 
-    def _take(self, file: _File, put: Put) -> None:
+    def _take(self, file: _ImportedFile, put: Put) -> None:
         spec = self._schema[put.collection]
         taken = self._taken(spec, put)
         if taken is not None:
@@ -172,7 +179,7 @@ class Intake:
         if spec.references:
             self._references.setdefault(put.collection, {})[put.key] = file
 
-    def _aside(self, file: _File, put: Put, reason: str) -> Put:
+    def _aside(self, file: _ImportedFile, put: Put, reason: str) -> Put:
         """The record in quarantine instead; of derived ones nothing is lost."""
         aside = file.layout.set_aside(self._schema, file.header, put.record, reason)
         seen = replace(aside.record, seen_at=datetime.now(UTC))
@@ -227,7 +234,7 @@ class Intake:
             removed = True
         return removed
 
-    def _referring(self) -> Iterator[tuple[_Place, _File]]:
+    def _referring(self) -> Iterator[tuple[_Place, _ImportedFile]]:
         """Every record that may refer to others, and its file."""
         for collection, files in self._references.items():
             for key, file in list(files.items()):
@@ -251,17 +258,19 @@ class Intake:
         state.sequence = ADOPTED_VERSION if any(self._rows.values()) else 0
         return state
 
-    def views(self, state: State, position: Position) -> Iterator[tuple[Layout, View]]:
+    def manifests(
+        self, state: State, position: Position
+    ) -> Iterator[tuple[Layout, FileManifest]]:
         """What each file shows."""
         for file in self._files:
-            view = file.view
-            view.positions, view.header = (position,), ADOPTED_VERSION
-            view.broken = self._broken(file) is not None
-            content = content_at(state, position, file.layout, {})
-            match(view, [] if view.broken else file.seen, content)
-            yield file.layout, view
+            manifest = file.manifest
+            manifest.positions, manifest.header = (position,), ADOPTED_VERSION
+            manifest.broken = self._broken(file) is not None
+            content = file_contents_at(state, position, file.layout, {})
+            match(manifest, [] if manifest.broken else file.seen, content)
+            yield file.layout, manifest
 
-    def _broken(self, file: _File) -> QuarantinedRecord | None:
+    def _broken(self, file: _ImportedFile) -> QuarantinedRecord | None:
         """The entry of a file that is broken as a whole; None where it is not."""
         if len(file.seen) != 1:
             return None
@@ -302,7 +311,7 @@ class Intake:
 
 
 class _Progress:
-    """Tells how many records were read, and how many there are by the files' sizes."""
+    """Report how many records were read, and how many there are by the files' sizes."""
 
     def __init__(self, tell: Progress | None) -> None:
         self.total = 0
@@ -333,9 +342,9 @@ class _Progress:
 
 
 class _Current:
-    """Looks into the rows as they are now, those given a moment ago included."""
+    """Look rows up as they are now, those given a moment ago included."""
 
-    def __init__(self, find: Find, rows: Mapping[str, SpooledRows]) -> None:
+    def __init__(self, find: Find, rows: Mapping[str, SpilledRows]) -> None:
         self._find = find
         self._rows = rows
 

@@ -1,4 +1,4 @@
-"""Values that lost against an edit, or against a commit: kept in quarantine, whole.
+"""Overruled values: lost against an edit, or against a commit; kept in quarantine, whole.
 
 They do not stand in their file: its name is marked, so that neither the file, nor a view
 of it, nor its validation shows them.
@@ -31,7 +31,7 @@ __all__ = ["aside_of", "beside_of", "name_of"]
 def aside_of(
     schema: Schema, layout: Layout, header: LegacyFile, record: Any, reason: str
 ) -> Put:
-    """A record that lost, as its file would show it.
+    """Return a record that lost, as its file would show it, for quarantine.
 
     Args:
         schema: of the store.
@@ -47,7 +47,7 @@ def aside_of(
 def beside_of(
     schema: Schema, layout: Layout, name: str, value: JSON, reason: str
 ) -> Put:
-    """A member beside the records that lost."""
+    """Return a member beside the records that lost, for quarantine."""
     raw = b"%b: %b" % (dump_json(name), dump_json(value))
     return _aside(schema, layout, name, raw, reason, at=BESIDE)
 
@@ -78,7 +78,7 @@ def _aside(
 
 
 def name_of(layout: Layout, header: LegacyFile, record: Any) -> str:
-    """What an event calls a record: its member name, else its id and its position."""
+    """Return what an event calls a record: its member name, else its id and its position."""
     place = layout.place(record)
     text = layout.render_one(header, record)
     try:

@@ -1,7 +1,7 @@
-"""Files that are there before the store is, under the name of a collection without layout.
+"""Preexisting files under the name of a collection without a layout, in another shape.
 
 Such a collection is kept in a file of the store's own shape. A file of that name which
-somebody else has written in another shape would wait in quarantine as a whole, and every
+another program has written in another shape would wait in quarantine as a whole, and every
 record of it with it; so opening says what to declare instead.
 """
 
@@ -20,8 +20,10 @@ from pend_storage.errors import ConfigError, CorruptFile
 from pend_storage.layout import Layout
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.shown import shown
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import PlainLayout
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
+    RecordPerLineLayout,
+)
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 
 __all__ = ["require_fitting"]
 
@@ -30,22 +32,22 @@ _SAMPLE: Final = 1_000
 
 
 def require_fitting(
-    schema: Schema, layouts: Iterable[Layout], places: Mapping[str, Place]
+    schema: Schema, layouts: Iterable[Layout], files: Mapping[str, SyncedFile]
 ) -> None:
-    """See that files which the store has not read yet are of its own shape.
+    """Require that files which the store has not read yet are of its own shape.
 
     Raises:
         ConfigError: one is JSON of another shape; it says how to declare it.
     """
     for layout in layouts:
-        if not isinstance(layout, PlainLayout):
+        if not isinstance(layout, RecordPerLineLayout):
             continue
-        place = places[layout.file]
-        if place.view_stamp() is None:
-            _require_fitting(schema, layout, place.target)
+        file = files[layout.file]
+        if file.manifest_stamp() is None:
+            _require_fitting(schema, layout, file.target)
 
 
-def _require_fitting(schema: Schema, layout: PlainLayout, path: Path) -> None:
+def _require_fitting(schema: Schema, layout: RecordPerLineLayout, path: Path) -> None:
     try:
         value = _read(path.read_bytes())
     except (OSError, ValueError, RecursionError):

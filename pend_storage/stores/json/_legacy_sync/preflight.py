@@ -1,4 +1,4 @@
-"""What is wrong with the place of a legacy file, found before anything is read or written.
+"""Preflight checks: why a legacy file cannot be read or written, found before it is tried.
 
 A legacy file is written anew beside the old one and renamed onto it. There are places where
 that can never work, and things in a file's place that cannot be read, or never end. Each has a
@@ -51,7 +51,7 @@ _CORRECT: Final = "Put a regular file in its place, or remove it."
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with the place of a file."""
+    """One reason why a file cannot be read or written where it is."""
 
     path: Path
     message: str
@@ -67,7 +67,7 @@ class Problem(NamedTuple):
 
 
 def problems_of(path: Path) -> Iterator[Problem]:
-    """What is wrong with the place of a legacy file; changes nothing, and never waits.
+    """Yield what is wrong with the place of a legacy file; changes nothing, and never waits.
 
     Args:
         path: of the file, which need not be there.
@@ -94,7 +94,7 @@ def problems_of(path: Path) -> Iterator[Problem]:
 
 
 def explained(path: Path, error: OSError) -> ConfigError | None:
-    """The problem that explains a failure to read or write a file; None: another one."""
+    """Return the problem that explains a failure to read or write a file; None: another one."""
     try:
         found = next((p for p in problems_of(path) if p.is_fatal), None)
     except OSError:
@@ -103,7 +103,7 @@ def explained(path: Path, error: OSError) -> ConfigError | None:
 
 
 def refuse_problems(path: Path) -> None:
-    """See that one file can be read and written.
+    """Require that one file can be read and written.
 
     Raises:
         ConfigError: it cannot.
@@ -114,11 +114,11 @@ def refuse_problems(path: Path) -> None:
 
 
 def check_places(paths: Mapping[str, Path], hook: Hook, *, detached: bool) -> None:
-    """See that every legacy file can be read and written, and tell what is odd.
+    """Require that every legacy file can be read and written, and report what is odd.
 
     Args:
         paths: file to where it is.
-        hook: is told of problems that keep nothing from being written.
+        hook: receives events of problems that keep nothing from being written.
         detached: nothing is read or written as things are, so nothing is refused either.
 
     Raises:
@@ -135,7 +135,7 @@ def check_places(paths: Mapping[str, Path], hook: Hook, *, detached: bool) -> No
 
 
 def require_usable(paths: Mapping[str, Path]) -> list[Problem]:
-    """See that every legacy file can be read and written.
+    """Require that every legacy file can be read and written.
 
     Args:
         paths: file to where it is.
@@ -156,7 +156,7 @@ def require_usable(paths: Mapping[str, Path]) -> list[Problem]:
 
 
 def same_files(paths: Mapping[str, Path]) -> Iterator[Problem]:
-    """Files that are one, by symbolic links or by the configuration.
+    """Yield files that are one, by symbolic links or by the configuration.
 
     Args:
         paths: file to where it is.
@@ -171,7 +171,7 @@ def same_files(paths: Mapping[str, Path]) -> Iterator[Problem]:
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for reading, without waiting for anything.
+    """Open a regular file for reading, without waiting for anything.
 
     Raises:
         ConfigError: it is not a regular file.

@@ -1,4 +1,4 @@
-"""When a legacy file may be read that other programs write: at rest, or certainly whole.
+"""Quiescence: when a legacy file that other programs write may be read.
 
 A program that writes in place truncates the file first and fills it afterwards, so for a
 moment the file says less than the program means. One that renames a finished file into
@@ -22,12 +22,16 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from pend_storage import jitter
-from pend_storage.layout import Layout, is_whole_file
+from pend_storage.broken_files import is_whole_file
+from pend_storage.layout import Layout
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import Schema
-from pend_storage.stores.json._legacy_sync.file_manifest import Signature, signature_of
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    FileSignature,
+    signature_of,
+)
 
-__all__ = ["HURRY_AFTER", "SETTLE", "UNSOUND", "Clock", "Rest", "is_whole"]
+__all__ = ["HURRY_AFTER", "SETTLE", "UNSOUND", "Clock", "QuiescentReader", "is_whole"]
 
 SETTLE: Final = 0.25
 """Seconds after the last write in place after which a file is taken for finished."""
@@ -63,8 +67,8 @@ class Clock(Protocol):
         """Wait."""
 
 
-class File(Protocol):
-    """What is read: :class:`~pend_storage.stores.json._legacy_sync.atomic_replace.Place`."""
+class ReadableFile(Protocol):
+    """What is read: :class:`~pend_storage.stores.json._legacy_sync.synced_file.SyncedFile`."""
 
     def status(self) -> os.stat_result | None:
         """Of the file; None where it is missing."""
@@ -73,10 +77,10 @@ class File(Protocol):
         """The file, if it holds still meanwhile; None where it is missing."""
 
 
-class Rest:
-    """One file and the one who reads it, over many rounds."""
+class QuiescentReader:
+    """Read one file when it is at rest or certainly whole, over many rounds."""
 
-    def __init__(self, file: File, clock: Clock = time) -> None:
+    def __init__(self, file: ReadableFile, clock: Clock = time) -> None:
         """Args: file: to be read. clock: the module ``time``, but in tests."""
         self._file = file
         self.clock = clock
@@ -96,7 +100,7 @@ class Rest:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody has written it in place for a while."""
+        """Whether it was not written in place for a while."""
         return self._since is None
 
     def calm(self) -> None:
@@ -113,7 +117,7 @@ class Rest:
 
     def read(
         self,
-        known: Signature | None,
+        known: FileSignature | None,
         sound: Callable[[bytes], bool],
         *,
         patience: float = 0.0,
@@ -138,7 +142,7 @@ class Rest:
             self.clock.sleep(jitter.between(*_POLL))
 
     def _attempt(
-        self, known: Signature | None, sound: Callable[[bytes], bool]
+        self, known: FileSignature | None, sound: Callable[[bytes], bool]
     ) -> Read | None:
         status = self._file.status()
         if status is None:
@@ -191,7 +195,7 @@ def _changed(status: os.stat_result | None, now: os.stat_result | None) -> bool:
     return signature_of(status) != signature_of(now)
 
 
-def _was_renamed(status: os.stat_result, known: Signature | None) -> bool:
+def _was_renamed(status: os.stat_result, known: FileSignature | None) -> bool:
     """Whether a file came to its place as a whole.
 
     Its status has changed after its content, or it is another file than before.
@@ -201,7 +205,7 @@ def _was_renamed(status: os.stat_result, known: Signature | None) -> bool:
     return known is not None and status.st_ino != known.inode
 
 
-def _being_written(file: File) -> InterruptedError:
+def _being_written(file: ReadableFile) -> InterruptedError:
     return InterruptedError(errno.EINTR, "being written", str(file))
 
 

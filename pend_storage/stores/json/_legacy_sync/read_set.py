@@ -1,4 +1,4 @@
-"""The versions at which an operation has read records: what its commit must check."""
+"""Read set: the versions at which an operation has read records, checked at its commit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Place: TypeAlias = tuple[str, str]
 
 
 class ReadSet:
-    """Place to the version that was read; 0 where there was no record.
+    """Map collection and key to the version that was read; 0 where there was no record.
 
-    :class:`~pend_storage.transaction.Transaction` does the same for whoever works with a
+    :class:`~pend_storage.transaction.Transaction` does the same for callers that work with a
     store. The keeper of legacy files works below it, with the rows themselves.
     """
 

@@ -1,4 +1,4 @@
-"""Writes a legacy file from what the store holds: unchanged texts are copied.
+"""Rendering of a legacy file from what the store holds: unchanged texts are copied.
 
 A file is put together from pieces. Records that have not changed, and stand one after
 the other, are one piece, copied with whatever separates them; so a change costs little
@@ -20,13 +20,13 @@ from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.atomic_files import give_to, write_all
 from pend_storage.stores.json._legacy_sync.file_attributes import (
     NARROW,
-    Attributes,
+    FileAttributes,
     apply,
 )
-from pend_storage.stores.json._legacy_sync.file_contents import Content
+from pend_storage.stores.json._legacy_sync.file_contents import FileContents
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     UNKNOWN,
-    View,
+    FileManifest,
     place_of,
     signature_of,
 )
@@ -34,7 +34,7 @@ from pend_storage.stores.json._legacy_sync.text_history import (
     ABSENT,
     MOST_AT_ONCE,
     UNCLEAR,
-    Shown,
+    TextHistory,
     digest_of_text,
 )
 
@@ -46,7 +46,7 @@ _USUAL: Final = 0o666
 
 
 class Run(NamedTuple):
-    """Records that follow each other in the present file, by their places in its view."""
+    """Records that follow each other in the present file, by their places in its manifest."""
 
     first: int
     end: int
@@ -57,40 +57,48 @@ Piece: TypeAlias = Run | str
 
 
 class Changes:
-    """What a file must be brought up to date with."""
+    """The records by which a file differs from what the store holds."""
 
     def __init__(
-        self, view: View | None, content: Content, touched: frozenset[str] | None
+        self,
+        manifest: FileManifest | None,
+        content: FileContents,
+        touched: frozenset[str] | None,
     ) -> None:
         """Compare.
 
         Args:
-            view: what the file shows; None where it is missing.
+            manifest: what the file shows; None where it is missing.
             content: what the store holds.
             touched: tokens that may have changed; None: any.
         """
         self.anew = (
-            view is None
-            or view.anew
-            or view.broken
+            manifest is None
+            or manifest.anew
+            or manifest.broken
             or content.broken is not None
-            or view.header != content.header_version
+            or manifest.header != content.header_version
         )
         """Nothing of the present file can be used."""
-        self.written = set(content.changed(view, touched))
+        self.written = set(content.changed(manifest, touched))
         """Records that are new, or have changed."""
-        self.gone = set() if view is None else self._gone(view, content, touched)
+        self.gone = (
+            set() if manifest is None else self._gone(manifest, content, touched)
+        )
         """Records that do not belong to the file any more."""
 
     def _gone(
-        self, view: View, content: Content, touched: frozenset[str] | None
+        self,
+        manifest: FileManifest,
+        content: FileContents,
+        touched: frozenset[str] | None,
     ) -> set[str]:
-        shown = view.index().keys()
+        shown = manifest.index().keys()
         return {
             token
             for token in (shown if touched is None else touched & shown)
             if token not in self.written
-            and not _same(content.row(token), view.version(token))
+            and not _same(content.row(token), manifest.version(token))
         } | {token for token in content.hidden if token in shown}
 
     def __bool__(self) -> bool:
@@ -101,23 +109,25 @@ def _same(row: tuple[int, bytes] | None, version: int | None) -> bool:
     return row is not None and row[0] == version
 
 
-def pieces_of(view: View | None, content: Content, changes: Changes) -> list[Piece]:
-    """The pieces of the new file, in order."""
-    if view is None:
+def pieces_of(
+    manifest: FileManifest | None, content: FileContents, changes: Changes
+) -> list[Piece]:
+    """Return the pieces of the new file, in order."""
+    if manifest is None:
         order: list[str] = sorted(changes.written, key=lambda t: _place(content, t))
         return list(order)
-    index = view.index()
-    written = changes.written | (view.unplaced() - changes.gone)
+    index = manifest.index()
+    written = changes.written | (manifest.unplaced() - changes.gone)
     out = sorted(index[t] for t in written | changes.gone if t in index)
     many = len(written) > _FEW + len(index) // 20
-    if many or changes.anew or not view.ordered:
-        return _sorted_pieces(view, content, changes, written)
+    if many or changes.anew or not manifest.ordered:
+        return _sorted_pieces(manifest, content, changes, written)
     kept = [i for first, end in _runs(0, len(index), out) for i in range(first, end)]
     pieces: list[Piece] = []
     done = 0
     for wanted, token in sorted((_place(content, t), t) for t in written):
         place = bisect_right(
-            kept, wanted, key=lambda i: _place(content, view.tokens[i])
+            kept, wanted, key=lambda i: _place(content, manifest.tokens[i])
         )
         before = kept[place] if place < len(kept) else len(index)
         pieces += _runs(done, before, out)
@@ -126,7 +136,7 @@ def pieces_of(view: View | None, content: Content, changes: Changes) -> list[Pie
     return [*pieces, *_runs(done, len(index), out)]
 
 
-def _place(content: Content, token: str) -> tuple[Any, ...]:
+def _place(content: FileContents, token: str) -> tuple[Any, ...]:
     row = content.row(token)
     assert row is not None  # noqa: S101 - it belongs to the file
     record = content.decode(token, row[1])
@@ -144,10 +154,10 @@ def _runs(first: int, end: int, out: Sequence[int]) -> Iterator[Run]:
 
 
 def _sorted_pieces(
-    view: View, content: Content, changes: Changes, written: set[str]
+    manifest: FileManifest, content: FileContents, changes: Changes, written: set[str]
 ) -> list[Piece]:
     """The pieces where the order is not known: each record is one."""
-    index = view.index()
+    index = manifest.index()
     kept = index.keys() - written - changes.gone
     order = sorted([*kept, *written], key=lambda token: _place(content, token))
     if changes.anew:
@@ -157,28 +167,28 @@ def _sorted_pieces(
 
 def write_file(
     path: Path,
-    content: Content,
+    content: FileContents,
     changes: Changes,
     *,
-    view: View | None,
+    manifest: FileManifest | None,
     old: bytes,
-    model: Attributes | None,
-) -> View:
-    """Write a file with what the store holds, durable, under a name of its own.
+    model: FileAttributes | None,
+) -> FileManifest:
+    """Write what the store holds to a file under a name of its own, durable.
 
     Args:
         path: the name.
         content: what the store holds.
         changes: how that differs from what the file shows now.
-        view: what the file shows now.
+        manifest: what the file shows now.
         old: the file as it is now; what has not changed is copied from there.
         model: what belongs to the file as it is now, and is taken over. Where there is no
             file, it gets the permissions that the store has noted, else the usual ones and
             the owner of its directory.
     """
     is_broken = content.broken is not None
-    pieces = [] if is_broken else pieces_of(view, content, changes)
-    texts = _texts(pieces, view, old, content)
+    pieces = [] if is_broken else pieces_of(manifest, content, changes)
+    texts = _texts(pieces, manifest, old, content)
     is_unknown = model is None and content.permissions is None
     mode = _USUAL if is_unknown else NARROW  # opened to others when it is complete
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -197,7 +207,7 @@ def write_file(
         signature = signature_of(os.fstat(fd))
     finally:
         os.close(fd)
-    new = View(
+    new = FileManifest(
         signature,
         output.digest.hexdigest(),
         (content.position,),
@@ -205,42 +215,49 @@ def write_file(
         is_broken,
         lost=lost,
     )
-    _note_places(new, pieces, places, view, content)
-    if view is not None:
-        new.shown = _shown_after(view, old, changes)
+    _note_places(new, pieces, places, manifest, content)
+    if manifest is not None:
+        new.shown = _shown_after(manifest, old, changes)
     return new
 
 
-def _shown_after(view: View, old: bytes, changes: Changes) -> Shown:
+def _shown_after(manifest: FileManifest, old: bytes, changes: Changes) -> TextHistory:
     """What the file showed until now of that which is written."""
-    before, index = {}, view.index()
-    no_texts = view.anew or view.broken
+    before, index = {}, manifest.index()
+    no_texts = manifest.anew or manifest.broken
     for token in changes.written | changes.gone:
         place = index.get(token)
         if place_of(token, "")[0] == QUARANTINE:
             continue  # for old code it is a record like every other, and stays one
         if place is None:
             before[token] = ABSENT
-        elif no_texts or view.starts[place] == UNKNOWN or len(before) > MOST_AT_ONCE:
+        elif (
+            no_texts or manifest.starts[place] == UNKNOWN or len(before) > MOST_AT_ONCE
+        ):
             before[token] = UNCLEAR
         else:
-            before[token] = digest_of_text(old[view.starts[place] : view.ends[place]])
-    return view.shown.written(before)
+            before[token] = digest_of_text(
+                old[manifest.starts[place] : manifest.ends[place]]
+            )
+    return manifest.shown.written(before)
 
 
 def _texts(
-    pieces: list[Piece], view: View | None, old: bytes, content: Content
+    pieces: list[Piece],
+    manifest: FileManifest | None,
+    old: bytes,
+    content: FileContents,
 ) -> Iterator[bytes]:
     layout, header = content.layout, content.header
     for piece in pieces:
-        if isinstance(piece, Run) and view is not None:
-            yield old[view.starts[piece.first] : view.ends[piece.end - 1]]
+        if isinstance(piece, Run) and manifest is not None:
+            yield old[manifest.starts[piece.first] : manifest.ends[piece.end - 1]]
         elif isinstance(piece, str):
             yield layout.render_one(header, content.record(piece))
 
 
 class _Output:
-    """Writes texts, and notes where in the file each of them begins."""
+    """Write texts, and note where in the file each of them begins."""
 
     def __init__(self, fd: int) -> None:
         self.digest = hashlib.blake2b(digest_size=16)
@@ -249,7 +266,7 @@ class _Output:
         self._waiting = 0
 
     def write(
-        self, content: Content, texts: Iterable[bytes], old: bytes
+        self, content: FileContents, texts: Iterable[bytes], old: bytes
     ) -> list[tuple[int, int]]:
         """Write the file; gives where the text of each piece begins and ends.
 
@@ -282,7 +299,9 @@ class _Output:
         write_all(self._fd, data)
 
 
-def _chunks(content: Content, texts: Iterable[bytes], old: bytes) -> Iterable[bytes]:
+def _chunks(
+    content: FileContents, texts: Iterable[bytes], old: bytes
+) -> Iterable[bytes]:
     if content.broken is not None:
         return (content.layout.restored(content.broken, old),)
     return content.layout.assemble_in(content.header, texts, old)
@@ -295,11 +314,11 @@ def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
 
 
 def _note_places(
-    new: View,
+    new: FileManifest,
     pieces: list[Piece],
     places: list[tuple[int, int]],
-    old: View | None,
-    content: Content,
+    old: FileManifest | None,
+    content: FileContents,
 ) -> None:
     """Fill in what the new file shows, and where."""
     known = places or [(UNKNOWN, UNKNOWN)] * len(pieces)
@@ -311,7 +330,7 @@ def _note_places(
             new.add(piece, row[0] if row else 0, start, end)
 
 
-def _note_run(new: View, run: Run, start: int, old: View) -> None:
+def _note_run(new: FileManifest, run: Run, start: int, old: FileManifest) -> None:
     first, end = run
     new.tokens += old.tokens[first:end]
     new.versions += old.versions[first:end]

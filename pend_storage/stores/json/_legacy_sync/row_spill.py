@@ -1,4 +1,4 @@
-"""Rows that wait on disk instead of in memory, while a directory is first opened.
+"""Row spill: rows wait on disk instead of in memory, while a directory is first opened.
 
 The rows made of a legacy file take several times its size. They are needed again in order,
 when the snapshot is written, and now and then by key; in between they are in a file
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage.layout import Entry
-from pend_storage.stores.json._legacy_sync.file_contents import Seen
+from pend_storage.stores.json._legacy_sync.file_contents import SeenRecord
 from pend_storage.stores.json._legacy_sync.file_manifest import UNKNOWN, token_of
 
-__all__ = ["SeenRows", "Spool", "SpooledRows"]
+__all__ = ["RowSpill", "SeenRows", "SpilledRows"]
 
 _TAIL: Final = 1 << 20
 """Bytes that are written at once."""
@@ -29,7 +29,7 @@ _LENGTH_BITS: Final = 30
 _LENGTH: Final = (1 << _LENGTH_BITS) - 1
 
 
-class Spool:
+class RowSpill:
     """Texts one after the other in a file without a name; one number is a place in it."""
 
     def __init__(self, directory: Path) -> None:
@@ -85,10 +85,10 @@ class Spool:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-class SpooledRows:
-    """Rows of one collection, as far as a table's rows are looked at; all of one version."""
+class SpilledRows:
+    """Rows of one collection, all of one version, as a mapping."""
 
-    def __init__(self, spool: Spool, version: int) -> None:
+    def __init__(self, spool: RowSpill, version: int) -> None:
         self._spool = spool
         self._version = version
         self._places: dict[str, int] = {}
@@ -128,8 +128,8 @@ class SpooledRows:
         for key, body in zip(self._places, bodies, strict=True):
             yield key, (self._version, body)
 
-    def copy(self) -> SpooledRows:
-        """These rows: nobody changes them any more once they are looked at as a whole."""
+    def copy(self) -> SpilledRows:
+        """These rows: they never change once they are looked at as a whole."""
         return self
 
     def place(self, key: str, body: bytes) -> int:
@@ -141,9 +141,9 @@ class SpooledRows:
 
 
 class SeenRows:
-    """The entries of a file as :class:`Seen` has them, with their bodies on disk."""
+    """The entries of a file, as :class:`SeenRecord`, with their bodies on disk."""
 
-    def __init__(self, spool: Spool, rows: dict[str, SpooledRows]) -> None:
+    def __init__(self, spool: RowSpill, rows: dict[str, SpilledRows]) -> None:
         self._spool = spool
         self._rows = rows
         self._last: Entry | None = None
@@ -155,10 +155,10 @@ class SeenRows:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __iter__(self) -> Iterator[Seen]:
+    def __iter__(self) -> Iterator[SeenRecord]:
         columns = (self._starts, self._ends)
         bodies = self._spool.in_order(iter(self._bodies))
-        yield from map(Seen, self.tokens, bodies, *columns)
+        yield from map(SeenRecord, self.tokens, bodies, *columns)
 
     def noted(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         """The entries, each noted when what became of it is known."""

@@ -1,6 +1,6 @@
-"""Recognises an edit that writes back an older copy of the file.
+"""Recognition of an edit that writes back an older copy of the file.
 
-The evidence is what the file showed before (:class:`~pend_storage.stores.json._legacy_sync.text_history.Shown`).
+The evidence is what the file showed before (:class:`~pend_storage.stores.json._legacy_sync.text_history.TextHistory`).
 An edit may come from a copy that was loaded at an earlier version of the file only if of
 all that the store has written since it shows nothing: each such record says what that
 version said, or something that only the editor knows. One record that is as the store
@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from pend_storage.stores.json._legacy_sync.text_history import ABSENT, Shown
+from pend_storage.stores.json._legacy_sync.text_history import ABSENT, TextHistory
 
-__all__ = ["Copy", "Said", "older_copy"]
+__all__ = ["EditedText", "OlderCopy", "older_copy"]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EditedText:
     """What an edit says of one record."""
 
     digest: str
@@ -28,8 +28,8 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """From which version an edit may come."""
+class OlderCopy:
+    """The version of the file from which an edit may come."""
 
     version: int
     stale: frozenset[str]
@@ -42,8 +42,8 @@ class Copy:
     """A record that was deleted since is missing; the editor may have deleted it, too."""
 
 
-def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
-    """The version from which an edit comes if it comes from an older one.
+def older_copy(shown: TextHistory, said: Mapping[str, EditedText]) -> OlderCopy | None:
+    """Find the version from which an edit comes if it comes from an older one.
 
     None where it shows that the editor knew the newest, or nothing that the store wrote
     is older in it. Of several versions it is the one by which most of that is stale; the
@@ -53,7 +53,7 @@ def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
         shown: what the file showed.
         said: what the edit says of each record in it.
     """
-    best: Copy | None = None
+    best: OlderCopy | None = None
     then: dict[str, str] = {}
     """What each record said at the version that is looked at."""
     newer: set[str] = set()
@@ -76,7 +76,7 @@ def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
         if newer or not committed:
             continue
         changed = {token for token in then if said[token].is_change}
-        copy = Copy(
+        copy = OlderCopy(
             version,
             frozenset(stale),
             frozenset(committed),
@@ -88,7 +88,7 @@ def older_copy(shown: Shown, said: Mapping[str, Said]) -> Copy | None:
     return best
 
 
-def _rank(copy: Copy) -> tuple[bool, int, int]:
+def _rank(copy: OlderCopy) -> tuple[bool, int, int]:
     return not copy.is_doubtful, len(copy.committed), len(copy.stale)
 
 

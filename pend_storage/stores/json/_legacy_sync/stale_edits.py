@@ -1,4 +1,4 @@
-"""Keeps what the store has written from an edit that comes from an older copy."""
+"""Protection of commits from an edit that comes from an older copy of the file."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from collections.abc import Iterable, Mapping
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.records import LegacyFile, Put
-from pend_storage.stores.json._legacy_sync.edit_detection import EditReader
-from pend_storage.stores.json._legacy_sync.edited_file import Found, Operation
+from pend_storage.stores.json._legacy_sync.edit_detection import EditDetector
+from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.overruled_values import (
     aside_of,
     beside_of,
     name_of,
 )
-from pend_storage.stores.json._legacy_sync.stale_copies import Copy, Said, older_copy
+from pend_storage.stores.json._legacy_sync.stale_copies import (
+    EditedText,
+    OlderCopy,
+    older_copy,
+)
 from pend_storage.stores.json._legacy_sync.text_history import (
     ABSENT,
-    Shown,
+    TextHistory,
     digest_of_text,
 )
 
-__all__ = ["StaleCheck"]
+__all__ = ["StaleEditCheck"]
 
 _MOST_NAMED = 10
 """Members that an event names."""
 
 
-class StaleCheck:
-    """Compares one edit with what its file showed before."""
+class StaleEditCheck:
+    """Compare one edit with what its file showed before."""
 
     def __init__(
-        self, reader: EditReader, layout: Layout, found: Found, hook: Hook
+        self, reader: EditDetector, layout: Layout, found: EditedFile, hook: Hook
     ) -> None:
         """Make one.
 
@@ -40,7 +44,7 @@ class StaleCheck:
             reader: compares the file again, without what is stale.
             layout: of the file.
             found: the edit.
-            hook: is told what was recognised.
+            hook: receives events of what was recognised.
         """
         self._reader = reader
         self._layout = layout
@@ -50,7 +54,7 @@ class StaleCheck:
             o.key: o for o in found.operations if o.collection == layout.collection
         }
 
-    def run(self, shown: Shown) -> Found:
+    def run(self, shown: TextHistory) -> EditedFile:
         """The edit without what an older copy says of newer records.
 
         Args:
@@ -75,7 +79,7 @@ class StaleCheck:
 
     # -- what the edit says -----------------------------------------------------------------
 
-    def _said(self, shown: Shown) -> dict[str, Said]:
+    def _said(self, shown: TextHistory) -> dict[str, EditedText]:
         """Of each record of which it is known what the file showed before."""
         tokens = {state.token for state in shown.states}
         places = {
@@ -85,21 +89,23 @@ class StaleCheck:
         }
         return {token: self._said_of(token, places.get(token)) for token in tokens}
 
-    def _said_of(self, token: str, place: int | None) -> Said:
+    def _said_of(self, token: str, place: int | None) -> EditedText:
         found, change = self._found, self._changes.get(token)
         if isinstance(change, Put):
             digest = self._reader.digest(found, found.seen[found.told_by[token]])
-            return Said(digest, self._is_new(change))
+            return EditedText(digest, self._is_new(change))
         if change is not None:
-            return Said(ABSENT, is_change=True)
+            return EditedText(ABSENT, is_change=True)
         if place is not None:
-            return Said(self._reader.digest(found, found.seen[place]), is_change=False)
+            return EditedText(
+                self._reader.digest(found, found.seen[place]), is_change=False
+            )
         row = found.base.get(token)
         if row is None:
-            return Said(ABSENT, is_change=False)
+            return EditedText(ABSENT, is_change=False)
         record = found.content.decode(token, row[1])
         text = self._layout.render_one(found.parsed.header, record)
-        return Said(digest_of_text(text), is_change=False)
+        return EditedText(digest_of_text(text), is_change=False)
 
     def _is_new(self, change: Put) -> bool:
         """Whether the file says something else, and not only somewhere else."""
@@ -113,8 +119,8 @@ class StaleCheck:
 
     # -- what comes of it ---------------------------------------------------------------------
 
-    def _is_certain(self, copy: Copy) -> bool:
-        """Whether it is a stale copy rather than somebody who sets a record back.
+    def _is_certain(self, copy: OlderCopy) -> bool:
+        """Whether it is a stale copy rather than a record that was set back.
 
         Two records are not set back, both to what one version showed and with nothing
         left of what came later, by chance; nor is one, together with a change that is
@@ -129,7 +135,7 @@ class StaleCheck:
             if token not in copy.stale
         )
 
-    def _keep_replaced(self, copy: Copy) -> None:
+    def _keep_replaced(self, copy: OlderCopy) -> None:
         """It may be on purpose: the edit counts, and what was committed is kept."""
         found = self._found
         tokens = [  # of others it is found that they have met a commit
@@ -150,7 +156,7 @@ class StaleCheck:
             f"the file. The edit counts{where}"
         )
 
-    def _stale_asides(self, copy: Copy) -> list[Put]:
+    def _stale_asides(self, copy: OlderCopy) -> list[Put]:
         """What loses: what the copy says, or the commit that was not seen."""
         found, layout, schema = self._found, self._layout, self._found.content.schema
         reason = (
@@ -190,7 +196,7 @@ class StaleCheck:
 
     # -- telling ------------------------------------------------------------------------------
 
-    def _tell_stale(self, copy: Copy) -> None:
+    def _tell_stale(self, copy: OlderCopy) -> None:
         text = (
             f"{self._layout.file} was overwritten with a stale copy, which lacks what was "
             f"committed since of {self._names(copy.stale)}. The store's values stay, and "

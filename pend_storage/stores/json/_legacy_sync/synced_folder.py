@@ -1,4 +1,4 @@
-"""A folder with one file for each record, in the place of a file.
+"""Folder with one file for each record, kept in step like a file.
 
 It is read as one object. A new version is written as one, too, beside the files; then each
 file of which it says something else is replaced by a rename. After a crash on the way some
@@ -22,24 +22,27 @@ import msgspec
 from typing_extensions import override
 
 from pend_storage.folders import file_name, files_in, text_of
+from pend_storage.layout import Layout
 from pend_storage.stores.json._journal.atomic_files import sync_directory
-from pend_storage.stores.json._legacy_sync.atomic_replace import Place
-from pend_storage.stores.json._legacy_sync.file_attributes import Attributes
+from pend_storage.stores.json._legacy_sync.atomic_replace import SingleFile
+from pend_storage.stores.json._legacy_sync.file_attributes import FileAttributes
 from pend_storage.stores.json._legacy_sync.file_manifest import (
-    Signature,
-    View,
-    save_view,
+    FileManifest,
+    FileSignature,
+    manifest_path,
+    save_manifest,
     signature_of,
 )
-from pend_storage.stores.json._legacy_sync.file_permissions import Permissions
+from pend_storage.stores.json._legacy_sync.file_permissions import FilePermissions
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 
-__all__ = ["FolderPlace"]
+__all__ = ["SyncedFolder", "synced_file_for"]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class FolderPlace(Place):
-    """Where the files are, and everything that is kept with them."""
+class SyncedFolder(SyncedFile):
+    """Read a folder as one object, and replace the files that have changed."""
 
     _read: dict[str, bytes] | None = None
     """What the files said when they were read last."""
@@ -69,7 +72,7 @@ class FolderPlace(Place):
         return _combined(folder, found)
 
     @override
-    def attributes(self) -> Attributes | None:
+    def attributes(self) -> FileAttributes | None:
         return None  # each file keeps its own
 
     @override
@@ -88,11 +91,11 @@ class FolderPlace(Place):
     # -- writing ------------------------------------------------------------------------
 
     @override
-    def put(self, view: View, before: Signature | None) -> bool:
+    def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         status = self.status()
         if (None if status is None else signature_of(status)) != before:
             return False
-        save_view(self._next_path, view)
+        save_manifest(self._next_path, manifest)
         self._made.append(self._next_path)
         wanted = {n: bytes(text) for n, text in _members(self.new.read_bytes()).items()}
         for file in list(files_in(self.path)) if status is not None else ():
@@ -111,13 +114,13 @@ class FolderPlace(Place):
         self._made.clear()
         after = self.status()
         if after is not None:
-            view.signature = signature_of(after)
+            manifest.signature = signature_of(after)
         self._confirm()
-        save_view(self._view_path, view)
+        save_manifest(self._manifest_path, manifest)
         return True
 
     def _given_up(self) -> bool:
-        """Somebody has changed a file meanwhile: the next look finds what that was."""
+        """A program has changed a file meanwhile: the next look finds what that was."""
         self._next_path.unlink()
         self.new.unlink()
         self._made.clear()
@@ -138,11 +141,11 @@ class FolderPlace(Place):
         new.replace(path)
 
     @override
-    def late_edit(self, view: View | None) -> Path | None:
+    def late_edit(self, manifest: FileManifest | None) -> Path | None:
         return None
 
     @override
-    def make_room(self, permissions: Permissions | None) -> None:
+    def make_room(self, permissions: FilePermissions | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     @override
@@ -156,6 +159,20 @@ class FolderPlace(Place):
     def _leavings(self) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             yield from self._folder.glob(f".*{self._suffix}")
+
+
+def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
+    """Return the file, or the folder of files, that a layout reads and writes.
+
+    Args:
+        layout: of the file.
+        path: of the file; of a folder, the pattern of its files.
+        own: the store's own directory, where what is known of it is kept.
+    """
+    kept = manifest_path(own, layout.file)
+    if layout.is_folder:
+        return SyncedFolder(path, kept)
+    return SingleFile(path, kept, layout.file if layout.is_part else "")
 
 
 def _like(old: bytes, text: bytes) -> bytes:

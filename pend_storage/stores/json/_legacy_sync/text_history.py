@@ -1,4 +1,4 @@
-"""What a legacy file showed before the store changed it: by this a stale copy is known.
+"""Text history: what a legacy file showed before the store changed it, to know a stale copy.
 
 Old code that loaded a file, and writes the whole of it back some time later, undoes what
 the store has written into the file meanwhile. What it says of those records is what the
@@ -15,7 +15,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-__all__ = ["ABSENT", "MOST_AT_ONCE", "UNCLEAR", "Earlier", "Shown", "digest_of_text"]
+__all__ = [
+    "ABSENT",
+    "MOST_AT_ONCE",
+    "UNCLEAR",
+    "EarlierText",
+    "TextHistory",
+    "digest_of_text",
+]
 
 ABSENT: Final = ""
 """In place of a digest: the record was not in the file."""
@@ -32,7 +39,7 @@ _LARGEST: Final = 1 << 20
 """Bytes of a text that is worth a digest."""
 
 
-class Earlier(NamedTuple):
+class EarlierText(NamedTuple):
     """What a file said of a record, up to a version of the file."""
 
     token: str
@@ -42,21 +49,21 @@ class Earlier(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class TextHistory:
     """What a file showed, in the order in which it was changed."""
 
     version: int = 0
     """Of the file; counts how often it was written, or an edit of it adopted."""
     floor: int = 0
     """What the versions before it showed is forgotten."""
-    states: tuple[Earlier, ...] = ()
+    states: tuple[EarlierText, ...] = ()
     edited: frozenset[str] = frozenset()
     """Records that are as an editor has written them: he may set them back."""
     unlike: Mapping[str, str] = field(default_factory=dict)
     """Records that the file shows otherwise than the store has them, since an edit: the
     digest of what it says. The store writes them anew with the next version."""
 
-    def written(self, before: Mapping[str, str]) -> Shown:
+    def written(self, before: Mapping[str, str]) -> TextHistory:
         """The next version, which the store has written.
 
         Args:
@@ -70,8 +77,8 @@ class Shown:
         before: Mapping[str, str],
         edited: Collection[str],
         unlike: Mapping[str, str],
-    ) -> Shown:
-        """The next version, which somebody else has written.
+    ) -> TextHistory:
+        """The next version, which another program has written.
 
         Args:
             before: the records that it shows otherwise, as for :meth:`written`.
@@ -85,16 +92,16 @@ class Shown:
         before: Mapping[str, str],
         edited: frozenset[str],
         unlike: Mapping[str, str],
-    ) -> Shown:
+    ) -> TextHistory:
         version = self.version + 1
         if len(before) > MOST_AT_ONCE:
-            return Shown(version, version, unlike=unlike)
+            return TextHistory(version, version, unlike=unlike)
         states = [
             *self.states,
-            *(Earlier(t, d, self.version) for t, d in before.items()),
+            *(EarlierText(t, d, self.version) for t, d in before.items()),
         ]
         counts = Counter(state.token for state in states)
-        kept: list[Earlier] = []
+        kept: list[EarlierText] = []
         for state in states:
             if counts[state.token] > _OF_ONE:
                 counts[state.token] -= 1
@@ -105,11 +112,11 @@ class Shown:
             floor = kept[len(kept) - _MOST - 1].until + 1
             kept = [state for state in kept if state.until >= floor]
         known = edited & {state.token for state in kept}
-        return Shown(version, floor, tuple(kept), known, unlike)
+        return TextHistory(version, floor, tuple(kept), known, unlike)
 
 
 def digest_of_text(text: bytes) -> str:
-    """By which the text of a record is known, however it is laid out."""
+    """Return a digest of the text of a record, however it is laid out."""
     if len(text) > _LARGEST:
         return UNCLEAR
     for opening, closing in (b"{}", b"[]"):

@@ -1,4 +1,4 @@
-"""Two changes of one record as one: each side keeps what only it has changed. Pure."""
+"""Three-way merge of one record: each side keeps what only it has changed. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["merge"]
 def merge(
     base: Any, committed: Any, edited: Any, computed: Container[str] = ()
 ) -> tuple[Any, list[str]]:
-    """A record with the changes of a commit and of an edit.
+    """Merge the changes of a commit and of an edit.
 
     Fields, and members of JSON objects in them, are compared one by one; a list counts
     as a whole.
@@ -23,7 +23,7 @@ def merge(
         base: what both began with.
         committed: what the commit has made of it.
         edited: what the edit says; it counts where both changed the same.
-        computed: fields that are taken from the edit, because nobody sets them.
+        computed: fields that are taken from the edit, because no program sets them.
 
     Returns:
         The record, and the names of its fields in which a value of the commit is lost.

@@ -1,4 +1,4 @@
-"""Refuses what rests on a legacy file of which nothing could ever be read.
+"""Guard against answers that rest on a legacy file of which nothing could ever be read.
 
 Looked at together with the state, so that no answer is given from before a file was read
 under the belief that it was read by then.
@@ -22,11 +22,11 @@ from pend_storage.stores.plan import Plan
 from pend_storage.stores.state import State
 from pend_storage.unread import UnreadFile, UnreadFiles, unread_of
 
-__all__ = ["Guard", "file_broken"]
+__all__ = ["UnreadFileGuard", "file_broken"]
 
 
-class Guard:
-    """What a JSON store refuses while it is primary, or stands alone."""
+class UnreadFileGuard:
+    """Refuse such reads and writes while the store is primary, or stands alone."""
 
     def __init__(self, layouts: Iterable[Layout], paths: Mapping[str, Path]) -> None:
         self._layouts: Final = {layout.file: layout for layout in layouts}
@@ -141,7 +141,7 @@ class Guard:
 
 
 def file_broken(entry: QuarantinedRecord, *, is_unread: bool) -> Event:
-    """The event that a file is broken as a whole.
+    """Return the event that a file is broken as a whole.
 
     Args:
         entry: the file's, in quarantine.

@@ -1,4 +1,4 @@
-"""The file of a collection that no legacy file is claimed for: one record a line.
+"""Layout of a collection without a legacy file: one record per line.
 
 .. code-block:: text
 
@@ -20,23 +20,17 @@ from typing import Any, Final
 import msgspec
 from typing_extensions import override
 
+from pend_storage.broken_files import broken_header, is_whole_file
 from pend_storage.diagnosis import diagnose
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.layout import (
-    Entry,
-    Find,
-    Layout,
-    ParsedFile,
-    broken_header,
-    is_whole_file,
-)
+from pend_storage.layout import Entry, Find, Layout, ParsedFile
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.stores.json._legacy_sync.one_record_per_line.live_object import (
-    PlainView,
+    RecordPerLineObject,
 )
 from pend_storage.stores.json._legacy_sync.one_record_per_line.members import (
     Member,
@@ -47,7 +41,7 @@ from pend_storage.stores.json._legacy_sync.one_record_per_line.members import (
 from pend_storage.text import safe_text
 from pend_storage.transaction import Transaction
 
-__all__ = ["PlainLayout"]
+__all__ = ["RecordPerLineLayout"]
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,8 +52,8 @@ _NOTHING: Final = "nothing"
 """In a header: the whole file while there is no record in it, where that was seen."""
 
 
-class PlainLayout(Layout):
-    """A JSON object: key to the record's members, in the order of the keys."""
+class RecordPerLineLayout(Layout):
+    """Map a JSON object of records, by key and in the order of the keys, to a collection."""
 
     def __init__(self, spec: CollectionSpec, file: str) -> None:
         self.file = file
@@ -129,7 +123,7 @@ class PlainLayout(Layout):
                 span = (place, place + len(text))
                 place = span[1] + len(_BETWEEN)
             else:
-                place = None  # somebody else has laid it out
+                place = None  # another program has laid it out
             yield Entry(name, self._home(schema, name, value, index), (), span)
 
     def _home(self, schema: Schema, name: str, value: bytes, index: int) -> Put:
@@ -275,8 +269,8 @@ class PlainLayout(Layout):
     @override
     def view(
         self, store: Store, tx: Transaction | None = None, *, strict: bool = False
-    ) -> PlainView:
-        return PlainView(self.file, self._spec, store, tx)
+    ) -> RecordPerLineObject:
+        return RecordPerLineObject(self.file, self._spec, store, tx)
 
 
 def _is_as_written(raw: bytes, members: dict[str, msgspec.Raw]) -> bool:

@@ -1,4 +1,4 @@
-"""The file of a collection that has no legacy file, as a live object."""
+"""Live object of a file with one record per line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-__all__ = ["PlainView"]
+__all__ = ["RecordPerLineObject"]
 
 
-class PlainView(Members):
+class RecordPerLineObject(Members):
     """The records of a collection as plain JSON objects, in key order."""
 
     def __init__(

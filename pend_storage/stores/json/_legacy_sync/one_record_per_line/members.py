@@ -1,4 +1,4 @@
-"""The members of a file of plain records, one by one, also those that stand there twice.
+"""Parser of the members of an object, one by one, equal names included.
 
 The quick parser keeps the last of equal names and says nothing of the others, and it
 refuses a file for half a character in one of its texts. This one is slower and keeps all.
@@ -31,7 +31,7 @@ class Member(NamedTuple):
 
 
 def members_of(raw: bytes) -> list[Member]:
-    """Every member of an object, in the order of the text.
+    """Return every member of an object, in the order of the text.
 
     Args:
         raw: the text.
@@ -85,11 +85,11 @@ def _refuse(name: str) -> None:
 
 
 def text_of_member(name: str, value: bytes) -> bytes:
-    """The text of a member, as the file is written."""
+    """Return the text of a member, as the file is written."""
     spelled = dump_json(name) if is_storable(name) else json.dumps(name).encode()
     return b"%b: %b" % (spelled, value)
 
 
 def name_of_text(text: bytes) -> str:
-    """The name in the text of a member."""
+    """Return the name in the text of a member."""
     return str(scanstring(text.decode(), 1)[0])
