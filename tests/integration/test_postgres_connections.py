@@ -325,7 +325,7 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
         list(store.changes())
         store.compare_and_set_meta("x", None, 1)
         link = store._client.acquire()
-        left = link.connection.execute(
+        left = link.driver_connection.execute(
             "select (select count(*) from pg_prepared_statements), "
             "(select count(*) from pg_locks where locktype = 'advisory' "
             "and pid = pg_backend_pid()), "
