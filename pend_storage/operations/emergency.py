@@ -23,7 +23,7 @@ from pend_storage.errors import ConfigError, StoreUnavailable, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
 from pend_storage.operations.flag import change_flag, read_flag, require_changeable
-from pend_storage.operations.stages import Stage, silent
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Phase, Role
 
 __all__ = [

@@ -35,9 +35,9 @@ from pend_storage.factory import (
 from pend_storage.folders import read_folder
 from pend_storage.layout import Layout
 from pend_storage.operations.files import kept_files
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
-from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import field
 from pend_storage.records import QuarantinedRecord

@@ -24,8 +24,8 @@ from pend_storage.factory import (
 )
 from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.migrate_json import require_fit
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import list_quarantined
-from pend_storage.operations.stages import Stage, silent
 from pend_storage.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 

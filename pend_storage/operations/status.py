@@ -9,7 +9,7 @@ from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.factory import ENVIRONMENT_META, open_postgres
-from pend_storage.operations.server import ServerFacts, server_facts
+from pend_storage.operations.database_status import ServerFacts, server_facts
 from pend_storage.phases import ROLE_META
 from pend_storage.query import And, field
 from pend_storage.records import QuarantinedRecord

@@ -9,8 +9,8 @@ from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import PostgresSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import ENVIRONMENT_META, open_postgres
+from pend_storage.operations.database_status import ServerFacts, server_facts
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
-from pend_storage.operations.server import ServerFacts, server_facts
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
