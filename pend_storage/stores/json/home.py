@@ -45,6 +45,7 @@ __all__ = [
     "OWN_DIRECTORY",
     "adoption_report",
     "check_directory",
+    "has_store",
     "incarnation",
     "open_home",
     "take_along",
@@ -72,6 +73,15 @@ def incarnation(own: Path) -> str:
     """What stands at the place of a store's own directory: its id, device and inode."""
     status = own.stat()
     return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
+
+
+def has_store(directory: Path) -> bool:
+    """Whether a directory has a store; if not, opening it adopts its legacy files.
+
+    Args:
+        directory: the one with the legacy files.
+    """
+    return (directory / OWN_DIRECTORY).exists()
 
 
 def check_directory(directory: Path) -> None:
