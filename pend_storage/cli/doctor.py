@@ -60,7 +60,7 @@ def doctor(session: Session, elect: Side | None, *, yes: bool) -> Exit:
 
 
 def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
-    from pend_storage.operations.elect import take_over
+    from pend_storage.operations.phase import promote
 
     if not sure and session.as_json:
         raise click.UsageError("--elect with --json needs --yes, too.")
@@ -71,7 +71,7 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
             abort=True,
             err=True,
         )
-    result = take_over(session.settings_to_change, side)
+    result = promote(session.settings_to_change, side)
     out = session.output
     out.line(f"{side} is primary at epoch {result.epoch}, alone", style="ok")
     if not result.is_other_reachable:

@@ -10,8 +10,8 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
+from pend_storage.cli.render import show_broken
 from pend_storage.cli.session import Session, command_options, pass_session
-from pend_storage.cli.status import show_broken
 from pend_storage.shown import cut, listed
 
 if TYPE_CHECKING:

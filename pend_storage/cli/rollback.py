@@ -75,7 +75,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
 
 
 def _plan(session: Session, *, quick: bool) -> Exit:
-    from pend_storage.operations.rollback_plan import plan_rollback
+    from pend_storage.operations.emergency import plan_rollback
 
     out = session.output
     plan = plan_rollback(session.settings_to_open, quick=quick)

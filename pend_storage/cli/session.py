@@ -96,10 +96,10 @@ class Session:
             ConfigError: they are missing or wrong, or the directory was never opened and
                 nobody has named a schema.
         """
-        from pend_storage.factory import OWN_FOLDER
+        from pend_storage.stores.json import has_store
 
         settings = self.settings
-        if settings.json and not (settings.json.directory / OWN_FOLDER).is_dir():
+        if settings.json and not has_store(settings.json.directory):
             settings.require_schema()
         return settings
 

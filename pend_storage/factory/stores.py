@@ -6,24 +6,23 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from pend_storage.config import Settings, settings_in_code
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
-from pend_storage.factory.checks import require_environment
-from pend_storage.factory.dualwrite import DualWriteStore
-from pend_storage.factory.pair import open_pair
-from pend_storage.factory.sides import open_json, open_postgres
+from pend_storage.factory.pair import DualWriteStore, open_pair
+from pend_storage.factory.sides import (
+    has_begun,
+    open_json,
+    open_postgres,
+    require_environment,
+)
 from pend_storage.layout import Layout
-from pend_storage.phases import ROLE_META, Phase, Role
+from pend_storage.phases import Phase, Role
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 
-__all__ = ["OWN_FOLDER", "has_begun", "open_primary", "open_store"]
-
-OWN_FOLDER: Final = ".pend-storage"
-"""Where the JSON store keeps what the legacy files cannot hold."""
+__all__ = ["open_primary", "open_store"]
 
 
 def open_store(
@@ -145,12 +144,3 @@ def open_primary(settings: Settings) -> Store:
     if settings.phase.postgres_role is Role.PRIMARY:
         return open_postgres(settings)
     return open_json(settings)
-
-
-def has_begun(settings: Settings) -> bool:
-    """Whether the JSON store has a role, so that it is one of a pair. Changes nothing."""
-    directory = settings.require_json().directory
-    if not (directory / OWN_FOLDER).exists():
-        return False  # opening it would adopt its files
-    with open_json(settings) as store:
-        return store.meta(ROLE_META) is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pend_storage.config import Settings
 from pend_storage.dualwrite.roles import Side
 from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
-from pend_storage.operations.stages import Stage, silent
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Role
 from pend_storage.store import Store
 from pend_storage.validation import (

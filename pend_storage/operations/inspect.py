@@ -23,7 +23,7 @@ from pend_storage.inspect import DirectoryReport
 from pend_storage.inspect.walking import Found, find_files
 from pend_storage.layout import Layout
 from pend_storage.operations.init import claimed_names, is_claimed
-from pend_storage.operations.stages import Stage, silent
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.validation import FileCheck, render_check

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.backfill import (
@@ -20,12 +20,13 @@ from pend_storage.backfill import (
 )
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
+from pend_storage.dualwrite.readiness import count_waiting
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.factory import (
     MIGRATION_META,
-    OWN_FOLDER,
     SchemaModule,
     has_begun,
+    kept_files,
     load_schema,
     open_json,
     open_pair,
@@ -34,24 +35,19 @@ from pend_storage.factory import (
 )
 from pend_storage.folders import read_folder
 from pend_storage.layout import Layout
-from pend_storage.operations.files import kept_files
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
-from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.query import field
-from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import SYSTEM_NAMES
 from pend_storage.store import Store
-
-if TYPE_CHECKING:
-    from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json import OWN_DIRECTORY, JsonStore, has_store
 
 __all__ = ["FileResult", "JsonMigration", "migrate_json", "require_fit"]
 
 _ANOTHER: Final = (
     "the database was filled from another JSON directory, or this one lost its "
-    f"{OWN_FOLDER} since. Correct json.directory, or migrate into an empty database."
+    f"{OWN_DIRECTORY} since. Correct json.directory, or migrate into an empty database."
 )
 
 _COPIED: Final = crashpoints.declare(
@@ -92,7 +88,7 @@ class JsonMigration:
     files: tuple[FileResult, ...]
     backfill: BackfillReport
     waiting: int
-    """Quarantined records that nobody has accepted yet."""
+    """Quarantined records that need a decision."""
     broken: tuple[BrokenFile, ...]
     """Legacy files that are broken as a whole: what is in them is not in the database, and
     not known."""
@@ -219,14 +215,13 @@ def _fill(
             else:
                 filled = backfill(source, database, rate=rate, progress=progress)
         places = settings.require_json().files
-        waiting = field("status") == "waiting"
         return JsonMigration(
             backup=None,
             no_backup=None,
             reused_backup=None,
             files=tuple(_results(source, module, filled.files, places)),
             backfill=filled,
-            waiting=source.collection(QuarantinedRecord).count(waiting),
+            waiting=count_waiting(source),
             broken=broken_files(pair or source),
             unclaimed=source.unclaimed_files(),
             is_live=is_live,
@@ -293,7 +288,7 @@ def _require_follower(database: Store) -> None:
 
 def _require_own_folder(directory: Path, database: Store) -> None:
     """Refuse a directory that cannot be the one which the database was filled from."""
-    if _filled_from(database) is not None and not (directory / OWN_FOLDER).exists():
+    if _filled_from(database) is not None and not has_store(directory):
         raise ConfigError(_ANOTHER)
 
 

@@ -16,16 +16,17 @@ from pend_storage.errors import PendStorageError
 from pend_storage.events import Event
 from pend_storage.factory import (
     SchemaModule,
+    kept_files,
     load_schema,
     open_json,
     open_postgres,
     require_directory,
+    unclaimed_files,
 )
 from pend_storage.layout import is_whole_file
-from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.migrate_json import require_fit
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import list_quarantined
-from pend_storage.operations.stages import Stage, silent
 from pend_storage.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 

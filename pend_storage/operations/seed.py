@@ -15,7 +15,7 @@ from pend_storage.factory import (
     load_schema,
     open_postgres,
 )
-from pend_storage.operations.stages import Stage, silent
+from pend_storage.operations.progress import Stage, silent
 from pend_storage.pend.sample import generate
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.store import Store

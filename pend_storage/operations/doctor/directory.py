@@ -11,15 +11,20 @@ from typing import Final
 from pend_storage.backup.tree import look_at
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
-from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
+from pend_storage.factory import (
+    SchemaModule,
+    kept_files,
+    open_json,
+    unclaimed_files,
+)
 from pend_storage.folders import files_in, read_folder
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
-from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.quarantine import broken_files, list_quarantined
 from pend_storage.records import QuarantinedRecord
+from pend_storage.stores.json import OWN_DIRECTORY, has_store
 
 __all__ = ["directory_findings"]
 
@@ -55,7 +60,7 @@ def directory_findings(
     if any(finding.state is State.FAIL for finding in found):
         return
     there = sorted({file for x, path in paths.items() for file in _files_of(x, path)})
-    yield memory_finding(directory / OWN_FOLDER, there)
+    yield memory_finding(directory / OWN_DIRECTORY, there)
     unreadable = [str(path) for path in there if not _may_use(path)]
     if unreadable:
         yield fail(
@@ -64,7 +69,7 @@ def directory_findings(
             "Correct their owner or their rights.",
         )
         return
-    if (directory / OWN_FOLDER).exists():
+    if has_store(directory):
         yield from _adopted(settings)
     else:
         yield from _not_adopted(module, wanted, paths)

@@ -18,7 +18,7 @@ from pend_storage.factory import (
 )
 from pend_storage.flags import flag_source
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
-from pend_storage.operations.flag import read_flag_of
+from pend_storage.operations.facts import read_flag_of
 
 __all__ = ["pair_findings"]
 
