@@ -27,14 +27,14 @@ def phase() -> None:
 
 
 def _phase(_context: click.Context, _parameter: click.Parameter, value: str) -> Phase:
-    """The phase of that name, in upper or lower case."""
+    """Parse the name of a phase, in upper or lower case."""
     return parse_phase(value.lower(), place="PHASE")
 
 
 def _phases(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """The phases whose names begin like this, for a shell."""
+    """Complete the name of a phase, for a shell."""
     names = [phase.value for phase in Phase]
     return [name for name in names if name.startswith(incomplete.lower())]
 

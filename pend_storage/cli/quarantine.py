@@ -78,7 +78,7 @@ def list_command(
 
 
 def _outlined(record: QuarantinedRecord) -> dict[str, Any]:
-    """A record with its long texts cut."""
+    """Cut the long texts of a record."""
     text = record.raw[: 4 * MOST_SHOWN].decode("utf-8", "backslashreplace")
     if len(text) > MOST_SHOWN:
         size = f"... ({len(record.raw):,} bytes)"
@@ -170,7 +170,7 @@ def retry(
 
 
 def _show_retried(out: Output, results: Sequence[Retried], *, dry_run: bool) -> int:
-    """Show what became of each; gives how many were placed."""
+    """Render the result of each; returns how many were placed."""
     placed, stays = (
         ("would be placed", "would stay") if dry_run else ("placed", "stays")
     )

@@ -61,7 +61,7 @@ def status(session: Session, watch: float | None) -> Exit:
 
 @contextmanager
 def ended_by_signals() -> Iterator[threading.Event]:
-    """Within the block SIGINT and SIGTERM set an event, instead of ending the process."""
+    """Let SIGINT and SIGTERM set an event within the block, not end the process."""
     event = threading.Event()
     known = {
         number: signal.signal(number, lambda *_: event.set())
@@ -85,7 +85,7 @@ def _show(session: Session, found: EnvironmentStatus) -> Exit:
 
 
 def _summary(found: EnvironmentStatus) -> Mapping[str, Any]:
-    """What scripts ask for most, at the top of the document."""
+    """Facts that scripts need most, for the top of the document."""
     details = found.details
     return {
         "phase": found.phase,

@@ -1,4 +1,4 @@
-"""The composition root: settings in, stores out. Nothing else knows both."""
+"""Composition root: settings in, stores out. No other package knows both."""
 
 from pend_storage.factory.pair import (
     MIGRATION_META,

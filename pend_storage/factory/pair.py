@@ -1,4 +1,4 @@
-"""The pair of stores of an environment, in whatever phase it is."""
+"""Pair of stores: ``DualWriteStore`` with its jobs, and the pair of an environment."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
 
 
 class DualWriteStore(dualwrite.DualWriteStore):
-    """Keeps a JSON store and a PostgreSQL store alike, and moves between phases.
+    """Replicate between a JSON store and a PostgreSQL store, and switch between phases.
 
     Any two stores that keep the contract and share a schema will do. A fresh pair starts
     ``json-only``; or ``postgres-only`` where PostgreSQL was written to before and JSON is
@@ -61,7 +61,7 @@ class DualWriteStore(dualwrite.DualWriteStore):
 
 
 class ConfiguredPair(DualWriteStore):
-    """The pair of an environment; with ``auto_switch`` it follows the phase flag."""
+    """Pair of an environment; with ``auto_switch`` it follows the phase flag."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ConfiguredPair(DualWriteStore):
         super().__init__(json=json, postgres=postgres, checks=checks, **options)
 
     def _schema_problem(self) -> str | None:
-        """Whether the database is this environment's, and has its schema."""
+        """Blocker ``schema``: another environment's database, or another schema."""
         try:
             require_environment(self._settings, self.postgres)
         except (ConfigError, SchemaOutOfDate) as error:
@@ -86,7 +86,7 @@ class ConfiguredPair(DualWriteStore):
         return None
 
     def _backup_problem(self) -> str | None:
-        """Whether a backup was verified; the copy that ``migrate json`` makes is one."""
+        """Blocker ``backup``: none was verified; the copy of ``migrate json`` is one."""
         if self.meta(BACKUP_META) is not None:
             return None
         migration = self.postgres.meta(MIGRATION_META)
@@ -171,7 +171,7 @@ def open_pair(
 def _beginning(
     settings: Settings, json: Store, postgres: Store, hook: Hook
 ) -> Phase | None:
-    """Where a fresh pair begins; None where the data alone says it, or it is not fresh.
+    """First phase of a fresh pair; None where the data decides it, or it is not fresh.
 
     Where both were written to before they met, the configured phase decides.
     """
@@ -208,7 +208,7 @@ def _is_written(store: Store) -> bool:
 
 
 def _begin_alone(json: Store, error: PendStorageError, hook: Hook) -> None:
-    """JSON begins, and PostgreSQL joins it, detached, when it can be reached.
+    """Make JSON primary; PostgreSQL joins it, detached, when it can be reached.
 
     Otherwise a server could not start before there is a database, though it needs none.
     """

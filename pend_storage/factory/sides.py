@@ -68,7 +68,7 @@ def open_json(
 
 
 def require_directory(settings: Settings, directory: Path) -> None:
-    """See that the JSON directory is there: a mistyped one must not become an empty store.
+    """Refuse a JSON directory that is missing: a mistyped one must not become a store.
 
     Raises:
         ConfigError: it is not.

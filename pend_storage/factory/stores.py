@@ -1,4 +1,4 @@
-"""The store of an environment: the pair, or the only one that is configured."""
+"""Store of an environment: the pair, or the only store that is configured."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def open_store(
         return _open_alone(settings, hook, create=create)
     store = open_pair(settings, serving=True, create=create, hook=hook)
     if not settings.auto_switch:
-        _tell_difference(settings, store, hook)
+        _report_difference(settings, store, hook)
     return store
 
 
 def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
-    """The only store that is configured, if it may serve by itself."""
+    """Open the only store that is configured, if it may serve by itself."""
     if settings.phase.json_role is not Role.DETACHED:
         settings.require_json()
     if settings.phase.postgres_role is not Role.DETACHED:
@@ -113,8 +113,8 @@ def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
     return store
 
 
-def _tell_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
-    """Say so where the phase is not the configured one; nothing depends on it."""
+def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
+    """Emit an event where the phase is not the configured one; nothing depends on it."""
     with contextlib.suppress(PendStorageError):
         phase = store.phase
         if phase is not settings.phase:
@@ -131,8 +131,8 @@ def _tell_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> N
 def open_primary(settings: Settings) -> Store:
     """Open the store from which the environment reads, in whatever phase it is.
 
-    A pair that nobody has used yet is left as it is: then the configured phase says
-    which of its stores that is.
+    A pair without roles is left as it is: then the configured phase says which of its
+    stores that is.
 
     Raises:
         ConfigError: it is not configured.

@@ -1,4 +1,4 @@
-"""The emergency procedure: back to JSON alone, from whatever phase, in five steps.
+"""Emergency rollback: back to JSON alone, from any phase, in five steps.
 
 Each step looks at what is before it does anything, so that the procedure can be
 interrupted anywhere and called again: it then passes quickly over what is done.
@@ -65,7 +65,7 @@ _CAUGHT_UP: Final = crashpoints.declare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """One step that was made."""
+    """Report of one step."""
 
     number: int
     name: str
@@ -82,7 +82,7 @@ Tell: TypeAlias = Callable[[StepReport], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """The whole procedure."""
+    """Report of the whole procedure."""
 
     before: Phase
     after: Phase
@@ -93,7 +93,7 @@ class Rollback:
 
     @property
     def ok(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it was completed."""
         return self.after is Phase.JSON_ONLY and all(step.ok for step in self.steps)
 
 
@@ -116,7 +116,7 @@ class RollbackPlan:
 
 
 class _Stopped(Exception):
-    """A step found a reason not to go on."""
+    """A step cannot go on; the message says why."""
 
 
 def roll_back(
@@ -133,8 +133,8 @@ def roll_back(
         settings: of the environment; both sides must be configured.
         quick: without the two comparisons of all records.
         timeout: seconds that one change of phase may take.
-        tell: told about each step that is done.
-        stage: told about the work within a step.
+        tell: called with the report of each step that is done.
+        stage: gets the progress within a step.
 
     Raises:
         ConfigError: the servers follow a flag that cannot be changed from here.
@@ -162,7 +162,7 @@ def roll_back(
 
 
 class _Procedure:
-    """The five steps."""
+    """Run of the five steps."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class _Procedure:
         require_changeable(settings, self._flag, Phase.JSON_ONLY)
 
     def run(self, tell: Tell) -> tuple[StepReport, ...]:
-        """All of them, or as many as can be made."""
+        """Make all steps, or as many as can be made."""
         done: list[StepReport] = []
         steps = (
             self._stop,
@@ -219,7 +219,7 @@ class _Procedure:
         return tuple(done)
 
     def _stop(self) -> str:
-        """From now on everybody heads for JSON."""
+        """Set the flag, so that every server moves towards JSON."""
         changed = change_flag(
             self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
         )
@@ -236,7 +236,7 @@ class _Procedure:
         return f"{said}; PostgreSQL takes no writes of its own"
 
     def _restore(self) -> str:
-        """Have JSON take part again."""
+        """Attach JSON again."""
         if self._pair.phase is Phase.POSTGRES_ONLY:
             with self._stage("bringing JSON up to date"):
                 self._go_back(Phase.POSTGRES_PRIMARY)
@@ -246,7 +246,7 @@ class _Procedure:
         return "JSON is primary already"
 
     def _sync(self) -> str:
-        """Bring to JSON what it lacks; then it takes over."""
+        """Apply to JSON what it lacks; then make it primary."""
         if self._pair.phase not in _POSTGRES_FIRST:
             return "JSON was primary, and has everything"
         with self._stage("bringing missing data to JSON"):
@@ -296,14 +296,14 @@ class _Procedure:
         return f"{written}; {report.checked:,} records compared, all equal"
 
     def _resume(self) -> str:
-        """PostgreSQL takes no part any more."""
+        """Detach PostgreSQL."""
         self._go_back(Phase.JSON_ONLY)
         if self._pair.roles().is_whole:
             return "JSON works alone; PostgreSQL is detached"
         return "JSON works alone; PostgreSQL is detached as soon as it is back"
 
     def _go_back(self, phase: Phase) -> float:
-        """Go back to a phase; gives the seconds for which writes waited.
+        """Go back to a phase; returns the seconds for which writes waited.
 
         Servers that follow the flag are on the same way, and may be ahead: a switch
         forward to that phase is none of ours.
@@ -359,7 +359,7 @@ def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
 
 
 def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
-    """What each of the five steps would do."""
+    """Describe each of the five steps."""
     phase = pair.phase
     yield _flagged(flag)
     if phase is Phase.POSTGRES_ONLY:

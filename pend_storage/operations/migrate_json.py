@@ -1,4 +1,4 @@
-"""Bringing a JSON directory into PostgreSQL: copy, adopt, backfill, account for all."""
+"""Migration of a JSON directory to PostgreSQL: copy, adopt, backfill, account for all."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _ADOPTED: Final = crashpoints.declare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileResult:
-    """What became of the records of one legacy file."""
+    """Counts of the records of one legacy file."""
 
     file: str
     read: int
@@ -77,7 +77,7 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonMigration:
-    """The outcome of a migration."""
+    """Report of a migration."""
 
     backup: DirectoryCopy | None
     """The copy that was made now; None where there was to be none, or one was reused."""
@@ -106,7 +106,7 @@ class JsonMigration:
         """Whether there was no record at all, as in a directory that is another's.
 
         Records that the module brings are not of the directory: where it has files that
-        nobody claims, they do not count.
+        no layout claims, they do not count.
         """
         if self.is_live or any(file.read for file in self.files):
             return False
@@ -115,7 +115,7 @@ class JsonMigration:
 
     @property
     def collections(self) -> Mapping[str, Tally]:
-        """What became of the records of each collection, the store's own left out."""
+        """Counts of the records of each collection, the store's own left out."""
         return {
             name: tally
             for name, tally in self.backfill.collections.items()
@@ -150,7 +150,7 @@ def migrate_json(
             in use as a pair, only if the directory holds still for long enough.
         backup_into: in this folder; beside the directory if None.
         rate: records per second at most.
-        stage: told about the work.
+        stage: gets the progress.
 
     Raises:
         ConfigError: a side is not configured, the directory is not there, or the
@@ -174,7 +174,7 @@ def migrate_json(
                 raise
             problem = error.reason
         verified = None if made is None else datetime.now(UTC)
-        _note(
+        _record(
             database,
             reused if made is None else made.path,
             complete=False,
@@ -182,7 +182,7 @@ def migrate_json(
         )
         _COPIED()
         result = _fill(settings, module, database, rate, stage, is_live=is_live)
-        _note(database, None, complete=True)
+        _record(database, None, complete=True)
     took = time.monotonic() - started
     return replace(
         result, backup=made, no_backup=problem, reused_backup=reused, seconds=took
@@ -198,7 +198,7 @@ def _fill(
     *,
     is_live: bool,
 ) -> JsonMigration:
-    """Adopt and backfill; gives the report, as far as the two stores tell it."""
+    """Adopt and backfill; returns the report, as far as the two stores know it."""
     with ExitStack() as opened:
         pair = opened.enter_context(open_pair(settings)) if is_live else None
         with stage("adopting the files"):
@@ -237,7 +237,7 @@ def _secured(
     into: Path | None,
     stage: Stage,
 ) -> tuple[DirectoryCopy | None, Path | None]:
-    """A new copy of the directory, or else the one of an interrupted migration."""
+    """Copy the directory, or reuse the copy of an interrupted migration."""
     reused = _interrupted_copy(database)
     if reused is not None:
         return None, reused
@@ -253,7 +253,7 @@ def _secured(
 
 
 def require_fit(directory: Path, source: Store, database: Store) -> None:
-    """See that a database may be filled from a directory.
+    """Refuse a database that may not be filled from a directory.
 
     Args:
         directory: the directory.
@@ -311,7 +311,7 @@ def _filled_from(store: Store) -> str | None:
 
 
 def _interrupted_copy(database: Store) -> Path | None:
-    """The copy that a migration made which did not come to its end, if it is whole."""
+    """Copy of a migration that was interrupted, if the copy is complete."""
     noted = database.meta(MIGRATION_META)
     if not isinstance(noted, Mapping) or noted.get("complete") or not noted.get("copy"):
         return None
@@ -323,14 +323,14 @@ def _interrupted_copy(database: Store) -> Path | None:
     return path
 
 
-def _note(
+def _record(
     database: Store,
     copy: Path | None,
     *,
     complete: bool,
     verified: datetime | None = None,
 ) -> None:
-    """Note in the database how far the migration is, and when a copy was verified."""
+    """Record in the database how far the migration is, and when a copy was verified."""
     before = database.meta(MIGRATION_META)
     known = before.get("verified_at") if isinstance(before, Mapping) else None
     value = {
@@ -351,7 +351,7 @@ def _results(
     tallies: Mapping[str, FileTally],
     places: Mapping[str, Path],
 ) -> Iterator[FileResult]:
-    """What is in each file, counted when it was read, beside what became of it."""
+    """Compare the records that each file had with those that were placed."""
     counted = {adopted.file: adopted.read for adopted in source.adoption_report()}
     for layout in module.layouts:
         tally = tallies.get(layout.file, FileTally())
@@ -369,7 +369,7 @@ def _results(
 
 
 def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) -> int:
-    """How many records a legacy file has now."""
+    """Count the records that a legacy file has now."""
     source.checkpoint()
     path = places.get(layout.source, source.directory / layout.source)
     if layout.is_folder:

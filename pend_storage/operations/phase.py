@@ -63,7 +63,7 @@ class FlagChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseChange:
-    """What became of a change of phase."""
+    """Report of a change of phase."""
 
     before: Phase
     wanted: Phase
@@ -75,7 +75,7 @@ class PhaseChange:
     blockers: tuple[Obstacle, ...]
     """Everything in the way; on the way back, what would be lost."""
     refused: tuple[Obstacle, ...]
-    """Those that nobody let pass: nothing was changed then."""
+    """Those that were not accepted: nothing was changed then."""
     flag: FlagChange | None
     """None where nothing was to be changed."""
     switch: SwitchReport | None
@@ -91,7 +91,7 @@ def change_phase(
     dry_run: bool = False,
     timeout: float = 30.0,
 ) -> PhaseChange:
-    """Move to a phase, through those between.
+    """Move to a phase, through those between: the flag first, then the switch.
 
     Args:
         settings: of the environment; both sides must be configured.
@@ -180,14 +180,14 @@ def _change(
     try:
         with open_pair(settings) as pair:
             wanted = choose(pair.phase)
-            work = _Change(settings, pair, source.remembering(pair), wanted, accept)
-            return work.plan() if dry_run else work.make(timeout)
+            change = _Change(settings, pair, source.remembering(pair), wanted, accept)
+            return change.plan() if dry_run else change.execute(timeout)
     finally:
         source.close()
 
 
 class _Change:
-    """One change of phase."""
+    """Plan and execution of one change of phase."""
 
     def __init__(
         self,
@@ -205,29 +205,29 @@ class _Change:
         self._by = whoever_this_is()
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, wanted)
-        self._found = self._look()
+        self._found = self._readiness()
         self._blockers = obstacles(self._found.blockers)
         self._refused = obstacles(self._found.refused(accept))
 
-    def _look(self) -> Readiness:
+    def _readiness(self) -> Readiness:
         if self._before is self._wanted:
             return Readiness(self._wanted, (), ())
-        if self._gives_up():
+        if self._abandons_secondary():
             return Readiness(self._wanted, (self._wanted,), ())
         return readiness(self._pair, self._wanted)
 
-    def _gives_up(self) -> bool:
-        """Whether a secondary is left that is out of reach; the primary needs it not."""
+    def _abandons_secondary(self) -> bool:
+        """Whether it abandons a secondary that is out of reach and that is not needed."""
         view = self._pair.roles()
         alone = Phase.JSON_ONLY if view.primary == "json" else Phase.POSTGRES_ONLY
         return not view.is_whole and view.primary is not None and alone is self._wanted
 
     def plan(self) -> PhaseChange:
-        """What would happen."""
+        """Report what would happen."""
         return self._report(self._before, None, None, dry_run=True)
 
-    def make(self, timeout: float) -> PhaseChange:
-        """Do it."""
+    def execute(self, timeout: float) -> PhaseChange:
+        """Write the flag and make the switch, unless a blocker refuses it."""
         if self._refused:
             return self._report(self._before, None, None)
         flag = change_flag(
@@ -246,7 +246,7 @@ class _Change:
         return self._report(switch.after, flag, switch)
 
     def _restore(self, flag: FlagChange) -> None:
-        """Something came into the way since it was looked at: want what was wanted."""
+        """Set the flag back: a blocker appeared between the first look and the switch."""
         if flag.written and flag.before is not None:
             self._source.write(flag.before, by=self._by)
 
@@ -338,7 +338,7 @@ def require_changeable(settings: Settings, flag: Flag, phase: Phase) -> None:
 def change_flag(
     pair: PairValues, source: FlagSource, flag: Flag, phase: Phase, *, by: str
 ) -> FlagChange:
-    """Want this phase from now on, where that can be written.
+    """Write the wanted phase into the flag, where that is possible.
 
     The pair remembers the version that it follows, so that no older one moves it later.
 

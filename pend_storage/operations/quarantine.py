@@ -48,7 +48,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenFile:
-    """A legacy file that is broken as a whole, and that nobody has decided about."""
+    """Legacy file that is broken as a whole, and that needs a decision."""
 
     file: str
     id: str
@@ -59,7 +59,7 @@ class BrokenFile:
 
 
 def broken_files(store: Store) -> tuple[BrokenFile, ...]:
-    """The legacy files that are broken as a whole, by the primary's quarantine."""
+    """List the legacy files that are broken as a whole, by the primary's quarantine."""
     unread = {file.quarantined for file in store.unread_files()}
     files = {layout.file for layout in store.layouts}
     where = (field("place") == "", WAITING)
@@ -79,7 +79,7 @@ def broken_files(store: Store) -> tuple[BrokenFile, ...]:
 def list_quarantined(
     store: Store, *, file: str | None = None, status: str | None = None
 ) -> list[QuarantinedRecord]:
-    """Quarantined records by file and place, optionally of one file or one status."""
+    """List quarantined records by file and place, optionally of one file or status."""
     names = [] if file is None else [file, f"{file}{EDIT_MARK}"]
     where = [] if file is None else [field("file").in_(names)]
     where += [] if status is None else [field("status") == status]
@@ -88,7 +88,7 @@ def list_quarantined(
 
 
 def find(store: Store, text: str) -> QuarantinedRecord:
-    """The quarantined record with this id, or whose id alone begins like this.
+    """Find the quarantined record with an id, or with the only id that begins so.
 
     Raises:
         ConfigError: there is none, or more than one.
@@ -108,7 +108,7 @@ def find(store: Store, text: str) -> QuarantinedRecord:
 
 
 def require_file(store: Store, name: str) -> None:
-    """See that a layout claims a file of this name, or that something of it waits.
+    """Refuse a name of a file that no layout claims and no quarantined record has.
 
     Raises:
         ConfigError: neither is so; the message suggests a name.
@@ -123,7 +123,7 @@ def require_file(store: Store, name: str) -> None:
 
 
 def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRecord:
-    """Mark a record as one that may stay where it is; it does so in its file, too.
+    """Accept a quarantined record: it stays in quarantine, and in its file, for good.
 
     Raises:
         Conflict: it was changed meanwhile.
@@ -163,7 +163,7 @@ def retry(
 
     def attempt(tx: Transaction) -> Retried | Conflict:
         changed = _changed(tx, known)
-        if changed is not None:  # reading again would pass over what somebody decided
+        if changed is not None:  # reading again would pass over a decision about it
             return changed
         if is_lost_edit(known.record):
             value = known.record if text is None else replace(known.record, raw=text)
@@ -172,10 +172,10 @@ def retry(
             store, tx, layout, known.record, text=text, refused=refused
         )
         result = placement.place(outcome)
-        told[:] = [] if placement.event is None else [placement.event]
+        events[:] = [] if placement.event is None else [placement.event]
         return result
 
-    told: list[Event] = []
+    events: list[Event] = []
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     with whole:  # what is in that file is what is found out here
@@ -190,14 +190,14 @@ def retry(
             except (InvalidRecord, ReferenceViolation) as error:
                 return replace(outcome, reason=str(error))
             else:
-                return _settled(store, result, told)
+                return _settled(store, result, events)
 
 
-def _settled(store: Store, result: Retried | Conflict, told: list[Event]) -> Retried:
-    """Tell what came of it; raises what was found out instead."""
+def _settled(store: Store, result: Retried | Conflict, events: list[Event]) -> Retried:
+    """Emit the events of a result; raises the result where it is an error."""
     if isinstance(result, Conflict):
         raise result
-    for event in told:
+    for event in events:
         store.tell(event)
     return result
 
@@ -209,14 +209,14 @@ def _brought_back(
     value: QuarantinedRecord,
     outcome: Retried,
 ) -> Retried:
-    """A value that lost, in the place of what the store holds instead."""
+    """Place a value that lost over what the store holds instead."""
     reason = bring_back(store, tx, layout, value)
     placed = reason is None
     return replace(outcome, placed=placed, records=int(placed), reason=reason or "")
 
 
 def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
-    """The error for a quarantined record that is not what it was; None where it is."""
+    """Error for a quarantined record that was changed meanwhile; None where it was not."""
     key = known.record.id
     found = tx.collection(QuarantinedRecord).versioned(key)
     actual = 0 if found is None else found.version

@@ -79,7 +79,7 @@ class Placement:
         other = text is not None and text != record.raw
         self._trial = replace(record, raw=text or b"", code="") if other else record
         self.event: Event | None = None
-        """What to tell when it is committed."""
+        """Event to emit when it is committed."""
         self._present: dict[tuple[str, str], Row] = {}
         """Records of a whole file that the store holds. They are compared with the file,
         and only those that are written are checked."""
@@ -122,7 +122,7 @@ class Placement:
                 return replace(outcome, reason=aside.reason)
         looks = _Looks(self._store, self._tx, self._find)
         removal = Removal(self._schema, self._store.layouts, layout, looks)
-        complete = removal.settle(self._with_what_others_tell(operations))
+        complete = removal.settle(self._with_derived_by_others(operations))
         for operation in complete.values():
             self._write(operation)
         self.event = removal.event()
@@ -137,7 +137,7 @@ class Placement:
     def _as_a_first_adoption(
         self, header: LegacyFile, operations: Iterable[Put | Delete]
     ) -> Iterator[Put | Delete]:
-        """Operations of a whole file; who claims what another one has waits apart.
+        """Operations of a whole file; a record whose unique value is taken is quarantined.
 
         Of records that claim one value, the first in the file has it.
         """
@@ -165,7 +165,7 @@ class Placement:
             yield self._schema.put(QUARANTINE, seen)
 
     def _write(self, operation: Put | Delete) -> None:
-        """Write on top of what was compared, which must still be there at the end."""
+        """Write, if at the commit the store still has what was compared."""
         verbs = self._tx.collection(operation.collection)
         row = self._present.get((operation.collection, operation.key))
         version = None if row is None else row.version
@@ -183,7 +183,7 @@ class Placement:
         return self._layout.missing() if found is None else found
 
     def _in_place(self, operation: Put | Delete) -> Put | Delete:
-        """The operation with its record where the quarantined one stood in the file."""
+        """Give the operation's record the position of the quarantined one in the file."""
         layout, position = self._layout, self._record.position
         if position is None or operation.collection != layout.collection:
             return operation
@@ -193,7 +193,7 @@ class Placement:
         return self._schema.put(operation.collection, placed)
 
     def _why_not(self, entries: Sequence[Entry]) -> str | None:
-        """Why these entries cannot take the place of the quarantined record."""
+        """Return why these entries cannot replace the quarantined record; None: they can."""
         homes = [entry.home for entry in entries]
         waiting = [put.record for put in homes if put.collection == QUARANTINE]
         if is_whole_file(self._record):
@@ -210,10 +210,10 @@ class Placement:
 
     # -- what other files say -----------------------------------------------------------
 
-    def _with_what_others_tell(
+    def _with_derived_by_others(
         self, operations: Sequence[Put | Delete]
     ) -> Iterator[Put | Delete]:
-        """The operations; other files have their say about records that they derive anew.
+        """Add to derived records what the records of other files say of them.
 
         When those files were adopted there was nothing yet that they could tell of.
         """
@@ -225,9 +225,9 @@ class Placement:
             and put.collection not in own
             and self._find(put.collection, put.key) is None
         }
-        with as_stored():  # what is known of them; they wait for nobody
-            told = list(self._told_of(fresh)) if fresh else []
-        for put in told:
+        with as_stored():  # what is known of them: those files may be unread
+            derived = list(self._derived_by_others(fresh)) if fresh else []
+        for put in derived:
             place = (put.collection, put.key)
             spec = self._schema[put.collection]
             fresh[place] = absorbed(spec, fresh[place], put.record)
@@ -238,8 +238,8 @@ class Placement:
             else:
                 yield self._schema.put(operation.collection, record)
 
-    def _told_of(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
-        """What the placed records of other files tell of these places.
+    def _derived_by_others(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
+        """Find what the placed records of other files say of these places.
 
         All of them are looked at; those that tell something are read once more, by the
         transaction.
@@ -248,25 +248,25 @@ class Placement:
             if layout.file == self._layout.file:
                 continue
             for row in self._store.scan(layout.collection):
-                told = self._told(layout, row.record)
-                if told is None:
+                derived = self._derived(layout, row.record)
+                if derived is None:
                     break
-                if any((put.collection, put.key) in places for put in told):
+                if any((put.collection, put.key) in places for put in derived):
                     record = self._tx.collection(layout.collection).get(row.key)
-                    for put in self._told(layout, record) or ():
+                    for put in self._derived(layout, record) or ():
                         if (put.collection, put.key) in places:
                             yield put
 
-    def _told(self, layout: Layout, record: Any) -> list[Put] | None:
-        """What a record tells of others; None where no record of its file ever does."""
+    def _derived(self, layout: Layout, record: Any) -> list[Put] | None:
+        """Records that a record derives; None where no record of its file ever does."""
         if record is None or not layout.owns(record):
             return []
-        told = layout.told(self._schema, record)
-        return None if told is None else list(told)
+        derived = layout.told(self._schema, record)
+        return None if derived is None else list(derived)
 
 
 class _Looks(TransactionLooks):
-    """With what was read of a whole file."""
+    """Look-ups that use what was read of a whole file."""
 
     def __init__(self, store: Store, tx: Transaction, look: Find) -> None:
         super().__init__(store, tx)
@@ -328,7 +328,7 @@ def bring_back(
 def _puts(
     store: Store, tx: Transaction, layout: Layout, parsed: ParsedFile
 ) -> Iterator[tuple[Put, int | None]]:
-    """What to write, and on top of which versions; the rest of the file stays."""
+    """Puts that place the value, each with the version it replaces; the rest stays."""
     name = layout.collection
     present = {r.key: r for r in store.scan(name) if layout.owns(r.record)}
 

@@ -19,7 +19,7 @@ __all__ = ["database_findings"]
 _OLDEST: Final = 15
 _ENCODING: Final = "UTF8"
 _SKEW: Final = 1.0
-"""Seconds; more than that is noticed by people who compare logs."""
+"""Seconds of difference between two clocks that make logs hard to compare."""
 _SLOW: Final = 0.05
 """Seconds of a round trip that make a server feel far away."""
 _UNFINISHED: Final = {
@@ -33,7 +33,7 @@ _RESERVED: Final = 10
 def database_findings(
     settings: Settings, wanted: PostgresSettings
 ) -> Iterator[Finding]:
-    """Everything about the database."""
+    """Check the server, and the schema, role and backfill of the database."""
     try:
         facts = server_facts(wanted)
     except PendStorageError as error:

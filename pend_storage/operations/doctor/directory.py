@@ -38,7 +38,7 @@ _SHOWN: Final = 5
 def directory_findings(
     settings: Settings, module: SchemaModule, wanted: JsonSettings
 ) -> Iterator[Finding]:
-    """Everything about the JSON directory."""
+    """Check the JSON directory, its disk, its legacy files and its store."""
     directory = wanted.directory
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
@@ -76,7 +76,7 @@ def directory_findings(
 
 
 def _files_of(layout: Layout, path: Path) -> list[Path]:
-    """The files of a layout that are there."""
+    """List the files of a layout that exist."""
     if not layout.is_folder:
         return [path] if path.exists() else []
     return [file.path for file in files_in(path)] if path.parent.is_dir() else []
@@ -108,7 +108,7 @@ def _file_system(directory: Path) -> Finding:
 
 
 def _kind_of_file_system(directory: Path) -> str:
-    """Of the mount that the directory is on; empty where that cannot be told."""
+    """Type of the file system of a directory; empty where it is not known."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
