@@ -1,14 +1,10 @@
 """Composition root: settings in, stores out. No other package knows both."""
 
-from pend_storage.factory.pair import (
-    MIGRATION_META,
-    ConfiguredPair,
-    DualWriteStore,
-    open_pair,
-)
+from pend_storage.factory.pair import ConfiguredPair, DualWriteStore, open_pair
 from pend_storage.factory.schema_module import SchemaModule, load_schema
 from pend_storage.factory.sides import (
     ENVIRONMENT_META,
+    MIGRATION_META,
     has_begun,
     kept_files,
     open_json,

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -24,7 +24,12 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
-from pend_storage.factory.sides import open_json, open_postgres, require_environment
+from pend_storage.factory.sides import (
+    MIGRATION_META,
+    open_json,
+    open_postgres,
+    require_environment,
+)
 from pend_storage.flags import AutoSwitch, flag_source
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
@@ -34,11 +39,7 @@ if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["MIGRATION_META", "ConfiguredPair", "DualWriteStore", "open_pair"]
-
-MIGRATION_META: Final = "migrate-json"
-"""Name of the meta entry of the database that says which copy was made, when it was
-verified, and whether the migration that it was made for has ended."""
+__all__ = ["ConfiguredPair", "DualWriteStore", "open_pair"]
 
 _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENVIRONMENT_META",
+    "MIGRATION_META",
     "has_begun",
     "kept_files",
     "open_json",
@@ -32,6 +33,9 @@ __all__ = [
 
 ENVIRONMENT_META: Final = "environment"
 """Name of the meta entry that says which environment a database belongs to."""
+MIGRATION_META: Final = "migrate-json"
+"""Name of the meta entry of the database that says which copy was made, when it was
+verified, and whether the migration that it was made for has ended."""
 
 
 def open_json(
