@@ -85,7 +85,7 @@ def inspect(
     Says for every file how its records stand in it and how sure that is, and what would be in
     the way of a migration. With --out it writes a module that declares them.
 
-    The exit code is 1 where somebody should look: a doubtful shape, a file that cannot be
+    The exit code is 1 where something needs attention: a doubtful shape, a file that cannot be
     read, records that would wait in quarantine; or where --check fails.
     """
     from pend_storage.inspect import inspect_directory

@@ -10,6 +10,7 @@ from typing import Final
 
 from pend_storage.backup.tree import look_at
 from pend_storage.config import JsonSettings, Settings
+from pend_storage.dualwrite.readiness import count_waiting
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import (
     SchemaModule,
@@ -22,7 +23,7 @@ from pend_storage.layout import Layout, is_whole_file
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
-from pend_storage.operations.quarantine import broken_files, list_quarantined
+from pend_storage.operations.quarantine import broken_files
 from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.json import OWN_DIRECTORY, has_store
 
@@ -179,7 +180,7 @@ def _not_adopted(
 def _adopted(settings: Settings) -> Iterator[Finding]:
     try:
         with open_json(settings) as store:
-            waiting = list_quarantined(store, status="waiting")
+            waiting = count_waiting(store)
             broken = broken_files(store)
             unclaimed = [str(path) for path in store.unclaimed_files()]
             role = store.role()
@@ -200,7 +201,7 @@ def _adopted(settings: Settings) -> Iterator[Finding]:
     if waiting:
         yield warn(
             "quarantine",
-            f"{len(waiting):,} legacy records wait",
+            f"{waiting:,} legacy records wait",
             "See: pend-storage quarantine list",
         )
     else:
