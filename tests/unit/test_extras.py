@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 import pend_storage as ps
 from pend_storage.extras import missing_package, require_packages, with_packages
-
-PACKAGE = Path(str(ps.__file__)).parent
-
-
-def test_the_sentence_stands_in_one_place() -> None:
-    found = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if re.search(r"pip install 'pend_storage\[", path.read_text(encoding="utf-8"))
-    }
-
-    assert found == {"extras.py"}
 
 
 def test_an_import_that_fails_names_the_extra_and_the_other_way_out() -> None:
