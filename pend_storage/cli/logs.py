@@ -19,14 +19,14 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 
 _LOGGER: Final = "pend_storage"
 _TOLD_ANYWAY: Final = ("file-adopted:", "files-unclaimed:")
-"""Events that the commands tell of in their own way: ``migrate json`` and ``doctor``."""
+"""Events that the commands report in their own way: ``migrate json`` and ``doctor``."""
 
 
 def show_logs(level: str | None, form: LogFormat | None, *, as_json: bool) -> None:
     """Write the log of the library to the standard error, from now on.
 
     Args:
-        level: the least level; None: warnings, without what commands tell themselves.
+        level: the least level; None: warnings, without what commands report themselves.
         form: how a line looks; None: a note for people.
         as_json: whether the command writes a JSON document. Then nothing is logged unless
             a level or a form was chosen.

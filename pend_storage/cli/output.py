@@ -248,12 +248,12 @@ class Output:
         with Bar(*columns, console=console, transient=True) as bar:
             task = bar.add_task(label, total=None, counts="")
 
-            def tell(done: int, total: int) -> None:
+            def on_progress(done: int, total: int) -> None:
                 rate = done / max(time.monotonic() - started, 0.001)
                 counts = f"{done:,} of {total:,} {unit}, {rate:,.0f}/s"
                 bar.update(task, completed=done, total=total, counts=counts)
 
-            yield tell
+            yield on_progress
 
 
 def seconds(value: float) -> str:

@@ -46,7 +46,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
         return _plan(session, quick=quick)
     out = session.output
 
-    def tell(step: StepReport) -> None:
+    def on_step(step: StepReport) -> None:
         out.line(
             f"{step.number}/{len(NAMES)} {step.name}: {step.result}  "
             f"[{moment(step.at)}, {seconds(step.seconds)}]",
@@ -57,7 +57,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
         session.settings_to_change,
         quick=quick,
         timeout=timeout,
-        tell=tell,
+        on_step=on_step,
         stage=out.progress,
     )
     if result.ok:

@@ -35,8 +35,8 @@ __all__ = [
     "PlannedStep",
     "Rollback",
     "RollbackPlan",
+    "StepCallback",
     "StepReport",
-    "Tell",
     "plan_rollback",
     "roll_back",
 ]
@@ -77,7 +77,7 @@ class StepReport:
     ok: bool = True
 
 
-Tell: TypeAlias = Callable[[StepReport], None]
+StepCallback: TypeAlias = Callable[[StepReport], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def roll_back(
     *,
     quick: bool = False,
     timeout: float = 300.0,
-    tell: Tell = lambda _: None,
+    on_step: StepCallback = lambda _: None,
     stage: Stage = silent,
 ) -> Rollback:
     """Go back to JSON alone.
@@ -133,7 +133,7 @@ def roll_back(
         settings: of the environment; both sides must be configured.
         quick: without the two comparisons of all records.
         timeout: seconds that one change of phase may take.
-        tell: called with the report of each step that is done.
+        on_step: called with the report of each step that is done.
         stage: gets the progress within a step.
 
     Raises:
@@ -149,7 +149,7 @@ def roll_back(
             flag = source.remembering(pair)
             work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
             before = work.before
-            steps = work.run(tell)
+            steps = work.run(on_step)
             return Rollback(
                 before=before,
                 after=pair.phase,
@@ -187,7 +187,7 @@ class _Procedure:
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, Phase.JSON_ONLY)
 
-    def run(self, tell: Tell) -> tuple[StepReport, ...]:
+    def run(self, on_step: StepCallback) -> tuple[StepReport, ...]:
         """Make all steps, or as many as can be made."""
         done: list[StepReport] = []
         steps = (
@@ -211,7 +211,7 @@ class _Procedure:
                 result=result,
                 ok=ok,
             )
-            tell(report)
+            on_step(report)
             done.append(report)
             if not ok:
                 break

@@ -124,7 +124,7 @@ class JsonMigration:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every record of every file is accounted for, as far as that can tell."""
+        """Whether every record of every file is accounted for, as far as that is known."""
         return self.is_live or all(result.adds_up for result in self.files)
 
 

@@ -215,7 +215,7 @@ class Placement:
     ) -> Iterator[Put | Delete]:
         """Add to derived records what the records of other files say of them.
 
-        When those files were adopted there was nothing yet that they could tell of.
+        When those files were adopted there was nothing yet of which they could say anything.
         """
         own = {self._layout.collection, QUARANTINE}
         fresh = {
@@ -241,7 +241,7 @@ class Placement:
     def _derived_by_others(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
         """Find what the placed records of other files say of these places.
 
-        All of them are looked at; those that tell something are read once more, by the
+        All of them are looked at; those with a say are read once more, by the
         transaction.
         """
         for layout in self._store.layouts:
@@ -340,7 +340,7 @@ def _puts(
     rows = [row.record for row in present.values()]
     for operation in layout.adopt(store.schema, parsed, rows, find):
         if not isinstance(operation, Put):
-            continue  # of a record of which the text does not tell
+            continue  # of a record that the text says nothing of
         row = present.get(operation.key) if operation.collection == name else None
         if row is not None:
             record = layout.merged(row.record, operation.record)
