@@ -119,6 +119,11 @@ def known(probe: Callable[[], T]) -> T | None:
 # -- the backfill -------------------------------------------------------------------------
 
 
+_HOLDS_EVERYTHING: Final = (Role.PRIMARY, Role.FENCED)
+"""Roles of a store that is primary, or was until a moment ago: only one that holds
+everything becomes primary."""
+
+
 def backfill_state(primary: Store, follower: Store) -> BackfillState:
     """Whether a store holds what was in the other one before it followed its change log.
 
@@ -153,8 +158,8 @@ def backfill_of_database(settings: Settings, database: Store) -> BackfillState |
         StoreUnavailable: the database cannot be reached.
     """
     role = database.meta(ROLE_META)
-    if role is not None and RoleState.from_meta(role).role is Role.PRIMARY:
-        return "complete"  # only a store that holds everything becomes primary
+    if role is not None and RoleState.from_meta(role).role in _HOLDS_EVERYTHING:
+        return "complete"
     if settings.json is None or not has_store(settings.json.directory):
         # Opening the directory would adopt its files. Nothing was copied from it yet,
         # unless it was lost, or is out of sight from here.
@@ -345,13 +350,15 @@ def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
         phase: the present one; None: it cannot be known now.
     """
     source, follower = _primary_and_follower(pair)
-    fact = None if follower is None else follower.meta(VALIDATION_META)
+    lag, backfill, validation = None, None, None
+    if follower is not None:
+        lag = known(pair.lag)
+        backfill = known(lambda: backfill_state(source, follower))
+        validation = known(lambda: follower.meta(VALIDATION_META))
     return PairFacts(
-        lag=None if follower is None else known(pair.lag),
-        backfill=None
-        if follower is None
-        else known(lambda: backfill_state(source, follower)),
-        validation=fact,
+        lag=lag,
+        backfill=backfill,
+        validation=validation,
         divergences=known(lambda: len(pair.divergences())),
         waiting=known(lambda: count_waiting(pair)),
         ahead=None if phase is None else known(lambda: _ahead(pair, phase)),
