@@ -249,15 +249,12 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == __name__:
-            raise
-        from pend_storage.errors import ConfigError
+        from pend_storage.extras import missing_package
 
-        raise ConfigError(
-            f"{name} needs the package {missing}, which is not installed: "
-            "pip install 'pend_storage[postgres]'."
-        ) from error
+        missing = missing_package(error, user=name)
+        if missing is None:
+            raise
+        raise missing from error
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""Packages that only some users need, and the extra of ``pip install`` that brings each."""
+"""Optional packages, the extra of ``pip install`` that has each, and the error without it."""
 
 from __future__ import annotations
 
@@ -23,46 +23,59 @@ _EXTRAS: Final[Mapping[str, str]] = {
 }
 
 
-def missing_package(error: ModuleNotFoundError) -> ConfigError | None:
-    """What to tell of a package that is not installed; None where it is not one of these."""
+def missing_package(
+    error: ModuleNotFoundError, *, user: str = "this", instead: str = ""
+) -> ConfigError | None:
+    """Return the error that names the extra to install; None for any other package.
+
+    Args:
+        error: of the import.
+        user: what needs the package, in words.
+        instead: another way out, a sentence.
+    """
     name = (error.name or "").partition(".")[0]
     extra = _EXTRAS.get(name)
-    return None if extra is None else _missing(name, extra)
+    return None if extra is None else _missing(name, extra, user, instead)
 
 
 def require_packages(*names: str, extra: str | None = None) -> None:
-    """See that packages are installed, before anything is begun that needs them.
+    """Refuse to begin without packages that are needed later.
 
     Args:
         names: of the packages, as they are imported.
-        extra: what brings all of them; None: the extra of each.
+        extra: what has all of them; None: the extra of each.
 
     Raises:
-        ConfigError: one is not; the message says which extra brings it.
+        ConfigError: one is not installed; the message names the extra.
     """
     for name in names:
         if find_spec(name) is None:
-            raise _missing(name, extra or _EXTRAS[name])
+            raise _missing(name, extra or _EXTRAS[name], "this", "")
 
 
 @contextmanager
-def with_packages() -> Iterator[None]:
-    """Within the block, a package that is not installed is an error that says what to do.
+def with_packages(*, user: str = "this", instead: str = "") -> Iterator[None]:
+    """Turn a failed import of an optional package into an error that names its extra.
+
+    Args:
+        user: what needs the package, in words.
+        instead: another way out, a sentence.
 
     Raises:
-        ConfigError: one is missing.
+        ConfigError: the package is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        missing = missing_package(error)
+        missing = missing_package(error, user=user, instead=instead)
         if missing is None:
             raise
         raise missing from error
 
 
-def _missing(name: str, extra: str) -> ConfigError:
-    return ConfigError(
-        f"this needs the package {name}, which is not installed: "
-        f"pip install 'pend_storage[{extra}]'."
+def _missing(name: str, extra: str, user: str, instead: str) -> ConfigError:
+    message = (
+        f"{user} needs the package {name}, which is not installed: "
+        f"pip install 'pend_storage[{extra}]'. {instead}"
     )
+    return ConfigError(message.rstrip())

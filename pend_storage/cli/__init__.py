@@ -1,1 +1,1 @@
-"""The command line: parse, call, show. What the commands do is in ``operations``."""
+"""Command line: parse, call, render. The work of the commands is in ``operations``."""

@@ -1,4 +1,4 @@
-"""The tree of commands, and how they end."""
+"""Tree of commands, and the exit code of each run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class _LazyGroup(CommandGroup):
-    """Knows its commands by name, and loads the one that is called."""
+    """Group that knows its commands by name, and loads the one that is called."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -91,7 +91,7 @@ def root() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; gives the exit code. Never raises, except for a bug."""
+    """Run a command; returns the exit code. Never raises, except for a bug."""
     as_json = wants_json(arguments)
     show_logs(None, None, as_json=as_json)  # until the options of the command say more
     # Millions of records pass through, and nothing of them forms cycles; looking for
@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     except PendStorageError as error:
         return _fail(error, as_json=as_json)
     except BrokenPipeError:
-        # Whoever read the output has had enough; nothing more may be flushed there.
+        # The reader of the output has closed it; nothing more may be flushed there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except (click.Abort, KeyboardInterrupt):
@@ -111,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
-    """Run a command; what click and the system raise becomes an error of ours."""
+    """Run a command; translates what click and the system raise."""
     try:
         code = root.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
         sys.stdout.flush()
@@ -144,13 +144,13 @@ def _invoke(arguments: Sequence[str]) -> int:
 
 
 def _hint(error: click.ClickException) -> str:
-    """Where help is that is about the command with the error."""
+    """Point to the help of the command with the error."""
     context: click.Context | None = getattr(error, "ctx", None)
     return "" if context is None else f"See: {context.command_path} --help"
 
 
 def _options_of(error: click.ClickException) -> list[str]:
-    """The options of the command with the error."""
+    """List the options of the command with the error."""
     context: click.Context | None = getattr(error, "ctx", None)
     if context is None:
         return []
@@ -163,7 +163,7 @@ def _options_of(error: click.ClickException) -> list[str]:
 
 
 def _from_system(error: OSError) -> PendStorageError:
-    """An error of the operating system that no layer below has explained."""
+    """Translate an error of the operating system that no layer below has explained."""
     place = error.filename or "the operating system"
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
         return ConfigError(

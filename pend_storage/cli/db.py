@@ -14,7 +14,7 @@ from pend_storage.shown import path_text, shown
 
 if TYPE_CHECKING:
     from pend_storage.operations.check import Check
-    from pend_storage.operations.status import DatabaseStatus
+    from pend_storage.operations.database_status import DatabaseStatus
 
 __all__ = ["db"]
 
@@ -218,7 +218,7 @@ def _show_files(out: Output, result: Check) -> None:
 @pass_session
 def status(session: Session) -> Exit:
     """Show where the database stands; exit code 1 where it is not ready."""
-    from pend_storage.operations.status import database_status
+    from pend_storage.operations.database_status import database_status
 
     result = database_status(session.settings)
     _show_status(session.output, result)
@@ -242,7 +242,7 @@ def _show_status(out: Output, result: DatabaseStatus) -> None:
         facts += [
             ("environment", result.environment or "none yet (db seed)"),
             ("role", role),
-            ("backfill", result.backfill or "never"),
+            ("backfill", result.backfill or "not known: JSON cannot be opened"),
             ("quarantine", f"{result.waiting or 0:,} wait"),
         ]
     out.facts(facts)

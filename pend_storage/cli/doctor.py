@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from pend_storage.cli.exits import Exit, exit_of
+from pend_storage.cli.output import Output
 from pend_storage.cli.session import Session, pass_session
 from pend_storage.shown import moment, shown
 
 if TYPE_CHECKING:
+    from pend_storage.dualwrite import Election
     from pend_storage.dualwrite.roles import Side
 
 __all__ = ["doctor"]
@@ -33,8 +35,9 @@ _KEYS = 20
 def doctor(session: Session, elect: Side | None, *, yes: bool) -> Exit:
     """Check configuration, JSON directory, database and pair, and say what to do.
 
-    A switch that somebody left half done is finished, or undone. Exit code 0 where nothing fails (warnings are no failures), 3 where a server cannot be
-    reached, 2 where configuration or schema are wrong, else 1.
+    A switch whose process died is finished, or undone. Exit code 0 where nothing fails
+    (warnings are no failures), 3 where a server cannot be reached, 2 where configuration
+    or schema are wrong, else 1.
     """
     from pend_storage.operations.doctor import State, examine
 
@@ -60,7 +63,7 @@ def doctor(session: Session, elect: Side | None, *, yes: bool) -> Exit:
 
 
 def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
-    from pend_storage.operations.elect import take_over
+    from pend_storage.operations.phase import promote
 
     if not sure and session.as_json:
         raise click.UsageError("--elect with --json needs --yes, too.")
@@ -71,9 +74,29 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
             abort=True,
             err=True,
         )
-    result = take_over(session.settings_to_change, side)
-    out = session.output
-    out.line(f"{side} is primary at epoch {result.epoch}, alone", style="ok")
+    result = promote(session.settings_to_change, side)
+    _show_election(session.output, result)
+    lost = result.missing is None or result.missing or not result.is_other_reachable
+    code = Exit.FOUND if lost else Exit.DONE
+    return session.finish(
+        code,
+        {
+            "primary": result.primary,
+            "epoch": result.epoch,
+            "is_other_reachable": result.is_other_reachable,
+            "missing": None
+            if result.missing is None
+            else [
+                {"at": c.at, "keys": [[r.collection, r.key] for r in c.records]}
+                for c in result.missing
+            ],
+        },
+    )
+
+
+def _show_election(out: Output, result: Election) -> None:
+    """Render which store is primary, and what only the other one has."""
+    out.line(f"{result.primary} is primary at epoch {result.epoch}, alone", style="ok")
     if not result.is_other_reachable:
         out.line(
             "the other store is out of reach: see that nobody uses it, and decide once "
@@ -92,19 +115,3 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
     more = len(result.missing or ()) - _SHOWN
     if more > 0:
         out.line(f"and {more:,} more commits, or still more")
-    lost = result.missing is None or result.missing or not result.is_other_reachable
-    code = Exit.FOUND if lost else Exit.DONE
-    return session.finish(
-        code,
-        {
-            "primary": result.primary,
-            "epoch": result.epoch,
-            "is_other_reachable": result.is_other_reachable,
-            "missing": None
-            if result.missing is None
-            else [
-                {"at": c.at, "keys": [[r.collection, r.key] for r in c.records]}
-                for c in result.missing
-            ],
-        },
-    )

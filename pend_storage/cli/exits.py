@@ -1,4 +1,4 @@
-"""Exit codes: what a script learns from a command."""
+"""Exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Exit", "exit_of"]
 
 
 class Exit(IntEnum):
-    """The exit codes of every command."""
+    """Exit codes of every command."""
 
     DONE = 0
     FOUND = 1
@@ -36,7 +36,7 @@ _UNREACHABLE = (StoreUnavailable, LockTimeout)
 
 
 def exit_of(error: PendStorageError) -> Exit:
-    """The exit code of a command that ended with this error."""
+    """Return the exit code of a command that ended with this error."""
     if isinstance(error, _USAGE):
         return Exit.USAGE
     return Exit.UNREACHABLE if isinstance(error, _UNREACHABLE) else Exit.FOUND

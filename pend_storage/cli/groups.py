@@ -1,4 +1,4 @@
-"""Groups of commands: what they say of a command that is missing, or that is unknown."""
+"""Groups of commands, with messages for a missing and an unknown command."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["CommandGroup", "NoCommand"]
 
 
 class NoCommand(click.UsageError):
-    """A group was called without one of its commands; the message is its help."""
+    """Call of a group without one of its commands; the message is the group's help."""
 
 
 class _UnknownCommand(click.UsageError):
-    """A group has no command of that name."""
+    """Call of a command that a group does not have."""
 
 
 class CommandGroup(click.Group):
-    """A group that suggests a command for a mistyped one, and shows its help for none."""
+    """Group that suggests a command for a mistyped one, and shows its help for none."""
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -85,7 +85,7 @@ def inspect(
     Says for every file how its records stand in it and how sure that is, and what would be in
     the way of a migration. With --out it writes a module that declares them.
 
-    The exit code is 1 where somebody should look: a doubtful shape, a file that cannot be
+    The exit code is 1 where something needs attention: a doubtful shape, a file that cannot be
     read, records that would wait in quarantine; or where --check fails.
     """
     from pend_storage.inspect import inspect_directory
@@ -137,7 +137,7 @@ def _shapes(said: Iterable[str]) -> dict[str, Shape]:
 
 
 def _refuse_existing(*paths: Path | None) -> None:
-    """Before anything is looked at: it may take long."""
+    """Refuse early, because the inspection may take long."""
     for path in paths:
         if path is not None and path.exists():
             raise click.BadParameter(
@@ -179,7 +179,7 @@ def _module(
 
 
 def show_files(output: Output, found: DirectoryReport) -> None:
-    """What was found: a row for each file, and the hazards."""
+    """Render a row for each file, and the hazards."""
     from pend_storage.inspect.assessment import ranked_hazards, score
     from pend_storage.inspect.naming import name_text
     from pend_storage.inspect.report import bytes_text, runner_up_text
@@ -220,7 +220,7 @@ def show_files(output: Output, found: DirectoryReport) -> None:
 
 
 def _sum(found: DirectoryReport) -> str:
-    """How much there is, and what a migration of it takes."""
+    """Render the totals, and what a migration of them takes."""
     from pend_storage.inspect.assessment import expected
     from pend_storage.inspect.report import bytes_text
 
@@ -265,7 +265,7 @@ def _show_check(output: Output, trial: InspectCheck) -> None:
 def _show_next(
     output: Output, found: DirectoryReport, directory: Path, out: Path | None
 ) -> None:
-    """The next commands."""
+    """Render the next commands."""
     from pend_storage.inspect.naming import name_text
 
     if not found.files:
@@ -288,7 +288,7 @@ def _show_next(
 
 
 def _facts(found: DirectoryReport) -> dict[str, Any]:
-    """The report as JSON shows it."""
+    """Return the report for the JSON document."""
     from pend_storage.cli.output import plain
     from pend_storage.inspect.assessment import expected, score
 
@@ -316,7 +316,7 @@ def _checked(trial: InspectCheck) -> dict[str, Any]:
 
 
 def _encodable(value: Any) -> Any:
-    """A result whose names may hold half characters, with those escaped."""
+    """Escape lone surrogates in the names of a result."""
     from pend_storage.text import safe_text
 
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""``pend-storage json``: what concerns the JSON directory alone."""
+"""``pend-storage json``: migrate."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def migrate(session: Session, *, drop: bool, dry_run: bool) -> Exit:
 
 
 def show_evolution(out: Output, done: Evolution, *, dry_run: bool) -> None:
-    """Show what was changed, or would be."""
+    """Render what was changed, or would be."""
     if not done.changes:
         out.line(f"{done.store}: the schema is current", style="ok")
         return

@@ -1,4 +1,4 @@
-"""What the stores log while a command runs: where it goes, and how it looks."""
+"""Log of the library while a command runs: level, place and format."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 
 _LOGGER: Final = "pend_storage"
 _TOLD_ANYWAY: Final = ("file-adopted:", "files-unclaimed:")
-"""Events that the commands tell of in their own way: ``migrate json`` and ``doctor``."""
+"""Events that the commands report in their own way: ``migrate json`` and ``doctor``."""
 
 
 def show_logs(level: str | None, form: LogFormat | None, *, as_json: bool) -> None:
-    """Show the log of the library on the standard error, from now on.
+    """Write the log of the library to the standard error, from now on.
 
     Args:
-        level: the least level; None: warnings, without what commands tell themselves.
+        level: the least level; None: warnings, without what commands report themselves.
         form: how a line looks; None: a note for people.
-        as_json: whether the command gives a JSON document. Then nothing is logged unless
+        as_json: whether the command writes a JSON document. Then nothing is logged unless
             a level or a form was chosen.
     """
     logger = logging.getLogger(_LOGGER)
@@ -49,11 +49,11 @@ def show_logs(level: str | None, form: LogFormat | None, *, as_json: bool) -> No
 
 
 class _Shown(logging.StreamHandler):  # type: ignore[type-arg]
-    """The handler of the command line, which is known again."""
+    """Handler of the command line, so that it can be found and replaced."""
 
 
 class _AsNote(logging.Formatter):
-    """A line for people: a note, or with its level what is less than that."""
+    """Format for people: a note, or a line with its level."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -62,7 +62,7 @@ class _AsNote(logging.Formatter):
 
 
 class _AsJson(logging.Formatter):
-    """One JSON object a line, for what collects logs."""
+    """Format for log collectors: one JSON object a line."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:

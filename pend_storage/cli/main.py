@@ -1,4 +1,4 @@
-"""Entry point of ``pend-storage``; says what is missing where the extra is."""
+"""Entry point of ``pend-storage``, which also runs where its extra is not installed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def main() -> NoReturn:
     try:
         from pend_storage.cli.app import run
     except ModuleNotFoundError as error:
-        if error.name != "click":
+        from pend_storage.extras import missing_package
+
+        missing = missing_package(error, user="the command line")
+        if missing is None:
             raise
-        sys.stderr.write(
-            "error: the command line needs the package click, which is not installed: "
-            "pip install 'pend_storage[cli]'\n"
-        )
+        sys.stderr.write(f"error: {missing}\n")
         sys.exit(2)
     sys.exit(run(sys.argv[1:]))
 

@@ -10,8 +10,8 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
+from pend_storage.cli.render import show_broken
 from pend_storage.cli.session import Session, command_options, pass_session
-from pend_storage.cli.status import show_broken
 from pend_storage.shown import cut, listed
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def migrate_json(
     nothing = result.moved_nothing
     if nothing:
         wanted = session.settings_to_change.require_json()
-        _tell_nothing(out, wanted, claims=not result.unclaimed)
+        _show_nothing(out, wanted, claims=not result.unclaimed)
     found = (
         nothing
         or not result.adds_up
@@ -111,8 +111,8 @@ def migrate_json(
     )
 
 
-def _tell_nothing(out: Output, wanted: JsonSettings, *, claims: bool) -> None:
-    """Say that there is no record to move, and why that may be."""
+def _show_nothing(out: Output, wanted: JsonSettings, *, claims: bool) -> None:
+    """Render that there is no record to move, and the likely reason."""
     why = (
         "it has no file that a layout claims. Correct json.directory; a new server "
         "needs no migration: it may begin as it is"
@@ -134,7 +134,7 @@ def _try(session: Session, work_in: Path | None, *, strict: bool) -> Exit:
     _show_trial(out, result)
     waiting = len(result.quarantined)
     if result.moves_nothing:
-        _tell_nothing(
+        _show_nothing(
             session.output,
             session.settings.require_json(),
             claims=not result.unclaimed,
@@ -144,7 +144,7 @@ def _try(session: Session, work_in: Path | None, *, strict: bool) -> Exit:
 
 
 def _show_trial(out: Output, result: JsonTrial) -> None:
-    """Show what would become of every file, and why something would wait."""
+    """Render the dry run: every file, and the reasons for quarantine."""
     out.table(
         ["legacy file", "read", "placed", "quarantined"],
         [(f.file, f.read, f.placed, f.quarantined) for f in result.files],
@@ -166,7 +166,7 @@ def _show_trial(out: Output, result: JsonTrial) -> None:
 
 
 def show_migration(out: Output, result: JsonMigration) -> None:
-    """Show what became of every file."""
+    """Render the report: every file and collection."""
     _show_copy(out, result)
     files = result.files
     out.table(

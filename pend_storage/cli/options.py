@@ -1,4 +1,4 @@
-"""The options that every command has; they may stand before or after its name."""
+"""Options of every command; they may stand before or after its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Remember = Callable[[click.Context, click.Parameter, Any], None]
 
 
 def main_options(remember: Remember) -> list[Callable[..., Any]]:
-    """Those that help shows for each command."""
+    """Return the options that help shows for each command."""
     option = functools.partial(
         click.option, expose_value=False, callback=remember, is_eager=True
     )
@@ -52,7 +52,7 @@ def main_options(remember: Remember) -> list[Callable[..., Any]]:
 
 
 def all_options(remember: Remember, *, hidden: bool) -> list[Callable[..., Any]]:
-    """All of them; the rest is hidden where help is about one command."""
+    """Return all options; the rest is hidden where help is about one command."""
     option = functools.partial(
         click.option,
         expose_value=False,

@@ -1,4 +1,4 @@
-"""What a command shows: one JSON document, or text, coloured on a terminal."""
+"""Output of a command: one JSON document, or text, coloured on a terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STYLES: Final = {
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON shows it."""
+    """Convert a result to values of JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -58,7 +58,7 @@ def plain(value: Any) -> Any:
 
 
 class Output:
-    """Where a command writes to."""
+    """Writer of a command's output."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody looks at a terminal that can show moving pictures."""
+        """Whether the output is a terminal, on which lines can be redrawn."""
         return self._rich
 
     # -- the result ------------------------------------------------------------------
 
     def document(self, content: Mapping[str, Any]) -> None:
-        """The one JSON document; nothing unless JSON is wanted."""
+        """Write the one JSON document; nothing unless JSON is wanted."""
         if self.as_json:
             import msgspec
 
@@ -102,7 +102,7 @@ class Output:
             sys.stdout.write(text.decode() + "\n")
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
-        """A line of text; nothing if JSON is wanted."""
+        """Write a line of text; nothing if JSON is wanted."""
         if self.as_json:
             return
         if self._csv:
@@ -121,7 +121,7 @@ class Output:
         styles: Sequence[str | None] = (),
         whole: bool = False,
     ) -> None:
-        """Names and values, one pair a line; nothing if there are none.
+        """Write names and values, one pair a line; nothing if there are none.
 
         Args:
             rows: name and value of each.
@@ -143,7 +143,7 @@ class Output:
         styles: Sequence[str | None] = (),
         whole: bool = False,
     ) -> None:
-        """A table; nothing if JSON is wanted. Numbers stand to the right.
+        """Write a table; nothing if JSON is wanted. Numbers stand to the right.
 
         Args:
             columns: their titles.
@@ -219,7 +219,7 @@ class Output:
     # -- beside the result -----------------------------------------------------------
 
     def note(self, text: str) -> None:
-        """A line for whoever watches, never part of the result."""
+        """Write a line to the standard error, never part of the result."""
         if not self.as_json and not self._quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -228,7 +228,7 @@ class Output:
     def progress(
         self, label: str, *, unit: str = "records"
     ) -> Iterator[Progress | None]:
-        """A progress bar with rate and ETA while the block runs; on a terminal only."""
+        """Show a progress bar with rate and ETA while the block runs; on a terminal only."""
         if self.as_json or self._quiet or not sys.stderr.isatty():
             yield None
             return
@@ -248,16 +248,16 @@ class Output:
         with Bar(*columns, console=console, transient=True) as bar:
             task = bar.add_task(label, total=None, counts="")
 
-            def tell(done: int, total: int) -> None:
+            def on_progress(done: int, total: int) -> None:
                 rate = done / max(time.monotonic() - started, 0.001)
                 counts = f"{done:,} of {total:,} {unit}, {rate:,.0f}/s"
                 bar.update(task, completed=done, total=total, counts=counts)
 
-            yield tell
+            yield on_progress
 
 
 def seconds(value: float) -> str:
-    """A duration for people; infinite where it is not known."""
+    """Format a duration; infinite stands for an unknown one."""
     if math.isinf(value):
         return "for an unknown time"
     if value < 1:

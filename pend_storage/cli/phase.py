@@ -10,14 +10,14 @@ import click
 from pend_storage.cli.exits import Exit
 from pend_storage.cli.groups import CommandGroup
 from pend_storage.cli.output import Output, seconds
+from pend_storage.cli.render import show_obstacles, show_phase
 from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.phases import Phase, parse_phase
 
 if TYPE_CHECKING:
     from pend_storage.operations.phase import PhaseChange
-    from pend_storage.operations.readiness import Obstacle
 
-__all__ = ["phase", "show_obstacles"]
+__all__ = ["phase"]
 
 
 @click.group(cls=CommandGroup, short_help="Show the phase, and move to another one.")
@@ -27,14 +27,14 @@ def phase() -> None:
 
 
 def _phase(_context: click.Context, _parameter: click.Parameter, value: str) -> Phase:
-    """The phase of that name, in upper or lower case."""
+    """Parse the name of a phase, in upper or lower case."""
     return parse_phase(value.lower(), place="PHASE")
 
 
 def _phases(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """The phases whose names begin like this, for a shell."""
+    """Complete the name of a phase, for a shell."""
     names = [phase.value for phase in Phase]
     return [name for name in names if name.startswith(incomplete.lower())]
 
@@ -70,22 +70,21 @@ def show(session: Session) -> Exit:
 
     Exit code 1 where they differ.
     """
-    from pend_storage.cli.status import show_phase
-    from pend_storage.operations.standing import Observer
+    from pend_storage.operations.status import StatusProbe
 
-    with Observer(session.settings) as observer:
-        standing = observer.look(details=False)
-    show_phase(session.output, standing)
-    code = Exit.FOUND if standing.differs or standing.problem else Exit.DONE
+    with StatusProbe(session.settings) as probe:
+        found = probe.status(details=False)
+    show_phase(session.output, found)
+    code = Exit.FOUND if found.differs or found.problem else Exit.DONE
     return session.finish(
         code,
         {
-            "phase": standing.phase,
-            "wanted": standing.flag.wanted,
-            "flag": standing.flag,
-            "json": standing.json,
-            "postgres": standing.postgres,
-            "problem": standing.problem,
+            "phase": found.phase,
+            "wanted": found.flag.wanted,
+            "flag": found.flag,
+            "json": found.json,
+            "postgres": found.postgres,
+            "problem": found.problem,
         },
     )
 
@@ -191,16 +190,6 @@ def _finish(session: Session, result: PhaseChange) -> Exit:
             "result": result,
         },
     )
-
-
-def show_obstacles(out: Output, found: tuple[Obstacle, ...]) -> None:
-    """Show what is in the way: code, sentence, and what to do."""
-    for obstacle in found:
-        out.line(f"{obstacle.code}: {obstacle.sentence}", style="warn")
-        way = f"    -> {obstacle.remedy}"
-        if obstacle.can_be_accepted:
-            way += f"; or let it pass with --accept {obstacle.code}"
-        out.line(way)
 
 
 def _show_switch(out: Output, result: PhaseChange) -> None:

@@ -52,8 +52,7 @@ def list_command(
 
     Long places and texts are cut, and their length is said; `show ID --full` has all.
     """
-    from pend_storage.operations.files import require_file
-    from pend_storage.operations.quarantine import list_quarantined
+    from pend_storage.operations.quarantine import list_quarantined, require_file
 
     with _open(session) as store:
         if file is not None:
@@ -79,7 +78,7 @@ def list_command(
 
 
 def _outlined(record: QuarantinedRecord) -> dict[str, Any]:
-    """A record with its long texts cut."""
+    """Cut the long texts of a record."""
     text = record.raw[: 4 * MOST_SHOWN].decode("utf-8", "backslashreplace")
     if len(text) > MOST_SHOWN:
         size = f"... ({len(record.raw):,} bytes)"
@@ -151,8 +150,8 @@ def retry(
     After the layout or the library was improved, or with text that was repaired by hand:
     a record as it stands in its file (in a map with its name), or the whole file.
     """
+    from pend_storage.operations.quarantine import rehearsal_of
     from pend_storage.operations.quarantine import retry as run
-    from pend_storage.operations.rehearsal import rehearsal_of
 
     if repaired is not None and (len(identities) != 1 or file or everything):
         raise click.UsageError("--with goes with exactly one ID.")
@@ -171,7 +170,7 @@ def retry(
 
 
 def _show_retried(out: Output, results: Sequence[Retried], *, dry_run: bool) -> int:
-    """Show what became of each; gives how many were placed."""
+    """Render the result of each; returns how many were placed."""
     placed, stays = (
         ("would be placed", "would stay") if dry_run else ("placed", "stays")
     )
@@ -218,9 +217,12 @@ def _require_one_way(
 def _chosen(
     store: Store, identities: Sequence[str], file: str | None, *, everything: bool
 ) -> list[QuarantinedRecord]:
-    from pend_storage.operations.files import require_file
-    from pend_storage.operations.lost_edits import is_lost_edit
-    from pend_storage.operations.quarantine import find, list_quarantined
+    from pend_storage.operations.quarantine import (
+        find,
+        is_lost_edit,
+        list_quarantined,
+        require_file,
+    )
 
     _require_one_way(identities, file, everything=everything)
     if identities:

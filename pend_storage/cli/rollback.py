@@ -46,7 +46,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
         return _plan(session, quick=quick)
     out = session.output
 
-    def tell(step: StepReport) -> None:
+    def on_step(step: StepReport) -> None:
         out.line(
             f"{step.number}/{len(NAMES)} {step.name}: {step.result}  "
             f"[{moment(step.at)}, {seconds(step.seconds)}]",
@@ -57,7 +57,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
         session.settings_to_change,
         quick=quick,
         timeout=timeout,
-        tell=tell,
+        on_step=on_step,
         stage=out.progress,
     )
     if result.ok:
@@ -75,7 +75,7 @@ def rollback(session: Session, *, quick: bool, timeout: float, dry_run: bool) ->
 
 
 def _plan(session: Session, *, quick: bool) -> Exit:
-    from pend_storage.operations.rollback_plan import plan_rollback
+    from pend_storage.operations.emergency import plan_rollback
 
     out = session.output
     plan = plan_rollback(session.settings_to_open, quick=quick)

@@ -1,4 +1,4 @@
-"""What every command has: the global options, the settings, and where to write to."""
+"""Session of a command: the global options, the settings, the output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Form: TypeAlias = Literal["table", "csv", "json"]
 
 
 class Session:
-    """One run of the command line."""
+    """Session of one run of the command line."""
 
     def __init__(self) -> None:
         self.config: str | None = None
@@ -41,7 +41,7 @@ class Session:
 
     @functools.cached_property
     def output(self) -> Output:
-        """Where to write to."""
+        """Writer of the output."""
         self.as_json = self.as_json or self.form == "json"
         return Output(
             as_json=self.as_json,
@@ -52,7 +52,7 @@ class Session:
         )
 
     def show_logs(self) -> None:
-        """Show the log as the options say."""
+        """Set up the log by the options."""
         level = self.log_level
         if level is None and self.verbose:
             level = "info" if self.verbose == 1 else "debug"
@@ -80,7 +80,7 @@ class Session:
         """The settings of the chosen environment, for a command that changes something.
 
         Raises:
-            ConfigError: they are missing or wrong, or nobody has named a schema.
+            ConfigError: they are missing or wrong, or no schema was named.
         """
         self._settings.require_schema()
         return self._settings
@@ -94,12 +94,12 @@ class Session:
 
         Raises:
             ConfigError: they are missing or wrong, or the directory was never opened and
-                nobody has named a schema.
+                no schema was named.
         """
-        from pend_storage.factory import OWN_FOLDER
+        from pend_storage.stores.json import has_store
 
         settings = self.settings
-        if settings.json and not (settings.json.directory / OWN_FOLDER).is_dir():
+        if settings.json and not has_store(settings.json.directory):
             settings.require_schema()
         return settings
 
@@ -127,7 +127,7 @@ class Session:
 
     @property
     def _is_named(self) -> bool:
-        """Whether somebody has named the configuration file."""
+        """Whether the configuration file was named."""
         return bool(self.config or os.environ.get("PEND_CONFIG"))
 
     def finish(self, code: Exit, result: Mapping[str, Any]) -> Exit:
@@ -165,7 +165,7 @@ def _with_options(function: Callable[..., Any], *, hidden: bool) -> Callable[...
 
 
 def pass_session(function: Callable[..., Exit]) -> Callable[..., Exit]:
-    """Give the session to a command as its first argument, and add the options."""
+    """Pass the session to a command as its first argument, and add the options."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Exit:

@@ -1,4 +1,4 @@
-"""How a table is written: in columns, as cards where it is too narrow, or as CSV."""
+"""Formats of a table: columns, cards on a narrow terminal, CSV."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GAP: Final = "  "
 
 
 def cells(row: Sequence[Cell], *, whole: bool) -> list[str]:
-    """The cells of a row as people read them; long ones are cut unless all is wanted."""
+    """Format the cells of a row; long ones are cut unless all is wanted."""
     texts = [_shown(cell) for cell in row]
     if whole:
         return texts
@@ -46,7 +46,7 @@ def _shown(cell: Cell) -> str:
 
 
 def right_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[bool]:
-    """Which columns stand to the right: those that have a number."""
+    """Find the columns that are aligned to the right: those with a number."""
     return [
         any(isinstance(row[i], int | float) for row in rows)
         for i in range(len(columns))
@@ -54,7 +54,7 @@ def right_columns(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> lis
 
 
 def width_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Characters of the widest line of a table in columns."""
+    """Return the characters of the widest line of a table in columns."""
     return sum(_widths(columns, rows)) + len(_GAP) * (len(columns) - 1)
 
 
@@ -68,7 +68,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 def as_columns(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> Iterator[str]:
-    """The lines of a table in columns; its titles first, if there are any."""
+    """Yield the lines of a table in columns; its titles first, if there are any."""
     widths = _widths(columns, rows)
     head = [list(columns)] if any(columns) else []
     for row in (*head, *rows):
@@ -80,7 +80,7 @@ def as_columns(
 
 
 def as_cards(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table that is too wide: a block for each row, a line for each cell."""
+    """Yield the lines of a table as cards: a block for each row, a line for each cell."""
     width = max(map(len, columns))
     for number, row in enumerate(rows):
         if number:
@@ -90,7 +90,7 @@ def as_cards(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """A table as CSV, its titles first, its values as they are."""
+    """Return a table as CSV, its titles first, its values as they are."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

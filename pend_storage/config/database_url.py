@@ -1,4 +1,4 @@
-"""Database URLs: what is wrong with one, one with parts replaced, one fit to be shown."""
+"""Database URLs: check, replace parts, hide secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HIGHEST_PORT: Final = 65_535
 
 
 def url_fault(url: str) -> str | None:
-    """What is wrong with a database URL, in a sentence without secrets; None if nothing."""
+    """Return the fault of a database URL, in a sentence without secrets; None if none."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -53,7 +53,7 @@ def url_fault(url: str) -> str | None:
 
 
 def overridden_url(url: str | None, parts: Mapping[str, str]) -> str:
-    """A URL with some parts replaced: host, port, name, user, password.
+    """Replace parts of a URL: host, port, name, user, password.
 
     Without a URL to start from, the rest is ``postgresql://localhost:5432/``.
     """
@@ -97,7 +97,7 @@ def _place(old: SplitResult, parts: Mapping[str, str]) -> str:
 
 
 def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
-    """A URL with these parameters, in the place of others of their names."""
+    """Set parameters of a URL, in the place of others of their names."""
     if not parameters:
         return url
     parts = urlsplit(url)
@@ -111,12 +111,12 @@ def _parameters(parts: SplitResult) -> list[tuple[str, str]]:
 
 
 def _encoded(query: list[tuple[str, str]]) -> str:
-    """Parameters as libpq reads them: to it, a plus is a plus and no space."""
+    """Encode parameters for libpq, to which a plus is a plus and no space."""
     return urlencode(query, safe="/", quote_via=quote)
 
 
 def shown_url(url: str) -> str:
-    """The URL with what is secret in it replaced by stars; whatever it looks like."""
+    """Replace the secrets of a URL by stars, even where the URL is malformed."""
     head, at, tail = url.rpartition("@")
     scheme, slashes, login = head.partition("://")
     user, colon, _ = login.partition(":")

@@ -1,4 +1,4 @@
-"""Which file has the configuration: the one that was named, or the nearest ``pend.toml``."""
+"""Search for the configuration: the file that was named, or the nearest ``pend.toml``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STAND_IN: Final = frozenset(
 
 
 def find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | None:
-    """The configuration file; None where there is none and the variables stand in for it.
+    """Find the configuration file; None where the variables stand in for it.
 
     Args:
         path: the file that the caller names, which must be there.
@@ -68,9 +68,9 @@ def _files_above(here: Path) -> Iterator[Path]:
 
 
 def _require_own(file: Path) -> None:
-    """Refuse a file in a folder above that somebody else has put there.
+    """Refuse a file in a folder above that another user has put there.
 
-    The module that it names is imported, so whoever wrote it decides what runs.
+    The module that it names is imported, so the owner of the file decides what runs.
     """
     trusted = {os.geteuid(), 0}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():

@@ -1,4 +1,4 @@
-"""Settings that a program gives as arguments, alone or on top of a file."""
+"""Settings as arguments of a program, alone or on top of a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settings_in_code(
     postgres: str | None = None,
     phase: Phase | str | None = None,
 ) -> Settings:
-    """The settings of a file and the variables, with these arguments in their place.
+    """Read the settings of a file and the variables, and replace them by these arguments.
 
     Where a store is given (``json`` or ``postgres``) and no file is named, the arguments
     are all: neither a file nor an environment variable has a say.

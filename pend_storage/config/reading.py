@@ -1,4 +1,4 @@
-"""Read ``pend.toml`` and the environment variables, and check both."""
+"""Reader of ``pend.toml`` and the environment variables; checks both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file, as it is written there."""
+    """Table of the file, as it is written there."""
 
 
 class _Json(_File):
@@ -142,7 +142,7 @@ def load_settings(
 
 
 def _require_known(name: str, variables: Mapping[str, str]) -> None:
-    """Without a file there is one environment, and ``PEND_ENV`` names it."""
+    """Refuse another environment than the only one without a file, which ``PEND_ENV`` names."""
     known = variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
     if name != known:
         raise ConfigError(
@@ -222,7 +222,7 @@ def _explained(file: Path, name: str, message: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Puts together what the file and the environment variables say."""
+    """Merge of the file and the environment variables."""
 
     file: Path | None
     environment: str
@@ -242,7 +242,7 @@ class _Reader:
         return None if text is None else self._resolved(text)
 
     def schema(self, given: str | None, written: str | None) -> tuple[str, str | None]:
-        """The module, and where it is named; nothing names it where nobody has chosen."""
+        """The module, and where it is named; None for the place: it is the default."""
         if given:
             return given, "--schema"
         variable = self.variables.get("PEND_SCHEMA")
@@ -331,7 +331,7 @@ class _Reader:
         )
 
     def _timeout(self, written: float | str) -> float | None:
-        """Seconds; TOML has no word for nothing, so that is a word of ours."""
+        """Parse seconds; TOML has no null, so "unlimited" stands for it."""
         if not isinstance(written, str):
             return written
         if written == _UNLIMITED:

@@ -1,4 +1,4 @@
-"""What can be configured for one environment. Frozen values."""
+"""Settings of one environment. Frozen values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Unclaimed: TypeAlias = Literal["refuse", "ignore"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonSettings:
-    """Where the JSON files are."""
+    """Settings of the JSON directory."""
 
     directory: Path
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class JsonSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresSettings:
-    """Where the database is, and how to speak with it."""
+    """Settings of the database connection."""
 
     url: str = field(repr=False)
     """May hold a password: show :attr:`shown_url` instead."""
@@ -101,7 +101,7 @@ class PostgresSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
-    """Where Redis is, and what it holds."""
+    """Settings of the phase flag in Redis."""
 
     url: str = field(repr=False)
     key: str | None = None
@@ -115,7 +115,7 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DualWriteSettings:
-    """How two stores are kept alike."""
+    """Settings of the replication between the two stores."""
 
     secondary_timeout: float | None = 1.0
     """Seconds that a write waits for the secondary; 0: never, None: as long as it takes."""
@@ -133,7 +133,7 @@ class DualWriteSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What a program declares itself, in place of a schema module."""
+    """Declarations of a program, in place of a schema module."""
 
     schema: Schema | None = None
     """None: the module's."""
@@ -143,7 +143,7 @@ class Declared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that is configured for one environment."""
+    """Settings of one environment."""
 
     environment: str
     file: Path | None
@@ -152,7 +152,7 @@ class Settings:
     schema: str = DEFAULT_SCHEMA
     """The module that has ``SCHEMA`` and perhaps ``LAYOUTS``."""
     schema_named_by: str | None = None
-    """Where it is named; None where nobody has named one, so that it is the default."""
+    """Where it is named; None: it is the default."""
     declared: Declared | None = None
     """What code has declared, in place of that module."""
     json: JsonSettings | None = None
@@ -167,7 +167,7 @@ class Settings:
     """Whether a program has given them, in place of file and variables."""
 
     def require_json(self) -> JsonSettings:
-        """The JSON side.
+        """Return the settings of JSON.
 
         Raises:
             ConfigError: it is not configured.
@@ -180,7 +180,7 @@ class Settings:
         return self.json
 
     def require_postgres(self) -> PostgresSettings:
-        """The PostgreSQL side.
+        """Return the settings of PostgreSQL.
 
         Raises:
             ConfigError: it is not configured.
@@ -198,10 +198,10 @@ class Settings:
         return self.postgres
 
     def require_schema(self) -> None:
-        """See that somebody has chosen the schema, before anything is changed by it.
+        """Refuse to change anything by the default schema, which no one may have meant.
 
         Raises:
-            ConfigError: nobody has; it is the default.
+            ConfigError: the schema was not named; it is the default.
         """
         if self.schema_named_by is None and self.declared is None:
             raise ConfigError(
@@ -213,7 +213,7 @@ class Settings:
 
     @property
     def place(self) -> str:
-        """Where these settings stand, for messages."""
+        """Place of these settings, for messages."""
         if self.is_from_code:
             return "the arguments of open_store"
         if self.file is None:

@@ -172,13 +172,9 @@ class Control:
         Raises:
             SwitchRefused: others are in the way.
         """
-        left = [
-            (blocker.code, blocker.sentence)
-            for blocker in found.blockers
-            if blocker.code not in accept or blocker.code == UNCOVERED[0]
-        ]
-        if left:
-            raise SwitchRefused(tuple(left))
+        refused = found.refused(accept)
+        if refused:
+            raise SwitchRefused(tuple((b.code, b.sentence) for b in refused))
         return tuple(blocker.code for blocker in found.blockers)
 
     def _go(

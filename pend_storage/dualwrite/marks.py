@@ -41,6 +41,7 @@ __all__ = [
     "fresh_mark",
     "has_mark",
     "is_covered",
+    "is_covered_when_resumed",
     "is_empty",
     "news",
     "reaches",
@@ -177,6 +178,22 @@ def is_covered(primary: Store, follower: Store) -> bool:
     """
     mark = Mark.load(follower)
     return mark is not None and covers(primary, follower, mark)
+
+
+def is_covered_when_resumed(primary: Store, follower: Store) -> bool:
+    """Whether a switch would find the follower covered; it need not follow now.
+
+    This is the one definition of a complete backfill: readiness, every status and the
+    doctor ask it.
+
+    Raises:
+        ConfigError: the primary's log was rewound.
+        StoreUnavailable: one of the stores cannot be reached.
+    """
+    try:
+        return covers(primary, follower, resume_mark(primary, follower))
+    except ChangesExpired:
+        return False
 
 
 def covers(primary: Store, follower: Store, mark: Mark) -> bool:

@@ -6,7 +6,7 @@ is gated only by what would be lost, which normally is nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +15,17 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from pend_storage.dualwrite.lag import lag_of
-from pend_storage.dualwrite.marks import Mark, covers, resume_mark
+from pend_storage.dualwrite.marks import Mark, is_covered_when_resumed
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import SIDES, Side, View, other
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.dualwrite.standstill import reason_of
 from pend_storage.dualwrite.switch import UNCOVERED
-from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
+from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
-from pend_storage.records import JSON
-from pend_storage.schema import FINDINGS, QUARANTINE
+from pend_storage.records import JSON, QuarantinedRecord
+from pend_storage.schema import FINDINGS
 from pend_storage.shown import did_you_mean, listed, moment
 from pend_storage.store import Store
 
@@ -33,10 +33,12 @@ __all__ = [
     "BACKUP_META",
     "CODES",
     "VALIDATION_META",
+    "WAITING",
     "Blocker",
     "Check",
     "Gate",
     "Readiness",
+    "count_waiting",
     "note_backup",
     "note_validation",
 ]
@@ -80,6 +82,11 @@ class Blocker:
     sentence: str
     """What is wrong, and what to do about it."""
 
+    @property
+    def can_be_accepted(self) -> bool:
+        """Whether it may be let pass. A backfill may not: records would be lost."""
+        return self.code != UNCOVERED[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -96,6 +103,28 @@ class Readiness:
     def ok(self) -> bool:
         """Whether nothing stands in the way."""
         return not self.blockers
+
+    def refused(self, accept: Collection[str]) -> tuple[Blocker, ...]:
+        """The blockers that refuse the switch where these codes are accepted."""
+        return tuple(
+            blocker
+            for blocker in self.blockers
+            if blocker.code not in accept or not blocker.can_be_accepted
+        )
+
+
+WAITING: Final = field("status") == "waiting"
+"""Condition of the quarantined records that need a decision: they are neither placed nor
+accepted."""
+
+
+def count_waiting(store: Store) -> int:
+    """Count the quarantined records of a store that need a decision.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    return store.collection(QuarantinedRecord).count(WAITING)
 
 
 class _Validation(msgspec.Struct):
@@ -241,11 +270,7 @@ class Gate:
 
     def _backfill(self, view: View) -> str | None:
         primary, follower = self._sides(view)
-        try:
-            fits = covers(primary, follower, resume_mark(primary, follower))
-        except ChangesExpired:
-            fits = False
-        return None if fits else UNCOVERED[1]
+        return None if is_covered_when_resumed(primary, follower) else UNCOVERED[1]
 
     def _validation(self, view: View) -> str | None:
         primary, follower = self._sides(view)
@@ -302,9 +327,7 @@ class Gate:
 
     def _quarantine(self, view: View) -> str | None:
         primary, _ = self._sides(view)
-        spec = primary.schema[QUARANTINE]
-        where = make_query(spec, (field("status") == "waiting",)).where
-        waiting = primary.count(QUARANTINE, where)
+        waiting = count_waiting(primary)
         if not waiting:
             return None
         unread = primary.unread_files()

@@ -1,49 +1,102 @@
-"""Both stores of an environment as one, in whatever phase they are."""
+"""Pair of stores: ``DualWriteStore`` with its jobs, and the pair of an environment."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from pend_storage import dualwrite
+from pend_storage.backfill import backfill
 from pend_storage.config import Settings
+from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.marks import is_empty
+from pend_storage.dualwrite.readiness import BACKUP_META
 from pend_storage.errors import (
     ChangesExpired,
+    ConfigError,
     PendStorageError,
     SchemaOutOfDate,
     StoreUnavailable,
 )
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
-from pend_storage.factory.checks import Checks, require_environment
-from pend_storage.factory.dualwrite import DualWriteStore
-from pend_storage.factory.sides import open_json, open_postgres
+from pend_storage.factory.sides import (
+    MIGRATION_META,
+    open_json,
+    open_postgres,
+    require_environment,
+)
 from pend_storage.flags import AutoSwitch, flag_source
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.store import Store
+from pend_storage.validation import validate
 
 if TYPE_CHECKING:
     from pend_storage.stores.json import JsonStore
     from pend_storage.stores.postgres import PostgresStore
 
-__all__ = ["ConfiguredPair", "open_pair"]
+__all__ = ["ConfiguredPair", "DualWriteStore", "open_pair"]
 
 _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
 
 
+class DualWriteStore(dualwrite.DualWriteStore):
+    """Replicate between a JSON store and a PostgreSQL store, and switch between phases.
+
+    Any two stores that keep the contract and share a schema will do. A fresh pair starts
+    ``json-only``; or ``postgres-only`` where PostgreSQL was written to before and JSON is
+    empty.
+
+    Nothing else need be wired: :meth:`backfill` copies by
+    :func:`pend_storage.backfill.backfill`, and :meth:`validate` compares by
+    :func:`pend_storage.validation.validate`, unless other functions are passed.
+    """
+
+    @override
+    def _default_jobs(self) -> tuple[Copy, Validate]:
+        return backfill, validate
+
+
 class ConfiguredPair(DualWriteStore):
-    """The pair of an environment; with ``auto_switch`` it follows the phase flag."""
+    """Pair of an environment; with ``auto_switch`` it follows the phase flag."""
 
     def __init__(
-        self, json: JsonStore, postgres: PostgresStore, **settings: Any
+        self,
+        settings: Settings,
+        json: JsonStore,
+        postgres: PostgresStore,
+        **options: Any,
     ) -> None:
         self.json = json
         self.postgres = postgres
+        self._settings = settings
         self._following = contextlib.ExitStack()
-        super().__init__(json=json, postgres=postgres, **settings)
+        checks = {"schema": self._schema_problem, "backup": self._backup_problem}
+        super().__init__(json=json, postgres=postgres, checks=checks, **options)
+
+    def _schema_problem(self) -> str | None:
+        """Blocker ``schema``: another environment's database, or another schema."""
+        try:
+            require_environment(self._settings, self.postgres)
+        except (ConfigError, SchemaOutOfDate) as error:
+            return str(error)
+        return None
+
+    def _backup_problem(self) -> str | None:
+        """Blocker ``backup``: none was verified; the copy of ``migrate json`` is one."""
+        if self.meta(BACKUP_META) is not None:
+            return None
+        migration = self.postgres.meta(MIGRATION_META)
+        if isinstance(migration, Mapping) and migration.get("verified_at"):
+            return None
+        return (
+            "no backup of this environment was verified: `pend-storage migrate json` "
+            "makes a copy of the JSON directory and verifies it"
+        )
 
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
         """Move to the phase that the flag wants, now and whenever it changes.
@@ -94,9 +147,9 @@ def open_pair(
         postgres = opened.enter_context(open_postgres(settings, hook=hook))
         with contextlib.suppress(*_OUT_OF_REACH):
             require_environment(settings, postgres)
-        checks = Checks(settings, postgres)
         wanted = settings.dual_write
         store = ConfiguredPair(
+            settings,
             json,
             postgres,
             secondary_timeout=wanted.secondary_timeout,
@@ -106,12 +159,10 @@ def open_pair(
             relay_interval=wanted.relay_interval if serving else None,
             retention=timedelta(days=wanted.retention_days),
             begin=_beginning(settings, json, postgres, hook),
-            checks=checks.by_code(),
             hook=hook,
         )
         opened.pop_all()  # they are the pair's from now on
         opened.push(store)
-        checks.pair = store
         if serving and settings.auto_switch:
             store.follow_flag(settings, hook)
         opened.pop_all()
@@ -121,7 +172,7 @@ def open_pair(
 def _beginning(
     settings: Settings, json: Store, postgres: Store, hook: Hook
 ) -> Phase | None:
-    """Where a fresh pair begins; None where the data alone says it, or it is not fresh.
+    """First phase of a fresh pair; None where the data decides it, or it is not fresh.
 
     Where both were written to before they met, the configured phase decides.
     """
@@ -158,7 +209,7 @@ def _is_written(store: Store) -> bool:
 
 
 def _begin_alone(json: Store, error: PendStorageError, hook: Hook) -> None:
-    """JSON begins, and PostgreSQL joins it, detached, when it can be reached.
+    """Make JSON primary; PostgreSQL joins it, detached, when it can be reached.
 
     Otherwise a server could not start before there is a database, though it needs none.
     """

@@ -1,4 +1,4 @@
-"""The module in which a server declares its records."""
+"""Schema module: the declarations of a server's records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IN_CODE: Final = "schema="
 
 @dataclass(frozen=True, slots=True)
 class SchemaModule:
-    """What the configured schema module declares."""
+    """Declarations of the configured schema module."""
 
     name: str
     schema: Schema
@@ -79,7 +79,7 @@ def _imported(settings: Settings) -> SchemaModule:
 
 
 def _place(settings: Settings) -> str:
-    """Where the module is named, for messages."""
+    """Place at which the module is named, for messages."""
     return settings.schema_named_by or f"{settings.place}.schema"
 
 
@@ -92,7 +92,7 @@ def _tuple_of(module: object, name: str, place: str) -> tuple[Any, ...]:
 
 @contextmanager
 def _importable_from(file: Path | None) -> Iterator[None]:
-    """Modules beside the configuration file can be imported, after all others."""
+    """Allow imports from beside the configuration file, after all other places."""
     if file is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The store of an environment: the pair, or the only one that is configured."""
+"""Store of an environment: the pair, or the only store that is configured."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from pend_storage.config import Settings, settings_in_code
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.events import Event, Hook, Hooks, guarded, log_event
-from pend_storage.factory.checks import require_environment
-from pend_storage.factory.dualwrite import DualWriteStore
-from pend_storage.factory.pair import open_pair
-from pend_storage.factory.sides import open_json, open_postgres
+from pend_storage.factory.pair import DualWriteStore, open_pair
+from pend_storage.factory.sides import (
+    has_begun,
+    open_json,
+    open_postgres,
+    require_environment,
+)
 from pend_storage.layout import Layout
-from pend_storage.phases import ROLE_META, Phase, Role
+from pend_storage.phases import Phase, Role
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 
-__all__ = ["OWN_FOLDER", "has_begun", "open_primary", "open_store"]
-
-OWN_FOLDER: Final = ".pend-storage"
-"""Where the JSON store keeps what the legacy files cannot hold."""
+__all__ = ["open_primary", "open_store"]
 
 
 def open_store(
@@ -84,12 +83,12 @@ def open_store(
         return _open_alone(settings, hook, create=create)
     store = open_pair(settings, serving=True, create=create, hook=hook)
     if not settings.auto_switch:
-        _tell_difference(settings, store, hook)
+        _report_difference(settings, store, hook)
     return store
 
 
 def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
-    """The only store that is configured, if it may serve by itself."""
+    """Open the only store that is configured, if it may serve by itself."""
     if settings.phase.json_role is not Role.DETACHED:
         settings.require_json()
     if settings.phase.postgres_role is not Role.DETACHED:
@@ -114,8 +113,8 @@ def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
     return store
 
 
-def _tell_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
-    """Say so where the phase is not the configured one; nothing depends on it."""
+def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
+    """Emit an event where the phase is not the configured one; nothing depends on it."""
     with contextlib.suppress(PendStorageError):
         phase = store.phase
         if phase is not settings.phase:
@@ -132,8 +131,8 @@ def _tell_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> N
 def open_primary(settings: Settings) -> Store:
     """Open the store from which the environment reads, in whatever phase it is.
 
-    A pair that nobody has used yet is left as it is: then the configured phase says
-    which of its stores that is.
+    A pair without roles is left as it is: then the configured phase says which of its
+    stores that is.
 
     Raises:
         ConfigError: it is not configured.
@@ -145,12 +144,3 @@ def open_primary(settings: Settings) -> Store:
     if settings.phase.postgres_role is Role.PRIMARY:
         return open_postgres(settings)
     return open_json(settings)
-
-
-def has_begun(settings: Settings) -> bool:
-    """Whether the JSON store has a role, so that it is one of a pair. Changes nothing."""
-    directory = settings.require_json().directory
-    if not (directory / OWN_FOLDER).exists():
-        return False  # opening it would adopt its files
-    with open_json(settings) as store:
-        return store.meta(ROLE_META) is not None

@@ -13,6 +13,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.extras import with_packages
 from pend_storage.flags.source import FlagSource, Wanted
 from pend_storage.phases import Phase, parse_phase
 from pend_storage.shown import shown
@@ -104,14 +105,11 @@ class FileFlag(FlagSource):
 
     def _edited(self, content: bytes, phase: Phase) -> bytes:
         """The content with another word; whatever else is in it stays."""
-        try:
+        with with_packages(
+            user="changing the phase in a file",
+            instead=f'Or set phase = "{phase.value}" in {self.path} by hand.',
+        ):
             import tomlkit  # noqa: PLC0415 - only those who write need it
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "changing the phase in a file needs the package tomlkit, which is not "
-                f"installed: pip install 'pend_storage[cli]'. Or set "
-                f'phase = "{phase.value}" in {self.path} by hand.'
-            ) from error
         expected = self._parsed(content)
         self._table(expected)["phase"] = phase.value
         document = tomlkit.parse(content.decode())

@@ -10,6 +10,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from pend_storage.errors import ConfigError
+from pend_storage.extras import with_packages
 from pend_storage.flags.file import FileFlag
 from pend_storage.flags.fixed import EnvironmentFlag
 from pend_storage.flags.source import FlagSource, PairValues, Wanted
@@ -161,16 +162,9 @@ def flag_source(
 
 
 def _redis_flag(wanted: RedisPlace, environment: str) -> FlagSource:
-    try:
+    with with_packages(user="a phase flag in Redis"):
         from pend_storage.flags.redis import (  # noqa: PLC0415 - an optional package
             RedisFlag,
             default_key,
         )
-    except ModuleNotFoundError as error:
-        if error.name != "redis":
-            raise
-        raise ConfigError(
-            "a phase flag in Redis needs the package redis, which is not installed: "
-            "pip install 'pend_storage[redis]'."
-        ) from error
     return RedisFlag(wanted.url, wanted.key or default_key(environment))

@@ -1,4 +1,4 @@
-"""What the commands do, for Python programs as well: settings in, reports out.
+"""Commands without a terminal: settings in, reports out; for Python programs as well.
 
 Nothing here prints or parses, and nothing here ends a process.
 """

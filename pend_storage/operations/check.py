@@ -1,4 +1,4 @@
-"""Proving that the database has what the JSON directory has."""
+"""Validation of the database against the JSON directory and its legacy files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["Check", "check"]
 
 _LOOKS: Final = 5
-"""How often files that others write meanwhile are looked at before they are different."""
+"""Comparisons of files that others write meanwhile, before they count as different."""
 _PAUSE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Both halves of a validation."""
+    """Result of both halves of a validation: the records, and the legacy files."""
 
     records: ValidationReport
     """The primary on the left: JSON, but for the phase ``postgres-primary``."""
@@ -74,7 +74,7 @@ def check(
         sample: compare only this share of the records, 0 to 1.
         files: make the legacy files from the database, and compare them, too; None:
             unless the stores are a pair, whose files are written all the time.
-        stage: told about the work.
+        stage: gets the progress.
 
     Raises:
         ConfigError: a side is not configured, or not there.
@@ -120,7 +120,7 @@ def _is_following(json: Store, postgres: Store) -> bool:
 def _check_files(
     settings: Settings, source: JsonStore, database: Store, stage: Stage, looks: int
 ) -> list[FileCheck]:
-    """Compare the files; where others write, more than once, as long as they differ."""
+    """Compare the legacy files; those that others write meanwhile again, while they differ."""
     wanted = settings.require_json()
     rendered: list[FileCheck] = []
     for look in range(looks):

@@ -1,24 +1,31 @@
-"""Facts about the database server, asked over a connection of their own."""
+"""Status of the database of an environment, and facts about its server."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
 import psycopg
 
-from pend_storage.config import PostgresSettings
+from pend_storage.config import PostgresSettings, Settings
+from pend_storage.dualwrite.readiness import count_waiting
+from pend_storage.errors import SchemaOutOfDate
+from pend_storage.factory import ENVIRONMENT_META, open_postgres
+from pend_storage.operations.facts import BackfillState, backfill_of_database
+from pend_storage.phases import ROLE_META
+from pend_storage.query import And
 from pend_storage.stores.postgres import connect_error
 
-__all__ = ["ServerFacts", "server_facts"]
+__all__ = ["DatabaseStatus", "ServerFacts", "database_status", "server_facts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a database server says about itself."""
+    """Version, size, clock and settings of a database server."""
 
     version: str
     major: int
@@ -40,8 +47,75 @@ class ServerFacts:
     """Whether the extension for searching parts of texts can be had."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseStatus:
+    """Role, schema, backfill and records of a database."""
+
+    url: str
+    """Without its password."""
+    server: ServerFacts
+    schema_current: bool
+    schema_problem: str | None
+    """Why it is not current."""
+    environment: str | None = None
+    role: str | None = None
+    """None: the database stands alone."""
+    epoch: int | None = None
+    backfill: BackfillState | None = None
+    """None where the schema is not current, or where JSON has the answer and cannot be
+    opened."""
+    records: Mapping[str, int]
+    """How many, by collection; empty where the schema is not current."""
+    waiting: int | None = None
+    """Quarantined records that need a decision; None where the schema is not current."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the schema is current and everything was copied."""
+        return self.schema_current and self.backfill == "complete"
+
+
+def database_status(settings: Settings) -> DatabaseStatus:
+    """Probe the database of an environment; changes nothing.
+
+    Whether the backfill is complete is asked of the JSON store as well: a note in the
+    database cannot know of a gap in the change log.
+
+    Raises:
+        ConfigError: no database is configured.
+        StoreUnavailable: it cannot be reached.
+    """
+    wanted = settings.require_postgres()
+    facts = server_facts(wanted)
+    with open_postgres(settings) as store:
+        try:
+            role = store.meta(ROLE_META)
+        except SchemaOutOfDate as error:
+            return DatabaseStatus(
+                url=wanted.shown_url,
+                server=facts,
+                schema_current=False,
+                schema_problem=str(error),
+                records={},
+            )
+        state = None if role is None else store.role()
+        owner = store.meta(ENVIRONMENT_META)
+        return DatabaseStatus(
+            url=wanted.shown_url,
+            server=facts,
+            schema_current=True,
+            schema_problem=None,
+            environment=None if owner is None else str(owner),
+            role=None if state is None else state.role.value,
+            epoch=None if state is None else state.epoch,
+            backfill=backfill_of_database(settings, store),
+            records={s.name: store.count(s.name, And(())) for s in store.schema},
+            waiting=count_waiting(store),
+        )
+
+
 def server_facts(settings: PostgresSettings) -> ServerFacts:
-    """Connect and ask.
+    """Probe a database server over a connection of its own.
 
     Raises:
         StoreUnavailable: the server cannot be reached, or does not let this user in.
@@ -55,12 +129,12 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
             prepare_threshold=None,
             application_name="pend_storage doctor",
         ) as connection:
-            return _ask(connection)
+            return _probe(connection)
     except psycopg.Error as error:
         raise connect_error(error, settings.shown_url) from None
 
 
-def _ask(connection: psycopg.Connection[Any]) -> ServerFacts:
+def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:
     def one(query: LiteralString) -> Any:
         row = connection.execute(query).fetchone()
         return None if row is None else row[0]

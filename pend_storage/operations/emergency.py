@@ -1,4 +1,4 @@
-"""The emergency procedure: back to JSON alone, from whatever phase, in five steps.
+"""Emergency rollback: back to JSON alone, from any phase, in five steps.
 
 Each step looks at what is before it does anything, so that the procedure can be
 interrupted anywhere and called again: it then passes quickly over what is done.
@@ -10,7 +10,7 @@ so nothing that was acknowledged is lost, and writers wait for milliseconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -18,21 +18,26 @@ from typing import Final, TypeAlias
 from pend_storage import crashpoints
 from pend_storage.config import Settings
 from pend_storage.dualwrite.history import whoever_this_is
-from pend_storage.dualwrite.marks import Mark
-from pend_storage.errors import ConfigError, StoreUnavailable, SwitchRefused
+from pend_storage.errors import ConfigError, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
-from pend_storage.operations.flag import change_flag, read_flag, require_changeable
+from pend_storage.operations.facts import Flag, read_flag
+from pend_storage.operations.phase import (
+    change_flag,
+    require_changeable,
+    require_primary,
+)
 from pend_storage.operations.progress import Stage, silent
-from pend_storage.phases import Phase, Role
+from pend_storage.phases import Phase
 
 __all__ = [
     "NAMES",
-    "POSTGRES_FIRST",
+    "PlannedStep",
     "Rollback",
+    "RollbackPlan",
+    "StepCallback",
     "StepReport",
-    "Tell",
-    "require_primary",
+    "plan_rollback",
     "roll_back",
 ]
 
@@ -43,7 +48,7 @@ NAMES: Final = (
     "validate",
     "resume",
 )
-POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
+_POSTGRES_FIRST: Final = (Phase.POSTGRES_PRIMARY, Phase.POSTGRES_ONLY)
 
 _STEP_DONE: Final = tuple(
     crashpoints.declare(
@@ -60,7 +65,7 @@ _CAUGHT_UP: Final = crashpoints.declare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """One step that was made."""
+    """Report of one step."""
 
     number: int
     name: str
@@ -72,12 +77,12 @@ class StepReport:
     ok: bool = True
 
 
-Tell: TypeAlias = Callable[[StepReport], None]
+StepCallback: TypeAlias = Callable[[StepReport], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """The whole procedure."""
+    """Report of the whole procedure."""
 
     before: Phase
     after: Phase
@@ -88,12 +93,30 @@ class Rollback:
 
     @property
     def ok(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it was completed."""
         return self.after is Phase.JSON_ONLY and all(step.ok for step in self.steps)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One step of a dry run."""
+
+    number: int
+    name: str
+    what: str
+    """What it would do, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackPlan:
+    """Dry run of the procedure, from the present phase."""
+
+    before: Phase
+    steps: tuple[PlannedStep, ...]
+
+
 class _Stopped(Exception):
-    """A step found a reason not to go on."""
+    """A step cannot go on; the message says why."""
 
 
 def roll_back(
@@ -101,7 +124,7 @@ def roll_back(
     *,
     quick: bool = False,
     timeout: float = 300.0,
-    tell: Tell = lambda _: None,
+    on_step: StepCallback = lambda _: None,
     stage: Stage = silent,
 ) -> Rollback:
     """Go back to JSON alone.
@@ -110,8 +133,8 @@ def roll_back(
         settings: of the environment; both sides must be configured.
         quick: without the two comparisons of all records.
         timeout: seconds that one change of phase may take.
-        tell: told about each step that is done.
-        stage: told about the work within a step.
+        on_step: called with the report of each step that is done.
+        stage: gets the progress within a step.
 
     Raises:
         ConfigError: the servers follow a flag that cannot be changed from here.
@@ -123,16 +146,10 @@ def roll_back(
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
-            work = _Procedure(
-                settings,
-                pair,
-                source.remembering(pair),
-                stage,
-                quick=quick,
-                timeout=timeout,
-            )
+            flag = source.remembering(pair)
+            work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
             before = work.before
-            steps = work.run(tell)
+            steps = work.run(on_step)
             return Rollback(
                 before=before,
                 after=pair.phase,
@@ -145,7 +162,7 @@ def roll_back(
 
 
 class _Procedure:
-    """The five steps."""
+    """Run of the five steps."""
 
     def __init__(
         self,
@@ -170,8 +187,8 @@ class _Procedure:
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, Phase.JSON_ONLY)
 
-    def run(self, tell: Tell) -> tuple[StepReport, ...]:
-        """All of them, or as many as can be made."""
+    def run(self, on_step: StepCallback) -> tuple[StepReport, ...]:
+        """Make all steps, or as many as can be made."""
         done: list[StepReport] = []
         steps = (
             self._stop,
@@ -194,7 +211,7 @@ class _Procedure:
                 result=result,
                 ok=ok,
             )
-            tell(report)
+            on_step(report)
             done.append(report)
             if not ok:
                 break
@@ -202,7 +219,7 @@ class _Procedure:
         return tuple(done)
 
     def _stop(self) -> str:
-        """From now on everybody heads for JSON."""
+        """Set the flag, so that every server moves towards JSON."""
         changed = change_flag(
             self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
         )
@@ -212,14 +229,14 @@ class _Procedure:
             said = f"{changed.place} says {Phase.JSON_ONLY.value} now"
         else:
             said = f"{changed.place} says {Phase.JSON_ONLY.value} already"
-        if self._pair.phase in POSTGRES_FIRST:
+        if self._pair.phase in _POSTGRES_FIRST:
             return (
                 f"{said}; PostgreSQL takes its last writes until JSON has all (step 3)"
             )
         return f"{said}; PostgreSQL takes no writes of its own"
 
     def _restore(self) -> str:
-        """Have JSON take part again."""
+        """Attach JSON again."""
         if self._pair.phase is Phase.POSTGRES_ONLY:
             with self._stage("bringing JSON up to date"):
                 self._go_back(Phase.POSTGRES_PRIMARY)
@@ -229,8 +246,8 @@ class _Procedure:
         return "JSON is primary already"
 
     def _sync(self) -> str:
-        """Bring to JSON what it lacks; then it takes over."""
-        if self._pair.phase not in POSTGRES_FIRST:
+        """Apply to JSON what it lacks; then make it primary."""
+        if self._pair.phase not in _POSTGRES_FIRST:
             return "JSON was primary, and has everything"
         with self._stage("bringing missing data to JSON"):
             commits = self._pair.catch_up()
@@ -279,14 +296,14 @@ class _Procedure:
         return f"{written}; {report.checked:,} records compared, all equal"
 
     def _resume(self) -> str:
-        """PostgreSQL takes no part any more."""
+        """Detach PostgreSQL."""
         self._go_back(Phase.JSON_ONLY)
         if self._pair.roles().is_whole:
             return "JSON works alone; PostgreSQL is detached"
         return "JSON works alone; PostgreSQL is detached as soon as it is back"
 
     def _go_back(self, phase: Phase) -> float:
-        """Go back to a phase; gives the seconds for which writes waited.
+        """Go back to a phase; returns the seconds for which writes waited.
 
         Servers that follow the flag are on the same way, and may be ahead: a switch
         forward to that phase is none of ours.
@@ -308,25 +325,73 @@ class _Procedure:
         return self._pair.phase.position > phase.position
 
 
-def require_primary(pair: ConfiguredPair) -> None:
-    """See that the store that holds the truth is there.
+# -- the dry run --------------------------------------------------------------------------
+
+
+def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
+    """Describe what :func:`roll_back` would do from the present phase.
+
+    Args:
+        settings: of the environment; both sides must be configured.
+        quick: without the two comparisons of all records.
 
     Raises:
-        StoreUnavailable: it is not.
+        ConfigError: the servers follow a flag that cannot be changed from here.
+        StoreUnavailable: PostgreSQL is primary and out of reach, so that it would be
+            refused.
     """
-    view = pair.roles()
-    if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
-        return
-    mark = None if view.json is None else Mark.load(pair.json)
-    known = "what JSON has of it is not known"
-    if mark is not None:
-        known = (
-            f"JSON has what it acknowledged until {mark.at or 'JSON began to follow'}"
-        )
-    raise StoreUnavailable(
-        f"it is primary, or may be, and cannot be reached; {known}, and whatever came "
-        "after that would be lost. Bring it back and call this again. If it is lost for "
-        "good, end every server, and let JSON take over with what it has: "
-        "pend-storage doctor --elect json",
-        store="PostgreSQL",
-    )
+    source = flag_source(settings)
+    try:
+        with open_pair(settings) as pair:
+            require_primary(pair)
+            flag = read_flag(source.remembering(pair))
+            require_changeable(settings, flag, Phase.JSON_ONLY)
+            described = _descriptions(pair, flag, quick=quick)
+            steps = tuple(
+                PlannedStep(number=number, name=name, what=what)
+                for number, (name, what) in enumerate(
+                    zip(NAMES, described, strict=True), 1
+                )
+            )
+            return RollbackPlan(before=pair.phase, steps=steps)
+    finally:
+        source.close()
+
+
+def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
+    """Describe each of the five steps."""
+    phase = pair.phase
+    yield _flagged(flag)
+    if phase is Phase.POSTGRES_ONLY:
+        yield "JSON follows PostgreSQL again, once it has what it missed"
+    elif phase is Phase.POSTGRES_PRIMARY:
+        yield "JSON follows PostgreSQL already"
+    else:
+        yield "JSON is primary already"
+    if phase in _POSTGRES_FIRST:
+        yield f"{_missing(pair, phase)} brought to JSON; then JSON takes over"
+    else:
+        yield "JSON is primary, and has everything"
+    if quick:
+        yield "nothing is compared (--quick)"
+    elif phase is Phase.JSON_ONLY:
+        yield "PostgreSQL is detached, and is not compared"
+    else:
+        yield "every record is compared; the procedure stops where one differs"
+    yield "PostgreSQL is detached; JSON works alone"
+
+
+def _flagged(flag: Flag) -> str:
+    word = Phase.JSON_ONLY.value
+    if flag.wanted is Phase.JSON_ONLY:
+        return f"{flag.place} says {word} already"
+    if flag.writable:
+        return f"{flag.place} is made to say {word}"
+    return f"{flag.place} cannot be changed from here: set it to {word} by hand"
+
+
+def _missing(pair: ConfiguredPair, phase: Phase) -> str:
+    if phase is Phase.POSTGRES_ONLY:
+        return "what JSON missed is"
+    count = pair.lag().commits
+    return "1 commit is" if count == 1 else f"{count:,} commits are"

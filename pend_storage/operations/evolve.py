@@ -1,4 +1,4 @@
-"""Bringing the stores of an environment to the schema that its program declares."""
+"""Schema migration of the stores of an environment."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def migrate_directory(
     dry_run: bool = False,
     hook: Hooks = log_event,
 ) -> Evolution:
-    """Bring the records of the JSON directory to the schema; see ``JsonStore.migrate``.
+    """Migrate the records of the JSON directory; see ``JsonStore.migrate``.
 
     Args:
         settings: of the environment.
         drop: whether what the schema does not have any more may be deleted.
         dry_run: whether only to say what would be done.
-        hook: is told what was done.
+        hook: gets the events.
 
     Raises:
         ConfigError: no directory is configured, or it is not there.
@@ -58,7 +58,7 @@ def migrate_database(
     drop_empty: bool = False,
     dry_run: bool = False,
 ) -> Evolution:
-    """Bring the database to the schema; see ``PostgresStore.migrate``.
+    """Migrate the database; see ``PostgresStore.migrate``.
 
     Args:
         settings: of the environment.

@@ -1,4 +1,4 @@
-"""Writing a configuration file for a server that was found nearby.
+"""Creation of a configuration file for a server whose files are nearby.
 
 What is in the directory decides which schema the file names. Pend's is named only for the
 directory of a Pend server: over any other it would claim no file, and move nothing.
@@ -155,7 +155,7 @@ def write_config(
 
 
 def _require_fit(name: str, file: Path, *, replace: bool) -> None:
-    """See that the environment can have this name, and that the file is not there yet."""
+    """Refuse a name that no environment can have, and a file that exists."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} cannot be the name of an environment: use letters, digits, - "
@@ -166,7 +166,7 @@ def _require_fit(name: str, file: Path, *, replace: bool) -> None:
 
 
 def _directory(given: Path | None, base: Path) -> Path:
-    """The JSON directory: the one that is given, or found, or the usual one.
+    """Choose the JSON directory: the one that is given, or found, or the usual one.
 
     Raises:
         ConfigError: it is not there.
@@ -184,7 +184,7 @@ def _directory(given: Path | None, base: Path) -> Path:
 
 
 def json_files(directory: Path) -> list[str]:
-    """The names of the JSON files below a directory, relative to it."""
+    """List the JSON files below a directory, relative to it."""
     return [found.name for found in find_files(directory)[0]]
 
 
@@ -194,7 +194,7 @@ def is_claimed(name: str, known: Collection[str]) -> bool:
 
 
 def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:
-    """The files that a schema module claims: of its layouts, and of other collections."""
+    """List the files that a schema module claims: of layouts, and of other collections."""
     given = tuple(layouts)
     taken = {layout.collection for layout in given}
     others = [f"{spec.name}.json" for spec in schema if spec.name not in taken]
@@ -202,7 +202,7 @@ def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether a file is there, or one of those that a pattern stands for."""
+    """Whether a file exists, or one of those that match a pattern."""
     if is_pattern(file.name):
         return file.parent.is_dir() and any(files_in(file))
     return file.is_file()
@@ -211,7 +211,7 @@ def _is_there(file: Path) -> bool:
 def _schema(
     given: str | None, environment: str, file: Path, directory: Path, names: list[str]
 ) -> tuple[str, tuple[str, ...]]:
-    """The module that has the schema of a directory, and the files that it claims.
+    """Choose the schema module of a directory; returns it with the files that it claims.
 
     Raises:
         ConfigError: there is no such module; or none is given, and the directory is not
@@ -257,7 +257,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def find_directory(base: Path) -> Path | None:
-    """The directory with the most files of a Pend server, not far below; or None."""
+    """Find the directory with the most files of a Pend server, not far below; or None."""
     counted = [(len(list(_legacy_files(d))), d) for d in _directories(base, _DEPTH)]
     best = max(counted, key=lambda pair: pair[0])
     return best[1] if best[0] else None
@@ -290,7 +290,7 @@ def _legacy_files(directory: Path) -> Iterator[str]:
 
 
 def _database_line(given: str | None) -> tuple[str, str | None, bool]:
-    """The line that says where the database is, and what was found out for it.
+    """Line of the file that names the database, with what was found out for it.
 
     That is the variable that has its URL, if one has, and whether a password was left out.
     """
@@ -320,7 +320,7 @@ def _without_password(url: str) -> tuple[str, bool]:
 
 
 def _shown(directory: Path, base: Path) -> str:
-    """Relative to the file where that is shorter."""
+    """Path relative to the file where that is shorter."""
     absolute = directory.absolute()
     if absolute.is_relative_to(base):
         return str(absolute.relative_to(base))
@@ -328,6 +328,6 @@ def _shown(directory: Path, base: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As a TOML string."""
+    """Text as a TOML string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

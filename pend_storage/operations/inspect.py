@@ -1,4 +1,4 @@
-"""Looking at the JSON files of any server; and proving a schema module on a copy of them."""
+"""Trial of a schema module on a copy of the JSON files of any server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NAME: Final = "pend_storage_inspected_schema"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """What became of one file in the trial."""
+    """Result of the trial for one file."""
 
     file: str
     read: int
@@ -65,7 +65,7 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectCheck:
-    """The outcome of a trial on a copy."""
+    """Result of a trial on a copy."""
 
     files: tuple[CheckedFile, ...]
     undeclared: tuple[str, ...]
@@ -97,7 +97,7 @@ class InspectCheck:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet.
+    """Write a file that does not exist yet.
 
     Raises:
         ConfigError: it is there, or cannot be written.
@@ -134,7 +134,7 @@ def check_module(
         report: of its inspection, for the files.
         database: URL of a PostgreSQL, on which a database is made and removed; None: a
             server is started for it.
-        stage: told about the work.
+        stage: gets the progress.
 
     Raises:
         ConfigError: the module is not fit.
@@ -192,7 +192,7 @@ def _declared(module: ModuleType, path: Path) -> tuple[Schema, tuple[Layout, ...
 
 
 def _names(directory: Path, report: DirectoryReport) -> list[str]:
-    """The files of the report; of a folder of records, each."""
+    """Names of the files of the report; of a folder of records, each."""
     wanted = {file.file for file in report.files}
     folders = {
         name.removesuffix("*.json") for name in wanted if name.endswith("*.json")
@@ -213,14 +213,14 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
         try:
             content = (source / name).read_bytes()
         except PermissionError:
-            continue  # it is told as a hazard
+            continue  # the report names it as a hazard
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
 
 
 @contextmanager
 def _database(url: str | None) -> Iterator[tuple[str, str]]:
-    """A database for the trial, and what it is; gone afterwards."""
+    """Make a database for the trial, which is dropped afterwards; yields what it is, too."""
     if url is None:
         from pend_storage.testing.servers import (  # noqa: PLC0415 - optional
             temporary_postgres,
@@ -263,7 +263,7 @@ def _tried(
     url: str,
     stage: Stage,
 ) -> tuple[list[CheckedFile], int]:
-    """Each file, and the size of the database."""
+    """Try each file; returns the results, and the size of the database."""
     from pend_storage.stores.json import JsonStore  # noqa: PLC0415 - as the factory
     from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415
 
@@ -287,7 +287,7 @@ def _tried(
 
 
 def _quiet(event: Event) -> None:
-    """Nobody is told of events: the outcome is."""
+    """Drop the events of a trial: its result has all that counts."""
     del event
 
 
@@ -323,7 +323,7 @@ def _files(
 
 
 def _joined(parts: Sequence[CheckedFile]) -> CheckedFile:
-    """One file of those that its collections are to the stores."""
+    """Join the results of the collections that are one file."""
     return CheckedFile(
         file=parts[0].file,
         read=sum(part.read for part in parts),

@@ -1,4 +1,4 @@
-"""Bringing a JSON directory into PostgreSQL: copy, adopt, backfill, account for all."""
+"""Migration of a JSON directory to PostgreSQL: copy, adopt, backfill, account for all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.backfill import (
@@ -20,12 +20,13 @@ from pend_storage.backfill import (
 )
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
+from pend_storage.dualwrite.readiness import count_waiting
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.factory import (
     MIGRATION_META,
-    OWN_FOLDER,
     SchemaModule,
     has_begun,
+    kept_files,
     load_schema,
     open_json,
     open_pair,
@@ -34,24 +35,19 @@ from pend_storage.factory import (
 )
 from pend_storage.folders import read_folder
 from pend_storage.layout import Layout
-from pend_storage.operations.files import kept_files
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.query import field
-from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import SYSTEM_NAMES
 from pend_storage.store import Store
-
-if TYPE_CHECKING:
-    from pend_storage.stores.json import JsonStore
+from pend_storage.stores.json import OWN_DIRECTORY, JsonStore, has_store
 
 __all__ = ["FileResult", "JsonMigration", "migrate_json", "require_fit"]
 
 _ANOTHER: Final = (
     "the database was filled from another JSON directory, or this one lost its "
-    f"{OWN_FOLDER} since. Correct json.directory, or migrate into an empty database."
+    f"{OWN_DIRECTORY} since. Correct json.directory, or migrate into an empty database."
 )
 
 _COPIED: Final = crashpoints.declare(
@@ -64,7 +60,7 @@ _ADOPTED: Final = crashpoints.declare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileResult:
-    """What became of the records of one legacy file."""
+    """Counts of the records of one legacy file."""
 
     file: str
     read: int
@@ -81,7 +77,7 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonMigration:
-    """The outcome of a migration."""
+    """Report of a migration."""
 
     backup: DirectoryCopy | None
     """The copy that was made now; None where there was to be none, or one was reused."""
@@ -92,7 +88,7 @@ class JsonMigration:
     files: tuple[FileResult, ...]
     backfill: BackfillReport
     waiting: int
-    """Quarantined records that nobody has accepted yet."""
+    """Quarantined records that need a decision."""
     broken: tuple[BrokenFile, ...]
     """Legacy files that are broken as a whole: what is in them is not in the database, and
     not known."""
@@ -110,7 +106,7 @@ class JsonMigration:
         """Whether there was no record at all, as in a directory that is another's.
 
         Records that the module brings are not of the directory: where it has files that
-        nobody claims, they do not count.
+        no layout claims, they do not count.
         """
         if self.is_live or any(file.read for file in self.files):
             return False
@@ -119,7 +115,7 @@ class JsonMigration:
 
     @property
     def collections(self) -> Mapping[str, Tally]:
-        """What became of the records of each collection, the store's own left out."""
+        """Counts of the records of each collection, the store's own left out."""
         return {
             name: tally
             for name, tally in self.backfill.collections.items()
@@ -128,7 +124,7 @@ class JsonMigration:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every record of every file is accounted for, as far as that can tell."""
+        """Whether every record of every file is accounted for, as far as that is known."""
         return self.is_live or all(result.adds_up for result in self.files)
 
 
@@ -154,7 +150,7 @@ def migrate_json(
             in use as a pair, only if the directory holds still for long enough.
         backup_into: in this folder; beside the directory if None.
         rate: records per second at most.
-        stage: told about the work.
+        stage: gets the progress.
 
     Raises:
         ConfigError: a side is not configured, the directory is not there, or the
@@ -178,7 +174,7 @@ def migrate_json(
                 raise
             problem = error.reason
         verified = None if made is None else datetime.now(UTC)
-        _note(
+        _record(
             database,
             reused if made is None else made.path,
             complete=False,
@@ -186,7 +182,7 @@ def migrate_json(
         )
         _COPIED()
         result = _fill(settings, module, database, rate, stage, is_live=is_live)
-        _note(database, None, complete=True)
+        _record(database, None, complete=True)
     took = time.monotonic() - started
     return replace(
         result, backup=made, no_backup=problem, reused_backup=reused, seconds=took
@@ -202,7 +198,7 @@ def _fill(
     *,
     is_live: bool,
 ) -> JsonMigration:
-    """Adopt and backfill; gives the report, as far as the two stores tell it."""
+    """Adopt and backfill; returns the report, as far as the two stores know it."""
     with ExitStack() as opened:
         pair = opened.enter_context(open_pair(settings)) if is_live else None
         with stage("adopting the files"):
@@ -219,14 +215,13 @@ def _fill(
             else:
                 filled = backfill(source, database, rate=rate, progress=progress)
         places = settings.require_json().files
-        waiting = field("status") == "waiting"
         return JsonMigration(
             backup=None,
             no_backup=None,
             reused_backup=None,
             files=tuple(_results(source, module, filled.files, places)),
             backfill=filled,
-            waiting=source.collection(QuarantinedRecord).count(waiting),
+            waiting=count_waiting(source),
             broken=broken_files(pair or source),
             unclaimed=source.unclaimed_files(),
             is_live=is_live,
@@ -242,7 +237,7 @@ def _secured(
     into: Path | None,
     stage: Stage,
 ) -> tuple[DirectoryCopy | None, Path | None]:
-    """A new copy of the directory, or else the one of an interrupted migration."""
+    """Copy the directory, or reuse the copy of an interrupted migration."""
     reused = _interrupted_copy(database)
     if reused is not None:
         return None, reused
@@ -258,7 +253,7 @@ def _secured(
 
 
 def require_fit(directory: Path, source: Store, database: Store) -> None:
-    """See that a database may be filled from a directory.
+    """Refuse a database that may not be filled from a directory.
 
     Args:
         directory: the directory.
@@ -293,7 +288,7 @@ def _require_follower(database: Store) -> None:
 
 def _require_own_folder(directory: Path, database: Store) -> None:
     """Refuse a directory that cannot be the one which the database was filled from."""
-    if _filled_from(database) is not None and not (directory / OWN_FOLDER).exists():
+    if _filled_from(database) is not None and not has_store(directory):
         raise ConfigError(_ANOTHER)
 
 
@@ -316,7 +311,7 @@ def _filled_from(store: Store) -> str | None:
 
 
 def _interrupted_copy(database: Store) -> Path | None:
-    """The copy that a migration made which did not come to its end, if it is whole."""
+    """Copy of a migration that was interrupted, if the copy is complete."""
     noted = database.meta(MIGRATION_META)
     if not isinstance(noted, Mapping) or noted.get("complete") or not noted.get("copy"):
         return None
@@ -328,14 +323,14 @@ def _interrupted_copy(database: Store) -> Path | None:
     return path
 
 
-def _note(
+def _record(
     database: Store,
     copy: Path | None,
     *,
     complete: bool,
     verified: datetime | None = None,
 ) -> None:
-    """Note in the database how far the migration is, and when a copy was verified."""
+    """Record in the database how far the migration is, and when a copy was verified."""
     before = database.meta(MIGRATION_META)
     known = before.get("verified_at") if isinstance(before, Mapping) else None
     value = {
@@ -356,7 +351,7 @@ def _results(
     tallies: Mapping[str, FileTally],
     places: Mapping[str, Path],
 ) -> Iterator[FileResult]:
-    """What is in each file, counted when it was read, beside what became of it."""
+    """Compare the records that each file had with those that were placed."""
     counted = {adopted.file: adopted.read for adopted in source.adoption_report()}
     for layout in module.layouts:
         tally = tallies.get(layout.file, FileTally())
@@ -374,7 +369,7 @@ def _results(
 
 
 def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) -> int:
-    """How many records a legacy file has now."""
+    """Count the records that a legacy file has now."""
     source.checkpoint()
     path = places.get(layout.source, source.directory / layout.source)
     if layout.is_folder:

@@ -1,4 +1,4 @@
-"""What ``migrate json`` would do, tried on a copy: nothing of the server is changed."""
+"""Dry run of ``migrate json`` on a copy: nothing of the server is changed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from pend_storage.errors import PendStorageError
 from pend_storage.events import Event
 from pend_storage.factory import (
     SchemaModule,
+    kept_files,
     load_schema,
     open_json,
     open_postgres,
     require_directory,
+    unclaimed_files,
 )
-from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.migrate_json import require_fit
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import list_quarantined
@@ -37,7 +38,7 @@ _WAITING: Final = "waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileTrial:
-    """What would become of one legacy file."""
+    """Result of the dry run for one legacy file."""
 
     file: str
     read: int
@@ -56,7 +57,7 @@ class FileTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonTrial:
-    """What would become of a directory."""
+    """Result of the dry run for a directory."""
 
     files: tuple[FileTrial, ...]
     quarantined: tuple[QuarantinedRecord, ...]
@@ -73,7 +74,7 @@ class JsonTrial:
 
     @property
     def ok(self) -> bool:
-        """Whether the migration would come to a good end; quarantine is one."""
+        """Whether the migration would succeed; quarantined records are no failure."""
         broken = any(file.is_broken for file in self.files)
         return self.problem is None and not broken and not self.moves_nothing
 
@@ -86,7 +87,7 @@ def try_migration(
     Args:
         settings: of the environment.
         work_in: folder for the copy, which is removed; the system's if None.
-        stage: told about the work.
+        stage: gets the progress.
 
     Raises:
         ConfigError: no directory is configured, or it is not there.
@@ -124,7 +125,7 @@ def try_migration(
 
 
 def _silent(event: Event) -> None:
-    """The events of a copy are nobody's."""
+    """Drop the events of the copy: the report has all that counts."""
     del event
 
 
@@ -139,7 +140,7 @@ def _files(
     wanted: JsonSettings,
     found: tuple[QuarantinedRecord, ...],
 ) -> Iterator[FileTrial]:
-    """Each file that is there, as it was read."""
+    """Report on each file that exists."""
     for layout in module.layouts:
         path = wanted.files.get(layout.file, wanted.directory / layout.file)
         if not path.exists():

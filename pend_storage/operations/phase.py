@@ -1,4 +1,4 @@
-"""Moving an environment to another phase: readiness, then the flag, then the switch."""
+"""Changes of the phase of an environment: readiness, then the flag, then the switch."""
 
 from __future__ import annotations
 
@@ -8,29 +8,41 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite import CODES, Readiness, SwitchReport
+from pend_storage.dualwrite import Election, Readiness, SwitchReport, elect
 from pend_storage.dualwrite.history import whoever_this_is
-from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
-from pend_storage.factory import ConfiguredPair, open_pair
-from pend_storage.flags import FlagSource, flag_source
-from pend_storage.operations.flag import (
-    FlagChange,
-    change_flag,
-    read_flag,
-    require_changeable,
+from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.readiness import require_codes
+from pend_storage.dualwrite.roles import Side
+from pend_storage.errors import (
+    ConfigError,
+    PendStorageError,
+    StoreUnavailable,
+    SwitchRefused,
 )
-from pend_storage.operations.readiness import (
+from pend_storage.factory import ConfiguredPair, open_json, open_pair, open_postgres
+from pend_storage.flags import FlagMemory, FlagSource, PairValues, flag_source
+from pend_storage.operations.facts import (
+    Flag,
     Obstacle,
-    left,
     next_phase,
     obstacles,
     previous_phase,
+    read_flag,
     readiness,
 )
-from pend_storage.phases import Phase
-from pend_storage.shown import did_you_mean
+from pend_storage.phases import Phase, Role
 
-__all__ = ["PhaseChange", "advance", "change_phase", "go_back"]
+__all__ = [
+    "FlagChange",
+    "PhaseChange",
+    "advance",
+    "change_flag",
+    "change_phase",
+    "go_back",
+    "promote",
+    "require_changeable",
+    "require_primary",
+]
 
 _FLAGGED: Final = crashpoints.declare(
     "phase.flagged", "the flag wants another phase, the stores know nothing of it"
@@ -38,8 +50,20 @@ _FLAGGED: Final = crashpoints.declare(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlagChange:
+    """Result of a change of the flag."""
+
+    place: str
+    before: Phase | None
+    after: Phase | None
+    written: bool
+    note: str = ""
+    """What to do by hand; empty where nothing is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseChange:
-    """What became of a change of phase."""
+    """Report of a change of phase."""
 
     before: Phase
     wanted: Phase
@@ -51,7 +75,7 @@ class PhaseChange:
     blockers: tuple[Obstacle, ...]
     """Everything in the way; on the way back, what would be lost."""
     refused: tuple[Obstacle, ...]
-    """Those that nobody let pass: nothing was changed then."""
+    """Those that were not accepted: nothing was changed then."""
     flag: FlagChange | None
     """None where nothing was to be changed."""
     switch: SwitchReport | None
@@ -67,7 +91,7 @@ def change_phase(
     dry_run: bool = False,
     timeout: float = 30.0,
 ) -> PhaseChange:
-    """Move to a phase, through those between.
+    """Move to a phase, through those between: the flag first, then the switch.
 
     Args:
         settings: of the environment; both sides must be configured.
@@ -109,6 +133,25 @@ def go_back(
     return _change(settings, _previous, accept=accept, dry_run=dry_run, timeout=timeout)
 
 
+def promote(settings: Settings, side: Side) -> Election:
+    """Make one store primary, whatever the other one holds: the last way out.
+
+    No switch leads there, because a switch needs both stores. Every server must have
+    ended before.
+
+    Args:
+        settings: of the environment; both sides must be configured.
+        side: the store that holds the truth from now on.
+
+    Raises:
+        ConfigError: a side is not configured.
+        StoreUnavailable: the store that is to be primary cannot be reached.
+        Conflict: roles are changing at this moment: a server still runs.
+    """
+    with open_json(settings) as json, open_postgres(settings) as postgres:
+        return elect(json, postgres, side)
+
+
 def _next(now: Phase) -> Phase:
     after = next_phase(now)
     if after is None:
@@ -132,24 +175,19 @@ def _change(
     timeout: float,
 ) -> PhaseChange:
     accept = tuple(accept)
-    for code in accept:
-        if code not in CODES:
-            raise ConfigError(
-                f"there is no blocker {code!r}{did_you_mean(code, CODES)} The codes are: "
-                f"{', '.join(CODES)}."
-            )
+    require_codes(accept)
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
             wanted = choose(pair.phase)
-            work = _Change(settings, pair, source.remembering(pair), wanted, accept)
-            return work.plan() if dry_run else work.make(timeout)
+            change = _Change(settings, pair, source.remembering(pair), wanted, accept)
+            return change.plan() if dry_run else change.execute(timeout)
     finally:
         source.close()
 
 
 class _Change:
-    """One change of phase."""
+    """Plan and execution of one change of phase."""
 
     def __init__(
         self,
@@ -167,29 +205,29 @@ class _Change:
         self._by = whoever_this_is()
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, wanted)
-        self._found = self._look()
-        self._blockers = obstacles(self._found)
-        self._refused = left(self._blockers, accept)
+        self._found = self._readiness()
+        self._blockers = obstacles(self._found.blockers)
+        self._refused = obstacles(self._found.refused(accept))
 
-    def _look(self) -> Readiness:
+    def _readiness(self) -> Readiness:
         if self._before is self._wanted:
             return Readiness(self._wanted, (), ())
-        if self._gives_up():
+        if self._abandons_secondary():
             return Readiness(self._wanted, (self._wanted,), ())
         return readiness(self._pair, self._wanted)
 
-    def _gives_up(self) -> bool:
-        """Whether a secondary is left that is out of reach; the primary needs it not."""
+    def _abandons_secondary(self) -> bool:
+        """Whether it abandons a secondary that is out of reach and that is not needed."""
         view = self._pair.roles()
         alone = Phase.JSON_ONLY if view.primary == "json" else Phase.POSTGRES_ONLY
         return not view.is_whole and view.primary is not None and alone is self._wanted
 
     def plan(self) -> PhaseChange:
-        """What would happen."""
+        """Report what would happen."""
         return self._report(self._before, None, None, dry_run=True)
 
-    def make(self, timeout: float) -> PhaseChange:
-        """Do it."""
+    def execute(self, timeout: float) -> PhaseChange:
+        """Write the flag and make the switch, unless a blocker refuses it."""
         if self._refused:
             return self._report(self._before, None, None)
         flag = change_flag(
@@ -208,7 +246,7 @@ class _Change:
         return self._report(switch.after, flag, switch)
 
     def _restore(self, flag: FlagChange) -> None:
-        """Something came into the way since it was looked at: want what was wanted."""
+        """Set the flag back: a blocker appeared between the first look and the switch."""
         if flag.written and flag.before is not None:
             self._source.write(flag.before, by=self._by)
 
@@ -239,6 +277,109 @@ class _Change:
         if after is None:
             return ()
         try:
-            return obstacles(readiness(self._pair, after))
+            return obstacles(readiness(self._pair, after).blockers)
         except PendStorageError:
             return ()  # the switch is made; this was only to say what comes next
+
+
+# -- preconditions ------------------------------------------------------------------------
+
+
+def require_primary(pair: ConfiguredPair) -> None:
+    """Refuse to go back without the primary, which alone has the latest writes.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    view = pair.roles()
+    if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
+        return
+    mark = None if view.json is None else Mark.load(pair.json)
+    known = "what JSON has of it is not known"
+    if mark is not None:
+        known = (
+            f"JSON has what it acknowledged until {mark.at or 'JSON began to follow'}"
+        )
+    raise StoreUnavailable(
+        f"it is primary, or may be, and cannot be reached; {known}, and whatever came "
+        "after that would be lost. Bring it back and call this again. If it is lost for "
+        "good, end every server, and let JSON take over with what it has: "
+        "pend-storage doctor --elect json",
+        store="PostgreSQL",
+    )
+
+
+def require_changeable(settings: Settings, flag: Flag, phase: Phase) -> None:
+    """Refuse a change that running servers would undo, because they follow the flag.
+
+    Raises:
+        ConfigError: they follow a flag that cannot be changed from here.
+        StoreUnavailable: they follow a flag that cannot be reached.
+    """
+    if not settings.auto_switch or flag.wanted is phase or flag.writable:
+        return
+    if not flag.is_reachable:
+        raise StoreUnavailable(
+            f"the running servers follow the flag by themselves (auto_switch), and it "
+            f"cannot be changed now: {flag.problem}",
+            store=flag.place,
+        )
+    raise ConfigError(
+        f"{flag.place} cannot be changed from here, and the running servers follow it by "
+        f"themselves (auto_switch). Set it to {phase.value!r} where it comes from and "
+        "restart the servers: they make the switch. Or remove it there, so that the flag "
+        "can be kept in Redis or in the file."
+    )
+
+
+# -- the flag -----------------------------------------------------------------------------
+
+
+def change_flag(
+    pair: PairValues, source: FlagSource, flag: Flag, phase: Phase, *, by: str
+) -> FlagChange:
+    """Write the wanted phase into the flag, where that is possible.
+
+    The pair remembers the version that it follows, so that no older one moves it later.
+
+    Args:
+        pair: what is moved.
+        source: where the flag may be, compared with what the pair remembers.
+        flag: what was read there.
+        phase: the wanted one.
+        by: who wants it, for the record.
+
+    Raises:
+        ConfigError: it cannot be written after all.
+        StoreUnavailable: its place cannot be reached any more.
+    """
+    before = flag.wanted
+    if before is phase:
+        _note(pair, source, phase)
+    if before is phase or not flag.writable:
+        return FlagChange(
+            place=flag.place,
+            before=before,
+            after=before,
+            written=False,
+            note="" if before is phase else _by_hand(flag, phase),
+        )
+    written = source.write(phase, by=by)
+    return FlagChange(place=written.place, before=before, after=phase, written=True)
+
+
+def _note(pair: PairValues, source: FlagSource, phase: Phase) -> None:
+    wanted = source.read()
+    if wanted is not None and wanted.phase is phase:
+        FlagMemory(pair).note(wanted)
+
+
+def _by_hand(flag: Flag, phase: Phase) -> str:
+    if flag.problem is not None:
+        return f"the flag was not changed: {flag.problem}"
+    if flag.wanted is None:
+        return f"the flag is set nowhere, and cannot be written: {flag.place}"
+    return (
+        f"{flag.place} still says {flag.wanted.value}, and cannot be changed from here: "
+        f"set it to {phase.value} where it comes from"
+    )

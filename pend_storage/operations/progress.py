@@ -1,4 +1,4 @@
-"""How a long operation tells what it is doing."""
+"""Progress of the stages of a long command."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ __all__ = ["Stage", "silent"]
 
 
 class Stage(Protocol):
-    """Opens a stage of an operation; what it gives, if anything, is told the progress."""
+    """Context of one stage of a command, which may return a callback for its progress."""
 
     def __call__(
         self, label: str, /, *, unit: str = "records"
     ) -> AbstractContextManager[Progress | None]:
-        """The stage runs as long as the context lasts."""
+        """Begin a stage; it lasts as long as the context.
+
+        Args:
+            label: the stage, for people.
+            unit: of what its progress counts.
+        """
 
 
 @contextmanager
 def silent(label: str, /, *, unit: str = "records") -> Iterator[Progress | None]:
-    """A stage that tells nobody."""
+    """Run a stage without progress."""
     del label, unit
     yield None

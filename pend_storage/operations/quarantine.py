@@ -1,16 +1,13 @@
-"""Looking at quarantined records, trying them again, accepting them."""
+"""Quarantined records: list them, try them again, accept them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
 
-from typing_extensions import override
-
+from pend_storage.backfill import backfill
 from pend_storage.broken_files import is_whole_file
+from pend_storage.dualwrite.readiness import WAITING
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -20,25 +17,19 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Event
 from pend_storage.kept import KEPT
-from pend_storage.layout import Entry, Find, Layout, ParsedFile
-from pend_storage.looks import TransactionLooks
-from pend_storage.operations.lost_edits import bring_back, is_lost_edit
-from pend_storage.query import field
-from pend_storage.records import (
-    EDIT_MARK,
-    Delete,
-    LegacyFile,
-    Put,
-    QuarantinedRecord,
-    Row,
-    Versioned,
+from pend_storage.layout import Layout
+from pend_storage.operations.quarantine_placement import (
+    Placement,
+    Retried,
+    bring_back,
+    is_lost_edit,
 )
-from pend_storage.references import absorbed
-from pend_storage.removal import Removal
+from pend_storage.query import field
+from pend_storage.records import EDIT_MARK, QuarantinedRecord, Versioned
 from pend_storage.schema import QUARANTINE
-from pend_storage.shown import shown
+from pend_storage.shown import did_you_mean, listed, shown
 from pend_storage.store import Store
-from pend_storage.stores.table import index_value
+from pend_storage.stores.memory import MemoryStore
 from pend_storage.transaction import Transaction
 from pend_storage.unread import as_stored
 
@@ -48,30 +39,17 @@ __all__ = [
     "accept",
     "broken_files",
     "find",
+    "is_lost_edit",
     "list_quarantined",
+    "rehearsal_of",
+    "require_file",
     "retry",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
-    """What became of a quarantined record that was tried again."""
-
-    id: str
-    file: str
-    place: str
-    placed: bool
-    records: int = 0
-    """Records that it became; a whole file becomes many."""
-    quarantined: int = 0
-    """Of a whole file: records that cannot be placed one by one."""
-    reason: str = ""
-    """Why it stays in quarantine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenFile:
-    """A legacy file that is broken as a whole, and that nobody has decided about."""
+    """Legacy file that is broken as a whole, and that needs a decision."""
 
     file: str
     id: str
@@ -82,10 +60,10 @@ class BrokenFile:
 
 
 def broken_files(store: Store) -> tuple[BrokenFile, ...]:
-    """The legacy files that are broken as a whole, by the primary's quarantine."""
+    """List the legacy files that are broken as a whole, by the primary's quarantine."""
     unread = {file.quarantined for file in store.unread_files()}
     files = {layout.file for layout in store.layouts}
-    where = (field("place") == "", field("status") == "waiting")
+    where = (field("place") == "", WAITING)
     found = store.collection(QuarantinedRecord).find(*where, order_by=["file"]).items
     return tuple(
         BrokenFile(
@@ -102,7 +80,7 @@ def broken_files(store: Store) -> tuple[BrokenFile, ...]:
 def list_quarantined(
     store: Store, *, file: str | None = None, status: str | None = None
 ) -> list[QuarantinedRecord]:
-    """Quarantined records by file and place, optionally of one file or one status."""
+    """List quarantined records by file and place, optionally of one file or status."""
     names = [] if file is None else [file, f"{file}{EDIT_MARK}"]
     where = [] if file is None else [field("file").in_(names)]
     where += [] if status is None else [field("status") == status]
@@ -111,7 +89,7 @@ def list_quarantined(
 
 
 def find(store: Store, text: str) -> QuarantinedRecord:
-    """The quarantined record with this id, or whose id alone begins like this.
+    """Find the quarantined record with an id, or with the only id that begins so.
 
     Raises:
         ConfigError: there is none, or more than one.
@@ -130,8 +108,23 @@ def find(store: Store, text: str) -> QuarantinedRecord:
     )
 
 
+def require_file(store: Store, name: str) -> None:
+    """Refuse a name of a file that no layout claims and no quarantined record has.
+
+    Raises:
+        ConfigError: neither is so; the message suggests a name.
+    """
+    known = [layout.file for layout in store.layouts]
+    where = field("file").in_([name, f"{name}{EDIT_MARK}"])
+    if name not in known and not store.collection(QuarantinedRecord).count(where):
+        raise ConfigError(
+            f"there is no legacy file {shown(name)}{did_you_mean(name, known)} The files "
+            f"are: {listed(known)}."
+        )
+
+
 def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRecord:
-    """Mark a record as one that may stay where it is; it does so in its file, too.
+    """Accept a quarantined record: it stays in quarantine, and in its file, for good.
 
     Raises:
         Conflict: it was changed meanwhile.
@@ -171,17 +164,19 @@ def retry(
 
     def attempt(tx: Transaction) -> Retried | Conflict:
         changed = _changed(tx, known)
-        if changed is not None:  # reading again would pass over what somebody decided
+        if changed is not None:  # reading again would pass over a decision about it
             return changed
         if is_lost_edit(known.record):
             value = known.record if text is None else replace(known.record, raw=text)
             return _brought_back(store, tx, layout, value, outcome)
-        trial = _Trial(store, tx, layout, known.record, text=text, refused=refused)
-        result = trial.place(outcome)
-        told[:] = [] if trial.event is None else [trial.event]
+        placement = Placement(
+            store, tx, layout, known.record, text=text, refused=refused
+        )
+        result = placement.place(outcome)
+        events[:] = [] if placement.event is None else [placement.event]
         return result
 
-    told: list[Event] = []
+    events: list[Event] = []
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
     with whole:  # what is in that file is what is found out here
@@ -196,14 +191,14 @@ def retry(
             except (InvalidRecord, ReferenceViolation) as error:
                 return replace(outcome, reason=str(error))
             else:
-                return _settled(store, result, told)
+                return _settled(store, result, events)
 
 
-def _settled(store: Store, result: Retried | Conflict, told: list[Event]) -> Retried:
-    """Tell what came of it; raises what was found out instead."""
+def _settled(store: Store, result: Retried | Conflict, events: list[Event]) -> Retried:
+    """Emit the events of a result; raises the result where it is an error."""
     if isinstance(result, Conflict):
         raise result
-    for event in told:
+    for event in events:
         store.tell(event)
     return result
 
@@ -215,14 +210,14 @@ def _brought_back(
     value: QuarantinedRecord,
     outcome: Retried,
 ) -> Retried:
-    """A value that lost, in the place of what the store holds instead."""
+    """Place a value that lost over what the store holds instead."""
     reason = bring_back(store, tx, layout, value)
     placed = reason is None
     return replace(outcome, placed=placed, records=int(placed), reason=reason or "")
 
 
 def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
-    """The error for a quarantined record that is not what it was; None where it is."""
+    """Error for a quarantined record that was changed meanwhile; None where it was not."""
     key = known.record.id
     found = tx.collection(QuarantinedRecord).versioned(key)
     actual = 0 if found is None else found.version
@@ -231,224 +226,6 @@ def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict |
     return Conflict(
         collection=QUARANTINE, key=key, expected=known.version, actual=actual
     )
-
-
-class _Trial:
-    """One attempt to place a quarantined record, inside a transaction."""
-
-    def __init__(
-        self,
-        store: Store,
-        tx: Transaction,
-        layout: Layout,
-        record: QuarantinedRecord,
-        *,
-        text: bytes | None,
-        refused: Mapping[tuple[str, str], str],
-    ) -> None:
-        self._store = store
-        self._refused = refused
-        """Records of a whole file that the store has refused, and why."""
-        self._schema = store.schema
-        self._tx = tx
-        self._layout = layout
-        self._record = record
-        # Another text has not been judged yet, so it has no code.
-        other = text is not None and text != record.raw
-        self._trial = replace(record, raw=text or b"", code="") if other else record
-        self.event: Event | None = None
-        """What to tell when it is committed."""
-        self._present: dict[tuple[str, str], Row] = {}
-        """Records of a whole file that the store holds. They are compared with the file,
-        and only those that are written are checked."""
-
-    def place(self, outcome: Retried) -> Retried:
-        """Write what the record becomes; gives what became of it."""
-        layout, record = self._layout, self._record
-        if is_whole_file(record):
-            parsed = layout.parse(self._schema, self._trial.raw)
-            entries = list(parsed.entries)
-            self._present = {
-                (name, row.key): row
-                for name in (layout.collection, QUARANTINE)
-                for row in self._store.scan(name)
-                if layout.owns(row.record)
-            }
-            present = [row.record for row in self._present.values()]
-        else:
-            parsed = ParsedFile(self._header(), ())
-            entries, present = [layout.retry(self._schema, self._trial)], [record]
-        if (reason := self._why_not(entries)) is not None:
-            return replace(outcome, reason=reason)
-        parsed = replace(parsed, entries=entries)
-        adopted = layout.adopt(self._schema, parsed, present, self._find)
-        if is_whole_file(record):
-            operations = list(self._as_a_first_adoption(parsed.header, adopted))
-        else:
-            operations = [self._in_place(operation) for operation in adopted]
-            aside = next(filter(None, map(_aside, operations)), None)
-            if aside is not None:  # it refers to nothing
-                return replace(outcome, reason=aside.reason)
-        looks = _Looks(self._store, self._tx, self._find)
-        removal = Removal(self._schema, self._store.layouts, layout, looks)
-        complete = removal.settle(self._with_what_others_tell(operations))
-        for operation in complete.values():
-            self._write(operation)
-        self.event = removal.event()
-        if is_whole_file(record) and self._header() != parsed.header:
-            self._tx.collection(LegacyFile).put(parsed.header)
-        self._tx.collection(QUARANTINE).delete(record.id)
-        waiting = sum(entry.home.collection == QUARANTINE for entry in entries)
-        return replace(
-            outcome, placed=True, records=len(entries) - waiting, quarantined=waiting
-        )
-
-    def _as_a_first_adoption(
-        self, header: LegacyFile, operations: Iterable[Put | Delete]
-    ) -> Iterator[Put | Delete]:
-        """Operations of a whole file; who claims what another one has waits apart.
-
-        Of records that claim one value, the first in the file has it.
-        """
-        layout, spec = self._layout, self._schema[self._layout.collection]
-        claims: dict[tuple[Any, ...], str] = {}
-        for operation in operations:
-            if isinstance(operation, Delete) or operation.collection != spec.name:
-                yield operation
-                continue
-            reason = self._refused.get((spec.name, operation.key))
-            values = [
-                (fields, value)
-                for fields in spec.unique
-                if (value := index_value(operation.record, fields)) is not None
-            ]
-            for claim in values:
-                if claims.get(claim, operation.key) != operation.key:
-                    reason = f"{claims[claim]!r} has the same {', '.join(claim[0])}"
-            if reason is None:
-                claims.update(dict.fromkeys(values, operation.key))
-                yield operation
-                continue
-            aside = layout.set_aside(self._schema, header, operation.record, reason)
-            seen = replace(aside.record, seen_at=datetime.now(UTC))
-            yield self._schema.put(QUARANTINE, seen)
-
-    def _write(self, operation: Put | Delete) -> None:
-        """Write on top of what was compared, which must still be there at the end."""
-        verbs = self._tx.collection(operation.collection)
-        row = self._present.get((operation.collection, operation.key))
-        version = None if row is None else row.version
-        if isinstance(operation, Put):
-            verbs.put(operation.record, if_version=version)
-        else:
-            verbs.delete(operation.key, if_version=version)
-
-    def _find(self, collection: str, key: str) -> Any:
-        row = self._present.get((collection, key))
-        return self._tx.collection(collection).get(key) if row is None else row.record
-
-    def _header(self) -> LegacyFile:
-        found = self._tx.collection(LegacyFile).get(self._layout.file)
-        return self._layout.missing() if found is None else found
-
-    def _in_place(self, operation: Put | Delete) -> Put | Delete:
-        """The operation with its record where the quarantined one stood in the file."""
-        layout, position = self._layout, self._record.position
-        if position is None or operation.collection != layout.collection:
-            return operation
-        if isinstance(operation, Delete) or not layout.owns(operation.record):
-            return operation
-        placed = layout.placed(operation.record, position)
-        return self._schema.put(operation.collection, placed)
-
-    def _why_not(self, entries: Sequence[Entry]) -> str | None:
-        """Why these entries cannot take the place of the quarantined record."""
-        homes = [entry.home for entry in entries]
-        waiting = [put.record for put in homes if put.collection == QUARANTINE]
-        if is_whole_file(self._record):
-            waiting = [found for found in waiting if is_whole_file(found)]
-        if waiting:
-            return str(waiting[0].reason)
-        if is_whole_file(self._record):
-            return None
-        for put in homes:
-            there = self._find(put.collection, put.key)
-            if there is not None and self._layout.owns(there):
-                return f"another record of the file has its key, {shown(put.key)}"
-        return None
-
-    # -- what other files say -----------------------------------------------------------
-
-    def _with_what_others_tell(
-        self, operations: Sequence[Put | Delete]
-    ) -> Iterator[Put | Delete]:
-        """The operations; other files have their say about records that they derive anew.
-
-        When those files were adopted there was nothing yet that they could tell of.
-        """
-        own = {self._layout.collection, QUARANTINE}
-        fresh = {
-            (put.collection, put.key): put.record
-            for put in operations
-            if isinstance(put, Put)
-            and put.collection not in own
-            and self._find(put.collection, put.key) is None
-        }
-        with as_stored():  # what is known of them; they wait for nobody
-            told = list(self._told_of(fresh)) if fresh else []
-        for put in told:
-            place = (put.collection, put.key)
-            spec = self._schema[put.collection]
-            fresh[place] = absorbed(spec, fresh[place], put.record)
-        for operation in operations:
-            record = fresh.get((operation.collection, operation.key))
-            if record is None:
-                yield operation
-            else:
-                yield self._schema.put(operation.collection, record)
-
-    def _told_of(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
-        """What the placed records of other files tell of these places.
-
-        All of them are looked at; those that tell something are read once more, by the
-        transaction.
-        """
-        for layout in self._store.layouts:
-            if layout.file == self._layout.file:
-                continue
-            for row in self._store.scan(layout.collection):
-                told = self._told(layout, row.record)
-                if told is None:
-                    break
-                if any((put.collection, put.key) in places for put in told):
-                    record = self._tx.collection(layout.collection).get(row.key)
-                    for put in self._told(layout, record) or ():
-                        if (put.collection, put.key) in places:
-                            yield put
-
-    def _told(self, layout: Layout, record: Any) -> list[Put] | None:
-        """What a record tells of others; None where no record of its file ever does."""
-        if record is None or not layout.owns(record):
-            return []
-        told = layout.told(self._schema, record)
-        return None if told is None else list(told)
-
-
-class _Looks(TransactionLooks):
-    """With what was read of a whole file."""
-
-    def __init__(self, store: Store, tx: Transaction, look: Find) -> None:
-        super().__init__(store, tx)
-        self._look = look
-
-    @override
-    def find(self, collection: str, key: str) -> Any:
-        return self._look(collection, key)
-
-
-def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
-    record = operation.record if isinstance(operation, Put) else None
-    return record if isinstance(record, QuarantinedRecord) else None
 
 
 def _layout_of(store: Store, record: QuarantinedRecord) -> Layout:
@@ -477,3 +254,20 @@ def _versioned(store: Store, record: QuarantinedRecord) -> Versioned[Quarantined
             "pend-storage quarantine list"
         )
     return found
+
+
+def rehearsal_of(store: Store) -> MemoryStore:
+    """Copy every record of a store, with its version, into one in memory.
+
+    What is refused there, the store refuses as well: types, uniqueness and references
+    are the same. It takes as much memory as the records.
+
+    Raises:
+        StoreUnavailable: the store cannot be reached.
+    """
+    copy = MemoryStore(store.schema, layouts=store.layouts)
+    with (
+        as_stored()
+    ):  # files that could not be read are copied as what is known of them
+        backfill(store, copy, hook=lambda _: None)
+    return copy

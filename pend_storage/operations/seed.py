@@ -1,4 +1,4 @@
-"""What a fresh database needs before the data comes."""
+"""Seed of a fresh database: its environment, its role, its first records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedReport:
-    """What seeding did; nothing where everything was there already."""
+    """Report of a seed; it is empty where everything was there already."""
 
     environment: str
     phase: str
@@ -53,7 +53,7 @@ class SeedReport:
 def seed(
     settings: Settings, *, sample: int | None = None, stage: Stage = silent
 ) -> SeedReport:
-    """Write the database's belongings: its environment, its role, its first records.
+    """Write what a fresh database needs: its environment, its role, its first records.
 
     Harmless to repeat. Records of ``SEED`` belong to the store that is primary: while
     that is JSON, ``migrate json`` writes them there, and they come here with the rest.
@@ -62,7 +62,7 @@ def seed(
         settings: of the environment.
         sample: invent the data of so many users in the JSON directory, which must be
             empty.
-        stage: told about the work.
+        stage: gets the progress.
 
     Raises:
         ConfigError: the database belongs to another environment, or the directory is
@@ -94,10 +94,10 @@ def seed(
 
 
 def write_missing(store: Store, records: Iterable[Any]) -> int:
-    """Write those records whose keys the store has not; gives how many.
+    """Write the records whose keys the store does not have; returns how many.
 
     What was there and is deleted stays so. Others may do the same at the same time. Records
-    of a file that is unread are left out: nobody knows whether it has them.
+    of a file that is unread are left out, since it may have them.
     """
     puts = [store.schema.put(type(record), record) for record in records]
     unknown = {file.collection for file in store.unread_files()}
@@ -118,7 +118,7 @@ def write_missing(store: Store, records: Iterable[Any]) -> int:
 
 
 def _belong(store: Store, settings: Settings) -> list[str]:
-    """Note which environment the database belongs to, once and for all."""
+    """Record the environment of the database, once and for all."""
     name = settings.environment
     if store.compare_and_set_meta(ENVIRONMENT_META, None, name):
         return [f"environment {name}"]
@@ -132,7 +132,7 @@ def _belong(store: Store, settings: Settings) -> list[str]:
 
 
 def _take_role(store: Store, settings: Settings) -> list[str]:
-    """Where JSON is primary and PostgreSQL follows, let it refuse all other writers.
+    """Make a database that follows JSON secondary, so that it refuses other writers.
 
     In the other phases a database without a role stands alone, which serves as well.
     """
@@ -146,7 +146,7 @@ def _take_role(store: Store, settings: Settings) -> list[str]:
 
 
 def check_sample(settings: Settings) -> None:
-    """Whether invented data may be written into the JSON directory.
+    """Refuse to invent data for another schema, or in a directory that has files.
 
     Raises:
         ConfigError: it may not.
@@ -175,5 +175,5 @@ def _invent(settings: Settings, users: int, stage: Stage) -> Sample:
 
 
 def seeds_of(module: SchemaModule, settings: Settings) -> tuple[Any, ...]:
-    """The records of ``SEED`` that belong into the JSON store in this phase."""
+    """Records of ``SEED`` that the JSON store must have in this phase."""
     return module.seed if settings.phase.json_role is Role.PRIMARY else ()

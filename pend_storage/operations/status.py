@@ -1,90 +1,211 @@
-"""Where an environment stands: both sides, in numbers."""
+"""Status of an environment: phase, flag, roles, lag, and what is left to do.
+
+Works with one store out of reach, and never gives a fresh pair its first roles.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
 
-from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
-from pend_storage.errors import SchemaOutOfDate
-from pend_storage.factory import ENVIRONMENT_META, open_postgres
-from pend_storage.operations.database_status import ServerFacts, server_facts
-from pend_storage.phases import ROLE_META
-from pend_storage.query import And, field
-from pend_storage.records import QuarantinedRecord
-from pend_storage.store import Store
+from pend_storage.dualwrite.roles import SIDES, Side
+from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.factory import (
+    ConfiguredPair,
+    open_json,
+    open_pair,
+    open_postgres,
+    require_directory,
+)
+from pend_storage.flags import FlagSource, flag_source
+from pend_storage.operations.facts import (
+    Flag,
+    PairFacts,
+    StoreFacts,
+    json_facts,
+    known,
+    pair_facts,
+    read_flag,
+    read_flag_of,
+    store_facts,
+)
+from pend_storage.operations.quarantine import BrokenFile, broken_files
+from pend_storage.phases import Phase, Role
+from pend_storage.stores.json import has_store
 
-__all__ = ["DatabaseStatus", "database_status"]
+__all__ = ["EnvironmentStatus", "StatusProbe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseStatus:
-    """Where a database stands."""
+class EnvironmentStatus:
+    """All facts about an environment at one moment."""
 
-    url: str
-    """Without its password."""
-    server: ServerFacts
-    schema_current: bool
-    schema_problem: str | None
-    """Why it is not current."""
-    environment: str | None = None
-    role: str | None = None
-    """None: the database stands alone."""
-    epoch: int | None = None
-    backfill: str | None = None
-    """``never``, ``interrupted`` or ``complete``; None where the schema is not current."""
-    records: Mapping[str, int]
-    """How many, by collection; empty where the schema is not current."""
-    waiting: int | None = None
-    """Quarantined records that nobody has accepted yet; None like ``backfill``."""
+    environment: str
+    configuration: str
+    """Where the settings stand."""
+    flag: Flag
+    phase: Phase | None
+    """None: the stores are no pair yet, or what would decide it cannot be asked."""
+    json: StoreFacts | None
+    """None: not configured."""
+    postgres: StoreFacts | None
+    problem: str | None
+    """Why the stores cannot be used as a pair."""
+    details: PairFacts | None = None
+    broken: tuple[BrokenFile, ...] = ()
+    """Legacy files that are broken as a whole, and that need a decision."""
 
     @property
-    def ready(self) -> bool:
-        """Whether the schema is current and everything was copied."""
-        return self.schema_current and self.backfill == "complete"
+    def differs(self) -> bool:
+        """Whether another phase is wanted than the one that is."""
+        return None not in {self.phase, self.flag.wanted} and (
+            self.phase is not self.flag.wanted
+        )
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no store has a role yet, but the one that ``db seed`` gives."""
+        sides = [side for side in (self.json, self.postgres) if side is not None]
+        return all(not side.has_begun and side.problem is None for side in sides)
 
-def database_status(settings: Settings) -> DatabaseStatus:
-    """Look at the database of an environment; changes nothing.
-
-    Raises:
-        ConfigError: no database is configured.
-        StoreUnavailable: it cannot be reached.
-    """
-    wanted = settings.require_postgres()
-    facts = server_facts(wanted)
-    with open_postgres(settings) as store:
-        try:
-            role = store.meta(ROLE_META)
-        except SchemaOutOfDate as error:
-            return DatabaseStatus(
-                url=wanted.shown_url,
-                server=facts,
-                schema_current=False,
-                schema_problem=str(error),
-                records={},
-            )
-        state = None if role is None else store.role()
-        owner = store.meta(ENVIRONMENT_META)
-        return DatabaseStatus(
-            url=wanted.shown_url,
-            server=facts,
-            schema_current=True,
-            schema_problem=None,
-            environment=None if owner is None else str(owner),
-            role=None if state is None else state.role.value,
-            epoch=None if state is None else state.epoch,
-            backfill=_backfill_state(store),
-            records={s.name: store.count(s.name, And(())) for s in store.schema},
-            waiting=store.collection(QuarantinedRecord).count(
-                field("status") == "waiting"
-            ),
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is out of reach, wrong, stuck, or other than wanted."""
+        sides = [side for side in (self.json, self.postgres) if side is not None]
+        found = 0 if self.details is None else self.details.divergences
+        lag = None if self.details is None else self.details.lag
+        return not (
+            self.differs
+            or self.problem
+            or self.broken
+            or found
+            or (lag is not None and lag.blocked is not None)
+            or any(side.problem is not None for side in sides)
         )
 
 
-def _backfill_state(store: Store) -> str:
-    mark = store.meta(BACKFILL_META)
-    if not isinstance(mark, Mapping):
-        return "never"
-    return "complete" if mark.get("complete") else "interrupted"
+class StatusProbe:
+    """Probe of an environment, once or again and again; keeps its stores open."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Args: settings: of the environment.
+
+        Raises:
+            ConfigError: the place of the flag cannot be used.
+        """
+        self._settings = settings
+        self._source: FlagSource = flag_source(settings)
+        self._pair: ConfiguredPair | None = None
+        self._broken: tuple[BrokenFile, ...] = ()
+        self._problem: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._source.close)
+            if self._pair is not None:
+                stack.callback(self._pair.close)
+
+    def status(self, *, details: bool = True) -> EnvironmentStatus:
+        """Probe now; what cannot be known is part of the result, and raises nothing.
+
+        Args:
+            details: also probe the replication between the stores.
+        """
+        sides = self._sides()
+        if self._pair is None:
+            self._open(sides)
+        pair = self._pair
+        if pair is None:
+            flag = read_flag(self._source)
+        else:
+            flag = read_flag_of(pair, self._source)
+        phase = None if pair is None else known(lambda: pair.phase)
+        if phase is None:
+            phase = _phase_by_roles(sides)
+        return EnvironmentStatus(
+            environment=self._settings.environment,
+            configuration=self._settings.place,
+            flag=flag,
+            phase=phase,
+            json=sides.get("json"),
+            postgres=sides.get("postgres"),
+            problem=self._problem,
+            details=pair_facts(pair, phase) if details and pair is not None else None,
+            broken=self._broken
+            if pair is None
+            else known(lambda: broken_files(pair)) or (),
+        )
+
+    def _open(self, sides: Mapping[Side, StoreFacts]) -> None:
+        """Open the pair if it is one."""
+        self._problem = None
+        begun = any(side.has_begun for side in sides.values())
+        if len(sides) < len(SIDES) or not begun:
+            return
+        try:
+            self._pair = open_pair(self._settings)
+        except PendStorageError as error:
+            self._problem = str(error)
+
+    def _sides(self) -> dict[Side, StoreFacts]:
+        found: dict[Side, StoreFacts] = {}
+        if self._settings.json is not None:
+            found["json"] = self._json(self._settings.json.directory)
+        if self._settings.postgres is not None:
+            found["postgres"] = self._postgres(self._settings.postgres.shown_url)
+        return found
+
+    def _json(self, directory: Path) -> StoreFacts:
+        place = str(directory)
+        if self._pair is not None:
+            return json_facts(self._pair.json, place)
+        try:
+            require_directory(self._settings, directory)
+        except ConfigError as error:
+            return StoreFacts(place=place, problem=str(error))
+        if not has_store(directory):  # opening it would adopt its files
+            return StoreFacts(place=place)
+        try:
+            with open_json(self._settings) as store:
+                self._broken = broken_files(store)
+                return json_facts(store, place)
+        except PendStorageError as error:
+            return StoreFacts(place=place, problem=str(error))
+
+    def _postgres(self, place: str) -> StoreFacts:
+        if self._pair is not None:
+            return store_facts(self._pair.postgres, place)
+        try:
+            with open_postgres(self._settings) as store:
+                return store_facts(store, place)
+        except PendStorageError as error:
+            return StoreFacts(place=place, problem=str(error))
+
+
+_BY_OTHER_ROLE: Final[Mapping[tuple[Side, Role | None], Phase]] = {
+    ("json", Role.SECONDARY): Phase.POSTGRES_PRIMARY,
+    ("json", Role.DETACHED): Phase.POSTGRES_ONLY,
+    ("postgres", Role.SECONDARY): Phase.PARALLEL,
+    ("postgres", Role.DETACHED): Phase.JSON_ONLY,
+}
+"""The phase that a store which is not primary knows of."""
+
+
+def _phase_by_roles(sides: Mapping[Side, StoreFacts]) -> Phase | None:
+    """The phase by the only store that answers, where the primary does not."""
+    answering = [side for side, at in sides.items() if at.has_begun]
+    if len(answering) != 1:
+        return None
+    side = answering[0]
+    return _BY_OTHER_ROLE.get((side, sides[side].role))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pend_storage.dualwrite import Blocker, Readiness
-from pend_storage.operations.readiness import obstacles
+from pend_storage.operations.facts import obstacles
 from pend_storage.phases import Phase
 from tests.integration.cli.conftest import clean_environment
 
@@ -176,4 +176,4 @@ def test_the_remedy_is_the_command_that_the_sentence_names(
     found = Readiness(Phase.PARALLEL, (Phase.PARALLEL,), (Blocker("schema", sentence),))
     wanted = {None: "pend-storage db migrate", "json": "pend-storage json migrate"}
 
-    assert obstacles(found)[0].remedy == wanted.get(remedy, remedy)
+    assert obstacles(found.blockers)[0].remedy == wanted.get(remedy, remedy)

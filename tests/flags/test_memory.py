@@ -26,7 +26,8 @@ from pend_storage.flags import (
     Wanted,
 )
 from pend_storage.flags.memory import FLAG_META
-from pend_storage.operations.flag import change_flag, read_flag
+from pend_storage.operations.facts import read_flag
+from pend_storage.operations.phase import change_flag
 from pend_storage.phases import Phase
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA

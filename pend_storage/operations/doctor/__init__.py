@@ -1,6 +1,6 @@
-"""Looking at everything that could go wrong, before it does.
+"""Diagnosis of an environment: every known cause of trouble is checked before it hurts.
 
-Changes nothing, but that a switch is finished which somebody left half done.
+Changes nothing, except that a switch whose process died is finished or undone.
 """
 
 from pend_storage.operations.doctor.findings import Finding, State

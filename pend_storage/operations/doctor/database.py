@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
-from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import PostgresSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.database_status import ServerFacts, server_facts
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
+from pend_storage.operations.facts import backfill_of_database
 from pend_storage.phases import ROLE_META
 from pend_storage.store import Store
 
@@ -19,9 +19,13 @@ __all__ = ["database_findings"]
 _OLDEST: Final = 15
 _ENCODING: Final = "UTF8"
 _SKEW: Final = 1.0
-"""Seconds; more than that is noticed by people who compare logs."""
+"""Seconds of difference between two clocks that make logs hard to compare."""
 _SLOW: Final = 0.05
 """Seconds of a round trip that make a server feel far away."""
+_UNFINISHED: Final = {
+    "never": "the database lacks what JSON holds",
+    "interrupted": "not complete",
+}
 _RESERVED: Final = 10
 """Connections that should be left to others."""
 
@@ -29,7 +33,7 @@ _RESERVED: Final = 10
 def database_findings(
     settings: Settings, wanted: PostgresSettings
 ) -> Iterator[Finding]:
-    """Everything about the database."""
+    """Check the server, and the schema, role and backfill of the database."""
     try:
         facts = server_facts(wanted)
     except PendStorageError as error:
@@ -54,7 +58,7 @@ def database_findings(
         yield ok("database schema", "current")
         yield _environment(store, settings)
         yield _role(store, settings)
-        yield _backfill(store)
+        yield _backfill(store, settings)
 
 
 def _connection(wanted: PostgresSettings, facts: ServerFacts) -> Finding:
@@ -159,10 +163,15 @@ def _role(store: Store, settings: Settings) -> Finding:
     return ok("role", message)
 
 
-def _backfill(store: Store) -> Finding:
-    mark = store.meta(BACKFILL_META)
-    if not isinstance(mark, Mapping):
-        return warn("backfill", "never run", "Run: pend-storage migrate json")
-    if not mark.get("complete"):
-        return warn("backfill", "not complete", "Run: pend-storage migrate json")
-    return ok("backfill", "complete")
+def _backfill(store: Store, settings: Settings) -> Finding:
+    state = backfill_of_database(settings, store)
+    if state == "complete":
+        return ok("backfill", "complete")
+    if state is None:
+        return warn(
+            "backfill",
+            "not known: the JSON directory cannot be opened",
+            "Correct what the checks of the JSON directory name.",
+        )
+    message = _UNFINISHED[state]
+    return warn("backfill", message, "Run: pend-storage migrate json")

@@ -11,16 +11,22 @@ from typing import Final
 from pend_storage.backup.tree import look_at
 from pend_storage.broken_files import is_whole_file
 from pend_storage.config import JsonSettings, Settings
+from pend_storage.dualwrite.readiness import count_waiting
 from pend_storage.errors import PendStorageError
-from pend_storage.factory import OWN_FOLDER, SchemaModule, open_json
+from pend_storage.factory import (
+    SchemaModule,
+    kept_files,
+    open_json,
+    unclaimed_files,
+)
 from pend_storage.folders import files_in, read_folder
 from pend_storage.layout import Layout
 from pend_storage.operations.doctor.findings import Finding, State, fail, ok, warn
 from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
-from pend_storage.operations.files import kept_files, unclaimed_files
-from pend_storage.operations.quarantine import broken_files, list_quarantined
+from pend_storage.operations.quarantine import broken_files
 from pend_storage.records import QuarantinedRecord
+from pend_storage.stores.json import OWN_DIRECTORY, has_store
 
 __all__ = ["directory_findings"]
 
@@ -34,7 +40,7 @@ _SHOWN: Final = 5
 def directory_findings(
     settings: Settings, module: SchemaModule, wanted: JsonSettings
 ) -> Iterator[Finding]:
-    """Everything about the JSON directory."""
+    """Check the JSON directory, its disk, its legacy files and its store."""
     directory = wanted.directory
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
@@ -56,7 +62,7 @@ def directory_findings(
     if any(finding.state is State.FAIL for finding in found):
         return
     there = sorted({file for x, path in paths.items() for file in _files_of(x, path)})
-    yield memory_finding(directory / OWN_FOLDER, there)
+    yield memory_finding(directory / OWN_DIRECTORY, there)
     unreadable = [str(path) for path in there if not _may_use(path)]
     if unreadable:
         yield fail(
@@ -65,14 +71,14 @@ def directory_findings(
             "Correct their owner or their rights.",
         )
         return
-    if (directory / OWN_FOLDER).exists():
+    if has_store(directory):
         yield from _adopted(settings)
     else:
         yield from _not_adopted(module, wanted, paths)
 
 
 def _files_of(layout: Layout, path: Path) -> list[Path]:
-    """The files of a layout that are there."""
+    """List the files of a layout that exist."""
     if not layout.is_folder:
         return [path] if path.exists() else []
     return [file.path for file in files_in(path)] if path.parent.is_dir() else []
@@ -104,7 +110,7 @@ def _file_system(directory: Path) -> Finding:
 
 
 def _kind_of_file_system(directory: Path) -> str:
-    """Of the mount that the directory is on; empty where that cannot be told."""
+    """Type of the file system of a directory; empty where it is not known."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -175,7 +181,7 @@ def _not_adopted(
 def _adopted(settings: Settings) -> Iterator[Finding]:
     try:
         with open_json(settings) as store:
-            waiting = list_quarantined(store, status="waiting")
+            waiting = count_waiting(store)
             broken = broken_files(store)
             unclaimed = [str(path) for path in store.unclaimed_files()]
             role = store.role()
@@ -196,7 +202,7 @@ def _adopted(settings: Settings) -> Iterator[Finding]:
     if waiting:
         yield warn(
             "quarantine",
-            f"{len(waiting):,} legacy records wait",
+            f"{waiting:,} legacy records wait",
             "See: pend-storage quarantine list",
         )
     else:

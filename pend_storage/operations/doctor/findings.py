@@ -1,4 +1,4 @@
-"""What one check found."""
+"""Findings: the results of single checks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["Finding", "State", "fail", "ok", "warn"]
 
 
 class State(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
-    """It works, and somebody should look at it."""
+    """It works, and needs attention."""
     FAIL = "fail"
     """It does not work, or not for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The outcome of one check."""
+    """Result of one check."""
 
     check: str
     state: State
@@ -34,19 +34,19 @@ class Finding:
 
 
 def ok(check: str, message: str) -> Finding:
-    """All is well."""
+    """Make a finding without a problem."""
     return Finding(check=check, state=State.OK, message=message)
 
 
 def warn(check: str, message: str, remedy: str) -> Finding:
-    """Somebody should look at it."""
+    """Make a finding that needs attention."""
     return Finding(check=check, state=State.WARN, message=message, remedy=remedy)
 
 
 def fail(
     check: str, message: str, remedy: str = "", *, error: PendStorageError | None = None
 ) -> Finding:
-    """It does not work."""
+    """Make a finding of something that does not work."""
     return Finding(
         check=check, state=State.FAIL, message=message, remedy=remedy, error=error
     )

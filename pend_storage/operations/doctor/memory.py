@@ -1,4 +1,4 @@
-"""Whether there is memory enough for what opening and using the JSON directory needs."""
+"""Check of the memory that opening and using the JSON directory needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def memory_finding(own: Path, files: Iterable[Path]) -> Finding:
-    """Compare what is needed with what is free.
+    """Compare the memory that is needed with the memory that is free.
 
     Args:
         own: the store's own directory, which need not be there yet.
@@ -74,7 +74,7 @@ def _of_machine() -> Iterator[int]:
 
 
 def _of_container() -> Iterator[int]:
-    """Of the control group that a container sees as its own."""
+    """Free memory of the control group that a container sees as its own."""
     most, used = _text(_CGROUP / "memory.max"), _text(_CGROUP / "memory.current")
     if most.strip().isdigit() and used.strip().isdigit():
         yield max(0, int(most) - int(used))

@@ -1,4 +1,4 @@
-"""Checks of both stores as a pair. A switch that somebody left half done is finished."""
+"""Checks of both stores as a pair; a switch whose process died is finished or undone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pend_storage.factory import (
 )
 from pend_storage.flags import flag_source
 from pend_storage.operations.doctor.findings import Finding, fail, ok, warn
-from pend_storage.operations.flag import read_flag_of
+from pend_storage.operations.facts import read_flag_of
 
 __all__ = ["pair_findings"]
 
@@ -26,11 +26,11 @@ _PATIENCE: Final = 5.0
 """Seconds that a switch gets to end by itself, or to prove dead."""
 _PAUSE: Final = 0.1
 _MUCH: Final = 1_000
-"""Commits of lag that somebody should look at."""
+"""Commits of lag that need attention."""
 
 
 def pair_findings(settings: Settings) -> Iterator[Finding]:
-    """Everything about the pair; nothing where the stores are none yet."""
+    """Check the roles, the flag and the lag of the pair, if the stores are one."""
     try:
         if not has_begun(settings) and not _is_database_of_a_pair(settings):
             yield ok("pair", "the stores were not used as a pair yet")
@@ -49,7 +49,7 @@ def _is_database_of_a_pair(settings: Settings) -> bool:
         with open_postgres(settings) as database:
             return database.role().epoch > 0
     except PendStorageError:
-        return False  # told by the checks of the database
+        return False  # a finding of the checks of the database
 
 
 def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Checks of the places of the legacy files."""
+"""Checks of the paths of the legacy files: links, mounts, owners."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHECK = "place of a file"
 
 
 def place_findings(directory: Path, paths: Mapping[str, Path]) -> Iterator[Finding]:
-    """What keeps legacy files from being read or written, one finding for each thing.
+    """Check whether legacy files can be read, and replaced where they are.
 
     Args:
         directory: of the store.
@@ -40,7 +40,7 @@ def place_findings(directory: Path, paths: Mapping[str, Path]) -> Iterator[Findi
 
 
 def _lost(directory: Path, paths: Iterable[Path]) -> Iterator[Finding]:
-    """What a file loses when it is written anew."""
+    """Find what a file would lose by being replaced: links, its owner."""
     device = directory.stat().st_dev
     for path in paths:
         status = path.stat()

@@ -1,4 +1,4 @@
-"""All checks, in the order in which one should read them."""
+"""Run of all checks, in the order in which their findings should be read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OTHERS_MAY_READ = 0o044
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Every finding."""
+    """All findings about an environment."""
 
     environment: str
     phase: str
@@ -33,7 +33,7 @@ class Diagnosis:
 
     @property
     def worst(self) -> State:
-        """The worst state found."""
+        """The worst state of a finding."""
         states = {finding.state for finding in self.findings}
         return next(
             (state for state in (State.FAIL, State.WARN) if state in states), State.OK

@@ -51,6 +51,7 @@ __all__ = [
     "OWN_DIRECTORY",
     "adoption_report",
     "check_directory",
+    "has_store",
     "incarnation",
     "open_store_directory",
     "require_format",
@@ -78,6 +79,15 @@ def incarnation(own: Path) -> str:
     """Identify a store's own directory: its id, device and inode."""
     status = own.stat()
     return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
+
+
+def has_store(directory: Path) -> bool:
+    """Whether a directory has a store; if not, opening it adopts its legacy files.
+
+    Args:
+        directory: the one with the legacy files.
+    """
+    return (directory / OWN_DIRECTORY).exists()
 
 
 def check_directory(directory: Path) -> None:

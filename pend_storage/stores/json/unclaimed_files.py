@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pend_storage.folders import files_in, is_pattern, matches
+from pend_storage.stores.json.store_directory import OWN_DIRECTORY
 
 __all__ = ["DATA", "is_included", "keeper_of", "unclaimed"]
 
 DATA: Final = ("*.json", "*.jsonl", "*.ndjson")
 """Patterns of the files that are taken for data unless others are given."""
-_OWN_FOLDER: Final = ".pend-storage"
 _OF_TOOLS: Final = frozenset({"node_modules", "__pycache__", "site-packages"})
 _COPY: Final = re.compile(r"-backup-\d{8}T\d{6}Z")
 """In the name of a copy that this library made."""
@@ -96,7 +96,7 @@ def keeper_of(
     stars = [PurePosixPath(name) for name in claimed if is_pattern(name)]
 
     def keeps(entry: Path, path: PurePosixPath) -> bool:
-        if path.parts[0] == _OWN_FOLDER or path in files or path in ways:
+        if path.parts[0] == OWN_DIRECTORY or path in files or path in ways:
             return True
         if any(matches(path, star) for star in stars):
             return True

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pend_storage as ps
+from pend_storage.dualwrite.marks import MARK_META
 from pend_storage.factory import open_pair
+from pend_storage.operations.database_status import database_status
+from pend_storage.operations.doctor import State, examine
+from pend_storage.operations.migrate_json import migrate_json
+from pend_storage.operations.status import StatusProbe
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.stores.json import JsonStore
@@ -318,3 +323,57 @@ def test_a_store_takes_over_when_the_other_one_is_lost(server: Site) -> None:
     assert again.document["is_other_reachable"] is True
     assert phase_of(server) is J
     assert time.monotonic() - started < 100
+
+
+# -- one answer ---------------------------------------------------------------------------
+
+
+def test_every_command_says_the_same_of_a_backfill_before_a_gap(server: Site) -> None:
+    bring_to(server, PAR)
+    settings = settings_of(server)
+    assert database_status(settings).ready
+    with open_pair(settings) as pair:  # the log was followed from later on
+        known = pair.postgres.meta(MARK_META)
+        assert isinstance(known, dict)
+        later = {**known, "base": known["after"] + 1_000, "whole": False}
+        assert pair.postgres.compare_and_set_meta(MARK_META, known, later)
+
+    with StatusProbe(settings) as probe:
+        details = probe.status().details
+    database = database_status(settings)
+    found = {finding.check: finding for finding in examine(settings).findings}
+    told = server.run("db", "status", "--json")
+
+    assert details is not None
+    assert details.ahead is not None
+    assert "backfill" in {blocker.code for blocker in details.ahead.blockers}
+    assert (details.backfill, database.backfill) == ("never", "never")
+    assert found["backfill"].state is State.WARN
+    assert "migrate json" in found["backfill"].remedy
+    assert (told.code, told.document["result"]["backfill"]) == (1, "never")
+
+    migrate_json(settings, backup=False)
+    assert database_status(settings).ready
+
+
+def test_the_backfill_of_a_database_is_not_known_without_its_json(server: Site) -> None:
+    bring_to(server, PAR)
+    server.data.rename(server.path / "elsewhere")
+
+    told = server.run("db", "status")
+    database = database_status(settings_of(server))
+
+    assert (database.backfill, database.ready) == (None, False)
+    assert told.code == 1
+    assert "not known: JSON cannot be opened" in told.out
+
+
+def test_a_primary_database_needs_no_backfill(server: Site) -> None:
+    server.change(
+        "insert into store_meta (name, value) values "
+        """('role', '{"role": "primary", "epoch": 3}')"""
+    )
+
+    database = database_status(settings_of(server))
+
+    assert (database.role, database.backfill) == ("primary", "complete")

@@ -1,0 +1,389 @@
+"""Facts about one environment: its stores, its phase flag, the blockers of a phase.
+
+``status``, ``db status``, ``doctor`` and the commands that move the phase render what is
+probed here, so that two of them cannot answer one question differently. A fact that
+cannot be known now is None; probing changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+
+from pend_storage.backfill import BACKFILL_META
+from pend_storage.config import Settings
+from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
+from pend_storage.dualwrite.marks import is_covered_when_resumed
+from pend_storage.dualwrite.readiness import VALIDATION_META, count_waiting
+from pend_storage.dualwrite.roles import other
+from pend_storage.errors import (
+    ConfigError,
+    PendStorageError,
+    SchemaOutOfDate,
+    StoreUnavailable,
+)
+from pend_storage.factory import ConfiguredPair, open_json
+from pend_storage.flags import FlagSource, PairValues
+from pend_storage.phases import ROLE_META, Phase, Role, RoleState, path
+from pend_storage.records import JSON
+from pend_storage.store import Store
+from pend_storage.stores.json import JsonStore, has_store
+
+if TYPE_CHECKING:
+    from pend_storage.stores.json._legacy_sync.file_lag import FileLag
+
+__all__ = [
+    "BackfillState",
+    "Flag",
+    "NextPhase",
+    "Obstacle",
+    "PairFacts",
+    "StoreFacts",
+    "backfill_of_database",
+    "backfill_state",
+    "json_facts",
+    "known",
+    "next_phase",
+    "obstacles",
+    "pair_facts",
+    "previous_phase",
+    "read_flag",
+    "read_flag_of",
+    "readiness",
+    "store_facts",
+]
+
+T = TypeVar("T")
+
+BackfillState: TypeAlias = Literal["never", "interrupted", "complete"]
+
+_SWITCHES: Final = 5
+"""Number of the latest switches that are reported."""
+
+# -- one store ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFacts:
+    """Role of one store, or the reason why it cannot be asked."""
+
+    place: str
+    role: Role | None = None
+    """None: it has none yet, or cannot be asked."""
+    epoch: int | None = None
+    problem: str | None = None
+    """Why it cannot be asked."""
+    files: tuple[FileLag, ...] = ()
+    """Of JSON: the legacy files that do not show every commit yet."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has a role in a pair; at epoch 0 it waits for one."""
+        return bool(self.epoch)
+
+
+def store_facts(store: Store, place: str) -> StoreFacts:
+    """Probe an open store.
+
+    Args:
+        store: one side of the environment.
+        place: directory or URL, without a password.
+    """
+    try:
+        meta = store.meta(ROLE_META)
+    except PendStorageError as error:
+        return StoreFacts(place=place, problem=str(error))
+    if meta is None:
+        return StoreFacts(place=place)
+    state = RoleState.from_meta(meta)
+    return StoreFacts(place=place, role=state.role, epoch=state.epoch)
+
+
+def json_facts(store: JsonStore, place: str) -> StoreFacts:
+    """Probe an open JSON store, with the lag of its legacy files."""
+    found = store_facts(store, place)
+    files = known(store.file_lags) if found.problem is None else None
+    return replace(found, files=files or ())
+
+
+def known(probe: Callable[[], T]) -> T | None:
+    """Return what a probe finds; None where a store cannot answer now."""
+    try:
+        return probe()
+    except PendStorageError:
+        return None
+
+
+# -- the backfill -------------------------------------------------------------------------
+
+
+_HOLDS_EVERYTHING: Final = (Role.PRIMARY, Role.FENCED)
+"""Roles of a store that is primary, or was until a moment ago: only one that holds
+everything becomes primary."""
+
+
+def backfill_state(primary: Store, follower: Store) -> BackfillState:
+    """Whether a store holds what was in the other one before it followed its change log.
+
+    Args:
+        primary: what is, or would be, followed.
+        follower: what was, or would be, filled.
+
+    Raises:
+        ConfigError: the primary's log was rewound.
+        StoreUnavailable: one of the stores cannot be reached.
+    """
+    if is_covered_when_resumed(primary, follower):
+        return "complete"
+    mark = follower.meta(BACKFILL_META)
+    # One that was complete before a gap in the change log proves nothing: what was
+    # written in the gap is neither in the log nor in the copy.
+    if not isinstance(mark, Mapping) or mark.get("complete"):
+        return "never"
+    return "interrupted"
+
+
+def backfill_of_database(settings: Settings, database: Store) -> BackfillState | None:
+    """Whether the database holds what was in the JSON directory before it followed.
+
+    None where JSON has the answer and cannot be opened.
+
+    Args:
+        settings: of the environment.
+        database: its store, which has the present schema.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    role = database.meta(ROLE_META)
+    if role is not None and RoleState.from_meta(role).role in _HOLDS_EVERYTHING:
+        return "complete"
+    if settings.json is None or not has_store(settings.json.directory):
+        # Opening the directory would adopt its files. Nothing was copied from it yet,
+        # unless it was lost, or is out of sight from here.
+        return "never" if database.meta(BACKFILL_META) is None else None
+    try:
+        with open_json(settings) as source:
+            return backfill_state(source, database)
+    except PendStorageError:
+        return None
+
+
+# -- the phase flag -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """The phase that the flag wants now."""
+
+    wanted: Phase | None
+    """None: it is set nowhere, or cannot be read."""
+    place: str
+    """Where it is, or where it may be."""
+    version: int = 0
+    writable: bool
+    """Whether a command can change it."""
+    problem: str | None = None
+    """Why it cannot be read."""
+    is_reachable: bool = True
+
+
+def read_flag(source: FlagSource) -> Flag:
+    """Read the flag; an error is part of the result."""
+    try:
+        wanted = source.read()
+        writable = source.writable
+    except StoreUnavailable as error:
+        return Flag(
+            wanted=None,
+            place=source.place,
+            writable=False,
+            problem=str(error),
+            is_reachable=False,
+        )
+    except ConfigError as error:  # a wrong word can be replaced by a right one
+        return Flag(
+            wanted=None,
+            place=source.place,
+            writable=_is_writable(source),
+            problem=str(error),
+        )
+    if wanted is None:
+        return Flag(wanted=None, place=source.place, writable=writable)
+    return Flag(
+        wanted=wanted.phase,
+        place=wanted.place,
+        version=wanted.version,
+        writable=writable,
+    )
+
+
+def read_flag_of(pair: PairValues, source: FlagSource) -> Flag:
+    """Read the flag, and compare its version with the last one that the pair followed."""
+    flag = read_flag(source)
+    if flag.problem is not None:
+        return flag
+    try:
+        source.remembering(pair).read()
+    except ConfigError as error:
+        return replace(flag, wanted=None, version=0, problem=str(error))
+    except PendStorageError:
+        return flag
+    return flag
+
+
+def _is_writable(source: FlagSource) -> bool:
+    try:
+        return source.writable
+    except (ConfigError, StoreUnavailable):
+        return False
+
+
+# -- the blockers of a phase --------------------------------------------------------------
+
+_REMEDIES: Final[Mapping[str, str]] = {
+    "unclaimed": "pend-storage inspect DIRECTORY",
+    "backfill": "pend-storage migrate json",
+    "validation": "pend-storage db validate",
+    "lag": "pend-storage status --watch",
+    "quarantine": "pend-storage quarantine list",
+    "backup": "pend-storage migrate json",
+}
+_DOCTOR: Final = "pend-storage doctor"
+_COMMAND: Final = re.compile(r"pend-storage (?:db|json)(?: --?[a-z-]+| [a-z]+)+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """A blocker, and the command that removes it."""
+
+    code: str
+    sentence: str
+    remedy: str
+    """A command."""
+    can_be_accepted: bool
+
+
+def readiness(pair: DualWriteStore, phase: Phase) -> Readiness:
+    """Return the pair's readiness; a database that is not migrated is a blocker like others.
+
+    Raises:
+        StoreUnavailable: one of the stores cannot be reached.
+    """
+    try:
+        return pair.readiness(phase)
+    except SchemaOutOfDate as error:
+        return Readiness(
+            phase, path(pair.phase, phase), (Blocker("schema", str(error)),)
+        )
+
+
+def obstacles(blockers: Iterable[Blocker]) -> tuple[Obstacle, ...]:
+    """Add to blockers the commands that remove them."""
+    return tuple(
+        Obstacle(
+            code=blocker.code,
+            sentence=blocker.sentence,
+            remedy=_remedy(blocker),
+            can_be_accepted=blocker.can_be_accepted,
+        )
+        for blocker in blockers
+    )
+
+
+def _remedy(blocker: Blocker) -> str:
+    if blocker.code != "schema":
+        return _REMEDIES.get(blocker.code, _DOCTOR)
+    # A database of another schema needs the command that its sentence names.
+    named = _COMMAND.search(blocker.sentence)
+    return _DOCTOR if named is None else named[0]
+
+
+def next_phase(phase: Phase) -> Phase | None:
+    """Return the phase after this one; None after the last."""
+    return next(iter(path(phase, Phase.POSTGRES_ONLY)), None)
+
+
+def previous_phase(phase: Phase) -> Phase | None:
+    """Return the phase before this one; None before the first."""
+    return next(iter(path(phase, Phase.JSON_ONLY)), None)
+
+
+# -- the pair -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextPhase:
+    """Readiness for the phase after the present one."""
+
+    phase: Phase
+    ready: bool
+    blockers: tuple[Obstacle, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairFacts:
+    """Replication between the two stores; None is what cannot be known now."""
+
+    lag: Lag | None
+    """None: no store follows, or it cannot be asked."""
+    backfill: BackfillState | None
+    """Whether the store that follows has what was there before it did."""
+    validation: JSON
+    """What the last comparison of all records found, and when; None: there was none."""
+    divergences: int | None
+    """Records that any process has found to differ, and that are not repaired yet."""
+    waiting: int | None
+    """Quarantined records that need a decision."""
+    ahead: NextPhase | None
+    history: tuple[Switch, ...]
+    """The latest switches, oldest first."""
+
+
+def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
+    """Probe a pair.
+
+    Args:
+        pair: both stores.
+        phase: the present one; None: it cannot be known now.
+    """
+    source, follower = _primary_and_follower(pair)
+    lag, backfill, validation = None, None, None
+    if follower is not None:
+        lag = known(pair.lag)
+        backfill = known(lambda: backfill_state(source, follower))
+        validation = known(lambda: follower.meta(VALIDATION_META))
+    return PairFacts(
+        lag=lag,
+        backfill=backfill,
+        validation=validation,
+        divergences=known(lambda: len(pair.divergences())),
+        waiting=known(lambda: count_waiting(pair)),
+        ahead=None if phase is None else known(lambda: _ahead(pair, phase)),
+        history=(known(pair.history) or ())[-_SWITCHES:],
+    )
+
+
+def _primary_and_follower(pair: ConfiguredPair) -> tuple[Store, Store | None]:
+    """The primary, and the store that follows it, if there is one and it answers."""
+    view = known(pair.roles)
+    side = None if view is None else view.primary
+    if view is None or side is None:
+        return pair.json, None
+    stores = (
+        (pair.json, pair.postgres) if side == "json" else (pair.postgres, pair.json)
+    )
+    peer = view.of(other(side))
+    if peer is None or peer.role is not Role.SECONDARY:
+        return stores[0], None
+    return stores
+
+
+def _ahead(pair: ConfiguredPair, phase: Phase) -> NextPhase | None:
+    after = next_phase(phase)
+    if after is None:
+        return None
+    found = readiness(pair, after)
+    return NextPhase(phase=after, ready=found.ok, blockers=obstacles(found.blockers))

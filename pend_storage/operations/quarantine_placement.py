@@ -1,0 +1,357 @@
+"""Placement of quarantined records: the record moves to the collection of its file.
+
+A value that lost against an edit of its file, or against a commit, is placed over what
+the store holds instead of it (:func:`bring_back`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from typing_extensions import override
+
+from pend_storage.broken_files import is_whole_file
+from pend_storage.events import Event
+from pend_storage.layout import Entry, Find, Layout, ParsedFile
+from pend_storage.looks import TransactionLooks
+from pend_storage.records import (
+    BESIDE,
+    EDIT_MARK,
+    EDITED,
+    Delete,
+    LegacyFile,
+    Put,
+    QuarantinedRecord,
+    Row,
+)
+from pend_storage.references import absorbed
+from pend_storage.removal import Removal
+from pend_storage.schema import QUARANTINE
+from pend_storage.shown import shown
+from pend_storage.store import Store
+from pend_storage.stores.table import index_value
+from pend_storage.transaction import Transaction
+from pend_storage.unread import as_stored
+
+__all__ = ["Placement", "Retried", "bring_back", "is_lost_edit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """Result of trying to place a quarantined record again."""
+
+    id: str
+    file: str
+    place: str
+    placed: bool
+    records: int = 0
+    """Records that it became; a whole file becomes many."""
+    quarantined: int = 0
+    """Of a whole file: records that cannot be placed one by one."""
+    reason: str = ""
+    """Why it stays in quarantine."""
+
+
+class Placement:
+    """One attempt to place a quarantined record in its collection, inside a transaction."""
+
+    def __init__(
+        self,
+        store: Store,
+        tx: Transaction,
+        layout: Layout,
+        record: QuarantinedRecord,
+        *,
+        text: bytes | None,
+        refused: Mapping[tuple[str, str], str],
+    ) -> None:
+        self._store = store
+        self._refused = refused
+        """Records of a whole file that the store has refused, and why."""
+        self._schema = store.schema
+        self._tx = tx
+        self._layout = layout
+        self._record = record
+        # Another text has not been judged yet, so it has no code.
+        other = text is not None and text != record.raw
+        self._trial = replace(record, raw=text or b"", code="") if other else record
+        self.event: Event | None = None
+        """Event to emit when it is committed."""
+        self._present: dict[tuple[str, str], Row] = {}
+        """Records of a whole file that the store holds. They are compared with the file,
+        and only those that are written are checked."""
+
+    def place(self, outcome: Retried) -> Retried:
+        """Write the records that the quarantined one becomes.
+
+        Args:
+            outcome: the result so far, of which the returned one is a copy.
+
+        Raises:
+            InvalidRecord: the text cannot be read.
+            ReferenceViolation: it names a record that is not there.
+            UniqueViolation: another record has a value that must be unique.
+        """
+        layout, record = self._layout, self._record
+        if is_whole_file(record):
+            parsed = layout.parse(self._schema, self._trial.raw)
+            entries = list(parsed.entries)
+            self._present = {
+                (name, row.key): row
+                for name in (layout.collection, QUARANTINE)
+                for row in self._store.scan(name)
+                if layout.owns(row.record)
+            }
+            present = [row.record for row in self._present.values()]
+        else:
+            parsed = ParsedFile(self._header(), ())
+            entries, present = [layout.retry(self._schema, self._trial)], [record]
+        if (reason := self._why_not(entries)) is not None:
+            return replace(outcome, reason=reason)
+        parsed = replace(parsed, entries=entries)
+        adopted = layout.adopt(self._schema, parsed, present, self._find)
+        if is_whole_file(record):
+            operations = list(self._as_a_first_adoption(parsed.header, adopted))
+        else:
+            operations = [self._in_place(operation) for operation in adopted]
+            aside = next(filter(None, map(_aside, operations)), None)
+            if aside is not None:  # it refers to nothing
+                return replace(outcome, reason=aside.reason)
+        looks = _Looks(self._store, self._tx, self._find)
+        removal = Removal(self._schema, self._store.layouts, layout, looks)
+        complete = removal.settle(self._with_derived_by_others(operations))
+        for operation in complete.values():
+            self._write(operation)
+        self.event = removal.event()
+        if is_whole_file(record) and self._header() != parsed.header:
+            self._tx.collection(LegacyFile).put(parsed.header)
+        self._tx.collection(QUARANTINE).delete(record.id)
+        waiting = sum(entry.home.collection == QUARANTINE for entry in entries)
+        return replace(
+            outcome, placed=True, records=len(entries) - waiting, quarantined=waiting
+        )
+
+    def _as_a_first_adoption(
+        self, header: LegacyFile, operations: Iterable[Put | Delete]
+    ) -> Iterator[Put | Delete]:
+        """Operations of a whole file; a record whose unique value is taken is quarantined.
+
+        Of records that claim one value, the first in the file has it.
+        """
+        layout, spec = self._layout, self._schema[self._layout.collection]
+        claims: dict[tuple[Any, ...], str] = {}
+        for operation in operations:
+            if isinstance(operation, Delete) or operation.collection != spec.name:
+                yield operation
+                continue
+            reason = self._refused.get((spec.name, operation.key))
+            values = [
+                (fields, value)
+                for fields in spec.unique
+                if (value := index_value(operation.record, fields)) is not None
+            ]
+            for claim in values:
+                if claims.get(claim, operation.key) != operation.key:
+                    reason = f"{claims[claim]!r} has the same {', '.join(claim[0])}"
+            if reason is None:
+                claims.update(dict.fromkeys(values, operation.key))
+                yield operation
+                continue
+            aside = layout.set_aside(self._schema, header, operation.record, reason)
+            seen = replace(aside.record, seen_at=datetime.now(UTC))
+            yield self._schema.put(QUARANTINE, seen)
+
+    def _write(self, operation: Put | Delete) -> None:
+        """Write, if at the commit the store still has what was compared."""
+        verbs = self._tx.collection(operation.collection)
+        row = self._present.get((operation.collection, operation.key))
+        version = None if row is None else row.version
+        if isinstance(operation, Put):
+            verbs.put(operation.record, if_version=version)
+        else:
+            verbs.delete(operation.key, if_version=version)
+
+    def _find(self, collection: str, key: str) -> Any:
+        row = self._present.get((collection, key))
+        return self._tx.collection(collection).get(key) if row is None else row.record
+
+    def _header(self) -> LegacyFile:
+        found = self._tx.collection(LegacyFile).get(self._layout.file)
+        return self._layout.missing() if found is None else found
+
+    def _in_place(self, operation: Put | Delete) -> Put | Delete:
+        """Give the operation's record the position of the quarantined one in the file."""
+        layout, position = self._layout, self._record.position
+        if position is None or operation.collection != layout.collection:
+            return operation
+        if isinstance(operation, Delete) or not layout.owns(operation.record):
+            return operation
+        placed = layout.placed(operation.record, position)
+        return self._schema.put(operation.collection, placed)
+
+    def _why_not(self, entries: Sequence[Entry]) -> str | None:
+        """Return why these entries cannot replace the quarantined record; None: they can."""
+        homes = [entry.home for entry in entries]
+        waiting = [put.record for put in homes if put.collection == QUARANTINE]
+        if is_whole_file(self._record):
+            waiting = [found for found in waiting if is_whole_file(found)]
+        if waiting:
+            return str(waiting[0].reason)
+        if is_whole_file(self._record):
+            return None
+        for put in homes:
+            there = self._find(put.collection, put.key)
+            if there is not None and self._layout.owns(there):
+                return f"another record of the file has its key, {shown(put.key)}"
+        return None
+
+    # -- what other files say -----------------------------------------------------------
+
+    def _with_derived_by_others(
+        self, operations: Sequence[Put | Delete]
+    ) -> Iterator[Put | Delete]:
+        """Add to derived records what the records of other files say of them.
+
+        When those files were adopted there was nothing yet of which they could say anything.
+        """
+        own = {self._layout.collection, QUARANTINE}
+        fresh = {
+            (put.collection, put.key): put.record
+            for put in operations
+            if isinstance(put, Put)
+            and put.collection not in own
+            and self._find(put.collection, put.key) is None
+        }
+        with as_stored():  # what is known of them: those files may be unread
+            derived = list(self._derived_by_others(fresh)) if fresh else []
+        for put in derived:
+            place = (put.collection, put.key)
+            spec = self._schema[put.collection]
+            fresh[place] = absorbed(spec, fresh[place], put.record)
+        for operation in operations:
+            record = fresh.get((operation.collection, operation.key))
+            if record is None:
+                yield operation
+            else:
+                yield self._schema.put(operation.collection, record)
+
+    def _derived_by_others(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
+        """Find what the placed records of other files say of these places.
+
+        All of them are looked at; those with a say are read once more, by the
+        transaction.
+        """
+        for layout in self._store.layouts:
+            if layout.file == self._layout.file:
+                continue
+            for row in self._store.scan(layout.collection):
+                derived = self._derived(layout, row.record)
+                if derived is None:
+                    break
+                if any((put.collection, put.key) in places for put in derived):
+                    record = self._tx.collection(layout.collection).get(row.key)
+                    for put in self._derived(layout, record) or ():
+                        if (put.collection, put.key) in places:
+                            yield put
+
+    def _derived(self, layout: Layout, record: Any) -> list[Put] | None:
+        """Records that a record derives; None where no record of its file ever does."""
+        if record is None or not layout.owns(record):
+            return []
+        derived = layout.told(self._schema, record)
+        return None if derived is None else list(derived)
+
+
+class _Looks(TransactionLooks):
+    """Look-ups that use what was read of a whole file."""
+
+    def __init__(self, store: Store, tx: Transaction, look: Find) -> None:
+        super().__init__(store, tx)
+        self._look = look
+
+    @override
+    def find(self, collection: str, key: str) -> Any:
+        return self._look(collection, key)
+
+
+def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
+    record = operation.record if isinstance(operation, Put) else None
+    return record if isinstance(record, QuarantinedRecord) else None
+
+
+# -- values that lost ---------------------------------------------------------------------
+
+
+def is_lost_edit(record: QuarantinedRecord) -> bool:
+    """Whether a quarantined record is a value that lost, and so is not in its file."""
+    return record.code == EDITED and record.file.endswith(EDIT_MARK)
+
+
+def bring_back(
+    store: Store, tx: Transaction, layout: Layout, record: QuarantinedRecord
+) -> str | None:
+    """Write a value that lost over what the store holds instead.
+
+    Args:
+        store: the primary store.
+        tx: writes; what it reads is checked.
+        layout: of the file.
+        record: the value; its text may be a corrected one.
+
+    Returns:
+        Why that cannot be done; None where it is done.
+
+    Raises:
+        Conflict: what is there instead was changed meanwhile.
+        InvalidRecord: the text cannot be read.
+    """
+    header = tx.collection(LegacyFile).get(layout.file) or layout.missing()
+    if record.position == BESIDE:
+        try:
+            ((name, value),) = json.loads(b"{%b}" % record.raw).items()
+        except ValueError:
+            return 'it is not one member of an object, as in "name": value'
+        tx.collection(LegacyFile).put(layout.with_member(header, name, value))
+    else:
+        entry = layout.retry(store.schema, record)
+        if entry.home.collection == QUARANTINE:
+            return str(entry.home.record.reason)
+        for put, version in _puts(store, tx, layout, ParsedFile(header, [entry])):
+            tx.collection(put.collection).put(put.record, if_version=version)
+    tx.collection(QUARANTINE).delete(record.id)
+    return None
+
+
+def _puts(
+    store: Store, tx: Transaction, layout: Layout, parsed: ParsedFile
+) -> Iterator[tuple[Put, int | None]]:
+    """Puts that place the value, each with the version it replaces; the rest stays."""
+    name = layout.collection
+    present = {r.key: r for r in store.scan(name) if layout.owns(r.record)}
+
+    def find(collection: str, key: str) -> Any:
+        row = present.get(key) if collection == name else None
+        return tx.collection(collection).get(key) if row is None else row.record
+
+    last = max((layout.position(r.record) or 0 for r in present.values()), default=0)
+    rows = [row.record for row in present.values()]
+    for operation in layout.adopt(store.schema, parsed, rows, find):
+        if not isinstance(operation, Put):
+            continue  # of a record that the text says nothing of
+        row = present.get(operation.key) if operation.collection == name else None
+        if row is not None:
+            record = layout.merged(row.record, operation.record)
+            yield store.schema.put(name, record), row.version
+        elif operation.collection == name and _is_placed(layout, operation):
+            record = layout.placed(operation.record, last + 1)
+            yield store.schema.put(name, record), 0
+        else:
+            yield operation, None
+
+
+def _is_placed(layout: Layout, put: Put) -> bool:
+    return layout.owns(put.record) and layout.position(put.record) is not None
