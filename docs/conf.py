@@ -1,5 +1,7 @@
 """Sphinx configuration. Build with ``.ci/run docs``; warnings are errors."""
 
+import inspect as _inspect
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
 project = "pend_storage"
@@ -21,3 +23,9 @@ autodoc_typehints_description_target = "documented_params"
 # Types of the standard library and of other packages have no page here: inventories of
 # other projects are fetched over the network, which a build must not need.
 nitpick_ignore_regex = [("py:.*", r".*")]
+
+# The API page shows these functions, not the modules of the same names.
+_package = _import_module("pend_storage")
+for _name in ("collection", "records"):
+    _import_module(f"pend_storage.{_name}")
+    setattr(_package, _name, _inspect.unwrap(getattr(_package, _name)))
