@@ -16,6 +16,7 @@ html_title = "pend_storage"
 exclude_patterns = ["_build", "examples"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+myst_ref_domains = ["std"]  # "#validate" is a place on a page, not a method
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # else a page shows the variables of who built it
 autodoc_typehints = "description"
