@@ -17,6 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +75,7 @@ def first_lines(text: str) -> list[str]:
     return [line for line in firsts if _QUESTION.match(line)]
 
 
+@cache
 def counted() -> dict[str, dict[str, int]]:
     """Count both kinds in every file; a file without any is left out."""
     found: dict[str, dict[str, int]] = {"phrases": {}, "first lines": {}}
