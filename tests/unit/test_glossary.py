@@ -32,13 +32,18 @@ NAMES: Final = rows(CODE, 4)
 
 
 def defined() -> set[str]:
-    """Return the names of modules, and of what stands at their outermost level."""
+    """Return the names of modules, classes, functions and annotated attributes."""
     found: set[str] = set()
     for path in (ROOT / "pend_storage").rglob("*.py"):
         found.add(path.name.lstrip("_"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef | ast.FunctionDef):
-                found.add(node.name.lstrip("_"))
+            match node:
+                case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                    found.add(name.lstrip("_"))
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    found.add(name.lstrip("_"))
+                case _:
+                    pass
     return found
 
 
