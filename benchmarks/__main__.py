@@ -174,10 +174,10 @@ def _write(directory: Path, results: Results) -> None:
 
 
 def _publish(directory: Path) -> None:
-    """Write the page and the charts of the results in a directory."""
+    """Write the pages and the charts of the results in a directory."""
     data = directory / "benchmarks"
     results = read_results(data / "results.json")
-    page.write(directory / "benchmarks.md", results)
+    page.write(directory, results)
     try:
         from benchmarks import chart  # noqa: PLC0415 - matplotlib is large and optional
     except ModuleNotFoundError as error:

@@ -1,7 +1,9 @@
-"""The page of the documentation: hand-written, with the numbers of a run put in.
+"""Pages of the documentation: hand-written, with the numbers of a run put in.
 
+``benchmarks.md`` is one screen; the details are in pages of the folder ``benchmarks``.
 Numbers stand between ``<!-- measured NAME -->`` and ``<!-- end -->``. NAME is ``facts``,
-``summary``, ``missed``, ``trials``, or that of a case, a trial or a series of cases.
+``highlights``, ``guarantees``, ``summary``, ``missed``, ``trials``, or that of a case, a
+trial or a series of cases.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from benchmarks.measure import Spread, spread_of
+from benchmarks.measure import spread_of
 from benchmarks.results import (
     CaseResult,
     Comparison,
@@ -21,33 +23,76 @@ from benchmarks.results import (
     Results,
     TrialResult,
 )
+from benchmarks.summary import guarantees, highlights
+from benchmarks.tables import (
+    VERDICTS,
+    aim_of,
+    figure,
+    multiple,
+    number,
+    spread_range,
+    subject_of,
+    table,
+    with_first,
+)
 
-__all__ = ["TEMPLATE", "as_text", "in_series", "rendered", "write"]
+__all__ = ["TEMPLATES", "as_text", "in_series", "rendered", "template_text", "write"]
 
-TEMPLATE: Final = Path(__file__).parent.parent / "docs/explanation/benchmarks.md"
-T = TypeVar("T")
+_DOCS: Final = Path(__file__).parent.parent / "docs/explanation"
+TEMPLATES: Final = (
+    _DOCS / "benchmarks.md",
+    *sorted((_DOCS / "benchmarks").glob("*.md")),
+)
+"""The summary, then the pages of details."""
 _BLOCK: Final = re.compile(
     r"<!-- measured (?P<name>\S+) -->\n.*?<!-- end -->", re.DOTALL
 )
 _ABSENT: Final = "Not measured in this run."
-_VERDICTS: Final = {True: "met", False: "missed", None: ""}
 
 
-def write(path: Path, results: Results) -> None:
-    """Write the page with the numbers of a run."""
-    path.write_text(rendered(TEMPLATE.read_text(), results))
+def write(directory: Path, results: Results) -> None:
+    """Write every page with the numbers of a run.
+
+    Args:
+        directory: gets ``benchmarks.md``, and the details in its folder ``benchmarks``.
+        results: what was measured.
+    """
+    for template in TEMPLATES:
+        path = directory / template.relative_to(_DOCS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rendered(template.read_text(), results, _charts(template)))
 
 
-def rendered(text: str, results: Results) -> str:
-    """A page with the numbers of a run between its marks."""
+def template_text() -> str:
+    """Return the text of all pages, one after the other."""
+    return "\n".join(template.read_text() for template in TEMPLATES)
+
+
+def _charts(template: Path) -> str:
+    return "benchmarks/" if template.parent == _DOCS else ""
+
+
+def rendered(text: str, results: Results, charts: str = "benchmarks/") -> str:
+    """Return a page with the numbers of a run between its marks.
+
+    Args:
+        text: the page.
+        results: what was measured.
+        charts: where the charts are, as the page sees it.
+    """
     blocks = {
         "facts": _facts(results),
+        "highlights": highlights(results),
+        "guarantees": guarantees(results),
         "summary": _summary(results.cases),
         "missed": _missed(results),
         "trials": _trials(results.trials),
-        **{case.name: _case(case) for case in results.cases},
+        **{case.name: _case(case, charts) for case in results.cases},
         **{trial.name: _trial(trial) for trial in results.trials},
-        **{name: _series(name, cases) for name, cases in in_series(results).items()},
+        **{
+            name: _series(name, cases, charts)
+            for name, cases in in_series(results).items()
+        },
     }
 
     def replace(match: re.Match[str]) -> str:
@@ -75,24 +120,24 @@ def as_text(results: Results) -> str:
 
 def _measured_line(each: Measured, case: CaseResult) -> str:
     details = (
-        f"  {name} {_number(value)}" for name, value in _medians(each.details).items()
+        f"  {name} {number(value)}" for name, value in _medians(each.details).items()
     )
     return (
-        f"  {each.name:<30} {_number(each.spread.median):>12} {case.unit}/s"
-        f"  best {_number(each.spread.best):>12}{''.join(details)}"
+        f"  {each.name:<30} {number(each.spread.median):>12} {case.unit}/s"
+        f"  best {number(each.spread.best):>12}{''.join(details)}"
         + ("" if each.peak_mib is None else f"  peak {each.peak_mib:,.0f} MiB")
     )
 
 
 def _line(each: Comparison, case: CaseResult) -> str:
-    aim = "" if each.aim is None else f", aim {_aim(each)}"
+    aim = "" if each.aim is None else f", aim {aim_of(each)}"
     verdict = {True: " met", False: " MISSED", None: ""}[each.met]
-    value, spread = _multiple(each.spread.median, each), _range(each.spread, each)
-    return f"{_what(each, case)}: {value} [{spread}]{aim}{verdict}"
+    value, spread = multiple(each.spread.median, each), spread_range(each.spread, each)
+    return f"{subject_of(each, case)}: {value} [{spread}]{aim}{verdict}"
 
 
 def _figure_line(each: Figure) -> str:
-    what, value, spread, aim, verdict, note = _figure(each)
+    what, value, spread, aim, verdict, note = figure(each)
     parts = [
         f"{what}: {value.strip('*')}",
         f"[{spread}]" if spread else "",
@@ -113,29 +158,34 @@ def _facts(results: Results) -> str:
         ("packages", ", ".join(f"{n} {v}" for n, v in facts.packages.items())),
         ("garbage collector", facts.garbage_collector),
     ]
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _summary(cases: Iterable[CaseResult]) -> str:
     rows = [
         (
             f"[{case.title}](#{case.name})" if first else "",
-            _what(each, case),
-            _aim(each),
-            f"**{_multiple(each.spread.median, each)}**",
-            _range(each.spread, each),
+            subject_of(each, case),
+            aim_of(each),
+            f"**{multiple(each.spread.median, each)}**",
+            spread_range(each.spread, each),
             _verdict(each),
         )
         for case in cases
-        for first, each in _with_first(e for e in case.comparisons if e.aim is not None)
+        for first, each in with_first(e for e in case.comparisons if e.aim is not None)
     ]
     head = ("", "compared", "aim", "measured", "quartiles", "")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _missed(results: Results) -> str:
     rows = [
-        (case.title, _what(each, case), _aim(each), _multiple(each.spread.median, each))
+        (
+            case.title,
+            subject_of(each, case),
+            aim_of(each),
+            multiple(each.spread.median, each),
+        )
         for case in results.cases
         for each in case.comparisons
         if each.met is False or (case.rivals and each.lost)
@@ -143,15 +193,15 @@ def _missed(results: Results) -> str:
     rows += [
         (trial.title, what, f"at most {aim}", value)
         for trial in results.trials
-        for what, value, _, aim, verdict, _ in map(_figure, trial.figures)
-        if verdict == _VERDICTS[False]
+        for what, value, _, aim, verdict, _ in map(figure, trial.figures)
+        if verdict == VERDICTS[False]
     ]
     if not rows:
         return "In this run, nowhere."
-    return _table(("", "compared", "aim", "measured"), rows)
+    return table(("", "compared", "aim", "measured"), rows)
 
 
-def _case(case: CaseResult) -> str:
+def _case(case: CaseResult, charts: str) -> str:
     found = case.conditions
     how = (
         f"{_size(case)}. Just before, the load was "
@@ -160,18 +210,18 @@ def _case(case: CaseResult) -> str:
     parts = [
         case.text,
         how,
-        f"![{case.title}: rates](benchmarks/{case.name}.svg)",
+        f"![{case.title}: rates]({charts}{case.name}.svg)",
         _rates(case),
         *_details(case),
-        _table(
+        table(
             ("compared", "aim", "measured", "quartiles", "best to best", ""),
             [
                 (
-                    _what(each, case),
-                    _aim(each),
-                    f"**{_multiple(each.spread.median, each)}**",
-                    _range(each.spread, each),
-                    _multiple(each.spread.best, each),
+                    subject_of(each, case),
+                    aim_of(each),
+                    f"**{multiple(each.spread.median, each)}**",
+                    spread_range(each.spread, each),
+                    multiple(each.spread.best, each),
                     _verdict(each),
                 )
                 for each in case.comparisons
@@ -188,11 +238,11 @@ def _case(case: CaseResult) -> str:
 def _trials(trials: Iterable[TrialResult]) -> str:
     """All that is aimed at, as a table."""
     rows = [
-        (f"[{trial.title}](#{trial.name})" if first else "", *_figure(each)[:-1])
+        (f"[{trial.title}](#{trial.name})" if first else "", *figure(each)[:-1])
         for trial in trials
-        for first, each in _with_first(f for f in trial.figures if f.aim is not None)
+        for first, each in with_first(f for f in trial.figures if f.aim is not None)
     ]
-    return _table(("", "", "found", "quartiles", "at most", ""), rows)
+    return table(("", "", "found", "quartiles", "at most", ""), rows)
 
 
 def _trial(trial: TrialResult) -> str:
@@ -202,22 +252,8 @@ def _trial(trial: TrialResult) -> str:
         f"and a synced append took {found.sync_microseconds:,.0f} µs."
     )
     head = ("", "found", "quartiles", "aim: at most", "", "")
-    rows = [_figure(each) for each in trial.figures]
-    return "\n\n".join([trial.text, how, _table(head, rows)])
-
-
-def _figure(each: Figure) -> tuple[str, ...]:
-    """What, value, quartiles, aim, verdict, note."""
-
-    def shown(value: float | None) -> str:
-        if value is None:
-            return ""
-        whole = value.is_integer() and not each.unit
-        return f"{value:,.0f}" if whole else f"{_number(value)} {each.unit}".rstrip()
-
-    spread = "" if each.q1 is None else f"{shown(each.q1)} - {shown(each.q3)}"
-    aim, verdict = shown(each.aim), _VERDICTS[each.met]
-    return (each.what, f"**{shown(each.value)}**", spread, aim, verdict, each.note)
+    rows = [figure(each) for each in trial.figures]
+    return "\n\n".join([trial.text, how, table(head, rows)])
 
 
 def _size(case: CaseResult) -> str:
@@ -234,16 +270,16 @@ def _rates(case: CaseResult) -> str:
     has_memory = any(each.peak_mib is not None for each in case.measured)
     memory = ("peak memory",) if has_memory else ()
     head = ("", f"{case.unit}/s", "quartiles", "best", *memory, "")
-    return _table(head, [_measured(each, memory=has_memory) for each in case.measured])
+    return table(head, [_measured(each, memory=has_memory) for each in case.measured])
 
 
 def _measured(each: Measured, *, memory: bool) -> tuple[str, ...]:
     peak = "" if each.peak_mib is None else f"{each.peak_mib:,.0f} MiB"
     return (
         each.name,
-        _number(each.spread.median),
-        f"{_number(each.spread.q1)} - {_number(each.spread.q3)}",
-        _number(each.spread.best),
+        number(each.spread.median),
+        f"{number(each.spread.q1)} - {number(each.spread.q3)}",
+        number(each.spread.best),
         *([peak] if memory else []),
         each.note,
     )
@@ -254,10 +290,10 @@ def _details(case: CaseResult) -> Iterator[str]:
     names = list(dict.fromkeys(n for each in case.measured for n in each.details))
     if names:
         found = [(each.name, _medians(each.details)) for each in case.measured]
-        yield _table(
+        yield table(
             ("", *names),
             [
-                (name, *(_number(each[n]) if n in each else "" for n in names))
+                (name, *(number(each[n]) if n in each else "" for n in names))
                 for name, each in found
             ],
         )
@@ -276,7 +312,7 @@ def in_series(results: Results) -> dict[str, list[CaseResult]]:
     return found
 
 
-def _series(name: str, cases: Sequence[CaseResult]) -> str:
+def _series(name: str, cases: Sequence[CaseResult], charts: str) -> str:
     """Who gets how much done, by the number of clients."""
     rates: dict[str, dict[int, float]] = {}
     for case in cases:
@@ -285,12 +321,12 @@ def _series(name: str, cases: Sequence[CaseResult]) -> str:
     counts = [case.clients or 0 for case in cases]
     head = (f"{cases[0].unit}/s", *map(_clients, counts))
     rows = [
-        (who, *(_number(found[n]) if n in found else "" for n in counts))
+        (who, *(number(found[n]) if n in found else "" for n in counts))
         for who, found in rates.items()
         if len(found) == len(counts)
     ]
-    chart = f"![Rates and waits by the number of clients](benchmarks/{name}.svg)"
-    return f"{chart}\n\n{_table(head, rows)}"
+    chart = f"![Rates and waits by the number of clients]({charts}{name}.svg)"
+    return f"{chart}\n\n{table(head, rows)}"
 
 
 def _stages(stages: dict[str, float]) -> str:
@@ -299,47 +335,8 @@ def _stages(stages: dict[str, float]) -> str:
         (name, f"{seconds:,.2f} s", f"{seconds / total:.0%}")
         for name, seconds in stages.items()
     ]
-    return _table(("stage", "time", "share"), rows)
-
-
-def _what(each: Comparison, case: CaseResult) -> str:
-    if each.base is None:
-        return f"{each.subject}, {each.detail or f'{case.unit}/s'}"
-    detail = f", {each.detail}" if each.detail else ""
-    return f"{each.subject} / {each.base}{detail}"
-
-
-def _aim(each: Comparison) -> str:
-    if each.aim is None:
-        return ""
-    return f"{'at most ' if each.detail else ''}{_multiple(each.aim, each)}"
+    return table(("stage", "time", "share"), rows)
 
 
 def _verdict(each: Comparison) -> str:
-    return _VERDICTS[each.met]
-
-
-def _multiple(value: float, each: Comparison) -> str:
-    """A ratio, or a rate where there is nothing to compare with."""
-    return _number(value) if each.base is None else f"{_number(value)}x"
-
-
-def _range(spread: Spread, each: Comparison) -> str:
-    return f"{_multiple(spread.q1, each)} - {_multiple(spread.q3, each)}"
-
-
-def _number(value: float) -> str:
-    """Three digits that count, with thousands marked."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    return text if float(text) else text.lstrip("-")
-
-
-def _with_first(items: Iterable[T]) -> Iterator[tuple[bool, T]]:
-    return ((number == 0, item) for number, item in enumerate(items))
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return VERDICTS[each.met]

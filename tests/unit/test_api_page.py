@@ -45,5 +45,20 @@ def test_every_public_name_is_there() -> None:
         assert getattr(ps, name) is not None
 
 
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        path.rpartition(".")[::2]
+        for kind, path, _ in DIRECTIVE.findall(PAGES[0].read_text(encoding="utf-8"))
+    ],
+)
+def test_every_path_on_the_page_is_public(package: str, name: str) -> None:
+    public = importlib.import_module(package)
+
+    assert package in {"pend_storage", "pend_storage.flags", "pend_storage.testing"}
+    assert name in public.__all__
+    assert hasattr(public, name)
+
+
 def test_a_name_that_is_missing_would_be_noticed() -> None:
     assert "NobodyHasThis" not in documented()

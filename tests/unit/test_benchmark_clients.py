@@ -276,7 +276,7 @@ class TestSeries:
         from benchmarks.cases import CASES
 
         for name in {case.series for case in CASES if case.series}:
-            assert f"<!-- measured {name} -->" in page.TEMPLATE.read_text()
+            assert f"<!-- measured {name} -->" in page.template_text()
 
 
 class TestWhatIsRun:

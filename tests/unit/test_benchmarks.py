@@ -37,6 +37,12 @@ from benchmarks.results import (  # noqa: E402
     read_results,
     write_results,
 )
+from benchmarks.summary import (  # noqa: E402
+    GUARANTEES,
+    HIGHLIGHTS,
+    guarantees,
+    highlights,
+)
 from benchmarks.trials import TRIALS  # noqa: E402
 
 DOCS = ROOT / "docs" / "explanation"
@@ -284,7 +290,7 @@ class TestPage:
         assert "| A trial | pause | at most 1.00 ms | **1.50 ms** |" in found
 
     def test_every_case_has_a_place_on_the_page(self) -> None:
-        text = page.TEMPLATE.read_text()
+        text = page.template_text()
 
         for name in [*(case.name for case in CASES), *(t.name for t in TRIALS)]:
             assert f"({name})=" in text
@@ -292,10 +298,35 @@ class TestPage:
 
     def test_the_documentation_shows_the_numbers_of_its_data(self) -> None:
         results = read_results(DOCS / "benchmarks" / "results.json")
-        text = page.TEMPLATE.read_text()
+        summary, *details = (template.read_text() for template in page.TEMPLATES)
 
-        assert page.rendered(text, results) == text
+        assert page.rendered(summary, results) == summary
+        for text in details:
+            assert page.rendered(text, results, charts="") == text
         assert not results.quick
+
+    def test_the_summary_is_one_screen_and_links_to_every_page_of_details(self) -> None:
+        summary, *details = page.TEMPLATES
+        text = summary.read_text()
+
+        assert len(text.splitlines()) < 80
+        assert "Not measured" not in text
+        for each in details:
+            assert f"](benchmarks/{each.name}" in text
+            assert f"\nbenchmarks/{each.stem}\n" in text
+
+    def test_the_summary_has_a_number_for_each_of_its_rows(self) -> None:
+        results = read_results(DOCS / "benchmarks" / "results.json")
+        rows = highlights(results).splitlines()[2 : 2 + len(HIGHLIGHTS)]
+
+        for row, each in zip(rows, HIGHLIGHTS, strict=True):
+            *_, mine, _, theirs, ratio, _ = map(str.strip, row.split("|"))
+            assert f"](#{each.case})" in row
+            assert all((mine, theirs, ratio))
+        for row, wanted in zip(
+            guarantees(results).splitlines()[2:], GUARANTEES, strict=True
+        ):
+            assert row.count("**") == (2 if wanted.theirs is None else 4)
 
     def test_the_charts_show_the_numbers_of_the_data(self) -> None:
         chart = pytest.importorskip("benchmarks.chart", exc_type=ImportError)
@@ -348,7 +379,9 @@ def test_a_quick_run_writes_valid_results_and_tells_nothing_of_the_machine(
         assert len(each.rates) == 2
         assert min(each.rates) > 0
         assert 0 < (each.start_mib or 0) <= (each.peak_mib or 0)
-    shown = (tmp_path / "benchmarks.md").read_text()
+    pages = [tmp_path / "benchmarks.md", *(tmp_path / "benchmarks").glob("*.md")]
+    shown = "\n".join(each.read_text() for each in pages)
+    assert len(pages) == len(page.TEMPLATES)
     assert "| 16 threads / 1 thread |" in shown
     for text in (shown, (tmp_path / "benchmarks" / "results.json").read_text()):
         assert str(tmp_path) not in text
