@@ -13,9 +13,6 @@ from pend_storage.testing.servers import (
     temporary_pgbouncer,
 )
 
-# Before the contract is imported, so that its failures show the values.
-pytest.register_assert_rewrite("pend_storage.testing.contract")
-
 Before = Callable[..., EmbeddedPgBouncer]
 
 
