@@ -20,7 +20,7 @@ _numbers: Final = itertools.count(1)
 
 _SESSIONS_END_WITHIN: Final = 5.0
 """Seconds that PostgreSQL waits itself before it refuses to copy a database in use."""
-_POLL_INTERVAL: Final = 0.02
+_POLL_INTERVAL: Final = 0.005
 """Seconds."""
 _OTHER_SESSIONS: Final = """
     select application_name, state, query from pg_stat_activity
@@ -71,8 +71,9 @@ class Databases:
                 the next test would find its rows changed, or could not copy it.
         """
         mark = self._lent.pop(url)
-        self._require_unused(url)
-        _restore(url, self._fresh[mark][1])
+        with psycopg.connect(url, autocommit=True) as connection:
+            _require_unused(connection, url)
+            _restore(connection, self._fresh[mark][1])
         self._free[mark].append(url)
 
     def drop_all(self) -> None:
@@ -89,18 +90,6 @@ class Databases:
             store.migrate()
         return name, _contents(url)
 
-    def _require_unused(self, url: str) -> None:
-        # A server process ends a moment after its client has closed the connection.
-        deadline = time.monotonic() + _SESSIONS_END_WITHIN
-        with psycopg.connect(url, autocommit=True) as connection:
-            while sessions := connection.execute(_OTHER_SESSIONS).fetchall():
-                if time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"{len(sessions)} sessions still use {url}: close each store "
-                        f"before the end of its test. Their last statements: {sessions}"
-                    )
-                time.sleep(_POLL_INTERVAL)
-
     def _run(self, text: LiteralString, *names: str) -> None:
         statement = sql.SQL(text).format(*map(sql.Identifier, names))
         with psycopg.connect(self._server, autocommit=True) as connection:
@@ -110,6 +99,18 @@ class Databases:
 def _with_database(url: str, name: str) -> str:
     # urllib would take one of the slashes out of postgresql:///name.
     return re.sub(r"^([\w+]+://[^/?]*)(?:/[^?]*)?", rf"\g<1>/{name}", url)
+
+
+def _require_unused(connection: psycopg.Connection, url: str) -> None:
+    # A server process ends a moment after its client has closed the connection.
+    deadline = time.monotonic() + _SESSIONS_END_WITHIN
+    while sessions := connection.execute(_OTHER_SESSIONS).fetchall():
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{len(sessions)} sessions still use {url}: close each store "
+                f"before the end of its test. Their last statements: {sessions}"
+            )
+        time.sleep(_POLL_INTERVAL)
 
 
 def _filled(connection: psycopg.Connection) -> list[str]:
@@ -137,8 +138,8 @@ def _contents(url: str) -> Contents:
         return found
 
 
-def _restore(url: str, contents: Contents) -> None:
-    with psycopg.connect(url) as connection:
+def _restore(connection: psycopg.Connection, contents: Contents) -> None:
+    with connection.transaction():
         # To truncate some tables takes longer than to delete a test's few rows.
         connection.execute("set constraints all deferred")
         for name in _filled(connection):
