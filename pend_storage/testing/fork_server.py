@@ -201,11 +201,12 @@ class _Server:
     def serve(self) -> tuple[_Request, list[int]] | None:
         """Start processes. Return in each of them, and None when there is no more work."""
         while True:
-            ready, _, _ = select.select([self._control, self._ended], [], [])
+            control = self._control.fileno()
+            ready, _, _ = select.select([control, self._ended], [], [])
             if self._ended in ready:
                 os.read(self._ended, 4096)
                 self._reap()
-            if self._control in ready:
+            if control in ready:
                 word, descriptors, _, _ = socket.recv_fds(
                     self._control, 1, _MOST_DESCRIPTORS
                 )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from pend_storage.collection import Collection
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import Schema
@@ -52,7 +53,7 @@ def each_case(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def test(self: Harness, store: Store, subtests: pytest.Subtests) -> None:
-            records = store.collection(collection)
+            records: Collection[Any] = store.collection(collection)
             key = store.schema[collection].key_of
             for case in cases:
                 values = (case,) if isinstance(names, str) else case
@@ -62,7 +63,7 @@ def each_case(
                     records.delete(key(record))
 
         # pytest takes the names of fixtures from the signature of what is wrapped.
-        del test.__wrapped__  # type: ignore[attr-defined]
+        del test.__wrapped__
         return test
 
     return decorate
