@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,6 +56,22 @@ settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
 )
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes directories of its own there
+ROOM = 4 * 2**30
+"""Bytes that a run may need there."""
+
+if (
+    "TMPDIR" not in os.environ
+    and settings.get_current_profile_name() != "deep"
+    and MEMORY.is_dir()
+    and shutil.disk_usage(MEMORY).free > ROOM
+):
+    # Most of the time of a run is else the disk's, which syncs each commit. What a disk
+    # may lose is tested with recorded writes; processes that die lose nothing in memory
+    # either. Long runs use the disk.
+    os.environ["TMPDIR"] = str(MEMORY)
+    tempfile.tempdir = None
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has them ignore it, and so would every
     # child process that a test wants to interrupt.
@@ -64,7 +83,8 @@ def pytest_report_header() -> str:
     return (
         f"hypothesis profile: {settings.get_current_profile_name()}; "
         f"PostgreSQL: {os.environ.get('PEND_TEST_DSN') or 'embedded'}; "
-        f"Redis: {os.environ.get('PEND_TEST_REDIS_URL') or 'embedded'}"
+        f"Redis: {os.environ.get('PEND_TEST_REDIS_URL') or 'embedded'}; "
+        f"files below {tempfile.gettempdir()}"
     )
 
 

@@ -18,6 +18,8 @@
 - :mod:`~pend_storage.testing.domain`: a schema to test with.
 - :mod:`~pend_storage.testing.servers`, :mod:`~pend_storage.testing.fixtures`: real
   PostgreSQL and Redis servers.
+- :mod:`~pend_storage.testing.plugin`: a pytest plugin, loaded by itself, for which the
+  assertions of all this show their values.
 
 Importing this package imports none of it, neither pytest nor hypothesis.
 """
@@ -25,7 +27,6 @@ Importing this package imports none of it, neither pytest nor hypothesis.
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -75,18 +76,12 @@ _HOMES: Final = {
     "run_machine": "machine",
     "run_until_crash": "crash",
 }
-_WITH_ASSERTIONS: Final = ("contract", "machine")
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if home in _WITH_ASSERTIONS and f"{__name__}.{home}" not in sys.modules:
-        import pytest
-
-        # So that a failure shows the values, as in the reader's own tests.
-        pytest.register_assert_rewrite(f"{__name__}.{home}")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 

@@ -1,7 +1,7 @@
 """Processes that really die, and what they reported before.
 
-A target is a function in a module. It runs in a process of its own, fresh and not
-forked, and gets a function ``report`` and the arguments given here. What it reports
+A target is a function in a module. It runs in a process of its own, which is not forked
+from yours, but from one that has only imported the library, and gets a function ``report`` and the arguments given here. What it reports
 arrives even if it is killed in the next instant: report what was acknowledged, kill the
 process, open the store again, and look.
 
@@ -38,6 +38,7 @@ from typing import IO, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeAl
 
 from pend_storage import crashpoints
 from pend_storage.testing.child import read_frame
+from pend_storage.testing.fork_server import ForkedProcess, fork_server
 
 __all__ = ["Child", "Outcome", "Report", "kill_at_random", "run_until_crash"]
 
@@ -45,7 +46,7 @@ P = ParamSpec("P")
 Report: TypeAlias = Callable[[Any], None]
 """Called by a target to tell its parent something, by value."""
 
-_CHILD: Final = "pend_storage.testing.child"
+_CHILD: Final = "pend_storage.testing.child:main"
 _PATIENCE: Final = 60.0
 """Seconds after which a child is taken to hang."""
 
@@ -79,7 +80,8 @@ class Child(Generic[P]):
         self._target: Callable[..., None] = target
         self._arguments = (args, kwargs)
         self._environment: dict[str, str] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | None = None
+        self._stdin: IO[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._reports: list[Any] = []
@@ -108,27 +110,29 @@ class Child(Generic[P]):
         """Start the process; it runs by itself."""
         payload = pickle.dumps((self._target, self._arguments))
         read_end, write_end = os.pipe()
+        stdin_end, ours = os.pipe()
+        self._stdin = os.fdopen(ours, "wb")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                # -P: our own path, given below, without the directory we happen to be in
-                [sys.executable, "-P", "-m", _CHILD, str(write_end)],
-                stdin=subprocess.PIPE,
-                stderr=self._errors,
-                pass_fds=[write_end],
-                env={**os.environ, "PYTHONPATH": self._path(), **self._environment},
+            path = self._path()
+            environment = {"PYTHONPATH": os.pathsep.join(path), **self._environment}
+            self._process = fork_server().start(
+                _CHILD,
+                ["fd:3"],
+                descriptors=[stdin_end, 1, self._errors.fileno(), write_end],
+                environment={**os.environ, **environment},
+                path=path,
             )
         finally:
             os.close(write_end)
+            os.close(stdin_end)
         self._reader = threading.Thread(
             target=self._read, args=(read_end,), daemon=True
         )
         self._reader.start()
-        stdin = self._process.stdin
-        assert stdin is not None
         try:
-            stdin.write(len(payload).to_bytes(8) + payload)
-            stdin.flush()  # and left open: its end would be the child's
+            self._stdin.write(len(payload).to_bytes(8) + payload)
+            self._stdin.flush()  # and left open: its end would be the child's
         except BrokenPipeError:
             pass  # it died at once; its outcome tells
 
@@ -176,17 +180,17 @@ class Child(Generic[P]):
         process, errors = self._started(), self._errors
         process.kill()
         code = process.wait()
-        assert process.stdin is not None
+        assert self._stdin is not None
         assert self._reader is not None
         assert errors is not None
-        process.stdin.close()
+        self._stdin.close()
         self._reader.join()
         with errors:
             errors.seek(0)
             text = errors.read().decode(errors="replace")
         return Outcome(tuple(self._reports), code, text)
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> ForkedProcess:
         assert self._process is not None, "the child was not started"
         return self._process
 
@@ -199,10 +203,10 @@ class Child(Generic[P]):
         with self._news:
             self._news.notify_all()
 
-    def _path(self) -> str:
+    def _path(self) -> list[str]:
         """Where the child finds modules: where we do, and where the target stands."""
         roots = [str(root) for root in _roots([self._target, self._arguments])]
-        return os.pathsep.join(dict.fromkeys([*(p for p in sys.path if p), *roots]))
+        return list(dict.fromkeys([*(p for p in sys.path if p), *roots]))
 
 
 def _roots(values: Iterable[Any]) -> Iterable[Path]:

@@ -20,10 +20,11 @@ _numbers: Final = itertools.count(1)
 
 _SESSIONS_END_WITHIN: Final = 20.0
 """Seconds. PostgreSQL itself waits for 5, which a busy machine has exceeded."""
-_POLL_INTERVAL: Final = 0.02
+_POLL_INTERVAL: Final = 0.005
 """Seconds."""
 _SESSIONS: Final = """
-    select application_name, state, query from pg_stat_activity where datname = %s
+    select application_name, state, query from pg_stat_activity
+    where datname = %s and pid <> pg_backend_pid() and backend_type = 'client backend'
 """
 
 Contents = Mapping[str, bytes]
@@ -51,7 +52,8 @@ class Databases:
             RuntimeError: sessions use the other one, which PostgreSQL does not copy.
         """
         if template != "template0":
-            self._await_end_of_sessions(template)
+            with psycopg.connect(self._server, autocommit=True) as connection:
+                _await_end_of_sessions(connection, template)
         name = f"pend_test_{os.getpid()}_{next(_numbers)}"
         self._run("create database {} template {}", name, template)
         self._made.append(name)
@@ -68,9 +70,15 @@ class Databases:
         return url
 
     def give_back(self, url: str) -> None:
-        """Empty a database that was lent, after its stores have been closed."""
+        """Empty a database that was lent, after its stores have been closed.
+
+        Raises:
+            RuntimeError: a session still uses it, which the next test would suffer from.
+        """
         mark = self._lent.pop(url)
-        _restore(url, self._fresh[mark][1])
+        with psycopg.connect(url, autocommit=True) as connection:
+            _await_end_of_sessions(connection, connection.info.dbname)
+            _restore(connection, self._fresh[mark][1])
         self._free[mark].append(url)
 
     def drop_all(self) -> None:
@@ -87,18 +95,6 @@ class Databases:
             store.migrate()
         return name, _contents(url)
 
-    def _await_end_of_sessions(self, database: str) -> None:
-        # A server process ends a moment after its client has closed the connection.
-        deadline = time.monotonic() + _SESSIONS_END_WITHIN
-        with psycopg.connect(self._server, autocommit=True) as connection:
-            while sessions := connection.execute(_SESSIONS, [database]).fetchall():
-                if time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"{len(sessions)} sessions still use {database}: close its "
-                        f"stores first. Name, state and last statement: {sessions}"
-                    )
-                time.sleep(_POLL_INTERVAL)
-
     def _run(self, text: LiteralString, *names: str) -> None:
         statement = sql.SQL(text).format(*map(sql.Identifier, names))
         with psycopg.connect(self._server, autocommit=True) as connection:
@@ -108,6 +104,18 @@ class Databases:
 def _with_database(url: str, name: str) -> str:
     # urllib would take one of the slashes out of postgresql:///name.
     return re.sub(r"^([\w+]+://[^/?]*)(?:/[^?]*)?", rf"\g<1>/{name}", url)
+
+
+def _await_end_of_sessions(connection: psycopg.Connection, database: str) -> None:
+    # A server process ends a moment after its client has closed the connection.
+    deadline = time.monotonic() + _SESSIONS_END_WITHIN
+    while sessions := connection.execute(_SESSIONS, [database]).fetchall():
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{len(sessions)} sessions still use {database}: close its stores "
+                f"first. Name, state and last statement: {sessions}"
+            )
+        time.sleep(_POLL_INTERVAL)
 
 
 def _filled(connection: psycopg.Connection) -> list[str]:
@@ -135,8 +143,8 @@ def _contents(url: str) -> Contents:
         return found
 
 
-def _restore(url: str, contents: Contents) -> None:
-    with psycopg.connect(url) as connection:
+def _restore(connection: psycopg.Connection, contents: Contents) -> None:
+    with connection.transaction():
         # To truncate some tables takes longer than to delete a test's few rows.
         connection.execute("set constraints all deferred")
         for name in _filled(connection):

@@ -1,19 +1,16 @@
-"""What the state machine draws."""
+"""Hypothesis strategies for the arguments of the state machine's rules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from hypothesis import strategies as st
 
 from pend_storage.phases import Role
 from pend_storage.schema import Schema
 from pend_storage.testing import strategies as given
-from pend_storage.testing.agreement import RIGHT, Age, Place
-
-if TYPE_CHECKING:
-    from pend_storage.testing.machine import StoreMachine
+from pend_storage.testing.agreement import RIGHT, Age, Pair, Place
 
 __all__ = [
     "AGES",
@@ -26,28 +23,49 @@ __all__ = [
     "QUERY",
     "ROLES",
     "WHICH",
+    "MachineState",
     "machine_inputs",
     "own",
 ]
 
 
+class MachineState(Protocol):
+    """State of the running machine that the strategies draw from."""
+
+    @property
+    def schema(self) -> Schema:
+        """Schema of both stores."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The strategies of :func:`machine_inputs` for the schema."""
+
+    @property
+    def pair(self) -> Pair:
+        """The store under test and the model."""
+
+
 def own(name: str) -> st.SearchStrategy[Any]:
-    """A strategy that belongs to the machine at work, because it depends on its schema."""
+    """Return a strategy of the running machine, because it depends on its schema.
+
+    Args:
+        name: a key of :func:`machine_inputs`.
+    """
     return st.runner().flatmap(lambda machine: machine.inputs[name])
 
 
-def _used(machine: StoreMachine) -> list[Place]:
-    """The keys that were written before: most is to be learnt from those."""
+def _used(machine: MachineState) -> list[Place]:
+    """List the keys that were written before: most is to be learnt from those."""
     return sorted(place for place, h in machine.pair.model.history.items() if h)
 
 
-def _place(machine: StoreMachine) -> st.SearchStrategy[Place]:
+def _place(machine: MachineState) -> st.SearchStrategy[Place]:
     anywhere: st.SearchStrategy[Place] = machine.inputs["place"]
     used = _used(machine)
     return st.sampled_from(used) | anywhere if used else anywhere
 
 
-def _query(machine: StoreMachine) -> st.SearchStrategy[Any]:
+def _query(machine: MachineState) -> st.SearchStrategy[Any]:
     used = sorted({name for name, _ in _used(machine)})
     names = used or [spec.name for spec in machine.schema.declared]
     return st.sampled_from(names).flatmap(
@@ -73,7 +91,7 @@ ROLES: Final = st.sampled_from([Role.PRIMARY] * 5 + list(Role))
 
 
 def machine_inputs(schema: Schema) -> dict[str, Any]:
-    """The strategies of one schema, by the name that rules ask for."""
+    """Build the strategies of one schema, by the name that rules ask for."""
     keys = given.keys_for(schema)
     names = [spec.name for spec in schema.declared]
 

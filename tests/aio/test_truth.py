@@ -20,6 +20,7 @@ from pend_storage.errors import (
 )
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing import Proxy
+from pend_storage.testing.databases import Databases
 from pend_storage.testing.domain import (
     SCHEMA,
     Cargo,
@@ -50,17 +51,25 @@ class Company:
     url: str
 
 
+@pytest.fixture(scope="module")
+def databases() -> Iterator[Databases]:
+    """On a server of their own, which listens where a line can be put before it."""
+    with temporary_postgres(listen="127.0.0.1") as server:
+        yield Databases(server.tcp_url)
+
+
 @pytest.fixture
-def company() -> Iterator[Company]:
+def company(databases: Databases) -> Iterator[Company]:
+    url = databases.lend(SCHEMA)
+    address = psycopg.conninfo.conninfo_to_dict(url)
     with (
-        temporary_postgres(listen="127.0.0.1") as server,
-        Proxy(*server.tcp_address) as line,
-        PostgresStore(SCHEMA, server.tcp_url) as direct,
-        PostgresStore(SCHEMA, line.through(server.tcp_url)) as inner,
+        Proxy(str(address["host"]), int(str(address["port"]))) as line,
+        PostgresStore(SCHEMA, url) as direct,
+        PostgresStore(SCHEMA, line.through(url)) as inner,
     ):
-        direct.migrate()
         direct.collection(Ship).put(a_ship("s0", call_sign="ABC"))
-        yield Company(line, WatchedStore(inner), direct, server.tcp_url)
+        yield Company(line, WatchedStore(inner), direct, url)
+    databases.give_back(url)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -101,8 +101,16 @@ def bring(club: Club, phase: Phase) -> None:
         club.shell("pend-storage db validate && pend-storage phase advance")
 
 
+PHASES: Final = [
+    Phase.JSON_ONLY,
+    Phase.PARALLEL,
+    pytest.param(Phase.POSTGRES_PRIMARY, marks=pytest.mark.deep),
+    pytest.param(Phase.POSTGRES_ONLY, marks=pytest.mark.deep),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", PHASES)
 def test_answers_and_files_are_those_of_plain_json(
     phase: Phase, moved: Club, expected: tuple[list[Any], Any]
 ) -> None:
@@ -117,7 +125,7 @@ def test_answers_and_files_are_those_of_plain_json(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", PHASES)
 def test_orders_at_the_same_moment_are_all_kept(phase: Phase, moved: Club) -> None:
     bring(moved, phase)
     clients, each = 16, 5

@@ -21,11 +21,19 @@ from tests.integration.cli.stages import bring_to, phase_of
 
 ANN: Final = f"0x{1:064x}"
 WALLET: Final = {"phoneHash": ANN, "walletAddress": f"0x{1:040x}"}
-PHASES: Final = [None, *Phase]
-"""None: a directory alone, without a database."""
+PHASES: Final = [
+    None,
+    Phase.PARALLEL,
+    *(
+        pytest.param(phase, marks=pytest.mark.deep)
+        for phase in Phase
+        if phase is not Phase.PARALLEL
+    ),
+]
+"""None: a directory alone, without a database. The other phases only in long runs."""
 
 
-@pytest.fixture(params=PHASES, ids=lambda phase: phase or "no database")
+@pytest.fixture(params=PHASES, ids=lambda phase: str(phase or "no database"))
 def site(request: pytest.FixtureRequest) -> Site:
     """A place in each phase; with JSON alone, ``url`` leads nowhere."""
     if request.param is None:

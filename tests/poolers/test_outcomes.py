@@ -17,7 +17,6 @@ import psycopg
 import pytest
 
 from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._connection import connection
@@ -25,18 +24,9 @@ from pend_storage.stores.postgres._connection.server_errors import ConnectionLos
 from pend_storage.testing.domain import SCHEMA, Tally
 from pend_storage.testing.servers import EmbeddedPgBouncer
 
-from .conftest import Before
+from .conftest import Before, name_of
 
 WRITERS = 6
-
-
-@pytest.fixture
-def url(new_migrated_database: Callable[[Schema], str]) -> str:
-    return new_migrated_database(SCHEMA)
-
-
-def name_of(url: str) -> str:
-    return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
 
 
 def run(url: str, statement: str) -> list[Any]:

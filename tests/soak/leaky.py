@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -50,6 +51,8 @@ class LeakyStore(DualWriteStore):
         self._loop = loop
         self._next = dict.fromkeys(leaks, time.monotonic() + _FIRST)
         self._kept: list[Any] = []
+        self.leaked: Final[Counter[Leak]] = Counter()
+        """How often, each of them."""
         self._leaks: Mapping[Leak, Callable[[], object]] = {
             "connections": self._leak_connection,
             "open files": lambda: os.open(os.devnull, os.O_RDONLY),
@@ -84,6 +87,7 @@ class LeakyStore(DualWriteStore):
         if now < self._next.get(leak, now + 1):
             return False
         self._next[leak] = now + _BETWEEN[leak]
+        self.leaked[leak] += 1
         return True
 
     def _leak_connection(self) -> None:

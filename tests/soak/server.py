@@ -7,7 +7,7 @@ import gc
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
@@ -66,6 +66,7 @@ class Plan:
     application: str
     """By which the connections of this process are known to the server."""
     seconds: float
+    """At least: on a busy machine until there are enough samples and leaks."""
     between_samples: float
     between_phases: float
     clients: int = 200
@@ -73,6 +74,13 @@ class Plan:
     """Of each client in a second, on average."""
     leaks: frozenset[Leak] = frozenset()
     """What the store leaks on purpose."""
+    least_samples: int = 0
+    least_leaks: Mapping[Leak, int] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which it ends in any case."""
+        return self.seconds * 12
 
 
 @dataclass(slots=True)
@@ -99,7 +107,7 @@ def serve(report: Report, plan: Plan) -> None:
 
 async def _serve(report: Report, plan: Plan) -> None:
     verdict, stop = Verdict(), asyncio.Event()
-    async with _opened(plan) as db:
+    async with _opened(plan) as (db, store):
         await db.switch(PHASES[0], accept=CODES)
         purses = [a_tally(f"purse {n}", 100) for n in range(_PURSES)]
         await db.collection(Tally).put_many([*purses, a_tally(_SHARED, 0)])
@@ -109,11 +117,28 @@ async def _serve(report: Report, plan: Plan) -> None:
         tasks = [
             asyncio.create_task(client.work(stop, plan.calls)) for client in clients
         ]
+        taken: list[Sample] = []
+
+        def take(sample: Sample) -> None:
+            taken.append(sample)
+            report(sample)
+
         others = [
-            asyncio.create_task(_sample(report, plan, stop)),
+            asyncio.create_task(_sample(take, plan, stop)),
             asyncio.create_task(_change_phases(db, plan, stop, verdict)),
         ]
+
+        def is_enough() -> bool:
+            leaks = plan.least_leaks.items()
+            return len(taken) >= plan.least_samples and all(
+                store.leaked[leak] >= least for leak, least in leaks
+            )
+
         await asyncio.sleep(plan.seconds)
+        end = time.monotonic() + plan.longest
+        while not is_enough() and time.monotonic() < end:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), plan.between_samples)
         stop.set()
         await asyncio.gather(*tasks, *others)
         await _enter(db, Phase.PARALLEL)
@@ -123,7 +148,7 @@ async def _serve(report: Report, plan: Plan) -> None:
 
 
 @asynccontextmanager
-async def _opened(plan: Plan) -> AsyncIterator[AsyncStore]:
+async def _opened(plan: Plan) -> AsyncIterator[tuple[AsyncStore, LeakyStore]]:
     store = LeakyStore(
         plan.leaks,
         plan.url,
@@ -138,7 +163,7 @@ async def _opened(plan: Plan) -> AsyncIterator[AsyncStore]:
         hook=_ignore,
     )
     async with AsyncStore(store) as db:
-        yield db
+        yield db, store
 
 
 def _ignore(event: Event) -> None:

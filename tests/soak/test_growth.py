@@ -86,6 +86,10 @@ def a_short_soak(
             clients=8,
             calls=20.0,
             leaks=frozenset(leaks),
+            least_samples=2 * FEWEST,
+            least_leaks={
+                leak: 15 if leak in {"connections", "writes"} else 40 for leak in leaks
+            },
         )
     )
 

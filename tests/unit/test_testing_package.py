@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
 
 from pend_storage import testing
 from pend_storage.testing import StoreContract, contract
 from pend_storage.testing.contract.harness import Harness
+from pend_storage.testing.plugin import REWRITTEN
+
+HOME = Path(testing.__file__).parent
 
 
 def test_every_public_name_can_be_had_and_is_listed() -> None:
@@ -97,3 +104,19 @@ def test_what_a_backend_forgets_to_write_is_told(method: str) -> None:
 
     with pytest.raises(NotImplementedError):
         getattr(Harness(), method)(*arguments)
+
+
+def test_the_assertions_of_shipped_tests_are_rewritten() -> None:
+    asserting = {
+        path.relative_to(HOME).with_suffix("").parts[0]
+        for path in HOME.rglob("*.py")
+        if re.search(r"^ +assert ", path.read_text(), re.MULTILINE)
+    }
+
+    assert {name.rpartition(".")[2] for name in REWRITTEN} == asserting
+    for name in (*REWRITTEN, "pend_storage.testing.contract.writing"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert isinstance(spec.loader, AssertionRewritingHook), (
+            "the entry point is not known: install pend_storage again"
+        )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from pend_storage.store import Store
+from tests.views.conftest import KINDS
 from tests.views.making import LIST_FILE, LOG_FILE, MAP_FILE, WRAPPED_FILE
 
 pytestmark = pytest.mark.timeout(200)
@@ -55,6 +56,33 @@ def named(number: int, turn: int) -> str:
     return f"{number}.{turn}"
 
 
+def combinations(ways: Iterable[str], places: Sequence[str]) -> pytest.MarkDecorator:
+    """Every way in every place of every store.
+
+    Where PostgreSQL takes part, by default each way in the first place and the first way
+    in each place; the rest in long runs.
+    """
+    first = next(iter(ways))
+    return pytest.mark.parametrize(
+        ("store", "way", "place"),
+        [
+            pytest.param(
+                kind,
+                way,
+                place,
+                marks=()
+                if kind == "json" or way == first or place == places[0]
+                else pytest.mark.deep,
+                id=f"{kind}-{way}-{place}",
+            )
+            for kind in KINDS
+            for way in ways
+            for place in places
+        ],
+        indirect=["store"],
+    )
+
+
 MAP_WAYS: dict[str, Callable[[Any, str], Any]] = {
     "view[k] = v": lambda d, k: d.__setitem__(k, 1),
     "update": lambda d, k: d.update({k: 1}),
@@ -63,8 +91,7 @@ MAP_WAYS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("place", ["file", "record", "deeper", "beside"])
-@pytest.mark.parametrize("way", MAP_WAYS)
+@combinations(MAP_WAYS, ["file", "record", "deeper", "beside"])
 def test_members_that_are_set_at_once_are_all_there(
     store: Store, way: str, place: str
 ) -> None:
@@ -91,8 +118,7 @@ LIST_WAYS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("place", [LIST_FILE, LOG_FILE, "items", "record"])
-@pytest.mark.parametrize("way", LIST_WAYS)
+@combinations(LIST_WAYS, [LIST_FILE, LOG_FILE, "items", "record"])
 def test_items_that_are_put_in_at_once_are_all_there(
     store: Store, way: str, place: str
 ) -> None:

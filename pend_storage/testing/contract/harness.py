@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from pend_storage.collection import Collection
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.testing import domain
 
-__all__ = ["Harness", "become", "commit", "label", "requires"]
+__all__ = ["Harness", "become", "commit", "each_case", "label", "requires"]
 
 TestFunction = TypeVar("TestFunction", bound=Callable[..., None])
 
@@ -27,6 +29,44 @@ def requires(*capabilities: str) -> Callable[[TestFunction], TestFunction]:
         return function
 
     return mark
+
+
+def each_case(
+    names: str | tuple[str, ...],
+    cases: Sequence[Any],
+    *,
+    collection: type = domain.Ship,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test once for each case, as subtests on one store.
+
+    As ``parametrize``, for cases that do not need a store each: to make one costs many
+    times what such a case does. A case that fails is reported by itself, and the others
+    still run.
+
+    Args:
+        names: of the arguments; a tuple for several of them.
+        cases: one value, or a tuple of as many values, for each run.
+        collection: whose records are deleted after each case.
+    """
+    arguments = (names,) if isinstance(names, str) else names
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def test(self: Harness, store: Store, subtests: pytest.Subtests) -> None:
+            records: Collection[Any] = store.collection(collection)
+            key = store.schema[collection].key_of
+            for case in cases:
+                values = (case,) if isinstance(names, str) else case
+                with subtests.test(" ".join(map(label, values))):
+                    function(self, store, **dict(zip(arguments, values, strict=True)))
+                for record in list(records.scan()):
+                    records.delete(key(record))
+
+        # pytest takes the names of fixtures from the signature of what is wrapped.
+        del test.__wrapped__
+        return test
+
+    return decorate
 
 
 def label(value: object) -> str:

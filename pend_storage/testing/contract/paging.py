@@ -13,7 +13,7 @@ from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, field
 from pend_storage.records import Page
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness
+from pend_storage.testing.contract.harness import Harness, each_case
 from pend_storage.testing.contract.querying import fill
 from pend_storage.testing.domain import Alarm, Class, Ship, a_berth, a_log, a_ship
 
@@ -54,7 +54,7 @@ class OrderContract(Harness):
 
         assert found == sorted(keys)
 
-    @pytest.mark.parametrize(
+    @each_case(
         ("name", "values"),
         [
             ("crew", [10, 9, 100, 0]),
@@ -133,9 +133,7 @@ class OrderContract(Harness):
         assert ordered(store, "-id") == "cba"
         assert ordered(store, "crew", "-id") == "bac"
 
-    @pytest.mark.parametrize(
-        "order_by", [["nonsense"], ["extra"], ["--crew"], [""], ["-"], "crew"]
-    )
+    @each_case("order_by", [["nonsense"], ["extra"], ["--crew"], [""], ["-"], "crew"])
     def test_an_order_that_makes_no_sense_is_refused(
         self, store: Store, order_by: Sequence[str]
     ) -> None:
@@ -162,7 +160,7 @@ class PageContract(Harness):
     def test_an_empty_answer_is_the_last_page(self, store: Store) -> None:
         assert store.collection(Ship).find(limit=5) == Page((), None)
 
-    @pytest.mark.parametrize("limit", [-1, True, 1.5, "1"])
+    @each_case("limit", [-1, True, 1.5, "1"])
     def test_a_limit_that_makes_no_sense_is_refused(
         self, store: Store, limit: Any
     ) -> None:
@@ -228,7 +226,7 @@ class PageContract(Harness):
         with pytest.raises(InvalidQuery):
             store.collection("berths").find(limit=1, after=ships.find(limit=1).next)
 
-    @pytest.mark.parametrize("cursor", ["", "x", "é", "bnVsbA", "W10", "\x00"])
+    @each_case("cursor", ["", "x", "é", "bnVsbA", "W10", "\x00"])
     def test_what_is_no_cursor_is_refused(self, store: Store, cursor: str) -> None:
         with pytest.raises(InvalidQuery):
             store.collection(Ship).find(limit=1, after=cursor)

@@ -12,7 +12,7 @@ import pytest
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, field
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, commit, label
+from pend_storage.testing.contract.harness import Harness, commit, each_case
 from pend_storage.testing.domain import Alarm, Class, Ship, a_berth, a_ship
 
 __all__ = ["ConditionContract", "JsonConditionContract"]
@@ -48,7 +48,7 @@ class ConditionContract(Harness):
 
         assert found(store, field("crew") > 1, field("crew") < 3) == "b"
 
-    @pytest.mark.parametrize(
+    @each_case(
         ("name", "values"),
         [
             ("crew", [1, 2, 3]),
@@ -221,7 +221,7 @@ class ConditionContract(Harness):
         assert found(store, field("id") >= "b") == "b"
         assert found(store, field("id").in_(["a", "x"])) == "a"
 
-    @pytest.mark.parametrize(
+    @each_case(
         "condition",
         [
             field("nonsense") == 1,
@@ -252,7 +252,6 @@ class ConditionContract(Harness):
             field("extra", "a") == None,  # noqa: E711
             field("anything") == object(),
         ],
-        ids=label,
     )
     def test_a_condition_that_makes_no_sense_is_refused(
         self, store: Store, condition: Condition
@@ -336,7 +335,7 @@ class JsonConditionContract(Harness):
         assert found(store, field("anything") <= "B") == "cd"
         assert found(store, ~(field("anything") <= "B")) == "abefghij"
 
-    @pytest.mark.parametrize("operand", [True, [1], {"a": 1}], ids=label)
+    @each_case("operand", [True, [1], {"a": 1}])
     def test_order_with_anything_else_never_holds(
         self, store: Store, operand: Any
     ) -> None:
@@ -355,7 +354,7 @@ class JsonConditionContract(Harness):
         assert found(store, field("anything").contains("%")) == "f"
         assert found(store, field("anything").contains("")) == "af"
 
-    @pytest.mark.parametrize(
+    @each_case(
         "name",
         ["", " ", "a.b", "a,b", '"', "'", "\\", "{}", "$", "%s", ":x", "é", "0", "\n"],
     )

@@ -7,7 +7,7 @@ import pytest
 from pend_storage.errors import InvalidQuery, UnknownCollection
 from pend_storage.records import Row, Versioned
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, label
+from pend_storage.testing.contract.harness import Harness, each_case
 from pend_storage.testing.domain import Log, Ship, Tally, a_log, a_ship, a_tally
 
 __all__ = ["GetByContract", "GetContract", "GetManyContract", "ReadContract"]
@@ -64,7 +64,7 @@ class GetContract(Harness):
 
         assert store.collection(Log).get("") is None
 
-    @pytest.mark.parametrize("key", UNSTORABLE_KEYS, ids=label)
+    @each_case("key", UNSTORABLE_KEYS, collection=Log)
     def test_get_of_a_key_that_cannot_exist_is_none(
         self, store: Store, key: str
     ) -> None:
@@ -73,7 +73,7 @@ class GetContract(Harness):
         assert store.collection(Log).get(key) is None
         assert store.collection(Log).get_many([key, "a"]) == {"a": a_log("a")}
 
-    @pytest.mark.parametrize("key", KEYS, ids=label)
+    @each_case("key", KEYS, collection=Log)
     def test_a_key_may_be_any_text(self, store: Store, key: str) -> None:
         logs = store.collection(Log)
         logs.put(a_log(key, "mine"))
@@ -99,7 +99,7 @@ class GetContract(Harness):
 
         assert store.collection(Tally).get("t") == a_tally("t", 7)
 
-    @pytest.mark.parametrize("name", ["ship", "Ships", "", "ships; --"])
+    @each_case("name", ["ship", "Ships", "", "ships; --"])
     def test_an_unknown_collection_is_refused(self, store: Store, name: str) -> None:
         with pytest.raises(UnknownCollection) as caught:
             store.collection(name)
@@ -221,7 +221,7 @@ class GetByContract(Harness):
 
         assert found == [None, a_ship("s1", call_sign="CD"), None]
 
-    @pytest.mark.parametrize("name", ["remark", "flag", "nonsense"])
+    @each_case("name", ["remark", "flag", "nonsense"])
     def test_a_field_that_is_not_unique_is_refused(
         self, store: Store, name: str
     ) -> None:

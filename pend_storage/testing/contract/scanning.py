@@ -8,7 +8,7 @@ import pytest
 
 from pend_storage.errors import UnknownCollection
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness
+from pend_storage.testing.contract.harness import Harness, each_case
 from pend_storage.testing.domain import Log, a_log
 
 __all__ = ["ScanContract"]
@@ -44,7 +44,7 @@ class ScanContract(Harness):
 
         assert [log.id for log in logs.scan()] == keys
 
-    @pytest.mark.parametrize(
+    @each_case(
         ("after", "expected"),
         [
             ("", ["a", "b", "c"]),
@@ -53,6 +53,7 @@ class ScanContract(Harness):
             ("c", []),
             ("\U0010ffff", []),
         ],
+        collection=Log,
     )
     def test_it_begins_after_a_key_that_need_not_exist(
         self, store: Store, after: str, expected: list[str]

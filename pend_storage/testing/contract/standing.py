@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from threading import Barrier, Semaphore, Thread
 from typing import Any
@@ -17,7 +18,7 @@ from pend_storage.testing.contract.harness import (
     Harness,
     become,
     commit,
-    label,
+    each_case,
     requires,
 )
 from pend_storage.testing.domain import Log, a_log
@@ -40,10 +41,9 @@ class MetaContract(Harness):
     def test_what_was_never_set_is_none(self, store: Store) -> None:
         assert store.meta("nothing") is None
 
-    @pytest.mark.parametrize(
+    @each_case(
         "value",
         [0, False, "", [], {}, 1.5, 2**70, "é\U0001f6a2", {"a": [1, {"b": None}]}],
-        ids=label,
     )
     def test_a_meta_value_comes_back_equal(self, store: Store, value: Any) -> None:
         assert store.compare_and_set_meta("m", None, value)
@@ -51,6 +51,7 @@ class MetaContract(Harness):
         found = store.meta("m")
         assert found == value
         assert type(found) is type(value)
+        assert store.compare_and_set_meta("m", value, None)
 
     def test_it_is_set_only_if_it_is_what_was_expected(self, store: Store) -> None:
         assert store.compare_and_set_meta("m", None, {"n": 1})
@@ -230,32 +231,32 @@ class EpochContract(Harness):
         assert list(store.scan("logs", deleted=True)) == []
 
     @pytest.mark.parametrize("role", list(Role))
-    @pytest.mark.parametrize("verb", READS)
     def test_only_a_primary_answers_those_who_name_an_epoch(
-        self, store: Store, role: Role, verb: str
+        self, store: Store, role: Role, subtests: pytest.Subtests
     ) -> None:
         commit(store, a_log("a"))
         become(store, role, 4)
-        plain = READS[verb](store, None)
 
-        if role is Role.PRIMARY:
-            assert READS[verb](store, 4) == plain
-            return
-        with pytest.raises(StaleEpoch) as caught:
-            READS[verb](store, 4)
-        assert (caught.value.role, caught.value.epoch) == (role, 4)
+        for verb, read in READS.items():
+            with subtests.test(verb):
+                plain = read(store, None)
+                if role is Role.PRIMARY:
+                    assert read(store, 4) == plain
+                    continue
+                with pytest.raises(StaleEpoch) as caught:
+                    read(store, 4)
+                assert (caught.value.role, caught.value.epoch) == (role, 4)
 
-    @pytest.mark.parametrize("epoch", [0, 3, 5])
-    @pytest.mark.parametrize("verb", READS)
     def test_a_read_at_another_epoch_is_refused(
-        self, store: Store, verb: str, epoch: int
+        self, store: Store, subtests: pytest.Subtests
     ) -> None:
         become(store, Role.PRIMARY, 4)
 
-        with pytest.raises(StaleEpoch) as caught:
-            READS[verb](store, epoch)
-
-        assert (caught.value.role, caught.value.epoch) == (Role.PRIMARY, 4)
+        for verb, epoch in itertools.product(READS, (0, 3, 5)):
+            with subtests.test(f"{verb} at {epoch}"):
+                with pytest.raises(StaleEpoch) as caught:
+                    READS[verb](store, epoch)
+                assert (caught.value.role, caught.value.epoch) == (Role.PRIMARY, 4)
 
     @pytest.mark.parametrize("epoch", [0, 3, 5])
     def test_a_commit_at_another_epoch_is_refused(

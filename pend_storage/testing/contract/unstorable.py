@@ -13,7 +13,7 @@ import pytest
 from pend_storage.errors import InvalidRecord
 from pend_storage.query import Condition, field
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, commit
+from pend_storage.testing.contract.harness import Harness, commit, each_case
 from pend_storage.testing.domain import Log, Ship, a_log, a_ship
 
 __all__ = ["UnstorableTextContract"]
@@ -83,7 +83,7 @@ class UnstorableTextContract(Harness):
                 assert found(field(name) < text) == found(field(name) <= text) == less
                 assert found(field(name) > text) == found(field(name) >= text) == more
 
-    @pytest.mark.parametrize("text", TEXTS[:4], ids=ascii)
+    @each_case("text", TEXTS[:4])
     def test_to_write_it_is_refused(self, store: Store, text: str) -> None:
         for record in (a_log(text), a_log("a", text), a_ship("s1", extra={text: 1})):
             with pytest.raises(InvalidRecord):

@@ -15,7 +15,7 @@ from typing_extensions import override
 from pend_storage.errors import InvalidRecord
 from pend_storage.query import field
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, label
+from pend_storage.testing.contract.harness import Harness, each_case
 from pend_storage.testing.domain import (
     Alarm,
     Berth,
@@ -149,11 +149,12 @@ STORED: list[tuple[str, Any]] = [
 class AcceptedContract(Harness):
     """What comes back equal, by value and by type."""
 
-    @pytest.mark.parametrize(("name", "value"), STORED, ids=label)
+    @each_case(("name", "value"), STORED)
     def test_a_value_comes_back_equal(
         self, store: Store, name: str, value: Any
     ) -> None:
         ship = a_ship("s1", **{name: value})
+        before = store.head()
         store.collection(Ship).put(ship)
 
         found = store.collection(Ship).get("s1")
@@ -162,7 +163,7 @@ class AcceptedContract(Harness):
         stored = getattr(found, name)
         assert type(stored) is type(value)
         assert types(stored) == types(value)
-        (change,) = store.changes()
+        (change,) = store.changes(before)
         assert change.records[0].record == ship
 
     def test_all_values_come_back_from_one_commit(self, store: Store) -> None:
@@ -174,7 +175,7 @@ class AcceptedContract(Harness):
 
         assert list(store.collection(Ship).scan()) == ships
 
-    @pytest.mark.parametrize(
+    @each_case(
         ("name", "given", "stored"),
         [
             ("speed", -0.0, 0.0),
@@ -203,7 +204,6 @@ class AcceptedContract(Harness):
                 datetime(2020, 1, 1, tzinfo=UTC),
             ),
         ],
-        ids=label,
     )
     def test_what_is_equal_by_value_is_stored_plainly(
         self, store: Store, name: str, given: Any, stored: Any
@@ -245,7 +245,7 @@ class AcceptedContract(Harness):
 class RefusedContract(Harness):
     """What is refused with ``InvalidRecord``, before anything is written."""
 
-    @pytest.mark.parametrize(
+    @each_case(
         ("name", "value"),
         [
             ("name", None),
@@ -337,7 +337,6 @@ class RefusedContract(Harness):
             ("anything", math.inf),
             ("anything", nested(201)),
         ],
-        ids=label,
     )
     def test_a_value_is_refused_with_its_place(
         self, store: Store, name: str, value: Any
@@ -350,7 +349,7 @@ class RefusedContract(Harness):
         assert error.reason
         assert store.collection(Ship).count() == 0
 
-    @pytest.mark.parametrize("key", ["", "\x00", "a\x00", "\ud800"], ids=label)
+    @each_case("key", ["", "\x00", "a\x00", "\ud800"])
     def test_a_key_is_refused(self, store: Store, key: str) -> None:
         with pytest.raises(InvalidRecord) as caught:
             store.collection("logs").put(a_log(key))

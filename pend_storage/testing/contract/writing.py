@@ -7,7 +7,7 @@ import pytest
 from pend_storage.errors import Conflict, InvalidRecord, UnknownCollection
 from pend_storage.records import Batch
 from pend_storage.store import Store
-from pend_storage.testing.contract.harness import Harness, commit, label
+from pend_storage.testing.contract.harness import Harness, commit, each_case
 from pend_storage.testing.domain import Log, Ship, Tally, a_log, a_ship, a_tally
 
 __all__ = ["CommitContract", "DeleteContract", "PutContract", "PutManyContract"]
@@ -122,7 +122,7 @@ class PutContract(Harness):
                 logs.put(a_log("a"), if_version=wrong)
             assert (caught.value.expected, caught.value.actual) == (wrong, 0)
 
-    @pytest.mark.parametrize("version", [-1, 2**62, 2**63 - 1])
+    @each_case("version", [-1, 2**62, 2**63 - 1], collection=Log)
     def test_a_version_that_nobody_has_is_refused(
         self, store: Store, version: int
     ) -> None:
@@ -205,7 +205,7 @@ class DeleteContract(Harness):
         assert logs.delete("a") is False
         assert logs.delete("never") is False
 
-    @pytest.mark.parametrize("key", ["", "\x00", "\ud800"], ids=label)
+    @each_case("key", ["", "\x00", "\ud800"])
     def test_deleting_a_key_that_cannot_exist_is_false(
         self, store: Store, key: str
     ) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from psycopg import sql
 import pend_storage as ps
 from pend_storage.pend import SCHEMA
 from pend_storage.pend.sample import generate
+from pend_storage.testing.fork_server import fork_server
 
 _FOREIGN = ("PEND_", "DB_", "PG", "REDIS_", "DATABASE_")
 
@@ -65,7 +67,32 @@ class Site:
         return {**clean_environment(), **more}
 
     def run(self, *arguments: str, **environ: str) -> Result:
-        """Run a command to its end."""
+        """Run a command to its end, in a process whose imports are done."""
+        with (
+            TemporaryFile() as out,
+            TemporaryFile() as err,
+            Path(os.devnull).open() as no,
+        ):
+            process = fork_server().start(
+                "pend_storage.cli.main:main",
+                arguments,
+                descriptors=[no.fileno(), out.fileno(), err.fileno()],
+                environment=self.environment(**environ),
+                directory=str(self.path),
+                path=[str(self.path)],
+            )
+            try:
+                code = process.wait(110)
+            finally:
+                process.kill()
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode())
+            return Result(code, *texts)
+
+    def run_afresh(self, *arguments: str, **environ: str) -> Result:
+        """Run a command to its end, in an interpreter of its own."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.path,

@@ -43,7 +43,7 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
 ) -> None:
     site.config.unlink()
 
-    result = site.run(*command, "--json")
+    result = site.run_afresh(*command, "--json")
 
     refused(result, 2, "ConfigError", "pend-storage init", str(site.path))
     assert site.digest() == {}

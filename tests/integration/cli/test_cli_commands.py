@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from pend_storage.cli.app import root
+from pend_storage.cli.app import _COMMANDS, root
 
 if TYPE_CHECKING:
     from tests.integration.cli.conftest import Site
@@ -25,6 +25,17 @@ _LOG = "explorer-data/transactions-log.json"
 
 def states(document: Any) -> dict[str, str]:
     return {f["check"]: f["state"] for f in document["result"]["findings"]}
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_each_command_starts_in_an_interpreter_of_its_own(
+    site: Site, command: str
+) -> None:
+    result = site.run_afresh(command, "--help")
+
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: pend-storage {command}")
+    assert result.err == ""
 
 
 # -- init -------------------------------------------------------------------------------
