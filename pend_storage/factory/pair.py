@@ -14,8 +14,8 @@ from pend_storage import dualwrite
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
 from pend_storage.dualwrite.jobs import Copy, Validate
-from pend_storage.dualwrite.marks import is_empty
 from pend_storage.dualwrite.readiness import BACKUP_META
+from pend_storage.dualwrite.replication_position import is_empty
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,

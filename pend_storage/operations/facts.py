@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
-from pend_storage.dualwrite.marks import is_covered_when_resumed
 from pend_storage.dualwrite.readiness import VALIDATION_META, count_waiting
+from pend_storage.dualwrite.replication_position import is_covered_when_resumed
 from pend_storage.dualwrite.roles import other
 from pend_storage.errors import (
     ConfigError,

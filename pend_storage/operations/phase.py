@@ -9,10 +9,10 @@ from typing import Final
 from pend_storage import crashpoints
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Election, Readiness, SwitchReport, elect
-from pend_storage.dualwrite.history import whoever_this_is
-from pend_storage.dualwrite.marks import Mark
 from pend_storage.dualwrite.readiness import require_codes
+from pend_storage.dualwrite.replication_position import Mark
 from pend_storage.dualwrite.roles import Side
+from pend_storage.dualwrite.switch_history import whoever_this_is
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,

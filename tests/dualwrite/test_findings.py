@@ -16,8 +16,8 @@ import pytest
 from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.compare import Finding, Kind
-from pend_storage.dualwrite.findings import Book
+from pend_storage.dualwrite.divergence_check import Finding, Kind
+from pend_storage.dualwrite.divergence_registry import Book
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
