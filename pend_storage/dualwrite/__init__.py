@@ -1,14 +1,14 @@
 """Two stores kept alike under live traffic, and the four phases between them."""
 
-from pend_storage.dualwrite.compare import Finding, hide_values, show_values
-from pend_storage.dualwrite.control import SwitchReport
-from pend_storage.dualwrite.election import Election, elect
-from pend_storage.dualwrite.history import Switch
+from pend_storage.dualwrite.divergence_check import Finding, hide_values, show_values
+from pend_storage.dualwrite.forced_promotion import Election, elect
 from pend_storage.dualwrite.lag import Lag
+from pend_storage.dualwrite.phase_controller import SwitchReport
 from pend_storage.dualwrite.readiness import CODES, Blocker, Readiness
 from pend_storage.dualwrite.repair import Repair, RepairReport
-from pend_storage.dualwrite.sampling import Compared
+from pend_storage.dualwrite.shadow_reads import Compared
 from pend_storage.dualwrite.store import DualWriteStore
+from pend_storage.dualwrite.switch_history import Switch
 
 __all__ = [
     "CODES",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from pend_storage.dualwrite.marks import Mark, reaches
+from pend_storage.dualwrite.replication_position import Mark, reaches
 from pend_storage.errors import ChangesExpired, ConfigError
 from pend_storage.store import Store
 

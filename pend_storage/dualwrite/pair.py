@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.marks import (
+from pend_storage.dualwrite.replication_position import (
     MARK_META,
     SPOILED_META,
     fresh_mark,

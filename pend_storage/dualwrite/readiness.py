@@ -15,11 +15,11 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from pend_storage.dualwrite.lag import lag_of
-from pend_storage.dualwrite.marks import Mark, covers, resume_mark
 from pend_storage.dualwrite.pair import Pair
+from pend_storage.dualwrite.pair_metadata import SharedMeta
+from pend_storage.dualwrite.relay_backoff import reason_of
+from pend_storage.dualwrite.replication_position import Mark, covers, resume_mark
 from pend_storage.dualwrite.roles import SIDES, Side, View, other
-from pend_storage.dualwrite.shared import SharedMeta
-from pend_storage.dualwrite.standstill import reason_of
 from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path

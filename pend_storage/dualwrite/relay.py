@@ -6,7 +6,7 @@ data, and every row is guarded by its version, so repeating is harmless, and so 
 relays at once. That there is one at a time is a matter of economy: a relay that finds the
 mark moved by another one leaves the work to it.
 
-:mod:`~pend_storage.dualwrite.draining` does the work, this decides when.
+:mod:`~pend_storage.dualwrite.log_drain` does the work, this decides when.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pend_storage.dualwrite.draining import REFUSALS, Drain, Obstacle
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
-from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, reaches
-from pend_storage.dualwrite.routing import Route, Router, require_primary
-from pend_storage.dualwrite.standstill import Standstill, reason_of
+from pend_storage.dualwrite.log_drain import REFUSALS, Drain, Obstacle
+from pend_storage.dualwrite.relay_backoff import Standstill, reason_of
+from pend_storage.dualwrite.replication_position import (
+    MARK_META,
+    Mark,
+    fresh_mark,
+    reaches,
+)
+from pend_storage.dualwrite.router import Route, Router, require_primary
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,

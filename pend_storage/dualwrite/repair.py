@@ -18,8 +18,8 @@ from typing import Final, Literal
 
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
-from pend_storage.dualwrite.compare import Place
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.divergence_check import Place
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import (
     InvalidRecord,
     PendStorageError,

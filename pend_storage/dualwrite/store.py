@@ -12,26 +12,32 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
-from pend_storage.dualwrite.continuity import Continuity
-from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
-from pend_storage.dualwrite.exclusive import lock_both
-from pend_storage.dualwrite.findings import Book
+from pend_storage.dualwrite.divergence_check import (
+    Finding,
+    Judge,
+    Redact,
+    Rules,
+    hide_values,
+)
+from pend_storage.dualwrite.divergence_registry import Book
 from pend_storage.dualwrite.follower import Breaker, Follower
-from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.lag import Lag
+from pend_storage.dualwrite.log_continuity import Continuity
+from pend_storage.dualwrite.maintenance import Upkeep
 from pend_storage.dualwrite.pair import Pair
+from pend_storage.dualwrite.pair_locks import lock_both
+from pend_storage.dualwrite.pair_metadata import SharedMeta
+from pend_storage.dualwrite.phase_controller import ALONE, Control, SwitchReport
 from pend_storage.dualwrite.readiness import Check, Gate, Readiness
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport
 from pend_storage.dualwrite.roles import View
-from pend_storage.dualwrite.routing import Route, Router
-from pend_storage.dualwrite.sampling import Compared, Sampler
-from pend_storage.dualwrite.shared import SharedMeta
-from pend_storage.dualwrite.traffic import Traffic
-from pend_storage.dualwrite.unread import UnreadGuard
-from pend_storage.dualwrite.upkeep import Upkeep
+from pend_storage.dualwrite.routed_store import Traffic
+from pend_storage.dualwrite.router import Route, Router
+from pend_storage.dualwrite.shadow_reads import Compared, Sampler
+from pend_storage.dualwrite.switch_history import Switch, switches, whoever_this_is
+from pend_storage.dualwrite.unread_file_guard import UnreadGuard
 from pend_storage.errors import (
     ConfigError,
     SchemaOutOfDate,

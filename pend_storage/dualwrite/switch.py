@@ -16,10 +16,13 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.continuity import WITNESS_META, Continuity
-from pend_storage.dualwrite.draining import drain
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.marks import (
+from pend_storage.dualwrite.heartbeat import SWITCH_META
+from pend_storage.dualwrite.log_continuity import WITNESS_META, Continuity
+from pend_storage.dualwrite.log_drain import drain
+from pend_storage.dualwrite.pair import NAMES
+from pend_storage.dualwrite.pair_metadata import SHARED_META, seal
+from pend_storage.dualwrite.replication_position import (
     BACKFILL_META,
     MARK_META,
     SPOILED_META,
@@ -30,11 +33,8 @@ from pend_storage.dualwrite.marks import (
     news,
     resume_mark,
 )
-from pend_storage.dualwrite.pair import NAMES
-from pend_storage.dualwrite.pulse import SWITCH_META
 from pend_storage.dualwrite.roles import Side, View, other
-from pend_storage.dualwrite.routing import Router
-from pend_storage.dualwrite.shared import SHARED_META, seal
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (
     PendStorageError,
     StaleEpoch,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite.marks import is_empty
+from pend_storage.dualwrite.replication_position import is_empty
 from pend_storage.errors import (
     ChangesExpired,
     PendStorageError,

@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite.history import whoever_this_is
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.switch_history import whoever_this_is
 from pend_storage.errors import ConfigError, StoreUnavailable, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source

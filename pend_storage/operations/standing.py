@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Lag, Switch
-from pend_storage.dualwrite.marks import is_covered
 from pend_storage.dualwrite.readiness import VALIDATION_META
+from pend_storage.dualwrite.replication_position import is_covered
 from pend_storage.dualwrite.roles import SIDES, Side, other
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (

@@ -6,7 +6,7 @@ import pytest
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.marks import MARK_META, Mark
+from pend_storage.dualwrite.replication_position import MARK_META, Mark
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,

@@ -15,7 +15,7 @@ import pend_storage.backfill
 import pend_storage.dualwrite
 from pend_storage import crashpoints
 from pend_storage.dualwrite import CODES, elect
-from pend_storage.dualwrite.marks import is_covered
+from pend_storage.dualwrite.replication_position import is_covered
 from pend_storage.dualwrite.roles import SIDES, Side, View
 from pend_storage.dualwrite.roles import other as opposite
 from pend_storage.errors import StoreUnavailable

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from pend_storage.dualwrite import CODES, Lag
-from pend_storage.dualwrite.brake import LAG, LagBrake
 from pend_storage.dualwrite.lag import lag_of
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.throttle import LAG, LagBrake
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
 from pend_storage.records import Change

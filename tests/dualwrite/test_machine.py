@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.marks import is_covered
+from pend_storage.dualwrite.replication_position import is_covered
 from pend_storage.dualwrite.roles import SIDES, Side, other
 from pend_storage.errors import (
     ChangesExpired,

@@ -14,9 +14,9 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.crashpoints import handled
-from pend_storage.dualwrite import CODES, DualWriteStore, standstill
-from pend_storage.dualwrite.draining import Obstacle
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite import CODES, DualWriteStore, relay_backoff
+from pend_storage.dualwrite.log_drain import Obstacle
+from pend_storage.dualwrite.replication_position import Mark
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
@@ -407,13 +407,13 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
 ) -> None:
     now = [1_000.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr(standstill, "time", clock)
+    monkeypatch.setattr(relay_backoff, "time", clock)
     error = UniqueViolation(collection="logs", fields=("text",), key="a")
     obstacle = Obstacle(
         after=7, sequence=8, commits=1, keys="logs['a']", reason="taken", error=error
     )
     mark = Mark(of="x", after=7, base=0, whole=True)
-    met = standstill.Standstill(pair._hear, 0.2)
+    met = relay_backoff.Standstill(pair._hear, 0.2)
     times = []
     while now[0] < 1_300.0:
         if met.is_due(mark):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pend_storage.dualwrite import CODES, elect
-from pend_storage.dualwrite.marks import is_covered
+from pend_storage.dualwrite.replication_position import is_covered
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.replication_position import Mark
 from pend_storage.errors import ConfigError, Conflict, StaleEpoch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.records import Advance

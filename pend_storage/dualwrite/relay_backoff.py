@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from pend_storage.dualwrite.draining import Obstacle
-from pend_storage.dualwrite.marks import Mark
+from pend_storage.dualwrite.log_drain import Obstacle
+from pend_storage.dualwrite.replication_position import Mark
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.records import JSON

@@ -18,9 +18,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.follower import OUT_OF_REACH
-from pend_storage.dualwrite.marks import HELD_BACK, Mark
 from pend_storage.dualwrite.pair import NAMES
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.replication_position import HELD_BACK, Mark
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState
 from pend_storage.records import Row

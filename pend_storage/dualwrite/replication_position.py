@@ -19,7 +19,7 @@ from typing import Final, Self
 
 import msgspec
 
-from pend_storage.dualwrite.positions import (
+from pend_storage.dualwrite.log_position import (
     HELD_BACK,
     Position,
     entries_after,

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from pend_storage.dualwrite import CODES, continuity, elect
-from pend_storage.dualwrite.continuity import WITNESS_META
-from pend_storage.dualwrite.marks import BACKFILL_META, MARK_META, Mark
-from pend_storage.dualwrite.positions import Position
+from pend_storage.dualwrite import CODES, elect, log_continuity
+from pend_storage.dualwrite.log_continuity import WITNESS_META
+from pend_storage.dualwrite.log_position import Position
+from pend_storage.dualwrite.replication_position import BACKFILL_META, MARK_META, Mark
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change
@@ -495,13 +495,13 @@ def test_looks_are_at_most_one_a_second(
     place: Place, one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Route] = []
-    compare = continuity.Continuity._compare
+    compare = log_continuity.Continuity._compare
 
-    def counted(self: continuity.Continuity, route: Route) -> None:
+    def counted(self: log_continuity.Continuity, route: Route) -> None:
         looks.append(route)
         compare(self, route)
 
-    monkeypatch.setattr(continuity.Continuity, "_compare", counted)
+    monkeypatch.setattr(log_continuity.Continuity, "_compare", counted)
     to(one, P)
     looks.clear()
     for n in range(50):
@@ -543,7 +543,7 @@ def test_a_primary_put_back_between_two_processes_is_noticed(
 def test_closing_does_not_wait_for_a_store_that_hangs(
     place: Place, one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuity, "_LEAVING", 0.05)
+    monkeypatch.setattr(log_continuity, "_LEAVING", 0.05)
     to(one, PG)
     one.put("a", "1")
     hangs = threading.Event()

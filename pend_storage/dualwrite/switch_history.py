@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.pair_metadata import SharedMeta
 from pend_storage.phases import Phase
 from pend_storage.records import JSON
 

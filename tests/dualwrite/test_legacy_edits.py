@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage.dualwrite import CODES, edits
+from pend_storage.dualwrite import CODES, legacy_edits
 from pend_storage.errors import Conflict
 from pend_storage.phases import Phase
 from pend_storage.records import Batch, Delete, Put
@@ -19,7 +19,7 @@ from pend_storage.store import Store
 from pend_storage.testing.domain import Log, a_log
 
 from .processes import Task
-from .test_findings import Site
+from .test_divergences import Site
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_nothing_is_committed_again_while_the_secondary_is_behind(site: Site) ->
     site.edit({"a": "adopted", "b": "1"})  # JSON is primary: an ordinary commit
     head = site.json.head()
 
-    assert edits.commit_noted(site.store._router.route) == 0
+    assert legacy_edits.commit_noted(site.store._router.route) == 0
 
     assert site.json.head() == head
 
@@ -122,7 +122,7 @@ def test_a_row_that_was_changed_meanwhile_is_not_put_back(
     site.edit({"a": "edited", "b": "1"})
     switch.resume()
     (row,) = site.json.scan(QUARANTINE)
-    caught_up = edits._has_caught_up
+    caught_up = legacy_edits._has_caught_up
 
     def settled(primary: Store, follower: Store) -> bool:
         found = caught_up(primary, follower)
@@ -130,9 +130,9 @@ def test_a_row_that_was_changed_meanwhile_is_not_put_back(
         primary.commit(schema.batch([schema.delete(QUARANTINE, row.key)]))
         return found
 
-    monkeypatch.setattr(edits, "_has_caught_up", settled)
+    monkeypatch.setattr(legacy_edits, "_has_caught_up", settled)
     with pytest.raises(Conflict):
-        edits.commit_noted(site.store._router.route)
+        legacy_edits.commit_noted(site.store._router.route)
 
     assert not list(site.json.scan(QUARANTINE))
 
@@ -157,7 +157,7 @@ def test_every_round_of_bringing_an_edit_checks_what_it_has_read(
 
     monkeypatch.setattr(route.store, "commit", watched)
     with pytest.raises(Conflict):
-        edits.bring_edits(route)
+        legacy_edits.bring_edits(route)
 
     assert not list(site.postgres.scan(QUARANTINE))
     assert len(list(site.postgres.scan(FINDINGS))) == 1

@@ -15,7 +15,7 @@ from typing_extensions import override
 from pend_storage import crashpoints
 from pend_storage.diff import Difference
 from pend_storage.dualwrite import CODES, DualWriteStore, show_values
-from pend_storage.dualwrite.compare import Judge, Rules
+from pend_storage.dualwrite.divergence_check import Judge, Rules
 from pend_storage.dualwrite.repair import repair
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase

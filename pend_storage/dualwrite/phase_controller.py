@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.follower import OUT_OF_REACH
-from pend_storage.dualwrite.history import Switch, add_switch, switches
-from pend_storage.dualwrite.leaving import leave
-from pend_storage.dualwrite.marks import is_covered
+from pend_storage.dualwrite.log_continuity import Continuity
+from pend_storage.dualwrite.maintenance import Upkeep
+from pend_storage.dualwrite.pair_metadata import SharedMeta
 from pend_storage.dualwrite.readiness import Gate, Readiness, require_codes
 from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.replication_position import is_covered
 from pend_storage.dualwrite.roles import Side, View
-from pend_storage.dualwrite.routing import Router
-from pend_storage.dualwrite.shared import SharedMeta
+from pend_storage.dualwrite.router import Router
+from pend_storage.dualwrite.secondary_abandonment import leave
 from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
-from pend_storage.dualwrite.upkeep import Upkeep
+from pend_storage.dualwrite.switch_history import Switch, add_switch, switches
 from pend_storage.errors import (
     ChangesExpired,
     PendStorageError,

@@ -8,16 +8,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
-from pend_storage.dualwrite.brake import LagBrake
-from pend_storage.dualwrite.compare import Finding, Judge, Place, Verdicts
-from pend_storage.dualwrite.edits import bring_edits, commit_noted, settled_edits
-from pend_storage.dualwrite.findings import Book
+from pend_storage.dualwrite.divergence_check import Finding, Judge, Place, Verdicts
+from pend_storage.dualwrite.divergence_registry import Book
 from pend_storage.dualwrite.jobs import Copy, Validate
-from pend_storage.dualwrite.marks import is_covered
+from pend_storage.dualwrite.legacy_edits import bring_edits, commit_noted, settled_edits
 from pend_storage.dualwrite.readiness import note_validation
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport, repair
-from pend_storage.dualwrite.routing import Route, Router, require_primary
+from pend_storage.dualwrite.replication_position import is_covered
+from pend_storage.dualwrite.router import Route, Router, require_primary
+from pend_storage.dualwrite.throttle import LagBrake
 from pend_storage.errors import (
     ConfigError,
     Conflict,

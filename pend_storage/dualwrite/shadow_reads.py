@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pend_storage.dualwrite.compare import Finding, Judge, require_following
-from pend_storage.dualwrite.findings import Book
+from pend_storage.dualwrite.divergence_check import Finding, Judge, require_following
+from pend_storage.dualwrite.divergence_registry import Book
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.marks import HELD_BACK, is_covered
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.replication_position import HELD_BACK, is_covered
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query

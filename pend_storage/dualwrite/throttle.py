@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from pend_storage.dualwrite.marks import Mark
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import ChangesExpired
 
 __all__ = ["LAG", "LagBrake"]

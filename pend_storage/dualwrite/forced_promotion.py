@@ -14,8 +14,9 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
-from pend_storage.dualwrite.continuity import WITNESS_META
-from pend_storage.dualwrite.marks import (
+from pend_storage.dualwrite.log_continuity import WITNESS_META
+from pend_storage.dualwrite.log_position import Rewound
+from pend_storage.dualwrite.replication_position import (
     MARK_META,
     SPOILED_META,
     Mark,
@@ -23,7 +24,6 @@ from pend_storage.dualwrite.marks import (
     has_mark,
     news,
 )
-from pend_storage.dualwrite.positions import Rewound
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.errors import (
     ChangesExpired,

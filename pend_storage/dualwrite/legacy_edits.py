@@ -15,8 +15,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from pend_storage.dualwrite.marks import Mark
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import ChangesExpired
 from pend_storage.query import field, make_query
 from pend_storage.records import FindingRecord, Put, Row

@@ -16,8 +16,8 @@ import pytest
 from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.compare import Finding, Kind
-from pend_storage.dualwrite.findings import Book
+from pend_storage.dualwrite.divergence_check import Finding, Kind
+from pend_storage.dualwrite.divergence_registry import Book
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
@@ -37,7 +37,7 @@ from pend_storage.testing.faults import FaultyStore
 from pend_storage.validation import validate
 
 from .processes import Place, Process
-from .test_comparing import damage
+from .test_divergence_check import damage
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,8 +9,10 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.backfill import backfill
-from pend_storage.dualwrite import CODES, positions
-from pend_storage.dualwrite.marks import (
+from pend_storage.dualwrite import CODES, log_position
+from pend_storage.dualwrite.log_position import Position, entries_after, is_there
+from pend_storage.dualwrite.pair_metadata import SHARED_META
+from pend_storage.dualwrite.replication_position import (
     BACKFILL_META,
     MARK_META,
     Mark,
@@ -22,8 +24,6 @@ from pend_storage.dualwrite.marks import (
     rebind,
     resume_mark,
 )
-from pend_storage.dualwrite.positions import Position, entries_after, is_there
-from pend_storage.dualwrite.shared import SHARED_META
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -150,7 +150,7 @@ def test_an_entry_that_is_held_back_is_no_false_alarm_and_no_news() -> None:
 def test_an_entry_without_a_token_that_is_held_back_cannot_be_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(positions, "HELD_BACK", 0.05)
+    monkeypatch.setattr(log_position, "HELD_BACK", 0.05)
     store = a_store()
     position = replace(position_at(store), token=None)
 

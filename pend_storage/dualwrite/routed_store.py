@@ -10,17 +10,17 @@ from typing_extensions import override
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batches import Load
-from pend_storage.dualwrite.continuity import Continuity
-from pend_storage.dualwrite.feed import feed, feed_number, in_feed
+from pend_storage.dualwrite.change_feed import feed, feed_number, in_feed
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
+from pend_storage.dualwrite.log_continuity import Continuity
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
+from pend_storage.dualwrite.pair_metadata import SharedMeta
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.roles import other
-from pend_storage.dualwrite.routing import Route, Router, require_primary
-from pend_storage.dualwrite.sampling import Sampler
-from pend_storage.dualwrite.shared import SharedMeta
-from pend_storage.dualwrite.unread import UnreadGuard
+from pend_storage.dualwrite.router import Route, Router, require_primary
+from pend_storage.dualwrite.shadow_reads import Sampler
+from pend_storage.dualwrite.unread_file_guard import UnreadGuard
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,

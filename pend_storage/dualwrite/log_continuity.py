@@ -2,7 +2,7 @@
 
 Three things are known of a primary, and none of them by the primary itself:
 
-- the *mark* of its follower (:mod:`pend_storage.dualwrite.marks`),
+- the *mark* of its follower (:mod:`pend_storage.dualwrite.replication_position`),
 - the *witness*: the last position that was seen, kept in the meta of the other store. While
   that one is detached, it is moved on about once a second while there are commits. While
   that one follows, a process that closes leaves it where its last commit lies beyond the
@@ -26,11 +26,11 @@ from functools import partial
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.marks import Mark, has_mark, rebind
+from pend_storage.dualwrite.log_position import Position, Rewound, find_entry, is_there
 from pend_storage.dualwrite.pair import NAMES, Pair
-from pend_storage.dualwrite.positions import Position, Rewound, find_entry, is_there
+from pend_storage.dualwrite.replication_position import Mark, has_mark, rebind
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.routing import Route
+from pend_storage.dualwrite.router import Route
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.store import Store

@@ -7,7 +7,7 @@ begins anew from what is there.
 
 Batches are bounded (:mod:`~pend_storage.dualwrite.batches`) and never pass a commit that
 is refused. Such a commit is found by halving; then it is applied together with what the
-primary holds now (:mod:`~pend_storage.dualwrite.present`), and if that is refused too, it
+primary holds now (:mod:`~pend_storage.dualwrite.current_rows`), and if that is refused too, it
 is the obstacle at which the drain stops. The next drain tries this commit first, alone.
 """
 
@@ -22,9 +22,9 @@ from typing_extensions import override
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
 from pend_storage.dualwrite.batches import Backlog, Entry, Room
+from pend_storage.dualwrite.current_rows import present_rows
 from pend_storage.dualwrite.follower import OUT_OF_REACH, why
-from pend_storage.dualwrite.marks import MARK_META, Mark, news
-from pend_storage.dualwrite.present import present_rows
+from pend_storage.dualwrite.replication_position import MARK_META, Mark, news
 from pend_storage.errors import (
     ChangesExpired,
     InvalidRecord,

@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pend_storage.diff import Difference
-from pend_storage.dualwrite.compare import Finding, Place, State
-from pend_storage.dualwrite.routing import Route, Router
+from pend_storage.dualwrite.divergence_check import Finding, Place, State
+from pend_storage.dualwrite.router import Route, Router
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, field, make_query

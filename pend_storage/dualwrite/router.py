@@ -11,9 +11,8 @@ from typing import Final, TypeVar
 
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.leaving import leave_behind
+from pend_storage.dualwrite.heartbeat import DEAD_AFTER, Pulse
 from pend_storage.dualwrite.pair import NAMES, Pair
-from pend_storage.dualwrite.pulse import DEAD_AFTER, Pulse
 from pend_storage.dualwrite.roles import (
     Side,
     Step,
@@ -22,6 +21,7 @@ from pend_storage.dualwrite.roles import (
     is_under_way,
     other,
 )
+from pend_storage.dualwrite.secondary_abandonment import leave_behind
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
