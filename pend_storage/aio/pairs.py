@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Switch,
         SwitchReport,
     )
-    from pend_storage.dualwrite.roles import View
+    from pend_storage.dualwrite.roles import RolePair
 
 __all__ = ["PairVerbs"]
 
@@ -44,9 +44,9 @@ class PairVerbs:
         phase: Phase = await asyncio.to_thread(getattr, self._store, "phase")
         return phase
 
-    async def roles(self) -> View:
+    async def roles(self) -> RolePair:
         """The roles of both stores as they are; None for one that cannot be reached."""
-        view: View = await self._ask("roles")
+        view: RolePair = await self._ask("roles")
         return view
 
     async def readiness(self, phase: Phase | str) -> Readiness:
@@ -73,9 +73,9 @@ class PairVerbs:
         found: tuple[Switch, ...] = await self._ask("history")
         return found
 
-    async def recover(self) -> View:
+    async def recover(self) -> RolePair:
         """Finish or undo a switch that somebody left half done, without waiting."""
-        view: View = await self._ask("recover")
+        view: RolePair = await self._ask("recover")
         return view
 
     async def backfill(

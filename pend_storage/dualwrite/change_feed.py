@@ -20,7 +20,7 @@ from pend_storage.errors import ChangesExpired
 from pend_storage.records import Change
 from pend_storage.store import Store
 
-__all__ = ["feed", "feed_number", "in_feed"]
+__all__ = ["as_feed_entry", "change_feed", "feed_sequence"]
 
 _BITS: Final = 44
 """Room for 17 million million commits in each store."""
@@ -43,18 +43,18 @@ class _Place(NamedTuple):
         return (self.epoch << _BITS | self.number) << 1 | (self.side == "postgres")
 
 
-def feed_number(route: Route, sequence: int) -> int:
+def feed_sequence(route: Route, sequence: int) -> int:
     """The feed's number for a number of the primary's log."""
     return _Place(route.epoch, sequence, route.side).to_sequence()
 
 
-def in_feed(change: Change, side: Side) -> Change:
+def as_feed_entry(change: Change, side: Side) -> Change:
     """An entry of one store's log as an entry of the feed."""
     place = _Place(change.epoch, change.sequence, side)
     return replace(change, sequence=place.to_sequence())
 
 
-def feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
+def change_feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
     """The entries after a number of this feed, up to their present end.
 
     Entries of the store that is not primary end before the present epoch, and no others
@@ -83,7 +83,7 @@ def _part(store: Store, side: Side, start: _Place, upto: int) -> Iterator[Change
         if change.epoch > upto:
             return
         if _Place(change.epoch, change.sequence, side) > start:
-            yield in_feed(change, side)
+            yield as_feed_entry(change, side)
 
 
 def _entries(store: Store, side: Side, start: _Place) -> Iterator[Change]:

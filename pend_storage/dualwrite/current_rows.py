@@ -22,7 +22,7 @@ from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 
-__all__ = ["present_rows"]
+__all__ = ["current_rows"]
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _AT_ONCE: Final = 100
 """Keys or values in one question."""
 
 
-def present_rows(
+def current_rows(
     primary: Store, follower: Store, records: Sequence[ChangedRecord]
 ) -> tuple[Load, list[Place]]:
     """The primary's rows of some keys, and of what stands in their way in the follower.

@@ -19,21 +19,21 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.pair import NAMES
-from pend_storage.dualwrite.replication_position import HELD_BACK, Mark
+from pend_storage.dualwrite.replication_position import HELD_BACK, ReplicationPosition
 from pend_storage.dualwrite.router import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState
 from pend_storage.records import Row
 
 __all__ = [
+    "ComparisonRules",
+    "Confirmed",
+    "DivergenceConfirmer",
     "Finding",
-    "Judge",
     "Kind",
     "Place",
-    "Rules",
     "Source",
     "State",
-    "Verdicts",
     "hide_values",
     "show_values",
 ]
@@ -73,8 +73,8 @@ class Finding:
     state: State = "open"
 
 
-class Verdicts(NamedTuple):
-    """What became of the suspects; those that are in neither are equal."""
+class Confirmed(NamedTuple):
+    """What became of the candidates; those that are in neither are equal."""
 
     found: dict[str, Finding]
     """What certainly differs, by key."""
@@ -99,7 +99,7 @@ def _outline(value: Any) -> str:
     return f"<{type(value).__name__}{size}>"
 
 
-class Rules:
+class ComparisonRules:
     """What does not count as a difference, and what is shown of one that does."""
 
     def __init__(
@@ -134,7 +134,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Observation:
     """One key in both stores: the secondary was read first."""
 
     primary: Row | None
@@ -156,7 +156,7 @@ class _Look:
         return "different"
 
 
-class _Suspect:
+class _Candidate:
     """One key that may differ, and what was seen of it so far."""
 
     __slots__ = ("_past", "_since", "_versions")
@@ -166,7 +166,7 @@ class _Suspect:
         self._since = 0.0
         self._past: dict[int, Row] = {}
 
-    def note(self, look: _Look, now: float) -> float:
+    def note(self, look: _Observation, now: float) -> float:
         """Take note of a look; gives the seconds for which nothing has moved."""
         if self._versions != look.versions:
             self._versions, self._since = look.versions, now
@@ -176,7 +176,7 @@ class _Suspect:
                 del self._past[next(iter(self._past))]
         return now - self._since
 
-    def past(self, look: _Look) -> _Look | None:
+    def past(self, look: _Observation) -> _Observation | None:
         """The secondary beside the primary as it was when it had that version.
 
         A record that is written all the time is never seen equal in both, but the
@@ -184,15 +184,15 @@ class _Suspect:
         """
         there = look.secondary
         before = None if there is None else self._past.get(there.version)
-        return None if before is None else _Look(before, there)
+        return None if before is None else _Observation(before, there)
 
 
-class Judge:
+class DivergenceConfirmer:
     """Decides which differences are certain."""
 
     def __init__(
         self,
-        rules: Rules,
+        rules: ComparisonRules,
         catch_up: Callable[[], object],
         *,
         patience: float = 10.0,
@@ -208,7 +208,7 @@ class Judge:
         self._catch_up = catch_up
         self._patience = patience
 
-    def judge(
+    def confirm(
         self,
         route: Route,
         collection: str,
@@ -216,7 +216,7 @@ class Judge:
         *,
         source: Source = "read",
         stop: threading.Event | None = None,
-    ) -> Verdicts:
+    ) -> Confirmed:
         """Which of these keys certainly differ.
 
         Args:
@@ -232,31 +232,33 @@ class Judge:
         """
         deadline = time.monotonic() + self._patience
         found: dict[str, Finding] = {}
-        suspects = {key: _Suspect() for key in keys}
+        candidates = {key: _Candidate() for key in keys}
         pause = _FIRST_PAUSE
-        while suspects:
+        while candidates:
             mark = self._mark(route)
-            looks = _looks(route, collection, suspects)
+            observed = _observe(route, collection, candidates)
             now = time.monotonic()
-            for key, look in looks.items():
-                quiet = suspects[key].note(look, now) >= HELD_BACK
-                if self._is_settled(collection, suspects[key], look):
-                    del suspects[key]
+            for key, look in observed.items():
+                quiet = candidates[key].note(look, now) >= HELD_BACK
+                if self._is_settled(collection, candidates[key], look):
+                    del candidates[key]
                 elif _is_certain(look, mark, quiet=quiet):
                     finding = self._finding(collection, key, look)
                     found[key] = replace(finding, source=source)
-                    del suspects[key]
-            if not suspects or now >= deadline:
+                    del candidates[key]
+            if not candidates or now >= deadline:
                 break
             self.wait(pause, stop)
             if stop is not None and stop.is_set():
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return Verdicts(found, frozenset(suspects))
+        return Confirmed(found, frozenset(candidates))
 
-    def _is_settled(self, collection: str, suspect: _Suspect, look: _Look) -> bool:
+    def _is_settled(
+        self, collection: str, candidate: _Candidate, look: _Observation
+    ) -> bool:
         """Whether both are equal, or the secondary has what the primary just had."""
-        past = suspect.past(look)
+        past = candidate.past(look)
         return self._agree(collection, look) or (
             past is not None and self._agree(collection, past)
         )
@@ -273,17 +275,17 @@ class Judge:
 
     def _mark(self, route: Route) -> int:
         assert route.follower is not None  # noqa: S101 - its callers have looked
-        mark = Mark.load(route.follower)
-        return 0 if mark is None else mark.after
+        mark = ReplicationPosition.load(route.follower)
+        return 0 if mark is None else mark.sequence
 
-    def _agree(self, collection: str, look: _Look) -> bool:
+    def _agree(self, collection: str, look: _Observation) -> bool:
         left = None if look.primary is None else look.primary.record
         right = None if look.secondary is None else look.secondary.record
         if left is None or right is None:
             return left is right
         return not self._rules.differences(collection, left, right)
 
-    def _finding(self, collection: str, key: str, look: _Look) -> Finding:
+    def _finding(self, collection: str, key: str, look: _Observation) -> Finding:
         now = datetime.now(UTC)
         shown: tuple[Difference, ...] = ()
         if look.kind == "different" and look.primary and look.secondary:
@@ -301,7 +303,7 @@ class Judge:
         )
 
 
-def _is_certain(look: _Look, mark: int, *, quiet: bool) -> bool:
+def _is_certain(look: _Observation, mark: int, *, quiet: bool) -> bool:
     """Whether a difference cannot be a commit on its way.
 
     Args:
@@ -316,13 +318,15 @@ def _is_certain(look: _Look, mark: int, *, quiet: bool) -> bool:
     return mark >= primary or quiet
 
 
-def _looks(route: Route, collection: str, keys: Iterable[str]) -> Mapping[str, _Look]:
+def _observe(
+    route: Route, collection: str, keys: Iterable[str]
+) -> Mapping[str, _Observation]:
     wanted = sorted(keys)
     assert route.follower is not None  # noqa: S101 - its callers have looked
     secondary = route.follower.read(collection, wanted, deleted=True)
     primary = route.store.read(collection, wanted, deleted=True, epoch=route.epoch)
     require_following(route)
-    return {key: _Look(primary.get(key), secondary.get(key)) for key in wanted}
+    return {key: _Observation(primary.get(key), secondary.get(key)) for key in wanted}
 
 
 def require_following(route: Route) -> None:

@@ -28,7 +28,7 @@ from pend_storage.schema import FINDINGS
 from pend_storage.shown import bounded_path, cut, shown
 from pend_storage.store import Store
 
-__all__ = ["Book", "to_finding"]
+__all__ = ["DivergenceRegistry", "to_finding"]
 
 _MOST: Final = 1_000
 """Findings kept; where more come, closed ones make room, and then no more are taken."""
@@ -51,7 +51,7 @@ class _Plan(NamedTuple):
     """Ids of findings that are opened."""
 
 
-class Book:
+class DivergenceRegistry:
     """The findings of a pair. Safe to use from any number of threads."""
 
     def __init__(
@@ -118,7 +118,7 @@ class Book:
 
     # -- what was found -----------------------------------------------------------------
 
-    def report(self, findings: Iterable[Finding]) -> None:
+    def record(self, findings: Iterable[Finding]) -> None:
         """Open findings, or note that they were seen again.
 
         What cannot be written is told and not raised: it will be found again.
@@ -132,9 +132,9 @@ class Book:
                 news = self._write(partial(self._opening, part, wanted))
                 self._written.update(dict.fromkeys(part, time.monotonic()))
                 for identity in news:
-                    self._tell(wanted[identity])
+                    self._emit(wanted[identity])
         except PendStorageError as error:
-            self._complain(error)
+            self._emit_failure(error)
 
     def _is_due(self, identity: str) -> bool:
         return time.monotonic() - self._written.get(identity, -_RENEW) >= _RENEW
@@ -152,7 +152,7 @@ class Book:
         )
         leaving = self._closed(route, max(0, len(fresh) - room), set(news))
         excess = set(fresh[max(0, room + len(leaving)) :])
-        self._note_full(bool(excess))
+        self._emit_full(bool(excess))
         kept = [identity for identity in part if identity not in excess]
         operations: list[Put | Delete] = [
             route.store.schema.put(
@@ -179,7 +179,7 @@ class Book:
         rows = route.store.query(FINDINGS, query, epoch=route.epoch)
         return [row for row in rows if row.key not in but][:wanted]
 
-    def _note_full(self, full: bool) -> None:  # noqa: FBT001 - what it notes
+    def _emit_full(self, full: bool) -> None:  # noqa: FBT001 - what it notes
         if full and not self._is_full:
             message = (
                 f"{self._most} findings are open, and no more are kept: repair, or see "
@@ -188,7 +188,7 @@ class Book:
             self._hook(Event("findings-full", message, logging.ERROR))
         self._is_full = full
 
-    def _tell(self, finding: Finding) -> None:
+    def _emit(self, finding: Finding) -> None:
         self._hook(
             Event(
                 "divergence",
@@ -198,7 +198,7 @@ class Book:
             )
         )
 
-    def _complain(self, error: PendStorageError) -> None:
+    def _emit_failure(self, error: PendStorageError) -> None:
         self._hook(
             Event(
                 "findings-not-kept",
@@ -209,23 +209,23 @@ class Book:
 
     # -- what became of it ----------------------------------------------------------------
 
-    def gone(self, places: Iterable[Place]) -> None:
+    def record_equal(self, places: Iterable[Place]) -> None:
         """These were seen to be equal: what is open of them is not any more."""
         try:
             known = self._open()
             if known:
                 self._close(known & {id_of(*place) for place in places}, "gone")
         except PendStorageError as error:
-            self._complain(error)
+            self._emit_failure(error)
 
-    def repaired(self, places: Iterable[Place]) -> None:
+    def record_repaired(self, places: Iterable[Place]) -> None:
         """These were brought in line."""
         try:
             self._close({id_of(*place) for place in places}, "repaired")
         except PendStorageError as error:
-            self._complain(error)
+            self._emit_failure(error)
 
-    def announce(self, edits: Iterable[FindingRecord]) -> None:
+    def emit_edits(self, edits: Iterable[FindingRecord]) -> None:
         """Tell of edits that were made in vain, and are rows by now."""
         for record in edits:
             if record.state == "open":
@@ -239,7 +239,7 @@ class Book:
                     )
                 )
 
-    def accept(self, identities: Collection[str]) -> None:
+    def record_accepted(self, identities: Collection[str]) -> None:
         """These findings of edits were settled by an operator, in quarantine."""
         self._close(identities, "accepted")
 

@@ -15,14 +15,14 @@ from typing import Final
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.log_continuity import WITNESS_META
-from pend_storage.dualwrite.log_position import Rewound
+from pend_storage.dualwrite.log_position import LogRewound
 from pend_storage.dualwrite.replication_position import (
-    MARK_META,
-    SPOILED_META,
-    Mark,
-    covers,
-    has_mark,
-    news,
+    POSITION_META,
+    TAINTED_META,
+    ReplicationPosition,
+    changes_after,
+    is_complete_for,
+    log_has,
 )
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.errors import (
@@ -34,7 +34,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.store import Store
 
-__all__ = ["Election", "elect"]
+__all__ = ["ForcedPromotion", "force_promotion"]
 
 _SHOWN: Final = 1_000
 _AT_ONCE: Final = 200
@@ -44,7 +44,7 @@ _VOTED_OUT: Final = declare(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Election:
+class ForcedPromotion:
     """What was decided."""
 
     primary: Side
@@ -59,7 +59,7 @@ class Election:
     """If not, see that nobody uses it any more. When it is back, decide once more."""
 
 
-def elect(json: Store, postgres: Store, side: Side) -> Election:
+def force_promotion(json: Store, postgres: Store, side: Side) -> ForcedPromotion:
     """Make this store primary, and detach the other one; nothing else may be running.
 
     Where that was interrupted, do it again. The other one must be emptied before it can
@@ -82,15 +82,15 @@ def elect(json: Store, postgres: Store, side: Side) -> Election:
     try:
         missing = _missing(chosen, rest)
         _set(rest, Role.DETACHED, epoch)
-        rest.compare_and_set_meta(SPOILED_META, rest.meta(SPOILED_META), {"by": epoch})
-        for name in (MARK_META, WITNESS_META):
+        rest.compare_and_set_meta(TAINTED_META, rest.meta(TAINTED_META), {"by": epoch})
+        for name in (POSITION_META, WITNESS_META):
             rest.compare_and_set_meta(name, rest.meta(name), None)
     except StoreUnavailable:
         reachable = False
     _VOTED_OUT()
     _set(chosen, Role.PRIMARY, epoch)
-    chosen.compare_and_set_meta(SPOILED_META, chosen.meta(SPOILED_META), None)
-    return Election(
+    chosen.compare_and_set_meta(TAINTED_META, chosen.meta(TAINTED_META), None)
+    return ForcedPromotion(
         primary=side, epoch=epoch, missing=missing, is_other_reachable=reachable
     )
 
@@ -110,19 +110,21 @@ def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
     proves nothing about what lies before its base, and the records are compared. What a
     follower of the winner has is in its records alone, and so where a log was rewound.
     """
-    mark, back = Mark.load(chosen), Mark.load(rest)
-    known = back is not None and back.of == chosen.identity()
+    mark, back = ReplicationPosition.load(chosen), ReplicationPosition.load(rest)
+    known = back is not None and back.source == chosen.identity()
     # The loser has followed the winner once, which has lost some of that since.
     is_set_back = back is not None and known and _is_lost(chosen, back)
     found: Iterator[Change] | None = None
     if rest.role().role is Role.SECONDARY:
         if known:
             found = _records_of_its_own(chosen, rest, is_rewound=is_set_back)
-    elif mark is not None and mark.of == rest.identity():
+    elif mark is not None and mark.source == rest.identity():
         found = (
             _records_of_its_own(chosen, rest, is_rewound=True)
-            if is_set_back or _is_lost(rest, mark) or not covers(rest, chosen, mark)
-            else news(rest, mark)
+            if is_set_back
+            or _is_lost(rest, mark)
+            or not is_complete_for(rest, chosen, mark)
+            else changes_after(rest, mark)
         )
     elif is_set_back:
         found = _records_of_its_own(chosen, rest, is_rewound=True)
@@ -132,11 +134,11 @@ def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
         return None
 
 
-def _is_lost(store: Store, mark: Mark) -> bool:
+def _is_lost(store: Store, mark: ReplicationPosition) -> bool:
     """Whether the log of a store was rewound to before a mark."""
     try:
-        has_mark(store, mark)
-    except Rewound:
+        log_has(store, mark)
+    except LogRewound:
         return True
     return False
 

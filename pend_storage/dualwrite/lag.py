@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from pend_storage.dualwrite.replication_position import Mark, reaches
+from pend_storage.dualwrite.replication_position import ReplicationPosition, log_reaches
 from pend_storage.errors import ChangesExpired, ConfigError
 from pend_storage.store import Store
 
@@ -54,7 +54,7 @@ class Distance(NamedTuple):
         return Distance(1, math.inf, self.problem)
 
 
-def lag_of(primary: Store, mark: Mark | None) -> Distance:
+def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
     """Commits that a mark has not passed, and the age of the oldest.
 
     It costs three short questions, whatever the number of commits.
@@ -64,12 +64,12 @@ def lag_of(primary: Store, mark: Mark | None) -> Distance:
     """
     try:
         stands = mark is None or _stands(primary, mark)
-        commits, oldest = primary.pending(mark.after if mark else 0)
+        commits, oldest = primary.pending(mark.sequence if mark else 0)
     except ChangesExpired as expired:  # it cannot be caught up with at all
         return Distance(_MOST_COUNTED, math.inf, str(expired))
     if mark is not None and not stands:
         try:
-            reaches(primary, mark)
+            log_reaches(primary, mark)
         except ConfigError as rewound:
             return Distance(max(1, commits), math.inf, str(rewound))
     if oldest is None:
@@ -78,12 +78,12 @@ def lag_of(primary: Store, mark: Mark | None) -> Distance:
     return Distance(commits, max(0.0, age), None)
 
 
-def _stands(primary: Store, mark: Mark) -> bool:
+def _stands(primary: Store, mark: ReplicationPosition) -> bool:
     """Whether the log certainly has the entry of a mark; a longer look decides else."""
-    if mark.at is None:
+    if mark.committed_at is None:
         return False
     try:
-        first = primary.pending(mark.after - 1).oldest
+        first = primary.pending(mark.sequence - 1).oldest
     except ChangesExpired:
         return False
-    return first is not None and first.isoformat() == mark.at
+    return first is not None and first.isoformat() == mark.committed_at

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.dualwrite.router import Route
 from pend_storage.errors import ChangesExpired
 from pend_storage.query import field, make_query
@@ -23,14 +23,14 @@ from pend_storage.records import FindingRecord, Put, Row
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 
-__all__ = ["bring_edits", "commit_noted", "settled_edits"]
+__all__ = ["commit_unlogged", "replicate_edits", "settled_edits"]
 
 _AT_ONCE: Final = 100
 _SHORT: Final = 16
 """How often a row is written to get past the version that the secondary gave it."""
 
 
-def bring_edits(route: Route) -> list[FindingRecord]:
+def replicate_edits(route: Route) -> list[FindingRecord]:
     """Commit to the primary what only its secondary knows of edits; gives the new ones.
 
     Raises:
@@ -78,7 +78,7 @@ def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> No
         batch = route.store.schema.batch([put for put, _ in low], checks)
 
 
-def commit_noted(route: Route) -> int:
+def commit_unlogged(route: Route) -> int:
     """Commit what the primary noted while it was secondary; gives how many rows.
 
     Nothing is done before the secondary has caught up: what it lacks then is not in the
@@ -124,11 +124,11 @@ def _noted(route: Route) -> Iterator[tuple[str, Row]]:
 
 
 def _has_caught_up(primary: Store, follower: Store) -> bool:
-    mark = Mark.load(follower)
+    mark = ReplicationPosition.load(follower)
     if mark is None:
         return False
     try:
-        return not primary.pending(mark.after).commits
+        return not primary.pending(mark.sequence).commits
     except ChangesExpired:
         return False
 

@@ -22,9 +22,13 @@ from typing_extensions import override
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
 from pend_storage.dualwrite.batches import Backlog, Entry, Room
-from pend_storage.dualwrite.current_rows import present_rows
+from pend_storage.dualwrite.current_rows import current_rows
 from pend_storage.dualwrite.follower import OUT_OF_REACH, why
-from pend_storage.dualwrite.replication_position import MARK_META, Mark, news
+from pend_storage.dualwrite.replication_position import (
+    POSITION_META,
+    ReplicationPosition,
+    changes_after,
+)
 from pend_storage.errors import (
     ChangesExpired,
     InvalidRecord,
@@ -37,7 +41,7 @@ from pend_storage.records import JSON, Advance, ChangedRecord
 from pend_storage.shown import shown
 from pend_storage.store import Store
 
-__all__ = ["REFUSALS", "Drain", "Obstacle", "drain"]
+__all__ = ["REFUSALS", "LogDrain", "Obstacle", "drain"]
 
 REFUSALS: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
 """What a secondary says where rows came before their turn, or where it holds others."""
@@ -92,10 +96,12 @@ class _Restart(Exception):
 
 
 @dataclass(slots=True)
-class Drain:
+class LogDrain:
     """What was learned by draining, kept from one time to the next."""
 
-    on_rewound: Callable[[Mark, Mark | None], None] = lambda _before, _now: None
+    on_rewound: Callable[[ReplicationPosition, ReplicationPosition | None], None] = (
+        lambda _before, _now: None
+    )
     """Called with the mark that was known, and the one found, where that lies before it:
     the secondary has lost commits."""
     on_obstacle: Callable[[Obstacle], None] = lambda _: None
@@ -105,7 +111,7 @@ class Drain:
     room: Room = field(default_factory=Room)
     obstacle: Obstacle | None = None
     """What the last drain stopped at."""
-    _known: tuple[int, Mark] | None = None
+    _known: tuple[int, ReplicationPosition] | None = None
     """The latest mark, and the epoch."""
 
     def run(
@@ -134,15 +140,15 @@ class Drain:
             UniqueViolation, ReferenceViolation, InvalidRecord: a commit is refused;
                 :attr:`obstacle` has it.
         """
-        job = _Job(primary, follower, epoch, between)
+        job = _DrainJob(primary, follower, epoch, between)
         commits = setbacks = 0
         while True:
-            stored = follower.meta(MARK_META)
-            mark = self._look(Mark.parse(stored), epoch)
+            stored = follower.meta(POSITION_META)
+            mark = self._look(ReplicationPosition.parse(stored), epoch)
             if mark is None:
                 head = primary.head()
                 raise ChangesExpired(store="the change log", after=0, oldest=head)
-            pass_ = _Pass(self, job, mark, stored)
+            pass_ = _DrainPass(self, job, mark, stored)
             try:
                 pass_.go()
                 return commits + pass_.commits
@@ -155,21 +161,26 @@ class Drain:
                 self._known = (epoch, pass_.mark)
             commits += pass_.commits
 
-    def _look(self, mark: Mark | None, epoch: int) -> Mark | None:
+    def _look(
+        self, mark: ReplicationPosition | None, epoch: int
+    ) -> ReplicationPosition | None:
         """Compare a mark that was found with the one that was known."""
         before, known = self._known or (0, None)
         if (
             known is not None
             and before == epoch
-            and (mark is None or (mark.of == known.of and mark.after < known.after))
+            and (
+                mark is None
+                or (mark.source == known.source and mark.sequence < known.sequence)
+            )
         ):
             self._known = None
             self.on_rewound(known, mark)
         return mark
 
 
-class _Job(NamedTuple):
-    """What :meth:`Drain.run` was given."""
+class _DrainJob(NamedTuple):
+    """What :meth:`LogDrain.run` was given."""
 
     primary: Store
     follower: Store
@@ -177,10 +188,12 @@ class _Job(NamedTuple):
     between: Callable[[], None]
 
 
-class _Pass:
+class _DrainPass:
     """One reading of the log from the mark."""
 
-    def __init__(self, state: Drain, job: _Job, mark: Mark, stored: JSON) -> None:
+    def __init__(
+        self, state: LogDrain, job: _DrainJob, mark: ReplicationPosition, stored: JSON
+    ) -> None:
         self._state = state
         self._primary, self._follower, self._epoch, self._between = job
         self._stored = stored
@@ -194,8 +207,8 @@ class _Pass:
     def go(self) -> None:
         """To the end of the log."""
         state = self._state
-        backlog = Backlog(news(self._primary, self.mark), self._primary.schema)
-        if state.obstacle is not None and state.obstacle.after == self.mark.after:
+        backlog = Backlog(changes_after(self._primary, self.mark), self._primary.schema)
+        if state.obstacle is not None and state.obstacle.after == self.mark.sequence:
             self._suspects = self._few = 1  # what did not pass before is tried alone
         else:
             state.obstacle = None
@@ -209,7 +222,7 @@ class _Pass:
                     backlog.put_back(batch)
                     self._suspects, self._few = len(batch), len(batch) // 2
                     continue
-                self._apply_present(batch[0], refusal)
+                self._apply_current(batch[0], refusal)
             self._passed(len(batch))
 
     def _passed(self, count: int) -> None:
@@ -223,7 +236,7 @@ class _Pass:
         records = [item for entry in batch for item in entry.load.records]
         moved = self.mark.moved(batch[-1].change)
         value = moved.to_meta()
-        advance = Advance(MARK_META, self._stored, value)
+        advance = Advance(POSITION_META, self._stored, value)
         size = sum(entry.load.bytes for entry in batch)
         try:
             self._follower.apply([*records, *more], epoch=self._epoch, mark=advance)
@@ -242,7 +255,7 @@ class _Pass:
         if len(batch) > 1:
             self._state.room.shrink(records, size)
         try:
-            now = self._follower.meta(MARK_META)
+            now = self._follower.meta(POSITION_META)
         except OUT_OF_REACH:
             raise error from None
         if not equal(now, self._stored):
@@ -254,9 +267,9 @@ class _Pass:
         self._state.obstacle = obstacle
         raise error
 
-    def _apply_present(self, entry: Entry, refusal: PendStorageError) -> None:
+    def _apply_current(self, entry: Entry, refusal: PendStorageError) -> None:
         """A single commit is refused: perhaps a later one, which is there, allows it."""
-        load, strangers = present_rows(
+        load, strangers = current_rows(
             self._primary, self._follower, entry.load.records
         )
         self._between()
@@ -278,7 +291,7 @@ class _Pass:
     ) -> Obstacle:
         records = [item for entry in batch for item in entry.load.records]
         return Obstacle(
-            after=self.mark.after,
+            after=self.mark.sequence,
             sequence=batch[0].change.sequence,
             commits=len(batch),
             keys=_shown([(item.collection, item.key) for item in records]),
@@ -300,5 +313,5 @@ def drain(
     *,
     between: Callable[[], None] = lambda: None,
 ) -> int:
-    """Apply the rest of the primary's change log once; see :meth:`Drain.run`."""
-    return Drain().run(primary, follower, epoch, between=between)
+    """Apply the rest of the primary's change log once; see :meth:`LogDrain.run`."""
+    return LogDrain().run(primary, follower, epoch, between=between)

@@ -8,16 +8,25 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
-from pend_storage.dualwrite.divergence_check import Finding, Judge, Place, Verdicts
-from pend_storage.dualwrite.divergence_registry import Book
+from pend_storage.dualwrite.divergence_check import (
+    Confirmed,
+    DivergenceConfirmer,
+    Finding,
+    Place,
+)
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite.jobs import Copy, Validate
-from pend_storage.dualwrite.legacy_edits import bring_edits, commit_noted, settled_edits
-from pend_storage.dualwrite.readiness import note_validation
+from pend_storage.dualwrite.legacy_edits import (
+    commit_unlogged,
+    replicate_edits,
+    settled_edits,
+)
+from pend_storage.dualwrite.readiness import record_validation
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport, repair
-from pend_storage.dualwrite.replication_position import is_covered
+from pend_storage.dualwrite.replication_position import is_complete_replica
 from pend_storage.dualwrite.router import Route, Router, require_primary
-from pend_storage.dualwrite.throttle import LagBrake
+from pend_storage.dualwrite.throttle import LagThrottle
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -28,21 +37,21 @@ from pend_storage.errors import (
 from pend_storage.events import Hook, Progress
 from pend_storage.store import Store
 
-__all__ = ["Upkeep"]
+__all__ = ["Maintenance"]
 
 _MOST_KEPT: Final = 1_000
 """Findings of one validation that are written down; all of them are counted."""
 
 
-class Upkeep:
+class Maintenance:
     """See the module."""
 
     def __init__(
         self,
         router: Router,
         relay: Relay,
-        judge: Judge,
-        book: Book,
+        confirmer: DivergenceConfirmer,
+        registry: DivergenceRegistry,
         hook: Hook,
         *,
         copy: Copy | None,
@@ -53,8 +62,8 @@ class Upkeep:
         """Sees that the primary has lost nothing, before its rows replace others."""
         self._router = router
         self._relay = relay
-        self._judge = judge
-        self._book = book
+        self._confirmer = confirmer
+        self._registry = registry
         self._hook = hook
         self._copy = copy
         self._validate = validate
@@ -91,14 +100,14 @@ class Upkeep:
                 progress=progress,
                 rate=rate,
                 epoch=route.epoch,
-                hold=None if is_urgent else LagBrake(route),
+                hold=None if is_urgent else LagThrottle(route),
                 hook=self._hook,
             )
 
         def copied(route: Route) -> Any:
             self._verify(route)
             report = once(route)
-            if not is_covered(route.store, follower_of(route)):
+            if not is_complete_replica(route.store, follower_of(route)):
                 # It had been interrupted before the log was lost: that proves nothing.
                 report = once(route)
             self._relay.wake()
@@ -124,17 +133,19 @@ class Upkeep:
             follower = follower_of(route)
             stood = (route.store.incarnation(), follower.incarnation())
             self._catch_up()
-            self.tend_edits(route)
-            known = self._book.findings()
-            seen = _Seen(self._judge, route, known)
+            self.sync_edits(route)
+            known = self._registry.findings()
+            seen = _Seen(self._confirmer, route, known)
             report = validate(
                 route.store, follower, sample=sample, progress=progress, certain=seen
             )
-            self._book.report(seen.first)
-            self._book.gone(seen.gone(known, is_full=sample is None))
+            self._registry.record(seen.first)
+            self._registry.record_equal(seen.gone(known, is_full=sample is None))
             if sample is None:
                 doubts = report.found + report.unsettled
-                note_validation(route.store, follower, found=doubts, incarnations=stood)
+                record_validation(
+                    route.store, follower, found=doubts, incarnations=stood
+                )
             return report
 
         return self._router.call(validated)
@@ -148,9 +159,9 @@ class Upkeep:
             self._verify(route)
             follower = follower_of(route)
             self._catch_up()
-            self.tend_edits(route)
-            known = [f for f in self._book.findings() if f.source != "edit"]
-            seen = _Seen(self._judge, route, known)
+            self.sync_edits(route)
+            known = [f for f in self._registry.findings() if f.source != "edit"]
+            seen = _Seen(self._confirmer, route, known)
             if self._validate is not None:
                 self._validate(
                     route.store, follower, sample=None, progress=None, certain=seen
@@ -176,28 +187,30 @@ class Upkeep:
         done = [*by_action.get("write", ()), *by_action.get("delete", ())]
         if report.ok:  # answers can only be told by asking again
             done += [(f.collection, f.key) for f in known if f.kind == "answer"]
-        self._book.repaired(done)
-        self._book.gone(by_action.get("none", ()))
+        self._registry.record_repaired(done)
+        self._registry.record_equal(by_action.get("none", ()))
 
     # -- edits --------------------------------------------------------------------------
 
-    def tend_edits(self, route: Route) -> None:
+    def sync_edits(self, route: Route) -> None:
         """See to what was written into legacy files while JSON was secondary."""
         with contextlib.suppress(Conflict):  # somebody else is just doing it
-            brought = bring_edits(route)
-            self._book.announce(brought)
+            brought = replicate_edits(route)
+            self._registry.emit_edits(brought)
             settled = settled_edits(route)
             if settled:
-                self._book.accept(settled)
-            if commit_noted(route) or brought or settled:
+                self._registry.record_accepted(settled)
+            if commit_unlogged(route) or brought or settled:
                 self._relay.wake()
 
 
 class _Seen:
     """Decides what is certain, for a validation, and remembers what it was asked."""
 
-    def __init__(self, judge: Judge, route: Route, known: Sequence[Finding]) -> None:
-        self._judge = judge
+    def __init__(
+        self, confirmer: DivergenceConfirmer, route: Route, known: Sequence[Finding]
+    ) -> None:
+        self._confirmer = confirmer
         self._route = route
         self.places: set[Place] = set()
         """All that certainly differs."""
@@ -206,16 +219,18 @@ class _Seen:
         self._known = {(f.collection, f.key) for f in known}
         self._unsettled: set[Place] = set()
 
-    def __call__(self, collection: str, keys: Sequence[str]) -> Verdicts:
+    def __call__(self, collection: str, keys: Sequence[str]) -> Confirmed:
         """Look closely at keys that seem to differ."""
-        verdicts = self._judge.judge(self._route, collection, keys, source="validation")
-        for key, finding in verdicts.found.items():
+        confirmed = self._confirmer.confirm(
+            self._route, collection, keys, source="validation"
+        )
+        for key, finding in confirmed.found.items():
             place = (collection, key)
             self.places.add(place)
             if place in self._known or len(self.first) < _MOST_KEPT:
                 self.first.append(finding)
-        self._unsettled.update((collection, key) for key in verdicts.unsettled)
-        return verdicts
+        self._unsettled.update((collection, key) for key in confirmed.unsettled)
+        return confirmed
 
     def gone(self, known: Sequence[Finding], *, is_full: bool) -> Iterator[Place]:
         """What was known, and is equal now.
@@ -233,8 +248,8 @@ class _Seen:
             keys = [f.key for f in found if f.kind != "answer"]
             keys = [key for key in keys if (collection, key) not in self.places]
             if keys:
-                verdicts = self._judge.judge(self._route, collection, keys)
-                open_ones = verdicts.found.keys() | verdicts.unsettled
+                confirmed = self._confirmer.confirm(self._route, collection, keys)
+                open_ones = confirmed.found.keys() | confirmed.unsettled
                 yield from ((collection, key) for key in keys if key not in open_ones)
 
 

@@ -18,9 +18,9 @@ from pend_storage.phases import Role
 from pend_storage.records import JSON
 from pend_storage.store import Store
 
-__all__ = ["SHARED_META", "SharedMeta", "seal"]
+__all__ = ["PAIR_META", "PairMetadata", "seal"]
 
-SHARED_META: Final = "shared"
+PAIR_META: Final = "shared"
 """Name of the meta entry that holds them all."""
 
 
@@ -38,10 +38,10 @@ def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
 def seal(store: Store, epoch: int) -> JSON:
     """Seal the values of a fenced store; gives what the new primary is to have."""
     while True:
-        found = store.meta(SHARED_META)
+        found = store.meta(PAIR_META)
         values = {name: _plain(value) for name, value in _split(found)[0].items()}
         sealed: JSON = {"values": values, "sealed": epoch}
-        if store.compare_and_set_meta(SHARED_META, found, sealed):
+        if store.compare_and_set_meta(PAIR_META, found, sealed):
             return {"values": values} if values else None
 
 
@@ -54,7 +54,7 @@ def _plain(value: JSON) -> JSON:
     return value
 
 
-class SharedMeta:
+class PairMetadata:
     """Reads and sets the values, wherever the primary is."""
 
     def __init__(self, router: Router) -> None:
@@ -65,7 +65,7 @@ class SharedMeta:
 
         def look(store: Store, epoch: int | None) -> JSON:
             require_primary(store, epoch)
-            return _split(store.meta(SHARED_META))[0].get(name)
+            return _split(store.meta(PAIR_META))[0].get(name)
 
         return self._router.call_reading(look)
 
@@ -81,7 +81,7 @@ class SharedMeta:
 
         def change(route: Route) -> bool:
             while True:
-                found = route.store.meta(SHARED_META)
+                found = route.store.meta(PAIR_META)
                 values, sealed = _split(found)
                 if sealed is not None and sealed >= route.epoch:
                     raise StaleEpoch(
@@ -94,7 +94,7 @@ class SharedMeta:
                 if value is None:
                     del changed[name]
                 if route.store.compare_and_set_meta(
-                    SHARED_META, found, {"values": changed}
+                    PAIR_META, found, {"values": changed}
                 ):
                     return True
 

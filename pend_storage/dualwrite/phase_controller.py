@@ -11,17 +11,21 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH
-from pend_storage.dualwrite.log_continuity import Continuity
-from pend_storage.dualwrite.maintenance import Upkeep
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.readiness import Gate, Readiness, require_codes
+from pend_storage.dualwrite.log_continuity import LogContinuity
+from pend_storage.dualwrite.maintenance import Maintenance
+from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.readiness import Readiness, ReadinessGate, require_codes
 from pend_storage.dualwrite.relay import Relay
-from pend_storage.dualwrite.replication_position import is_covered
-from pend_storage.dualwrite.roles import Side, View
+from pend_storage.dualwrite.replication_position import is_complete_replica
+from pend_storage.dualwrite.roles import RolePair, Side
 from pend_storage.dualwrite.router import Router
-from pend_storage.dualwrite.secondary_abandonment import leave
+from pend_storage.dualwrite.secondary_abandonment import abandon_secondary
 from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
-from pend_storage.dualwrite.switch_history import Switch, add_switch, switches
+from pend_storage.dualwrite.switch_history import (
+    Switch,
+    record_switch,
+    recorded_switches,
+)
 from pend_storage.errors import (
     ChangesExpired,
     PendStorageError,
@@ -30,7 +34,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Phase, Role, path
 
-__all__ = ["ALONE", "Control", "SwitchReport"]
+__all__ = ["ALONE", "PhaseController", "SwitchReport"]
 
 ALONE: Final[dict[Side, Phase]] = {
     "json": Phase.JSON_ONLY,
@@ -59,24 +63,24 @@ class SwitchReport:
     """Seconds for which writes waited, altogether."""
 
 
-class Control:
+class PhaseController:
     """See the module."""
 
     def __init__(
         self,
         router: Router,
         relay: Relay,
-        shared: SharedMeta,
-        gate: Gate,
+        metadata: PairMetadata,
+        gate: ReadinessGate,
         *,
-        upkeep: Upkeep,
-        continuity: Continuity,
+        maintenance: Maintenance,
+        continuity: LogContinuity,
     ) -> None:
         self._router = router
         self._relay = relay
-        self._shared = shared
+        self._metadata = metadata
         self._gate = gate
-        self._upkeep = upkeep
+        self._maintenance = maintenance
         self._continuity = continuity
         self._switcher = Switcher(router, continuity)
         self.after_fork()
@@ -93,26 +97,26 @@ class Control:
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
         """
-        view = self._router.tend()
+        view = self._router.maintain()
         if view.phase is None:
             return self._phase_from_history(view)
         return view.phase
 
-    def _phase_from_history(self, view: View) -> Phase:
+    def _phase_from_history(self, view: RolePair) -> Phase:
         """The secondary is out of reach; what the last switch led to is on the primary."""
         mine = None if view.primary is None else view.of(view.primary)
         if view.primary is not None and mine is not None and mine.epoch == 1:
             return ALONE[view.primary]  # never was another store attached
-        known = switches(self._shared) if view.primary is not None else ()
+        known = recorded_switches(self._metadata) if view.primary is not None else ()
         if known:
             last = known[-1].after
             if (last.json_role is Role.PRIMARY) is (view.primary == "json"):
                 return last
-        raise next(iter(self._router.pair.trouble.values()))
+        raise next(iter(self._router.pair.unreachable.values()))
 
     def readiness(self, phase: Phase) -> Readiness:
         """What stands in the way from here to there."""
-        view = self._switcher.settle(time.monotonic() + _PATIENCE)
+        view = self._switcher.wait_until_settled(time.monotonic() + _PATIENCE)
         return self._gate.readiness(view, phase)
 
     def switch(
@@ -127,7 +131,7 @@ class Control:
             left = self._leave(wanted, by)
             if left is not None:
                 return left
-            view = self._switcher.settle(deadline)
+            view = self._switcher.wait_until_settled(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
             self._continuity.require(self._router.route)  # also where nothing moves
             accepted = self._pass(self._gate.readiness(view, wanted), accept)
@@ -148,13 +152,13 @@ class Control:
         The primary serves alone already; the other one is detached when it is back.
         """
         begun = time.monotonic()
-        view = self._router.tend()
+        view = self._router.maintain()
         if view.is_whole or view.primary is None or ALONE[view.primary] is not wanted:
             return None
         before = self._phase_from_history(view)
         if before is not wanted:
             self._continuity.require(self._router.route)
-            leave(self._router.pair, view)
+            abandon_secondary(self._router.pair, view)
             self._note(before, wanted, by, (), 0.0)
         return SwitchReport(
             before=before,
@@ -197,7 +201,7 @@ class Control:
             after = path(now, wanted)[0]
             pause = self._step(now, after, deadline)
             total += pause
-            reached = self._switcher.settle(deadline).phase
+            reached = self._switcher.wait_until_settled(deadline).phase
             if reached is after:
                 taken.append(after)
                 self._note(now, after, by, accepted, pause)
@@ -205,22 +209,24 @@ class Control:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
             now = reached
-        self._tend_edits()
+        self._sync_edits()
         self._relay.wake()
         return tuple(taken), total
 
-    def _tend_edits(self) -> None:
+    def _sync_edits(self) -> None:
         """Commit what JSON has noted as secondary; else the relay does so soon."""
         with contextlib.suppress(PendStorageError):
             self._relay.catch_up()
-            self._upkeep.tend_edits(self._router.route)
+            self._maintenance.sync_edits(self._router.route)
 
     def _step(self, now: Phase, after: Phase, deadline: float) -> float:
         self._continuity.require(self._router.route)
         try:
             if (now, after) == (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
                 self._fill_json(deadline)
-                self._upkeep.tend_edits(self._router.route)  # while it takes commits
+                self._maintenance.sync_edits(
+                    self._router.route
+                )  # while it takes commits
             pause = self._switcher.step(after, deadline)
             if (now, after) == (Phase.POSTGRES_ONLY, Phase.POSTGRES_PRIMARY):
                 self._fill_json(deadline)
@@ -238,8 +244,8 @@ class Control:
         next time.
         """
         self._relay.catch_up()
-        if self._upkeep.can_copy and not self._is_covered():
-            self._upkeep.backfill(
+        if self._maintenance.can_copy and not self._is_covered():
+            self._maintenance.backfill(
                 progress=lambda _done, _all: require_time(deadline),
                 rate=None,
                 is_urgent=True,
@@ -247,7 +253,9 @@ class Control:
 
     def _is_covered(self) -> bool:
         route = self._router.route
-        return route.follower is None or is_covered(route.store, route.follower)
+        return route.follower is None or is_complete_replica(
+            route.store, route.follower
+        )
 
     def _note(
         self,
@@ -268,4 +276,4 @@ class Control:
         )
         # It was made all the same where this fails.
         with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
-            add_switch(self._shared, switch)
+            record_switch(self._metadata, switch)

@@ -16,10 +16,14 @@ import msgspec
 
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.relay_backoff import reason_of
-from pend_storage.dualwrite.replication_position import Mark, covers, resume_mark
-from pend_storage.dualwrite.roles import SIDES, Side, View, other
+from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.relay_backoff import blocked_reason
+from pend_storage.dualwrite.replication_position import (
+    ReplicationPosition,
+    is_complete_for,
+    resume_position,
+)
+from pend_storage.dualwrite.roles import SIDES, RolePair, Side, other
 from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
@@ -35,10 +39,10 @@ __all__ = [
     "VALIDATION_META",
     "Blocker",
     "Check",
-    "Gate",
     "Readiness",
-    "note_backup",
-    "note_validation",
+    "ReadinessGate",
+    "record_backup",
+    "record_validation",
 ]
 
 CODES: Final = (
@@ -110,7 +114,7 @@ class _Validation(msgspec.Struct):
     """Of the primary and the follower; None in facts of older versions."""
 
 
-def note_validation(
+def record_validation(
     primary: Store, follower: Store, *, found: int, incarnations: tuple[str, str]
 ) -> None:
     """Leave behind what a full comparison found, for as long as it means something.
@@ -121,13 +125,13 @@ def note_validation(
         found: how many records differ, or may differ.
         incarnations: what stood behind the two when the comparison began.
     """
-    mark = Mark.load(follower)
+    mark = ReplicationPosition.load(follower)
     if mark is None:
         return
     fact: JSON = msgspec.to_builtins(
         _Validation(
             of=primary.identity(),
-            base=mark.base,
+            base=mark.contiguous_from,
             ok=found == 0,
             found=found,
             at=datetime.now(UTC).isoformat(),
@@ -137,19 +141,22 @@ def note_validation(
     follower.compare_and_set_meta(VALIDATION_META, follower.meta(VALIDATION_META), fact)
 
 
-def note_backup(
-    shared: SharedMeta, at: datetime, *, incarnations: Mapping[Side, str] | None = None
+def record_backup(
+    metadata: PairMetadata,
+    at: datetime,
+    *,
+    incarnations: Mapping[Side, str] | None = None,
 ) -> None:
     """Leave behind that a backup was made and verified.
 
     Args:
-        shared: values of the pair.
+        metadata: values of the pair.
         at: when.
         incarnations: what stood behind the stores that it was made of.
     """
     stood: JSON = msgspec.to_builtins(dict(incarnations or {}))
     fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
-    while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
+    while not metadata.compare_and_set(BACKUP_META, metadata.get(BACKUP_META), fact):
         pass
 
 
@@ -160,13 +167,13 @@ class _HasFiles(Protocol):
     def unclaimed_files(self) -> Sequence[Path]: ...
 
 
-class Gate:
+class ReadinessGate:
     """Looks at the facts."""
 
     def __init__(
         self,
         pair: Pair,
-        shared: SharedMeta,
+        metadata: PairMetadata,
         checks: Mapping[str, Check],
         *,
         can_copy: bool,
@@ -175,7 +182,7 @@ class Gate:
 
         Args:
             pair: both stores.
-            shared: values of the pair.
+            metadata: values of the pair.
             checks: by code, instead of what is looked at here.
             can_copy: whether a switch can bring a stale follower up to date by itself.
 
@@ -184,9 +191,9 @@ class Gate:
         """
         require_codes(checks)
         self._pair = pair
-        self._shared = shared
+        self._metadata = metadata
         self._can_copy = can_copy
-        self._checks: dict[str, Callable[[View], str | None]] = {
+        self._checks: dict[str, Callable[[RolePair], str | None]] = {
             "schema": lambda _: None,
             "unclaimed": self._unclaimed,
             "backfill": self._backfill,
@@ -197,7 +204,7 @@ class Gate:
         }
         self._given = dict(checks)
 
-    def readiness(self, view: View, wanted: Phase) -> Readiness:
+    def readiness(self, view: RolePair, wanted: Phase) -> Readiness:
         """What stands in the way from settled roles to a phase."""
         assert view.phase is not None  # noqa: S101 - settled roles are a phase
         steps = path(view.phase, wanted)
@@ -205,17 +212,17 @@ class Gate:
         found = self._forward(view, steps) if forward else self._backward(view, steps)
         return Readiness(wanted, steps, tuple(found))
 
-    def _forward(self, view: View, steps: Sequence[Phase]) -> Iterator[Blocker]:
+    def _forward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
         needed = {code for step in steps for code in _NEEDED.get(step, ())}
         for code in CODES:
             if code in needed and (sentence := self._sentence(code, view)) is not None:
                 yield Blocker(code, sentence)
 
-    def _sentence(self, code: str, view: View) -> str | None:
+    def _sentence(self, code: str, view: RolePair) -> str | None:
         given = self._given.get(code)
         return self._checks[code](view) if given is None else given()
 
-    def _backward(self, view: View, steps: Sequence[Phase]) -> Iterator[Blocker]:
+    def _backward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
         """Only JSON becoming primary can lose something: what it has not got."""
         if Phase.PARALLEL not in steps or self._can_copy:
             return
@@ -224,7 +231,7 @@ class Gate:
 
     # -- the facts ----------------------------------------------------------------------
 
-    def _unclaimed(self, _: View) -> str | None:
+    def _unclaimed(self, _: RolePair) -> str | None:
         """Files that stay behind, for nothing of them is in either store."""
         json = self._pair.store("json")
         if not isinstance(json, _HasFiles):
@@ -239,17 +246,19 @@ class Gate:
             'out of json.include, or set json.unclaimed = "ignore"'
         )
 
-    def _backfill(self, view: View) -> str | None:
+    def _backfill(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
         try:
-            fits = covers(primary, follower, resume_mark(primary, follower))
+            fits = is_complete_for(
+                primary, follower, resume_position(primary, follower)
+            )
         except ChangesExpired:
             fits = False
         return None if fits else UNCOVERED[1]
 
-    def _validation(self, view: View) -> str | None:
+    def _validation(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
-        mark = Mark.load(follower)
+        mark = ReplicationPosition.load(follower)
         try:
             fact = msgspec.convert(follower.meta(VALIDATION_META), _Validation)
         except msgspec.ValidationError:
@@ -258,7 +267,7 @@ class Gate:
         if (
             fact is None
             or mark is None
-            or (fact.of, fact.base) != (primary.identity(), mark.base)
+            or (fact.of, fact.base) != (primary.identity(), mark.contiguous_from)
         ):
             return f"the stores were not compared {since}: run a full validation"
         here = (primary.incarnation(), follower.incarnation())
@@ -283,12 +292,12 @@ class Gate:
             "them, and validate again"
         )
 
-    def _lag(self, view: View) -> str | None:
+    def _lag(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
         try:
-            mark = Mark.load(follower)
+            mark = ReplicationPosition.load(follower)
             commits, _, problem = lag_of(primary, mark)
-            blocked = problem or reason_of(follower, mark)
+            blocked = problem or blocked_reason(follower, mark)
         except StoreUnavailable as error:
             return f"the secondary cannot be asked how far it is ({error.reason})"
         if blocked is not None:
@@ -300,7 +309,7 @@ class Gate:
             "see why it does not"
         )
 
-    def _quarantine(self, view: View) -> str | None:
+    def _quarantine(self, view: RolePair) -> str | None:
         primary, _ = self._sides(view)
         spec = primary.schema[QUARANTINE]
         where = make_query(spec, (field("status") == "waiting",)).where
@@ -315,8 +324,8 @@ class Gate:
             f"one by one{also if unread else ''}"
         )
 
-    def _backup(self, _: View) -> str | None:
-        fact = self._shared.get(BACKUP_META)
+    def _backup(self, _: RolePair) -> str | None:
+        fact = self._metadata.get(BACKUP_META)
         if fact is None:
             return "there is no backup that was verified: make one, and verify it"
         if not isinstance(fact, Mapping):
@@ -330,7 +339,7 @@ class Gate:
                 return _exchanged(at, (str(before),), (str(here),), "backup")
         return None
 
-    def _sides(self, view: View) -> tuple[Store, Store]:
+    def _sides(self, view: RolePair) -> tuple[Store, Store]:
         side = view.primary
         assert side is not None  # noqa: S101 - settled roles have a primary
         return self._pair.store(side), self._pair.store(other(side))

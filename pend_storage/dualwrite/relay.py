@@ -23,13 +23,13 @@ from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
-from pend_storage.dualwrite.log_drain import REFUSALS, Drain, Obstacle
-from pend_storage.dualwrite.relay_backoff import Standstill, reason_of
+from pend_storage.dualwrite.log_drain import REFUSALS, LogDrain, Obstacle
+from pend_storage.dualwrite.relay_backoff import RelayBackoff, blocked_reason
 from pend_storage.dualwrite.replication_position import (
-    MARK_META,
-    Mark,
-    fresh_mark,
-    reaches,
+    POSITION_META,
+    ReplicationPosition,
+    log_reaches,
+    position_from_now,
 )
 from pend_storage.dualwrite.router import Route, Router, require_primary
 from pend_storage.errors import (
@@ -91,14 +91,14 @@ class Relay:
         self._starting = threading.Lock()
         self._is_stopped = False
         self._thread: threading.Thread | None = None
-        self._seen: Mark | None = None
-        self._passed: Mark | None = None
+        self._seen: ReplicationPosition | None = None
+        self._passed: ReplicationPosition | None = None
         """How far the follower was when it was asked last."""
-        self._standstill = Standstill(self._hook, self._interval or _TEND_EVERY)
-        self._drain_state = Drain(
+        self._backoff = RelayBackoff(self._hook, self._interval or _TEND_EVERY)
+        self._log_drain = LogDrain(
             on_rewound=self._rewound,
             on_obstacle=self._met_obstacle,
-            on_moved=self._standstill.passed,
+            on_moved=self._backoff.record_progress,
         )
         self._tended = self._pruned = self._chored = time.monotonic()
 
@@ -114,10 +114,10 @@ class Relay:
 
     def wake(self) -> None:
         """Look at the change log now, also where something stood in the way before."""
-        self._standstill.hurry()
+        self._backoff.reset()
         self._wake.set()
 
-    def missed(self) -> None:
+    def notify(self) -> None:
         """Something did not arrive: look soon, but not at what is being waited for."""
         self._wake.set()
 
@@ -146,36 +146,36 @@ class Relay:
             self._wake.clear()
             if self._is_stopped:
                 return
-            busy = self._turn(mine=woken)
+            busy = self._run_once(mine=woken)
             if not self._breaker.is_closed:
                 pause = max(interval, _TEND_EVERY)
             else:
                 pause = interval if busy else min(2 * pause, max(interval, _TEND_EVERY))
 
-    def _turn(self, *, mine: bool) -> bool:
+    def _run_once(self, *, mine: bool) -> bool:
         """One look; gives whether there was something to do."""
         try:
             self._tend()
             return self._look(self._router.route, mine=mine)
         except StaleEpoch:
-            self._router.forget()
+            self._router.invalidate()
         except REFUSALS as error:
             if not self._is_obstacle(error):
-                self._standstill.complain(error, self._seen)
+                self._backoff.record_failure(error, self._seen)
         except OUT_OF_REACH as error:
             is_ending = self._is_stopped or self._router.is_closed
             if not is_ending and not self._is_obstacle(error):
                 self._breaker.failed(self._fault(error))
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
-            self._standstill.complain(error, self._seen)
+            self._backoff.record_failure(error, self._seen)
         return False
 
     def _fault(self, error: PendStorageError) -> str:
         """Which of the two stores did not answer, in words."""
-        route = self._router.believed
+        route = self._router.known_route
         if route is not None and route.follower is not None:
             with contextlib.suppress(*OUT_OF_REACH):
-                route.follower.meta(MARK_META)
+                route.follower.meta(POSITION_META)
                 return (
                     f"gets nothing, because the primary cannot be read ({why(error)})"
                 )
@@ -185,22 +185,24 @@ class Relay:
 
     def _is_obstacle(self, error: Exception) -> bool:
         """Whether it is about one commit, and has been taken note of."""
-        obstacle = self._drain_state.obstacle
+        obstacle = self._log_drain.obstacle
         return obstacle is not None and obstacle.error is error
 
     def _met_obstacle(self, obstacle: Obstacle) -> None:
         follower = self._router.route.follower
         if follower is not None:
-            self._standstill.note(obstacle, follower)
+            self._backoff.record_obstacle(obstacle, follower)
 
-    def _rewound(self, before: Mark, now: Mark | None) -> None:
+    def _rewound(
+        self, before: ReplicationPosition, now: ReplicationPosition | None
+    ) -> None:
         place = "no position any more"
         if now is not None:
-            place = f"position {now.after} (of {now.at})"
+            place = f"position {now.sequence} (of {now.committed_at})"
         self._hook(
             Event(
                 "secondary-rewound",
-                f"the secondary was at position {before.after} (of {before.at}) of the "
+                f"the secondary was at position {before.sequence} (of {before.committed_at}) of the "
                 f"change log, and has {place} now: it lost commits by a failover or a "
                 "restore. It is brought up to date again from the change log, as far as "
                 "that reaches back; validate it before it becomes primary",
@@ -215,21 +217,21 @@ class Relay:
         now = time.monotonic()
         if now - self._tended >= _TEND_EVERY or not self._router.route.is_certain:
             self._tended = now
-            self._router.tend()
+            self._router.maintain()
 
     def _look(self, route: Route, *, mine: bool) -> bool:
         if route.follower is None:
             if route.is_certain:
                 self._prune_now_and_then()  # nobody else keeps the log short
             return False
-        mark = Mark.load(route.follower)
+        mark = ReplicationPosition.load(route.follower)
         others, self._seen, self._passed = mark != self._seen, mark, mark
         if others and not mine and self._breaker.is_closed:
             return True  # somebody else is at it
-        if not self._standstill.is_due(mark):
+        if not self._backoff.is_due(mark):
             return False
         commits = self._drain(route)
-        self._seen = self._passed = Mark.load(route.follower)
+        self._seen = self._passed = ReplicationPosition.load(route.follower)
         self._prune_now_and_then()
         if time.monotonic() - self._chored >= _CHORE_EVERY:
             self._chored = time.monotonic()
@@ -237,7 +239,7 @@ class Relay:
         return commits > 0
 
     def catch_up(self) -> int:
-        """Drain in this thread; gives how many commits were applied.
+        """LogDrain in this thread; gives how many commits were applied.
 
         Raises:
             StoreUnavailable: one of the stores cannot be reached.
@@ -267,7 +269,7 @@ class Relay:
         return replace(found, commits=commits, seconds=math.inf, blocked=str(lost))
 
     def _measured(self, route: Route) -> Lag:
-        trouble = self._router.pair.trouble.get(route.follower_side)
+        trouble = self._router.pair.unreachable.get(route.follower_side)
         blocked = (
             "the secondary does not follow yet"
             if trouble is None
@@ -275,8 +277,8 @@ class Relay:
         )
         if route.follower is not None:
             try:
-                self._passed = mark = Mark.load(route.follower)
-                reason = reason_of(route.follower, mark)
+                self._passed = mark = ReplicationPosition.load(route.follower)
+                reason = blocked_reason(route.follower, mark)
                 is_up = self._breaker.is_closed
             except OUT_OF_REACH as error:
                 blocked = f"the secondary cannot be reached ({why(error)})"
@@ -294,14 +296,14 @@ class Relay:
         if error is not None:
             raise error
         try:
-            commits = self._drain_state.run(route.store, route.follower, route.epoch)
+            commits = self._log_drain.run(route.store, route.follower, route.epoch)
         except ChangesExpired:
             self._begin_anew(route)
             return 0
         except REFUSALS:
             self._reached(route)  # it works, but for one commit
             raise
-        self._standstill.passed()
+        self._backoff.record_progress()
         self._reached(route)
         return commits
 
@@ -315,14 +317,14 @@ class Relay:
     def _begin_anew(self, route: Route) -> None:
         """The log does not reach back: follow from here, and ask for a backfill."""
         assert route.follower is not None  # noqa: S101 - its callers have looked
-        found = route.follower.meta(MARK_META)
-        known = Mark.parse(found)
-        if known is not None and reaches(route.store, known):
+        found = route.follower.meta(POSITION_META)
+        known = ReplicationPosition.parse(found)
+        if known is not None and log_reaches(route.store, known):
             return  # another relay has moved it, and what it has passed was forgotten
-        mark = fresh_mark(route.store)
-        advance = Advance(MARK_META, found, mark.to_meta())
+        mark = position_from_now(route.store)
+        advance = Advance(POSITION_META, found, mark.to_meta())
         route.follower.apply((), epoch=route.epoch, mark=advance)
-        if not mark.whole:
+        if not mark.needs_no_backfill:
             self._hook(
                 Event(
                     "backfill-needed",
@@ -353,12 +355,12 @@ class Relay:
             require_primary(route.store, route.epoch)  # perhaps it has a follower since
             _prune(route.store, cutoff, None)
             return
-        mark = Mark.load(route.follower)
-        known = Mark.load(route.store)
-        if known is not None and known.of != route.follower.identity():
+        mark = ReplicationPosition.load(route.follower)
+        known = ReplicationPosition.load(route.store)
+        if known is not None and known.source != route.follower.identity():
             known = None
-        _prune(route.store, cutoff, 0 if mark is None else mark.after - 1)
-        _prune(route.follower, cutoff, None if known is None else known.after - 1)
+        _prune(route.store, cutoff, 0 if mark is None else mark.sequence - 1)
+        _prune(route.follower, cutoff, None if known is None else known.sequence - 1)
 
 
 def _prune(store: Store, cutoff: datetime, passed: int | None) -> None:

@@ -17,13 +17,13 @@ from typing import Final
 import msgspec
 
 from pend_storage.dualwrite.log_drain import Obstacle
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.records import JSON
 from pend_storage.store import Store
 
-__all__ = ["BLOCKED_META", "Standstill", "reason_of"]
+__all__ = ["BLOCKED_META", "RelayBackoff", "blocked_reason"]
 
 BLOCKED_META: Final = "relay-blocked"
 """Meta of a follower: the mark at which its relay stands still, and why."""
@@ -41,7 +41,7 @@ class _Fact(msgspec.Struct):
     reason: str
 
 
-def reason_of(follower: Store, mark: Mark | None) -> str | None:
+def blocked_reason(follower: Store, mark: ReplicationPosition | None) -> str | None:
     """Why a follower does not get on, as some process has found; None: nothing is known.
 
     Raises:
@@ -51,10 +51,10 @@ def reason_of(follower: Store, mark: Mark | None) -> str | None:
         fact = msgspec.convert(follower.meta(BLOCKED_META), _Fact)
     except msgspec.ValidationError:
         return None
-    return fact.reason if mark is not None and mark.after == fact.after else None
+    return fact.reason if mark is not None and mark.sequence == fact.after else None
 
 
-class Standstill:
+class RelayBackoff:
     """What one relay knows of it."""
 
     def __init__(self, hook: Hook, first_pause: float) -> None:
@@ -68,22 +68,22 @@ class Standstill:
         self._pause = first_pause
         self._next = 0.0
 
-    def is_due(self, mark: Mark | None) -> bool:
+    def is_due(self, mark: ReplicationPosition | None) -> bool:
         """Whether to try now, at this mark."""
-        moved = mark is None or mark.after != self._after
+        moved = mark is None or mark.sequence != self._after
         return moved or time.monotonic() >= self._next
 
-    def hurry(self) -> None:
+    def reset(self) -> None:
         """Something may have changed: try at once, and begin with short pauses."""
         self._next, self._pause = 0.0, self._first_pause
 
-    def note(self, obstacle: Obstacle, follower: Store) -> None:
+    def record_obstacle(self, obstacle: Obstacle, follower: Store) -> None:
         """One more attempt at a commit has failed."""
         self._count(obstacle.after)
         # What is told does not change with the size of the batch that was tried.
         if self._is_lasting(obstacle) and self._said != obstacle.reason:
             self._said = obstacle.reason
-            self._tell(f"{str(obstacle).rstrip('.')}. {_advice(obstacle)}")
+            self._emit(f"{str(obstacle).rstrip('.')}. {_advice(obstacle)}")
             _leave(follower, _Fact(obstacle.after, str(obstacle)))
 
     def _is_lasting(self, obstacle: Obstacle) -> bool:
@@ -91,12 +91,14 @@ class Standstill:
             return True
         return time.monotonic() - self._since >= _SAID_AFTER_SECONDS
 
-    def complain(self, error: Exception, mark: Mark | None) -> None:
+    def record_failure(
+        self, error: Exception, mark: ReplicationPosition | None
+    ) -> None:
         """Nothing can be applied at all, for a reason that trying again does not change."""
-        self._count(None if mark is None else mark.after)
+        self._count(None if mark is None else mark.sequence)
         if self._said != str(error):
             self._said = str(error)
-            self._tell(str(error))
+            self._emit(str(error))
 
     def _count(self, after: int | None) -> None:
         if after != self._after:
@@ -106,7 +108,7 @@ class Standstill:
         self._next = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
-    def _tell(self, message: str) -> None:
+    def _emit(self, message: str) -> None:
         self._hook(
             Event(
                 "relay-blocked",
@@ -115,13 +117,13 @@ class Standstill:
             )
         )
 
-    def passed(self) -> None:
+    def record_progress(self) -> None:
         """The mark has moved on, or the log was applied to its end."""
         if self._after is None and not self._attempts:
             return
         was_said, after = self._said, self._after
         self._after, self._attempts, self._said = None, 0, ""
-        self.hurry()
+        self.reset()
         if was_said:
             place = "" if after is None else f", on from position {after}"
             self._hook(

@@ -1,6 +1,6 @@
 """Which roles two stores may have together, and every step between them. Pure.
 
-A pair of roles is read as a :class:`View`; a :class:`Step` is one compare-and-set on one
+A pair of roles is read as a :class:`RolePair`; a :class:`Step` is one compare-and-set on one
 store. No store ever has the same role at the same epoch twice, so a step that was decided
 on an old view fails instead of doing harm.
 
@@ -9,7 +9,7 @@ Settled, with p and s for primary and secondary::
     p@e, s@e            both follow each other: parallel, postgres-primary
     p@e, detached@<=e   one works alone: json-only, postgres-only
 
-On the way, each healed by :func:`heal`, whoever finds it::
+On the way, each healed by :func:`recovery_step`, whoever finds it::
 
     fenced@e, s@e       a switch has fenced the old primary (or died there)
     fenced@e, s@e+1     somebody has made its last step impossible
@@ -30,19 +30,19 @@ from pend_storage.phases import Phase, Role, RoleState
 
 __all__ = [
     "SIDES",
+    "RolePair",
     "Side",
     "Step",
-    "View",
     "attach",
     "call_off",
     "detach",
     "fence",
     "follow",
-    "heal",
     "is_possible",
     "is_under_way",
     "open_new",
     "other",
+    "recovery_step",
 ]
 
 Side: TypeAlias = Literal["json", "postgres"]
@@ -55,7 +55,7 @@ def other(side: Side) -> Side:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RolePair:
     """The roles of both stores; None for one that could not be asked."""
 
     json: RoleState | None
@@ -132,14 +132,14 @@ class Step(NamedTuple):
     after: RoleState
 
 
-def _known(view: View, side: Side) -> RoleState:
+def _known(view: RolePair, side: Side) -> RoleState:
     state = view.of(side)
     if state is None:
         raise ValueError(f"{side} could not be asked")
     return state
 
 
-def attach(view: View, side: Side) -> tuple[Step, Step]:
+def attach(view: RolePair, side: Side) -> tuple[Step, Step]:
     """A detached store begins to follow at a fresh epoch; then the primary goes there.
 
     A fresh epoch: a step that knew it as a secondary before it was detached must fail.
@@ -153,19 +153,19 @@ def attach(view: View, side: Side) -> tuple[Step, Step]:
     )
 
 
-def detach(view: View, side: Side) -> Step:
+def detach(view: RolePair, side: Side) -> Step:
     """A secondary takes no part any more."""
     mine = _known(view, side)
     return Step(side, mine, RoleState(Role.DETACHED, mine.epoch))
 
 
-def fence(view: View, old: Side) -> Step:
+def fence(view: RolePair, old: Side) -> Step:
     """The primary accepts nothing any more."""
     mine = _known(view, old)
     return Step(old, mine, RoleState(Role.FENCED, mine.epoch))
 
 
-def open_new(view: View, old: Side) -> Step:
+def open_new(view: RolePair, old: Side) -> Step:
     """The secondary, which has everything, becomes primary: the point of no return.
 
     Args:
@@ -176,7 +176,7 @@ def open_new(view: View, old: Side) -> Step:
     return Step(other(old), mine, RoleState(Role.PRIMARY, mine.epoch + 1))
 
 
-def follow(view: View, old: Side) -> Step:
+def follow(view: RolePair, old: Side) -> Step:
     """The former primary follows. Args as in :func:`open_new`."""
     epoch = _known(view, old).epoch
     return Step(
@@ -184,13 +184,13 @@ def follow(view: View, old: Side) -> Step:
     )
 
 
-def call_off(view: View, old: Side) -> Step:
+def call_off(view: RolePair, old: Side) -> Step:
     """Whoever fenced a store, and will not open the other one, opens it again."""
     epoch = _known(view, old).epoch
     return Step(old, RoleState(Role.FENCED, epoch), RoleState(Role.PRIMARY, epoch + 1))
 
 
-def heal(view: View, *, abandoned: bool) -> Step | None:
+def recovery_step(view: RolePair, *, abandoned: bool) -> Step | None:
     """The next step to a settled view; None if there is none, or others are at it.
 
     Args:
@@ -202,11 +202,11 @@ def heal(view: View, *, abandoned: bool) -> Step | None:
         return None
     old, side = view.fenced, view.primary
     if old is not None:
-        return _heal_fenced(view, old, abandoned=abandoned)
-    return None if side is None else _heal_open(view, side)
+        return _recover_fenced(view, old, abandoned=abandoned)
+    return None if side is None else _recover_open(view, side)
 
 
-def _heal_open(view: View, side: Side) -> Step | None:
+def _recover_open(view: RolePair, side: Side) -> Step | None:
     mine, peer = _known(view, side), _known(view, other(side))
     match peer:
         case RoleState(Role.SECONDARY, epoch) if epoch == mine.epoch + 1:
@@ -217,7 +217,7 @@ def _heal_open(view: View, side: Side) -> Step | None:
     return None
 
 
-def _heal_fenced(view: View, old: Side, *, abandoned: bool) -> Step | None:
+def _recover_fenced(view: RolePair, old: Side, *, abandoned: bool) -> Step | None:
     mine, peer = _known(view, old), _known(view, other(old))
     ahead = mine.epoch + 1
     reopened = Step(old, mine, RoleState(Role.PRIMARY, ahead))
@@ -235,17 +235,17 @@ def _heal_fenced(view: View, old: Side, *, abandoned: bool) -> Step | None:
     return None
 
 
-def is_under_way(view: View) -> bool:
+def is_under_way(view: RolePair) -> bool:
     """Whether a store is fenced, and the other one may still be opened."""
     return (
         view.is_whole
         and view.fenced is not None
-        and heal(view, abandoned=True) is not None
-        and heal(view, abandoned=False) is None
+        and recovery_step(view, abandoned=True) is not None
+        and recovery_step(view, abandoned=False) is None
     )
 
 
-def is_possible(view: View) -> bool:
+def is_possible(view: RolePair) -> bool:
     """Whether the protocol can have led here; the view must be of one instant."""
     if not view.is_whole:
         return True
@@ -254,7 +254,7 @@ def is_possible(view: View) -> bool:
         peer = _known(view, other(old))
         if peer.role is Role.DETACHED:
             return peer.epoch <= _known(view, old).epoch
-        return heal(view, abandoned=True) is not None
+        return recovery_step(view, abandoned=True) is not None
     if side is None or _known(view, other(side)).role is Role.PRIMARY:
         return False
-    return view.is_settled or heal(view, abandoned=True) is not None
+    return view.is_settled or recovery_step(view, abandoned=True) is not None

@@ -10,17 +10,17 @@ from typing_extensions import override
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batches import Load
-from pend_storage.dualwrite.change_feed import feed, feed_number, in_feed
+from pend_storage.dualwrite.change_feed import as_feed_entry, change_feed, feed_sequence
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
-from pend_storage.dualwrite.log_continuity import Continuity
+from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.pair_metadata import SharedMeta
+from pend_storage.dualwrite.pair_metadata import PairMetadata
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.roles import other
 from pend_storage.dualwrite.router import Route, Router, require_primary
-from pend_storage.dualwrite.shadow_reads import Sampler
-from pend_storage.dualwrite.unread_file_guard import UnreadGuard
+from pend_storage.dualwrite.shadow_reads import ShadowReadSampler
+from pend_storage.dualwrite.unread_file_guard import UnreadFileGuard
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,
@@ -45,7 +45,7 @@ from pend_storage.records import (
 from pend_storage.store import Store, unread_in
 from pend_storage.unread import UnreadFile
 
-__all__ = ["Traffic"]
+__all__ = ["RoutedStore"]
 
 _COMMITTED: Final = declare(
     "write.committed", "the primary has committed, the secondary knows nothing"
@@ -57,7 +57,7 @@ _NAME: Final = "the pair of stores"
 _MOMENT: Final = len(token_moment())
 
 
-class Traffic(Store):
+class RoutedStore(Store):
     """The verbs of the contract. How the parts are made is told by a subclass.
 
     Seen from outside a pair is one store that stands alone: it has no role, and it cannot
@@ -66,12 +66,12 @@ class Traffic(Store):
 
     _pair: Pair
     _router: Router
-    _continuity: Continuity
+    _continuity: LogContinuity
     _relay: Relay
     _follower: Follower
-    _shared: SharedMeta
-    _sampler: Sampler
-    _unread: UnreadGuard
+    _metadata: PairMetadata
+    _shadow_reads: ShadowReadSampler
+    _unread: UnreadFileGuard
     _timeout: float | None
 
     # -- reads: the primary's answer ------------------------------------------------------
@@ -95,7 +95,7 @@ class Traffic(Store):
             return rows
 
         rows = self._router.call_reading(look)
-        self._sampler.note_keys(collection, wanted)
+        self._shadow_reads.sample_keys(collection, wanted)
         return rows
 
     @override
@@ -112,7 +112,7 @@ class Traffic(Store):
             return rows
 
         rows = self._router.call_reading(look)
-        self._sampler.note_query(collection, query)
+        self._shadow_reads.sample_query(collection, query)
         return rows
 
     @override
@@ -126,7 +126,7 @@ class Traffic(Store):
             return store.count(collection, where, epoch=at)
 
         found = self._router.call_reading(look)
-        self._sampler.note_count(collection, where)
+        self._shadow_reads.sample_count(collection, where)
         return found
 
     @override
@@ -179,9 +179,9 @@ class Traffic(Store):
 
         answer = self._router.call_reading(look)
         for name, query in queries:
-            self._sampler.note_query(name, query)
+            self._shadow_reads.sample_query(name, query)
         for name, where in counts:
-            self._sampler.note_count(name, where)
+            self._shadow_reads.sample_count(name, where)
         return answer
 
     @override
@@ -195,7 +195,7 @@ class Traffic(Store):
 
     @override
     def moment(self) -> object:
-        route = self._router.believed
+        route = self._router.known_route
         moment = None if route is None else route.store.moment()
         return None if moment is None or route is None else (route.epoch, moment)
 
@@ -210,9 +210,9 @@ class Traffic(Store):
             if done is not None:
                 return None, done
             self._unread.require_commit(route.store, route.epoch, batch)
-            before = self._continuity.before(route)
+            before = self._continuity.check_before_commit(route)
             versions = route.store.commit(batch, epoch=route.epoch)
-            self._continuity.after(route, before, batch.token, versions)
+            self._continuity.record_commit(route, before, batch.token, versions)
             return route, versions
 
         try:
@@ -243,7 +243,7 @@ class Traffic(Store):
             ]
             if not waiting:
                 return
-            before = self._continuity.before(route)
+            before = self._continuity.check_before_commit(route)
             answers = route.store.commit_each(
                 [order.batch for order in waiting], epoch=route.epoch
             )
@@ -251,7 +251,7 @@ class Traffic(Store):
                 order.take(answer)
                 if isinstance(answer, tuple):
                     token = order.batch.token
-                    self._continuity.after(route, before, token, answer)
+                    self._continuity.record_commit(route, before, token, answer)
             written = [order.written for order in waiting if order.is_written]
             if written:
                 _COMMITTED()
@@ -300,7 +300,7 @@ class Traffic(Store):
 
     def _doubt(self, error: StoreUnavailable) -> None:
         if not error.outcome_known:
-            self._relay.missed()  # if it did happen, it is in the change log
+            self._relay.notify()  # if it did happen, it is in the change log
 
     def _bring(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
@@ -333,7 +333,7 @@ class Traffic(Store):
         """The pair's change feed: it goes on through every switch."""
         route = self._router.route
         while True:
-            for change in feed(self._pair, route, after):
+            for change in change_feed(self._pair, route, after):
                 after = change.sequence
                 yield change
             now = self._router.current()
@@ -347,10 +347,10 @@ class Traffic(Store):
         route = self._router.route
         found = route.store.find_commit(token)
         if found is not None:
-            return in_feed(found, route.side)
+            return as_feed_entry(found, route.side)
         side = other(route.side)
         found = self._pair.store(side).find_commit(token)
-        return None if found is None else in_feed(found, side)
+        return None if found is None else as_feed_entry(found, side)
 
     @override
     def head(self) -> int:
@@ -362,14 +362,14 @@ class Traffic(Store):
         def look(route: Route) -> int:
             head = route.store.head()
             require_primary(route.store, route.epoch)  # else others are ahead by now
-            return feed_number(route, head)
+            return feed_sequence(route, head)
 
         return self._router.call(look)
 
     @override
     def meta(self, name: str) -> JSON:
         """A named value of the pair; it stays when the primary changes."""
-        return self._shared.get(name)
+        return self._metadata.get(name)
 
     @override
     def compare_and_set_meta(
@@ -382,8 +382,8 @@ class Traffic(Store):
     ) -> bool:
         if name == ROLE_META:
             raise ConfigError("the roles of a pair are changed with switch().")
-        self._continuity.before(self._router.route)
-        return self._shared.compare_and_set(name, expected, value, given)
+        self._continuity.check_before_commit(self._router.route)
+        return self._metadata.compare_and_set(name, expected, value, given)
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:

@@ -11,17 +11,17 @@ from typing import Final, TypeVar
 
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.heartbeat import DEAD_AFTER, Pulse
+from pend_storage.dualwrite.heartbeat import DEAD_AFTER, HeartbeatMonitor
 from pend_storage.dualwrite.pair import NAMES, Pair
 from pend_storage.dualwrite.roles import (
+    RolePair,
     Side,
     Step,
-    View,
-    heal,
     is_under_way,
     other,
+    recovery_step,
 )
-from pend_storage.dualwrite.secondary_abandonment import leave_behind
+from pend_storage.dualwrite.secondary_abandonment import detach_abandoned
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
@@ -37,7 +37,7 @@ _LONGEST_PAUSE: Final = 0.02
 _READ_FENCED: Final = declare(
     "read.fenced", "a fenced store has answered, the other one is not looked at yet"
 )
-_HEALING: Final = declare(
+_RECOVERING: Final = declare(
     "recover.step", "a half-done switch was found, its next step is not taken yet"
 )
 
@@ -82,16 +82,16 @@ class Router:
         self._is_closed = False
         self.on_route: Callable[[Route], None] = lambda _: None
         """Called with every route that is found."""
-        self.on_tend: Callable[[Route], None] = lambda _: None
+        self.on_maintained: Callable[[Route], None] = lambda _: None
         """Called after every look at the roles, while there is a primary."""
         self.after_fork()
 
     def after_fork(self) -> None:
         """In a forked child: the locks of the parent's threads mean nothing."""
-        self._looking = threading.Lock()
+        self._role_lock = threading.Lock()
         self._moved = threading.Event()
-        self._healed: deque[Step] = deque()
-        self._pulse = Pulse(self._dead_after)
+        self._recovered: deque[Step] = deque()
+        self._heartbeat = HeartbeatMonitor(self._dead_after)
 
     # -- calls --------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class Router:
             StoreUnavailable: the store is closed, or the primary cannot be reached.
         """
         self._refuse_closed()
-        return self._route or self.settle()
+        return self._route or self.wait_for_primary()
 
     def call(self, ask: Callable[[Route], T]) -> T:
         """Ask the primary, wherever it is now.
@@ -177,7 +177,9 @@ class Router:
         deadline = time.monotonic() + self._patience
         pause = _FIRST_PAUSE
         while True:
-            found = self.settle(stale=route, deadline=deadline, reading=reading)
+            found = self.wait_for_primary(
+                stale=route, deadline=deadline, reading=reading
+            )
             try:
                 return ask(found)
             except StaleEpoch:
@@ -191,17 +193,19 @@ class Router:
     def _require_moved(self, route: Route, error: PendStorageError) -> None:
         """Raise, but where nothing was done and a later primary is elsewhere."""
         if isinstance(error, StoreUnavailable):
-            peer = self.pair.peek(other(route.side)) if error.outcome_known else None
+            peer = (
+                self.pair.try_role(other(route.side)) if error.outcome_known else None
+            )
             if not (peer and peer.role is Role.PRIMARY and peer.epoch > route.epoch):
                 raise error
 
     def _is_still_unopened(self, route: Route) -> bool:
-        new = self.pair.peek(other(route.side))
+        new = self.pair.try_role(other(route.side))
         return bool(new and new.role is not Role.PRIMARY and new.epoch == route.epoch)
 
     # -- the route ----------------------------------------------------------------------
 
-    def forget(self, route: Route | None = None) -> None:
+    def invalidate(self, route: Route | None = None) -> None:
         """Look the roles up again at the next call.
 
         Args:
@@ -210,15 +214,15 @@ class Router:
         if route is None or self._route is route:
             self._route = None
 
-    def adopt(self, view: View) -> None:
+    def adopt(self, view: RolePair) -> None:
         """Believe in what is known to be so, and wake those who wait for it."""
         side = view.primary
         if side is not None:
-            self._believe(view, side)
+            self._set_route(view, side)
         self._moved.set()
 
     @property
-    def believed(self) -> Route | None:
+    def known_route(self) -> Route | None:
         """The route believed in; None where the roles would have to be looked up."""
         return self._route
 
@@ -232,7 +236,7 @@ class Router:
         self._is_closed = True
         self._moved.set()
 
-    def settle(
+    def wait_for_primary(
         self,
         *,
         stale: Route | None = None,
@@ -253,44 +257,44 @@ class Router:
             StoreUnavailable: what may be primary cannot be reached.
         """
         deadline = deadline or time.monotonic() + self._patience
-        if not self._looking.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if not self._role_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StaleEpoch(store="the pair", role=Role.FENCED.value, epoch=0)
         try:
             known = self._route
             if known is not None and known is not stale:
                 return known
-            return self._look_for_primary(deadline, reading=reading)
+            return self._find_primary(deadline, reading=reading)
         finally:
-            self._looking.release()
-            self._tell()
+            self._role_lock.release()
+            self._emit()
 
-    def _look_for_primary(self, deadline: float, *, reading: bool) -> Route:
+    def _find_primary(self, deadline: float, *, reading: bool) -> Route:
         pause = _FIRST_PAUSE
         while True:
             self._refuse_closed()
             self._moved.clear()
-            view = self.pair.look()
+            view = self.pair.read_roles()
             side = view.primary
             if side is not None:
-                return self._believe(view, side)
+                return self._set_route(view, side)
             self._refuse_hopeless(view)
             if reading and view.fenced and is_under_way(view):
                 return self.route_of(view, view.fenced)
-            if self.heal(view):
+            if self.recover_step(view):
                 continue
             if time.monotonic() >= deadline:
                 raise self._no_primary(view)
             self._moved.wait(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _believe(self, view: View, side: Side) -> Route:
+    def _set_route(self, view: RolePair, side: Side) -> Route:
         route = self.route_of(view, side)
         if route != self._route:
             self._route = route
             self.on_route(route)
         return route
 
-    def route_of(self, view: View, side: Side) -> Route:
+    def route_of(self, view: RolePair, side: Side) -> Route:
         """The route to one store, as roles give it."""
         mine, peer = view.of(side), view.of(other(side))
         assert mine is not None  # noqa: S101 - it is what decided
@@ -307,14 +311,14 @@ class Router:
         if self._is_closed:
             raise StoreUnavailable("the store is closed", store="the pair of stores")
 
-    def _refuse_hopeless(self, view: View) -> None:
+    def _refuse_hopeless(self, view: RolePair) -> None:
         """No use in waiting where the store that can be asked takes no part in a switch."""
         if not view.is_whole and view.fenced is None:
-            raise next(iter(self.pair.trouble.values()))
+            raise next(iter(self.pair.unreachable.values()))
 
-    def _no_primary(self, view: View) -> PendStorageError:
-        if self.pair.trouble:
-            return next(iter(self.pair.trouble.values()))
+    def _no_primary(self, view: RolePair) -> PendStorageError:
+        if self.pair.unreachable:
+            return next(iter(self.pair.unreachable.values()))
         side = view.fenced or "json"
         state = view.of(side)
         assert state is not None  # noqa: S101 - a view without holes
@@ -322,7 +326,7 @@ class Router:
 
     # -- recovery -----------------------------------------------------------------------
 
-    def tend(self, *, now: bool = False) -> View:
+    def maintain(self, *, now: bool = False) -> RolePair:
         """Look at the roles, heal what is half done, and believe in what is found.
 
         Args:
@@ -332,18 +336,20 @@ class Router:
             StoreUnavailable: neither store can be reached.
         """
         try:
-            with self._looking:
-                view = self.pair.look()
-                while self.heal(view, now=now) or leave_behind(self.pair, view):
-                    view = self.pair.look()
+            with self._role_lock:
+                view = self.pair.read_roles()
+                while self.recover_step(view, now=now) or detach_abandoned(
+                    self.pair, view
+                ):
+                    view = self.pair.read_roles()
                 self.adopt(view)
         finally:
-            self._tell()
+            self._emit()
         if view.primary is not None:
-            self.on_tend(self.route_of(view, view.primary))
+            self.on_maintained(self.route_of(view, view.primary))
         return view
 
-    def heal(self, view: View, *, now: bool = False) -> bool:
+    def recover_step(self, view: RolePair, *, now: bool = False) -> bool:
         """Take the next step of finishing what somebody left half done; hold the lock.
 
         Any process may do so at any time, also while that somebody is still at work: a
@@ -356,19 +362,19 @@ class Router:
         Returns:
             Whether there was a step to take; look again then.
         """
-        abandoned = now or self._pulse.has_stopped(self.pair, view)
-        step = heal(view, abandoned=abandoned)
+        abandoned = now or self._heartbeat.has_stopped(self.pair, view)
+        step = recovery_step(view, abandoned=abandoned)
         if step is None:
             return False
-        _HEALING()
-        if self.pair.take(step):
-            self._healed.append(step)
+        _RECOVERING()
+        if self.pair.apply_step(step):
+            self._recovered.append(step)
         return True
 
-    def _tell(self) -> None:
+    def _emit(self) -> None:
         """Tell of what was healed, without the lock: who listens may ask the store."""
-        while self._healed:
-            step = self._healed.popleft()
+        while self._recovered:
+            step = self._recovered.popleft()
             self._hook(
                 Event(
                     "switch-recovered",

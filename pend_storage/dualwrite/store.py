@@ -13,31 +13,35 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage.dualwrite.divergence_check import (
+    ComparisonRules,
+    DivergenceConfirmer,
     Finding,
-    Judge,
     Redact,
-    Rules,
     hide_values,
 )
-from pend_storage.dualwrite.divergence_registry import Book
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.lag import Lag
-from pend_storage.dualwrite.log_continuity import Continuity
-from pend_storage.dualwrite.maintenance import Upkeep
+from pend_storage.dualwrite.log_continuity import LogContinuity
+from pend_storage.dualwrite.maintenance import Maintenance
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.pair_locks import lock_both
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.phase_controller import ALONE, Control, SwitchReport
-from pend_storage.dualwrite.readiness import Check, Gate, Readiness
+from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.phase_controller import ALONE, PhaseController, SwitchReport
+from pend_storage.dualwrite.readiness import Check, Readiness, ReadinessGate
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport
-from pend_storage.dualwrite.roles import View
-from pend_storage.dualwrite.routed_store import Traffic
+from pend_storage.dualwrite.roles import RolePair
+from pend_storage.dualwrite.routed_store import RoutedStore
 from pend_storage.dualwrite.router import Route, Router
-from pend_storage.dualwrite.shadow_reads import Compared, Sampler
-from pend_storage.dualwrite.switch_history import Switch, switches, whoever_this_is
-from pend_storage.dualwrite.unread_file_guard import UnreadGuard
+from pend_storage.dualwrite.shadow_reads import Compared, ShadowReadSampler
+from pend_storage.dualwrite.switch_history import (
+    Switch,
+    current_actor,
+    recorded_switches,
+)
+from pend_storage.dualwrite.unread_file_guard import UnreadFileGuard
 from pend_storage.errors import (
     ConfigError,
     SchemaOutOfDate,
@@ -55,7 +59,7 @@ _CLOSING: Final = 5.0
 """Seconds that closing waits for a thread at most."""
 
 
-class DualWriteStore(Traffic):
+class DualWriteStore(RoutedStore):
     """Keeps a JSON store and a PostgreSQL store alike, and moves between phases.
 
     It knows nothing of either but the contract: any two stores with one schema will do.
@@ -119,10 +123,10 @@ class DualWriteStore(Traffic):
         self.layouts = json.layouts or postgres.layouts
         self._pair = pair = Pair(json, postgres, begin=begin)
         self._router = Router(pair, patience=switch_patience, hook=hook)
-        self._continuity = Continuity(pair, hook)
-        self._router.on_tend = self._continuity.look
+        self._continuity = LogContinuity(pair, hook)
+        self._router.on_maintained = self._continuity.refresh
         self._timeout = secondary_timeout
-        self._unread = UnreadGuard(self.layouts)
+        self._unread = UnreadFileGuard(self.layouts)
         self._breaker = Breaker(hook, secondary_timeout)
         self._relay = Relay(
             self._router,
@@ -134,41 +138,45 @@ class DualWriteStore(Traffic):
         self._follower = Follower(
             self._breaker,
             hook,
-            on_stale=self._router.forget,
-            on_missed=self._relay.missed,
+            on_stale=self._router.invalidate,
+            on_missed=self._relay.notify,
         )
-        self._shared = SharedMeta(self._router)
-        judge = Judge(Rules(ignore, redact), self._relay.catch_up)
-        self._book = Book(self._router, hook, on_written=self._relay.missed)
-        self._sampler = Sampler(
+        self._metadata = PairMetadata(self._router)
+        confirmer = DivergenceConfirmer(
+            ComparisonRules(ignore, redact), self._relay.catch_up
+        )
+        self._registry = DivergenceRegistry(
+            self._router, hook, on_written=self._relay.notify
+        )
+        self._shadow_reads = ShadowReadSampler(
             lambda: self._router.route,
-            judge,
-            self._book,
+            confirmer,
+            self._registry,
             hook,
             share=compare,
             is_up=lambda: self._breaker.is_closed,
         )
-        gate = Gate(
-            self._pair, self._shared, checks or {}, can_copy=backfill is not None
+        gate = ReadinessGate(
+            self._pair, self._metadata, checks or {}, can_copy=backfill is not None
         )
-        self._upkeep = Upkeep(
+        self._maintenance = Maintenance(
             self._router,
             self._relay,
-            judge,
-            self._book,
+            confirmer,
+            self._registry,
             hook,
             copy=backfill,
             validate=validate,
             verify=self._continuity.require,
         )
         self._relay.refusal = self._continuity.refusal
-        self._relay.chore = self._upkeep.tend_edits
-        self._control = Control(
+        self._relay.chore = self._maintenance.sync_edits
+        self._phases = PhaseController(
             self._router,
             self._relay,
-            self._shared,
+            self._metadata,
             gate,
-            upkeep=self._upkeep,
+            maintenance=self._maintenance,
             continuity=self._continuity,
         )
         self._router.on_route = self._take_route
@@ -182,7 +190,7 @@ class DualWriteStore(Traffic):
     def _refuse_rewound(self) -> None:
         """A store that was restored from a backup must not go on as if it were not."""
         with contextlib.suppress(StoreUnavailable, SchemaOutOfDate):
-            view = self._pair.look()
+            view = self._pair.read_roles()
             if view.primary is None or not view.is_settled:
                 return
             self._continuity.require(self._router.route_of(view, view.primary))
@@ -194,12 +202,12 @@ class DualWriteStore(Traffic):
         self._relay.wake()  # what stood in the way elsewhere need not here
 
     def _after_fork(self) -> None:
-        for part in (self._router, self._follower, self._relay, self._sampler):
+        for part in (self._router, self._follower, self._relay, self._shadow_reads):
             part.after_fork()
-        self._book.after_fork()
+        self._registry.after_fork()
         self._continuity.after_fork()
-        self._control.after_fork()
-        self._router.forget()
+        self._phases.after_fork()
+        self._router.invalidate()
 
     @override
     def __repr__(self) -> str:
@@ -218,15 +226,15 @@ class DualWriteStore(Traffic):
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
         """
-        return self._control.phase()
+        return self._phases.phase()
 
-    def roles(self) -> View:
+    def roles(self) -> RolePair:
         """The roles of both stores as they are; None for one that cannot be reached."""
-        return self._pair.look()
+        return self._pair.read_roles()
 
     def readiness(self, phase: Phase | str) -> Readiness:
         """What stands in the way of a phase, and the steps that would lead there."""
-        return self._control.readiness(Phase(phase))
+        return self._phases.readiness(Phase(phase))
 
     def switch(
         self,
@@ -250,17 +258,17 @@ class DualWriteStore(Traffic):
             SwitchTimeout: not finished in time; nothing is lost, call it again.
             StoreUnavailable: one of the stores cannot be reached; likewise.
         """
-        return self._control.switch(
-            Phase(phase), accept=accept, timeout=timeout, by=by or whoever_this_is()
+        return self._phases.switch(
+            Phase(phase), accept=accept, timeout=timeout, by=by or current_actor()
         )
 
     def history(self) -> tuple[Switch, ...]:
         """The latest switches, oldest first."""
-        return switches(self._shared)
+        return recorded_switches(self._metadata)
 
-    def recover(self) -> View:
+    def recover(self) -> RolePair:
         """Finish or undo a switch that somebody left half done, without waiting."""
-        return self._router.tend(now=True)
+        return self._router.maintain(now=True)
 
     # -- keeping the stores alike ---------------------------------------------------------
 
@@ -268,17 +276,17 @@ class DualWriteStore(Traffic):
         self, *, progress: Progress | None = None, rate: float | None = None
     ) -> Any:
         """Copy what was there before the secondary began to follow; resumable."""
-        return self._upkeep.backfill(progress=progress, rate=rate)
+        return self._maintenance.backfill(progress=progress, rate=rate)
 
     def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
     ) -> Any:
         """Compare every record by value, in both directions; only certain ones count."""
-        return self._upkeep.validate(sample=sample, progress=progress)
+        return self._maintenance.validate(sample=sample, progress=progress)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
         """Bring the secondary in line with the primary, wherever it certainly is not."""
-        return self._upkeep.repair(dry_run=dry_run)
+        return self._maintenance.repair(dry_run=dry_run)
 
     def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
         """What was found to differ, by any process, and is not known to be equal since.
@@ -286,11 +294,11 @@ class DualWriteStore(Traffic):
         Args:
             closed: also what was repaired, or seen to be equal again.
         """
-        return self._book.findings(closed=closed)
+        return self._registry.findings(closed=closed)
 
     def compared(self) -> Compared:
         """How many reads were compared, dropped, found different, and certainly so."""
-        return self._sampler.compared()
+        return self._shadow_reads.compared()
 
     def catch_up(self) -> int:
         """Apply the rest of the change log now; gives how many commits that were."""
@@ -302,11 +310,11 @@ class DualWriteStore(Traffic):
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
-        phase = self._control.phase()  # looks at the roles: perhaps nobody else does
+        phase = self._phases.phase()  # looks at the roles: perhaps nobody else does
         route = self._router.route
         if phase in ALONE.values():
             return Lag(0, 0.0, secondary_up=route.is_certain)
-        self._continuity.look(route)
+        self._continuity.refresh(route)
         return self._relay.lag(route)
 
     def relay(self, *, interval: float | None = None) -> None:
@@ -325,7 +333,7 @@ class DualWriteStore(Traffic):
         so that a primary which loses it later is noticed. That takes 2 seconds at most,
         and is skipped where the secondary is out of reach.
         """
-        is_first, route = not self._router.is_closed, self._router.believed
+        is_first, route = not self._router.is_closed, self._router.known_route
         self._router.close()
         with contextlib.ExitStack() as stack:
             stack.callback(self._pair.postgres.close)
@@ -333,12 +341,12 @@ class DualWriteStore(Traffic):
             if is_first:
                 stack.callback(self._leave_witness, route)
             stack.callback(self._relay.stop, _CLOSING)
-            stack.callback(self._sampler.stop, _CLOSING)
+            stack.callback(self._shadow_reads.stop, _CLOSING)
             stack.callback(self._follower.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):
-            self._continuity.close(route)
+            self._continuity.leave_witness(route)
 
 
 _stores: weakref.WeakSet[DualWriteStore] = weakref.WeakSet()

@@ -1,7 +1,7 @@
 """Changing roles: fence, drain, open, follow; attach and detach. Crash-safe step by step.
 
 Every step is one durable compare-and-set on one store. Whoever finds a switch half done
-finishes it (:func:`~pend_storage.dualwrite.roles.heal`); a controller that was paused
+finishes it (:func:`~pend_storage.dualwrite.roles.recovery_step`); a controller that was paused
 meanwhile can do no harm, because its next compare-and-set fails.
 """
 
@@ -17,23 +17,23 @@ from typing import Final
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.heartbeat import SWITCH_META
-from pend_storage.dualwrite.log_continuity import WITNESS_META, Continuity
+from pend_storage.dualwrite.heartbeat import HEARTBEAT_META
+from pend_storage.dualwrite.log_continuity import WITNESS_META, LogContinuity
 from pend_storage.dualwrite.log_drain import drain
 from pend_storage.dualwrite.pair import NAMES
-from pend_storage.dualwrite.pair_metadata import SHARED_META, seal
+from pend_storage.dualwrite.pair_metadata import PAIR_META, seal
 from pend_storage.dualwrite.replication_position import (
     BACKFILL_META,
-    MARK_META,
-    SPOILED_META,
-    Mark,
-    end_mark,
-    is_covered,
+    POSITION_META,
+    TAINTED_META,
+    ReplicationPosition,
+    changes_after,
+    is_complete_replica,
     is_empty,
-    news,
-    resume_mark,
+    position_at_end,
+    resume_position,
 )
-from pend_storage.dualwrite.roles import Side, View, other
+from pend_storage.dualwrite.roles import RolePair, Side, other
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (
     PendStorageError,
@@ -104,12 +104,12 @@ def require_time(deadline: float) -> None:
 class Switcher:
     """Moves a pair from phase to neighbouring phase."""
 
-    def __init__(self, router: Router, continuity: Continuity) -> None:
+    def __init__(self, router: Router, continuity: LogContinuity) -> None:
         self._router = router
         self._pair = router.pair
         self._continuity = continuity
 
-    def settle(self, deadline: float) -> View:
+    def wait_until_settled(self, deadline: float) -> RolePair:
         """Finish or await whatever switch is half done, and give the roles.
 
         Raises:
@@ -117,11 +117,11 @@ class Switcher:
             SwitchTimeout: somebody else is at it, and does not come to an end.
         """
         while True:
-            view = self._router.tend()
+            view = self._router.maintain()
             if view.is_settled:
                 return view
             if not view.is_whole:
-                raise next(iter(self._pair.trouble.values()))
+                raise next(iter(self._pair.unreachable.values()))
             require_time(deadline)
             time.sleep(_PAUSE)
 
@@ -135,7 +135,7 @@ class Switcher:
             SwitchRefused: the new primary would not have everything.
             SwitchTimeout: not finished in time.
         """
-        view = self.settle(deadline)
+        view = self.wait_until_settled(deadline)
         match (view.phase, after):
             case (Phase.JSON_ONLY, Phase.PARALLEL):
                 self._attach(view, "postgres")
@@ -155,30 +155,30 @@ class Switcher:
 
     # -- attach and detach --------------------------------------------------------------
 
-    def _attach(self, view: View, side: Side) -> None:
+    def _attach(self, view: RolePair, side: Side) -> None:
         source, target = self._pair.store(other(side)), self._pair.store(side)
         _refuse_spoiled(target, side)
-        found = target.meta(MARK_META)
-        wanted = resume_mark(source, target).to_meta()
+        found = target.meta(POSITION_META)
+        wanted = resume_position(source, target).to_meta()
         if wanted != found and not target.compare_and_set_meta(
-            MARK_META, found, wanted
+            POSITION_META, found, wanted
         ):
             return  # somebody else is attaching it
         _MARKED()
         following, told = roles.attach(view, side)
-        if self._pair.take(following, {MARK_META: wanted}):
+        if self._pair.apply_step(following, {POSITION_META: wanted}):
             _ATTACHED()
-            self._pair.take(told)
-        self._router.tend()
+            self._pair.apply_step(told)
+        self._router.maintain()
 
-    def _detach(self, view: View, side: Side) -> None:
-        self._pair.take(roles.detach(view, side))
+    def _detach(self, view: RolePair, side: Side) -> None:
+        self._pair.apply_step(roles.detach(view, side))
         _DETACHED()
-        self._router.tend()
+        self._router.maintain()
 
     # -- the switch ---------------------------------------------------------------------
 
-    def _swap(self, view: View, old: Side, deadline: float) -> float:
+    def _swap(self, view: RolePair, old: Side, deadline: float) -> float:
         source, target = self._pair.store(old), self._pair.store(other(old))
         epoch = roles.fence(view, old).before.epoch
         _PLANNED()
@@ -188,7 +188,7 @@ class Switcher:
             require_time(deadline)  # all this is long before the fence
         with _beating(source, deadline):
             begun = time.monotonic()
-            if not self._pair.take(roles.fence(view, old)):
+            if not self._pair.apply_step(roles.fence(view, old)):
                 return 0.0
             try:
                 _FENCED()
@@ -203,7 +203,7 @@ class Switcher:
             self._follow(view, old)
         return pause
 
-    def _prepare(self, view: View, old: Side) -> bool:
+    def _prepare(self, view: RolePair, old: Side) -> bool:
         """See that the new primary will have everything, and the old one follow it.
 
         The new one commits nothing before it is open, so its log as it ends now is where
@@ -211,13 +211,13 @@ class Switcher:
         after its log: by somebody who is late this would skip its first commits.
         """
         source, target = self._pair.store(old), self._pair.store(other(old))
-        if not is_covered(source, target):
+        if not is_complete_replica(source, target):
             raise SwitchRefused((UNCOVERED,))
-        found = source.meta(MARK_META)
-        mark = end_mark(target, Mark.parse(found))
+        found = source.meta(POSITION_META)
+        mark = position_at_end(target, ReplicationPosition.parse(found))
         if target.role() != view.of(other(old)):
             return False
-        source.compare_and_set_meta(MARK_META, found, mark.to_meta())
+        source.compare_and_set_meta(POSITION_META, found, mark.to_meta())
         # Nor is an earlier log of the new one asked for, which was emptied since, perhaps.
         source.compare_and_set_meta(WITNESS_META, source.meta(WITNESS_META), None)
         _PREPARED()
@@ -227,7 +227,7 @@ class Switcher:
         return drain(source, target, epoch, between=lambda: require_time(deadline))
 
     def _hand_over(
-        self, view: View, old: Side, epoch: int, deadline: float
+        self, view: RolePair, old: Side, epoch: int, deadline: float
     ) -> dict[str, JSON]:
         """Everything that is still missing on the other side; the fence is up.
 
@@ -237,7 +237,9 @@ class Switcher:
         """
         source, target = self._pair.store(old), self._pair.store(other(old))
         drained = self._drain_to_the_end(source, target, epoch, deadline)
-        if not is_covered(source, target):  # not any more: its log was lost meanwhile
+        if not is_complete_replica(
+            source, target
+        ):  # not any more: its log was lost meanwhile
             raise SwitchRefused((UNCOVERED,))
         self._continuity.require_latest(self._router.route_of(view, old))
         _DRAINED()
@@ -246,59 +248,59 @@ class Switcher:
         while not _took(target, shared, epoch):
             require_time(deadline)
         _READY()
-        return {MARK_META: drained, SHARED_META: shared}
+        return {POSITION_META: drained, PAIR_META: shared}
 
     def _drain_to_the_end(
         self, source: Store, target: Store, epoch: int, deadline: float
     ) -> JSON:
-        """Drain a fenced store; gives the mark, behind which nothing is left."""
+        """LogDrain a fenced store; gives the mark, behind which nothing is left."""
         while True:
             self._drain(source, target, epoch, deadline)
-            found = target.meta(MARK_META)
-            mark = Mark.parse(found)
-            if mark is not None and next(news(source, mark), None) is None:
+            found = target.meta(POSITION_META)
+            mark = ReplicationPosition.parse(found)
+            if mark is not None and next(changes_after(source, mark), None) is None:
                 return found
             require_time(deadline)  # another server, which has less
 
-    def _open(self, view: View, old: Side, given: Mapping[str, JSON]) -> bool:
+    def _open(self, view: RolePair, old: Side, given: Mapping[str, JSON]) -> bool:
         """The point of no return; False where somebody has made it impossible."""
         step = roles.open_new(view, old)
         try:
-            done = self._pair.take(step, given)
+            done = self._pair.apply_step(step, given)
         except PendStorageError:
             # Perhaps it did happen: that is for the roles to say, once they can be read.
-            self._router.tend(now=True)
+            self._router.maintain(now=True)
             raise
         if done:
             opened = {step.side: step.after, old: roles.fence(view, old).after}
-            self._router.adopt(View(opened["json"], opened["postgres"]))
+            self._router.adopt(RolePair(opened["json"], opened["postgres"]))
         else:
-            self._router.tend(now=True)
+            self._router.maintain(now=True)
         return done
 
-    def _follow(self, view: View, old: Side) -> None:
+    def _follow(self, view: RolePair, old: Side) -> None:
         try:
-            self._pair.take(roles.follow(view, old))
+            self._pair.apply_step(roles.follow(view, old))
         except OUT_OF_REACH:
             return  # it follows when it is back
         _FOLLOWED()
-        self._router.tend()
+        self._router.maintain()
 
-    def _call_off(self, view: View, old: Side) -> None:
+    def _call_off(self, view: RolePair, old: Side) -> None:
         """The fence is ours, and we will not open the other one: so it goes down again.
 
         The other store need not be asked; it may be out of reach.
         """
         try:
-            self._pair.take(roles.call_off(view, old))
+            self._pair.apply_step(roles.call_off(view, old))
         finally:
-            self._router.forget()
-            self._router.adopt(View(None, None))  # wakes those who wait
+            self._router.invalidate()
+            self._router.adopt(RolePair(None, None))  # wakes those who wait
 
 
 def _took(target: Store, shared: JSON, epoch: int) -> bool:
     """Give the shared values to the new primary, on top of what it has."""
-    advance = Advance(SHARED_META, target.meta(SHARED_META), shared)
+    advance = Advance(PAIR_META, target.meta(PAIR_META), shared)
     try:
         target.apply((), epoch=epoch, mark=advance)
     except StalePosition:  # another process, or another server
@@ -307,7 +309,7 @@ def _took(target: Store, shared: JSON, epoch: int) -> bool:
 
 
 def _refuse_spoiled(store: Store, side: Side) -> None:
-    if store.meta(SPOILED_META) is None:
+    if store.meta(TAINTED_META) is None:
         return
     if not is_empty(store):
         place = "directory" if side == "json" else "database"
@@ -317,12 +319,12 @@ def _refuse_spoiled(store: Store, side: Side) -> None:
         )
         raise SwitchRefused((("spoiled", sentence),))
     for name in (
-        MARK_META,
+        POSITION_META,
         BACKFILL_META,
         WITNESS_META,
     ):  # they tell of what is not there any more
         store.compare_and_set_meta(name, store.meta(name), None)
-    store.compare_and_set_meta(SPOILED_META, store.meta(SPOILED_META), None)
+    store.compare_and_set_meta(TAINTED_META, store.meta(TAINTED_META), None)
 
 
 @contextmanager
@@ -339,9 +341,9 @@ def _beating(store: Store, deadline: float) -> Iterator[None]:
         while not stop.wait(_BEAT_EVERY) and time.monotonic() < deadline:
             count += 1
             try:
-                seen = store.meta(SWITCH_META)
+                seen = store.meta(HEARTBEAT_META)
                 store.compare_and_set_meta(
-                    SWITCH_META, seen, {"id": name, "beat": count}
+                    HEARTBEAT_META, seen, {"id": name, "beat": count}
                 )
             except StaleEpoch:
                 return

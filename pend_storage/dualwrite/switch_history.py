@@ -11,11 +11,17 @@ from typing import Final
 
 import msgspec
 
-from pend_storage.dualwrite.pair_metadata import SharedMeta
+from pend_storage.dualwrite.pair_metadata import PairMetadata
 from pend_storage.phases import Phase
 from pend_storage.records import JSON
 
-__all__ = ["HISTORY_META", "Switch", "add_switch", "switches", "whoever_this_is"]
+__all__ = [
+    "HISTORY_META",
+    "Switch",
+    "current_actor",
+    "record_switch",
+    "recorded_switches",
+]
 
 HISTORY_META: Final = "switches"
 """Shared value: the latest switches, oldest first."""
@@ -40,22 +46,22 @@ class Switch:
     """Seconds for which writes waited."""
 
 
-def switches(shared: SharedMeta) -> tuple[Switch, ...]:
+def recorded_switches(metadata: PairMetadata) -> tuple[Switch, ...]:
     """The latest switches, oldest first."""
-    return msgspec.convert(shared.get(HISTORY_META) or [], tuple[Switch, ...])
+    return msgspec.convert(metadata.get(HISTORY_META) or [], tuple[Switch, ...])
 
 
-def add_switch(shared: SharedMeta, switch: Switch) -> None:
+def record_switch(metadata: PairMetadata, switch: Switch) -> None:
     """Add one; the oldest ones are forgotten when there are very many."""
     while True:
-        found = shared.get(HISTORY_META)
+        found = metadata.get(HISTORY_META)
         entries: list[JSON] = list(found) if isinstance(found, list) else []
         entries.append(msgspec.to_builtins(switch))
-        if shared.compare_and_set(HISTORY_META, found, entries[-_KEPT:]):
+        if metadata.compare_and_set(HISTORY_META, found, entries[-_KEPT:]):
             return
 
 
-def whoever_this_is() -> str:
+def current_actor() -> str:
     """The user, the machine and the process, for the record."""
     try:
         user = getpass.getuser()

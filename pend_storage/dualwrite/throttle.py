@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.dualwrite.router import Route
 from pend_storage.errors import ChangesExpired
 
-__all__ = ["LAG", "LagBrake"]
+__all__ = ["LAG", "LagThrottle"]
 
 LAG: Final = "lag"
 """The reason given."""
@@ -20,7 +20,7 @@ _STUCK: Final = 2.0
 """Seconds without the mark moving, after which it is not the job that it waits for."""
 
 
-class LagBrake:
+class LagThrottle:
     """Asked between two parts of a job; one of them for each job."""
 
     def __init__(
@@ -40,8 +40,8 @@ class LagBrake:
             StoreUnavailable: a store cannot be reached.
         """
         assert self._route.follower is not None  # noqa: S101 - its callers have looked
-        mark = Mark.load(self._route.follower)
-        after = 0 if mark is None else mark.after
+        mark = ReplicationPosition.load(self._route.follower)
+        after = 0 if mark is None else mark.sequence
         now = time.monotonic()
         if after != self._mark:
             self._mark, self._since = after, now

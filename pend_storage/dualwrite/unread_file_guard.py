@@ -18,12 +18,12 @@ from pend_storage.records import Batch, Row
 from pend_storage.store import Store, unread_in
 from pend_storage.unread import UnreadFiles, names_one
 
-__all__ = ["UnreadGuard"]
+__all__ = ["UnreadFileGuard"]
 
 _Known: TypeAlias = tuple[Store, int | None, UnreadFiles]
 
 
-class UnreadGuard:
+class UnreadFileGuard:
     """What a pair refuses. Safe to share between threads."""
 
     def __init__(self, layouts: Iterable[Layout]) -> None:

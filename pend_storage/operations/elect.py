@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite import Election, elect
+from pend_storage.dualwrite import ForcedPromotion, force_promotion
 from pend_storage.dualwrite.roles import Side
 from pend_storage.factory import open_json, open_postgres
 
 __all__ = ["take_over"]
 
 
-def take_over(settings: Settings, side: Side) -> Election:
+def take_over(settings: Settings, side: Side) -> ForcedPromotion:
     """Let one store take over; every server must have ended before.
 
     Args:
@@ -23,4 +23,4 @@ def take_over(settings: Settings, side: Side) -> Election:
         Conflict: roles are changing at this moment: a server still runs.
     """
     with open_json(settings) as json, open_postgres(settings) as postgres:
-        return elect(json, postgres, side)
+        return force_promotion(json, postgres, side)

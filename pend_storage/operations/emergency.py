@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite.replication_position import Mark
-from pend_storage.dualwrite.switch_history import whoever_this_is
+from pend_storage.dualwrite.replication_position import ReplicationPosition
+from pend_storage.dualwrite.switch_history import current_actor
 from pend_storage.errors import ConfigError, StoreUnavailable, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
@@ -162,7 +162,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self._by = f"rollback by {whoever_this_is()}"
+        self._by = f"rollback by {current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         pair.recover()
@@ -317,12 +317,10 @@ def require_primary(pair: ConfiguredPair) -> None:
     view = pair.roles()
     if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
         return
-    mark = None if view.json is None else Mark.load(pair.json)
+    mark = None if view.json is None else ReplicationPosition.load(pair.json)
     known = "what JSON has of it is not known"
     if mark is not None:
-        known = (
-            f"JSON has what it acknowledged until {mark.at or 'JSON began to follow'}"
-        )
+        known = f"JSON has what it acknowledged until {mark.committed_at or 'JSON began to follow'}"
     raise StoreUnavailable(
         f"it is primary, or may be, and cannot be reached; {known}, and whatever came "
         "after that would be lost. Bring it back and call this again. If it is lost for "

@@ -9,7 +9,7 @@ from typing import Final
 from pend_storage import crashpoints
 from pend_storage.config import Settings
 from pend_storage.dualwrite import CODES, Readiness, SwitchReport
-from pend_storage.dualwrite.switch_history import whoever_this_is
+from pend_storage.dualwrite.switch_history import current_actor
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
@@ -164,7 +164,7 @@ class _Change:
         self._before = pair.phase
         self._wanted = wanted
         self._accept = accept
-        self._by = whoever_this_is()
+        self._by = current_actor()
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, wanted)
         self._found = self._look()

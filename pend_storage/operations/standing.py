@@ -15,7 +15,7 @@ from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Lag, Switch
 from pend_storage.dualwrite.readiness import VALIDATION_META
-from pend_storage.dualwrite.replication_position import is_covered
+from pend_storage.dualwrite.replication_position import is_complete_replica
 from pend_storage.dualwrite.roles import SIDES, Side, other
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (
@@ -334,7 +334,7 @@ def _sides_of(pair: ConfiguredPair) -> tuple[Store, Store | None]:
 def _backfill(
     source: Store, follower: Store
 ) -> Literal["never", "interrupted", "complete"] | None:
-    covered = _or_none(lambda: is_covered(source, follower))
+    covered = _or_none(lambda: is_complete_replica(source, follower))
     if covered is None or covered:
         return None if covered is None else "complete"
     mark = follower.meta(BACKFILL_META)

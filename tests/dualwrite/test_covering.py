@@ -6,7 +6,10 @@ import pytest
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.replication_position import MARK_META, Mark
+from pend_storage.dualwrite.replication_position import (
+    POSITION_META,
+    ReplicationPosition,
+)
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,
@@ -211,7 +214,7 @@ def test_an_export_that_takes_too_long_goes_on_the_next_time(place: Place) -> No
             raise SwitchTimeout("no time left")
         return report
 
-    process.store._upkeep._copy = slow
+    process.store._maintenance._copy = slow
     with pytest.raises(SwitchTimeout):
         to(process, J)
     to(process, J)
@@ -238,11 +241,11 @@ def test_without_a_way_to_copy_going_back_to_a_stale_json_is_refused(
 def test_a_mark_of_another_version_is_no_mark(place: Place, one: Process) -> None:
     to(one, PAR)
     place.postgres.compare_and_set_meta(
-        MARK_META, place.postgres.meta(MARK_META), {"strange": True}
+        POSITION_META, place.postgres.meta(POSITION_META), {"strange": True}
     )
     one.put("a", "1")
 
-    assert Mark.load(place.postgres) is None
+    assert ReplicationPosition.load(place.postgres) is None
     one.store.catch_up()
     with pytest.raises(SwitchRefused):
         to(one, PG)

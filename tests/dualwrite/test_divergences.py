@@ -17,7 +17,7 @@ from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite.divergence_check import Finding, Kind
-from pend_storage.dualwrite.divergence_registry import Book
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
@@ -65,7 +65,7 @@ def another(place: Place, one: Process) -> Iterator[Process]:
 def find(process: Process) -> Finding:
     """Have a compared read find what is wrong."""
     process.get("a")
-    assert process.store._sampler.wait(30)
+    assert process.store._shadow_reads.wait(30)
     (found,) = process.store.divergences()
     return found
 
@@ -88,8 +88,10 @@ def a_finding(key: str, *, kind: Kind = "different", age: float = 0.0) -> Findin
 
 def a_book(
     process: Process, *, most: int = 1_000, hook: Callable[[Event], None] | None = None
-) -> Book:
-    return Book(process.store._router, hook or process.events.append, most=most)
+) -> DivergenceRegistry:
+    return DivergenceRegistry(
+        process.store._router, hook or process.events.append, most=most
+    )
 
 
 def test_what_one_process_finds_every_other_one_sees(
@@ -178,7 +180,7 @@ def test_a_read_closes_what_is_equal_again(one: Process) -> None:
     one.put("a", "anew")
 
     one.get("a")
-    assert one.store._sampler.wait(30)
+    assert one.store._shadow_reads.wait(30)
 
     assert states(one) == ["gone"]
 
@@ -213,7 +215,7 @@ def test_what_is_seen_again_and_again_is_not_written_each_time(
 
     for _ in range(20):
         one.get("a")
-    assert one.store._sampler.wait(30)
+    assert one.store._shadow_reads.wait(30)
 
     assert one.store.compared().confirmed == 21
     assert place.json.head() == head
@@ -224,7 +226,7 @@ def test_an_answer_that_was_wrong_is_good_when_all_records_are(
 ) -> None:
     damage(place.postgres, "a", None)
     one.store.collection(Log).count()
-    assert one.store._sampler.wait(30)
+    assert one.store._shadow_reads.wait(30)
     (found,) = one.store.divergences()
     assert found.kind == "answer"
 
@@ -271,8 +273,8 @@ def test_there_are_only_so_many(place: Place, one: Process) -> None:
     events: list[Event] = []
     book = a_book(one, most=5, hook=events.append)
 
-    book.report(a_finding(f"k{n}") for n in range(8))
-    book.report([a_finding("one more")])
+    book.record(a_finding(f"k{n}") for n in range(8))
+    book.record([a_finding("one more")])
 
     assert len(book.findings()) == place.json.collection(FindingRecord).count() == 5
     assert [event.name for event in events] == ["findings-full", *["divergence"] * 5]
@@ -280,10 +282,10 @@ def test_there_are_only_so_many(place: Place, one: Process) -> None:
 
 def test_closed_ones_make_room_and_the_oldest_first(one: Process) -> None:
     book = a_book(one, most=4)
-    book.report(a_finding(f"k{n}", age=10 - n) for n in range(4))
-    book.repaired([("logs", "k1"), ("logs", "k2")])
+    book.record(a_finding(f"k{n}", age=10 - n) for n in range(4))
+    book.record_repaired([("logs", "k1"), ("logs", "k2")])
 
-    book.report([a_finding("new")])
+    book.record([a_finding("new")])
 
     assert {f.key for f in book.findings(closed=True)} == {"k0", "k2", "k3", "new"}
 
@@ -292,9 +294,9 @@ def test_two_who_find_the_same_make_one_row(place: Place, one: Process) -> None:
     books = [a_book(one) for _ in range(4)]
     start = threading.Barrier(4)
 
-    def report(book: Book) -> None:
+    def report(book: DivergenceRegistry) -> None:
         start.wait(30)
-        book.report(a_finding(f"k{n}") for n in range(150))
+        book.record(a_finding(f"k{n}") for n in range(150))
 
     threads = [threading.Thread(target=report, args=(book,)) for book in books]
     for thread in threads:
@@ -318,9 +320,9 @@ def test_one_that_cannot_be_written_is_told_and_not_raised() -> None:
     store.switch(Phase.PARALLEL)
     faulty.fail("commit", times=None)
 
-    store._book.report([a_finding("k")])
+    store._registry.record([a_finding("k")])
     faulty.heal()
-    store._book.report([a_finding("k")])
+    store._registry.record([a_finding("k")])
 
     assert [e.name for e in events] == ["findings-not-kept", "divergence"]
     assert len(store.divergences()) == 1
@@ -339,7 +341,7 @@ def test_a_difference_of_any_value_can_be_kept(one: Process) -> None:
     long = Difference(("text",), "x" * 10_000, [1, {"a": b"x"}])
     odd = Difference(("tags", 3), ABSENT, Decimal("1.50"))
     many = (long, odd, *[Difference(("n",), 10**30, None)] * 50)
-    one.store._book.report([replace(a_finding("k"), differences=many)])
+    one.store._registry.record([replace(a_finding("k"), differences=many)])
 
     (found,) = one.store.divergences()
 
@@ -422,7 +424,7 @@ def test_what_an_edit_said_is_in_quarantine_on_both_sides(site: Site) -> None:
 
 def test_a_repair_does_not_take_away_what_was_not_brought_over_yet(site: Site) -> None:
     """As where somebody edits in the middle of it."""
-    site.store._upkeep.tend_edits = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
+    site.store._maintenance.sync_edits = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
     site.edit({"a": "edited", "b": "1"})
 
     report = site.store.repair()
@@ -452,7 +454,7 @@ def test_the_relay_brings_edits_over_by_itself(site: Site) -> None:
     relay = site.store._relay
     relay._chored -= 60.0
 
-    relay._turn(mine=True)
+    relay._run_once(mine=True)
 
     assert [f.key for f in site.store.divergences()] == ["a"]
     aside = site.postgres.collection(QuarantinedRecord)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pend_storage.dualwrite.throttle import LAG, LagBrake
+from pend_storage.dualwrite.throttle import LAG, LagThrottle
 from pend_storage.phases import Phase
 
 from .processes import Place, Process
@@ -22,8 +22,8 @@ def behind(place: Place) -> Iterator[Process]:
     process.store.close()
 
 
-def brake(process: Process, *, most: float = 0.0, stuck: float = 60.0) -> LagBrake:
-    return LagBrake(process.store._router.route, most=most, stuck=stuck)
+def brake(process: Process, *, most: float = 0.0, stuck: float = 60.0) -> LagThrottle:
+    return LagThrottle(process.store._router.route, most=most, stuck=stuck)
 
 
 def test_without_lag_there_is_no_reason_to_wait(behind: Process) -> None:
@@ -58,16 +58,18 @@ def test_a_backfill_is_held_back_by_lag_and_one_that_is_waited_for_is_not(
 ) -> None:
     asked: list[bool] = []
 
-    def held(_self: LagBrake) -> str | None:
+    def held(_self: LagThrottle) -> str | None:
         asked.append(True)
         return LAG if len(asked) == 1 else None
 
-    monkeypatch.setattr(LagBrake, "__call__", held)
+    monkeypatch.setattr(LagThrottle, "__call__", held)
     behind.put("a", "1")
 
     report = behind.store.backfill()
     calls = len(asked)
-    urgent = behind.store._upkeep.backfill(progress=None, rate=None, is_urgent=True)
+    urgent = behind.store._maintenance.backfill(
+        progress=None, rate=None, is_urgent=True
+    )
 
     assert set(report.throttled) == {LAG}
     assert [e.name for e in behind.events].count("backfill-throttled") == 1
