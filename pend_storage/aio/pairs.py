@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SwitchReport,
     )
     from pend_storage.dualwrite.roles import RolePair
+    from pend_storage.reports import BackfillReport, ValidationReport
 
 __all__ = ["PairVerbs"]
 
@@ -80,20 +81,26 @@ class PairVerbs:
 
     async def backfill(
         self, *, progress: Progress | None = None, rate: float | None = None
-    ) -> Any:
+    ) -> BackfillReport:
         """Copy what was there before the secondary began to follow; resumable.
 
         Args:
             progress: called in the thread.
             rate: rows a second at most.
         """
-        return await self._ask("backfill", progress=progress, rate=rate)
+        report: BackfillReport = await self._ask(
+            "backfill", progress=progress, rate=rate
+        )
+        return report
 
     async def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
-    ) -> Any:
+    ) -> ValidationReport:
         """Compare every record by value, in both directions; only certain ones count."""
-        return await self._ask("validate", sample=sample, progress=progress)
+        report: ValidationReport = await self._ask(
+            "validate", sample=sample, progress=progress
+        )
+        return report
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
         """Bring the secondary in line with the primary, wherever it certainly is not."""

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ChangesExpired
 from pend_storage.records import Change
 from pend_storage.store import Store

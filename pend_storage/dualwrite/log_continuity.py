@@ -39,7 +39,7 @@ from pend_storage.dualwrite.replication_position import (
     rebind,
 )
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.store import Store

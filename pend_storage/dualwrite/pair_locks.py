@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from pend_storage.dualwrite.follower import Breaker
-from pend_storage.dualwrite.router import Route, Router
+from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import CorruptFile, SchemaOutOfDate, StoreUnavailable
 from pend_storage.holding import IsHeld
 

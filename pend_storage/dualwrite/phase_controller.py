@@ -1,4 +1,4 @@
-"""What an operator does with a pair's phase: look at it, and change it."""
+"""Controller of a pair's phase: read it, check what stands in the way, and change it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH
+from pend_storage.dualwrite.legacy_edits import LegacyEditSync
 from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.maintenance import Maintenance
 from pend_storage.dualwrite.pair_metadata import PairMetadata
@@ -47,7 +48,7 @@ _PAUSE: Final = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchReport:
-    """What a switch did."""
+    """Outcome of a switch."""
 
     before: Phase
     after: Phase
@@ -56,7 +57,7 @@ class SwitchReport:
     steps: tuple[Phase, ...]
     """The phases gone through, ``after`` included."""
     accepted: tuple[str, ...]
-    """Codes of the blockers that were let pass."""
+    """Codes of the blockers that were accepted."""
     seconds: float
     """From the first step to the last."""
     pause: float
@@ -64,35 +65,52 @@ class SwitchReport:
 
 
 class PhaseController:
-    """See the module."""
+    """Walks a pair from phase to phase, and records each step. Safe to share between threads.
+
+    The roles are moved by :class:`~pend_storage.dualwrite.switch.Switcher`; the controller
+    decides whether they may be, and does what a step needs before and after it.
+    """
 
     def __init__(
         self,
         router: Router,
         relay: Relay,
+        *,
         metadata: PairMetadata,
         gate: ReadinessGate,
-        *,
-        maintenance: Maintenance,
         continuity: LogContinuity,
+        maintenance: Maintenance,
+        edits: LegacyEditSync,
     ) -> None:
+        """Make a controller.
+
+        Args:
+            router: knows the primary.
+            relay: drains before JSON is filled, and after the last step.
+            metadata: holds the history of switches.
+            gate: knows what stands in the way.
+            continuity: checks that the primary has lost nothing before it is left.
+            maintenance: fills JSON on the way back.
+            edits: synchronised before and after JSON becomes primary.
+        """
         self._router = router
         self._relay = relay
         self._metadata = metadata
         self._gate = gate
-        self._maintenance = maintenance
         self._continuity = continuity
+        self._maintenance = maintenance
+        self._edits = edits
         self._switcher = Switcher(router, continuity)
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: nobody is switching there."""
+        """Make a new lock in a forked child, where no switch is under way."""
         self._turn = threading.Lock()
 
-    # -- phases -------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------
 
     def phase(self) -> Phase:
-        """The phase now; during a switch, the one that still or already holds.
+        """Return the phase; during a switch, the one that still or already holds.
 
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
@@ -103,10 +121,10 @@ class PhaseController:
         return view.phase
 
     def _phase_from_history(self, view: RolePair) -> Phase:
-        """The secondary is out of reach; what the last switch led to is on the primary."""
+        """Return the phase that the last switch led to; the secondary is out of reach."""
         mine = None if view.primary is None else view.of(view.primary)
         if view.primary is not None and mine is not None and mine.epoch == 1:
-            return ALONE[view.primary]  # never was another store attached
+            return ALONE[view.primary]  # no other store was ever attached
         known = recorded_switches(self._metadata) if view.primary is not None else ()
         if known:
             last = known[-1].after
@@ -115,27 +133,29 @@ class PhaseController:
         raise next(iter(self._router.pair.unreachable.values()))
 
     def readiness(self, phase: Phase) -> Readiness:
-        """What stands in the way from here to there."""
+        """Return what stands in the way from the present phase to another."""
         view = self._switcher.wait_until_settled(time.monotonic() + _PATIENCE)
         return self._gate.readiness(view, phase)
+
+    # -- switching ----------------------------------------------------------------------
 
     def switch(
         self, wanted: Phase, *, accept: Iterable[str], timeout: float, by: str
     ) -> SwitchReport:
-        """Go there, step by step; see :meth:`DualWriteStore.switch`."""
+        """Go to a phase, step by step; see :meth:`DualWriteStore.switch`."""
         accept = tuple(accept)
         require_codes(accept)
         begun = time.monotonic()
         deadline = begun + timeout
         with self._turn:
-            left = self._leave(wanted, by)
-            if left is not None:
-                return left
+            abandoned = self._abandon_unreachable(wanted, by)
+            if abandoned is not None:
+                return abandoned
             view = self._switcher.wait_until_settled(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
             self._continuity.require(self._router.route)  # also where nothing moves
-            accepted = self._pass(self._gate.readiness(view, wanted), accept)
-            steps, pause = self._go(view.phase, wanted, deadline, by, accepted)
+            accepted = self._gate.readiness(view, wanted).accepted(accept)
+            steps, pause = self._walk(view.phase, wanted, deadline, by, accepted)
             return SwitchReport(
                 before=view.phase,
                 after=wanted,
@@ -146,8 +166,8 @@ class PhaseController:
                 pause=pause,
             )
 
-    def _leave(self, wanted: Phase, by: str) -> SwitchReport | None:
-        """Give up a secondary that cannot be reached; None where there is none such.
+    def _abandon_unreachable(self, wanted: Phase, by: str) -> SwitchReport | None:
+        """Abandon a secondary that cannot be reached; None where there is none such.
 
         The primary serves alone already; the other one is detached when it is back.
         """
@@ -159,7 +179,7 @@ class PhaseController:
         if before is not wanted:
             self._continuity.require(self._router.route)
             abandon_secondary(self._router.pair, view)
-            self._note(before, wanted, by, (), 0.0)
+            self._record(before, wanted, by, (), 0.0)
         return SwitchReport(
             before=before,
             after=wanted,
@@ -170,22 +190,7 @@ class PhaseController:
             pause=0.0,
         )
 
-    def _pass(self, found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:
-        """The codes that are let pass.
-
-        Raises:
-            SwitchRefused: others are in the way.
-        """
-        left = [
-            (blocker.code, blocker.sentence)
-            for blocker in found.blockers
-            if blocker.code not in accept or blocker.code == UNCOVERED[0]
-        ]
-        if left:
-            raise SwitchRefused(tuple(left))
-        return tuple(blocker.code for blocker in found.blockers)
-
-    def _go(
+    def _walk(
         self,
         before: Phase,
         wanted: Phase,
@@ -193,7 +198,7 @@ class PhaseController:
         by: str,
         accepted: tuple[str, ...],
     ) -> tuple[tuple[Phase, ...], float]:
-        """All steps; others may come between, and recover what they take for dead."""
+        """Take all steps; other processes may come between, and recover a switch."""
         taken: list[Phase] = []
         total, now = 0.0, before
         while now is not wanted:
@@ -204,7 +209,7 @@ class PhaseController:
             reached = self._switcher.wait_until_settled(deadline).phase
             if reached is after:
                 taken.append(after)
-                self._note(now, after, by, accepted, pause)
+                self._record(now, after, by, accepted, pause)
             else:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
@@ -214,24 +219,22 @@ class PhaseController:
         return tuple(taken), total
 
     def _sync_edits(self) -> None:
-        """Commit what JSON has noted as secondary; else the relay does so soon."""
+        """Commit what JSON has recorded as secondary; else the relay does so soon."""
         with contextlib.suppress(PendStorageError):
             self._relay.catch_up()
-            self._maintenance.sync_edits(self._router.route)
+            self._edits.sync(self._router.route)
 
     def _step(self, now: Phase, after: Phase, deadline: float) -> float:
         self._continuity.require(self._router.route)
         try:
             if (now, after) == (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
                 self._fill_json(deadline)
-                self._maintenance.sync_edits(
-                    self._router.route
-                )  # while it takes commits
+                self._edits.sync(self._router.route)  # while it takes commits
             pause = self._switcher.step(after, deadline)
             if (now, after) == (Phase.POSTGRES_ONLY, Phase.POSTGRES_PRIMARY):
                 self._fill_json(deadline)
         except StaleEpoch:
-            return 0.0  # somebody else came between: look again
+            return 0.0  # another process came between: read the phase again
         except ChangesExpired:
             self._relay.catch_up()  # which begins the mark anew
             raise SwitchRefused((UNCOVERED,)) from None
@@ -244,7 +247,7 @@ class PhaseController:
         next time.
         """
         self._relay.catch_up()
-        if self._maintenance.can_copy and not self._is_covered():
+        if self._maintenance.can_backfill and not self._is_covered():
             self._maintenance.backfill(
                 progress=lambda _done, _all: require_time(deadline),
                 rate=None,
@@ -257,7 +260,7 @@ class PhaseController:
             route.store, route.follower
         )
 
-    def _note(
+    def _record(
         self,
         before: Phase,
         after: Phase,
@@ -274,6 +277,6 @@ class PhaseController:
             accepted=accepted,
             pause=pause,
         )
-        # It was made all the same where this fails.
+        # The switch was made all the same where this fails.
         with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
             record_switch(self._metadata, switch)

@@ -6,7 +6,7 @@ is gated only by what would be lost, which normally is nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import msgspec
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.pair_metadata import PairMetadata
-from pend_storage.dualwrite.relay_backoff import blocked_reason
+from pend_storage.dualwrite.relay_schedule import blocked_reason
 from pend_storage.dualwrite.replication_position import (
     ReplicationPosition,
     is_complete_for,
@@ -25,7 +25,12 @@ from pend_storage.dualwrite.replication_position import (
 )
 from pend_storage.dualwrite.roles import SIDES, RolePair, Side, other
 from pend_storage.dualwrite.switch import UNCOVERED
-from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
+from pend_storage.errors import (
+    ChangesExpired,
+    ConfigError,
+    StoreUnavailable,
+    SwitchRefused,
+)
 from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
 from pend_storage.records import JSON
@@ -100,6 +105,26 @@ class Readiness:
     def ok(self) -> bool:
         """Whether nothing stands in the way."""
         return not self.blockers
+
+    def accepted(self, accept: Iterable[str]) -> tuple[str, ...]:
+        """Return the codes of the blockers, all of which these codes let pass.
+
+        Args:
+            accept: codes of blockers to let pass; ``backfill`` cannot be, because records
+                would be lost.
+
+        Raises:
+            SwitchRefused: other blockers stand in the way.
+        """
+        codes = set(accept)
+        left = [
+            (blocker.code, blocker.sentence)
+            for blocker in self.blockers
+            if blocker.code not in codes or blocker.code == UNCOVERED[0]
+        ]
+        if left:
+            raise SwitchRefused(tuple(left))
+        return tuple(blocker.code for blocker in self.blockers)
 
 
 class _Validation(msgspec.Struct):

@@ -19,7 +19,7 @@ from typing import Final, Literal
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.divergence_check import Place
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import (
     InvalidRecord,
     PendStorageError,

@@ -1,4 +1,4 @@
-"""Reads and writes of a pair of stores, wherever its primary is."""
+"""Writes of a pair: to the primary first, then to the secondary; and its metadata."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.pair_metadata import PairMetadata
-from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.relay_schedule import RelaySchedule
 from pend_storage.dualwrite.roles import other
-from pend_storage.dualwrite.router import Route, Router, require_primary
-from pend_storage.dualwrite.shadow_reads import ShadowReadSampler
-from pend_storage.dualwrite.unread_file_guard import UnreadFileGuard
+from pend_storage.dualwrite.route import Route, require_primary
+from pend_storage.dualwrite.routed_reads import PAIR_NAME, RoutedReads, require_no_epoch
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,
@@ -28,10 +27,7 @@ from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
     JSON,
     Advance,
@@ -40,10 +36,7 @@ from pend_storage.records import (
     ChangedRecord,
     Outcome,
     Put,
-    Row,
 )
-from pend_storage.store import Store, unread_in
-from pend_storage.unread import UnreadFile
 
 __all__ = ["RoutedStore"]
 
@@ -53,157 +46,29 @@ _COMMITTED: Final = declare(
 _FOLLOWED: Final = declare(
     "write.followed", "both stores have it, the caller knows nothing"
 )
-_NAME: Final = "the pair of stores"
 _MOMENT: Final = len(token_moment())
 
 
-class RoutedStore(Store):
-    """The verbs of the contract. How the parts are made is told by a subclass.
+class RoutedStore(RoutedReads):
+    """Verbs of the contract, routed to the primary of a pair.
 
     Seen from outside a pair is one store that stands alone: it has no role, and it cannot
-    follow another one.
+    follow another one. The parts are made by
+    :class:`~pend_storage.dualwrite.DualWriteStore`.
     """
 
     _pair: Pair
-    _router: Router
     _continuity: LogContinuity
-    _relay: Relay
+    _schedule: RelaySchedule
     _follower: Follower
     _metadata: PairMetadata
-    _shadow_reads: ShadowReadSampler
-    _unread: UnreadFileGuard
     _timeout: float | None
-
-    # -- reads: the primary's answer ------------------------------------------------------
-
-    @override
-    def read(
-        self,
-        collection: str,
-        keys: Iterable[str],
-        *,
-        deleted: bool = False,
-        epoch: int | None = None,
-    ) -> dict[str, Row]:
-        _require_alone(epoch)
-        wanted = list(keys)
-
-        def look(store: Store, at: int | None) -> dict[str, Row]:
-            rows = store.read(collection, wanted, deleted=deleted, epoch=at)
-            if not deleted and not store.refuses_unread:
-                self._unread.require_rows(store, at, collection, wanted, rows)
-            return rows
-
-        rows = self._router.call_reading(look)
-        self._shadow_reads.sample_keys(collection, wanted)
-        return rows
-
-    @override
-    def query(
-        self, collection: str, query: Query, *, epoch: int | None = None
-    ) -> list[Row]:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> list[Row]:
-            rows = store.query(collection, query, epoch=at)
-            if not store.refuses_unread:
-                found = len(rows)
-                self._unread.require_all(store, at, collection, query.where, found)
-            return rows
-
-        rows = self._router.call_reading(look)
-        self._shadow_reads.sample_query(collection, query)
-        return rows
-
-    @override
-    def count(
-        self, collection: str, where: Condition, *, epoch: int | None = None
-    ) -> int:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> int:
-            self._unread.require_all(store, at, collection, where)
-            return store.count(collection, where, epoch=at)
-
-        found = self._router.call_reading(look)
-        self._shadow_reads.sample_count(collection, where)
-        return found
-
-    @override
-    def scan(
-        self,
-        collection: str,
-        *,
-        after: str | None = None,
-        deleted: bool = False,
-        epoch: int | None = None,
-    ) -> Iterator[Row]:
-        _require_alone(epoch)
-        while True:  # a scan that a switch interrupts goes on at the new primary
-            route = self._router.route
-            try:
-                if not deleted:
-                    self._unread.require_all(
-                        route.store, route.epoch, collection, And(())
-                    )
-                for row in route.store.scan(
-                    collection, after=after, deleted=deleted, epoch=route.epoch
-                ):
-                    after = row.key
-                    yield row
-            except StaleEpoch:
-                self._router.call(
-                    lambda at: at.store.read(collection, (), epoch=at.epoch)
-                )
-            else:
-                return
-
-    @override
-    def together(
-        self,
-        queries: Sequence[tuple[str, Query]] = (),
-        counts: Sequence[tuple[str, Condition]] = (),
-        *,
-        epoch: int | None = None,
-    ) -> tuple[list[list[Row]], list[int]]:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> tuple[list[list[Row]], list[int]]:
-            rows, numbers = store.together(queries, counts, epoch=at)
-            if not store.refuses_unread:
-                for (name, query), found in zip(queries, rows, strict=True):
-                    self._unread.require_all(store, at, name, query.where, len(found))
-                for name, where in counts:
-                    self._unread.require_all(store, at, name, where)
-            return rows, numbers
-
-        answer = self._router.call_reading(look)
-        for name, query in queries:
-            self._shadow_reads.sample_query(name, query)
-        for name, where in counts:
-            self._shadow_reads.sample_count(name, where)
-        return answer
-
-    @override
-    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> Listing | None:
-            return store.listing(layout, epoch=at)
-
-        return self._router.call_reading(look)
-
-    @override
-    def moment(self) -> object:
-        route = self._router.known_route
-        moment = None if route is None else route.store.moment()
-        return None if moment is None or route is None else (route.epoch, moment)
 
     # -- writes: the primary first, then the secondary ------------------------------------
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
-        _require_alone(epoch)
+        require_no_epoch(epoch)
 
         def commit_at(route: Route) -> tuple[Route | None, tuple[int, ...]]:
             done = self._done_before(route, batch)
@@ -260,7 +125,7 @@ class RoutedStore(Store):
             raise_unsettled(waiting)
 
         try:
-            _require_alone(epoch)
+            require_no_epoch(epoch)
             self._router.call(commit_at)
         except PendStorageError as error:
             for order in orders:
@@ -300,7 +165,7 @@ class RoutedStore(Store):
 
     def _doubt(self, error: StoreUnavailable) -> None:
         if not error.outcome_known:
-            self._relay.notify()  # if it did happen, it is in the change log
+            self._schedule.notify()  # if it did happen, it is in the change log
 
     def _bring(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
@@ -324,7 +189,7 @@ class RoutedStore(Store):
             StaleEpoch: always.
         """
         _ = self._router.route  # closed?
-        raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
+        raise StaleEpoch(store=PAIR_NAME, role=Role.PRIMARY.value, epoch=0)
 
     # -- beside the data ------------------------------------------------------------------
 
@@ -386,21 +251,8 @@ class RoutedStore(Store):
         return self._metadata.compare_and_set(name, expected, value, given)
 
     @override
-    def unread_files(self) -> tuple[UnreadFile, ...]:
-        """Of the primary."""
-        route = self._router.route
-        if route.store.refuses_unread:
-            return route.store.unread_files()
-        return unread_in(route.store, {layout.file: layout for layout in self.layouts})
-
-    @override
     def prune(self, upto: int) -> None:
         """Nothing: the relay prunes both change logs, after their retention."""
-
-
-def _require_alone(epoch: int | None) -> None:
-    if epoch:
-        raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
 
 
 def _load(batch: Batch, versions: Sequence[int]) -> Load:

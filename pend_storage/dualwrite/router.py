@@ -1,4 +1,9 @@
-"""Which store is primary, as far as this process knows, and what to do when it is not."""
+"""Router of calls to the primary, through switches and their recovery.
+
+Each process believes in a route: the primary at an epoch. Every call carries that epoch,
+so a store that is not primary any more refuses it with ``StaleEpoch``; the router then reads
+the roles again, waits for a switch to end, or finishes one whose heartbeat has stopped.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.heartbeat import DEAD_AFTER, HeartbeatMonitor
 from pend_storage.dualwrite.pair import NAMES, Pair
@@ -21,13 +24,19 @@ from pend_storage.dualwrite.roles import (
     other,
     recovery_step,
 )
+from pend_storage.dualwrite.route import (
+    PrimaryCheck,
+    Route,
+    RouteListener,
+    require_primary,
+)
 from pend_storage.dualwrite.secondary_abandonment import detach_abandoned
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
 from pend_storage.store import Store
 
-__all__ = ["Route", "Router", "require_primary"]
+__all__ = ["Router"]
 
 T = TypeVar("T")
 
@@ -42,28 +51,8 @@ _RECOVERING: Final = declare(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where calls go: the primary, its epoch, and who follows it."""
-
-    side: Side
-    store: Store
-    epoch: int
-    follower: Store | None
-    is_certain: bool = True
-    """False where it is not known, or not settled, whether the other store follows."""
-    since: str = field(default_factory=token_moment, compare=False)
-    """When it was found, as the beginning of a token: a commit whose token is older may
-    be in the log of the other store, which was primary then."""
-
-    @property
-    def follower_side(self) -> Side:
-        """Which store the follower is, if there is one."""
-        return other(self.side)
-
-
 class Router:
-    """Calls the primary; looks again, waits, or finishes a dead switch when it moved."""
+    """Calls the primary, wherever it is. Safe to share between threads."""
 
     def __init__(
         self,
@@ -71,33 +60,44 @@ class Router:
         *,
         patience: float,
         hook: Hook,
+        check: PrimaryCheck,
         dead_after: float = DEAD_AFTER,
     ) -> None:
-        """Args: patience: seconds that a call waits for a switch to end."""
+        """Make a router.
+
+        Args:
+            pair: both stores.
+            patience: seconds that a call waits for a switch to end.
+            hook: gets an event for each recovered step of a switch.
+            check: compares the primary's log after every read of the roles.
+            dead_after: seconds without a heartbeat after which a switch is abandoned.
+        """
         self.pair = pair
         self._patience = patience
         self._hook = hook
         self._dead_after = dead_after
         self._route: Route | None = None
         self._is_closed = False
-        self.on_route: Callable[[Route], None] = lambda _: None
-        """Called with every route that is found."""
-        self.on_maintained: Callable[[Route], None] = lambda _: None
-        """Called after every look at the roles, while there is a primary."""
+        self._check = check
+        self._listeners: list[RouteListener] = []
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: the locks of the parent's threads mean nothing."""
+        """Make new locks in a forked child: a thread of the parent may hold the old ones."""
         self._role_lock = threading.Lock()
         self._moved = threading.Event()
         self._recovered: deque[Step] = deque()
         self._heartbeat = HeartbeatMonitor(self._dead_after)
 
+    def subscribe(self, listener: RouteListener) -> None:
+        """Inform a collaborator of every new route, beginning with the next one."""
+        self._listeners.append(listener)
+
     # -- calls --------------------------------------------------------------------------
 
     @property
     def route(self) -> Route:
-        """The route believed in; looked up if there is none yet.
+        """Route believed in; looked up if there is none yet.
 
         Raises:
             StoreUnavailable: the store is closed, or the primary cannot be reached.
@@ -106,7 +106,7 @@ class Router:
         return self._route or self.wait_for_primary()
 
     def call(self, ask: Callable[[Route], T]) -> T:
-        """Ask the primary, wherever it is now.
+        """Call the primary, wherever it is now.
 
         Raises:
             StaleEpoch: no store became primary within the patience.
@@ -120,10 +120,7 @@ class Router:
         return self._call_again(ask, route)
 
     def call_reading(self, ask: Callable[[Store, int | None], T]) -> T:
-        """Ask the primary a question; a fenced store may still answer it.
-
-        What a fenced store said is good only if, looked at afterwards, the other store
-        is not primary yet: otherwise an acknowledged write may be there already.
+        """Read from the primary; while a switch is under way, from the fenced store.
 
         Raises: as :meth:`call`.
         """
@@ -138,7 +135,7 @@ class Router:
         )
 
     def current(self) -> Route:
-        """The route, having looked that it holds; in a switch, to the fenced store.
+        """Return the route, having checked that it holds; in a switch, to the fenced store.
 
         Raises: as :meth:`call`.
         """
@@ -167,6 +164,8 @@ class Router:
                 raise
             answer = ask(route.store, None)
             _READ_FENCED()
+            # What a fenced store said is good only if, looked at afterwards, the other
+            # store is not primary yet: otherwise an acknowledged write may be there.
             if self._is_still_unopened(route):
                 return answer
             raise
@@ -191,7 +190,7 @@ class Router:
                 route = found
 
     def _require_moved(self, route: Route, error: PendStorageError) -> None:
-        """Raise, but where nothing was done and a later primary is elsewhere."""
+        """Raise the error, unless nothing was done and a later primary is elsewhere."""
         if isinstance(error, StoreUnavailable):
             peer = (
                 self.pair.try_role(other(route.side)) if error.outcome_known else None
@@ -206,7 +205,7 @@ class Router:
     # -- the route ----------------------------------------------------------------------
 
     def invalidate(self, route: Route | None = None) -> None:
-        """Look the roles up again at the next call.
+        """Read the roles again at the next call.
 
         Args:
             route: only if this is the one believed in; None: in any case.
@@ -215,7 +214,7 @@ class Router:
             self._route = None
 
     def adopt(self, view: RolePair) -> None:
-        """Believe in what is known to be so, and wake those who wait for it."""
+        """Take the route from roles that are known to hold, and wake the calls that wait."""
         side = view.primary
         if side is not None:
             self._set_route(view, side)
@@ -223,7 +222,7 @@ class Router:
 
     @property
     def known_route(self) -> Route | None:
-        """The route believed in; None where the roles would have to be looked up."""
+        """Route believed in; None where the roles would have to be read."""
         return self._route
 
     @property
@@ -243,9 +242,9 @@ class Router:
         deadline: float | None = None,
         reading: bool = False,
     ) -> Route:
-        """The route that the roles give, once one store is primary.
+        """Return the route, once one store is primary.
 
-        One thread looks; the others wait for what it finds.
+        One thread reads the roles; the others wait for what it finds.
 
         Args:
             stale: a route that proved wrong; any other one that is known will do.
@@ -266,7 +265,7 @@ class Router:
             return self._find_primary(deadline, reading=reading)
         finally:
             self._role_lock.release()
-            self._emit()
+            self._emit_recovered()
 
     def _find_primary(self, deadline: float, *, reading: bool) -> Route:
         pause = _FIRST_PAUSE
@@ -291,11 +290,12 @@ class Router:
         route = self.route_of(view, side)
         if route != self._route:
             self._route = route
-            self.on_route(route)
+            for listener in self._listeners:
+                listener.route_changed(route)
         return route
 
     def route_of(self, view: RolePair, side: Side) -> Route:
-        """The route to one store, as roles give it."""
+        """Return the route to one store by the roles of both."""
         mine, peer = view.of(side), view.of(other(side))
         assert mine is not None  # noqa: S101 - it is what decided
         follows = peer is not None and (peer.role, peer.epoch) == (
@@ -312,7 +312,7 @@ class Router:
             raise StoreUnavailable("the store is closed", store="the pair of stores")
 
     def _refuse_hopeless(self, view: RolePair) -> None:
-        """No use in waiting where the store that can be asked takes no part in a switch."""
+        """Raise where the store that can be asked takes no part in a switch."""
         if not view.is_whole and view.fenced is None:
             raise next(iter(self.pair.unreachable.values()))
 
@@ -327,10 +327,10 @@ class Router:
     # -- recovery -----------------------------------------------------------------------
 
     def maintain(self, *, now: bool = False) -> RolePair:
-        """Look at the roles, heal what is half done, and believe in what is found.
+        """Read the roles, recover a half-done switch, and take the route that results.
 
         Args:
-            now: without waiting for the heartbeat of a switch to stop.
+            now: recover without waiting for the heartbeat of a switch to stop.
 
         Raises:
             StoreUnavailable: neither store can be reached.
@@ -344,24 +344,23 @@ class Router:
                     view = self.pair.read_roles()
                 self.adopt(view)
         finally:
-            self._emit()
+            self._emit_recovered()
         if view.primary is not None:
-            self.on_maintained(self.route_of(view, view.primary))
+            self._check.refresh(self.route_of(view, view.primary))
         return view
 
     def recover_step(self, view: RolePair, *, now: bool = False) -> bool:
-        """Take the next step of finishing what somebody left half done; hold the lock.
-
-        Any process may do so at any time, also while that somebody is still at work: a
-        switch then ends either finished or undone, with nothing lost.
+        """Take the next step of recovering a half-done switch; hold the lock of the roles.
 
         Args:
-            view: what was seen.
+            view: roles as they were read.
             now: without waiting for the heartbeat to stop.
 
         Returns:
-            Whether there was a step to take; look again then.
+            Whether there was a step to take; read the roles again then.
         """
+        # Any process may do so at any time, also while the switch is still at work: it
+        # then ends either finished or undone, with nothing lost.
         abandoned = now or self._heartbeat.has_stopped(self.pair, view)
         step = recovery_step(view, abandoned=abandoned)
         if step is None:
@@ -371,8 +370,8 @@ class Router:
             self._recovered.append(step)
         return True
 
-    def _emit(self) -> None:
-        """Tell of what was healed, without the lock: who listens may ask the store."""
+    def _emit_recovered(self) -> None:
+        """Emit what was recovered, without the lock: a hook may call the store."""
         while self._recovered:
             step = self._recovered.popleft()
             self._hook(
@@ -382,12 +381,3 @@ class Router:
                     f"{step.after.role} at epoch {step.after.epoch} now",
                 )
             )
-
-
-def require_primary(store: Store, epoch: int | None) -> None:
-    """A look at nothing, which asks for the role all the same.
-
-    Raises:
-        StaleEpoch: the store is not primary at that epoch.
-    """
-    store.read(next(iter(store.schema)).name, (), epoch=epoch)

@@ -1,7 +1,7 @@
-"""A sample of the reads, asked again of both stores by a thread of its own.
+"""Shadow reads: a sample of the reads, repeated at both stores by a thread of its own.
 
-The caller's part is to draw a number and to put a note into a queue. A full queue drops
-the note. The caller's answer is not used: the thread asks both stores itself.
+The caller's part is to draw a number and to put a sample into a queue. A full queue drops
+the sample. The caller's answer is not used: the thread asks both stores itself.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pend_storage.dualwrite.divergence_check import (
     require_following,
 )
 from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
+from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread
 from pend_storage.dualwrite.replication_position import HELD_BACK, is_complete_replica
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
@@ -81,41 +82,41 @@ _Sample: TypeAlias = _KeySample | _QuerySample | _CountSample
 
 
 class ShadowReadSampler:
-    """Takes notes of reads, and compares them later."""
+    """Samples reads, and compares them later. Safe to share between threads."""
 
     def __init__(
         self,
-        route: Callable[[], Route],
+        router: Router,
+        breaker: Breaker,
         confirmer: DivergenceConfirmer,
         registry: DivergenceRegistry,
         hook: Hook,
         *,
         share: float,
-        is_up: Callable[[], bool],
     ) -> None:
-        """Make it; the thread starts with the first note.
+        """Make a sampler; the thread starts with the first sample.
 
         Args:
-            route: gives the route believed in.
+            router: knows both stores.
+            breaker: closed while the secondary is taken for healthy.
             confirmer: decides what is certain.
-            registry: keeps what was found.
-            hook: is told of comparisons that failed.
+            registry: records what was found.
+            hook: gets an event for comparisons that failed.
             share: of the reads, 0 to 1.
-            is_up: whether the secondary is taken for healthy.
         """
         self.share = share
-        self._route = route
+        self._router = router
+        self._breaker = breaker
         self._confirmer = confirmer
         self._registry = registry
         self._hook = hook
-        self._is_up = is_up
         self._counts = dict.fromkeys(
             ("sampled", "dropped", "compared", "skipped", "rechecked", "confirmed"), 0
         )
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's thread compares the parent's reads."""
+        """Begin anew in a forked child: the parent's thread compares the parent's reads."""
         self._samples: queue.SimpleQueue[_Sample | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -125,26 +126,26 @@ class ShadowReadSampler:
     # -- the caller's side --------------------------------------------------------------
 
     def sample_keys(self, collection: str, keys: Sequence[str]) -> None:
-        """Perhaps compare a read by key."""
+        """Sample a read by key, if it is chosen."""
         if self._is_chosen(collection):
             self._add(_KeySample(collection, keys))
 
     def sample_query(self, collection: str, query: Query) -> None:
-        """Perhaps compare a query."""
+        """Sample a query, if it is chosen."""
         if self._is_chosen(collection):
             self._add(_QuerySample(collection, query))
 
     def sample_count(self, collection: str, where: Condition) -> None:
-        """Perhaps compare a count."""
+        """Sample a count, if it is chosen."""
         if self._is_chosen(collection):
             self._add(_CountSample(collection, where))
 
     def _is_chosen(self, collection: str) -> bool:
-        """By lot; what was found is not compared, or it might be found again."""
+        """Whether to compare a read; findings are not, or they might be found again."""
         share = self.share
         return bool(share) and collection != FINDINGS and self._random.random() < share
 
-    def _add(self, note: _Sample) -> None:
+    def _add(self, sample: _Sample) -> None:
         with self._lock:
             self._counts["sampled"] += 1
             if self._samples.qsize() >= _QUEUE or self._stop.is_set():
@@ -152,16 +153,16 @@ class ShadowReadSampler:
                 return
             if self._thread is None:
                 self._thread = start_thread(self._work, "pend-compare")
-        self._samples.put(note)
+        self._samples.put(sample)
 
     # -- what came of it ----------------------------------------------------------------
 
     def compared(self) -> Compared:
-        """The numbers."""
+        """Return the numbers so far."""
         return Compared(**self._counts)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all notes taken so far are compared; False where that took longer."""
+        """Wait until all samples so far are compared; False where that took longer."""
         deadline = time.monotonic() + timeout
         wanted = self._counts["sampled"] - self._counts["dropped"]
         while self._counts["compared"] + self._counts["skipped"] < wanted:
@@ -171,7 +172,7 @@ class ShadowReadSampler:
         return True
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what waits is dropped."""
+        """End the thread, and drop what waits."""
         self._stop.set()
         self._samples.put(None)
         if self._thread is not None:
@@ -180,9 +181,9 @@ class ShadowReadSampler:
     # -- the thread ---------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (note := self._samples.get()) is not None and not self._stop.is_set():
+        while (sample := self._samples.get()) is not None and not self._stop.is_set():
             try:
-                done = self._compare(note)
+                done = self._compare(sample)
             except (StaleEpoch, *OUT_OF_REACH, _IncompleteReplicaError):
                 done = False
             except Exception as error:  # noqa: BLE001 - the thread outlives surprises
@@ -199,11 +200,11 @@ class ShadowReadSampler:
             )
         )
 
-    def _compare(self, note: _Sample) -> bool:
-        route = self._route()
-        if route.follower is None or not self._is_up():
+    def _compare(self, sample: _Sample) -> bool:
+        route = self._router.route
+        if route.follower is None or not self._breaker.is_closed:
             return False
-        match note:
+        match sample:
             case _KeySample(collection, keys):
                 self._compare_keys(route, collection, keys[:_MOST_KEYS])
             case _QuerySample(collection, query):
@@ -224,7 +225,7 @@ class ShadowReadSampler:
         return True
 
     def _compare_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
-        """Compare records; gives whether some certainly differ."""
+        """Compare records, and return whether some certainly differ."""
         assert route.follower is not None  # noqa: S101 - looked at before
         secondary = route.follower.read(collection, keys)
         primary = route.store.read(collection, keys, epoch=route.epoch)
@@ -249,7 +250,7 @@ class ShadowReadSampler:
         collection: str,
         ask: Callable[[Store, int | None], Any],
     ) -> None:
-        """Compare two answers; what differs is looked at key by key."""
+        """Compare two answers; where they differ, compare key by key."""
         seen: tuple[Any, Any] | None = None
         since = started = time.monotonic()
         while not self._stop.is_set():
@@ -288,14 +289,14 @@ def _require_complete_replica(route: Route) -> None:
 
 
 def _alike(left: Row | None, right: Row | None) -> bool:
-    """A quick look; what it does not settle is looked at closely."""
+    """Whether two rows are alike at a quick look; others are compared closely."""
     if left is None or right is None:
         return left is right
     return left.version == right.version and bool(left.record == right.record)
 
 
 def _plain(answer: Any) -> Any:
-    """An answer in a form that can be compared: order, keys and records."""
+    """Return an answer in a form that can be compared: order, keys and records."""
     if isinstance(answer, list):
         return [(row.key, row.record) for row in answer]
     return answer

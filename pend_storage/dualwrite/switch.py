@@ -1,23 +1,20 @@
-"""Changing roles: fence, drain, open, follow; attach and detach. Crash-safe step by step.
+"""Switch of roles: fence, drain, open, follow; attach and detach. Crash-safe step by step.
 
-Every step is one durable compare-and-set on one store. Whoever finds a switch half done
-finishes it (:func:`~pend_storage.dualwrite.roles.recovery_step`); a controller that was paused
+Every step is one durable compare-and-set on one store. A process that finds a switch half
+done finishes it (:func:`~pend_storage.dualwrite.roles.recovery_step`); a controller that was paused
 meanwhile can do no harm, because its next compare-and-set fails.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.heartbeat import HEARTBEAT_META
+from pend_storage.dualwrite.follower import OUT_OF_REACH
+from pend_storage.dualwrite.heartbeat import beating
 from pend_storage.dualwrite.log_continuity import WITNESS_META, LogContinuity
 from pend_storage.dualwrite.log_drain import drain
 from pend_storage.dualwrite.pair import NAMES
@@ -37,7 +34,6 @@ from pend_storage.dualwrite.roles import RolePair, Side, other
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (
     PendStorageError,
-    StaleEpoch,
     StalePosition,
     SwitchRefused,
     SwitchTimeout,
@@ -55,9 +51,7 @@ UNCOVERED: Final = (
         "backfill (this cannot be accepted, because records would be lost)"
     ),
 )
-"""The reason that nobody can accept: code and sentence."""
-_BEAT_EVERY: Final = 0.5
-"""Seconds between heartbeats of a switch."""
+"""Reason that cannot be accepted: code and sentence."""
 _NEAR: Final = 100
 """Commits that may be left to apply when the fence goes up: they are its write pause."""
 _PAUSE: Final = 0.005
@@ -88,7 +82,7 @@ _DETACHED: Final = declare("detach.done", "a store is detached that followed")
 
 
 def require_time(deadline: float) -> None:
-    """See that there is some left.
+    """Check that there is time left.
 
     Raises:
         SwitchTimeout: there is none.
@@ -102,7 +96,7 @@ def require_time(deadline: float) -> None:
 
 
 class Switcher:
-    """Moves a pair from phase to neighbouring phase."""
+    """Moves a pair from one phase to a neighbouring one."""
 
     def __init__(self, router: Router, continuity: LogContinuity) -> None:
         self._router = router
@@ -110,11 +104,11 @@ class Switcher:
         self._continuity = continuity
 
     def wait_until_settled(self, deadline: float) -> RolePair:
-        """Finish or await whatever switch is half done, and give the roles.
+        """Finish or await a half-done switch, and return the roles.
 
         Raises:
             StoreUnavailable: one of the stores cannot be reached.
-            SwitchTimeout: somebody else is at it, and does not come to an end.
+            SwitchTimeout: another process is at it, and does not come to an end.
         """
         while True:
             view = self._router.maintain()
@@ -126,9 +120,9 @@ class Switcher:
             time.sleep(_PAUSE)
 
     def step(self, after: Phase, deadline: float) -> float:
-        """Go to a neighbouring phase; gives the seconds for which writes waited.
+        """Go to a neighbouring phase; return the seconds for which writes waited.
 
-        Somebody else may come between: look at the phase afterwards.
+        Another process may come between: read the phase afterwards.
 
         Raises:
             StoreUnavailable: one of the stores cannot be reached.
@@ -150,20 +144,20 @@ class Switcher:
             case (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
                 return self._swap(view, "postgres", deadline)
             case _:
-                pass  # somebody else was quicker
+                pass  # another process was quicker
         return 0.0
 
     # -- attach and detach --------------------------------------------------------------
 
     def _attach(self, view: RolePair, side: Side) -> None:
         source, target = self._pair.store(other(side)), self._pair.store(side)
-        _refuse_spoiled(target, side)
+        _refuse_tainted(target, side)
         found = target.meta(POSITION_META)
         wanted = resume_position(source, target).to_meta()
         if wanted != found and not target.compare_and_set_meta(
             POSITION_META, found, wanted
         ):
-            return  # somebody else is attaching it
+            return  # another process is attaching it
         _MARKED()
         following, told = roles.attach(view, side)
         if self._pair.apply_step(following, {POSITION_META: wanted}):
@@ -186,7 +180,7 @@ class Switcher:
             return 0.0
         while self._drain(source, target, epoch, deadline) > _NEAR:
             require_time(deadline)  # all this is long before the fence
-        with _beating(source, deadline):
+        with beating(source, deadline):
             begun = time.monotonic()
             if not self._pair.apply_step(roles.fence(view, old)):
                 return 0.0
@@ -204,12 +198,10 @@ class Switcher:
         return pause
 
     def _prepare(self, view: RolePair, old: Side) -> bool:
-        """See that the new primary will have everything, and the old one follow it.
-
-        The new one commits nothing before it is open, so its log as it ends now is where
-        the old one, which has everything, goes on. That it is not open yet is looked at
-        after its log: by somebody who is late this would skip its first commits.
-        """
+        """Check that the new primary will have everything, and prepare the old to follow."""
+        # The new one commits nothing before it is open, so its log as it ends now is where
+        # the old one, which has everything, goes on. That it is not open yet is read after
+        # its log: a late process would skip its first commits otherwise.
         source, target = self._pair.store(old), self._pair.store(other(old))
         if not is_complete_replica(source, target):
             raise SwitchRefused((UNCOVERED,))
@@ -229,11 +221,11 @@ class Switcher:
     def _hand_over(
         self, view: RolePair, old: Side, epoch: int, deadline: float
     ) -> dict[str, JSON]:
-        """Everything that is still missing on the other side; the fence is up.
+        """Bring over everything that is still missing; the fence is up.
 
         Returns:
-            What the other side must have when it is opened: another server may stand
-            behind its address by then.
+            Meta entries that the other side must have when it is opened: another server
+            may stand behind its address by then.
         """
         source, target = self._pair.store(old), self._pair.store(other(old))
         drained = self._drain_to_the_end(source, target, epoch, deadline)
@@ -245,7 +237,7 @@ class Switcher:
         _DRAINED()
         shared = seal(source, epoch)
         _SEALED()
-        while not _took(target, shared, epoch):
+        while not _wrote_metadata(target, shared, epoch):
             require_time(deadline)
         _READY()
         return {POSITION_META: drained, PAIR_META: shared}
@@ -263,7 +255,7 @@ class Switcher:
             require_time(deadline)  # another server, which has less
 
     def _open(self, view: RolePair, old: Side, given: Mapping[str, JSON]) -> bool:
-        """The point of no return; False where somebody has made it impossible."""
+        """Open the new primary, the point of no return; False where that is impossible now."""
         step = roles.open_new(view, old)
         try:
             done = self._pair.apply_step(step, given)
@@ -287,7 +279,7 @@ class Switcher:
         self._router.maintain()
 
     def _call_off(self, view: RolePair, old: Side) -> None:
-        """The fence is ours, and we will not open the other one: so it goes down again.
+        """Take down the fence of this switch, which will not open the other store.
 
         The other store need not be asked; it may be out of reach.
         """
@@ -295,11 +287,11 @@ class Switcher:
             self._pair.apply_step(roles.call_off(view, old))
         finally:
             self._router.invalidate()
-            self._router.adopt(RolePair(None, None))  # wakes those who wait
+            self._router.adopt(RolePair(None, None))  # wakes the calls that wait
 
 
-def _took(target: Store, shared: JSON, epoch: int) -> bool:
-    """Give the shared values to the new primary, on top of what it has."""
+def _wrote_metadata(target: Store, shared: JSON, epoch: int) -> bool:
+    """Write the metadata of the pair to the new primary, on top of what it has."""
     advance = Advance(PAIR_META, target.meta(PAIR_META), shared)
     try:
         target.apply((), epoch=epoch, mark=advance)
@@ -308,7 +300,7 @@ def _took(target: Store, shared: JSON, epoch: int) -> bool:
     return True
 
 
-def _refuse_spoiled(store: Store, side: Side) -> None:
+def _refuse_tainted(store: Store, side: Side) -> None:
     if store.meta(TAINTED_META) is None:
         return
     if not is_empty(store):
@@ -318,42 +310,7 @@ def _refuse_spoiled(store: Store, side: Side) -> None:
             f"out, or replaced by one with records. Give it an empty {place} first"
         )
         raise SwitchRefused((("spoiled", sentence),))
-    for name in (
-        POSITION_META,
-        BACKFILL_META,
-        WITNESS_META,
-    ):  # they tell of what is not there any more
+    # These describe what is not there any more.
+    for name in (POSITION_META, BACKFILL_META, WITNESS_META):
         store.compare_and_set_meta(name, store.meta(name), None)
     store.compare_and_set_meta(TAINTED_META, store.meta(TAINTED_META), None)
-
-
-@contextmanager
-def _beating(store: Store, deadline: float) -> Iterator[None]:
-    """Shows everyone that this switch is alive, until it ends or has no time left.
-
-    Most switches have ended before the first beat.
-    """
-    name = uuid.uuid4().hex
-    stop = threading.Event()
-
-    def beat() -> None:
-        count = 0
-        while not stop.wait(_BEAT_EVERY) and time.monotonic() < deadline:
-            count += 1
-            try:
-                seen = store.meta(HEARTBEAT_META)
-                store.compare_and_set_meta(
-                    HEARTBEAT_META, seen, {"id": name, "beat": count}
-                )
-            except StaleEpoch:
-                return
-            except PendStorageError:
-                continue  # the next one may succeed
-
-    thread = start_thread(beat, "pend-switch")
-    try:
-        yield
-    finally:
-        stop.set()
-        if thread is not None:
-            thread.join(_BEAT_EVERY)

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from pend_storage import dualwrite
 from pend_storage.backfill import backfill
-from pend_storage.dualwrite.jobs import Copy, Validate
+from pend_storage.dualwrite.maintenance import Backfill, Validate
 from pend_storage.validation import validate
 
 __all__ = ["DualWriteStore"]
@@ -25,5 +25,5 @@ class DualWriteStore(dualwrite.DualWriteStore):
     """
 
     @override
-    def _default_jobs(self) -> tuple[Copy, Validate]:
+    def _default_jobs(self) -> tuple[Backfill, Validate]:
         return backfill, validate

@@ -16,6 +16,7 @@ from pend_storage.errors import (
     SwitchTimeout,
 )
 from pend_storage.phases import Phase
+from pend_storage.reports import BackfillReport
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
@@ -204,7 +205,7 @@ def test_an_export_that_takes_too_long_goes_on_the_next_time(place: Place) -> No
     process = Process(place, begin=P)
     calls = 0
 
-    def slow(*args: object, **settings: object) -> object:
+    def slow(*args: object, **settings: object) -> BackfillReport:
         nonlocal calls
         calls += 1
         progress = settings["progress"]
@@ -214,7 +215,7 @@ def test_an_export_that_takes_too_long_goes_on_the_next_time(place: Place) -> No
             raise SwitchTimeout("no time left")
         return report
 
-    process.store._maintenance._copy = slow
+    process.store._maintenance._backfill = slow
     with pytest.raises(SwitchTimeout):
         to(process, J)
     to(process, J)

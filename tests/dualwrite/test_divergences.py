@@ -18,6 +18,7 @@ from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite.divergence_check import Finding, Kind
 from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
+from pend_storage.dualwrite.relay_schedule import RelaySchedule
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
@@ -86,11 +87,12 @@ def a_finding(key: str, *, kind: Kind = "different", age: float = 0.0) -> Findin
     )
 
 
-def a_book(
+def a_registry(
     process: Process, *, most: int = 1_000, hook: Callable[[Event], None] | None = None
 ) -> DivergenceRegistry:
+    hook = hook or process.events.append
     return DivergenceRegistry(
-        process.store._router, hook or process.events.append, most=most
+        process.store._router, hook, RelaySchedule(hook, 1.0), most=most
     )
 
 
@@ -271,34 +273,34 @@ def test_findings_are_not_compared_themselves(place: Place, one: Process) -> Non
 
 def test_there_are_only_so_many(place: Place, one: Process) -> None:
     events: list[Event] = []
-    book = a_book(one, most=5, hook=events.append)
+    registry = a_registry(one, most=5, hook=events.append)
 
-    book.record(a_finding(f"k{n}") for n in range(8))
-    book.record([a_finding("one more")])
+    registry.record(a_finding(f"k{n}") for n in range(8))
+    registry.record([a_finding("one more")])
 
-    assert len(book.findings()) == place.json.collection(FindingRecord).count() == 5
+    assert len(registry.findings()) == place.json.collection(FindingRecord).count() == 5
     assert [event.name for event in events] == ["findings-full", *["divergence"] * 5]
 
 
 def test_closed_ones_make_room_and_the_oldest_first(one: Process) -> None:
-    book = a_book(one, most=4)
-    book.record(a_finding(f"k{n}", age=10 - n) for n in range(4))
-    book.record_repaired([("logs", "k1"), ("logs", "k2")])
+    registry = a_registry(one, most=4)
+    registry.record(a_finding(f"k{n}", age=10 - n) for n in range(4))
+    registry.record_repaired([("logs", "k1"), ("logs", "k2")])
 
-    book.record([a_finding("new")])
+    registry.record([a_finding("new")])
 
-    assert {f.key for f in book.findings(closed=True)} == {"k0", "k2", "k3", "new"}
+    assert {f.key for f in registry.findings(closed=True)} == {"k0", "k2", "k3", "new"}
 
 
 def test_two_who_find_the_same_make_one_row(place: Place, one: Process) -> None:
-    books = [a_book(one) for _ in range(4)]
+    books = [a_registry(one) for _ in range(4)]
     start = threading.Barrier(4)
 
-    def report(book: DivergenceRegistry) -> None:
+    def report(registry: DivergenceRegistry) -> None:
         start.wait(30)
-        book.record(a_finding(f"k{n}") for n in range(150))
+        registry.record(a_finding(f"k{n}") for n in range(150))
 
-    threads = [threading.Thread(target=report, args=(book,)) for book in books]
+    threads = [threading.Thread(target=report, args=(registry,)) for registry in books]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -424,7 +426,7 @@ def test_what_an_edit_said_is_in_quarantine_on_both_sides(site: Site) -> None:
 
 def test_a_repair_does_not_take_away_what_was_not_brought_over_yet(site: Site) -> None:
     """As where somebody edits in the middle of it."""
-    site.store._maintenance.sync_edits = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
+    site.store._maintenance._edits.sync = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
     site.edit({"a": "edited", "b": "1"})
 
     report = site.store.repair()
@@ -452,7 +454,7 @@ def test_an_edit_that_was_settled_in_quarantine_is_accepted(site: Site) -> None:
 def test_the_relay_brings_edits_over_by_itself(site: Site) -> None:
     site.edit({"a": "edited", "b": "1"})
     relay = site.store._relay
-    relay._chored -= 60.0
+    relay._edits_synced -= 60.0
 
     relay._run_once(mine=True)
 

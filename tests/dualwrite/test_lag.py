@@ -167,7 +167,7 @@ def test_the_lag_is_counted_without_reading_the_log(
 def test_a_job_is_held_back_without_reading_the_log(
     one: Process, far_behind: list[int]
 ) -> None:
-    assert LagThrottle(one.store._router.route, most=0.0, stuck=60.0)() == LAG
+    assert LagThrottle(one.store._router.route, max_lag=0.0, stuck=60.0)() == LAG
     assert far_behind == []
 
 

@@ -94,7 +94,7 @@ def test_a_switch_that_dies_leaves_them_to_the_relay(site: Site) -> None:
     assert site.json.role().role.value == "primary"
     assert versions(site.json) - in_log(site.json) - in_log(site.postgres)
     relay = site.store._relay
-    relay._chored -= 60.0
+    relay._edits_synced -= 60.0
 
     relay._run_once(mine=True)
 

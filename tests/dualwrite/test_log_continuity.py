@@ -16,7 +16,7 @@ from pend_storage.dualwrite.replication_position import (
     ReplicationPosition,
 )
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change

@@ -14,7 +14,7 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.crashpoints import handled
-from pend_storage.dualwrite import CODES, DualWriteStore, relay_backoff
+from pend_storage.dualwrite import CODES, DualWriteStore, relay_schedule
 from pend_storage.dualwrite.log_drain import Obstacle
 from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import (
@@ -116,7 +116,7 @@ class Pair:
     def turns(self, count: int) -> None:
         """As the thread does it, without the pauses."""
         for _ in range(count):
-            self.store._relay._backoff._next = 0.0
+            self.store._relay._schedule._next = 0.0
             self.store._relay._run_once(mine=True)
 
     def mark(self) -> int:
@@ -297,7 +297,7 @@ def test_every_process_can_tell_what_stands_in_the_way(
         "apply", times=None, error=UniqueViolation(collection="x", fields=(), key="k")
     )
     for _ in range(3):
-        one.store._relay._backoff._next = 0.0
+        one.store._relay._schedule._next = 0.0
         one.store._relay._run_once(mine=True)
 
     assert "logs['a']" in (two.store.lag().blocked or "")
@@ -392,8 +392,8 @@ def test_the_pauses_between_attempts_grow_and_end_with_a_repair() -> None:
 
     gone = ChangedRecord("ships", "ghost", 2, None)
     secondary.inner.apply([gone], epoch=pair.epoch())
-    pair.store._relay._backoff._next += 3_600  # it would be long
-    pair.store._relay.notify()
+    pair.store._relay._schedule._next += 3_600  # it would be long
+    pair.store._relay._schedule.notify()
     waited.wait(0.3)
     assert "relay-resumed" not in pair.names()
     pair.store._relay.wake()
@@ -407,7 +407,7 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
 ) -> None:
     now = [1_000.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr(relay_backoff, "time", clock)
+    monkeypatch.setattr(relay_schedule, "time", clock)
     error = UniqueViolation(collection="logs", fields=("text",), key="a")
     obstacle = Obstacle(
         after=7, sequence=8, commits=1, keys="logs['a']", reason="taken", error=error
@@ -415,7 +415,7 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
     mark = ReplicationPosition(
         source="x", sequence=7, contiguous_from=0, needs_no_backfill=True
     )
-    met = relay_backoff.RelayBackoff(pair._hear, 0.2)
+    met = relay_schedule.RelaySchedule(pair._hear, 0.2)
     times = []
     while now[0] < 1_300.0:
         if met.is_due(mark):
@@ -428,7 +428,7 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
     assert max(pauses) == pytest.approx(30.0, abs=0.5)
     assert len(times) < 20
     assert len(pair.told("relay-blocked")) == 1
-    met.reset()
+    met.wake()
     assert met.is_due(mark)
     met.record_obstacle(obstacle, pair.secondary)
     now[0] += 0.3
