@@ -1,7 +1,7 @@
 """Check of divergences: which differences between two stores in use are certain.
 
 A difference between two stores in use is as a rule no divergence: one of them was just
-written to. What tells them apart is the order of reading. The secondary is read first and
+written to. What distinguishes them is the order of reading. The secondary is read first and
 the primary, at a known epoch, after it; whatever the secondary had by then, the primary
 had committed before. So a secondary that is not behind, and not equal, is wrong. One that
 is behind is wrong only if the change log has passed and it still is.
@@ -284,8 +284,7 @@ class DivergenceConfirmer:
         (stop or threading.Event()).wait(pause)
 
     def _mark(self, route: Route) -> int:
-        assert route.follower is not None  # noqa: S101 - its callers have looked
-        mark = ReplicationPosition.load(route.follower)
+        mark = ReplicationPosition.load(route.secondary)
         return 0 if mark is None else mark.sequence
 
     def _agree(self, collection: str, observation: _Observation) -> bool:
@@ -336,8 +335,7 @@ def _observe(
     route: Route, collection: str, keys: Iterable[str]
 ) -> Mapping[str, _Observation]:
     wanted = sorted(keys)
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    secondary = route.follower.read(collection, wanted, deleted=True)
+    secondary = route.secondary.read(collection, wanted, deleted=True)
     primary = route.store.read(collection, wanted, deleted=True, epoch=route.epoch)
     require_following(route)
     return {key: _Observation(primary.get(key), secondary.get(key)) for key in wanted}
@@ -351,8 +349,7 @@ def require_following(route: Route) -> None:
     Raises:
         StaleEpoch: it follows no more; what it said before means nothing.
     """
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    state = route.follower.role()
+    state = route.secondary.role()
     if state != RoleState(Role.SECONDARY, route.epoch):
         raise StaleEpoch(
             store=NAMES[route.follower_side], role=state.role.value, epoch=state.epoch

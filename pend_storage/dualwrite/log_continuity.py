@@ -1,4 +1,4 @@
-"""Sees that the primary's log still has what is known to have been in it.
+"""Continuity of the primary's log: it must still have what is known to have been in it.
 
 Three things are known of a primary, and none of them by the primary itself:
 
@@ -7,11 +7,11 @@ Three things are known of a primary, and none of them by the primary itself:
   that one is detached, it is moved on about once a second while there are commits. While
   that one follows, a process that closes leaves it where its last commit lies beyond the
   mark, because the follower may have got that commit directly,
-- the last commit that this process was told had succeeded.
+- the last commit that this process has seen succeed.
 
 Where the log has lost one of them, a server was put back, failed over to a standby that
 was behind, or exchanged for a copy. Writes are refused then, and switches; reads go on.
-A store that is out of reach says nothing, and is no obstacle.
+A store that is out of reach proves nothing, and is no obstacle.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ WITNESS_META: Final = "witness"
 """Meta of the store that is not primary: the last :class:`LogPosition` that was seen in the
 log of the one that is."""
 _EVERY: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two comparisons."""
 _LEAVING: Final = 2.0
 """Seconds that closing waits at most for the last witness."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Latest:
-    """The last commit of this process."""
+    """Last commit of this process."""
 
     side: Side
     epoch: int
@@ -69,7 +69,7 @@ class _Latest:
         return (self.side, self.epoch) == (route.side, route.epoch)
 
     def as_position(self, of: str, incarnation: str | None) -> LogPosition:
-        """Its entry has at least this number."""
+        """Return a position: the entry of the commit has at least this sequence."""
         return LogPosition(
             source=of, incarnation=incarnation, sequence=self.version, token=self.token
         )
@@ -77,7 +77,7 @@ class _Latest:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a primary takes no writes, as far as this process goes."""
+    """Reason for which this process refuses writes to a primary."""
 
     side: Side
     epoch: int
@@ -92,7 +92,7 @@ _NOTHING: Final = _Latest("json", -1, 0, "")
 
 
 class LogContinuity:
-    """See the module."""
+    """Compares the primary's log with what is known of it. Safe to share between threads."""
 
     def __init__(self, pair: Pair, hook: Hook) -> None:
         self._pair = pair
@@ -100,7 +100,7 @@ class LogContinuity:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: it sees for itself."""
+        """Begin anew in a forked child, which compares for itself."""
         self._refreshing = threading.Lock()
         self._refreshed = time.monotonic() - _EVERY
         self._latest = _NOTHING
@@ -109,12 +109,12 @@ class LogContinuity:
         self._refusal: _Refusal | None = None
         self._incarnations: dict[Side, str] = {}
         self._verified: object = None
-        """All that the last comparison depended on; None where it failed."""
+        """State that the last comparison depended on; None where it failed."""
 
-    # -- with every commit: no look at a store, as long as all is well --------------------
+    # -- with every commit: no read of a store, as long as all is well --------------------
 
     def check_before_commit(self, route: Route) -> int:
-        """See that the primary may be written to; gives the last version known here.
+        """Check that the primary may be written to; return the last version known here.
 
         Raises:
             ConfigError: its log has lost what was in it.
@@ -128,13 +128,13 @@ class LogContinuity:
     def record_commit(
         self, route: Route, before: int, token: str, versions: Sequence[int]
     ) -> None:
-        """Take note of a commit; a number that is not above earlier ones is looked into.
+        """Record a commit; where its version is not above earlier ones, compare the log.
 
         Args:
             route: where it was made.
-            before: what :meth:`check_before_commit` gave.
+            before: what :meth:`check_before_commit` returned.
             token: of the commit.
-            versions: what it gave.
+            versions: of the commit.
         """
         version = max(versions, default=0)
         if not version or not token:
@@ -145,10 +145,10 @@ class LogContinuity:
         elif version > latest.version or not latest.is_of(route):
             self._latest = _Latest(route.side, route.epoch, version, token)
 
-    # -- looking ------------------------------------------------------------------------
+    # -- comparing ------------------------------------------------------------------------
 
     def require(self, route: Route) -> None:
-        """Look now, before something moves that cannot be moved back.
+        """Compare now, before something moves that cannot be moved back.
 
         Raises:
             ConfigError: the log of the primary has lost what was in it.
@@ -159,7 +159,7 @@ class LogContinuity:
         self._raise(route)
 
     def require_latest(self, route: Route) -> None:
-        """See only to what this process itself has committed; one look at the log.
+        """Check only the last commit of this process, by one read of the log.
 
         Raises: as :meth:`require`.
         """
@@ -187,8 +187,8 @@ class LogContinuity:
     def leave_witness(self, route: Route) -> None:
         """Leave a witness of the last commit of this process; never raises.
 
-        It is left in the other store, if that was in reach at the last look. A follower
-        that has passed the commit needs none.
+        It is left in the other store, if that was in reach at the last comparison. A
+        follower that has passed the commit needs none.
 
         Args:
             route: as it was believed in; nothing is committed there any more.
@@ -209,7 +209,7 @@ class LogContinuity:
                 self.refresh(route, now=True)
             confirmed = self._confirmed
             if route.follower is None or confirmed is None or self.refusal(route):
-                return  # the look has seen to it
+                return  # the comparison has done so
             mark = ReplicationPosition.load(route.follower)
             if (
                 mark is None
@@ -219,7 +219,7 @@ class LogContinuity:
                 self._advance_witness(route.follower, confirmed)
 
     def refusal(self, route: Route) -> LogRewound | None:
-        """What the primary's log is known to have lost, without a look."""
+        """Return what the primary's log is known to have lost, without a read."""
         known = self._refusal
         return known.error if known is not None and known.is_of(route) else None
 
@@ -275,10 +275,10 @@ class LogContinuity:
         return self._pair.store(other(route.side))
 
     def _compare(self, route: Route) -> None:
-        """See :meth:`require`; also tells of servers that were exchanged."""
+        """Compare the log with all that is known; also emit servers that were exchanged."""
         primary, peer, latest = route.store, self._peer(route), self._latest
         identity, here = primary.identity(), primary.incarnation()
-        mark, witness = self._known_there(route, identity)
+        mark, witness = self._known_at_peer(route, identity)
         labels = [k.incarnation for k in (mark, witness) if k is not None]
         self._record_server(
             route.side, here, next((x for x in labels if x != here), None)
@@ -307,10 +307,10 @@ class LogContinuity:
                 peer.compare_and_set_meta(WITNESS_META, seen.to_meta(), bound)
         self._verified = state
 
-    def _known_there(
+    def _known_at_peer(
         self, route: Route, identity: str
     ) -> tuple[ReplicationPosition | None, LogPosition | None]:
-        """What the other store knows of the primary; nothing where it is out of reach."""
+        """Return what the other store knows of the primary; nothing where out of reach."""
         peer = self._peer(route)
         if other(route.side) in self._pair.unreachable:
             return None, None  # it was just asked for its role
@@ -342,7 +342,7 @@ class LogContinuity:
         return known if known is not None and known.token == latest.token else None
 
     def _record_server(self, side: Side, here: str, before: str | None) -> None:
-        """Tell of a server that was exchanged, once.
+        """Emit that a server was exchanged, once.
 
         Args:
             side: of the store.
@@ -364,7 +364,7 @@ class LogContinuity:
             )
 
     def _advance_witness(self, peer: Store, seen: LogPosition) -> None:
-        """Move the witness on, on top of what it is; another process may be quicker."""
+        """Advance the witness, on top of the one that was read; another process may be quicker."""
         found = peer.meta(WITNESS_META)
         known = LogPosition.parse(found)
         if (
@@ -378,10 +378,8 @@ class LogContinuity:
 def _is_known(
     primary: Store, mark: ReplicationPosition, seen: LogPosition | None
 ) -> bool:
-    """Whether a log is the one in which a mark was made.
-
-    Where the mark is on no entry, a later one that is there tells as much.
-    """
+    """Whether a log is the one in which a mark was made."""
+    # Where the mark is on no entry, a later position that is there proves as much.
     later = (
         seen is not None
         and mark.committed_at is None

@@ -1,8 +1,8 @@
-"""Applies the rest of the primary's change log to the secondary, from its mark.
+"""Drain of the change log: apply its rest to the secondary, from its mark.
 
 Each pass reads the log from the entry at the mark, which must be the one that the mark was
 made on, and each apply continues the mark that is stored: where the stored one is another,
-somebody else has moved it, or another server stands behind the address, and the pass
+another process has moved it, or another server stands behind the address, and the pass
 begins anew from what is there.
 
 Batches are bounded (:mod:`~pend_storage.dualwrite.batches`) and never pass a commit that
@@ -44,7 +44,7 @@ from pend_storage.store import Store
 __all__ = ["REFUSALS", "LogDrain", "Obstacle", "drain"]
 
 REFUSALS: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
-"""What a secondary says where rows came before their turn, or where it holds others."""
+"""Errors of a secondary where rows came before their turn, or where it holds others."""
 _MOST_SETBACKS: Final = 20
 """Passes in a row that end without the mark having moved on."""
 _SHOWN: Final = 3
@@ -56,7 +56,7 @@ _APPLIED: Final = declare("relay.applied", "it is applied, and so is the mark")
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """A commit that the secondary does not take, though it answers otherwise."""
+    """Commit that the secondary does not take, though it answers otherwise."""
 
     after: int
     """The mark: everything up to here is applied."""
@@ -88,7 +88,7 @@ class Obstacle:
 
 
 class _Restart(Exception):
-    """A call was not answered: look again where the mark is."""
+    """Raised where a call was not answered, to read the mark again."""
 
     def __init__(self, error: PendStorageError) -> None:
         super().__init__(str(error))
@@ -97,7 +97,7 @@ class _Restart(Exception):
 
 @dataclass(slots=True)
 class LogDrain:
-    """What was learned by draining, kept from one time to the next."""
+    """Drains a log, and keeps what it has learned from one time to the next."""
 
     on_rewound: Callable[[ReplicationPosition, ReplicationPosition | None], None] = (
         lambda _before, _now: None
@@ -122,7 +122,7 @@ class LogDrain:
         *,
         between: Callable[[], None] = lambda: None,
     ) -> int:
-        """Apply what is left; gives how many commits that were.
+        """Apply what is left; return how many commits that were.
 
         Args:
             primary: whose log it is.
@@ -136,7 +136,7 @@ class LogDrain:
             ChangesExpired: the log does not reach back to the mark.
             ConfigError: the primary was rewound.
             StoreUnavailable: a store cannot be reached, or a single commit is not
-                answered; :attr:`obstacle` tells the two apart.
+                answered; :attr:`obstacle` distinguishes the two.
             UniqueViolation, ReferenceViolation, InvalidRecord: a commit is refused;
                 :attr:`obstacle` has it.
         """
@@ -144,13 +144,13 @@ class LogDrain:
         commits = setbacks = 0
         while True:
             stored = follower.meta(POSITION_META)
-            mark = self._look(ReplicationPosition.parse(stored), epoch)
+            mark = self._compare_known(ReplicationPosition.parse(stored), epoch)
             if mark is None:
                 head = primary.head()
                 raise ChangesExpired(store="the change log", after=0, oldest=head)
             pass_ = _DrainPass(self, job, mark, stored)
             try:
-                pass_.go()
+                pass_.apply_all()
                 return commits + pass_.commits
             except (StalePosition, _Restart) as trouble:
                 between()
@@ -161,7 +161,7 @@ class LogDrain:
                 self._known = (epoch, pass_.mark)
             commits += pass_.commits
 
-    def _look(
+    def _compare_known(
         self, mark: ReplicationPosition | None, epoch: int
     ) -> ReplicationPosition | None:
         """Compare a mark that was found with the one that was known."""
@@ -180,7 +180,7 @@ class LogDrain:
 
 
 class _DrainJob(NamedTuple):
-    """What :meth:`LogDrain.run` was given."""
+    """Arguments of :meth:`LogDrain.run`."""
 
     primary: Store
     follower: Store
@@ -189,7 +189,7 @@ class _DrainJob(NamedTuple):
 
 
 class _DrainPass:
-    """One reading of the log from the mark."""
+    """One pass over the log from the mark."""
 
     def __init__(
         self, state: LogDrain, job: _DrainJob, mark: ReplicationPosition, stored: JSON
@@ -204,8 +204,8 @@ class _DrainPass:
         self.mark = mark
         self.commits = 0
 
-    def go(self) -> None:
-        """To the end of the log."""
+    def apply_all(self) -> None:
+        """Apply the log to its end."""
         state = self._state
         backlog = Backlog(changes_after(self._primary, self.mark), self._primary.schema)
         if state.obstacle is not None and state.obstacle.after == self.mark.sequence:
@@ -251,7 +251,7 @@ class _DrainPass:
     def _unanswered(
         self, batch: Sequence[Entry], records: int, size: int, error: PendStorageError
     ) -> None:
-        """The store does not answer; or only this call was too much for it."""
+        """Handle a call that was not answered: too large, done all the same, or an obstacle."""
         if len(batch) > 1:
             self._state.room.shrink(records, size)
         try:
@@ -259,7 +259,7 @@ class _DrainPass:
         except OUT_OF_REACH:
             raise error from None
         if not equal(now, self._stored):
-            raise _Restart(error)  # it was done, or somebody else has done it
+            raise _Restart(error)  # it was done, or another process has done it
         obstacle = self._obstacle(batch, why(error), error)
         self._state.on_obstacle(obstacle)
         if len(batch) > 1:
@@ -268,7 +268,7 @@ class _DrainPass:
         raise error
 
     def _apply_current(self, entry: Entry, refusal: PendStorageError) -> None:
-        """A single commit is refused: perhaps a later one, which is there, allows it."""
+        """Apply a refused commit with the current rows: a later one may allow it."""
         load, strangers = current_rows(
             self._primary, self._follower, entry.load.records
         )

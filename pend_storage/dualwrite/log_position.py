@@ -3,7 +3,7 @@
 A position names the store, what stood behind it (:meth:`Store.incarnation
 <pend_storage.store.Store.incarnation>`), and the entry that it is on: sequence, time and
 token. Sequence numbers alone prove nothing, because a server that lost its last commits
-gives the same numbers again.
+uses the same numbers again.
 
 The entry is compared in the same read that asks for what comes after it, every time.
 """
@@ -48,7 +48,7 @@ _REWOUND: Final = (
 
 
 class LogRewound(ConfigError):
-    """A change log does not have an entry that was in it. For callers a ConfigError."""
+    """Raised where a change log lacks an entry that was in it; for callers a ConfigError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class LogPosition:
 
     @property
     def is_entry(self) -> bool:
-        """Whether there is something by which the entry is known again."""
+        """Whether there is something by which the entry is recognised."""
         return self.committed_at is not None or self.token is not None
 
     def is_lost(self, here: str) -> bool:
@@ -126,7 +126,7 @@ class LogPosition:
 
     @override
     def __str__(self) -> str:
-        """As messages name it."""
+        """Return the position as messages name it."""
         made = f" of {self.committed_at}" if self.committed_at else ""
         token = f", token {self.token}" if self.token else ""
         return f"number {self.sequence}{made}{token}"
@@ -143,13 +143,13 @@ class _Stored(msgspec.Struct):
 
 
 def entries_after(store: Store, position: LogPosition) -> Iterator[Change]:
-    """The entries after a position, having compared the entry that it is on.
+    """Yield the entries after a position, having compared the entry that it is on.
 
     Raises:
         ChangesExpired: the log does not reach back so far; or the position is on no entry
             and was found at another incarnation, so there is nothing to compare.
         LogRewound: the log is another one: it does not have the entry of the position.
-        StoreUnavailable: the store cannot be reached; or it cannot be told yet, because
+        StoreUnavailable: the store cannot be reached; or it is not known yet, because
             a transaction that stays open holds the log back.
     """
     if not position.is_entry:
@@ -170,7 +170,7 @@ def entries_after(store: Store, position: LogPosition) -> Iterator[Change]:
 
 
 def _from(store: Store, position: LogPosition) -> Iterator[Change] | None:
-    """The log from the entry of a position on; None where that was forgotten."""
+    """Return the log from the entry of a position on; None where that was forgotten."""
     log = store.changes(position.sequence - 1)
     try:
         first = next(log, None)
@@ -188,7 +188,7 @@ def _chained(first: Change | None, rest: Iterator[Change]) -> Iterator[Change]:
 def _entries_after_no_entry(store: Store, position: LogPosition) -> Iterator[Change]:
     log = store.changes(position.sequence)
     first = next(log, None)
-    # Asked after the log was: what was read before an exchange is not told after it.
+    # Read after the log: what was read before an exchange of servers is not yielded after.
     if position.sequence and position.is_lost(store.incarnation()):
         raise ChangesExpired(
             store=store.identity(), after=position.sequence, oldest=store.head()
@@ -199,10 +199,10 @@ def _entries_after_no_entry(store: Store, position: LogPosition) -> Iterator[Cha
 
 
 def _behind_the_horizon(store: Store, position: LogPosition) -> Change | None:
-    """What is at a position from which on the log shows nothing.
+    """Return what is at a position from which on the log shows nothing.
 
     The log ends below it, or a transaction that stays open holds it back. The entry's
-    token tells which; without one, that the log is shown up to there.
+    token shows which; without one, that the log is shown up to there.
 
     Returns:
         The entry that is there by now; None where the right one is not shown yet.
@@ -229,7 +229,7 @@ def _behind_the_horizon(store: Store, position: LogPosition) -> Change | None:
 
 
 def find_entry(store: Store, token: str) -> Change | None:
-    """The entry with a token; None where there is none, or it was forgotten."""
+    """Return the entry with a token; None where there is none, or it was forgotten."""
     try:
         return store.find_commit(token)
     except ChangesExpired:  # a store that looks for it by walking along its log
@@ -237,11 +237,13 @@ def find_entry(store: Store, token: str) -> Change | None:
 
 
 def has_entry(store: Store, position: LogPosition) -> bool:
-    """Whether a log has the entry of a position, or has forgotten it; one cheap look.
+    """Whether a log has the entry of a position; one cheap read.
+
+    False where the entry was forgotten.
 
     Raises:
-        StoreUnavailable: the store cannot be reached, or it cannot be told.
-        LogRewound: it has not.
+        StoreUnavailable: the store cannot be reached, or it is not known yet.
+        LogRewound: the entry is not there.
     """
     if position.token is not None:
         found = find_entry(store, position.token)
@@ -255,7 +257,7 @@ def has_entry(store: Store, position: LogPosition) -> bool:
 
 
 def last_entry(store: Store, after: int) -> Change | None:
-    """The last entry after a sequence; walk only where few can be there."""
+    """Return the last entry after a sequence; to be called where few can be there."""
     found = None
     try:
         for change in store.changes(after):

@@ -1,4 +1,4 @@
-"""Two stores, and the roles that they have now."""
+"""Pair of stores, and the roles that they have now."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from pend_storage.store import Store
 __all__ = ["NAMES", "Pair"]
 
 NAMES: Final[dict[Side, str]] = {"json": "JSON", "postgres": "PostgreSQL"}
-"""How messages call the two stores."""
+"""Names of the two stores in messages."""
 
 _STEP_TAKEN: Final = declare("role.changed", "one store has a new role, durably")
 _BEGUN: Final = declare("role.begun", "one store of a fresh pair has its first role")
 
 
 class Pair:
-    """Both stores. Every change of a role here is one compare-and-set on one store."""
+    """Two stores of one schema; each change of a role is one compare-and-set on one of them."""
 
     def __init__(
         self, json: Store, postgres: Store, *, begin: Phase | None = None
@@ -63,19 +63,19 @@ class Pair:
         self.postgres = postgres
         self._begin_phase = begin
         self.unreachable: dict[Side, PendStorageError] = {}
-        """Why a store could not be asked for its role the last time."""
+        """Why the role of a store could not be read the last time."""
 
     def store(self, side: Side) -> Store:
-        """One of the stores."""
+        """Return one of the stores."""
         return self.json if side == "json" else self.postgres
 
-    # -- looking ------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------
 
     def read_roles(self) -> RolePair:
         """Read both roles; a fresh pair is given its first ones.
 
-        A store that cannot be reached leaves a hole in the view. What the other one says
-        of itself is true all the same: a store that says it is primary is primary.
+        The role of a store that cannot be reached is None. The other one's role holds all
+        the same: a store that says it is primary is primary.
 
         Raises:
             StoreUnavailable: neither can be reached, or a fresh pair not both.
@@ -83,8 +83,8 @@ class Pair:
         """
         view = self._read_once()
         while not is_possible(view):
-            # Perhaps roles changed between the two looks. No store has one role at one
-            # epoch twice, so two equal looks in a row are a look at one instant.
+            # Perhaps roles changed between the two reads. No store has one role at one
+            # epoch twice, so two equal reads in a row are a read at one instant.
             again = self._read_once()
             if again == view:
                 raise ConfigError(_rewound(view))
@@ -116,7 +116,7 @@ class Pair:
         return meta
 
     def try_role(self, side: Side) -> RoleState | None:
-        """The role of one store; None where it cannot be asked."""
+        """Read the role of one store; None where it cannot be reached."""
         try:
             return self.store(side).role()
         except (StoreUnavailable, SchemaOutOfDate):
@@ -125,10 +125,10 @@ class Pair:
     # -- changing -----------------------------------------------------------------------
 
     def apply_step(self, step: Step, given: Mapping[str, JSON] | None = None) -> bool:
-        """Do one step; False where that store is not any more what it was.
+        """Apply one step; return False where that store is not any more what it was.
 
         Args:
-            step: what to do.
+            step: the compare-and-set.
             given: other meta entries of that store that the step depends on.
         """
         done = self.store(step.side).compare_and_set_meta(
@@ -141,7 +141,7 @@ class Pair:
     # -- the first roles ----------------------------------------------------------------
 
     def _begin(self, json: JSON, postgres: JSON) -> None:
-        """Give a first role to a store that has none. Any number may try at once."""
+        """Set the first role of a store that has none; any number of processes may try."""
         mine = None if json is None else RoleState.from_meta(json)
         peer = None if postgres is None else RoleState.from_meta(postgres)
         following = peer == RoleState(Role.SECONDARY, 0)  # as ``db seed`` leaves it
@@ -173,13 +173,13 @@ class Pair:
         )
 
     def _record_emptiness(self, primary: Store, detached: Store) -> None:
-        """Where nothing is there yet, the log alone will bring everything."""
+        """Record that no backfill is needed, where the primary is empty."""
         mark = position_from_now(primary)
         if mark.needs_no_backfill:
             detached.compare_and_set_meta(POSITION_META, None, mark.to_meta())
 
     def _raise_clock(self) -> None:
-        """See that versions of JSON will be above all that PostgreSQL has by now.
+        """Raise the versions of JSON above all that PostgreSQL has by now.
 
         What was put there while it stood alone could never be overwritten otherwise.
         """
@@ -188,14 +188,14 @@ class Pair:
             self.json.apply((ChangedRecord(LEGACY_FILES, "clock", ahead, None),))
 
     def _join(self, side: Side, known: RoleState) -> None:
-        """A store without a role meets one that has one."""
+        """Set the role of a store without one, beside a store that has one."""
         if known.role is Role.PRIMARY:
             self._record_unknown_records(side)
             self._set_first_role(side, Role.DETACHED, None)
         elif known == RoleState(Role.DETACHED, 1):
             self._set_first_role(
                 side, Role.PRIMARY, None
-            )  # whoever began did not come so far
+            )  # the process that began did not come so far
         else:
             raise ConfigError(
                 f"{NAMES[side]} has no role, as if it were new, but "
@@ -207,11 +207,9 @@ class Pair:
             )
 
     def _record_unknown_records(self, side: Side) -> None:
-        """Remember that JSON came with records in the place of what was there before.
-
-        Nobody compares the stores before JSON becomes primary again, on the way back; so
-        what was deleted long ago would be there again. PostgreSQL is compared first.
-        """
+        """Record that JSON came with records in the place of what was there before."""
+        # Nothing compares the stores before JSON becomes primary again, on the way back; so
+        # what was deleted long ago would be there again. PostgreSQL is compared first.
         store = self.store(side)
         if side == "json" and not is_empty(store):
             store.compare_and_set_meta(TAINTED_META, None, {"by": "replaced"})

@@ -154,7 +154,7 @@ class PhaseController:
             view = self._switcher.wait_until_settled(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
             self._continuity.require(self._router.route)  # also where nothing moves
-            accepted = self._gate.readiness(view, wanted).accepted(accept)
+            accepted = _accepted(self._gate.readiness(view, wanted), accept)
             steps, pause = self._walk(view.phase, wanted, deadline, by, accepted)
             return SwitchReport(
                 before=view.phase,
@@ -247,14 +247,14 @@ class PhaseController:
         next time.
         """
         self._relay.catch_up()
-        if self._maintenance.can_backfill and not self._is_covered():
+        if self._maintenance.can_backfill and not self._is_complete():
             self._maintenance.backfill(
                 progress=lambda _done, _all: require_time(deadline),
                 rate=None,
                 is_urgent=True,
             )
 
-    def _is_covered(self) -> bool:
+    def _is_complete(self) -> bool:
         route = self._router.route
         return route.follower is None or is_complete_replica(
             route.store, route.follower
@@ -280,3 +280,15 @@ class PhaseController:
         # The switch was made all the same where this fails.
         with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
             record_switch(self._metadata, switch)
+
+
+def _accepted(found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the codes of the blockers that are accepted.
+
+    Raises:
+        SwitchRefused: others are in the way.
+    """
+    refused = found.refused(accept)
+    if refused:
+        raise SwitchRefused(tuple((b.code, b.sentence) for b in refused))
+    return tuple(blocker.code for blocker in found.blockers)

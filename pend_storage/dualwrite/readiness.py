@@ -1,12 +1,12 @@
-"""What stands in the way of a phase, and whose word lets it pass.
+"""Readiness for a phase: the blockers in its way, and which of them can be accepted.
 
-A forward switch is gated by all that an operator should have seen to. A backward switch
-is gated only by what would be lost, which normally is nothing.
+A forward switch is gated by all that an operator should have done before. A backward
+switch is gated only by what would be lost, which normally is nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,21 +20,15 @@ from pend_storage.dualwrite.pair_metadata import PairMetadata
 from pend_storage.dualwrite.relay_schedule import blocked_reason
 from pend_storage.dualwrite.replication_position import (
     ReplicationPosition,
-    is_complete_for,
-    resume_position,
+    is_complete_when_resumed,
 )
 from pend_storage.dualwrite.roles import SIDES, RolePair, Side, other
 from pend_storage.dualwrite.switch import UNCOVERED
-from pend_storage.errors import (
-    ChangesExpired,
-    ConfigError,
-    StoreUnavailable,
-    SwitchRefused,
-)
+from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
-from pend_storage.records import JSON
-from pend_storage.schema import FINDINGS, QUARANTINE
+from pend_storage.records import JSON, QuarantinedRecord
+from pend_storage.schema import FINDINGS
 from pend_storage.shown import did_you_mean, listed, moment
 from pend_storage.store import Store
 
@@ -42,10 +36,12 @@ __all__ = [
     "BACKUP_META",
     "CODES",
     "VALIDATION_META",
+    "WAITING",
     "Blocker",
     "Check",
     "Readiness",
     "ReadinessGate",
+    "count_waiting",
     "record_backup",
     "record_validation",
 ]
@@ -71,7 +67,7 @@ _SHOWN_NAMES: Final = 5
 """Files that a sentence names."""
 
 Check: TypeAlias = Callable[[], str | None]
-"""Gives a sentence that says what is wrong, and what to do; None if nothing is."""
+"""Returns a sentence that says what is wrong, and what to do; None if nothing is."""
 
 _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.PARALLEL: ("schema",),
@@ -82,17 +78,22 @@ _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One reason not to switch."""
+    """Reason not to switch."""
 
     code: str
     """One of :data:`CODES`."""
     sentence: str
     """What is wrong, and what to do about it."""
 
+    @property
+    def can_be_accepted(self) -> bool:
+        """Whether it may be let pass. A backfill may not: records would be lost."""
+        return self.code != UNCOVERED[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a switch may be made, and what it would do."""
+    """Whether a switch may be made, and which steps it would take."""
 
     phase: Phase
     """The phase asked about."""
@@ -106,29 +107,31 @@ class Readiness:
         """Whether nothing stands in the way."""
         return not self.blockers
 
-    def accepted(self, accept: Iterable[str]) -> tuple[str, ...]:
-        """Return the codes of the blockers, all of which these codes let pass.
-
-        Args:
-            accept: codes of blockers to let pass; ``backfill`` cannot be, because records
-                would be lost.
-
-        Raises:
-            SwitchRefused: other blockers stand in the way.
-        """
-        codes = set(accept)
-        left = [
-            (blocker.code, blocker.sentence)
+    def refused(self, accept: Collection[str]) -> tuple[Blocker, ...]:
+        """Return the blockers that refuse the switch where these codes are accepted."""
+        return tuple(
+            blocker
             for blocker in self.blockers
-            if blocker.code not in codes or blocker.code == UNCOVERED[0]
-        ]
-        if left:
-            raise SwitchRefused(tuple(left))
-        return tuple(blocker.code for blocker in self.blockers)
+            if blocker.code not in accept or not blocker.can_be_accepted
+        )
+
+
+WAITING: Final = field("status") == "waiting"
+"""Condition of the quarantined records that need a decision: they are neither placed nor
+accepted."""
+
+
+def count_waiting(store: Store) -> int:
+    """Count the quarantined records of a store that need a decision.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    return store.collection(QuarantinedRecord).count(WAITING)
 
 
 class _Validation(msgspec.Struct):
-    """The fact that a validation leaves behind."""
+    """Value of :data:`VALIDATION_META`."""
 
     of: str
     base: int
@@ -142,13 +145,13 @@ class _Validation(msgspec.Struct):
 def record_validation(
     primary: Store, follower: Store, *, found: int, incarnations: tuple[str, str]
 ) -> None:
-    """Leave behind what a full comparison found, for as long as it means something.
+    """Record what a full comparison found, beside the mark that it is about.
 
     Args:
         primary: one of the stores that were compared.
-        follower: the other one; it keeps the fact.
+        follower: the other one; the record is in its meta.
         found: how many records differ, or may differ.
-        incarnations: what stood behind the two when the comparison began.
+        incarnations: of the two when the comparison began.
     """
     mark = ReplicationPosition.load(follower)
     if mark is None:
@@ -172,12 +175,12 @@ def record_backup(
     *,
     incarnations: Mapping[Side, str] | None = None,
 ) -> None:
-    """Leave behind that a backup was made and verified.
+    """Record that a backup was made and verified.
 
     Args:
         metadata: values of the pair.
         at: when.
-        incarnations: what stood behind the stores that it was made of.
+        incarnations: of the stores that it was made of.
     """
     stood: JSON = msgspec.to_builtins(dict(incarnations or {}))
     fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
@@ -187,13 +190,13 @@ def record_backup(
 
 @runtime_checkable
 class _HasFiles(Protocol):
-    """A store that knows which files of its directory nobody looks after."""
+    """Store that knows which files of its directory no layout claims."""
 
     def unclaimed_files(self) -> Sequence[Path]: ...
 
 
 class ReadinessGate:
-    """Looks at the facts."""
+    """Finds the blockers of a phase by reading both stores."""
 
     def __init__(
         self,
@@ -203,12 +206,12 @@ class ReadinessGate:
         *,
         can_copy: bool,
     ) -> None:
-        """Make it.
+        """Make a gate.
 
         Args:
             pair: both stores.
             metadata: values of the pair.
-            checks: by code, instead of what is looked at here.
+            checks: by code, in the place of the checks of the gate itself.
             can_copy: whether a switch can bring a stale follower up to date by itself.
 
         Raises:
@@ -230,7 +233,7 @@ class ReadinessGate:
         self._given = dict(checks)
 
     def readiness(self, view: RolePair, wanted: Phase) -> Readiness:
-        """What stands in the way from settled roles to a phase."""
+        """Return what stands in the way from settled roles to a phase."""
         assert view.phase is not None  # noqa: S101 - settled roles are a phase
         steps = path(view.phase, wanted)
         forward = wanted.position > view.phase.position
@@ -248,7 +251,8 @@ class ReadinessGate:
         return self._checks[code](view) if given is None else given()
 
     def _backward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
-        """Only JSON becoming primary can lose something: what it has not got."""
+        """Yield the blockers of a way back."""
+        # Only JSON becoming primary can lose something: what it has not got.
         if Phase.PARALLEL not in steps or self._can_copy:
             return
         if (sentence := self._backfill(view)) is not None:
@@ -257,7 +261,7 @@ class ReadinessGate:
     # -- the facts ----------------------------------------------------------------------
 
     def _unclaimed(self, _: RolePair) -> str | None:
-        """Files that stay behind, for nothing of them is in either store."""
+        """Return a sentence on files that no layout claims; neither store has them."""
         json = self._pair.store("json")
         if not isinstance(json, _HasFiles):
             return None
@@ -273,13 +277,7 @@ class ReadinessGate:
 
     def _backfill(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
-        try:
-            fits = is_complete_for(
-                primary, follower, resume_position(primary, follower)
-            )
-        except ChangesExpired:
-            fits = False
-        return None if fits else UNCOVERED[1]
+        return None if is_complete_when_resumed(primary, follower) else UNCOVERED[1]
 
     def _validation(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
@@ -306,7 +304,7 @@ class ReadinessGate:
         )
 
     def _findings(self, primary: Store) -> str | None:
-        """What was found since, and is not known to be equal; edits are in quarantine."""
+        """Return a sentence on open findings; those of edits are in quarantine instead."""
         spec = primary.schema[FINDINGS]
         where = (field("state") == "open", field("source") != "edit")
         found = primary.count(FINDINGS, make_query(spec, where).where)
@@ -336,9 +334,7 @@ class ReadinessGate:
 
     def _quarantine(self, view: RolePair) -> str | None:
         primary, _ = self._sides(view)
-        spec = primary.schema[QUARANTINE]
-        where = make_query(spec, (field("status") == "waiting",)).where
-        waiting = primary.count(QUARANTINE, where)
+        waiting = count_waiting(primary)
         if not waiting:
             return None
         unread = primary.unread_files()
@@ -379,7 +375,7 @@ def _exchanged(at: str, before: Sequence[str], here: Sequence[str], what: str) -
 
 
 def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
-    """See that these are codes of blockers.
+    """Check that these are codes of blockers.
 
     Raises:
         ConfigError: one is not.

@@ -167,7 +167,7 @@ class Relay:
         """Look at the log once; return whether there was something to do."""
         try:
             self._maintain()
-            return self._look(self._router.route, mine=mine)
+            return self._drain_if_due(self._router.route, mine=mine)
         except StaleEpoch:
             self._router.invalidate()
         except REFUSALS as error:
@@ -233,7 +233,7 @@ class Relay:
             self._maintained = now
             self._router.maintain()
 
-    def _look(self, route: Route, *, mine: bool) -> bool:
+    def _drain_if_due(self, route: Route, *, mine: bool) -> bool:
         if route.follower is None:
             if route.is_certain:
                 self._prune_now_and_then()  # nothing else keeps the log short
@@ -253,7 +253,7 @@ class Relay:
         return commits > 0
 
     def catch_up(self) -> int:
-        """LogDrain in this thread; gives how many commits were applied.
+        """Drain in the calling thread; return how many commits were applied.
 
         Raises:
             StoreUnavailable: one of the stores cannot be reached.
@@ -306,12 +306,11 @@ class Relay:
         return Lag(*found[:2], secondary_up=False, blocked=blocked)
 
     def _drain(self, route: Route) -> int:
-        assert route.follower is not None  # noqa: S101 - its callers have looked
         error = self._continuity.refusal(route)
         if error is not None:
             raise error
         try:
-            commits = self._log_drain.run(route.store, route.follower, route.epoch)
+            commits = self._log_drain.run(route.store, route.secondary, route.epoch)
         except ChangesExpired:
             self._begin_anew(route)
             return 0
@@ -324,21 +323,19 @@ class Relay:
 
     def _reached(self, route: Route) -> None:
         if not self._breaker.is_closed:
-            assert route.follower is not None  # noqa: S101 - its callers have looked
             started = time.monotonic()
-            route.follower.apply((), epoch=route.epoch)  # is it quick enough again?
+            route.secondary.apply((), epoch=route.epoch)  # is it quick enough again?
             self._breaker.succeeded(time.monotonic() - started)
 
     def _begin_anew(self, route: Route) -> None:
         """Follow from here, and ask for a backfill: the log does not reach back."""
-        assert route.follower is not None  # noqa: S101 - its callers have looked
-        found = route.follower.meta(POSITION_META)
+        found = route.secondary.meta(POSITION_META)
         known = ReplicationPosition.parse(found)
         if known is not None and log_reaches(route.store, known):
             return  # another relay has moved it, and what it has passed was forgotten
         mark = position_from_now(route.store)
         advance = Advance(POSITION_META, found, mark.to_meta())
-        route.follower.apply((), epoch=route.epoch, mark=advance)
+        route.secondary.apply((), epoch=route.epoch, mark=advance)
         if not mark.needs_no_backfill:
             self._hook(
                 Event(

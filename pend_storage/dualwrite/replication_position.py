@@ -1,14 +1,14 @@
-"""How far a store has followed the other one's change log, and what it holds of before.
+"""Replication position: how far a store has followed the other one's change log.
 
-The mark is committed together with the data that it stands for. It names the store whose
+The position, called *mark* in the design, is committed together with the data that it stands for. It names the store whose
 log it counts in, what stood behind that store, and the time and token of the entry that
-it is on. They are compared at every read, so a log that was rewound (a server restored
+it is on. The position is compared at every read, so a log that was rewound (a server restored
 from a backup, a standby that was behind) is not followed blindly.
 
-*Covered* is a follower that has everything: the log was followed without a gap from a
-place on, and what was there before that place was copied, or there was nothing. Only a
-covered follower may become primary. A backfill that was complete once proves nothing
-after a gap, because it lies before the place from which the log was followed since.
+A *complete* replica has everything: the log was followed without a gap from a place on,
+and what was there before that place was copied, or there was nothing. Only a complete
+replica may become primary. A backfill that was complete once proves nothing after a gap,
+because it lies before the place from which the log was followed since.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = [
     "changes_after",
     "is_complete_for",
     "is_complete_replica",
+    "is_complete_when_resumed",
     "is_empty",
     "log_has",
     "log_reaches",
@@ -54,8 +55,9 @@ BACKFILL_META: Final = "backfill"
 """Name of the meta entry in which a backfill leaves how far it has come, with the members
 ``source`` (identity), ``head`` (of the source, when it began) and ``complete``."""
 TAINTED_META: Final = "spoiled"
-"""Meta of a store that holds what its primary does not know of: it was voted out, or it
-came with records in the place of another one. It must be emptied before it follows."""
+"""Meta of a store that holds what its primary does not know of: the other one was promoted
+by force, or it came with records in the place of another one. It must be emptied before it
+follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,7 @@ class _Stored(msgspec.Struct):
 
 
 class _Filled(msgspec.Struct):
-    """What a backfill has left in the meta of its target."""
+    """Value of :data:`BACKFILL_META`, as far as it counts here."""
 
     source: str
     head: int
@@ -168,7 +170,7 @@ class _Filled(msgspec.Struct):
 
 
 def _filled(follower: Store, source: str, here: str) -> int | None:
-    """Head of the source when a backfill began that is complete; None without one.
+    """Return the source's head when a complete backfill began; None without one.
 
     One that was made from another incarnation of the source does not count: its numbers
     mean nothing here. See :func:`rebind`.
@@ -182,14 +184,14 @@ def _filled(follower: Store, source: str, here: str) -> int | None:
 
 
 def rebind(primary: Store, follower: Store, mark: ReplicationPosition) -> None:
-    """Let the facts of a follower count at the present incarnation of its primary.
+    """Carry position and backfill of a follower over to the primary's present incarnation.
 
     To be called where the mark's entry was found there: then the log there is the one
     that the mark was made in, and what was copied before lies before that entry.
 
     Args:
         primary: whose log has the entry.
-        follower: whose meta is changed; where another process does so, by that one.
+        follower: whose meta is changed, unless another process has changed it.
         mark: as the follower has it.
     """
     here = primary.incarnation()
@@ -208,14 +210,30 @@ def rebind(primary: Store, follower: Store, mark: ReplicationPosition) -> None:
 def is_complete_replica(primary: Store, follower: Store) -> bool:
     """Whether the follower will have everything once the log is applied.
 
-    To be asked while it follows, or where :func:`resume_position` says how it would.
+    To be called while it follows; otherwise :func:`is_complete_for` decides.
     """
     mark = ReplicationPosition.load(follower)
     return mark is not None and is_complete_for(primary, follower, mark)
 
 
+def is_complete_when_resumed(primary: Store, follower: Store) -> bool:
+    """Whether a switch would find the follower complete; it need not follow now.
+
+    This is the one definition of a complete backfill: readiness, every status and the
+    doctor ask it.
+
+    Raises:
+        ConfigError: the primary's log was rewound.
+        StoreUnavailable: one of the stores cannot be reached.
+    """
+    try:
+        return is_complete_for(primary, follower, resume_position(primary, follower))
+    except ChangesExpired:
+        return False
+
+
 def is_complete_for(primary: Store, follower: Store, mark: ReplicationPosition) -> bool:
-    """As :func:`is_complete_replica`, for a mark that the follower does not have yet."""
+    """Whether the follower will have everything, following from a mark it has not yet."""
     source, here = primary.identity(), primary.incarnation()
     if mark.source != source or mark.is_lost(here):
         return False
@@ -226,7 +244,7 @@ def is_complete_for(primary: Store, follower: Store, mark: ReplicationPosition) 
 
 
 def resume_position(primary: Store, follower: Store) -> ReplicationPosition:
-    """Where a store that begins to follow goes on, or begins anew.
+    """Return the position from which a store begins to follow, or goes on.
 
     Raises:
         ConfigError: the primary's log was rewound.
@@ -251,10 +269,10 @@ def resume_position(primary: Store, follower: Store) -> ReplicationPosition:
 
 
 def position_from_now(primary: Store) -> ReplicationPosition:
-    """The log from now on; what is there already must come by a backfill."""
+    """Return the present end of the log; what is there already needs a backfill."""
     source, here = primary.identity(), primary.incarnation()
     head = primary.head()
-    whole = is_empty(primary)  # looked at after the head: what comes now is in the log
+    whole = is_empty(primary)  # read after the head: what comes now is in the log
     mark = ReplicationPosition(
         source=source,
         sequence=head,
@@ -268,7 +286,9 @@ def position_from_now(primary: Store) -> ReplicationPosition:
 def position_at_end(
     primary: Store, known: ReplicationPosition | None
 ) -> ReplicationPosition:
-    """The end of the log of a store that commits nothing now; nothing lies before it.
+    """Return the end of the log of a store that commits nothing now.
+
+    The follower has all that lies before it.
 
     Args:
         primary: whose log it is; it is to become primary.
@@ -289,7 +309,7 @@ def position_at_end(
 
 
 def _on_its_entry(primary: Store, mark: ReplicationPosition) -> ReplicationPosition:
-    """The mark on an entry, if there is one where it is."""
+    """Return a mark on its entry, if there is one."""
     try:
         found = next(primary.changes(mark.sequence - 1), None)
     except ChangesExpired:
@@ -311,7 +331,7 @@ def log_reaches(primary: Store, mark: ReplicationPosition) -> bool:
 
 
 def log_has(primary: Store, mark: ReplicationPosition) -> bool:
-    """Whether a log has the entry of a mark; one cheap look where that has a token.
+    """Whether a log has the entry of a mark; one cheap read where that has a token.
 
     False where the entry was forgotten, or nothing is there to be compared.
 
@@ -326,15 +346,15 @@ def log_has(primary: Store, mark: ReplicationPosition) -> bool:
 
 
 def changes_after(primary: Store, mark: ReplicationPosition) -> Iterator[Change]:
-    """The entries after a mark: the one way to read a log that is followed.
+    """Yield the entries after a mark: the one way to read a log that is followed.
 
     The entry of the mark is read together with what comes after it, and compared, so what
-    is given continues what the mark stands for.
+    is yielded continues what the mark stands for.
 
     Raises:
         ChangesExpired: the log does not reach back so far.
         ConfigError: the entry of the mark is not in the log any more.
-        StoreUnavailable: the primary cannot be reached, or it cannot be told yet.
+        StoreUnavailable: the primary cannot be reached, or it is not known yet.
     """
     return entries_after(primary, mark.position)
 

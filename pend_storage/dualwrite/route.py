@@ -28,6 +28,12 @@ class Route:
     be in the log of the other store, which was primary then."""
 
     @property
+    def secondary(self) -> Store:
+        """Follower, for code that runs only where there is one."""
+        assert self.follower is not None  # noqa: S101 - its callers have checked
+        return self.follower
+
+    @property
     def follower_side(self) -> Side:
         """Side of the follower, if there is one."""
         return other(self.side)

@@ -53,13 +53,13 @@ class RoutedReads(Store):
         require_no_epoch(epoch)
         wanted = list(keys)
 
-        def look(store: Store, at: int | None) -> dict[str, Row]:
+        def read_at(store: Store, at: int | None) -> dict[str, Row]:
             rows = store.read(collection, wanted, deleted=deleted, epoch=at)
             if not deleted and not store.refuses_unread:
                 self._unread.require_rows(store, at, collection, wanted, rows)
             return rows
 
-        rows = self._router.call_reading(look)
+        rows = self._router.call_reading(read_at)
         self._shadow_reads.sample_keys(collection, wanted)
         return rows
 
@@ -69,14 +69,14 @@ class RoutedReads(Store):
     ) -> list[Row]:
         require_no_epoch(epoch)
 
-        def look(store: Store, at: int | None) -> list[Row]:
+        def read_at(store: Store, at: int | None) -> list[Row]:
             rows = store.query(collection, query, epoch=at)
             if not store.refuses_unread:
                 found = len(rows)
                 self._unread.require_all(store, at, collection, query.where, found)
             return rows
 
-        rows = self._router.call_reading(look)
+        rows = self._router.call_reading(read_at)
         self._shadow_reads.sample_query(collection, query)
         return rows
 
@@ -86,11 +86,11 @@ class RoutedReads(Store):
     ) -> int:
         require_no_epoch(epoch)
 
-        def look(store: Store, at: int | None) -> int:
+        def read_at(store: Store, at: int | None) -> int:
             self._unread.require_all(store, at, collection, where)
             return store.count(collection, where, epoch=at)
 
-        found = self._router.call_reading(look)
+        found = self._router.call_reading(read_at)
         self._shadow_reads.sample_count(collection, where)
         return found
 
@@ -133,7 +133,7 @@ class RoutedReads(Store):
     ) -> tuple[list[list[Row]], list[int]]:
         require_no_epoch(epoch)
 
-        def look(store: Store, at: int | None) -> tuple[list[list[Row]], list[int]]:
+        def read_at(store: Store, at: int | None) -> tuple[list[list[Row]], list[int]]:
             rows, numbers = store.together(queries, counts, epoch=at)
             if not store.refuses_unread:
                 for (name, query), found in zip(queries, rows, strict=True):
@@ -142,7 +142,7 @@ class RoutedReads(Store):
                     self._unread.require_all(store, at, name, where)
             return rows, numbers
 
-        answer = self._router.call_reading(look)
+        answer = self._router.call_reading(read_at)
         for name, query in queries:
             self._shadow_reads.sample_query(name, query)
         for name, where in counts:
@@ -153,10 +153,10 @@ class RoutedReads(Store):
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
         require_no_epoch(epoch)
 
-        def look(store: Store, at: int | None) -> Listing | None:
+        def read_at(store: Store, at: int | None) -> Listing | None:
             return store.listing(layout, epoch=at)
 
-        return self._router.call_reading(look)
+        return self._router.call_reading(read_at)
 
     @override
     def moment(self) -> object:
@@ -166,7 +166,7 @@ class RoutedReads(Store):
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:
-        """Of the primary."""
+        """Return the unread files of the primary."""
         route = self._router.route
         if route.store.refuses_unread:
             return route.store.unread_files()

@@ -88,7 +88,7 @@ class RoutedStore(RoutedReads):
         if route is None:
             return versions
         _COMMITTED()
-        self._bring(route, [(batch, versions)])
+        self._replicate(route, [(batch, versions)])
         _FOLLOWED()
         return versions
 
@@ -120,7 +120,7 @@ class RoutedStore(RoutedReads):
             written = [order.written for order in waiting if order.is_written]
             if written:
                 _COMMITTED()
-                self._bring(route, written)
+                self._replicate(route, written)
                 _FOLLOWED()
             raise_unsettled(waiting)
 
@@ -150,11 +150,9 @@ class RoutedStore(RoutedReads):
         return order.is_settled
 
     def _done_before(self, route: Route, batch: Batch) -> tuple[int, ...] | None:
-        """What a commit gave that the other store has made, when it was primary.
-
-        Only a batch that is older than the route can be one that is repeated over a
-        switch. Where the other store cannot be asked, it is taken for a new one.
-        """
+        """Return the versions of a commit that the other store made when it was primary."""
+        # Only a batch that is older than the route can be one that is repeated over a
+        # switch. Where the other store cannot be asked, it is taken for a new one.
         if not batch.token or batch.token[:_MOMENT] > route.since:
             return None
         try:
@@ -167,7 +165,7 @@ class RoutedStore(RoutedReads):
         if not error.outcome_known:
             self._schedule.notify()  # if it did happen, it is in the change log
 
-    def _bring(self, route: Route, written: Iterable[Written]) -> None:
+    def _replicate(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
             return
         loads = [_load(*each) for each in written]
@@ -183,7 +181,7 @@ class RoutedStore(RoutedReads):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        """Refused: a pair follows nobody.
+        """Refuse: a pair has no primary to follow.
 
         Raises:
             StaleEpoch: always.
@@ -195,7 +193,7 @@ class RoutedStore(RoutedReads):
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
-        """The pair's change feed: it goes on through every switch."""
+        """Yield the pair's change feed, which goes on through every switch."""
         route = self._router.route
         while True:
             for change in change_feed(self._pair, route, after):
@@ -208,7 +206,7 @@ class RoutedStore(RoutedReads):
 
     @override
     def find_commit(self, token: str) -> Change | None:
-        """The entry of either store's log; numbered as in :meth:`changes`."""
+        """Return the entry of either store's log, numbered as in :meth:`changes`."""
         route = self._router.route
         found = route.store.find_commit(token)
         if found is not None:
@@ -219,21 +217,21 @@ class RoutedStore(RoutedReads):
 
     @override
     def head(self) -> int:
-        """A number of the feed, below that of every later commit.
+        """Return a sequence of the feed, below that of every later commit.
 
         Versions are counted by the stores themselves, and cannot be compared with it.
         """
 
-        def look(route: Route) -> int:
+        def read(route: Route) -> int:
             head = route.store.head()
             require_primary(route.store, route.epoch)  # else others are ahead by now
             return feed_sequence(route, head)
 
-        return self._router.call(look)
+        return self._router.call(read)
 
     @override
     def meta(self, name: str) -> JSON:
-        """A named value of the pair; it stays when the primary changes."""
+        """Return a named value of the pair, which stays when the primary changes."""
         return self._metadata.get(name)
 
     @override
@@ -252,11 +250,11 @@ class RoutedStore(RoutedReads):
 
     @override
     def prune(self, upto: int) -> None:
-        """Nothing: the relay prunes both change logs, after their retention."""
+        """Do nothing: the relay prunes both change logs, after their retention."""
 
 
 def _load(batch: Batch, versions: Sequence[int]) -> Load:
-    """What a commit has changed."""
+    """Return what a commit has changed."""
     written = [
         (operation, version)
         for operation, version in zip(batch.operations, versions, strict=True)

@@ -148,11 +148,11 @@ class Router:
             else:
                 return route
 
-        def look(found: Route) -> Route:
+        def confirm(found: Route) -> Route:
             self._ask_even_fenced(require_primary, found)
             return found
 
-        return self._call_again(look, route, reading=True)
+        return self._call_again(confirm, route, reading=True)
 
     def _ask_even_fenced(
         self, ask: Callable[[Store, int | None], T], route: Route

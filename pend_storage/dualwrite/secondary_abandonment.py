@@ -1,6 +1,6 @@
-"""Giving up a secondary that is out of reach, so that the primary is alone at once.
+"""Abandonment of a secondary that is out of reach, so that the primary is alone at once.
 
-The primary notes it; whoever sees the other store again detaches it.
+It is recorded in the primary; the process that reaches the other store again detaches it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pend_storage.phases import Role
 __all__ = ["abandon_secondary", "detach_abandoned"]
 
 ABANDONED_META: Final = "leave"
-"""Meta of a primary: the epoch at which its secondary, out of reach, was given up."""
+"""Meta of a primary: the epoch at which its secondary, out of reach, was abandoned."""
 _LEFT: Final = declare(
     "leave.noted", "a secondary out of reach is given up, and does not know it"
 )
@@ -33,10 +33,10 @@ def abandon_secondary(pair: Pair, view: RolePair) -> None:
 
 
 def detach_abandoned(pair: Pair, view: RolePair) -> bool:
-    """Detach a secondary that was given up while it was out of reach.
+    """Detach a secondary that was abandoned while it was out of reach.
 
     Returns:
-        Whether there was something to do; look at the roles again then.
+        Whether there was something to do; read the roles again then.
     """
     side = view.primary
     if side is None or not view.is_settled:

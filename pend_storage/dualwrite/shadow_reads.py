@@ -226,8 +226,7 @@ class ShadowReadSampler:
 
     def _compare_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
         """Compare records, and return whether some certainly differ."""
-        assert route.follower is not None  # noqa: S101 - looked at before
-        secondary = route.follower.read(collection, keys)
+        secondary = route.secondary.read(collection, keys)
         primary = route.store.read(collection, keys, epoch=route.epoch)
         candidates = [k for k in keys if not _alike(primary.get(k), secondary.get(k))]
         if not candidates:
@@ -254,8 +253,7 @@ class ShadowReadSampler:
         seen: tuple[Any, Any] | None = None
         since = started = time.monotonic()
         while not self._stop.is_set():
-            assert route.follower is not None  # noqa: S101 - looked at before
-            secondary = _plain(ask(route.follower, None))
+            secondary = _plain(ask(route.secondary, None))
             primary = _plain(ask(route.store, route.epoch))
             if primary == secondary:
                 return
@@ -283,8 +281,7 @@ class _IncompleteReplicaError(Exception):
 
 
 def _require_complete_replica(route: Route) -> None:
-    assert route.follower is not None  # noqa: S101 - looked at before
-    if not is_complete_replica(route.store, route.follower):
+    if not is_complete_replica(route.store, route.secondary):
         raise _IncompleteReplicaError
 
 

@@ -159,10 +159,10 @@ class Switcher:
         ):
             return  # another process is attaching it
         _MARKED()
-        following, told = roles.attach(view, side)
+        following, primary = roles.attach(view, side)
         if self._pair.apply_step(following, {POSITION_META: wanted}):
             _ATTACHED()
-            self._pair.apply_step(told)
+            self._pair.apply_step(primary)
         self._router.maintain()
 
     def _detach(self, view: RolePair, side: Side) -> None:
@@ -245,7 +245,7 @@ class Switcher:
     def _drain_to_the_end(
         self, source: Store, target: Store, epoch: int, deadline: float
     ) -> JSON:
-        """LogDrain a fenced store; gives the mark, behind which nothing is left."""
+        """Drain a fenced store; return the mark, behind which nothing is left."""
         while True:
             self._drain(source, target, epoch, deadline)
             found = target.meta(POSITION_META)

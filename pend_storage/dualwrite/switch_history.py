@@ -1,4 +1,4 @@
-"""The record of switches: who, when, from where to where, and what it cost."""
+"""History of switches: by whom, when, from which phase to which, and its pause."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = [
 ]
 
 HISTORY_META: Final = "switches"
-"""Shared value: the latest switches, oldest first."""
-_KEPT: Final = 200
+"""Metadata of the pair: the latest switches, oldest first."""
+_RETAINED: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """One step from a phase to a neighbouring one."""
+    """Step from a phase to a neighbouring one."""
 
     at: datetime
     """When it was done, UTC."""
@@ -41,28 +41,28 @@ class Switch:
     epoch: int
     """Of the primary, afterwards."""
     accepted: tuple[str, ...] = ()
-    """Codes of the blockers that somebody let pass."""
+    """Codes of the blockers that were accepted."""
     pause: float
     """Seconds for which writes waited."""
 
 
 def recorded_switches(metadata: PairMetadata) -> tuple[Switch, ...]:
-    """The latest switches, oldest first."""
+    """Return the latest switches, oldest first."""
     return msgspec.convert(metadata.get(HISTORY_META) or [], tuple[Switch, ...])
 
 
 def record_switch(metadata: PairMetadata, switch: Switch) -> None:
-    """Add one; the oldest ones are forgotten when there are very many."""
+    """Append a switch; the oldest ones are dropped when there are very many."""
     while True:
         found = metadata.get(HISTORY_META)
         entries: list[JSON] = list(found) if isinstance(found, list) else []
         entries.append(msgspec.to_builtins(switch))
-        if metadata.compare_and_set(HISTORY_META, found, entries[-_KEPT:]):
+        if metadata.compare_and_set(HISTORY_META, found, entries[-_RETAINED:]):
             return
 
 
 def current_actor() -> str:
-    """The user, the machine and the process, for the record."""
+    """Return the user, the machine and the process, for the history."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers

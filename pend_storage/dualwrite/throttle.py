@@ -48,8 +48,7 @@ class LagThrottle:
         Raises:
             StoreUnavailable: a store cannot be reached.
         """
-        assert self._route.follower is not None  # noqa: S101 - its callers have looked
-        mark = ReplicationPosition.load(self._route.follower)
+        mark = ReplicationPosition.load(self._route.secondary)
         sequence = 0 if mark is None else mark.sequence
         now = time.monotonic()
         if sequence != self._sequence:

@@ -116,15 +116,17 @@ def test_one_relay_works_at_a_time(place: Place) -> None:
     one.put("a", "1")
     one.store.catch_up()
 
-    assert relay._look(route, mine=False)  # sees that it has moved
-    assert not relay._look(route, mine=False)  # it has not: looks itself
+    assert relay._drain_if_due(route, mine=False)  # sees that it has moved
+    assert not relay._drain_if_due(route, mine=False)  # it has not: looks itself
     one.put("a", "2")
     one.store.catch_up()
     one.put("a", "3")
     mark = place.postgres.meta("mark")
-    assert relay._look(route, mine=False)
+    assert relay._drain_if_due(route, mine=False)
     assert place.postgres.meta("mark") == mark
-    assert relay._look(route, mine=False)  # nobody moves it any more: takes over
+    assert relay._drain_if_due(
+        route, mine=False
+    )  # nobody moves it any more: takes over
     assert place.postgres.meta("mark") != mark
     one.store.close()
     two.store.close()
