@@ -19,7 +19,7 @@ from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import FaultyStore
 
 from .processes import Place, Process
-from .test_restored import copied
+from .test_restored_stores import copied
 
 J, PAR, PG, P = Phase
 

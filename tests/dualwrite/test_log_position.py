@@ -37,8 +37,8 @@ from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living
-from .test_covering import with_a_past
-from .test_restored import copied, replaced
+from .test_complete_replica import with_a_past
+from .test_restored_stores import copied, replaced
 
 J, PAR, PG, P = Phase
 

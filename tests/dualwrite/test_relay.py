@@ -35,7 +35,7 @@ from pend_storage.testing.domain import SCHEMA, Log, Ship, a_berth, a_log, a_shi
 from pend_storage.testing.faults import FaultyStore
 
 from .processes import Place, Process, Task, living, wait_until
-from .test_restored import copied
+from .test_restored_stores import copied
 
 J, PAR, PG, P = Phase
 SCHEMA_ALL = And(())
