@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -253,8 +253,7 @@ class DivergenceConfirmer:
                 if self._is_settled(collection, candidates[key], observation):
                     del candidates[key]
                 elif _is_certain(observation, mark, quiet=quiet):
-                    finding = self._finding(collection, key, observation)
-                    found[key] = replace(finding, source=source)
+                    found[key] = self._finding(collection, key, observation, source)
                     del candidates[key]
             if not candidates or now >= deadline:
                 break
@@ -294,7 +293,9 @@ class DivergenceConfirmer:
             return left is right
         return not self._rules.differences(collection, left, right)
 
-    def _finding(self, collection: str, key: str, observation: _Observation) -> Finding:
+    def _finding(
+        self, collection: str, key: str, observation: _Observation, source: Source
+    ) -> Finding:
         now = datetime.now(UTC)
         shown: tuple[Difference, ...] = ()
         if (
@@ -313,6 +314,7 @@ class DivergenceConfirmer:
             differences=shown,
             first_seen=now,
             last_seen=now,
+            source=source,
         )
 
 

@@ -144,11 +144,7 @@ class LogDrain:
         commits = setbacks = 0
         while True:
             stored = follower.meta(POSITION_META)
-            mark = self._compare_known(ReplicationPosition.parse(stored), epoch)
-            if mark is None:
-                head = primary.head()
-                raise ChangesExpired(store="the change log", after=0, oldest=head)
-            pass_ = _DrainPass(self, job, mark, stored)
+            pass_ = _DrainPass(self, job, self._compare_known(stored, job), stored)
             try:
                 pass_.apply_all()
                 return commits + pass_.commits
@@ -161,14 +157,13 @@ class LogDrain:
                 self._known = (epoch, pass_.mark)
             commits += pass_.commits
 
-    def _compare_known(
-        self, mark: ReplicationPosition | None, epoch: int
-    ) -> ReplicationPosition | None:
-        """Compare a mark that was found with the one that was known."""
+    def _compare_known(self, stored: JSON, job: _DrainJob) -> ReplicationPosition:
+        """Return the stored mark, having compared it with the one that was known."""
+        mark = ReplicationPosition.parse(stored)
         before, known = self._known or (0, None)
         if (
             known is not None
-            and before == epoch
+            and before == job.epoch
             and (
                 mark is None
                 or (mark.source == known.source and mark.sequence < known.sequence)
@@ -176,6 +171,9 @@ class LogDrain:
         ):
             self._known = None
             self.on_rewound(known, mark)
+        if mark is None:
+            head = job.primary.head()
+            raise ChangesExpired(store="the change log", after=0, oldest=head)
         return mark
 
 

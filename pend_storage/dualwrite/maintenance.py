@@ -144,32 +144,39 @@ class Maintenance:
                 lost what was in it.
             StoreUnavailable: a store cannot be reached.
         """
-        backfill = self._backfill
-        if backfill is None:
-            _raise_missing("backfill")
-
-        def run(route: Route) -> BackfillReport:
-            return backfill(
-                route.store,
-                follower_of(route),
-                progress=progress,
-                rate=rate,
-                epoch=route.epoch,
-                hold=None if is_urgent else LagThrottle(route),
-                hook=self._hook,
-            )
 
         def copied(route: Route) -> BackfillReport:
             self._continuity.require(route)
-            report = run(route)
+            report = self._copy(route, progress, rate, is_urgent=is_urgent)
             if not is_complete_replica(route.store, follower_of(route)):
                 # It had been interrupted before the log was lost: that proves nothing.
-                report = run(route)
+                report = self._copy(route, progress, rate, is_urgent=is_urgent)
             self._relay.wake()
             return report
 
+        if self._backfill is None:
+            _raise_missing("backfill")
         self._catch_up()
         return self._router.call(copied)
+
+    def _copy(
+        self,
+        route: Route,
+        progress: Progress | None,
+        rate: float | None,
+        *,
+        is_urgent: bool,
+    ) -> BackfillReport:
+        assert self._backfill is not None  # noqa: S101 - its caller has checked
+        return self._backfill(
+            route.store,
+            follower_of(route),
+            progress=progress,
+            rate=rate,
+            epoch=route.epoch,
+            hold=None if is_urgent else LagThrottle(route),
+            hook=self._hook,
+        )
 
     def _catch_up(self) -> None:
         """Drain as far as the secondary takes it; what it refuses is for these jobs."""
