@@ -1,4 +1,4 @@
-"""Dual writes: two stores kept alike under live traffic, and the four phases between them."""
+"""Dual writes to two stores under live traffic, and the four phases between them."""
 
 from pend_storage.dualwrite.divergence_check import Finding, hide_values, show_values
 from pend_storage.dualwrite.forced_promotion import ForcedPromotion, force_promotion

@@ -331,9 +331,8 @@ class LogContinuity:
         """Find the last commit of this process in the log."""
         found = find_entry(primary, latest.token or "")
         if found is None:
-            has_entry(
-                primary, self._confirmed_as(latest) or latest
-            )  # forgotten, or lost
+            # It was forgotten, or is lost, which raises.
+            has_entry(primary, self._confirmed_as(latest) or latest)
         else:
             self._confirmed = LogPosition.on(found, latest.source, latest.incarnation)
 
@@ -364,7 +363,7 @@ class LogContinuity:
             )
 
     def _advance_witness(self, peer: Store, seen: LogPosition) -> None:
-        """Advance the witness, on top of the one that was read; another process may be quicker."""
+        """Advance the witness on top of the one that was read, unless another process did."""
         found = peer.meta(WITNESS_META)
         known = LogPosition.parse(found)
         if (

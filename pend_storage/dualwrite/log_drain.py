@@ -6,9 +6,10 @@ another process has moved it, or another server stands behind the address, and t
 begins anew from what is there.
 
 Batches are bounded (:mod:`~pend_storage.dualwrite.batches`) and never pass a commit that
-is refused. Such a commit is found by halving; then it is applied together with what the
-primary holds now (:mod:`~pend_storage.dualwrite.current_rows`), and if that is refused too, it
-is the obstacle at which the drain stops. The next drain tries this commit first, alone.
+is refused. Such a commit is found by halving; then it is applied together with the current
+rows of the primary (:mod:`~pend_storage.dualwrite.current_rows`), and if that is refused
+too, it is the obstacle at which the drain stops. The next drain tries this commit first,
+alone.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ class _DrainPass:
     def _unanswered(
         self, batch: Sequence[Entry], records: int, size: int, error: PendStorageError
     ) -> None:
-        """Handle a call that was not answered: too large, done all the same, or an obstacle."""
+        """Handle a call without an answer: too large, done all the same, or an obstacle."""
         if len(batch) > 1:
             self._state.room.shrink(records, size)
         try:

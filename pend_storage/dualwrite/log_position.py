@@ -116,9 +116,8 @@ class LogPosition:
         if self.token is not None and change.token is not None:
             if self.token != change.token:
                 return False
-            if (
-                self.committed_at is None
-            ):  # its version is known, and may lie below its sequence
+            if self.committed_at is None:
+                # Its version is known, and may lie below its sequence.
                 return change.sequence >= self.sequence
         return change.sequence == self.sequence and (
             self.committed_at is None or self.committed_at == change.at.isoformat()

@@ -34,7 +34,7 @@ _BEGUN: Final = declare("role.begun", "one store of a fresh pair has its first r
 
 
 class Pair:
-    """Two stores of one schema; each change of a role is one compare-and-set on one of them."""
+    """Two stores of one schema, whose roles change by one compare-and-set on one of them."""
 
     def __init__(
         self, json: Store, postgres: Store, *, begin: Phase | None = None
@@ -193,9 +193,8 @@ class Pair:
             self._record_unknown_records(side)
             self._set_first_role(side, Role.DETACHED, None)
         elif known == RoleState(Role.DETACHED, 1):
-            self._set_first_role(
-                side, Role.PRIMARY, None
-            )  # the process that began did not come so far
+            # The process that began did not come so far.
+            self._set_first_role(side, Role.PRIMARY, None)
         else:
             raise ConfigError(
                 f"{NAMES[side]} has no role, as if it were new, but "

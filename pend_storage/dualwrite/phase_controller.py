@@ -65,10 +65,11 @@ class SwitchReport:
 
 
 class PhaseController:
-    """Walks a pair from phase to phase, and records each step. Safe to share between threads.
+    """Walks a pair from phase to phase, and records each step.
 
     The roles are moved by :class:`~pend_storage.dualwrite.switch.Switcher`; the controller
-    decides whether they may be, and does what a step needs before and after it.
+    decides whether they may be, and does what a step needs before and after it. Safe to
+    share between threads.
     """
 
     def __init__(

@@ -213,8 +213,9 @@ class Relay:
         self._hook(
             Event(
                 "secondary-rewound",
-                f"the secondary was at position {before.sequence} (of {before.committed_at}) of the "
-                f"change log, and has {place} now: it lost commits by a failover or a "
+                f"the secondary was at position {before.sequence} (of "
+                f"{before.committed_at}) of the change log, and has {place} now: it lost "
+                "commits by a failover or a "
                 "restore. It is brought up to date again from the change log, as far as "
                 "that reaches back; validate it before it becomes primary",
                 logging.WARNING,
@@ -356,7 +357,7 @@ class Relay:
             self.prune()
 
     def prune(self) -> None:
-        """Have both stores forget what is old, and passed by the other side if it follows."""
+        """Have both stores forget what is old, and what a follower has passed."""
         # The entry at the mark stays: by it the log is recognised. What is known here of
         # the roles may be old, so either store's log is kept for the other one's mark.
         route = self._router.route

@@ -1,9 +1,10 @@
 """Replication position: how far a store has followed the other one's change log.
 
-The position, called *mark* in the design, is committed together with the data that it stands for. It names the store whose
-log it counts in, what stood behind that store, and the time and token of the entry that
-it is on. The position is compared at every read, so a log that was rewound (a server restored
-from a backup, a standby that was behind) is not followed blindly.
+The position, called *mark* in the design, is committed together with the rows that it
+stands for. It names the store whose log it counts in, that store's incarnation, and the time
+and token of the entry that it is on. The entry is compared at every read, so a log that was
+rewound (a server restored from a backup, a standby that was behind) is not followed
+blindly.
 
 A *complete* replica has everything: the log was followed without a gap from a place on,
 and what was there before that place was copied, or there was nothing. Only a complete

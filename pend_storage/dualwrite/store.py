@@ -85,8 +85,8 @@ class DualWriteStore(RoutedStore):
             ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
             redact: what of a difference may be shown.
             switch_patience: seconds that a call waits while a switch is under way.
-            relay_interval: seconds between two looks of the relay at the change log; None: it
-                looks only when :meth:`catch_up` is called.
+            relay_interval: seconds between two looks of the relay at the change log; None:
+                it looks only when :meth:`catch_up` is called.
             retention: how long a change log is kept that the other side has passed.
             begin: first phase of a fresh pair, where it is not to be found out.
             backfill: copies a store into its follower; None: the default of the class.

@@ -1,8 +1,8 @@
 """Switch of roles: fence, drain, open, follow; attach and detach. Crash-safe step by step.
 
 Every step is one durable compare-and-set on one store. A process that finds a switch half
-done finishes it (:func:`~pend_storage.dualwrite.roles.recovery_step`); a controller that was paused
-meanwhile can do no harm, because its next compare-and-set fails.
+done finishes it (:func:`~pend_storage.dualwrite.roles.recovery_step`); a controller that
+was paused meanwhile can do no harm, because its next compare-and-set fails.
 """
 
 from __future__ import annotations
@@ -229,9 +229,8 @@ class Switcher:
         """
         source, target = self._pair.store(old), self._pair.store(other(old))
         drained = self._drain_to_the_end(source, target, epoch, deadline)
-        if not is_complete_replica(
-            source, target
-        ):  # not any more: its log was lost meanwhile
+        if not is_complete_replica(source, target):
+            # It was before the fence, but the log was lost meanwhile.
             raise SwitchRefused((UNCOVERED,))
         self._continuity.require_latest(self._router.route_of(view, old))
         _DRAINED()
@@ -255,7 +254,7 @@ class Switcher:
             require_time(deadline)  # another server, which has less
 
     def _open(self, view: RolePair, old: Side, given: Mapping[str, JSON]) -> bool:
-        """Open the new primary, the point of no return; False where that is impossible now."""
+        """Open the new primary, the point of no return; False where it is too late."""
         step = roles.open_new(view, old)
         try:
             done = self._pair.apply_step(step, given)

@@ -57,7 +57,7 @@ class PairOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PairParts:
-    """Parts of a pair; those that others do not depend on are made when they are asked for."""
+    """Parts of a pair; those that no other one needs are made when they are asked for."""
 
     pair: Pair
     options: PairOptions
