@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         Switch,
         SwitchReport,
     )
-    from pend_storage.dualwrite.roles import View
+    from pend_storage.dualwrite.roles import RolePair
+    from pend_storage.reports import BackfillReport, ValidationReport
 
 __all__ = ["PairVerbs"]
 
@@ -44,9 +45,9 @@ class PairVerbs:
         phase: Phase = await asyncio.to_thread(getattr, self._store, "phase")
         return phase
 
-    async def roles(self) -> View:
+    async def roles(self) -> RolePair:
         """The roles of both stores as they are; None for one that cannot be reached."""
-        view: View = await self._ask("roles")
+        view: RolePair = await self._ask("roles")
         return view
 
     async def readiness(self, phase: Phase | str) -> Readiness:
@@ -73,27 +74,33 @@ class PairVerbs:
         found: tuple[Switch, ...] = await self._ask("history")
         return found
 
-    async def recover(self) -> View:
+    async def recover(self) -> RolePair:
         """Finish or undo a switch that somebody left half done, without waiting."""
-        view: View = await self._ask("recover")
+        view: RolePair = await self._ask("recover")
         return view
 
     async def backfill(
         self, *, progress: Progress | None = None, rate: float | None = None
-    ) -> Any:
+    ) -> BackfillReport:
         """Copy what was there before the secondary began to follow; resumable.
 
         Args:
             progress: called in the thread.
             rate: rows a second at most.
         """
-        return await self._ask("backfill", progress=progress, rate=rate)
+        report: BackfillReport = await self._ask(
+            "backfill", progress=progress, rate=rate
+        )
+        return report
 
     async def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
-    ) -> Any:
+    ) -> ValidationReport:
         """Compare every record by value, in both directions; only certain ones count."""
-        return await self._ask("validate", sample=sample, progress=progress)
+        report: ValidationReport = await self._ask(
+            "validate", sample=sample, progress=progress
+        )
+        return report
 
     async def repair(self, *, dry_run: bool = False) -> RepairReport:
         """Bring the secondary in line with the primary, wherever it certainly is not."""

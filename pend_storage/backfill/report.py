@@ -1,4 +1,4 @@
-"""What a backfill did, by collection and by legacy file."""
+"""Counts of a backfill while it runs; the report is re-exported."""
 
 from __future__ import annotations
 
@@ -6,58 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pend_storage.reports import BackfillReport, FileTally, Tally
+
 __all__ = ["BackfillReport", "Counts", "FileTally", "Tally"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """What happened to the records of one collection."""
-
-    rows: int = 0
-    """Records seen; ``written + unchanged``."""
-    written: int = 0
-    unchanged: int = 0
-    """Already there, at this version or a newer one."""
-    deleted: int = 0
-    """Records deleted in the target because they are deleted in the source."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileTally:
-    """What happened to the records of one legacy file."""
-
-    written: int = 0
-    unchanged: int = 0
-    quarantined: int = 0
-
-    @property
-    def read(self) -> int:
-        """Records of the file: each was written, unchanged or quarantined."""
-        return self.written + self.unchanged + self.quarantined
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackfillReport:
-    """The outcome of a backfill."""
-
-    rows: int
-    """Records of the schema's own collections; ``written + unchanged``."""
-    written: int
-    unchanged: int
-    deleted: int
-    quarantined: int
-    """Legacy records in quarantine, copied as such."""
-    seconds: float
-    resumed: bool
-    """Whether it continued one that was interrupted. What that one had written counts
-    as unchanged here."""
-    collections: Mapping[str, Tally]
-    """By name; the system collections are among them."""
-    files: Mapping[str, FileTally]
-    """By legacy file; records of no file are not among them."""
-    throttled: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of them spent waiting on purpose, by reason: ``rate`` (as asked for),
-    ``lag`` (the secondary does not keep up), ``slow-target``."""
 
 
 @dataclass(slots=True)

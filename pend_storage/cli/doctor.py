@@ -12,7 +12,7 @@ from pend_storage.cli.session import Session, pass_session
 from pend_storage.shown import moment, shown
 
 if TYPE_CHECKING:
-    from pend_storage.dualwrite import Election
+    from pend_storage.dualwrite import ForcedPromotion
     from pend_storage.dualwrite.roles import Side
 
 __all__ = ["doctor"]
@@ -94,7 +94,7 @@ def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
     )
 
 
-def _show_election(out: Output, result: Election) -> None:
+def _show_election(out: Output, result: ForcedPromotion) -> None:
     """Render which store is primary, and what only the other one has."""
     out.line(f"{result.primary} is primary at epoch {result.epoch}, alone", style="ok")
     if not result.is_other_reachable:

@@ -1,7 +1,7 @@
-"""Two stores kept alike under live traffic, and the four phases between them."""
+"""Dual writes to two stores under live traffic, and the four phases between them."""
 
 from pend_storage.dualwrite.divergence_check import Finding, hide_values, show_values
-from pend_storage.dualwrite.forced_promotion import Election, elect
+from pend_storage.dualwrite.forced_promotion import ForcedPromotion, force_promotion
 from pend_storage.dualwrite.lag import Lag
 from pend_storage.dualwrite.phase_controller import SwitchReport
 from pend_storage.dualwrite.readiness import CODES, Blocker, Readiness
@@ -15,15 +15,15 @@ __all__ = [
     "Blocker",
     "Compared",
     "DualWriteStore",
-    "Election",
     "Finding",
+    "ForcedPromotion",
     "Lag",
     "Readiness",
     "Repair",
     "RepairReport",
     "Switch",
     "SwitchReport",
-    "elect",
+    "force_promotion",
     "hide_values",
     "show_values",
 ]

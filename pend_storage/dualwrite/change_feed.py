@@ -1,8 +1,8 @@
-"""One change feed from the logs of both stores, which goes on through every switch.
+"""Change feed of a pair: the logs of both stores as one, through every switch.
 
-Each store's log has its own numbers. The feed's number of an entry says, from its front
-to its end: the epoch, the store's number, and which store it is. No epoch belongs to two
-stores, so the feed's numbers grow with time, whoever was primary.
+Each store's log has its own sequence. The feed's sequence of an entry holds, from its front
+to its end: the epoch, the store's sequence, and which store it is. No epoch belongs to two
+stores, so the feed's sequence grows with time, whichever store was primary.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Final, NamedTuple
 
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ChangesExpired
 from pend_storage.records import Change
 from pend_storage.store import Store
 
-__all__ = ["feed", "feed_number", "in_feed"]
+__all__ = ["as_feed_entry", "change_feed", "feed_sequence"]
 
 _BITS: Final = 44
 """Room for 17 million million commits in each store."""
 
 
 class _Place(NamedTuple):
-    """A number of the feed, taken apart."""
+    """Sequence of the feed, in its parts."""
 
     epoch: int
     number: int
     side: Side
 
     @classmethod
-    def of(cls, sequence: int) -> _Place:
+    def from_sequence(cls, sequence: int) -> _Place:
         front, is_postgres = divmod(sequence, 2)
         epoch, number = divmod(front, 1 << _BITS)
         return cls(epoch, number, "postgres" if is_postgres else "json")
@@ -43,34 +43,33 @@ class _Place(NamedTuple):
         return (self.epoch << _BITS | self.number) << 1 | (self.side == "postgres")
 
 
-def feed_number(route: Route, sequence: int) -> int:
-    """The feed's number for a number of the primary's log."""
+def feed_sequence(route: Route, sequence: int) -> int:
+    """Return the feed's sequence for a sequence of the primary's log."""
     return _Place(route.epoch, sequence, route.side).to_sequence()
 
 
-def in_feed(change: Change, side: Side) -> Change:
-    """An entry of one store's log as an entry of the feed."""
+def as_feed_entry(change: Change, side: Side) -> Change:
+    """Return an entry of one store's log as an entry of the feed."""
     place = _Place(change.epoch, change.sequence, side)
     return replace(change, sequence=place.to_sequence())
 
 
-def feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
-    """The entries after a number of this feed, up to their present end.
-
-    Entries of the store that is not primary end before the present epoch, and no others
-    can follow; so it is asked only where older ones may be missing.
+def change_feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
+    """Yield the entries after a sequence of this feed, up to their present end.
 
     Args:
         pair: both stores.
         route: the primary.
-        after: number of the last entry that is known.
+        after: sequence of the last entry that is known.
 
     Raises:
         ChangesExpired: the logs are not kept so far back.
         StoreUnavailable: a store that may have some of them cannot be reached.
     """
-    start = _Place.of(after)
+    start = _Place.from_sequence(after)
     logs = [_part(route.store, route.side, start, route.epoch)]
+    # Entries of the store that is not primary end before the present epoch, and no others
+    # can follow; so it is read only where older ones may be missing.
     if start.epoch < route.epoch:
         side = other(route.side)
         logs.append(_part(pair.store(side), side, start, route.epoch - 1))
@@ -78,19 +77,19 @@ def feed(pair: Pair, route: Route, after: int) -> Iterator[Change]:
 
 
 def _part(store: Store, side: Side, start: _Place, upto: int) -> Iterator[Change]:
-    """What one store's log has after a place, up to an epoch."""
+    """Yield the entries of one store's log after a place, up to an epoch."""
     for change in _entries(store, side, start):
         if change.epoch > upto:
             return
         if _Place(change.epoch, change.sequence, side) > start:
-            yield in_feed(change, side)
+            yield as_feed_entry(change, side)
 
 
 def _entries(store: Store, side: Side, start: _Place) -> Iterator[Change]:
     if start.side == side or start.epoch == 0:
         yield from store.changes(start.number if start.side == side else 0)
         return
-    # A number of the other store: where the next epoch begins here is not known.
+    # A sequence of the other store: where the next epoch begins here is not known.
     try:
         yield from store.changes()
     except ChangesExpired as expired:

@@ -1,4 +1,4 @@
-"""What the primary holds now, in the place of a commit that came before its turn.
+"""Current rows of the primary, applied together with a commit that came before its turn.
 
 A later commit may have reached the secondary first, because a caller's own process brought
 it: then a value that an earlier commit takes is in use there already, or a record that it
@@ -6,7 +6,7 @@ refers to is gone. However far ahead in the change log that later commit is, the
 rows of the keys concerned fit together in the primary. They are newer than the refused
 commit, so applying them with it is what the rest of the log would do, sooner.
 
-Only what the primary knows is used. A row of the secondary that the primary never had
+Only rows that the primary knows are used. A row of the secondary that the primary never had
 stays in the way, until an operator repairs it.
 """
 
@@ -22,7 +22,7 @@ from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 
-__all__ = ["present_rows"]
+__all__ = ["current_rows"]
 
 T = TypeVar("T")
 
@@ -30,10 +30,10 @@ _AT_ONCE: Final = 100
 """Keys or values in one question."""
 
 
-def present_rows(
+def current_rows(
     primary: Store, follower: Store, records: Sequence[ChangedRecord]
 ) -> tuple[Load, list[Place]]:
-    """The primary's rows of some keys, and of what stands in their way in the follower.
+    """Read the primary's rows of some keys, and of what stands in their way in the follower.
 
     Bounded as any call: what would be more is left out.
 
@@ -83,7 +83,7 @@ def _by_collection(places: Iterable[Place]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _in_the_way(follower: Store, records: Sequence[ChangedRecord]) -> Iterator[Place]:
-    """Rows of the follower that would refuse these: by uniqueness, or by references."""
+    """Yield rows of the follower that refuse these: by uniqueness, or by references."""
     for name in sorted({item.collection for item in records}):
         spec = follower.schema[name]
         mine = [item for item in records if item.collection == name]
@@ -119,7 +119,7 @@ def _values(member: str, living: list[Any]) -> list[Any]:
 def _with(
     follower: Store, spec: CollectionSpec, member: str, values: Sequence[Any]
 ) -> Iterator[Place]:
-    """Rows of the follower that have one of these values."""
+    """Yield rows of the follower that have one of these values."""
     for some in _parts(values):
         where = [field(member).in_(list(some))]
         query = make_query(spec, where, limit=MOST_RECORDS)

@@ -1,7 +1,7 @@
-"""Compares what the two stores hold, away from the callers, and reports what is certain.
+"""Check of divergences: which differences between two stores in use are certain.
 
 A difference between two stores in use is as a rule no divergence: one of them was just
-written to. What tells them apart is the order of looking. The secondary is read first and
+written to. What distinguishes them is the order of reading. The secondary is read first and
 the primary, at a known epoch, after it; whatever the secondary had by then, the primary
 had committed before. So a secondary that is not behind, and not equal, is wrong. One that
 is behind is wrong only if the change log has passed and it still is.
@@ -12,28 +12,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.pair import NAMES
-from pend_storage.dualwrite.replication_position import HELD_BACK, Mark
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.replication_position import HELD_BACK, ReplicationPosition
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState
 from pend_storage.records import Row
+from pend_storage.reports import Divergence
 
 __all__ = [
+    "ComparisonRules",
+    "ConfirmedFindings",
+    "DivergenceConfirmer",
     "Finding",
-    "Judge",
     "Kind",
     "Place",
-    "Rules",
     "Source",
     "State",
-    "Verdicts",
     "hide_values",
     "show_values",
 ]
@@ -44,11 +45,11 @@ Kind: TypeAlias = Literal["missing", "extra", "different", "answer"]
 """Missing: only the primary has the record. Extra: only the secondary has it. Answer: a
 query is answered otherwise though its records are equal."""
 State: TypeAlias = Literal["open", "repaired", "gone", "accepted"]
-"""What became of it; see :class:`~pend_storage.records.FindingRecord`."""
+"""State of a finding; see :class:`~pend_storage.records.FindingRecord`."""
 Source: TypeAlias = Literal["read", "validation", "edit"]
-"""Who found it: a compared read, a validation, or the keeper of an edited file."""
+"""Origin of a finding: a compared read, a validation, or an edit of a legacy file."""
 Redact: TypeAlias = Callable[[str, Difference], Difference]
-"""Gets the collection and a difference, and gives what may be shown of it."""
+"""Gets the collection and a difference, and returns what may be shown of it."""
 
 _REMEMBERED: Final = 8
 """States of a record of the primary that its followers may still be at."""
@@ -72,9 +73,20 @@ class Finding:
     source: Source = "read"
     state: State = "open"
 
+    def as_divergence(self) -> Divergence:
+        """Return it as a validation reports it; an answer is of no one record."""
+        assert self.kind != "answer"  # noqa: S101 - only records are validated
+        return Divergence(
+            collection=self.collection,
+            key=self.key,
+            kind=self.kind,
+            versions=self.versions,
+            differences=self.differences,
+        )
 
-class Verdicts(NamedTuple):
-    """What became of the suspects; those that are in neither are equal."""
+
+class ConfirmedFindings(NamedTuple):
+    """Outcome for the candidates; those that are in neither are equal."""
 
     found: dict[str, Finding]
     """What certainly differs, by key."""
@@ -83,14 +95,14 @@ class Verdicts(NamedTuple):
 
 
 def hide_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
-    """The place of a difference, and of its values no more than the kind."""
+    """Show the place of a difference, and of its values only the type and size."""
     return Difference(
         difference.path, _outline(difference.left), _outline(difference.right)
     )
 
 
 def show_values(collection: str, difference: Difference) -> Difference:  # noqa: ARG001
-    """The whole difference: for data that anybody may see."""
+    """Show the whole difference: for data that is not confidential."""
     return difference
 
 
@@ -99,13 +111,13 @@ def _outline(value: Any) -> str:
     return f"<{type(value).__name__}{size}>"
 
 
-class Rules:
-    """What does not count as a difference, and what is shown of one that does."""
+class ComparisonRules:
+    """Rules of what counts as a difference, and of what may be shown of one."""
 
     def __init__(
         self, ignore: Iterable[str] = (), redact: Redact = hide_values
     ) -> None:
-        """Make them.
+        """Make rules.
 
         Args:
             ignore: places such as ``users.last_seen`` or ``users.extra.session``; a star
@@ -118,7 +130,7 @@ class Rules:
     def differences(
         self, collection: str, left: Any, right: Any
     ) -> tuple[Difference, ...]:
-        """What counts, as it may be shown."""
+        """Return the differences that count, as they may be shown."""
         return tuple(
             self._redact(collection, found)
             for found in differences(left, right)
@@ -134,8 +146,8 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One key in both stores: the secondary was read first."""
+class _Observation:
+    """Rows of one key in both stores, of which the secondary was read first."""
 
     primary: Row | None
     secondary: Row | None
@@ -156,8 +168,8 @@ class _Look:
         return "different"
 
 
-class _Suspect:
-    """One key that may differ, and what was seen of it so far."""
+class _Candidate:
+    """Key that may differ, and what was observed of it so far."""
 
     __slots__ = ("_past", "_since", "_versions")
 
@@ -166,49 +178,47 @@ class _Suspect:
         self._since = 0.0
         self._past: dict[int, Row] = {}
 
-    def note(self, look: _Look, now: float) -> float:
-        """Take note of a look; gives the seconds for which nothing has moved."""
-        if self._versions != look.versions:
-            self._versions, self._since = look.versions, now
-        if look.primary is not None:
-            self._past[look.primary.version] = look.primary
+    def add(self, observation: _Observation, now: float) -> float:
+        """Add an observation; return the seconds for which nothing has moved."""
+        if self._versions != observation.versions:
+            self._versions, self._since = observation.versions, now
+        if observation.primary is not None:
+            self._past[observation.primary.version] = observation.primary
             while len(self._past) > _REMEMBERED:
                 del self._past[next(iter(self._past))]
         return now - self._since
 
-    def past(self, look: _Look) -> _Look | None:
-        """The secondary beside the primary as it was when it had that version.
-
-        A record that is written all the time is never seen equal in both, but the
-        secondary has in time what the primary had.
-        """
-        there = look.secondary
+    def past(self, observation: _Observation) -> _Observation | None:
+        """Return the secondary beside the primary as it was at the secondary's version."""
+        # A record that is written all the time is never observed equal in both, but the
+        # secondary has in time what the primary had.
+        there = observation.secondary
         before = None if there is None else self._past.get(there.version)
-        return None if before is None else _Look(before, there)
+        return None if before is None else _Observation(before, there)
 
 
-class Judge:
-    """Decides which differences are certain."""
+class DivergenceConfirmer:
+    """Confirms which differences are certain."""
 
     def __init__(
         self,
-        rules: Rules,
+        rules: ComparisonRules,
         catch_up: Callable[[], object],
         *,
         patience: float = 10.0,
     ) -> None:
-        """Make it.
+        """Make a confirmer.
 
         Args:
             rules: what counts.
             catch_up: brings the secondary up to date.
-            patience: seconds after which a key that goes on changing is left alone.
+            patience: seconds after which a key that goes on changing is given up.
         """
         self._rules = rules
         self._catch_up = catch_up
         self._patience = patience
 
-    def judge(
+    def confirm(
         self,
         route: Route,
         collection: str,
@@ -216,15 +226,15 @@ class Judge:
         *,
         source: Source = "read",
         stop: threading.Event | None = None,
-    ) -> Verdicts:
-        """Which of these keys certainly differ.
+    ) -> ConfirmedFindings:
+        """Confirm which of these keys differ.
 
         Args:
             route: the primary and its follower.
             collection: name of the collection.
             keys: that may differ.
-            source: who asks; the findings tell it.
-            stop: gives up when set.
+            source: of the findings.
+            stop: ends the work when set.
 
         Raises:
             StaleEpoch: roles have changed: what was seen means nothing.
@@ -232,109 +242,116 @@ class Judge:
         """
         deadline = time.monotonic() + self._patience
         found: dict[str, Finding] = {}
-        suspects = {key: _Suspect() for key in keys}
+        candidates = {key: _Candidate() for key in keys}
         pause = _FIRST_PAUSE
-        while suspects:
+        while candidates:
             mark = self._mark(route)
-            looks = _looks(route, collection, suspects)
+            observed = _observe(route, collection, candidates)
             now = time.monotonic()
-            for key, look in looks.items():
-                quiet = suspects[key].note(look, now) >= HELD_BACK
-                if self._is_settled(collection, suspects[key], look):
-                    del suspects[key]
-                elif _is_certain(look, mark, quiet=quiet):
-                    finding = self._finding(collection, key, look)
-                    found[key] = replace(finding, source=source)
-                    del suspects[key]
-            if not suspects or now >= deadline:
+            for key, observation in observed.items():
+                quiet = candidates[key].add(observation, now) >= HELD_BACK
+                if self._is_settled(collection, candidates[key], observation):
+                    del candidates[key]
+                elif _is_certain(observation, mark, quiet=quiet):
+                    found[key] = self._finding(collection, key, observation, source)
+                    del candidates[key]
+            if not candidates or now >= deadline:
                 break
             self.wait(pause, stop)
             if stop is not None and stop.is_set():
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return Verdicts(found, frozenset(suspects))
+        return ConfirmedFindings(found, frozenset(candidates))
 
-    def _is_settled(self, collection: str, suspect: _Suspect, look: _Look) -> bool:
+    def _is_settled(
+        self, collection: str, candidate: _Candidate, observation: _Observation
+    ) -> bool:
         """Whether both are equal, or the secondary has what the primary just had."""
-        past = suspect.past(look)
-        return self._agree(collection, look) or (
+        past = candidate.past(observation)
+        return self._agree(collection, observation) or (
             past is not None and self._agree(collection, past)
         )
 
     def wait(self, pause: float, stop: threading.Event | None) -> None:
-        """Give what is on its way the time, and the relay, to arrive."""
+        """Drain the change log and wait, so that what is on its way can arrive."""
         try:
             self._catch_up()
         except (StaleEpoch, *OUT_OF_REACH):
             raise
         except PendStorageError:
-            pass  # the secondary does not take something: just what is looked for here
+            pass  # the secondary refuses a commit: just what is looked for here
         (stop or threading.Event()).wait(pause)
 
     def _mark(self, route: Route) -> int:
-        assert route.follower is not None  # noqa: S101 - its callers have looked
-        mark = Mark.load(route.follower)
-        return 0 if mark is None else mark.after
+        mark = ReplicationPosition.load(route.secondary)
+        return 0 if mark is None else mark.sequence
 
-    def _agree(self, collection: str, look: _Look) -> bool:
-        left = None if look.primary is None else look.primary.record
-        right = None if look.secondary is None else look.secondary.record
+    def _agree(self, collection: str, observation: _Observation) -> bool:
+        left = None if observation.primary is None else observation.primary.record
+        right = None if observation.secondary is None else observation.secondary.record
         if left is None or right is None:
             return left is right
         return not self._rules.differences(collection, left, right)
 
-    def _finding(self, collection: str, key: str, look: _Look) -> Finding:
+    def _finding(
+        self, collection: str, key: str, observation: _Observation, source: Source
+    ) -> Finding:
         now = datetime.now(UTC)
         shown: tuple[Difference, ...] = ()
-        if look.kind == "different" and look.primary and look.secondary:
+        if (
+            observation.kind == "different"
+            and observation.primary
+            and observation.secondary
+        ):
             shown = self._rules.differences(
-                collection, look.primary.record, look.secondary.record
+                collection, observation.primary.record, observation.secondary.record
             )
         return Finding(
             collection=collection,
             key=key,
-            kind=look.kind,
-            versions=look.versions,
+            kind=observation.kind,
+            versions=observation.versions,
             differences=shown,
             first_seen=now,
             last_seen=now,
+            source=source,
         )
 
 
-def _is_certain(look: _Look, mark: int, *, quiet: bool) -> bool:
+def _is_certain(observation: _Observation, mark: int, *, quiet: bool) -> bool:
     """Whether a difference cannot be a commit on its way.
 
     Args:
-        look: at one key.
-        mark: how far the log had been applied before the look.
+        observation: of one key.
+        mark: how far the log had been applied before it was read.
         quiet: nothing has moved for so long that nothing is on its way any more.
     """
-    primary, secondary = look.versions
+    primary, secondary = observation.versions
     if secondary >= primary:
         return True
     # A version is never below the number of the commit that gave it.
     return mark >= primary or quiet
 
 
-def _looks(route: Route, collection: str, keys: Iterable[str]) -> Mapping[str, _Look]:
+def _observe(
+    route: Route, collection: str, keys: Iterable[str]
+) -> Mapping[str, _Observation]:
     wanted = sorted(keys)
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    secondary = route.follower.read(collection, wanted, deleted=True)
+    secondary = route.secondary.read(collection, wanted, deleted=True)
     primary = route.store.read(collection, wanted, deleted=True, epoch=route.epoch)
     require_following(route)
-    return {key: _Look(primary.get(key), secondary.get(key)) for key in wanted}
+    return {key: _Observation(primary.get(key), secondary.get(key)) for key in wanted}
 
 
 def require_following(route: Route) -> None:
-    """See that the follower is still one, after it was looked at.
+    """Check that the follower is still one, after it was read.
 
-    A primary that lets its follower go stays at its epoch, so only the follower can tell.
+    A primary that detaches its follower stays at its epoch, so only the follower shows it.
 
     Raises:
         StaleEpoch: it follows no more; what it said before means nothing.
     """
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    state = route.follower.role()
+    state = route.secondary.role()
     if state != RoleState(Role.SECONDARY, route.epoch):
         raise StaleEpoch(
             store=NAMES[route.follower_side], role=state.role.value, epoch=state.epoch

@@ -1,9 +1,9 @@
-"""What was found to differ, as rows of the primary: durable, and seen by every process.
+"""Registry of divergences: findings as rows of the primary, seen by every process.
 
-They are ordinary commits, so the relay brings them to the secondary and they are there
-after every switch. They never wait for the secondary, and they are written by whoever
-compares, never by whoever reads. Only so many are kept: an operator who sees a thousand
-knows enough, and a broken secondary must not fill the primary.
+Findings are ordinary commits, so the relay brings them to the secondary and they are there
+after every switch. Their commits never wait for the secondary, and are made by the thread
+that compares, never by a call that reads. Only so many are kept: an operator who sees a
+thousand knows enough, and a broken secondary must not fill the primary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any, Final, NamedTuple
 
 from pend_storage.diff import Difference
 from pend_storage.dualwrite.divergence_check import Finding, Place, State
-from pend_storage.dualwrite.router import Route, Router
+from pend_storage.dualwrite.relay_schedule import RelaySchedule
+from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, field, make_query
@@ -28,7 +30,7 @@ from pend_storage.schema import FINDINGS
 from pend_storage.shown import bounded_path, cut, shown
 from pend_storage.store import Store
 
-__all__ = ["Book", "to_finding"]
+__all__ = ["DivergenceRegistry", "to_finding"]
 
 _MOST: Final = 1_000
 """Findings kept; where more come, closed ones make room, and then no more are taken."""
@@ -42,7 +44,7 @@ _MOST_DIFFERENCES: Final = 20
 
 
 class _Plan(NamedTuple):
-    """One commit, made from what is there now."""
+    """One commit to the findings, made from what is there now."""
 
     operations: list[Put | Delete]
     checks: dict[str, int]
@@ -51,43 +53,43 @@ class _Plan(NamedTuple):
     """Ids of findings that are opened."""
 
 
-class Book:
-    """The findings of a pair. Safe to use from any number of threads."""
+class DivergenceRegistry:
+    """Records the findings of a pair. Safe to share between threads."""
 
     def __init__(
         self,
         router: Router,
         hook: Hook,
+        schedule: RelaySchedule,
         *,
-        on_written: Callable[[], None] = lambda: None,
         most: int = _MOST,
     ) -> None:
-        """Make it.
+        """Make a registry.
 
         Args:
             router: knows the primary.
-            hook: is told of new findings.
-            on_written: called after a commit, which the secondary does not have yet.
+            hook: gets an event for each new finding.
+            schedule: of the relay, notified of commits that the secondary does not have.
             most: findings kept.
         """
         self._router = router
         self._hook = hook
-        self._on_written = on_written
+        self._schedule = schedule
         self._most = most
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: the locks of the parent's threads mean nothing."""
+        """Make a new lock in a forked child: a thread of the parent may hold the old one."""
         self._lock = threading.Lock()
         self._known: frozenset[str] = frozenset()
         self._known_at = -_FRESH
         self._written: dict[str, float] = {}
         self._is_full = False
 
-    # -- looking ------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------
 
     def findings(self, *, closed: bool = False) -> tuple[Finding, ...]:
-        """The open findings, or all of them, in the order in which they were first seen.
+        """Return the open findings, or all of them, ordered by when they were first seen.
 
         Raises:
             StoreUnavailable: the primary cannot be reached.
@@ -103,7 +105,7 @@ class Book:
         )
 
     def _open(self) -> frozenset[str]:
-        """Ids of what is open; a second old at most."""
+        """Return the ids of open findings, at most a second old."""
         with self._lock:
             if time.monotonic() - self._known_at < _FRESH:
                 return self._known
@@ -118,10 +120,10 @@ class Book:
 
     # -- what was found -----------------------------------------------------------------
 
-    def report(self, findings: Iterable[Finding]) -> None:
-        """Open findings, or note that they were seen again.
+    def record(self, findings: Iterable[Finding]) -> None:
+        """Open findings, or record that they were seen again.
 
-        What cannot be written is told and not raised: it will be found again.
+        What cannot be written is emitted and not raised: it will be found again.
         """
         wanted = {id_of(f.collection, f.key): f for f in findings}
         try:
@@ -132,9 +134,9 @@ class Book:
                 news = self._write(partial(self._opening, part, wanted))
                 self._written.update(dict.fromkeys(part, time.monotonic()))
                 for identity in news:
-                    self._tell(wanted[identity])
+                    self._emit(wanted[identity])
         except PendStorageError as error:
-            self._complain(error)
+            self._emit_not_recorded(error)
 
     def _is_due(self, identity: str) -> bool:
         return time.monotonic() - self._written.get(identity, -_RENEW) >= _RENEW
@@ -142,7 +144,7 @@ class Book:
     def _opening(
         self, part: Sequence[str], wanted: dict[str, Finding], route: Route
     ) -> _Plan:
-        """What opens these findings, or notes that they were seen again."""
+        """Plan a commit that opens these findings, or records that they were seen again."""
         rows = route.store.read(FINDINGS, part, deleted=True, epoch=route.epoch)
         open_ones = {i for i, row in rows.items() if row.record and _is_open(row)}
         news = [identity for identity in part if identity not in open_ones]
@@ -152,7 +154,7 @@ class Book:
         )
         leaving = self._closed(route, max(0, len(fresh) - room), set(news))
         excess = set(fresh[max(0, room + len(leaving)) :])
-        self._note_full(bool(excess))
+        self._emit_full(bool(excess))
         kept = [identity for identity in part if identity not in excess]
         operations: list[Put | Delete] = [
             route.store.schema.put(
@@ -167,7 +169,7 @@ class Book:
         return _Plan(operations, checks, [i for i in news if i not in excess])
 
     def _closed(self, route: Route, wanted: int, but: Collection[str]) -> list[Row]:
-        """The oldest closed ones, which may make room for others."""
+        """Return the oldest closed findings, which may make room for others."""
         if not wanted:
             return []
         query = make_query(
@@ -179,7 +181,7 @@ class Book:
         rows = route.store.query(FINDINGS, query, epoch=route.epoch)
         return [row for row in rows if row.key not in but][:wanted]
 
-    def _note_full(self, full: bool) -> None:  # noqa: FBT001 - what it notes
+    def _emit_full(self, full: bool) -> None:  # noqa: FBT001 - the fact itself
         if full and not self._is_full:
             message = (
                 f"{self._most} findings are open, and no more are kept: repair, or see "
@@ -188,7 +190,7 @@ class Book:
             self._hook(Event("findings-full", message, logging.ERROR))
         self._is_full = full
 
-    def _tell(self, finding: Finding) -> None:
+    def _emit(self, finding: Finding) -> None:
         self._hook(
             Event(
                 "divergence",
@@ -198,7 +200,7 @@ class Book:
             )
         )
 
-    def _complain(self, error: PendStorageError) -> None:
+    def _emit_not_recorded(self, error: PendStorageError) -> None:
         self._hook(
             Event(
                 "findings-not-kept",
@@ -209,24 +211,24 @@ class Book:
 
     # -- what became of it ----------------------------------------------------------------
 
-    def gone(self, places: Iterable[Place]) -> None:
-        """These were seen to be equal: what is open of them is not any more."""
+    def record_equal(self, places: Iterable[Place]) -> None:
+        """Close the open findings of records that were seen to be equal."""
         try:
             known = self._open()
             if known:
                 self._close(known & {id_of(*place) for place in places}, "gone")
         except PendStorageError as error:
-            self._complain(error)
+            self._emit_not_recorded(error)
 
-    def repaired(self, places: Iterable[Place]) -> None:
-        """These were brought in line."""
+    def record_repaired(self, places: Iterable[Place]) -> None:
+        """Close the findings of records that were repaired."""
         try:
             self._close({id_of(*place) for place in places}, "repaired")
         except PendStorageError as error:
-            self._complain(error)
+            self._emit_not_recorded(error)
 
-    def announce(self, edits: Iterable[FindingRecord]) -> None:
-        """Tell of edits that were made in vain, and are rows by now."""
+    def emit_edits(self, edits: Iterable[FindingRecord]) -> None:
+        """Emit edits that were made in vain, and are findings by now."""
         for record in edits:
             if record.state == "open":
                 self._hook(
@@ -239,8 +241,8 @@ class Book:
                     )
                 )
 
-    def accept(self, identities: Collection[str]) -> None:
-        """These findings of edits were settled by an operator, in quarantine."""
+    def record_accepted(self, identities: Collection[str]) -> None:
+        """Close findings of edits that an operator has settled in quarantine."""
         self._close(identities, "accepted")
 
     def _close(self, identities: Collection[str], state: State) -> None:
@@ -258,7 +260,7 @@ class Book:
         self,
         plan: Callable[[Route], _Plan],
     ) -> list[str]:
-        """Commit what is planned; again where somebody else has written meanwhile."""
+        """Commit what is planned; again where another process has written meanwhile."""
 
         def attempt(route: Route) -> list[str]:
             wanted = plan(route)
@@ -277,7 +279,7 @@ class Book:
                 continue
             with self._lock:
                 self._known |= frozenset(news)
-            self._on_written()
+            self._schedule.notify()
             return news
         raise AssertionError("the last attempt returns or raises")
 
@@ -293,12 +295,12 @@ def _closing(part: Sequence[str], state: State, route: Route) -> _Plan:
 
 
 def id_of(collection: str, key: str) -> str:
-    """Identity of a finding that a comparison makes."""
+    """Return the id of a finding that a comparison makes."""
     return hashlib.sha256(f"{collection}\0{key}".encode()).hexdigest()[:32]
 
 
 def to_finding(record: FindingRecord) -> Finding:
-    """The finding that a row holds."""
+    """Return the finding that a record holds."""
     return Finding(
         collection=record.collection,
         key=record.key,
@@ -337,7 +339,7 @@ def _record(
 
 
 def _shown(value: Any) -> JSON:
-    """What may be shown of a value, in a form that every store can keep."""
+    """Return what may be shown of a value, in a form that every store can hold."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping | list | tuple):

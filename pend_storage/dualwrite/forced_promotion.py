@@ -1,7 +1,8 @@
-"""The way out where a store was restored from a backup, replaced, or is lost for good.
+"""Forced promotion, where a store was restored from a backup, replaced, or is lost for good.
 
-No switch leads there, because a switch needs both stores and loses nothing. Here somebody
-decides which store holds the truth from now on; what only the other one had is told.
+No switch leads out of that, because a switch needs both stores and loses nothing. Here an
+operator decides which store holds the truth from now on; what only the other one had is
+reported.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Final
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.log_continuity import WITNESS_META
-from pend_storage.dualwrite.log_position import Rewound
+from pend_storage.dualwrite.log_position import LogRewound
 from pend_storage.dualwrite.replication_position import (
-    MARK_META,
-    SPOILED_META,
-    Mark,
-    covers,
-    has_mark,
-    news,
+    POSITION_META,
+    TAINTED_META,
+    ReplicationPosition,
+    changes_after,
+    is_complete_for,
+    log_has,
 )
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.errors import (
@@ -34,7 +35,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.store import Store
 
-__all__ = ["Election", "elect"]
+__all__ = ["ForcedPromotion", "force_promotion"]
 
 _SHOWN: Final = 1_000
 _AT_ONCE: Final = 200
@@ -44,36 +45,36 @@ _VOTED_OUT: Final = declare(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Election:
-    """What was decided."""
+class ForcedPromotion:
+    """Outcome of a forced promotion."""
 
     primary: Side
     epoch: int
     missing: tuple[Change, ...] | None
     """Commits of the other store that the primary never got, the first thousand; where its
-    log cannot tell (it was rewound, or the primary lacks a backfill of what lies before
+    log does not show it (it was rewound, or the primary lacks a backfill of what lies before
     the place from which it followed), the records of the other store that the primary has
-    in another version or not at all, one in each. None where this cannot be told: the
+    in another version or not at all, one in each. None where this is not known: the
     other one cannot be asked, or the primary never followed it."""
     is_other_reachable: bool
-    """If not, see that nobody uses it any more. When it is back, decide once more."""
+    """If not, see that no server uses it any more; when it is back, promote once more."""
 
 
-def elect(json: Store, postgres: Store, side: Side) -> Election:
-    """Make this store primary, and detach the other one; nothing else may be running.
+def force_promotion(json: Store, postgres: Store, side: Side) -> ForcedPromotion:
+    """Make a store primary, and detach the other one; no server may run meanwhile.
 
     Where that was interrupted, do it again. The other one must be emptied before it can
     follow again: what it holds and the primary does not know of could never be
-    overwritten. What it knew of the primary's log means nothing any more, and is removed.
+    overwritten.
 
     Args:
         json: the one store.
         postgres: the other one.
-        side: which of them holds the truth.
+        side: of the store that holds the truth from now on.
 
     Raises:
         StoreUnavailable: the store that is to be primary cannot be reached.
-        Conflict: roles are changing at this moment; end whoever does that, and repeat.
+        Conflict: roles are changing at this moment; end the server that does so, and repeat.
     """
     stores: dict[Side, Store] = {"json": json, "postgres": postgres}
     chosen, rest = stores[side], stores[other(side)]
@@ -82,15 +83,16 @@ def elect(json: Store, postgres: Store, side: Side) -> Election:
     try:
         missing = _missing(chosen, rest)
         _set(rest, Role.DETACHED, epoch)
-        rest.compare_and_set_meta(SPOILED_META, rest.meta(SPOILED_META), {"by": epoch})
-        for name in (MARK_META, WITNESS_META):
+        rest.compare_and_set_meta(TAINTED_META, rest.meta(TAINTED_META), {"by": epoch})
+        # What it knew of the log of the primary means nothing any more.
+        for name in (POSITION_META, WITNESS_META):
             rest.compare_and_set_meta(name, rest.meta(name), None)
     except StoreUnavailable:
         reachable = False
     _VOTED_OUT()
     _set(chosen, Role.PRIMARY, epoch)
-    chosen.compare_and_set_meta(SPOILED_META, chosen.meta(SPOILED_META), None)
-    return Election(
+    chosen.compare_and_set_meta(TAINTED_META, chosen.meta(TAINTED_META), None)
+    return ForcedPromotion(
         primary=side, epoch=epoch, missing=missing, is_other_reachable=reachable
     )
 
@@ -103,26 +105,26 @@ def _epoch(store: Store) -> int:
 
 
 def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
-    """What only the loser has: from its log, or from its records.
-
-    The log of a former primary tells it where the winner has followed from the beginning,
-    or has a complete backfill of what was there before. Otherwise the mark of the winner
-    proves nothing about what lies before its base, and the records are compared. What a
-    follower of the winner has is in its records alone, and so where a log was rewound.
-    """
-    mark, back = Mark.load(chosen), Mark.load(rest)
-    known = back is not None and back.of == chosen.identity()
+    """Return what only the loser has: from its log, or from its records."""
+    # The log of a former primary shows it where the winner has followed from the beginning,
+    # or has a complete backfill of what was there before. Otherwise the mark of the winner
+    # proves nothing about what lies before it, and the records are compared. What a
+    # follower of the winner has is in its records alone, and so where a log was rewound.
+    mark, back = ReplicationPosition.load(chosen), ReplicationPosition.load(rest)
+    known = back is not None and back.source == chosen.identity()
     # The loser has followed the winner once, which has lost some of that since.
     is_set_back = back is not None and known and _is_lost(chosen, back)
     found: Iterator[Change] | None = None
     if rest.role().role is Role.SECONDARY:
         if known:
             found = _records_of_its_own(chosen, rest, is_rewound=is_set_back)
-    elif mark is not None and mark.of == rest.identity():
+    elif mark is not None and mark.source == rest.identity():
         found = (
             _records_of_its_own(chosen, rest, is_rewound=True)
-            if is_set_back or _is_lost(rest, mark) or not covers(rest, chosen, mark)
-            else news(rest, mark)
+            if is_set_back
+            or _is_lost(rest, mark)
+            or not is_complete_for(rest, chosen, mark)
+            else changes_after(rest, mark)
         )
     elif is_set_back:
         found = _records_of_its_own(chosen, rest, is_rewound=True)
@@ -132,11 +134,11 @@ def _missing(chosen: Store, rest: Store) -> tuple[Change, ...] | None:
         return None
 
 
-def _is_lost(store: Store, mark: Mark) -> bool:
+def _is_lost(store: Store, mark: ReplicationPosition) -> bool:
     """Whether the log of a store was rewound to before a mark."""
     try:
-        has_mark(store, mark)
-    except Rewound:
+        log_has(store, mark)
+    except LogRewound:
         return True
     return False
 
@@ -144,13 +146,13 @@ def _is_lost(store: Store, mark: Mark) -> bool:
 def _records_of_its_own(
     chosen: Store, rest: Store, *, is_rewound: bool
 ) -> Iterator[Change]:
-    """Each record that the chosen store lacks, as a commit.
+    """Yield each record that the chosen store lacks, as a commit.
 
     Args:
         chosen: the winner.
         rest: the loser.
-        is_rewound: numbers tell nothing any more: whatever differs counts. Else a lower
-            version does not count, because a follower may be behind.
+        is_rewound: versions prove nothing any more, so all that differs counts. Else a
+            lower version does not count, because a follower may be behind.
     """
     epoch, now = rest.role().epoch, datetime.now(UTC)
     for spec in rest.schema:
@@ -168,7 +170,7 @@ def _is_its_own(row: Row, there: Row | None, *, is_rewound: bool) -> bool:
     """Whether the winner lacks what the loser has; see :func:`_records_of_its_own`."""
     if there is None or row.version > there.version:
         return True
-    # One version with two values: a log was rewound, and has given the number again.
+    # One version with two values: a log was rewound, and has used the version again.
     is_compared = is_rewound or row.version == there.version
     return is_compared and not _is_same(there, row)
 

@@ -1,4 +1,4 @@
-"""How far the secondary is behind the primary."""
+"""Lag of the secondary behind the primary, in commits and seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from pend_storage.dualwrite.replication_position import Mark, reaches
+from pend_storage.dualwrite.replication_position import ReplicationPosition, log_reaches
 from pend_storage.errors import ChangesExpired, ConfigError
 from pend_storage.store import Store
 
@@ -18,11 +18,11 @@ _MOST_COUNTED: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far the secondary is behind the primary.
+    """Lag of the secondary behind the primary.
 
     Never 0 commits and 0 seconds where that is not known: where the secondary cannot be
     reached, or the primary lost the place that the secondary has come to, there is at
-    least one commit, and the seconds are infinite where no commit tells them.
+    least one commit, and the seconds are infinite where no commit shows them.
     """
 
     commits: int
@@ -35,12 +35,12 @@ class Lag:
     secondary_up: bool
     """Whether the last attempt to reach it succeeded; True without a secondary."""
     blocked: str | None = None
-    """Why the secondary does not get on: a commit that it does not take, a primary that
-    was rewound, no connection. None: nothing of that kind is known."""
+    """Why the secondary stands still: a commit that it does not take, a primary that was
+    rewound, no connection. None: nothing of that kind is known."""
 
 
 class Distance(NamedTuple):
-    """From a mark to the end of a change log."""
+    """Distance from a mark to the end of a change log."""
 
     commits: int
     seconds: float
@@ -48,28 +48,28 @@ class Distance(NamedTuple):
     """Why the two cannot be compared, or the log cannot be caught up with."""
 
     def at_least(self) -> Distance:
-        """The same, where the mark is only the last that was known."""
+        """Return a lower bound, where the mark is only the last that was known."""
         if self.commits:
             return self
         return Distance(1, math.inf, self.problem)
 
 
-def lag_of(primary: Store, mark: Mark | None) -> Distance:
-    """Commits that a mark has not passed, and the age of the oldest.
+def lag_of(primary: Store, mark: ReplicationPosition | None) -> Distance:
+    """Measure the commits that a mark has not passed, and the age of the oldest.
 
-    It costs three short questions, whatever the number of commits.
+    It takes three short reads, whatever the number of commits.
 
     Raises:
         StoreUnavailable: the primary cannot be reached.
     """
     try:
         stands = mark is None or _stands(primary, mark)
-        commits, oldest = primary.pending(mark.after if mark else 0)
+        commits, oldest = primary.pending(mark.sequence if mark else 0)
     except ChangesExpired as expired:  # it cannot be caught up with at all
         return Distance(_MOST_COUNTED, math.inf, str(expired))
     if mark is not None and not stands:
         try:
-            reaches(primary, mark)
+            log_reaches(primary, mark)
         except ConfigError as rewound:
             return Distance(max(1, commits), math.inf, str(rewound))
     if oldest is None:
@@ -78,12 +78,12 @@ def lag_of(primary: Store, mark: Mark | None) -> Distance:
     return Distance(commits, max(0.0, age), None)
 
 
-def _stands(primary: Store, mark: Mark) -> bool:
-    """Whether the log certainly has the entry of a mark; a longer look decides else."""
-    if mark.at is None:
+def _stands(primary: Store, mark: ReplicationPosition) -> bool:
+    """Whether the log certainly has the entry of a mark; a longer read decides else."""
+    if mark.committed_at is None:
         return False
     try:
-        first = primary.pending(mark.after - 1).oldest
+        first = primary.pending(mark.sequence - 1).oldest
     except ChangesExpired:
         return False
-    return first is not None and first.isoformat() == mark.at
+    return first is not None and first.isoformat() == mark.committed_at

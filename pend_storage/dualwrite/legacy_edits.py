@@ -1,4 +1,4 @@
-"""Edits of legacy files that were made while JSON was secondary, brought to the primary.
+"""Synchronisation of edits of legacy files that were made while JSON was secondary.
 
 The JSON store does not adopt them: it puts what they said in quarantine, makes a finding
 of each, and writes its file again. Those rows are its own until they are brought to the
@@ -10,33 +10,66 @@ would ever bring them to the other store. Then they are committed there once mor
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from pend_storage.dualwrite.replication_position import Mark
-from pend_storage.dualwrite.router import Route
-from pend_storage.errors import ChangesExpired
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
+from pend_storage.dualwrite.relay_schedule import RelaySchedule
+from pend_storage.dualwrite.replication_position import ReplicationPosition
+from pend_storage.dualwrite.route import Route
+from pend_storage.errors import ChangesExpired, Conflict
 from pend_storage.query import field, make_query
 from pend_storage.records import FindingRecord, Put, Row
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 
-__all__ = ["bring_edits", "commit_noted", "settled_edits"]
+__all__ = ["LegacyEditSync", "commit_unlogged", "replicate_edits", "settled_edits"]
 
 _AT_ONCE: Final = 100
 _SHORT: Final = 16
 """How often a row is written to get past the version that the secondary gave it."""
 
 
-def bring_edits(route: Route) -> list[FindingRecord]:
-    """Commit to the primary what only its secondary knows of edits; gives the new ones.
+class LegacyEditSync:
+    """Synchronises edits that were made while JSON was secondary with the primary."""
+
+    def __init__(self, registry: DivergenceRegistry, schedule: RelaySchedule) -> None:
+        """Make it.
+
+        Args:
+            registry: emits and settles the findings of edits.
+            schedule: wakes the relay, which brings the rows to the secondary.
+        """
+        self._registry = registry
+        self._schedule = schedule
+
+    def sync(self, route: Route) -> None:
+        """Commit to the primary what only one side knows of edits.
+
+        Raises:
+            StaleEpoch: roles have changed; look again.
+            StoreUnavailable: a store cannot be reached.
+        """
+        with contextlib.suppress(Conflict):  # another process is just doing it
+            replicated = replicate_edits(route)
+            self._registry.emit_edits(replicated)
+            settled = settled_edits(route)
+            if settled:
+                self._registry.record_accepted(settled)
+            if commit_unlogged(route) or replicated or settled:
+                self._schedule.wake()
+
+
+def replicate_edits(route: Route) -> list[FindingRecord]:
+    """Commit to the primary what only its secondary knows of edits; return the new ones.
 
     Raises:
         StaleEpoch: roles have changed; look again.
         StoreUnavailable: a store cannot be reached.
-        Conflict: somebody else is bringing them.
+        Conflict: another process is replicating them.
     """
     follower = route.follower
     if follower is None:
@@ -62,7 +95,7 @@ def bring_edits(route: Route) -> list[FindingRecord]:
 
 
 def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> None:
-    """Commit rows until they are newer here than there, so that they can go back."""
+    """Commit rows until they are newer here than there, so that they can be replicated."""
     checks = {(put.collection, put.key): 0 for put in puts}
     batch = route.store.schema.batch(puts, checks)
     for _ in range(_SHORT):
@@ -78,8 +111,8 @@ def _commit_above(route: Route, puts: list[Put], versions: dict[str, int]) -> No
         batch = route.store.schema.batch([put for put, _ in low], checks)
 
 
-def commit_noted(route: Route) -> int:
-    """Commit what the primary noted while it was secondary; gives how many rows.
+def commit_unlogged(route: Route) -> int:
+    """Commit rows that the primary wrote outside of its log as secondary; return how many.
 
     Nothing is done before the secondary has caught up: what it lacks then is not in the
     change log.
@@ -87,7 +120,7 @@ def commit_noted(route: Route) -> int:
     Raises:
         StaleEpoch: roles have changed; look again.
         StoreUnavailable: a store cannot be reached.
-        Conflict: somebody else is committing them, or has changed them.
+        Conflict: another process is committing them, or has changed them.
     """
     follower = route.follower
     if follower is None:
@@ -113,7 +146,7 @@ def commit_noted(route: Route) -> int:
 
 
 def _noted(route: Route) -> Iterator[tuple[str, Row]]:
-    """The rows, by collection, that a store may write outside of its log."""
+    """Yield the rows, by collection, that a store may write outside of its log."""
     store, epoch = route.store, route.epoch
     findings = list(_edits(store))
     asides = [row.record.quarantined for row in findings]
@@ -124,11 +157,11 @@ def _noted(route: Route) -> Iterator[tuple[str, Row]]:
 
 
 def _has_caught_up(primary: Store, follower: Store) -> bool:
-    mark = Mark.load(follower)
+    mark = ReplicationPosition.load(follower)
     if mark is None:
         return False
     try:
-        return not primary.pending(mark.after).commits
+        return not primary.pending(mark.sequence).commits
     except ChangesExpired:
         return False
 
@@ -139,7 +172,7 @@ def _edits(store: Store) -> Iterator[Row]:
 
 
 def settled_edits(route: Route) -> list[str]:
-    """Ids of open findings whose quarantined record does not wait any more."""
+    """Return the ids of open findings whose quarantined record does not wait any more."""
     query = make_query(
         route.store.schema[FINDINGS],
         (field("state") == "open", field("source") == "edit"),

@@ -1,4 +1,4 @@
-"""Sees that the primary's log still has what is known to have been in it.
+"""Continuity of the primary's log: it must still have what is known to have been in it.
 
 Three things are known of a primary, and none of them by the primary itself:
 
@@ -7,11 +7,11 @@ Three things are known of a primary, and none of them by the primary itself:
   that one is detached, it is moved on about once a second while there are commits. While
   that one follows, a process that closes leaves it where its last commit lies beyond the
   mark, because the follower may have got that commit directly,
-- the last commit that this process was told had succeeded.
+- the last commit that this process has seen succeed.
 
 Where the log has lost one of them, a server was put back, failed over to a standby that
 was behind, or exchanged for a copy. Writes are refused then, and switches; reads go on.
-A store that is out of reach says nothing, and is no obstacle.
+A store that is out of reach proves nothing, and is no obstacle.
 """
 
 from __future__ import annotations
@@ -26,29 +26,38 @@ from functools import partial
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.log_position import Position, Rewound, find_entry, is_there
+from pend_storage.dualwrite.log_position import (
+    LogPosition,
+    LogRewound,
+    find_entry,
+    has_entry,
+)
 from pend_storage.dualwrite.pair import NAMES, Pair
-from pend_storage.dualwrite.replication_position import Mark, has_mark, rebind
+from pend_storage.dualwrite.replication_position import (
+    ReplicationPosition,
+    log_has,
+    rebind,
+)
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.store import Store
 
-__all__ = ["WITNESS_META", "Continuity"]
+__all__ = ["WITNESS_META", "LogContinuity"]
 
 WITNESS_META: Final = "witness"
-"""Meta of the store that is not primary: the last :class:`Position` that was seen in the
+"""Meta of the store that is not primary: the last :class:`LogPosition` that was seen in the
 log of the one that is."""
 _EVERY: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two comparisons."""
 _LEAVING: Final = 2.0
 """Seconds that closing waits at most for the last witness."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Latest:
-    """The last commit of this process."""
+    """Last commit of this process."""
 
     side: Side
     epoch: int
@@ -59,20 +68,20 @@ class _Latest:
         """Whether it was made where a route leads."""
         return (self.side, self.epoch) == (route.side, route.epoch)
 
-    def as_position(self, of: str, incarnation: str | None) -> Position:
-        """Its entry has at least this number."""
-        return Position(
-            of=of, incarnation=incarnation, sequence=self.version, token=self.token
+    def as_position(self, of: str, incarnation: str | None) -> LogPosition:
+        """Return a position: the entry of the commit has at least this sequence."""
+        return LogPosition(
+            source=of, incarnation=incarnation, sequence=self.version, token=self.token
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a primary takes no writes, as far as this process goes."""
+    """Reason for which this process refuses writes to a primary."""
 
     side: Side
     epoch: int
-    error: Rewound
+    error: LogRewound
 
     def is_of(self, route: Route) -> bool:
         """Whether it is about the primary of a route."""
@@ -82,8 +91,8 @@ class _Refusal:
 _NOTHING: Final = _Latest("json", -1, 0, "")
 
 
-class Continuity:
-    """See the module."""
+class LogContinuity:
+    """Compares the primary's log with what is known of it. Safe to share between threads."""
 
     def __init__(self, pair: Pair, hook: Hook) -> None:
         self._pair = pair
@@ -91,126 +100,126 @@ class Continuity:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: it sees for itself."""
-        self._looking = threading.Lock()
-        self._looked = time.monotonic() - _EVERY
+        """Begin anew in a forked child, which compares for itself."""
+        self._refreshing = threading.Lock()
+        self._refreshed = time.monotonic() - _EVERY
         self._latest = _NOTHING
-        self._confirmed: Position | None = None
+        self._confirmed: LogPosition | None = None
         """Where the last commit of this process is in the log."""
         self._refusal: _Refusal | None = None
         self._incarnations: dict[Side, str] = {}
         self._verified: object = None
-        """All that the last comparison depended on; None where it failed."""
+        """State that the last comparison depended on; None where it failed."""
 
-    # -- with every commit: no look at a store, as long as all is well --------------------
+    # -- with every commit: no read of a store, as long as all is well --------------------
 
-    def before(self, route: Route) -> int:
-        """See that the primary may be written to; gives the last version known here.
+    def check_before_commit(self, route: Route) -> int:
+        """Check that the primary may be written to; return the last version known here.
 
         Raises:
             ConfigError: its log has lost what was in it.
         """
         if self._refusal is not None:
-            self.look(route)  # perhaps the right one is back
+            self.refresh(route)  # perhaps the right one is back
             self._raise(route)
         latest = self._latest
         return latest.version if latest.is_of(route) else 0
 
-    def after(
+    def record_commit(
         self, route: Route, before: int, token: str, versions: Sequence[int]
     ) -> None:
-        """Take note of a commit; a number that is not above earlier ones is looked into.
+        """Record a commit; where its version is not above earlier ones, compare the log.
 
         Args:
             route: where it was made.
-            before: what :meth:`before` gave.
+            before: what :meth:`check_before_commit` returned.
             token: of the commit.
-            versions: what it gave.
+            versions: of the commit.
         """
         version = max(versions, default=0)
         if not version or not token:
             return
         latest = self._latest
         if version <= before:  # the log went back; or this was a commit repeated
-            self.look(route, now=True)
+            self.refresh(route, now=True)
         elif version > latest.version or not latest.is_of(route):
             self._latest = _Latest(route.side, route.epoch, version, token)
 
-    # -- looking ------------------------------------------------------------------------
+    # -- comparing ------------------------------------------------------------------------
 
     def require(self, route: Route) -> None:
-        """Look now, before something moves that cannot be moved back.
+        """Compare now, before something moves that cannot be moved back.
 
         Raises:
             ConfigError: the log of the primary has lost what was in it.
             StoreUnavailable: the primary cannot be reached.
         """
-        with self._looking:
-            self._look(route)
+        with self._refreshing:
+            self._refresh(route)
         self._raise(route)
 
     def require_latest(self, route: Route) -> None:
-        """See only to what this process itself has committed; one look at the log.
+        """Check only the last commit of this process, by one read of the log.
 
         Raises: as :meth:`require`.
         """
         latest = self._latest
         if latest.is_of(route):
-            is_there(route.store, latest.as_position(route.store.identity(), None))
+            has_entry(route.store, latest.as_position(route.store.identity(), None))
 
-    def look(self, route: Route, *, now: bool = False) -> None:
+    def refresh(self, route: Route, *, now: bool = False) -> None:
         """Compare what is known with the primary's log; never raises.
 
         Args:
             route: to the primary.
             now: also where that was done less than a second ago.
         """
-        if not now and time.monotonic() - self._looked < _EVERY:
+        if not now and time.monotonic() - self._refreshed < _EVERY:
             return
-        if not self._looking.acquire(blocking=now):
+        if not self._refreshing.acquire(blocking=now):
             return  # another thread is at it
         try:
             with contextlib.suppress(PendStorageError):
-                self._look(route)
+                self._refresh(route)
         finally:
-            self._looking.release()
+            self._refreshing.release()
 
-    def close(self, route: Route) -> None:
+    def leave_witness(self, route: Route) -> None:
         """Leave a witness of the last commit of this process; never raises.
 
-        It is left in the other store, if that was in reach at the last look. A follower
-        that has passed the commit needs none.
+        It is left in the other store, if that was in reach at the last comparison. A
+        follower that has passed the commit needs none.
 
         Args:
             route: as it was believed in; nothing is committed there any more.
         """
-        is_known = route.is_certain and not self._pair.trouble
+        is_known = route.is_certain and not self._pair.unreachable
         if is_known and self._latest.is_of(route):
-            leave = partial(self._leave, route)
+            leave = partial(self._leave_witness_of_latest, route)
             thread = start_thread(leave, "pend-witness")
             if thread is None:
                 leave()  # the interpreter is ending
             else:
                 thread.join(_LEAVING)
 
-    def _leave(self, route: Route) -> None:
+    def _leave_witness_of_latest(self, route: Route) -> None:
         with contextlib.suppress(Exception):  # the stores may be closed meanwhile
             latest, confirmed = self._latest, self._confirmed
             if confirmed is None or confirmed.token != latest.token:
-                self.look(route, now=True)
+                self.refresh(route, now=True)
             confirmed = self._confirmed
             if route.follower is None or confirmed is None or self.refusal(route):
-                return  # the look has seen to it
-            mark = Mark.load(route.follower)
+                return  # the comparison has done so
+            mark = ReplicationPosition.load(route.follower)
             if (
                 mark is None
-                or mark.of != confirmed.of
-                or mark.after < confirmed.sequence
+                or mark.source != confirmed.source
+                or mark.sequence < confirmed.sequence
             ):
-                self._advance(route.follower, confirmed)
+                self._advance_witness(route.follower, confirmed)
 
-    def refusal(self, route: Route) -> Rewound | None:
-        """What the primary's log is known to have lost, without a look."""
+    def refusal(self, route: Route) -> LogRewound | None:
+        """Return what the primary's log is known to have lost, without a read."""
         known = self._refusal
         return known.error if known is not None and known.is_of(route) else None
 
@@ -219,11 +228,11 @@ class Continuity:
         if error is not None:
             raise error
 
-    def _look(self, route: Route) -> None:
-        self._looked = time.monotonic()
+    def _refresh(self, route: Route) -> None:
+        self._refreshed = time.monotonic()
         try:
             self._compare(route)
-        except Rewound as error:
+        except LogRewound as error:
             self._verified = None
             self._refuse(route, error)
         except BaseException:
@@ -232,7 +241,7 @@ class Continuity:
         else:
             self._accept(route)
 
-    def _refuse(self, route: Route, error: Rewound) -> None:
+    def _refuse(self, route: Route, error: LogRewound) -> None:
         """Refuse writes from now on, and have other processes do so too."""
         known = self._refusal
         self._refusal = _Refusal(route.side, route.epoch, error)
@@ -245,7 +254,9 @@ class Continuity:
                 lost = latest.as_position(
                     route.store.identity(), self._incarnations.get(route.side)
                 )
-                self._advance(self._peer(route), self._confirmed_as(lost) or lost)
+                self._advance_witness(
+                    self._peer(route), self._confirmed_as(lost) or lost
+                )
 
     def _accept(self, route: Route) -> None:
         known, self._refusal = self._refusal, None
@@ -264,18 +275,20 @@ class Continuity:
         return self._pair.store(other(route.side))
 
     def _compare(self, route: Route) -> None:
-        """See :meth:`require`; also tells of servers that were exchanged."""
+        """Compare the log with all that is known; also emit servers that were exchanged."""
         primary, peer, latest = route.store, self._peer(route), self._latest
         identity, here = primary.identity(), primary.incarnation()
-        mark, witness = self._known_there(route, identity)
+        mark, witness = self._known_at_peer(route, identity)
         labels = [k.incarnation for k in (mark, witness) if k is not None]
-        self._note(route.side, here, next((x for x in labels if x != here), None))
+        self._record_server(
+            route.side, here, next((x for x in labels if x != here), None)
+        )
         state = (route.epoch, identity, here, mark, witness, latest, primary.head())
         if state == self._verified:
             return  # nothing has happened in this log since it was compared
         if latest.is_of(route):
             self._confirm(primary, latest.as_position(identity, here))
-        seen = witness if witness and is_there(primary, witness) else None
+        seen = witness if witness and has_entry(primary, witness) else None
         if (
             mark is not None
             and _is_known(primary, mark, seen)
@@ -285,48 +298,50 @@ class Continuity:
                 rebind(primary, peer, mark)
         confirmed = self._confirmed
         is_alone = route.follower is None and route.is_certain
-        if is_alone and confirmed is not None and confirmed.of == identity:
+        if is_alone and confirmed is not None and confirmed.source == identity:
             with contextlib.suppress(*OUT_OF_REACH):
-                self._advance(peer, confirmed)
+                self._advance_witness(peer, confirmed)
         elif seen is not None and seen.incarnation != here:
             with contextlib.suppress(*OUT_OF_REACH):
                 bound = replace(seen, incarnation=here).to_meta()
                 peer.compare_and_set_meta(WITNESS_META, seen.to_meta(), bound)
         self._verified = state
 
-    def _known_there(
+    def _known_at_peer(
         self, route: Route, identity: str
-    ) -> tuple[Mark | None, Position | None]:
-        """What the other store knows of the primary; nothing where it is out of reach."""
+    ) -> tuple[ReplicationPosition | None, LogPosition | None]:
+        """Return what the other store knows of the primary; nothing where out of reach."""
         peer = self._peer(route)
-        if other(route.side) in self._pair.trouble:
+        if other(route.side) in self._pair.unreachable:
             return None, None  # it was just asked for its role
         try:
-            mark, witness = Mark.load(peer), Position.parse(peer.meta(WITNESS_META))
-            self._note(other(route.side), peer.incarnation(), None)
+            mark, witness = (
+                ReplicationPosition.load(peer),
+                LogPosition.parse(peer.meta(WITNESS_META)),
+            )
+            self._record_server(other(route.side), peer.incarnation(), None)
         except OUT_OF_REACH:
             return None, None
         return (
-            mark if mark is not None and mark.of == identity else None,
-            witness if witness is not None and witness.of == identity else None,
+            mark if mark is not None and mark.source == identity else None,
+            witness if witness is not None and witness.source == identity else None,
         )
 
-    def _confirm(self, primary: Store, latest: Position) -> None:
+    def _confirm(self, primary: Store, latest: LogPosition) -> None:
         """Find the last commit of this process in the log."""
         found = find_entry(primary, latest.token or "")
         if found is None:
-            is_there(
-                primary, self._confirmed_as(latest) or latest
-            )  # forgotten, or lost
+            # It was forgotten, or is lost, which raises.
+            has_entry(primary, self._confirmed_as(latest) or latest)
         else:
-            self._confirmed = Position.on(found, latest.of, latest.incarnation)
+            self._confirmed = LogPosition.on(found, latest.source, latest.incarnation)
 
-    def _confirmed_as(self, latest: Position) -> Position | None:
+    def _confirmed_as(self, latest: LogPosition) -> LogPosition | None:
         known = self._confirmed
         return known if known is not None and known.token == latest.token else None
 
-    def _note(self, side: Side, here: str, before: str | None) -> None:
-        """Tell of a server that was exchanged, once.
+    def _record_server(self, side: Side, here: str, before: str | None) -> None:
+        """Emit that a server was exchanged, once.
 
         Args:
             side: of the store.
@@ -347,18 +362,26 @@ class Continuity:
                 )
             )
 
-    def _advance(self, peer: Store, seen: Position) -> None:
-        """Move the witness on, on top of what it is; another process may be quicker."""
+    def _advance_witness(self, peer: Store, seen: LogPosition) -> None:
+        """Advance the witness on top of the one that was read, unless another process did."""
         found = peer.meta(WITNESS_META)
-        known = Position.parse(found)
-        if known is None or known.of != seen.of or known.sequence < seen.sequence:
+        known = LogPosition.parse(found)
+        if (
+            known is None
+            or known.source != seen.source
+            or known.sequence < seen.sequence
+        ):
             peer.compare_and_set_meta(WITNESS_META, found, seen.to_meta())
 
 
-def _is_known(primary: Store, mark: Mark, seen: Position | None) -> bool:
-    """Whether a log is the one in which a mark was made.
-
-    Where the mark is on no entry, a later one that is there tells as much.
-    """
-    later = seen is not None and mark.at is None and seen.sequence >= mark.after
-    return has_mark(primary, mark) or later
+def _is_known(
+    primary: Store, mark: ReplicationPosition, seen: LogPosition | None
+) -> bool:
+    """Whether a log is the one in which a mark was made."""
+    # Where the mark is on no entry, a later position that is there proves as much.
+    later = (
+        seen is not None
+        and mark.committed_at is None
+        and seen.sequence >= mark.sequence
+    )
+    return log_has(primary, mark) or later

@@ -1,14 +1,15 @@
-"""Applies the rest of the primary's change log to the secondary, from its mark.
+"""Drain of the change log: apply its rest to the secondary, from its mark.
 
 Each pass reads the log from the entry at the mark, which must be the one that the mark was
 made on, and each apply continues the mark that is stored: where the stored one is another,
-somebody else has moved it, or another server stands behind the address, and the pass
+another process has moved it, or another server stands behind the address, and the pass
 begins anew from what is there.
 
 Batches are bounded (:mod:`~pend_storage.dualwrite.batches`) and never pass a commit that
-is refused. Such a commit is found by halving; then it is applied together with what the
-primary holds now (:mod:`~pend_storage.dualwrite.current_rows`), and if that is refused too, it
-is the obstacle at which the drain stops. The next drain tries this commit first, alone.
+is refused. Such a commit is found by halving; then it is applied together with the current
+rows of the primary (:mod:`~pend_storage.dualwrite.current_rows`), and if that is refused
+too, it is the obstacle at which the drain stops. The next drain tries this commit first,
+alone.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from typing_extensions import override
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
 from pend_storage.dualwrite.batches import Backlog, Entry, Room
-from pend_storage.dualwrite.current_rows import present_rows
+from pend_storage.dualwrite.current_rows import current_rows
 from pend_storage.dualwrite.follower import OUT_OF_REACH, why
-from pend_storage.dualwrite.replication_position import MARK_META, Mark, news
+from pend_storage.dualwrite.replication_position import (
+    POSITION_META,
+    ReplicationPosition,
+    changes_after,
+)
 from pend_storage.errors import (
     ChangesExpired,
     InvalidRecord,
@@ -37,10 +42,10 @@ from pend_storage.records import JSON, Advance, ChangedRecord
 from pend_storage.shown import shown
 from pend_storage.store import Store
 
-__all__ = ["REFUSALS", "Drain", "Obstacle", "drain"]
+__all__ = ["REFUSALS", "LogDrain", "Obstacle", "drain"]
 
 REFUSALS: Final = (UniqueViolation, ReferenceViolation, InvalidRecord)
-"""What a secondary says where rows came before their turn, or where it holds others."""
+"""Errors of a secondary where rows came before their turn, or where it holds others."""
 _MOST_SETBACKS: Final = 20
 """Passes in a row that end without the mark having moved on."""
 _SHOWN: Final = 3
@@ -52,7 +57,7 @@ _APPLIED: Final = declare("relay.applied", "it is applied, and so is the mark")
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """A commit that the secondary does not take, though it answers otherwise."""
+    """Commit that the secondary does not take, though it answers otherwise."""
 
     after: int
     """The mark: everything up to here is applied."""
@@ -84,7 +89,7 @@ class Obstacle:
 
 
 class _Restart(Exception):
-    """A call was not answered: look again where the mark is."""
+    """Raised where a call was not answered, to read the mark again."""
 
     def __init__(self, error: PendStorageError) -> None:
         super().__init__(str(error))
@@ -92,10 +97,12 @@ class _Restart(Exception):
 
 
 @dataclass(slots=True)
-class Drain:
-    """What was learned by draining, kept from one time to the next."""
+class LogDrain:
+    """Drains a log, and keeps what it has learned from one time to the next."""
 
-    on_rewound: Callable[[Mark, Mark | None], None] = lambda _before, _now: None
+    on_rewound: Callable[[ReplicationPosition, ReplicationPosition | None], None] = (
+        lambda _before, _now: None
+    )
     """Called with the mark that was known, and the one found, where that lies before it:
     the secondary has lost commits."""
     on_obstacle: Callable[[Obstacle], None] = lambda _: None
@@ -105,7 +112,7 @@ class Drain:
     room: Room = field(default_factory=Room)
     obstacle: Obstacle | None = None
     """What the last drain stopped at."""
-    _known: tuple[int, Mark] | None = None
+    _known: tuple[int, ReplicationPosition] | None = None
     """The latest mark, and the epoch."""
 
     def run(
@@ -116,7 +123,7 @@ class Drain:
         *,
         between: Callable[[], None] = lambda: None,
     ) -> int:
-        """Apply what is left; gives how many commits that were.
+        """Apply what is left; return how many commits that were.
 
         Args:
             primary: whose log it is.
@@ -130,21 +137,17 @@ class Drain:
             ChangesExpired: the log does not reach back to the mark.
             ConfigError: the primary was rewound.
             StoreUnavailable: a store cannot be reached, or a single commit is not
-                answered; :attr:`obstacle` tells the two apart.
+                answered; :attr:`obstacle` distinguishes the two.
             UniqueViolation, ReferenceViolation, InvalidRecord: a commit is refused;
                 :attr:`obstacle` has it.
         """
-        job = _Job(primary, follower, epoch, between)
+        job = _DrainJob(primary, follower, epoch, between)
         commits = setbacks = 0
         while True:
-            stored = follower.meta(MARK_META)
-            mark = self._look(Mark.parse(stored), epoch)
-            if mark is None:
-                head = primary.head()
-                raise ChangesExpired(store="the change log", after=0, oldest=head)
-            pass_ = _Pass(self, job, mark, stored)
+            stored = follower.meta(POSITION_META)
+            pass_ = _DrainPass(self, job, self._compare_known(stored, job), stored)
             try:
-                pass_.go()
+                pass_.apply_all()
                 return commits + pass_.commits
             except (StalePosition, _Restart) as trouble:
                 between()
@@ -155,21 +158,28 @@ class Drain:
                 self._known = (epoch, pass_.mark)
             commits += pass_.commits
 
-    def _look(self, mark: Mark | None, epoch: int) -> Mark | None:
-        """Compare a mark that was found with the one that was known."""
+    def _compare_known(self, stored: JSON, job: _DrainJob) -> ReplicationPosition:
+        """Return the stored mark, having compared it with the one that was known."""
+        mark = ReplicationPosition.parse(stored)
         before, known = self._known or (0, None)
         if (
             known is not None
-            and before == epoch
-            and (mark is None or (mark.of == known.of and mark.after < known.after))
+            and before == job.epoch
+            and (
+                mark is None
+                or (mark.source == known.source and mark.sequence < known.sequence)
+            )
         ):
             self._known = None
             self.on_rewound(known, mark)
+        if mark is None:
+            head = job.primary.head()
+            raise ChangesExpired(store="the change log", after=0, oldest=head)
         return mark
 
 
-class _Job(NamedTuple):
-    """What :meth:`Drain.run` was given."""
+class _DrainJob(NamedTuple):
+    """Arguments of :meth:`LogDrain.run`."""
 
     primary: Store
     follower: Store
@@ -177,10 +187,12 @@ class _Job(NamedTuple):
     between: Callable[[], None]
 
 
-class _Pass:
-    """One reading of the log from the mark."""
+class _DrainPass:
+    """One pass over the log from the mark."""
 
-    def __init__(self, state: Drain, job: _Job, mark: Mark, stored: JSON) -> None:
+    def __init__(
+        self, state: LogDrain, job: _DrainJob, mark: ReplicationPosition, stored: JSON
+    ) -> None:
         self._state = state
         self._primary, self._follower, self._epoch, self._between = job
         self._stored = stored
@@ -191,11 +203,11 @@ class _Pass:
         self.mark = mark
         self.commits = 0
 
-    def go(self) -> None:
-        """To the end of the log."""
+    def apply_all(self) -> None:
+        """Apply the log to its end."""
         state = self._state
-        backlog = Backlog(news(self._primary, self.mark), self._primary.schema)
-        if state.obstacle is not None and state.obstacle.after == self.mark.after:
+        backlog = Backlog(changes_after(self._primary, self.mark), self._primary.schema)
+        if state.obstacle is not None and state.obstacle.after == self.mark.sequence:
             self._suspects = self._few = 1  # what did not pass before is tried alone
         else:
             state.obstacle = None
@@ -209,7 +221,7 @@ class _Pass:
                     backlog.put_back(batch)
                     self._suspects, self._few = len(batch), len(batch) // 2
                     continue
-                self._apply_present(batch[0], refusal)
+                self._apply_current(batch[0], refusal)
             self._passed(len(batch))
 
     def _passed(self, count: int) -> None:
@@ -223,7 +235,7 @@ class _Pass:
         records = [item for entry in batch for item in entry.load.records]
         moved = self.mark.moved(batch[-1].change)
         value = moved.to_meta()
-        advance = Advance(MARK_META, self._stored, value)
+        advance = Advance(POSITION_META, self._stored, value)
         size = sum(entry.load.bytes for entry in batch)
         try:
             self._follower.apply([*records, *more], epoch=self._epoch, mark=advance)
@@ -238,15 +250,15 @@ class _Pass:
     def _unanswered(
         self, batch: Sequence[Entry], records: int, size: int, error: PendStorageError
     ) -> None:
-        """The store does not answer; or only this call was too much for it."""
+        """Handle a call without an answer: too large, done all the same, or an obstacle."""
         if len(batch) > 1:
             self._state.room.shrink(records, size)
         try:
-            now = self._follower.meta(MARK_META)
+            now = self._follower.meta(POSITION_META)
         except OUT_OF_REACH:
             raise error from None
         if not equal(now, self._stored):
-            raise _Restart(error)  # it was done, or somebody else has done it
+            raise _Restart(error)  # it was done, or another process has done it
         obstacle = self._obstacle(batch, why(error), error)
         self._state.on_obstacle(obstacle)
         if len(batch) > 1:
@@ -254,9 +266,9 @@ class _Pass:
         self._state.obstacle = obstacle
         raise error
 
-    def _apply_present(self, entry: Entry, refusal: PendStorageError) -> None:
-        """A single commit is refused: perhaps a later one, which is there, allows it."""
-        load, strangers = present_rows(
+    def _apply_current(self, entry: Entry, refusal: PendStorageError) -> None:
+        """Apply a refused commit with the current rows: a later one may allow it."""
+        load, strangers = current_rows(
             self._primary, self._follower, entry.load.records
         )
         self._between()
@@ -278,7 +290,7 @@ class _Pass:
     ) -> Obstacle:
         records = [item for entry in batch for item in entry.load.records]
         return Obstacle(
-            after=self.mark.after,
+            after=self.mark.sequence,
             sequence=batch[0].change.sequence,
             commits=len(batch),
             keys=_shown([(item.collection, item.key) for item in records]),
@@ -300,5 +312,5 @@ def drain(
     *,
     between: Callable[[], None] = lambda: None,
 ) -> int:
-    """Apply the rest of the primary's change log once; see :meth:`Drain.run`."""
-    return Drain().run(primary, follower, epoch, between=between)
+    """Apply the rest of the primary's change log once; see :meth:`LogDrain.run`."""
+    return LogDrain().run(primary, follower, epoch, between=between)

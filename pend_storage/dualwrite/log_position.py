@@ -3,7 +3,7 @@
 A position names the store, what stood behind it (:meth:`Store.incarnation
 <pend_storage.store.Store.incarnation>`), and the entry that it is on: sequence, time and
 token. Sequence numbers alone prove nothing, because a server that lost its last commits
-gives the same numbers again.
+uses the same numbers again.
 
 The entry is compared in the same read that asks for what comes after it, every time.
 """
@@ -24,11 +24,11 @@ from pend_storage.store import Store
 
 __all__ = [
     "HELD_BACK",
-    "Position",
-    "Rewound",
+    "LogPosition",
+    "LogRewound",
     "entries_after",
     "find_entry",
-    "is_there",
+    "has_entry",
     "last_entry",
 ]
 
@@ -47,53 +47,65 @@ _REWOUND: Final = (
 )
 
 
-class Rewound(ConfigError):
-    """A change log does not have an entry that was in it. For callers a ConfigError."""
+class LogRewound(ConfigError):
+    """Raised where a change log lacks an entry that was in it; for callers a ConfigError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """A place in a store's change log."""
+class LogPosition:
+    """Position in a store's change log, which can be compared with that log later."""
 
-    of: str
+    source: str
     """Identity of the store."""
     incarnation: str | None = None
-    """What stood behind it when this was found; None in older positions."""
+    """Incarnation of the store when this was found; None in older positions."""
     sequence: int
-    at: str | None = None
+    committed_at: str | None = None
     """Time of the entry with that sequence; None where the position is on no entry, or
     where its time was not found out."""
     token: str | None = None
-    """Of that entry; None also in entries made before there were tokens."""
+    """Token of that entry; None also in entries made before there were tokens."""
 
     @classmethod
-    def on(cls, change: Change, of: str, incarnation: str | None) -> Self:
-        """On an entry of the log."""
+    def on(cls, change: Change, source: str, incarnation: str | None) -> Self:
+        """Return the position of an entry of the log."""
         return cls(
-            of=of,
+            source=source,
             incarnation=incarnation,
             sequence=change.sequence,
-            at=change.at.isoformat(),
+            committed_at=change.at.isoformat(),
             token=change.token,
         )
 
     @classmethod
     def parse(cls, value: JSON) -> Self | None:
-        """From a meta value; None where it is not a position."""
+        """Return the position that a meta value holds; None where it holds none."""
         try:
-            return msgspec.convert(value, cls)
+            found = msgspec.convert(value, _Stored)
         except msgspec.ValidationError:
             return None
+        return cls(
+            source=found.of,
+            incarnation=found.incarnation,
+            sequence=found.sequence,
+            committed_at=found.at,
+            token=found.token,
+        )
 
     def to_meta(self) -> JSON:
-        """As a meta value."""
-        value: JSON = msgspec.to_builtins(self)
-        return value
+        """Return the meta value; the names in it are those of the first version."""
+        return {
+            "of": self.source,
+            "incarnation": self.incarnation,
+            "sequence": self.sequence,
+            "at": self.committed_at,
+            "token": self.token,
+        }
 
     @property
     def is_entry(self) -> bool:
-        """Whether there is something by which the entry is known again."""
-        return self.at is not None or self.token is not None
+        """Whether there is something by which the entry is recognised."""
+        return self.committed_at is not None or self.token is not None
 
     def is_lost(self, here: str) -> bool:
         """Whether it is on no entry, and was found at another incarnation than this."""
@@ -104,28 +116,39 @@ class Position:
         if self.token is not None and change.token is not None:
             if self.token != change.token:
                 return False
-            if self.at is None:  # its version is known, and may lie below its sequence
+            if self.committed_at is None:
+                # Its version is known, and may lie below its sequence.
                 return change.sequence >= self.sequence
         return change.sequence == self.sequence and (
-            self.at is None or self.at == change.at.isoformat()
+            self.committed_at is None or self.committed_at == change.at.isoformat()
         )
 
     @override
     def __str__(self) -> str:
-        """As messages name it."""
-        made = f" of {self.at}" if self.at else ""
+        """Return the position as messages name it."""
+        made = f" of {self.committed_at}" if self.committed_at else ""
         token = f", token {self.token}" if self.token else ""
         return f"number {self.sequence}{made}{token}"
 
 
-def entries_after(store: Store, position: Position) -> Iterator[Change]:
-    """The entries after a position, having compared the entry that it is on.
+class _Stored(msgspec.Struct):
+    """Meta value of a :class:`LogPosition`."""
+
+    of: str
+    sequence: int
+    incarnation: str | None = None
+    at: str | None = None
+    token: str | None = None
+
+
+def entries_after(store: Store, position: LogPosition) -> Iterator[Change]:
+    """Yield the entries after a position, having compared the entry that it is on.
 
     Raises:
         ChangesExpired: the log does not reach back so far; or the position is on no entry
             and was found at another incarnation, so there is nothing to compare.
-        Rewound: the log is another one: it does not have the entry of the position.
-        StoreUnavailable: the store cannot be reached; or it cannot be told yet, because
+        LogRewound: the log is another one: it does not have the entry of the position.
+        StoreUnavailable: the store cannot be reached; or it is not known yet, because
             a transaction that stays open holds the log back.
     """
     if not position.is_entry:
@@ -145,8 +168,8 @@ def entries_after(store: Store, position: Position) -> Iterator[Change]:
     yield from log
 
 
-def _from(store: Store, position: Position) -> Iterator[Change] | None:
-    """The log from the entry of a position on; None where that was forgotten."""
+def _from(store: Store, position: LogPosition) -> Iterator[Change] | None:
+    """Return the log from the entry of a position on; None where that was forgotten."""
     log = store.changes(position.sequence - 1)
     try:
         first = next(log, None)
@@ -161,10 +184,10 @@ def _chained(first: Change | None, rest: Iterator[Change]) -> Iterator[Change]:
         yield from rest
 
 
-def _entries_after_no_entry(store: Store, position: Position) -> Iterator[Change]:
+def _entries_after_no_entry(store: Store, position: LogPosition) -> Iterator[Change]:
     log = store.changes(position.sequence)
     first = next(log, None)
-    # Asked after the log was: what was read before an exchange is not told after it.
+    # Read after the log: what was read before an exchange of servers is not yielded after.
     if position.sequence and position.is_lost(store.incarnation()):
         raise ChangesExpired(
             store=store.identity(), after=position.sequence, oldest=store.head()
@@ -174,11 +197,11 @@ def _entries_after_no_entry(store: Store, position: Position) -> Iterator[Change
     yield from _chained(first, log)
 
 
-def _behind_the_horizon(store: Store, position: Position) -> Change | None:
-    """What is at a position from which on the log shows nothing.
+def _behind_the_horizon(store: Store, position: LogPosition) -> Change | None:
+    """Return what is at a position from which on the log shows nothing.
 
     The log ends below it, or a transaction that stays open holds it back. The entry's
-    token tells which; without one, that the log is shown up to there.
+    token shows which; without one, that the log is shown up to there.
 
     Returns:
         The entry that is there by now; None where the right one is not shown yet.
@@ -205,19 +228,21 @@ def _behind_the_horizon(store: Store, position: Position) -> Change | None:
 
 
 def find_entry(store: Store, token: str) -> Change | None:
-    """The entry with a token; None where there is none, or it was forgotten."""
+    """Return the entry with a token; None where there is none, or it was forgotten."""
     try:
         return store.find_commit(token)
     except ChangesExpired:  # a store that looks for it by walking along its log
         return None
 
 
-def is_there(store: Store, position: Position) -> bool:
-    """Whether a log has the entry of a position, or has forgotten it; one cheap look.
+def has_entry(store: Store, position: LogPosition) -> bool:
+    """Whether a log has the entry of a position; one cheap read.
+
+    False where the entry was forgotten.
 
     Raises:
-        StoreUnavailable: the store cannot be reached, or it cannot be told.
-        Rewound: it has not.
+        StoreUnavailable: the store cannot be reached, or it is not known yet.
+        LogRewound: the entry is not there.
     """
     if position.token is not None:
         found = find_entry(store, position.token)
@@ -231,7 +256,7 @@ def is_there(store: Store, position: Position) -> bool:
 
 
 def last_entry(store: Store, after: int) -> Change | None:
-    """The last entry after a sequence; walk only where few can be there."""
+    """Return the last entry after a sequence; to be called where few can be there."""
     found = None
     try:
         for change in store.changes(after):
@@ -241,7 +266,7 @@ def last_entry(store: Store, after: int) -> Change | None:
     return found
 
 
-def _rewound(store: Store, position: Position, found: Change | None) -> Rewound:
+def _rewound(store: Store, position: LogPosition, found: Change | None) -> LogRewound:
     here = store.incarnation()
     there = (
         "nothing from there on"
@@ -254,4 +279,4 @@ def _rewound(store: Store, position: Position, found: Change | None) -> Rewound:
     copies = ""
     if position.incarnation not in {None, here}:
         copies = f" (it was seen at {position.incarnation}, and here is {here})"
-    return Rewound(_REWOUND.format(known=position, found=there, copies=copies))
+    return LogRewound(_REWOUND.format(known=position, found=there, copies=copies))

@@ -1,68 +1,127 @@
-"""What keeps a pair alike beside the relay: copying, comparing, repairing."""
+"""Maintenance of a pair beside the relay: backfill, validation and repair."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
-from pend_storage.dualwrite.brake import LagBrake
-from pend_storage.dualwrite.divergence_check import Finding, Judge, Place, Verdicts
-from pend_storage.dualwrite.divergence_registry import Book
-from pend_storage.dualwrite.jobs import Copy, Validate
-from pend_storage.dualwrite.legacy_edits import bring_edits, commit_noted, settled_edits
-from pend_storage.dualwrite.readiness import note_validation
+from pend_storage.dualwrite.divergence_check import DivergenceConfirmer, Finding, Place
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
+from pend_storage.dualwrite.legacy_edits import LegacyEditSync
+from pend_storage.dualwrite.log_continuity import LogContinuity
+from pend_storage.dualwrite.readiness import record_validation
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport, repair
-from pend_storage.dualwrite.replication_position import is_covered
-from pend_storage.dualwrite.router import Route, Router, require_primary
+from pend_storage.dualwrite.replication_position import is_complete_replica
+from pend_storage.dualwrite.route import Route, follower_of
+from pend_storage.dualwrite.router import Router
+from pend_storage.dualwrite.throttle import LagThrottle, Throttle
 from pend_storage.errors import (
     ConfigError,
-    Conflict,
     InvalidRecord,
     ReferenceViolation,
     UniqueViolation,
 )
 from pend_storage.events import Hook, Progress
+from pend_storage.reports import BackfillReport, Confirm, Confirmed, ValidationReport
 from pend_storage.store import Store
 
-__all__ = ["Upkeep"]
+__all__ = ["Backfill", "Maintenance", "Validate"]
 
-_MOST_KEPT: Final = 1_000
-"""Findings of one validation that are written down; all of them are counted."""
+_MOST_RECORDED: Final = 1_000
+"""Findings of one validation that are recorded; all of them are counted."""
 
 
-class Upkeep:
-    """See the module."""
+class Backfill(Protocol):
+    """Copies every collection of a store into one that follows it.
+
+    Its progress is in the target's meta
+    (:data:`~pend_storage.dualwrite.replication_position.BACKFILL_META`), so that it can be
+    interrupted, and so that every process can see whether it was ever complete.
+    """
+
+    def __call__(
+        self,
+        source: Store,
+        target: Store,
+        /,
+        *,
+        progress: Progress | None,
+        rate: float | None,
+        epoch: int,
+        hold: Throttle | None,
+        hook: Hook,
+    ) -> BackfillReport:
+        """Copy, and return what was done."""
+
+
+class Validate(Protocol):
+    """Compares every record of two stores by value, in both directions."""
+
+    def __call__(
+        self,
+        left: Store,
+        right: Store,
+        /,
+        *,
+        sample: float | None,
+        progress: Progress | None,
+        certain: Confirm,
+    ) -> ValidationReport:
+        """Compare, and return what was found.
+
+        What seems to differ counts only where ``certain`` confirms it; that is called while
+        the comparison goes on, with about as many keys at once as are held in memory.
+        """
+
+
+class Maintenance:
+    """Copies, compares and repairs the stores of a pair at the primary of the moment."""
 
     def __init__(
         self,
         router: Router,
         relay: Relay,
-        judge: Judge,
-        book: Book,
-        hook: Hook,
         *,
-        copy: Copy | None,
+        continuity: LogContinuity,
+        confirmer: DivergenceConfirmer,
+        registry: DivergenceRegistry,
+        edits: LegacyEditSync,
+        hook: Hook,
+        backfill: Backfill | None,
         validate: Validate | None,
-        verify: Callable[[Route], None],
     ) -> None:
-        self._verify = verify
-        """Sees that the primary has lost nothing, before its rows replace others."""
+        """Make it.
+
+        Args:
+            router: knows the primary.
+            relay: brings the secondary up to date before, and again after.
+            continuity: checks that the primary has lost nothing, before its rows replace
+                others.
+            confirmer: decides which differences are certain.
+            registry: records them.
+            edits: synchronises edits of legacy files before a comparison.
+            hook: gets the events of a backfill.
+            backfill: copies a store; None: there is no way to copy.
+            validate: compares two stores; None: there is no way to compare.
+        """
         self._router = router
         self._relay = relay
-        self._judge = judge
-        self._book = book
+        self._continuity = continuity
+        self._confirmer = confirmer
+        self._registry = registry
+        self._edits = edits
         self._hook = hook
-        self._copy = copy
+        self._backfill = backfill
         self._validate = validate
 
     @property
-    def can_copy(self) -> bool:
+    def can_backfill(self) -> bool:
         """Whether there is a way to copy a store."""
-        return self._copy is not None
+        return self._backfill is not None
 
     # -- copying ------------------------------------------------------------------------
 
@@ -72,69 +131,92 @@ class Upkeep:
         progress: Progress | None,
         rate: float | None,
         is_urgent: bool = False,
-    ) -> Any:
+    ) -> BackfillReport:
         """Copy what was there before the secondary began to follow.
 
         Args:
             progress: called after every chunk.
             rate: records per second at most.
-            is_urgent: somebody waits for it: do not wait where the secondary lags.
+            is_urgent: a switch waits for it: do not pause where the secondary lags.
+
+        Raises:
+            ConfigError: there is no way to copy, no secondary, or the primary's log has
+                lost what was in it.
+            StoreUnavailable: a store cannot be reached.
         """
-        copy = self._copy
-        if copy is None:
-            _no_job("backfill")
 
-        def once(route: Route) -> Any:
-            return copy(
-                route.store,
-                follower_of(route),
-                progress=progress,
-                rate=rate,
-                epoch=route.epoch,
-                hold=None if is_urgent else LagBrake(route),
-                hook=self._hook,
-            )
-
-        def copied(route: Route) -> Any:
-            self._verify(route)
-            report = once(route)
-            if not is_covered(route.store, follower_of(route)):
+        def copied(route: Route) -> BackfillReport:
+            self._continuity.require(route)
+            report = self._copy(route, progress, rate, is_urgent=is_urgent)
+            if not is_complete_replica(route.store, follower_of(route)):
                 # It had been interrupted before the log was lost: that proves nothing.
-                report = once(route)
+                report = self._copy(route, progress, rate, is_urgent=is_urgent)
             self._relay.wake()
             return report
 
+        if self._backfill is None:
+            _raise_missing("backfill")
         self._catch_up()
         return self._router.call(copied)
 
+    def _copy(
+        self,
+        route: Route,
+        progress: Progress | None,
+        rate: float | None,
+        *,
+        is_urgent: bool,
+    ) -> BackfillReport:
+        assert self._backfill is not None  # noqa: S101 - its caller has checked
+        return self._backfill(
+            route.store,
+            follower_of(route),
+            progress=progress,
+            rate=rate,
+            epoch=route.epoch,
+            hold=None if is_urgent else LagThrottle(route),
+            hook=self._hook,
+        )
+
     def _catch_up(self) -> None:
-        """As far as the secondary takes it: what it refuses is what jobs are for."""
+        """Drain as far as the secondary takes it; what it refuses is for these jobs."""
         with contextlib.suppress(UniqueViolation, ReferenceViolation, InvalidRecord):
             self._relay.catch_up()
 
     # -- comparing ----------------------------------------------------------------------
 
-    def validate(self, *, sample: float | None, progress: Progress | None) -> Any:
-        """Compare both stores; what is only on its way does not count."""
+    def validate(
+        self, *, sample: float | None, progress: Progress | None
+    ) -> ValidationReport:
+        """Compare both stores; what is only on its way does not count.
+
+        Args:
+            sample: share of the records to compare, 0 to 1; None: all of them.
+            progress: called now and then.
+
+        Raises: as :meth:`backfill`.
+        """
         validate = self._validate
         if validate is None:
-            _no_job("validation")
+            _raise_missing("validation")
 
-        def validated(route: Route) -> Any:
+        def validated(route: Route) -> ValidationReport:
             follower = follower_of(route)
             stood = (route.store.incarnation(), follower.incarnation())
             self._catch_up()
-            self.tend_edits(route)
-            known = self._book.findings()
-            seen = _Seen(self._judge, route, known)
+            self._edits.sync(route)
+            known = self._registry.findings()
+            seen = _Confirmations(self._confirmer, route, known)
             report = validate(
                 route.store, follower, sample=sample, progress=progress, certain=seen
             )
-            self._book.report(seen.first)
-            self._book.gone(seen.gone(known, is_full=sample is None))
+            self._registry.record(seen.first)
+            self._registry.record_equal(seen.equal_again(known, is_full=sample is None))
             if sample is None:
                 doubts = report.found + report.unsettled
-                note_validation(route.store, follower, found=doubts, incarnations=stood)
+                record_validation(
+                    route.store, follower, found=doubts, incarnations=stood
+                )
             return report
 
         return self._router.call(validated)
@@ -145,12 +227,12 @@ class Upkeep:
         """Repair what is known to diverge, and all that a validation finds."""
 
         def repaired(route: Route) -> RepairReport:
-            self._verify(route)
+            self._continuity.require(route)
             follower = follower_of(route)
             self._catch_up()
-            self.tend_edits(route)
-            known = [f for f in self._book.findings() if f.source != "edit"]
-            seen = _Seen(self._judge, route, known)
+            self._edits.sync(route)
+            known = [f for f in self._registry.findings() if f.source != "edit"]
+            seen = _Confirmations(self._confirmer, route, known)
             if self._validate is not None:
                 self._validate(
                     route.store, follower, sample=None, progress=None, certain=seen
@@ -168,61 +250,53 @@ class Upkeep:
         return self._router.call(repaired)
 
     def _close(self, known: Sequence[Finding], report: RepairReport) -> None:
-        """Note what a repair has done about what was known."""
+        """Record what a repair has done about the known findings."""
         by_action: dict[str, list[Place]] = {}
         for item in report.repairs:
             place = (item.collection, item.key)
             by_action.setdefault(item.action, []).append(place)
         done = [*by_action.get("write", ()), *by_action.get("delete", ())]
-        if report.ok:  # answers can only be told by asking again
+        if report.ok:  # answers are known only by asking again
             done += [(f.collection, f.key) for f in known if f.kind == "answer"]
-        self._book.repaired(done)
-        self._book.gone(by_action.get("none", ()))
-
-    # -- edits --------------------------------------------------------------------------
-
-    def tend_edits(self, route: Route) -> None:
-        """See to what was written into legacy files while JSON was secondary."""
-        with contextlib.suppress(Conflict):  # somebody else is just doing it
-            brought = bring_edits(route)
-            self._book.announce(brought)
-            settled = settled_edits(route)
-            if settled:
-                self._book.accept(settled)
-            if commit_noted(route) or brought or settled:
-                self._relay.wake()
+        self._registry.record_repaired(done)
+        self._registry.record_equal(by_action.get("none", ()))
 
 
-class _Seen:
-    """Decides what is certain, for a validation, and remembers what it was asked."""
+class _Confirmations:
+    """Confirms the differences of one validation, and remembers them."""
 
-    def __init__(self, judge: Judge, route: Route, known: Sequence[Finding]) -> None:
-        self._judge = judge
+    def __init__(
+        self, confirmer: DivergenceConfirmer, route: Route, known: Sequence[Finding]
+    ) -> None:
+        self._confirmer = confirmer
         self._route = route
         self.places: set[Place] = set()
         """All that certainly differs."""
         self.first: list[Finding] = []
-        """As much of it as is written down; what is known is renewed in any case."""
+        """Those of them that are recorded; a known finding is renewed in any case."""
         self._known = {(f.collection, f.key) for f in known}
         self._unsettled: set[Place] = set()
 
-    def __call__(self, collection: str, keys: Sequence[str]) -> Verdicts:
-        """Look closely at keys that seem to differ."""
-        verdicts = self._judge.judge(self._route, collection, keys, source="validation")
-        for key, finding in verdicts.found.items():
+    def __call__(self, collection: str, keys: Sequence[str]) -> Confirmed:
+        """Confirm which of these keys differ."""
+        findings, unsettled = self._confirmer.confirm(
+            self._route, collection, keys, source="validation"
+        )
+        for key, finding in findings.items():
             place = (collection, key)
             self.places.add(place)
-            if place in self._known or len(self.first) < _MOST_KEPT:
+            if place in self._known or len(self.first) < _MOST_RECORDED:
                 self.first.append(finding)
-        self._unsettled.update((collection, key) for key in verdicts.unsettled)
-        return verdicts
+        self._unsettled.update((collection, key) for key in unsettled)
+        found = {key: finding.as_divergence() for key, finding in findings.items()}
+        return Confirmed(found, unsettled)
 
-    def gone(self, known: Sequence[Finding], *, is_full: bool) -> Iterator[Place]:
-        """What was known, and is equal now.
-
-        What the validation did not come to speak of may have been passed by a sample:
-        it is looked at here. Answers are good again where all of the records are.
-        """
+    def equal_again(
+        self, known: Sequence[Finding], *, is_full: bool
+    ) -> Iterator[Place]:
+        """Yield the known findings whose records are equal now."""
+        # What the validation did not confirm may have been passed by a sample, so it is
+        # compared here. Answers are good again where all of the records are.
         wrong = {collection for collection, _ in self.places | self._unsettled}
         mine = [f for f in known if f.source != "edit"]
         ordered = sorted(mine, key=attrgetter("collection", "key"))
@@ -233,28 +307,12 @@ class _Seen:
             keys = [f.key for f in found if f.kind != "answer"]
             keys = [key for key in keys if (collection, key) not in self.places]
             if keys:
-                verdicts = self._judge.judge(self._route, collection, keys)
-                open_ones = verdicts.found.keys() | verdicts.unsettled
+                confirmed = self._confirmer.confirm(self._route, collection, keys)
+                open_ones = confirmed.found.keys() | confirmed.unsettled
                 yield from ((collection, key) for key in keys if key not in open_ones)
 
 
-def follower_of(route: Route) -> Store:
-    """The secondary.
-
-    Raises:
-        ConfigError: there is none.
-        StaleEpoch: nor is the route what it was; look again.
-    """
-    if route.follower is None:
-        require_primary(route.store, route.epoch)  # perhaps there is one since
-        raise ConfigError(
-            "there is no secondary in this phase: switch to parallel or "
-            "postgres-primary first."
-        )
-    return route.follower
-
-
-def _no_job(name: str) -> NoReturn:
+def _raise_missing(name: str) -> NoReturn:
     raise ConfigError(
         f"this store was made without a {name}: make a pend_storage.DualWriteStore, or "
         "pass it as an argument."

@@ -1,4 +1,4 @@
-"""Two stores, and the roles that they have now."""
+"""Pair of stores, and the roles that they have now."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.replication_position import (
-    MARK_META,
-    SPOILED_META,
-    fresh_mark,
+    POSITION_META,
+    TAINTED_META,
     is_empty,
+    position_from_now,
 )
-from pend_storage.dualwrite.roles import SIDES, Side, Step, View, is_possible, other
+from pend_storage.dualwrite.roles import SIDES, RolePair, Side, Step, is_possible, other
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
@@ -27,14 +27,14 @@ from pend_storage.store import Store
 __all__ = ["NAMES", "Pair"]
 
 NAMES: Final[dict[Side, str]] = {"json": "JSON", "postgres": "PostgreSQL"}
-"""How messages call the two stores."""
+"""Names of the two stores in messages."""
 
 _STEP_TAKEN: Final = declare("role.changed", "one store has a new role, durably")
 _BEGUN: Final = declare("role.begun", "one store of a fresh pair has its first role")
 
 
 class Pair:
-    """Both stores. Every change of a role here is one compare-and-set on one store."""
+    """Two stores of one schema, whose roles change by one compare-and-set on one of them."""
 
     def __init__(
         self, json: Store, postgres: Store, *, begin: Phase | None = None
@@ -62,61 +62,61 @@ class Pair:
         self.json = json
         self.postgres = postgres
         self._begin_phase = begin
-        self.trouble: dict[Side, PendStorageError] = {}
-        """Why a store could not be asked for its role the last time."""
+        self.unreachable: dict[Side, PendStorageError] = {}
+        """Why the role of a store could not be read the last time."""
 
     def store(self, side: Side) -> Store:
-        """One of the stores."""
+        """Return one of the stores."""
         return self.json if side == "json" else self.postgres
 
-    # -- looking ------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------
 
-    def look(self) -> View:
+    def read_roles(self) -> RolePair:
         """Read both roles; a fresh pair is given its first ones.
 
-        A store that cannot be reached leaves a hole in the view. What the other one says
-        of itself is true all the same: a store that says it is primary is primary.
+        The role of a store that cannot be reached is None. The other one's role holds all
+        the same: a store that says it is primary is primary.
 
         Raises:
             StoreUnavailable: neither can be reached, or a fresh pair not both.
             ConfigError: a store was restored from a backup, or replaced.
         """
-        view = self._glance()
+        view = self._read_once()
         while not is_possible(view):
-            # Perhaps roles changed between the two looks. No store has one role at one
-            # epoch twice, so two equal looks in a row are a look at one instant.
-            again = self._glance()
+            # Perhaps roles changed between the two reads. No store has one role at one
+            # epoch twice, so two equal reads in a row are a read at one instant.
+            again = self._read_once()
             if again == view:
                 raise ConfigError(_rewound(view))
             view = again
         return view
 
-    def _glance(self) -> View:
-        metas = {side: self._ask(side) for side in SIDES}
-        if len(self.trouble) == len(SIDES):
-            raise self.trouble["json"]
-        if any(metas[side] is None and side not in self.trouble for side in SIDES):
-            if self.trouble:  # whether the pair is fresh is not known
-                raise next(iter(self.trouble.values()))
+    def _read_once(self) -> RolePair:
+        metas = {side: self._read_role(side) for side in SIDES}
+        if len(self.unreachable) == len(SIDES):
+            raise self.unreachable["json"]
+        if any(metas[side] is None and side not in self.unreachable for side in SIDES):
+            if self.unreachable:  # whether the pair is fresh is not known
+                raise next(iter(self.unreachable.values()))
             self._begin(metas["json"], metas["postgres"])
             metas = {side: self.store(side).meta(ROLE_META) for side in SIDES}
         json, postgres = (
-            None if side in self.trouble else RoleState.from_meta(metas[side])
+            None if side in self.unreachable else RoleState.from_meta(metas[side])
             for side in SIDES
         )
-        return View(json, postgres)
+        return RolePair(json, postgres)
 
-    def _ask(self, side: Side) -> JSON:
+    def _read_role(self, side: Side) -> JSON:
         try:
             meta = self.store(side).meta(ROLE_META)
         except (StoreUnavailable, SchemaOutOfDate) as error:
-            self.trouble[side] = error
+            self.unreachable[side] = error
             return None
-        self.trouble.pop(side, None)
+        self.unreachable.pop(side, None)
         return meta
 
-    def peek(self, side: Side) -> RoleState | None:
-        """The role of one store; None where it cannot be asked."""
+    def try_role(self, side: Side) -> RoleState | None:
+        """Read the role of one store; None where it cannot be reached."""
         try:
             return self.store(side).role()
         except (StoreUnavailable, SchemaOutOfDate):
@@ -124,11 +124,11 @@ class Pair:
 
     # -- changing -----------------------------------------------------------------------
 
-    def take(self, step: Step, given: Mapping[str, JSON] | None = None) -> bool:
-        """Do one step; False where that store is not any more what it was.
+    def apply_step(self, step: Step, given: Mapping[str, JSON] | None = None) -> bool:
+        """Apply one step; return False where that store is not any more what it was.
 
         Args:
-            step: what to do.
+            step: the compare-and-set.
             given: other meta entries of that store that the step depends on.
         """
         done = self.store(step.side).compare_and_set_meta(
@@ -141,16 +141,18 @@ class Pair:
     # -- the first roles ----------------------------------------------------------------
 
     def _begin(self, json: JSON, postgres: JSON) -> None:
-        """Give a first role to a store that has none. Any number may try at once."""
+        """Set the first role of a store that has none; any number of processes may try."""
         mine = None if json is None else RoleState.from_meta(json)
         peer = None if postgres is None else RoleState.from_meta(postgres)
         following = peer == RoleState(Role.SECONDARY, 0)  # as ``db seed`` leaves it
         if mine is None and (peer is None or following):
             first: Side = self._first_primary()
-            self._note_emptiness(self.store(first), self.store(other(first)))
+            self._record_emptiness(self.store(first), self.store(other(first)))
             # The detached one first: two primaries must never be seen.
-            self._give(other(first), Role.DETACHED, postgres if following else None)
-            self._give(first, Role.PRIMARY, None)
+            self._set_first_role(
+                other(first), Role.DETACHED, postgres if following else None
+            )
+            self._set_first_role(first, Role.PRIMARY, None)
         elif mine is None:
             self._join("json", RoleState.from_meta(postgres))
         else:
@@ -170,14 +172,14 @@ class Pair:
             "begin=Phase.POSTGRES_ONLY."
         )
 
-    def _note_emptiness(self, primary: Store, detached: Store) -> None:
-        """Where nothing is there yet, the log alone will bring everything."""
-        mark = fresh_mark(primary)
-        if mark.whole:
-            detached.compare_and_set_meta(MARK_META, None, mark.to_meta())
+    def _record_emptiness(self, primary: Store, detached: Store) -> None:
+        """Record that no backfill is needed, where the primary is empty."""
+        mark = position_from_now(primary)
+        if mark.needs_no_backfill:
+            detached.compare_and_set_meta(POSITION_META, None, mark.to_meta())
 
     def _raise_clock(self) -> None:
-        """See that versions of JSON will be above all that PostgreSQL has by now.
+        """Raise the versions of JSON above all that PostgreSQL has by now.
 
         What was put there while it stood alone could never be overwritten otherwise.
         """
@@ -186,12 +188,13 @@ class Pair:
             self.json.apply((ChangedRecord(LEGACY_FILES, "clock", ahead, None),))
 
     def _join(self, side: Side, known: RoleState) -> None:
-        """A store without a role meets one that has one."""
+        """Set the role of a store without one, beside a store that has one."""
         if known.role is Role.PRIMARY:
-            self._note_strangers(side)
-            self._give(side, Role.DETACHED, None)
+            self._record_unknown_records(side)
+            self._set_first_role(side, Role.DETACHED, None)
         elif known == RoleState(Role.DETACHED, 1):
-            self._give(side, Role.PRIMARY, None)  # whoever began did not come so far
+            # The process that began did not come so far.
+            self._set_first_role(side, Role.PRIMARY, None)
         else:
             raise ConfigError(
                 f"{NAMES[side]} has no role, as if it were new, but "
@@ -202,23 +205,21 @@ class Pair:
                 f"{other(side)}`."
             )
 
-    def _note_strangers(self, side: Side) -> None:
-        """Remember that JSON came with records in the place of what was there before.
-
-        Nobody compares the stores before JSON becomes primary again, on the way back; so
-        what was deleted long ago would be there again. PostgreSQL is compared first.
-        """
+    def _record_unknown_records(self, side: Side) -> None:
+        """Record that JSON came with records in the place of what was there before."""
+        # Nothing compares the stores before JSON becomes primary again, on the way back; so
+        # what was deleted long ago would be there again. PostgreSQL is compared first.
         store = self.store(side)
         if side == "json" and not is_empty(store):
-            store.compare_and_set_meta(SPOILED_META, None, {"by": "replaced"})
+            store.compare_and_set_meta(TAINTED_META, None, {"by": "replaced"})
 
-    def _give(self, side: Side, role: Role, before: JSON) -> None:
+    def _set_first_role(self, side: Side, role: Role, before: JSON) -> None:
         first = RoleState(role, 1).to_meta()
         self.store(side).compare_and_set_meta(ROLE_META, before, first)
         _BEGUN()
 
 
-def _rewound(view: View) -> str:
+def _rewound(view: RolePair) -> str:
     shown = " and ".join(
         f"{NAMES[side]} {state.role} at epoch {state.epoch}"
         for side in SIDES

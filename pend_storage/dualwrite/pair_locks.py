@@ -1,10 +1,10 @@
-"""Named locks of a pair: those of both stores, JSON first.
+"""Named locks of a pair: the locks of both stores, JSON first.
 
 The JSON store's lock is taken in every phase. It costs next to nothing, and it is the one
 that all processes on the directory have in common before, during and after any switch. The
 database's lock is taken as well while PostgreSQL is attached: machines that share nothing
 else meet there. While it only follows and cannot be reached, JSON's lock is enough, because
-whoever writes has the directory.
+every process that writes has the directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from pend_storage.dualwrite.follower import Breaker
-from pend_storage.dualwrite.router import Route, Router
+from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import CorruptFile, SchemaOutOfDate, StoreUnavailable
 from pend_storage.holding import IsHeld
 
@@ -33,7 +34,7 @@ def lock_both(
 
     Args:
         router: knows both stores and their roles.
-        breaker: tells whether the secondary is worth asking.
+        breaker: closed while the secondary is worth calling.
         name: of the lock.
         timeout: seconds to wait for other holders.
     """
@@ -52,12 +53,12 @@ def lock_both(
 
 
 def _is_needed(route: Route, side: str) -> bool:
-    """Whether nobody can be kept out without the lock of this store."""
+    """Whether other holders cannot be excluded without the lock of this store."""
     return route.side == side
 
 
 @contextmanager
 def _forgiving(*, needed: bool) -> Iterator[None]:
-    """Do without a store that is out of reach, unless it is needed."""
+    """Suppress that a store is out of reach, unless it is needed."""
     with contextlib.nullcontext() if needed else contextlib.suppress(*_OUT_OF_REACH):
         yield

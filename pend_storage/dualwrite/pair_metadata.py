@@ -1,9 +1,9 @@
-"""Named values of the pair as a whole: they stay when the primary changes.
+"""Metadata of a pair: named values that stay when the primary changes.
 
 All of them are one meta entry of the primary. A switch seals it there, after the fence,
-so that nothing can be set any more where nobody would look for it, and takes it along.
-A seal counts for those who believe in its epoch or an earlier one: what a switch that was
-called off leaves behind means nothing to later ones.
+so that no value is set any more where it would be lost, and copies it to the new primary.
+A seal counts for calls at its epoch or an earlier one: what a switch that was called off
+leaves behind means nothing to later ones.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pend_storage.diff import equal
-from pend_storage.dualwrite.router import Route, Router, require_primary
+from pend_storage.dualwrite.route import Route, require_primary
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
 from pend_storage.records import JSON
 from pend_storage.store import Store
 
-__all__ = ["SHARED_META", "SharedMeta", "seal"]
+__all__ = ["PAIR_META", "PairMetadata", "seal"]
 
-SHARED_META: Final = "shared"
+PAIR_META: Final = "shared"
 """Name of the meta entry that holds them all."""
 
 
 def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
-    """The values, and the epoch at which they were sealed."""
+    """Return the values, and the epoch at which they were sealed."""
     if not isinstance(value, Mapping):
         return {}, None
     values, sealed = value.get("values"), value.get("sealed")
@@ -36,17 +37,17 @@ def _split(value: JSON) -> tuple[dict[str, JSON], int | None]:
 
 
 def seal(store: Store, epoch: int) -> JSON:
-    """Seal the values of a fenced store; gives what the new primary is to have."""
+    """Seal the values of a fenced store; return what the new primary is to have."""
     while True:
-        found = store.meta(SHARED_META)
+        found = store.meta(PAIR_META)
         values = {name: _plain(value) for name, value in _split(found)[0].items()}
         sealed: JSON = {"values": values, "sealed": epoch}
-        if store.compare_and_set_meta(SHARED_META, found, sealed):
+        if store.compare_and_set_meta(PAIR_META, found, sealed):
             return {"values": values} if values else None
 
 
 def _plain(value: JSON) -> JSON:
-    """The value as every store gives it back: what was a tuple here is a list there."""
+    """Return a value as every store returns it: what was a tuple here is a list there."""
     if isinstance(value, Mapping):
         return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -54,20 +55,20 @@ def _plain(value: JSON) -> JSON:
     return value
 
 
-class SharedMeta:
-    """Reads and sets the values, wherever the primary is."""
+class PairMetadata:
+    """Reads and sets the values at the primary. Safe to share between threads."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
 
     def get(self, name: str) -> JSON:
-        """One value; None if it was never set."""
+        """Return one value; None if it was never set."""
 
-        def look(store: Store, epoch: int | None) -> JSON:
+        def read(store: Store, epoch: int | None) -> JSON:
             require_primary(store, epoch)
-            return _split(store.meta(SHARED_META))[0].get(name)
+            return _split(store.meta(PAIR_META))[0].get(name)
 
-        return self._router.call_reading(look)
+        return self._router.call_reading(read)
 
     def compare_and_set(
         self,
@@ -81,7 +82,7 @@ class SharedMeta:
 
         def change(route: Route) -> bool:
             while True:
-                found = route.store.meta(SHARED_META)
+                found = route.store.meta(PAIR_META)
                 values, sealed = _split(found)
                 if sealed is not None and sealed >= route.epoch:
                     raise StaleEpoch(
@@ -94,7 +95,7 @@ class SharedMeta:
                 if value is None:
                     del changed[name]
                 if route.store.compare_and_set_meta(
-                    SHARED_META, found, {"values": changed}
+                    PAIR_META, found, {"values": changed}
                 ):
                     return True
 

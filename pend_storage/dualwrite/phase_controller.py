@@ -1,4 +1,4 @@
-"""What an operator does with a pair's phase: look at it, and change it."""
+"""Controller of a pair's phase: read it, check what stands in the way, and change it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH
-from pend_storage.dualwrite.log_continuity import Continuity
-from pend_storage.dualwrite.maintenance import Upkeep
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.readiness import Gate, Readiness, require_codes
+from pend_storage.dualwrite.legacy_edits import LegacyEditSync
+from pend_storage.dualwrite.log_continuity import LogContinuity
+from pend_storage.dualwrite.maintenance import Maintenance
+from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.readiness import Readiness, ReadinessGate, require_codes
 from pend_storage.dualwrite.relay import Relay
-from pend_storage.dualwrite.replication_position import is_covered
-from pend_storage.dualwrite.roles import Side, View
+from pend_storage.dualwrite.replication_position import is_complete_replica
+from pend_storage.dualwrite.roles import RolePair, Side
 from pend_storage.dualwrite.router import Router
-from pend_storage.dualwrite.secondary_abandonment import leave
+from pend_storage.dualwrite.secondary_abandonment import abandon_secondary
 from pend_storage.dualwrite.switch import UNCOVERED, Switcher, require_time
-from pend_storage.dualwrite.switch_history import Switch, add_switch, switches
+from pend_storage.dualwrite.switch_history import (
+    Switch,
+    record_switch,
+    recorded_switches,
+)
 from pend_storage.errors import (
     ChangesExpired,
     PendStorageError,
@@ -30,7 +35,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Phase, Role, path
 
-__all__ = ["ALONE", "Control", "SwitchReport"]
+__all__ = ["ALONE", "PhaseController", "SwitchReport"]
 
 ALONE: Final[dict[Side, Phase]] = {
     "json": Phase.JSON_ONLY,
@@ -43,7 +48,7 @@ _PAUSE: Final = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchReport:
-    """What a switch did."""
+    """Outcome of a switch."""
 
     before: Phase
     after: Phase
@@ -52,86 +57,106 @@ class SwitchReport:
     steps: tuple[Phase, ...]
     """The phases gone through, ``after`` included."""
     accepted: tuple[str, ...]
-    """Codes of the blockers that were let pass."""
+    """Codes of the blockers that were accepted."""
     seconds: float
     """From the first step to the last."""
     pause: float
     """Seconds for which writes waited, altogether."""
 
 
-class Control:
-    """See the module."""
+class PhaseController:
+    """Walks a pair from phase to phase, and records each step.
+
+    The roles are moved by :class:`~pend_storage.dualwrite.switch.Switcher`; the controller
+    decides whether they may be, and does what a step needs before and after it. Safe to
+    share between threads.
+    """
 
     def __init__(
         self,
         router: Router,
         relay: Relay,
-        shared: SharedMeta,
-        gate: Gate,
         *,
-        upkeep: Upkeep,
-        continuity: Continuity,
+        metadata: PairMetadata,
+        gate: ReadinessGate,
+        continuity: LogContinuity,
+        maintenance: Maintenance,
+        edits: LegacyEditSync,
     ) -> None:
+        """Make a controller.
+
+        Args:
+            router: knows the primary.
+            relay: drains before JSON is filled, and after the last step.
+            metadata: holds the history of switches.
+            gate: knows what stands in the way.
+            continuity: checks that the primary has lost nothing before it is left.
+            maintenance: fills JSON on the way back.
+            edits: synchronised before and after JSON becomes primary.
+        """
         self._router = router
         self._relay = relay
-        self._shared = shared
+        self._metadata = metadata
         self._gate = gate
-        self._upkeep = upkeep
         self._continuity = continuity
+        self._maintenance = maintenance
+        self._edits = edits
         self._switcher = Switcher(router, continuity)
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: nobody is switching there."""
+        """Make a new lock in a forked child, where no switch is under way."""
         self._turn = threading.Lock()
 
-    # -- phases -------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------
 
     def phase(self) -> Phase:
-        """The phase now; during a switch, the one that still or already holds.
+        """Return the phase; during a switch, the one that still or already holds.
 
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
         """
-        view = self._router.tend()
+        view = self._router.maintain()
         if view.phase is None:
             return self._phase_from_history(view)
         return view.phase
 
-    def _phase_from_history(self, view: View) -> Phase:
-        """The secondary is out of reach; what the last switch led to is on the primary."""
+    def _phase_from_history(self, view: RolePair) -> Phase:
+        """Return the phase that the last switch led to; the secondary is out of reach."""
         mine = None if view.primary is None else view.of(view.primary)
         if view.primary is not None and mine is not None and mine.epoch == 1:
-            return ALONE[view.primary]  # never was another store attached
-        known = switches(self._shared) if view.primary is not None else ()
+            return ALONE[view.primary]  # no other store was ever attached
+        known = recorded_switches(self._metadata) if view.primary is not None else ()
         if known:
             last = known[-1].after
             if (last.json_role is Role.PRIMARY) is (view.primary == "json"):
                 return last
-        raise next(iter(self._router.pair.trouble.values()))
+        raise next(iter(self._router.pair.unreachable.values()))
 
     def readiness(self, phase: Phase) -> Readiness:
-        """What stands in the way from here to there."""
-        view = self._switcher.settle(time.monotonic() + _PATIENCE)
+        """Return what stands in the way from the present phase to another."""
+        view = self._switcher.wait_until_settled(time.monotonic() + _PATIENCE)
         return self._gate.readiness(view, phase)
+
+    # -- switching ----------------------------------------------------------------------
 
     def switch(
         self, wanted: Phase, *, accept: Iterable[str], timeout: float, by: str
     ) -> SwitchReport:
-        """Go there, step by step; see :meth:`DualWriteStore.switch`."""
+        """Go to a phase, step by step; see :meth:`DualWriteStore.switch`."""
         accept = tuple(accept)
         require_codes(accept)
         begun = time.monotonic()
         deadline = begun + timeout
         with self._turn:
-            left = self._leave(wanted, by)
-            if left is not None:
-                return left
-            view = self._switcher.settle(deadline)
+            abandoned = self._abandon_unreachable(wanted, by)
+            if abandoned is not None:
+                return abandoned
+            view = self._switcher.wait_until_settled(deadline)
             assert view.phase is not None  # noqa: S101 - settled roles are a phase
             self._continuity.require(self._router.route)  # also where nothing moves
-            accepted = self._pass(self._gate.readiness(view, wanted), accept)
-            steps, pause = self._go(view.phase, wanted, deadline, by, accepted)
+            accepted = _accepted(self._gate.readiness(view, wanted), accept)
+            steps, pause = self._walk(view.phase, wanted, deadline, by, accepted)
             return SwitchReport(
                 before=view.phase,
                 after=wanted,
@@ -142,20 +167,20 @@ class Control:
                 pause=pause,
             )
 
-    def _leave(self, wanted: Phase, by: str) -> SwitchReport | None:
-        """Give up a secondary that cannot be reached; None where there is none such.
+    def _abandon_unreachable(self, wanted: Phase, by: str) -> SwitchReport | None:
+        """Abandon a secondary that cannot be reached; None where there is none such.
 
         The primary serves alone already; the other one is detached when it is back.
         """
         begun = time.monotonic()
-        view = self._router.tend()
+        view = self._router.maintain()
         if view.is_whole or view.primary is None or ALONE[view.primary] is not wanted:
             return None
         before = self._phase_from_history(view)
         if before is not wanted:
             self._continuity.require(self._router.route)
-            leave(self._router.pair, view)
-            self._note(before, wanted, by, (), 0.0)
+            abandon_secondary(self._router.pair, view)
+            self._record(before, wanted, by, (), 0.0)
         return SwitchReport(
             before=before,
             after=wanted,
@@ -166,18 +191,7 @@ class Control:
             pause=0.0,
         )
 
-    def _pass(self, found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:
-        """The codes that are let pass.
-
-        Raises:
-            SwitchRefused: others are in the way.
-        """
-        refused = found.refused(accept)
-        if refused:
-            raise SwitchRefused(tuple((b.code, b.sentence) for b in refused))
-        return tuple(blocker.code for blocker in found.blockers)
-
-    def _go(
+    def _walk(
         self,
         before: Phase,
         wanted: Phase,
@@ -185,7 +199,7 @@ class Control:
         by: str,
         accepted: tuple[str, ...],
     ) -> tuple[tuple[Phase, ...], float]:
-        """All steps; others may come between, and recover what they take for dead."""
+        """Take all steps; other processes may come between, and recover a switch."""
         taken: list[Phase] = []
         total, now = 0.0, before
         while now is not wanted:
@@ -193,35 +207,35 @@ class Control:
             after = path(now, wanted)[0]
             pause = self._step(now, after, deadline)
             total += pause
-            reached = self._switcher.settle(deadline).phase
+            reached = self._switcher.wait_until_settled(deadline).phase
             if reached is after:
                 taken.append(after)
-                self._note(now, after, by, accepted, pause)
+                self._record(now, after, by, accepted, pause)
             else:
                 time.sleep(_PAUSE)
             assert reached is not None  # noqa: S101 - settled roles are a phase
             now = reached
-        self._tend_edits()
+        self._sync_edits()
         self._relay.wake()
         return tuple(taken), total
 
-    def _tend_edits(self) -> None:
-        """Commit what JSON has noted as secondary; else the relay does so soon."""
+    def _sync_edits(self) -> None:
+        """Commit what JSON has recorded as secondary; else the relay does so soon."""
         with contextlib.suppress(PendStorageError):
             self._relay.catch_up()
-            self._upkeep.tend_edits(self._router.route)
+            self._edits.sync(self._router.route)
 
     def _step(self, now: Phase, after: Phase, deadline: float) -> float:
         self._continuity.require(self._router.route)
         try:
             if (now, after) == (Phase.POSTGRES_PRIMARY, Phase.PARALLEL):
                 self._fill_json(deadline)
-                self._upkeep.tend_edits(self._router.route)  # while it takes commits
+                self._edits.sync(self._router.route)  # while it takes commits
             pause = self._switcher.step(after, deadline)
             if (now, after) == (Phase.POSTGRES_ONLY, Phase.POSTGRES_PRIMARY):
                 self._fill_json(deadline)
         except StaleEpoch:
-            return 0.0  # somebody else came between: look again
+            return 0.0  # another process came between: read the phase again
         except ChangesExpired:
             self._relay.catch_up()  # which begins the mark anew
             raise SwitchRefused((UNCOVERED,)) from None
@@ -234,18 +248,20 @@ class Control:
         next time.
         """
         self._relay.catch_up()
-        if self._upkeep.can_copy and not self._is_covered():
-            self._upkeep.backfill(
+        if self._maintenance.can_backfill and not self._is_complete():
+            self._maintenance.backfill(
                 progress=lambda _done, _all: require_time(deadline),
                 rate=None,
                 is_urgent=True,
             )
 
-    def _is_covered(self) -> bool:
+    def _is_complete(self) -> bool:
         route = self._router.route
-        return route.follower is None or is_covered(route.store, route.follower)
+        return route.follower is None or is_complete_replica(
+            route.store, route.follower
+        )
 
-    def _note(
+    def _record(
         self,
         before: Phase,
         after: Phase,
@@ -262,6 +278,18 @@ class Control:
             accepted=accepted,
             pause=pause,
         )
-        # It was made all the same where this fails.
+        # The switch was made all the same where this fails.
         with contextlib.suppress(*OUT_OF_REACH, StaleEpoch):
-            add_switch(self._shared, switch)
+            record_switch(self._metadata, switch)
+
+
+def _accepted(found: Readiness, accept: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the codes of the blockers that are accepted.
+
+    Raises:
+        SwitchRefused: others are in the way.
+    """
+    refused = found.refused(accept)
+    if refused:
+        raise SwitchRefused(tuple((b.code, b.sentence) for b in refused))
+    return tuple(blocker.code for blocker in found.blockers)

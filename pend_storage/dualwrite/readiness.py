@@ -1,7 +1,7 @@
-"""What stands in the way of a phase, and whose word lets it pass.
+"""Readiness for a phase: the blockers in its way, and which of them can be accepted.
 
-A forward switch is gated by all that an operator should have seen to. A backward switch
-is gated only by what would be lost, which normally is nothing.
+A forward switch is gated by all that an operator should have done before. A backward
+switch is gated only by what would be lost, which normally is nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import msgspec
 
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.relay_schedule import reason_of
-from pend_storage.dualwrite.replication_position import Mark, is_covered_when_resumed
-from pend_storage.dualwrite.roles import SIDES, Side, View, other
+from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.relay_schedule import blocked_reason
+from pend_storage.dualwrite.replication_position import (
+    ReplicationPosition,
+    is_complete_when_resumed,
+)
+from pend_storage.dualwrite.roles import SIDES, RolePair, Side, other
 from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
@@ -36,11 +39,11 @@ __all__ = [
     "WAITING",
     "Blocker",
     "Check",
-    "Gate",
     "Readiness",
+    "ReadinessGate",
     "count_waiting",
-    "note_backup",
-    "note_validation",
+    "record_backup",
+    "record_validation",
 ]
 
 CODES: Final = (
@@ -64,7 +67,7 @@ _SHOWN_NAMES: Final = 5
 """Files that a sentence names."""
 
 Check: TypeAlias = Callable[[], str | None]
-"""Gives a sentence that says what is wrong, and what to do; None if nothing is."""
+"""Returns a sentence that says what is wrong, and what to do; None if nothing is."""
 
 _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.PARALLEL: ("schema",),
@@ -75,7 +78,7 @@ _NEEDED: Final[Mapping[Phase, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One reason not to switch."""
+    """Reason not to switch."""
 
     code: str
     """One of :data:`CODES`."""
@@ -90,7 +93,7 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a switch may be made, and what it would do."""
+    """Whether a switch may be made, and which steps it would take."""
 
     phase: Phase
     """The phase asked about."""
@@ -105,7 +108,7 @@ class Readiness:
         return not self.blockers
 
     def refused(self, accept: Collection[str]) -> tuple[Blocker, ...]:
-        """The blockers that refuse the switch where these codes are accepted."""
+        """Return the blockers that refuse the switch where these codes are accepted."""
         return tuple(
             blocker
             for blocker in self.blockers
@@ -128,7 +131,7 @@ def count_waiting(store: Store) -> int:
 
 
 class _Validation(msgspec.Struct):
-    """The fact that a validation leaves behind."""
+    """Value of :data:`VALIDATION_META`."""
 
     of: str
     base: int
@@ -139,24 +142,24 @@ class _Validation(msgspec.Struct):
     """Of the primary and the follower; None in facts of older versions."""
 
 
-def note_validation(
+def record_validation(
     primary: Store, follower: Store, *, found: int, incarnations: tuple[str, str]
 ) -> None:
-    """Leave behind what a full comparison found, for as long as it means something.
+    """Record what a full comparison found, beside the mark that it is about.
 
     Args:
         primary: one of the stores that were compared.
-        follower: the other one; it keeps the fact.
+        follower: the other one; the record is in its meta.
         found: how many records differ, or may differ.
-        incarnations: what stood behind the two when the comparison began.
+        incarnations: of the two when the comparison began.
     """
-    mark = Mark.load(follower)
+    mark = ReplicationPosition.load(follower)
     if mark is None:
         return
     fact: JSON = msgspec.to_builtins(
         _Validation(
             of=primary.identity(),
-            base=mark.base,
+            base=mark.contiguous_from,
             ok=found == 0,
             found=found,
             at=datetime.now(UTC).isoformat(),
@@ -166,46 +169,49 @@ def note_validation(
     follower.compare_and_set_meta(VALIDATION_META, follower.meta(VALIDATION_META), fact)
 
 
-def note_backup(
-    shared: SharedMeta, at: datetime, *, incarnations: Mapping[Side, str] | None = None
+def record_backup(
+    metadata: PairMetadata,
+    at: datetime,
+    *,
+    incarnations: Mapping[Side, str] | None = None,
 ) -> None:
-    """Leave behind that a backup was made and verified.
+    """Record that a backup was made and verified.
 
     Args:
-        shared: values of the pair.
+        metadata: values of the pair.
         at: when.
-        incarnations: what stood behind the stores that it was made of.
+        incarnations: of the stores that it was made of.
     """
     stood: JSON = msgspec.to_builtins(dict(incarnations or {}))
     fact: JSON = {"verified_at": at.isoformat(), "incarnations": stood}
-    while not shared.compare_and_set(BACKUP_META, shared.get(BACKUP_META), fact):
+    while not metadata.compare_and_set(BACKUP_META, metadata.get(BACKUP_META), fact):
         pass
 
 
 @runtime_checkable
 class _HasFiles(Protocol):
-    """A store that knows which files of its directory nobody looks after."""
+    """Store that knows which files of its directory no layout claims."""
 
     def unclaimed_files(self) -> Sequence[Path]: ...
 
 
-class Gate:
-    """Looks at the facts."""
+class ReadinessGate:
+    """Finds the blockers of a phase by reading both stores."""
 
     def __init__(
         self,
         pair: Pair,
-        shared: SharedMeta,
+        metadata: PairMetadata,
         checks: Mapping[str, Check],
         *,
         can_copy: bool,
     ) -> None:
-        """Make it.
+        """Make a gate.
 
         Args:
             pair: both stores.
-            shared: values of the pair.
-            checks: by code, instead of what is looked at here.
+            metadata: values of the pair.
+            checks: by code, in the place of the checks of the gate itself.
             can_copy: whether a switch can bring a stale follower up to date by itself.
 
         Raises:
@@ -213,9 +219,9 @@ class Gate:
         """
         require_codes(checks)
         self._pair = pair
-        self._shared = shared
+        self._metadata = metadata
         self._can_copy = can_copy
-        self._checks: dict[str, Callable[[View], str | None]] = {
+        self._checks: dict[str, Callable[[RolePair], str | None]] = {
             "schema": lambda _: None,
             "unclaimed": self._unclaimed,
             "backfill": self._backfill,
@@ -226,26 +232,27 @@ class Gate:
         }
         self._given = dict(checks)
 
-    def readiness(self, view: View, wanted: Phase) -> Readiness:
-        """What stands in the way from settled roles to a phase."""
+    def readiness(self, view: RolePair, wanted: Phase) -> Readiness:
+        """Return what stands in the way from settled roles to a phase."""
         assert view.phase is not None  # noqa: S101 - settled roles are a phase
         steps = path(view.phase, wanted)
         forward = wanted.position > view.phase.position
         found = self._forward(view, steps) if forward else self._backward(view, steps)
         return Readiness(wanted, steps, tuple(found))
 
-    def _forward(self, view: View, steps: Sequence[Phase]) -> Iterator[Blocker]:
+    def _forward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
         needed = {code for step in steps for code in _NEEDED.get(step, ())}
         for code in CODES:
             if code in needed and (sentence := self._sentence(code, view)) is not None:
                 yield Blocker(code, sentence)
 
-    def _sentence(self, code: str, view: View) -> str | None:
+    def _sentence(self, code: str, view: RolePair) -> str | None:
         given = self._given.get(code)
         return self._checks[code](view) if given is None else given()
 
-    def _backward(self, view: View, steps: Sequence[Phase]) -> Iterator[Blocker]:
-        """Only JSON becoming primary can lose something: what it has not got."""
+    def _backward(self, view: RolePair, steps: Sequence[Phase]) -> Iterator[Blocker]:
+        """Yield the blockers of a way back."""
+        # Only JSON becoming primary can lose something: what it has not got.
         if Phase.PARALLEL not in steps or self._can_copy:
             return
         if (sentence := self._backfill(view)) is not None:
@@ -253,8 +260,8 @@ class Gate:
 
     # -- the facts ----------------------------------------------------------------------
 
-    def _unclaimed(self, _: View) -> str | None:
-        """Files that stay behind, for nothing of them is in either store."""
+    def _unclaimed(self, _: RolePair) -> str | None:
+        """Return a sentence on files that no layout claims; neither store has them."""
         json = self._pair.store("json")
         if not isinstance(json, _HasFiles):
             return None
@@ -268,13 +275,13 @@ class Gate:
             'out of json.include, or set json.unclaimed = "ignore"'
         )
 
-    def _backfill(self, view: View) -> str | None:
+    def _backfill(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
-        return None if is_covered_when_resumed(primary, follower) else UNCOVERED[1]
+        return None if is_complete_when_resumed(primary, follower) else UNCOVERED[1]
 
-    def _validation(self, view: View) -> str | None:
+    def _validation(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
-        mark = Mark.load(follower)
+        mark = ReplicationPosition.load(follower)
         try:
             fact = msgspec.convert(follower.meta(VALIDATION_META), _Validation)
         except msgspec.ValidationError:
@@ -283,7 +290,7 @@ class Gate:
         if (
             fact is None
             or mark is None
-            or (fact.of, fact.base) != (primary.identity(), mark.base)
+            or (fact.of, fact.base) != (primary.identity(), mark.contiguous_from)
         ):
             return f"the stores were not compared {since}: run a full validation"
         here = (primary.incarnation(), follower.incarnation())
@@ -297,7 +304,7 @@ class Gate:
         )
 
     def _findings(self, primary: Store) -> str | None:
-        """What was found since, and is not known to be equal; edits are in quarantine."""
+        """Return a sentence on open findings; those of edits are in quarantine instead."""
         spec = primary.schema[FINDINGS]
         where = (field("state") == "open", field("source") != "edit")
         found = primary.count(FINDINGS, make_query(spec, where).where)
@@ -308,12 +315,12 @@ class Gate:
             "them, and validate again"
         )
 
-    def _lag(self, view: View) -> str | None:
+    def _lag(self, view: RolePair) -> str | None:
         primary, follower = self._sides(view)
         try:
-            mark = Mark.load(follower)
+            mark = ReplicationPosition.load(follower)
             commits, _, problem = lag_of(primary, mark)
-            blocked = problem or reason_of(follower, mark)
+            blocked = problem or blocked_reason(follower, mark)
         except StoreUnavailable as error:
             return f"the secondary cannot be asked how far it is ({error.reason})"
         if blocked is not None:
@@ -325,7 +332,7 @@ class Gate:
             "see why it does not"
         )
 
-    def _quarantine(self, view: View) -> str | None:
+    def _quarantine(self, view: RolePair) -> str | None:
         primary, _ = self._sides(view)
         waiting = count_waiting(primary)
         if not waiting:
@@ -338,8 +345,8 @@ class Gate:
             f"one by one{also if unread else ''}"
         )
 
-    def _backup(self, _: View) -> str | None:
-        fact = self._shared.get(BACKUP_META)
+    def _backup(self, _: RolePair) -> str | None:
+        fact = self._metadata.get(BACKUP_META)
         if fact is None:
             return "there is no backup that was verified: make one, and verify it"
         if not isinstance(fact, Mapping):
@@ -353,7 +360,7 @@ class Gate:
                 return _exchanged(at, (str(before),), (str(here),), "backup")
         return None
 
-    def _sides(self, view: View) -> tuple[Store, Store]:
+    def _sides(self, view: RolePair) -> tuple[Store, Store]:
         side = view.primary
         assert side is not None  # noqa: S101 - settled roles have a primary
         return self._pair.store(side), self._pair.store(other(side))
@@ -368,7 +375,7 @@ def _exchanged(at: str, before: Sequence[str], here: Sequence[str], what: str) -
 
 
 def require_codes(codes: Mapping[str, object] | Sequence[str]) -> None:
-    """See that these are codes of blockers.
+    """Check that these are codes of blockers.
 
     Raises:
         ConfigError: one is not.

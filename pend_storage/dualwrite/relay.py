@@ -1,4 +1,4 @@
-"""Applies the primary's change log to the secondary, from a mark, in the background.
+"""Relay that applies the primary's change log to the secondary in the background.
 
 The change log is the durable intent of every dual write: whatever a crash, a timeout or
 an outage kept from the secondary is still in it. The mark is committed together with the
@@ -6,7 +6,8 @@ data, and every row is guarded by its version, so repeating is harmless, and so 
 relays at once. That there is one at a time is a matter of economy: a relay that finds the
 mark moved by another one leaves the work to it.
 
-:mod:`~pend_storage.dualwrite.log_drain` does the work, this decides when.
+The log drain (:mod:`~pend_storage.dualwrite.log_drain`) does the work; the relay decides
+when.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
-from pend_storage.dualwrite.log_drain import REFUSALS, Drain, Obstacle
-from pend_storage.dualwrite.relay_schedule import Standstill, reason_of
+from pend_storage.dualwrite.legacy_edits import LegacyEditSync
+from pend_storage.dualwrite.log_continuity import LogContinuity
+from pend_storage.dualwrite.log_drain import REFUSALS, LogDrain, Obstacle
+from pend_storage.dualwrite.relay_schedule import RelaySchedule, blocked_reason
 from pend_storage.dualwrite.replication_position import (
-    MARK_META,
-    Mark,
-    fresh_mark,
-    reaches,
+    POSITION_META,
+    ReplicationPosition,
+    log_reaches,
+    position_from_now,
 )
-from pend_storage.dualwrite.router import Route, Router, require_primary
+from pend_storage.dualwrite.route import Route, require_primary
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (
     ChangesExpired,
-    ConfigError,
     PendStorageError,
     StaleEpoch,
 )
@@ -44,68 +47,80 @@ from pend_storage.store import Store
 
 __all__ = ["Relay"]
 
-_TEND_EVERY: Final = 1.0
-"""Seconds between two looks at the roles, and between two attempts at a secondary that
+_MAINTAIN_EVERY: Final = 1.0
+"""Seconds between two reads of the roles, and between two attempts at a secondary that
 is down."""
 _PRUNE_EVERY: Final = 600.0
-_CHORE_EVERY: Final = 5.0
+_SYNC_EDITS_EVERY: Final = 5.0
 
 
 class Relay:
-    """A background thread that drains now and then, and whenever it is woken."""
+    """Background thread that drains the log now and then, and whenever it is woken."""
 
     def __init__(
         self,
         router: Router,
         breaker: Breaker,
-        hook: Hook,
         *,
+        schedule: RelaySchedule,
+        continuity: LogContinuity,
+        edits: LegacyEditSync,
+        hook: Hook,
         interval: float | None,
         retention: timedelta,
     ) -> None:
-        """Make it.
+        """Make a relay; its thread starts with the first route.
 
         Args:
-            router: knows the primary.
+            router: knows the primary; the relay subscribes to its routes.
             breaker: closed when the secondary is reached.
+            schedule: wakes the relay, and spaces its attempts.
+            continuity: knows whether the primary's log may be followed at all. No mark
+                shows that where the secondary got at once what the log has lost since.
+            edits: synchronised now and then, by the relay that is at work.
             hook: gets events.
             interval: seconds between two looks at the change log; None: there is no
-                thread, and somebody calls :meth:`catch_up`.
+                thread, and :meth:`catch_up` is called instead.
             retention: how long entries are kept that the other side has passed.
         """
         self._router = router
         self._breaker = breaker
+        self._schedule = schedule
+        self._continuity = continuity
+        self._edits = edits
         self._hook = hook
         self._interval = interval
         self._retention = retention
-        self.chore: Callable[[Route], None] = lambda _: None
-        """Called now and then, by the relay that is at work."""
-        self.refusal: Callable[[Route], ConfigError | None] = lambda _: None
-        """Why the primary's log is not to be followed: it has lost what was in it, which
-        perhaps no mark tells, because the secondary got it at once."""
         self.after_fork()
+        router.subscribe(self)
 
     def after_fork(self) -> None:
-        """In a forked child: it has no thread yet."""
-        self._wake = threading.Event()
+        """Begin anew in a forked child, which has no thread yet."""
+        self._schedule.after_fork()
         self._starting = threading.Lock()
         self._is_stopped = False
         self._thread: threading.Thread | None = None
-        self._seen: Mark | None = None
-        self._passed: Mark | None = None
-        """How far the follower was when it was asked last."""
-        self._standstill = Standstill(self._hook, self._interval or _TEND_EVERY)
-        self._drain_state = Drain(
-            on_rewound=self._rewound,
-            on_obstacle=self._met_obstacle,
-            on_moved=self._standstill.passed,
+        self._seen: ReplicationPosition | None = None
+        self._passed: ReplicationPosition | None = None
+        """Position of the follower when it was asked last."""
+        self._log_drain = LogDrain(
+            on_rewound=self._emit_rewound,
+            on_obstacle=self._record_obstacle,
+            on_moved=self._schedule.record_progress,
         )
-        self._tended = self._pruned = self._chored = time.monotonic()
+        self._maintained = self._pruned = self._edits_synced = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the thread, once."""
+    def route_changed(self, _: Route) -> None:
+        """Start the thread if it does not run, and look at the log of the new primary.
+
+        Also where there is no follower: the log is kept short, and a witness is left.
+        """
+        self._start()
+        self._schedule.wake()  # what stood in the way elsewhere need not here
+
+    def _start(self) -> None:
         if self._interval is None:
             return
         with self._starting:
@@ -113,69 +128,65 @@ class Relay:
                 self._thread = start_thread(self._work, "pend-relay")
 
     def wake(self) -> None:
-        """Look at the change log now, also where something stood in the way before."""
-        self._standstill.hurry()
-        self._wake.set()
-
-    def missed(self) -> None:
-        """Something did not arrive: look soon, but not at what is being waited for."""
-        self._wake.set()
+        """Try at once, also what stood in the way before."""
+        self._schedule.wake()
 
     def stop(self, timeout: float) -> None:
         """End the thread; what it did not get to stays in the change log."""
         with self._starting:
             self._is_stopped = True
-        self._wake.set()
+        self._schedule.notify()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
     def run(self, interval: float | None = None) -> None:
-        """Be the thread, until :meth:`stop`: for a process of its own."""
+        """Relay in the calling thread until :meth:`stop`: for a process of its own."""
         with self._starting:
-            self._interval = interval or self._interval or _TEND_EVERY
+            self._interval = interval or self._interval or _MAINTAIN_EVERY
             # So that no route that is found starts another one beside it.
             self._thread = self._thread or threading.current_thread()
         self._work()
 
     def _work(self) -> None:
-        interval = self._interval or _TEND_EVERY
+        interval = self._interval or _MAINTAIN_EVERY
         pause = interval
         while True:
-            woken = self._wake.wait(pause)
-            self._wake.clear()
+            woken = self._schedule.wait(pause)
             if self._is_stopped:
                 return
-            busy = self._turn(mine=woken)
+            busy = self._run_once(mine=woken)
             if not self._breaker.is_closed:
-                pause = max(interval, _TEND_EVERY)
+                pause = max(interval, _MAINTAIN_EVERY)
             else:
-                pause = interval if busy else min(2 * pause, max(interval, _TEND_EVERY))
+                pause = (
+                    interval if busy else min(2 * pause, max(interval, _MAINTAIN_EVERY))
+                )
 
-    def _turn(self, *, mine: bool) -> bool:
-        """One look; gives whether there was something to do."""
+    def _run_once(self, *, mine: bool) -> bool:
+        """Look at the log once; return whether there was something to do."""
         try:
-            self._tend()
-            return self._look(self._router.route, mine=mine)
+            self._maintain()
+            return self._drain_if_due(self._router.route, mine=mine)
         except StaleEpoch:
-            self._router.forget()
+            self._router.invalidate()
         except REFUSALS as error:
             if not self._is_obstacle(error):
-                self._standstill.complain(error, self._seen)
+                self._schedule.record_failure(error, self._seen)
         except OUT_OF_REACH as error:
             is_ending = self._is_stopped or self._router.is_closed
             if not is_ending and not self._is_obstacle(error):
                 self._breaker.failed(self._fault(error))
         except Exception as error:  # noqa: BLE001 - the thread must outlive every surprise
-            self._standstill.complain(error, self._seen)
+            self._schedule.record_failure(error, self._seen)
         return False
 
     def _fault(self, error: PendStorageError) -> str:
-        """Which of the two stores did not answer, in words."""
-        route = self._router.believed
+        """Return a sentence on which of the two stores did not answer."""
+        route = self._router.known_route
         if route is not None and route.follower is not None:
             with contextlib.suppress(*OUT_OF_REACH):
-                route.follower.meta(MARK_META)
+                route.follower.meta(POSITION_META)
                 return (
                     f"gets nothing, because the primary cannot be read ({why(error)})"
                 )
@@ -184,24 +195,27 @@ class Relay:
     # -- what stands in the way -----------------------------------------------------------
 
     def _is_obstacle(self, error: Exception) -> bool:
-        """Whether it is about one commit, and has been taken note of."""
-        obstacle = self._drain_state.obstacle
+        """Whether an error is about one commit, and was recorded already."""
+        obstacle = self._log_drain.obstacle
         return obstacle is not None and obstacle.error is error
 
-    def _met_obstacle(self, obstacle: Obstacle) -> None:
+    def _record_obstacle(self, obstacle: Obstacle) -> None:
         follower = self._router.route.follower
         if follower is not None:
-            self._standstill.note(obstacle, follower)
+            self._schedule.record_obstacle(obstacle, follower)
 
-    def _rewound(self, before: Mark, now: Mark | None) -> None:
+    def _emit_rewound(
+        self, before: ReplicationPosition, now: ReplicationPosition | None
+    ) -> None:
         place = "no position any more"
         if now is not None:
-            place = f"position {now.after} (of {now.at})"
+            place = f"position {now.sequence} (of {now.committed_at})"
         self._hook(
             Event(
                 "secondary-rewound",
-                f"the secondary was at position {before.after} (of {before.at}) of the "
-                f"change log, and has {place} now: it lost commits by a failover or a "
+                f"the secondary was at position {before.sequence} (of "
+                f"{before.committed_at}) of the change log, and has {place} now: it lost "
+                "commits by a failover or a "
                 "restore. It is brought up to date again from the change log, as far as "
                 "that reaches back; validate it before it becomes primary",
                 logging.WARNING,
@@ -210,34 +224,37 @@ class Relay:
 
     # -- work ---------------------------------------------------------------------------
 
-    def _tend(self) -> None:
-        """See to half-done switches, and to a secondary that came, went or is back."""
+    def _maintain(self) -> None:
+        """Recover half-done switches, and notice a secondary that came, went or is back."""
         now = time.monotonic()
-        if now - self._tended >= _TEND_EVERY or not self._router.route.is_certain:
-            self._tended = now
-            self._router.tend()
+        if (
+            now - self._maintained >= _MAINTAIN_EVERY
+            or not self._router.route.is_certain
+        ):
+            self._maintained = now
+            self._router.maintain()
 
-    def _look(self, route: Route, *, mine: bool) -> bool:
+    def _drain_if_due(self, route: Route, *, mine: bool) -> bool:
         if route.follower is None:
             if route.is_certain:
-                self._prune_now_and_then()  # nobody else keeps the log short
+                self._prune_now_and_then()  # nothing else keeps the log short
             return False
-        mark = Mark.load(route.follower)
+        mark = ReplicationPosition.load(route.follower)
         others, self._seen, self._passed = mark != self._seen, mark, mark
         if others and not mine and self._breaker.is_closed:
-            return True  # somebody else is at it
-        if not self._standstill.is_due(mark):
+            return True  # another relay is at it
+        if not self._schedule.is_due(mark):
             return False
         commits = self._drain(route)
-        self._seen = self._passed = Mark.load(route.follower)
+        self._seen = self._passed = ReplicationPosition.load(route.follower)
         self._prune_now_and_then()
-        if time.monotonic() - self._chored >= _CHORE_EVERY:
-            self._chored = time.monotonic()
-            self.chore(route)
+        if time.monotonic() - self._edits_synced >= _SYNC_EDITS_EVERY:
+            self._edits_synced = time.monotonic()
+            self._edits.sync(route)
         return commits > 0
 
     def catch_up(self) -> int:
-        """Drain in this thread; gives how many commits were applied.
+        """Drain in the calling thread; return how many commits were applied.
 
         Raises:
             StoreUnavailable: one of the stores cannot be reached.
@@ -253,21 +270,22 @@ class Relay:
         return self._router.call(caught_up)
 
     def lag(self, route: Route) -> Lag:
-        """How far a follower is behind; if it is out of reach, as far as is known here.
+        """Measure how far a follower is behind.
 
-        Where this process has never reached it, that is all of the change log.
+        Where it is out of reach, the last position that this process has seen counts, and
+        without one the whole change log.
 
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
-        found, lost = self._measured(route), self.refusal(route)
+        found, lost = self._measured(route), self._continuity.refusal(route)
         if lost is None:
             return found
         commits = max(1, found.commits)
         return replace(found, commits=commits, seconds=math.inf, blocked=str(lost))
 
     def _measured(self, route: Route) -> Lag:
-        trouble = self._router.pair.trouble.get(route.follower_side)
+        trouble = self._router.pair.unreachable.get(route.follower_side)
         blocked = (
             "the secondary does not follow yet"
             if trouble is None
@@ -275,8 +293,8 @@ class Relay:
         )
         if route.follower is not None:
             try:
-                self._passed = mark = Mark.load(route.follower)
-                reason = reason_of(route.follower, mark)
+                self._passed = mark = ReplicationPosition.load(route.follower)
+                reason = blocked_reason(route.follower, mark)
                 is_up = self._breaker.is_closed
             except OUT_OF_REACH as error:
                 blocked = f"the secondary cannot be reached ({why(error)})"
@@ -289,40 +307,37 @@ class Relay:
         return Lag(*found[:2], secondary_up=False, blocked=blocked)
 
     def _drain(self, route: Route) -> int:
-        assert route.follower is not None  # noqa: S101 - its callers have looked
-        error = self.refusal(route)
+        error = self._continuity.refusal(route)
         if error is not None:
             raise error
         try:
-            commits = self._drain_state.run(route.store, route.follower, route.epoch)
+            commits = self._log_drain.run(route.store, route.secondary, route.epoch)
         except ChangesExpired:
             self._begin_anew(route)
             return 0
         except REFUSALS:
             self._reached(route)  # it works, but for one commit
             raise
-        self._standstill.passed()
+        self._schedule.record_progress()
         self._reached(route)
         return commits
 
     def _reached(self, route: Route) -> None:
         if not self._breaker.is_closed:
-            assert route.follower is not None  # noqa: S101 - its callers have looked
             started = time.monotonic()
-            route.follower.apply((), epoch=route.epoch)  # is it quick enough again?
+            route.secondary.apply((), epoch=route.epoch)  # is it quick enough again?
             self._breaker.succeeded(time.monotonic() - started)
 
     def _begin_anew(self, route: Route) -> None:
-        """The log does not reach back: follow from here, and ask for a backfill."""
-        assert route.follower is not None  # noqa: S101 - its callers have looked
-        found = route.follower.meta(MARK_META)
-        known = Mark.parse(found)
-        if known is not None and reaches(route.store, known):
+        """Follow from here, and ask for a backfill: the log does not reach back."""
+        found = route.secondary.meta(POSITION_META)
+        known = ReplicationPosition.parse(found)
+        if known is not None and log_reaches(route.store, known):
             return  # another relay has moved it, and what it has passed was forgotten
-        mark = fresh_mark(route.store)
-        advance = Advance(MARK_META, found, mark.to_meta())
-        route.follower.apply((), epoch=route.epoch, mark=advance)
-        if not mark.whole:
+        mark = position_from_now(route.store)
+        advance = Advance(POSITION_META, found, mark.to_meta())
+        route.secondary.apply((), epoch=route.epoch, mark=advance)
+        if not mark.needs_no_backfill:
             self._hook(
                 Event(
                     "backfill-needed",
@@ -342,27 +357,25 @@ class Relay:
             self.prune()
 
     def prune(self) -> None:
-        """Let both stores forget what is old, and passed by the other side if it follows.
-
-        The entry at the mark stays: by it the log is known again. What is known here of
-        the roles may be old, so either store's log is kept for the other one's mark.
-        """
+        """Have both stores forget what is old, and what a follower has passed."""
+        # The entry at the mark stays: by it the log is recognised. What is known here of
+        # the roles may be old, so either store's log is kept for the other one's mark.
         route = self._router.route
         cutoff = datetime.now(UTC) - self._retention
         if route.follower is None:
             require_primary(route.store, route.epoch)  # perhaps it has a follower since
             _prune(route.store, cutoff, None)
             return
-        mark = Mark.load(route.follower)
-        known = Mark.load(route.store)
-        if known is not None and known.of != route.follower.identity():
+        mark = ReplicationPosition.load(route.follower)
+        known = ReplicationPosition.load(route.store)
+        if known is not None and known.source != route.follower.identity():
             known = None
-        _prune(route.store, cutoff, 0 if mark is None else mark.after - 1)
-        _prune(route.follower, cutoff, None if known is None else known.after - 1)
+        _prune(route.store, cutoff, 0 if mark is None else mark.sequence - 1)
+        _prune(route.follower, cutoff, None if known is None else known.sequence - 1)
 
 
 def _prune(store: Store, cutoff: datetime, passed: int | None) -> None:
-    """Forget what is older, but the last of it: it shows where what is kept begins."""
+    """Forget all older entries but the last, which shows where what is kept begins."""
     old: list[int] = [0, 0]
     for change in _from_the_beginning(store):
         if change.at >= cutoff or (passed is not None and change.sequence > passed):

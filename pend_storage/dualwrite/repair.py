@@ -1,11 +1,11 @@
-"""Brings what diverges in line with the live primary, ghosts included.
+"""Repair of diverging records from the live primary, extra ones included.
 
-Nothing found earlier is trusted: each record is read anew, and what the primary has then
-is applied. Where the secondary's version stands in the way, it gets a higher one; that is
-safe as long as the primary gives only higher ones from then on, so that whatever is
-written next to that key wins. So the primary is made to count on, by commits that mean
-nothing, until its change log has such a number; and only then is the record read that is
-applied. The other way round, a write between the two could get a version too low to win.
+No earlier finding is trusted: each record is read anew, and what the primary has then is
+applied. Where the secondary's version stands in the way, the repair has a higher one; that
+is safe as long as the primary assigns only higher ones from then on, so that the next write
+of that key wins. So the primary is made to count on, by commits that mean nothing, until
+its change log has such a number; and only then is the record read that is applied. The
+other way round, a write between the two could get a version too low to win.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, Literal
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.divergence_check import Place
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import (
     InvalidRecord,
     PendStorageError,
@@ -47,7 +47,7 @@ _REPAIRED: Final = declare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What was done, or would be done, about one record."""
+    """Action on one record, done or planned."""
 
     collection: str
     key: str
@@ -58,14 +58,14 @@ class Repair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
-    """The outcome of a repair."""
+    """Outcome of a repair."""
 
     repairs: tuple[Repair, ...]
     dry_run: bool
 
     @property
     def repaired(self) -> int:
-        """How many records were written or deleted, or would be."""
+        """Number of records that were written or deleted, or would be."""
         return sum(item.action in {"write", "delete"} for item in self.repairs)
 
     @property
@@ -77,7 +77,7 @@ class RepairReport:
 def repair(
     route: Route, places: Iterable[Place], *, dry_run: bool = False
 ) -> list[Repair]:
-    """Repair these records, some at a time.
+    """Repair records, some at a time.
 
     Raises:
         StaleEpoch: roles have changed meanwhile; begin again.
@@ -106,17 +106,15 @@ def repair(
 
 
 def _apply(route: Route, records: list[ChangedRecord]) -> None:
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    route.follower.apply(records, epoch=route.epoch)
+    route.secondary.apply(records, epoch=route.epoch)
     _REPAIRED()
 
 
 def _plan(
     route: Route, places: list[Place], *, dry_run: bool
 ) -> list[tuple[Repair, ChangedRecord | None]]:
-    """What is to be done about each, and what is to be applied."""
-    assert route.follower is not None  # noqa: S101 - its callers have looked
-    there = _rows(route.follower, places, None)
+    """Return the action on each record, and what is to be applied."""
+    there = _rows(route.secondary, places, None)
     here = _rows(route.store, places, route.epoch)
     head = route.store.head()  # all that is committed later gets higher versions
     if dry_run:
@@ -146,18 +144,17 @@ def _rows(store: Store, places: list[Place], epoch: int | None) -> dict[Place, R
 
 
 def _next(here: Row | None, there: Row) -> int:
-    """The version that the primary has to count on to; 0 where its own row is newer."""
+    """Return the version that the primary has to count on to; 0 where its row is newer."""
     return 1 + there.version if here is None or here.version <= there.version else 0
 
 
 def _count_on(route: Route, head: int, version: int) -> int:
-    """See that later commits get higher versions than this; gives the head by then.
-
-    The head alone does not say so for good: in PostgreSQL it lies above the end of the
-    log, and only the log goes along where the database is moved to another server.
+    """Raise the primary's counter above a version; return its head by then.
 
     It may fall short: in PostgreSQL, a transaction that stays open holds the head back.
     """
+    # The head alone is not enough: in PostgreSQL it lies above the end of the log, and only
+    # the log goes along where the database is moved to another server.
     schema = route.store.schema
     put = schema.put(LEGACY_FILES, LegacyFile(file="repair"))
     delete = schema.delete(LEGACY_FILES, put.key)
@@ -196,13 +193,13 @@ def _settled(place: Place, here: Row | None, there: Row | None) -> bool:
     found = None if there is None else there.record
     if _equal(wanted, found):
         return True
-    # What an editor wrote in vain is the secondary's own until it is brought over.
+    # What an editor wrote in vain is the secondary's own until it is replicated.
     aside = place[0] == QUARANTINE and here is None
     return aside and found is not None and found.code == EDITED
 
 
 def _equal(left: object, right: object) -> bool:
-    """Equal by value, and both there or neither."""
+    """Whether two records are equal by value, or both absent."""
     if left is None or right is None:
         return left is right
     return not differences(left, right)

@@ -1,14 +1,15 @@
-"""How far a store has followed the other one's change log, and what it holds of before.
+"""Replication position: how far a store has followed the other one's change log.
 
-The mark is committed together with the data that it stands for. It names the store whose
-log it counts in, what stood behind that store, and the time and token of the entry that
-it is on. They are compared at every read, so a log that was rewound (a server restored
-from a backup, a standby that was behind) is not followed blindly.
+The position, called *mark* in the design, is committed together with the rows that it
+stands for. It names the store whose log it counts in, that store's incarnation, and the time
+and token of the entry that it is on. The entry is compared at every read, so a log that was
+rewound (a server restored from a backup, a standby that was behind) is not followed
+blindly.
 
-*Covered* is a follower that has everything: the log was followed without a gap from a
-place on, and what was there before that place was copied, or there was nothing. Only a
-covered follower may become primary. A backfill that was complete once proves nothing
-after a gap, because it lies before the place from which the log was followed since.
+A *complete* replica has everything: the log was followed without a gap from a place on,
+and what was there before that place was copied, or there was nothing. Only a complete
+replica may become primary. A backfill that was complete once proves nothing after a gap,
+because it lies before the place from which the log was followed since.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import msgspec
 
 from pend_storage.dualwrite.log_position import (
     HELD_BACK,
-    Position,
+    LogPosition,
     entries_after,
-    is_there,
+    has_entry,
     last_entry,
 )
 from pend_storage.errors import ChangesExpired
@@ -33,99 +34,135 @@ from pend_storage.store import Store
 __all__ = [
     "BACKFILL_META",
     "HELD_BACK",
-    "MARK_META",
-    "SPOILED_META",
-    "Mark",
-    "covers",
-    "end_mark",
-    "fresh_mark",
-    "has_mark",
-    "is_covered",
-    "is_covered_when_resumed",
+    "POSITION_META",
+    "TAINTED_META",
+    "ReplicationPosition",
+    "changes_after",
+    "is_complete_for",
+    "is_complete_replica",
+    "is_complete_when_resumed",
     "is_empty",
-    "news",
-    "reaches",
+    "log_has",
+    "log_reaches",
+    "position_at_end",
+    "position_from_now",
     "rebind",
-    "resume_mark",
+    "resume_position",
 ]
 
-MARK_META: Final = "mark"
-"""Name of the meta entry of a follower that holds its :class:`Mark`."""
+POSITION_META: Final = "mark"
+"""Name of the meta entry of a follower that holds its :class:`ReplicationPosition`."""
 BACKFILL_META: Final = "backfill"
 """Name of the meta entry in which a backfill leaves how far it has come, with the members
 ``source`` (identity), ``head`` (of the source, when it began) and ``complete``."""
-SPOILED_META: Final = "spoiled"
-"""Meta of a store that holds what its primary does not know of: it was voted out, or it
-came with records in the place of another one. It must be emptied before it follows."""
+TAINTED_META: Final = "spoiled"
+"""Meta of a store that holds what its primary does not know of: the other one was promoted
+by force, or it came with records in the place of another one. It must be emptied before it
+follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """A place in another store's change log."""
+class ReplicationPosition:
+    """Position up to which a follower has applied its primary's change log.
 
-    of: str
+    It is committed together with the rows that it stands for, as the meta entry
+    :data:`POSITION_META`.
+    """
+
+    source: str
     """Identity of the store whose log it is."""
-    after: int
-    """Sequence of the last entry that has been applied."""
-    at: str | None = None
-    """Time of that entry, to know it again; None where the mark is on no entry."""
+    sequence: int
+    """Of the last entry that was applied."""
+    committed_at: str | None = None
+    """Time of that entry, to recognise it; None where the position is on no entry."""
     token: str | None = None
     """Token of that entry, likewise; None also where the commit had none."""
     incarnation: str | None = None
-    """What stood behind the store when the mark was last compared with its log; None in
-    marks of older versions."""
-    base: int
-    """From here on the log was followed without a gap."""
-    whole: bool
-    """Whether all that was there at the base is here too, without a backfill."""
+    """Incarnation of the source when the position was last compared with its log; None in
+    positions of older versions."""
+    contiguous_from: int
+    """Sequence from which on the log was followed without a gap."""
+    needs_no_backfill: bool
+    """Whether the follower also has all that the source held at ``contiguous_from``."""
 
     def to_meta(self) -> JSON:
-        """As a meta value."""
-        value: JSON = msgspec.to_builtins(self)
-        return value
+        """Return the meta value; the names in it are those of the first version."""
+        return {
+            "of": self.source,
+            "after": self.sequence,
+            "at": self.committed_at,
+            "token": self.token,
+            "incarnation": self.incarnation,
+            "base": self.contiguous_from,
+            "whole": self.needs_no_backfill,
+        }
 
     @classmethod
     def parse(cls, value: JSON) -> Self | None:
-        """From a meta value; None where it is not a mark."""
+        """Return the position that a meta value holds; None where it holds none."""
         try:
-            return msgspec.convert(value, cls)
+            found = msgspec.convert(value, _Stored)
         except msgspec.ValidationError:
             return None
+        return cls(
+            source=found.of,
+            sequence=found.after,
+            committed_at=found.at,
+            token=found.token,
+            incarnation=found.incarnation,
+            contiguous_from=found.base,
+            needs_no_backfill=found.whole,
+        )
 
     @classmethod
     def load(cls, follower: Store) -> Self | None:
-        """The mark of a store; None where it has never followed."""
-        return cls.parse(follower.meta(MARK_META))
+        """Read the position of a store; None where it has never followed."""
+        return cls.parse(follower.meta(POSITION_META))
 
-    def moved(self, change: Change) -> Mark:
-        """The mark on a later entry."""
-        at = change.at.isoformat()
-        return replace(self, after=change.sequence, at=at, token=change.token)
+    def moved(self, change: Change) -> ReplicationPosition:
+        """Return the position on a later entry."""
+        return replace(
+            self,
+            sequence=change.sequence,
+            committed_at=change.at.isoformat(),
+            token=change.token,
+        )
 
     def is_lost(self, here: str) -> bool:
-        """Whether nothing can tell if the log is still the one that it was made in.
-
-        At the very beginning nothing of a log was passed, so any log continues it.
+        """Whether nothing can prove that the log is still the one it was made in.
 
         Args:
-            here: what stands behind the store now.
+            here: incarnation of the source now.
         """
-        return bool(self.after) and self.position.is_lost(here)
+        # At the very beginning nothing of a log was passed, so any log continues it.
+        return bool(self.sequence) and self.position.is_lost(here)
 
     @property
-    def position(self) -> Position:
-        """Where it is."""
-        return Position(
-            of=self.of,
+    def position(self) -> LogPosition:
+        """The position in the log, without what the follower holds."""
+        return LogPosition(
+            source=self.source,
             incarnation=self.incarnation,
-            sequence=self.after,
-            at=self.at,
+            sequence=self.sequence,
+            committed_at=self.committed_at,
             token=self.token,
         )
 
 
+class _Stored(msgspec.Struct):
+    """Meta value of a :class:`ReplicationPosition`."""
+
+    of: str
+    after: int
+    base: int
+    whole: bool
+    at: str | None = None
+    token: str | None = None
+    incarnation: str | None = None
+
+
 class _Filled(msgspec.Struct):
-    """What a backfill has left in the meta of its target."""
+    """Value of :data:`BACKFILL_META`, as far as it counts here."""
 
     source: str
     head: int
@@ -134,7 +171,7 @@ class _Filled(msgspec.Struct):
 
 
 def _filled(follower: Store, source: str, here: str) -> int | None:
-    """Head of the source when a backfill began that is complete; None without one.
+    """Return the source's head when a complete backfill began; None without one.
 
     One that was made from another incarnation of the source does not count: its numbers
     mean nothing here. See :func:`rebind`.
@@ -147,41 +184,41 @@ def _filled(follower: Store, source: str, here: str) -> int | None:
     return found.head if found.complete and is_known else None
 
 
-def rebind(primary: Store, follower: Store, mark: Mark) -> None:
-    """Let the facts of a follower count at the present incarnation of its primary.
+def rebind(primary: Store, follower: Store, mark: ReplicationPosition) -> None:
+    """Carry position and backfill of a follower over to the primary's present incarnation.
 
     To be called where the mark's entry was found there: then the log there is the one
     that the mark was made in, and what was copied before lies before that entry.
 
     Args:
         primary: whose log has the entry.
-        follower: whose meta is changed; where another process does so, by that one.
+        follower: whose meta is changed, unless another process has changed it.
         mark: as the follower has it.
     """
     here = primary.incarnation()
-    found, fact = follower.meta(MARK_META), follower.meta(BACKFILL_META)
-    if Mark.parse(found) != mark:
+    found, fact = follower.meta(POSITION_META), follower.meta(BACKFILL_META)
+    if ReplicationPosition.parse(found) != mark:
         return
-    if isinstance(fact, Mapping) and fact.get("source") == mark.of:
+    if isinstance(fact, Mapping) and fact.get("source") == mark.source:
         carried: JSON = {**fact, "incarnation": here}
         follower.compare_and_set_meta(
-            BACKFILL_META, fact, carried, given={MARK_META: found}
+            BACKFILL_META, fact, carried, given={POSITION_META: found}
         )
     bound = replace(mark, incarnation=here).to_meta()
-    follower.compare_and_set_meta(MARK_META, found, bound)
+    follower.compare_and_set_meta(POSITION_META, found, bound)
 
 
-def is_covered(primary: Store, follower: Store) -> bool:
+def is_complete_replica(primary: Store, follower: Store) -> bool:
     """Whether the follower will have everything once the log is applied.
 
-    To be asked while it follows, or where :func:`resume_mark` says how it would.
+    To be called while it follows; otherwise :func:`is_complete_for` decides.
     """
-    mark = Mark.load(follower)
-    return mark is not None and covers(primary, follower, mark)
+    mark = ReplicationPosition.load(follower)
+    return mark is not None and is_complete_for(primary, follower, mark)
 
 
-def is_covered_when_resumed(primary: Store, follower: Store) -> bool:
-    """Whether a switch would find the follower covered; it need not follow now.
+def is_complete_when_resumed(primary: Store, follower: Store) -> bool:
+    """Whether a switch would find the follower complete; it need not follow now.
 
     This is the one definition of a complete backfill: readiness, every status and the
     doctor ask it.
@@ -191,52 +228,68 @@ def is_covered_when_resumed(primary: Store, follower: Store) -> bool:
         StoreUnavailable: one of the stores cannot be reached.
     """
     try:
-        return covers(primary, follower, resume_mark(primary, follower))
+        return is_complete_for(primary, follower, resume_position(primary, follower))
     except ChangesExpired:
         return False
 
 
-def covers(primary: Store, follower: Store, mark: Mark) -> bool:
-    """As :func:`is_covered`, for a mark that the follower does not have yet."""
+def is_complete_for(primary: Store, follower: Store, mark: ReplicationPosition) -> bool:
+    """Whether the follower will have everything, following from a mark it has not yet."""
     source, here = primary.identity(), primary.incarnation()
-    if mark.of != source or mark.is_lost(here):
+    if mark.source != source or mark.is_lost(here):
         return False
-    if mark.whole:
+    if mark.needs_no_backfill:
         return True
     filled = _filled(follower, source, here)
-    return filled is not None and filled >= mark.base
+    return filled is not None and filled >= mark.contiguous_from
 
 
-def resume_mark(primary: Store, follower: Store) -> Mark:
-    """Where a store that begins to follow goes on, or begins anew.
+def resume_position(primary: Store, follower: Store) -> ReplicationPosition:
+    """Return the position from which a store begins to follow, or goes on.
 
     Raises:
         ConfigError: the primary's log was rewound.
     """
     source, here = primary.identity(), primary.incarnation()
-    known = Mark.load(follower)
-    if known is not None and known.of == source and reaches(primary, known):
+    known = ReplicationPosition.load(follower)
+    if known is not None and known.source == source and log_reaches(primary, known):
         return known
     filled = _filled(follower, source, here)
     if filled is not None:
-        mark = Mark(of=source, after=filled, base=filled, whole=True, incarnation=here)
+        mark = ReplicationPosition(
+            source=source,
+            sequence=filled,
+            contiguous_from=filled,
+            needs_no_backfill=True,
+            incarnation=here,
+        )
         mark = _on_its_entry(primary, mark)
-        if reaches(primary, mark):
+        if log_reaches(primary, mark):
             return mark
-    return fresh_mark(primary)
+    return position_from_now(primary)
 
 
-def fresh_mark(primary: Store) -> Mark:
-    """The log from now on; what is there already must come by a backfill."""
+def position_from_now(primary: Store) -> ReplicationPosition:
+    """Return the present end of the log; what is there already needs a backfill."""
     source, here = primary.identity(), primary.incarnation()
     head = primary.head()
-    whole = is_empty(primary)  # looked at after the head: what comes now is in the log
-    mark = Mark(of=source, after=head, base=head, whole=whole, incarnation=here)
+    whole = is_empty(primary)  # read after the head: what comes now is in the log
+    mark = ReplicationPosition(
+        source=source,
+        sequence=head,
+        contiguous_from=head,
+        needs_no_backfill=whole,
+        incarnation=here,
+    )
     return _on_its_entry(primary, mark)
 
 
-def end_mark(primary: Store, known: Mark | None) -> Mark:
-    """The end of the log of a store that commits nothing now; nothing lies before it.
+def position_at_end(
+    primary: Store, known: ReplicationPosition | None
+) -> ReplicationPosition:
+    """Return the end of the log of a store that commits nothing now.
+
+    The follower has all that lies before it.
 
     Args:
         primary: whose log it is; it is to become primary.
@@ -244,36 +297,42 @@ def end_mark(primary: Store, known: Mark | None) -> Mark:
     """
     source, here = primary.identity(), primary.incarnation()
     head = primary.head()
-    mark = Mark(of=source, after=head, base=head, whole=True, incarnation=here)
-    after = known.after - 1 if known is not None and known.of == source else 0
+    mark = ReplicationPosition(
+        source=source,
+        sequence=head,
+        contiguous_from=head,
+        needs_no_backfill=True,
+        incarnation=here,
+    )
+    after = known.sequence - 1 if known is not None and known.source == source else 0
     last = last_entry(primary, after)
     return mark if last is None else mark.moved(last)
 
 
-def _on_its_entry(primary: Store, mark: Mark) -> Mark:
-    """The mark on an entry, if there is one where it is."""
+def _on_its_entry(primary: Store, mark: ReplicationPosition) -> ReplicationPosition:
+    """Return a mark on its entry, if there is one."""
     try:
-        found = next(primary.changes(mark.after - 1), None)
+        found = next(primary.changes(mark.sequence - 1), None)
     except ChangesExpired:
         return mark
-    return mark.moved(found) if found and found.sequence == mark.after else mark
+    return mark.moved(found) if found and found.sequence == mark.sequence else mark
 
 
-def reaches(primary: Store, mark: Mark) -> bool:
+def log_reaches(primary: Store, mark: ReplicationPosition) -> bool:
     """Whether the log is kept back to a mark.
 
     Raises:
         ConfigError: it was rewound.
     """
     try:
-        next(news(primary, mark), None)
+        next(changes_after(primary, mark), None)
     except ChangesExpired:
         return False
     return True
 
 
-def has_mark(primary: Store, mark: Mark) -> bool:
-    """Whether a log has the entry of a mark; one cheap look where that has a token.
+def log_has(primary: Store, mark: ReplicationPosition) -> bool:
+    """Whether a log has the entry of a mark; one cheap read where that has a token.
 
     False where the entry was forgotten, or nothing is there to be compared.
 
@@ -281,20 +340,22 @@ def has_mark(primary: Store, mark: Mark) -> bool:
         ConfigError: the log was rewound.
     """
     return (
-        reaches(primary, mark) if mark.at is None else is_there(primary, mark.position)
+        log_reaches(primary, mark)
+        if mark.committed_at is None
+        else has_entry(primary, mark.position)
     )
 
 
-def news(primary: Store, mark: Mark) -> Iterator[Change]:
-    """The entries after a mark: the one way to read a log that is followed.
+def changes_after(primary: Store, mark: ReplicationPosition) -> Iterator[Change]:
+    """Yield the entries after a mark: the one way to read a log that is followed.
 
     The entry of the mark is read together with what comes after it, and compared, so what
-    is given continues what the mark stands for.
+    is yielded continues what the mark stands for.
 
     Raises:
         ChangesExpired: the log does not reach back so far.
         ConfigError: the entry of the mark is not in the log any more.
-        StoreUnavailable: the primary cannot be reached, or it cannot be told yet.
+        StoreUnavailable: the primary cannot be reached, or it is not known yet.
     """
     return entries_after(primary, mark.position)
 

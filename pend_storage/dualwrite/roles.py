@@ -1,21 +1,21 @@
-"""Which roles two stores may have together, and every step between them. Pure.
+"""Roles that two stores may have together, and every step between them. Pure.
 
-A pair of roles is read as a :class:`View`; a :class:`Step` is one compare-and-set on one
+A :class:`RolePair` holds the roles of both; a :class:`Step` is one compare-and-set on one
 store. No store ever has the same role at the same epoch twice, so a step that was decided
-on an old view fails instead of doing harm.
+on old roles fails instead of doing harm.
 
 Settled, with p and s for primary and secondary::
 
     p@e, s@e            both follow each other: parallel, postgres-primary
     p@e, detached@<=e   one works alone: json-only, postgres-only
 
-On the way, each healed by :func:`heal`, whoever finds it::
+On the way, each recovered by :func:`recovery_step`, by any process that finds it::
 
     fenced@e, s@e       a switch has fenced the old primary (or died there)
-    fenced@e, s@e+1     somebody has made its last step impossible
+    fenced@e, s@e+1     a recovery has made its last step impossible
     fenced@e, p@e+1     the new primary is open, the old one is still to follow
     fenced@e, detached  the new primary was detached meanwhile
-    p@e, s@e+1          a store was attached, the primary is still to be told
+    p@e, s@e+1          a store was attached, the primary is still at the epoch before
     p@e, s@e-1          a switch was called off while the secondary was out of reach
 
 Anything else means that a store was restored from a backup, or replaced.
@@ -30,19 +30,19 @@ from pend_storage.phases import Phase, Role, RoleState
 
 __all__ = [
     "SIDES",
+    "RolePair",
     "Side",
     "Step",
-    "View",
     "attach",
     "call_off",
     "detach",
     "fence",
     "follow",
-    "heal",
     "is_possible",
     "is_under_way",
     "open_new",
     "other",
+    "recovery_step",
 ]
 
 Side: TypeAlias = Literal["json", "postgres"]
@@ -50,19 +50,19 @@ SIDES: Final[tuple[Side, Side]] = ("json", "postgres")
 
 
 def other(side: Side) -> Side:
-    """The other store."""
+    """Return the side of the other store."""
     return "postgres" if side == "json" else "json"
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """The roles of both stores; None for one that could not be asked."""
+class RolePair:
+    """Roles of both stores; None for one that could not be reached."""
 
     json: RoleState | None
     postgres: RoleState | None
 
     def of(self, side: Side) -> RoleState | None:
-        """The role of one store."""
+        """Return the role of one store."""
         return self.json if side == "json" else self.postgres
 
     def _with(self, role: Role) -> list[Side]:
@@ -70,7 +70,7 @@ class View:
 
     @property
     def primary(self) -> Side | None:
-        """Which store is primary; None in the middle of a switch, or out of reach.
+        """Side of the primary; None in the middle of a switch, or out of reach.
 
         Read one after the other, both may seem to be: then the later epoch counts.
         """
@@ -79,17 +79,17 @@ class View:
 
     @property
     def follower(self) -> Side | None:
-        """Which store is secondary, if one is."""
+        """Side of the secondary, if there is one."""
         return next(iter(self._with(Role.SECONDARY)), None)
 
     @property
     def fenced(self) -> Side | None:
-        """Which store is fenced; None outside of a switch."""
+        """Side of the fenced store; None outside of a switch."""
         return next(iter(self._with(Role.FENCED)), None)
 
     @property
     def is_whole(self) -> bool:
-        """Whether both stores could be asked."""
+        """Whether both stores could be reached."""
         return self.json is not None and self.postgres is not None
 
     @property
@@ -106,9 +106,9 @@ class View:
 
     @property
     def phase(self) -> Phase | None:
-        """The phase that these roles are, or that they were before a switch began.
+        """Phase that these roles are, or that they were before a switch began.
 
-        None where a store that could not be asked would decide it.
+        None where a store that could not be reached would decide it.
         """
         side = self.primary or self.fenced
         peer = None if side is None else self.of(other(side))
@@ -132,20 +132,18 @@ class Step(NamedTuple):
     after: RoleState
 
 
-def _known(view: View, side: Side) -> RoleState:
+def _require_role(view: RolePair, side: Side) -> RoleState:
     state = view.of(side)
     if state is None:
         raise ValueError(f"{side} could not be asked")
     return state
 
 
-def attach(view: View, side: Side) -> tuple[Step, Step]:
-    """A detached store begins to follow at a fresh epoch; then the primary goes there.
-
-    A fresh epoch: a step that knew it as a secondary before it was detached must fail.
-    And every process, which believes in the old one, looks again and finds a follower.
-    """
-    mine, primary = _known(view, side), _known(view, other(side))
+def attach(view: RolePair, side: Side) -> tuple[Step, Step]:
+    """Return the steps by which a detached store begins to follow at a fresh epoch."""
+    # A fresh epoch: a step that knew it as a secondary before it was detached must fail.
+    # And every process, which believes in the old one, reads again and finds a follower.
+    mine, primary = _require_role(view, side), _require_role(view, other(side))
     epoch = max(mine.epoch, primary.epoch) + 1
     return (
         Step(side, mine, RoleState(Role.SECONDARY, epoch)),
@@ -153,61 +151,61 @@ def attach(view: View, side: Side) -> tuple[Step, Step]:
     )
 
 
-def detach(view: View, side: Side) -> Step:
-    """A secondary takes no part any more."""
-    mine = _known(view, side)
+def detach(view: RolePair, side: Side) -> Step:
+    """Return the step by which a secondary takes no part any more."""
+    mine = _require_role(view, side)
     return Step(side, mine, RoleState(Role.DETACHED, mine.epoch))
 
 
-def fence(view: View, old: Side) -> Step:
-    """The primary accepts nothing any more."""
-    mine = _known(view, old)
+def fence(view: RolePair, old: Side) -> Step:
+    """Return the step by which the primary accepts nothing any more."""
+    mine = _require_role(view, old)
     return Step(old, mine, RoleState(Role.FENCED, mine.epoch))
 
 
-def open_new(view: View, old: Side) -> Step:
-    """The secondary, which has everything, becomes primary: the point of no return.
+def open_new(view: RolePair, old: Side) -> Step:
+    """Return the step that makes a complete secondary primary: the point of no return.
 
     Args:
         view: as it was before the fence.
         old: what was primary then.
     """
-    mine = _known(view, other(old))
+    mine = _require_role(view, other(old))
     return Step(other(old), mine, RoleState(Role.PRIMARY, mine.epoch + 1))
 
 
-def follow(view: View, old: Side) -> Step:
-    """The former primary follows. Args as in :func:`open_new`."""
-    epoch = _known(view, old).epoch
+def follow(view: RolePair, old: Side) -> Step:
+    """Return the step by which the former primary follows; args as :func:`open_new`."""
+    epoch = _require_role(view, old).epoch
     return Step(
         old, RoleState(Role.FENCED, epoch), RoleState(Role.SECONDARY, epoch + 1)
     )
 
 
-def call_off(view: View, old: Side) -> Step:
-    """Whoever fenced a store, and will not open the other one, opens it again."""
-    epoch = _known(view, old).epoch
+def call_off(view: RolePair, old: Side) -> Step:
+    """Return the step by which a switch opens again the store that it has fenced."""
+    epoch = _require_role(view, old).epoch
     return Step(old, RoleState(Role.FENCED, epoch), RoleState(Role.PRIMARY, epoch + 1))
 
 
-def heal(view: View, *, abandoned: bool) -> Step | None:
-    """The next step to a settled view; None if there is none, or others are at it.
+def recovery_step(view: RolePair, *, abandoned: bool) -> Step | None:
+    """Return the next step to settled roles; None if there is none, or a switch is at it.
 
     Args:
-        view: both roles; from a view with a hole in it nothing follows.
-        abandoned: nobody seems to be at work on the switch any more. Being wrong about
-            it costs a switch, never data.
+        view: both roles; where one is unknown, nothing follows.
+        abandoned: no process seems to be at work on the switch any more. Being wrong
+            about it costs a switch, never data.
     """
     if not view.is_whole:
         return None
     old, side = view.fenced, view.primary
     if old is not None:
-        return _heal_fenced(view, old, abandoned=abandoned)
-    return None if side is None else _heal_open(view, side)
+        return _recover_fenced(view, old, abandoned=abandoned)
+    return None if side is None else _recover_open(view, side)
 
 
-def _heal_open(view: View, side: Side) -> Step | None:
-    mine, peer = _known(view, side), _known(view, other(side))
+def _recover_open(view: RolePair, side: Side) -> Step | None:
+    mine, peer = _require_role(view, side), _require_role(view, other(side))
     match peer:
         case RoleState(Role.SECONDARY, epoch) if epoch == mine.epoch + 1:
             return Step(side, mine, RoleState(Role.PRIMARY, epoch))
@@ -217,8 +215,8 @@ def _heal_open(view: View, side: Side) -> Step | None:
     return None
 
 
-def _heal_fenced(view: View, old: Side, *, abandoned: bool) -> Step | None:
-    mine, peer = _known(view, old), _known(view, other(old))
+def _recover_fenced(view: RolePair, old: Side, *, abandoned: bool) -> Step | None:
+    mine, peer = _require_role(view, old), _require_role(view, other(old))
     ahead = mine.epoch + 1
     reopened = Step(old, mine, RoleState(Role.PRIMARY, ahead))
     match peer:
@@ -235,26 +233,26 @@ def _heal_fenced(view: View, old: Side, *, abandoned: bool) -> Step | None:
     return None
 
 
-def is_under_way(view: View) -> bool:
+def is_under_way(view: RolePair) -> bool:
     """Whether a store is fenced, and the other one may still be opened."""
     return (
         view.is_whole
         and view.fenced is not None
-        and heal(view, abandoned=True) is not None
-        and heal(view, abandoned=False) is None
+        and recovery_step(view, abandoned=True) is not None
+        and recovery_step(view, abandoned=False) is None
     )
 
 
-def is_possible(view: View) -> bool:
-    """Whether the protocol can have led here; the view must be of one instant."""
+def is_possible(view: RolePair) -> bool:
+    """Whether the protocol can have led to these roles, read at one instant."""
     if not view.is_whole:
         return True
     old, side = view.fenced, view.primary
     if old is not None:
-        peer = _known(view, other(old))
+        peer = _require_role(view, other(old))
         if peer.role is Role.DETACHED:
-            return peer.epoch <= _known(view, old).epoch
-        return heal(view, abandoned=True) is not None
-    if side is None or _known(view, other(side)).role is Role.PRIMARY:
+            return peer.epoch <= _require_role(view, old).epoch
+        return recovery_step(view, abandoned=True) is not None
+    if side is None or _require_role(view, other(side)).role is Role.PRIMARY:
         return False
-    return view.is_settled or heal(view, abandoned=True) is not None
+    return view.is_settled or recovery_step(view, abandoned=True) is not None

@@ -1,4 +1,4 @@
-"""Reads and writes of a pair of stores, wherever its primary is."""
+"""Writes of a pair: to the primary first, then to the secondary; and its metadata."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing_extensions import override
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batches import Load
-from pend_storage.dualwrite.change_feed import feed, feed_number, in_feed
+from pend_storage.dualwrite.change_feed import as_feed_entry, change_feed, feed_sequence
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
-from pend_storage.dualwrite.log_continuity import Continuity
+from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.relay_schedule import RelaySchedule
 from pend_storage.dualwrite.roles import other
-from pend_storage.dualwrite.router import Route, Router, require_primary
-from pend_storage.dualwrite.shadow_reads import Sampler
-from pend_storage.dualwrite.unread_file_guard import UnreadGuard
+from pend_storage.dualwrite.route import Route, require_primary
+from pend_storage.dualwrite.routed_reads import PAIR_NAME, RoutedReads, require_no_epoch
 from pend_storage.errors import (
     ConfigError,
     CorruptFile,
@@ -28,10 +27,7 @@ from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.query import And, Condition, Query
 from pend_storage.records import (
     JSON,
     Advance,
@@ -40,12 +36,9 @@ from pend_storage.records import (
     ChangedRecord,
     Outcome,
     Put,
-    Row,
 )
-from pend_storage.store import Store, unread_in
-from pend_storage.unread import UnreadFile
 
-__all__ = ["Traffic"]
+__all__ = ["RoutedStore"]
 
 _COMMITTED: Final = declare(
     "write.committed", "the primary has committed, the secondary knows nothing"
@@ -53,166 +46,38 @@ _COMMITTED: Final = declare(
 _FOLLOWED: Final = declare(
     "write.followed", "both stores have it, the caller knows nothing"
 )
-_NAME: Final = "the pair of stores"
 _MOMENT: Final = len(token_moment())
 
 
-class Traffic(Store):
-    """The verbs of the contract. How the parts are made is told by a subclass.
+class RoutedStore(RoutedReads):
+    """Verbs of the contract, routed to the primary of a pair.
 
     Seen from outside a pair is one store that stands alone: it has no role, and it cannot
-    follow another one.
+    follow another one. The parts are made by
+    :class:`~pend_storage.dualwrite.DualWriteStore`.
     """
 
     _pair: Pair
-    _router: Router
-    _continuity: Continuity
-    _relay: Relay
+    _continuity: LogContinuity
+    _schedule: RelaySchedule
     _follower: Follower
-    _shared: SharedMeta
-    _sampler: Sampler
-    _unread: UnreadGuard
+    _metadata: PairMetadata
     _timeout: float | None
-
-    # -- reads: the primary's answer ------------------------------------------------------
-
-    @override
-    def read(
-        self,
-        collection: str,
-        keys: Iterable[str],
-        *,
-        deleted: bool = False,
-        epoch: int | None = None,
-    ) -> dict[str, Row]:
-        _require_alone(epoch)
-        wanted = list(keys)
-
-        def look(store: Store, at: int | None) -> dict[str, Row]:
-            rows = store.read(collection, wanted, deleted=deleted, epoch=at)
-            if not deleted and not store.refuses_unread:
-                self._unread.require_rows(store, at, collection, wanted, rows)
-            return rows
-
-        rows = self._router.call_reading(look)
-        self._sampler.note_keys(collection, wanted)
-        return rows
-
-    @override
-    def query(
-        self, collection: str, query: Query, *, epoch: int | None = None
-    ) -> list[Row]:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> list[Row]:
-            rows = store.query(collection, query, epoch=at)
-            if not store.refuses_unread:
-                found = len(rows)
-                self._unread.require_all(store, at, collection, query.where, found)
-            return rows
-
-        rows = self._router.call_reading(look)
-        self._sampler.note_query(collection, query)
-        return rows
-
-    @override
-    def count(
-        self, collection: str, where: Condition, *, epoch: int | None = None
-    ) -> int:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> int:
-            self._unread.require_all(store, at, collection, where)
-            return store.count(collection, where, epoch=at)
-
-        found = self._router.call_reading(look)
-        self._sampler.note_count(collection, where)
-        return found
-
-    @override
-    def scan(
-        self,
-        collection: str,
-        *,
-        after: str | None = None,
-        deleted: bool = False,
-        epoch: int | None = None,
-    ) -> Iterator[Row]:
-        _require_alone(epoch)
-        while True:  # a scan that a switch interrupts goes on at the new primary
-            route = self._router.route
-            try:
-                if not deleted:
-                    self._unread.require_all(
-                        route.store, route.epoch, collection, And(())
-                    )
-                for row in route.store.scan(
-                    collection, after=after, deleted=deleted, epoch=route.epoch
-                ):
-                    after = row.key
-                    yield row
-            except StaleEpoch:
-                self._router.call(
-                    lambda at: at.store.read(collection, (), epoch=at.epoch)
-                )
-            else:
-                return
-
-    @override
-    def together(
-        self,
-        queries: Sequence[tuple[str, Query]] = (),
-        counts: Sequence[tuple[str, Condition]] = (),
-        *,
-        epoch: int | None = None,
-    ) -> tuple[list[list[Row]], list[int]]:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> tuple[list[list[Row]], list[int]]:
-            rows, numbers = store.together(queries, counts, epoch=at)
-            if not store.refuses_unread:
-                for (name, query), found in zip(queries, rows, strict=True):
-                    self._unread.require_all(store, at, name, query.where, len(found))
-                for name, where in counts:
-                    self._unread.require_all(store, at, name, where)
-            return rows, numbers
-
-        answer = self._router.call_reading(look)
-        for name, query in queries:
-            self._sampler.note_query(name, query)
-        for name, where in counts:
-            self._sampler.note_count(name, where)
-        return answer
-
-    @override
-    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
-        _require_alone(epoch)
-
-        def look(store: Store, at: int | None) -> Listing | None:
-            return store.listing(layout, epoch=at)
-
-        return self._router.call_reading(look)
-
-    @override
-    def moment(self) -> object:
-        route = self._router.believed
-        moment = None if route is None else route.store.moment()
-        return None if moment is None or route is None else (route.epoch, moment)
 
     # -- writes: the primary first, then the secondary ------------------------------------
 
     @override
     def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
-        _require_alone(epoch)
+        require_no_epoch(epoch)
 
         def commit_at(route: Route) -> tuple[Route | None, tuple[int, ...]]:
             done = self._done_before(route, batch)
             if done is not None:
                 return None, done
             self._unread.require_commit(route.store, route.epoch, batch)
-            before = self._continuity.before(route)
+            before = self._continuity.check_before_commit(route)
             versions = route.store.commit(batch, epoch=route.epoch)
-            self._continuity.after(route, before, batch.token, versions)
+            self._continuity.record_commit(route, before, batch.token, versions)
             return route, versions
 
         try:
@@ -223,7 +88,7 @@ class Traffic(Store):
         if route is None:
             return versions
         _COMMITTED()
-        self._bring(route, [(batch, versions)])
+        self._replicate(route, [(batch, versions)])
         _FOLLOWED()
         return versions
 
@@ -243,7 +108,7 @@ class Traffic(Store):
             ]
             if not waiting:
                 return
-            before = self._continuity.before(route)
+            before = self._continuity.check_before_commit(route)
             answers = route.store.commit_each(
                 [order.batch for order in waiting], epoch=route.epoch
             )
@@ -251,16 +116,16 @@ class Traffic(Store):
                 order.take(answer)
                 if isinstance(answer, tuple):
                     token = order.batch.token
-                    self._continuity.after(route, before, token, answer)
+                    self._continuity.record_commit(route, before, token, answer)
             written = [order.written for order in waiting if order.is_written]
             if written:
                 _COMMITTED()
-                self._bring(route, written)
+                self._replicate(route, written)
                 _FOLLOWED()
             raise_unsettled(waiting)
 
         try:
-            _require_alone(epoch)
+            require_no_epoch(epoch)
             self._router.call(commit_at)
         except PendStorageError as error:
             for order in orders:
@@ -285,11 +150,9 @@ class Traffic(Store):
         return order.is_settled
 
     def _done_before(self, route: Route, batch: Batch) -> tuple[int, ...] | None:
-        """What a commit gave that the other store has made, when it was primary.
-
-        Only a batch that is older than the route can be one that is repeated over a
-        switch. Where the other store cannot be asked, it is taken for a new one.
-        """
+        """Return the versions of a commit that the other store made when it was primary."""
+        # Only a batch that is older than the route can be one that is repeated over a
+        # switch. Where the other store cannot be asked, it is taken for a new one.
         if not batch.token or batch.token[:_MOMENT] > route.since:
             return None
         try:
@@ -300,9 +163,9 @@ class Traffic(Store):
 
     def _doubt(self, error: StoreUnavailable) -> None:
         if not error.outcome_known:
-            self._relay.missed()  # if it did happen, it is in the change log
+            self._schedule.notify()  # if it did happen, it is in the change log
 
-    def _bring(self, route: Route, written: Iterable[Written]) -> None:
+    def _replicate(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
             return
         loads = [_load(*each) for each in written]
@@ -318,22 +181,22 @@ class Traffic(Store):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        """Refused: a pair follows nobody.
+        """Refuse: a pair has no primary to follow.
 
         Raises:
             StaleEpoch: always.
         """
         _ = self._router.route  # closed?
-        raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
+        raise StaleEpoch(store=PAIR_NAME, role=Role.PRIMARY.value, epoch=0)
 
     # -- beside the data ------------------------------------------------------------------
 
     @override
     def changes(self, after: int = 0) -> Iterator[Change]:
-        """The pair's change feed: it goes on through every switch."""
+        """Yield the pair's change feed, which goes on through every switch."""
         route = self._router.route
         while True:
-            for change in feed(self._pair, route, after):
+            for change in change_feed(self._pair, route, after):
                 after = change.sequence
                 yield change
             now = self._router.current()
@@ -343,33 +206,33 @@ class Traffic(Store):
 
     @override
     def find_commit(self, token: str) -> Change | None:
-        """The entry of either store's log; numbered as in :meth:`changes`."""
+        """Return the entry of either store's log, numbered as in :meth:`changes`."""
         route = self._router.route
         found = route.store.find_commit(token)
         if found is not None:
-            return in_feed(found, route.side)
+            return as_feed_entry(found, route.side)
         side = other(route.side)
         found = self._pair.store(side).find_commit(token)
-        return None if found is None else in_feed(found, side)
+        return None if found is None else as_feed_entry(found, side)
 
     @override
     def head(self) -> int:
-        """A number of the feed, below that of every later commit.
+        """Return a sequence of the feed, below that of every later commit.
 
         Versions are counted by the stores themselves, and cannot be compared with it.
         """
 
-        def look(route: Route) -> int:
+        def read(route: Route) -> int:
             head = route.store.head()
             require_primary(route.store, route.epoch)  # else others are ahead by now
-            return feed_number(route, head)
+            return feed_sequence(route, head)
 
-        return self._router.call(look)
+        return self._router.call(read)
 
     @override
     def meta(self, name: str) -> JSON:
-        """A named value of the pair; it stays when the primary changes."""
-        return self._shared.get(name)
+        """Return a named value of the pair, which stays when the primary changes."""
+        return self._metadata.get(name)
 
     @override
     def compare_and_set_meta(
@@ -382,29 +245,16 @@ class Traffic(Store):
     ) -> bool:
         if name == ROLE_META:
             raise ConfigError("the roles of a pair are changed with switch().")
-        self._continuity.before(self._router.route)
-        return self._shared.compare_and_set(name, expected, value, given)
-
-    @override
-    def unread_files(self) -> tuple[UnreadFile, ...]:
-        """Of the primary."""
-        route = self._router.route
-        if route.store.refuses_unread:
-            return route.store.unread_files()
-        return unread_in(route.store, {layout.file: layout for layout in self.layouts})
+        self._continuity.check_before_commit(self._router.route)
+        return self._metadata.compare_and_set(name, expected, value, given)
 
     @override
     def prune(self, upto: int) -> None:
-        """Nothing: the relay prunes both change logs, after their retention."""
-
-
-def _require_alone(epoch: int | None) -> None:
-    if epoch:
-        raise StaleEpoch(store=_NAME, role=Role.PRIMARY.value, epoch=0)
+        """Do nothing: the relay prunes both change logs, after their retention."""
 
 
 def _load(batch: Batch, versions: Sequence[int]) -> Load:
-    """What a commit has changed."""
+    """Return what a commit has changed."""
     written = [
         (operation, version)
         for operation, version in zip(batch.operations, versions, strict=True)

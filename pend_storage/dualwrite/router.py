@@ -1,4 +1,9 @@
-"""Which store is primary, as far as this process knows, and what to do when it is not."""
+"""Router of calls to the primary, through switches and their recovery.
+
+Each process believes in a route: the primary at an epoch. Every call carries that epoch,
+so a store that is not primary any more refuses it with ``StaleEpoch``; the router then reads
+the roles again, waits for a switch to end, or finishes one whose heartbeat has stopped.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +11,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
+from pend_storage.dualwrite.heartbeat import DEAD_AFTER, HeartbeatMonitor
 from pend_storage.dualwrite.pair import NAMES, Pair
-from pend_storage.dualwrite.pulse import DEAD_AFTER, Pulse
 from pend_storage.dualwrite.roles import (
+    RolePair,
     Side,
     Step,
-    View,
-    heal,
     is_under_way,
     other,
+    recovery_step,
 )
-from pend_storage.dualwrite.secondary_abandonment import leave_behind
+from pend_storage.dualwrite.route import (
+    PrimaryCheck,
+    Route,
+    RouteListener,
+    require_primary,
+)
+from pend_storage.dualwrite.secondary_abandonment import detach_abandoned
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.events import Event, Hook
 from pend_storage.phases import Role
 from pend_storage.store import Store
 
-__all__ = ["Route", "Router", "require_primary"]
+__all__ = ["Router"]
 
 T = TypeVar("T")
 
@@ -37,33 +46,13 @@ _LONGEST_PAUSE: Final = 0.02
 _READ_FENCED: Final = declare(
     "read.fenced", "a fenced store has answered, the other one is not looked at yet"
 )
-_HEALING: Final = declare(
+_RECOVERING: Final = declare(
     "recover.step", "a half-done switch was found, its next step is not taken yet"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where calls go: the primary, its epoch, and who follows it."""
-
-    side: Side
-    store: Store
-    epoch: int
-    follower: Store | None
-    is_certain: bool = True
-    """False where it is not known, or not settled, whether the other store follows."""
-    since: str = field(default_factory=token_moment, compare=False)
-    """When it was found, as the beginning of a token: a commit whose token is older may
-    be in the log of the other store, which was primary then."""
-
-    @property
-    def follower_side(self) -> Side:
-        """Which store the follower is, if there is one."""
-        return other(self.side)
-
-
 class Router:
-    """Calls the primary; looks again, waits, or finishes a dead switch when it moved."""
+    """Calls the primary, wherever it is. Safe to share between threads."""
 
     def __init__(
         self,
@@ -71,42 +60,53 @@ class Router:
         *,
         patience: float,
         hook: Hook,
+        check: PrimaryCheck,
         dead_after: float = DEAD_AFTER,
     ) -> None:
-        """Args: patience: seconds that a call waits for a switch to end."""
+        """Make a router.
+
+        Args:
+            pair: both stores.
+            patience: seconds that a call waits for a switch to end.
+            hook: gets an event for each recovered step of a switch.
+            check: compares the primary's log after every read of the roles.
+            dead_after: seconds without a heartbeat after which a switch is abandoned.
+        """
         self.pair = pair
         self._patience = patience
         self._hook = hook
         self._dead_after = dead_after
         self._route: Route | None = None
         self._is_closed = False
-        self.on_route: Callable[[Route], None] = lambda _: None
-        """Called with every route that is found."""
-        self.on_tend: Callable[[Route], None] = lambda _: None
-        """Called after every look at the roles, while there is a primary."""
+        self._check = check
+        self._listeners: list[RouteListener] = []
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: the locks of the parent's threads mean nothing."""
-        self._looking = threading.Lock()
+        """Make new locks in a forked child: a thread of the parent may hold the old ones."""
+        self._role_lock = threading.Lock()
         self._moved = threading.Event()
-        self._healed: deque[Step] = deque()
-        self._pulse = Pulse(self._dead_after)
+        self._recovered: deque[Step] = deque()
+        self._heartbeat = HeartbeatMonitor(self._dead_after)
+
+    def subscribe(self, listener: RouteListener) -> None:
+        """Inform a collaborator of every new route, beginning with the next one."""
+        self._listeners.append(listener)
 
     # -- calls --------------------------------------------------------------------------
 
     @property
     def route(self) -> Route:
-        """The route believed in; looked up if there is none yet.
+        """Route believed in; looked up if there is none yet.
 
         Raises:
             StoreUnavailable: the store is closed, or the primary cannot be reached.
         """
         self._refuse_closed()
-        return self._route or self.settle()
+        return self._route or self.wait_for_primary()
 
     def call(self, ask: Callable[[Route], T]) -> T:
-        """Ask the primary, wherever it is now.
+        """Call the primary, wherever it is now.
 
         Raises:
             StaleEpoch: no store became primary within the patience.
@@ -120,10 +120,7 @@ class Router:
         return self._call_again(ask, route)
 
     def call_reading(self, ask: Callable[[Store, int | None], T]) -> T:
-        """Ask the primary a question; a fenced store may still answer it.
-
-        What a fenced store said is good only if, looked at afterwards, the other store
-        is not primary yet: otherwise an acknowledged write may be there already.
+        """Read from the primary; while a switch is under way, from the fenced store.
 
         Raises: as :meth:`call`.
         """
@@ -138,7 +135,7 @@ class Router:
         )
 
     def current(self) -> Route:
-        """The route, having looked that it holds; in a switch, to the fenced store.
+        """Return the route, having checked that it holds; in a switch, to the fenced store.
 
         Raises: as :meth:`call`.
         """
@@ -151,11 +148,11 @@ class Router:
             else:
                 return route
 
-        def look(found: Route) -> Route:
+        def confirm(found: Route) -> Route:
             self._ask_even_fenced(require_primary, found)
             return found
 
-        return self._call_again(look, route, reading=True)
+        return self._call_again(confirm, route, reading=True)
 
     def _ask_even_fenced(
         self, ask: Callable[[Store, int | None], T], route: Route
@@ -167,6 +164,8 @@ class Router:
                 raise
             answer = ask(route.store, None)
             _READ_FENCED()
+            # What a fenced store said is good only if, looked at afterwards, the other
+            # store is not primary yet: otherwise an acknowledged write may be there.
             if self._is_still_unopened(route):
                 return answer
             raise
@@ -177,7 +176,9 @@ class Router:
         deadline = time.monotonic() + self._patience
         pause = _FIRST_PAUSE
         while True:
-            found = self.settle(stale=route, deadline=deadline, reading=reading)
+            found = self.wait_for_primary(
+                stale=route, deadline=deadline, reading=reading
+            )
             try:
                 return ask(found)
             except StaleEpoch:
@@ -189,20 +190,22 @@ class Router:
                 route = found
 
     def _require_moved(self, route: Route, error: PendStorageError) -> None:
-        """Raise, but where nothing was done and a later primary is elsewhere."""
+        """Raise the error, unless nothing was done and a later primary is elsewhere."""
         if isinstance(error, StoreUnavailable):
-            peer = self.pair.peek(other(route.side)) if error.outcome_known else None
+            peer = (
+                self.pair.try_role(other(route.side)) if error.outcome_known else None
+            )
             if not (peer and peer.role is Role.PRIMARY and peer.epoch > route.epoch):
                 raise error
 
     def _is_still_unopened(self, route: Route) -> bool:
-        new = self.pair.peek(other(route.side))
+        new = self.pair.try_role(other(route.side))
         return bool(new and new.role is not Role.PRIMARY and new.epoch == route.epoch)
 
     # -- the route ----------------------------------------------------------------------
 
-    def forget(self, route: Route | None = None) -> None:
-        """Look the roles up again at the next call.
+    def invalidate(self, route: Route | None = None) -> None:
+        """Read the roles again at the next call.
 
         Args:
             route: only if this is the one believed in; None: in any case.
@@ -210,16 +213,16 @@ class Router:
         if route is None or self._route is route:
             self._route = None
 
-    def adopt(self, view: View) -> None:
-        """Believe in what is known to be so, and wake those who wait for it."""
+    def adopt(self, view: RolePair) -> None:
+        """Take the route from roles that are known to hold, and wake the calls that wait."""
         side = view.primary
         if side is not None:
-            self._believe(view, side)
+            self._set_route(view, side)
         self._moved.set()
 
     @property
-    def believed(self) -> Route | None:
-        """The route believed in; None where the roles would have to be looked up."""
+    def known_route(self) -> Route | None:
+        """Route believed in; None where the roles would have to be read."""
         return self._route
 
     @property
@@ -232,16 +235,16 @@ class Router:
         self._is_closed = True
         self._moved.set()
 
-    def settle(
+    def wait_for_primary(
         self,
         *,
         stale: Route | None = None,
         deadline: float | None = None,
         reading: bool = False,
     ) -> Route:
-        """The route that the roles give, once one store is primary.
+        """Return the route, once one store is primary.
 
-        One thread looks; the others wait for what it finds.
+        One thread reads the roles; the others wait for what it finds.
 
         Args:
             stale: a route that proved wrong; any other one that is known will do.
@@ -253,45 +256,46 @@ class Router:
             StoreUnavailable: what may be primary cannot be reached.
         """
         deadline = deadline or time.monotonic() + self._patience
-        if not self._looking.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if not self._role_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StaleEpoch(store="the pair", role=Role.FENCED.value, epoch=0)
         try:
             known = self._route
             if known is not None and known is not stale:
                 return known
-            return self._look_for_primary(deadline, reading=reading)
+            return self._find_primary(deadline, reading=reading)
         finally:
-            self._looking.release()
-            self._tell()
+            self._role_lock.release()
+            self._emit_recovered()
 
-    def _look_for_primary(self, deadline: float, *, reading: bool) -> Route:
+    def _find_primary(self, deadline: float, *, reading: bool) -> Route:
         pause = _FIRST_PAUSE
         while True:
             self._refuse_closed()
             self._moved.clear()
-            view = self.pair.look()
+            view = self.pair.read_roles()
             side = view.primary
             if side is not None:
-                return self._believe(view, side)
+                return self._set_route(view, side)
             self._refuse_hopeless(view)
             if reading and view.fenced and is_under_way(view):
                 return self.route_of(view, view.fenced)
-            if self.heal(view):
+            if self.recover_step(view):
                 continue
             if time.monotonic() >= deadline:
                 raise self._no_primary(view)
             self._moved.wait(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _believe(self, view: View, side: Side) -> Route:
+    def _set_route(self, view: RolePair, side: Side) -> Route:
         route = self.route_of(view, side)
         if route != self._route:
             self._route = route
-            self.on_route(route)
+            for listener in self._listeners:
+                listener.route_changed(route)
         return route
 
-    def route_of(self, view: View, side: Side) -> Route:
-        """The route to one store, as roles give it."""
+    def route_of(self, view: RolePair, side: Side) -> Route:
+        """Return the route to one store by the roles of both."""
         mine, peer = view.of(side), view.of(other(side))
         assert mine is not None  # noqa: S101 - it is what decided
         follows = peer is not None and (peer.role, peer.epoch) == (
@@ -307,14 +311,14 @@ class Router:
         if self._is_closed:
             raise StoreUnavailable("the store is closed", store="the pair of stores")
 
-    def _refuse_hopeless(self, view: View) -> None:
-        """No use in waiting where the store that can be asked takes no part in a switch."""
+    def _refuse_hopeless(self, view: RolePair) -> None:
+        """Raise where the store that can be asked takes no part in a switch."""
         if not view.is_whole and view.fenced is None:
-            raise next(iter(self.pair.trouble.values()))
+            raise next(iter(self.pair.unreachable.values()))
 
-    def _no_primary(self, view: View) -> PendStorageError:
-        if self.pair.trouble:
-            return next(iter(self.pair.trouble.values()))
+    def _no_primary(self, view: RolePair) -> PendStorageError:
+        if self.pair.unreachable:
+            return next(iter(self.pair.unreachable.values()))
         side = view.fenced or "json"
         state = view.of(side)
         assert state is not None  # noqa: S101 - a view without holes
@@ -322,53 +326,54 @@ class Router:
 
     # -- recovery -----------------------------------------------------------------------
 
-    def tend(self, *, now: bool = False) -> View:
-        """Look at the roles, heal what is half done, and believe in what is found.
+    def maintain(self, *, now: bool = False) -> RolePair:
+        """Read the roles, recover a half-done switch, and take the route that results.
 
         Args:
-            now: without waiting for the heartbeat of a switch to stop.
+            now: recover without waiting for the heartbeat of a switch to stop.
 
         Raises:
             StoreUnavailable: neither store can be reached.
         """
         try:
-            with self._looking:
-                view = self.pair.look()
-                while self.heal(view, now=now) or leave_behind(self.pair, view):
-                    view = self.pair.look()
+            with self._role_lock:
+                view = self.pair.read_roles()
+                while self.recover_step(view, now=now) or detach_abandoned(
+                    self.pair, view
+                ):
+                    view = self.pair.read_roles()
                 self.adopt(view)
         finally:
-            self._tell()
+            self._emit_recovered()
         if view.primary is not None:
-            self.on_tend(self.route_of(view, view.primary))
+            self._check.refresh(self.route_of(view, view.primary))
         return view
 
-    def heal(self, view: View, *, now: bool = False) -> bool:
-        """Take the next step of finishing what somebody left half done; hold the lock.
-
-        Any process may do so at any time, also while that somebody is still at work: a
-        switch then ends either finished or undone, with nothing lost.
+    def recover_step(self, view: RolePair, *, now: bool = False) -> bool:
+        """Take the next step of recovering a half-done switch; hold the lock of the roles.
 
         Args:
-            view: what was seen.
+            view: roles as they were read.
             now: without waiting for the heartbeat to stop.
 
         Returns:
-            Whether there was a step to take; look again then.
+            Whether there was a step to take; read the roles again then.
         """
-        abandoned = now or self._pulse.has_stopped(self.pair, view)
-        step = heal(view, abandoned=abandoned)
+        # Any process may do so at any time, also while the switch is still at work: it
+        # then ends either finished or undone, with nothing lost.
+        abandoned = now or self._heartbeat.has_stopped(self.pair, view)
+        step = recovery_step(view, abandoned=abandoned)
         if step is None:
             return False
-        _HEALING()
-        if self.pair.take(step):
-            self._healed.append(step)
+        _RECOVERING()
+        if self.pair.apply_step(step):
+            self._recovered.append(step)
         return True
 
-    def _tell(self) -> None:
-        """Tell of what was healed, without the lock: who listens may ask the store."""
-        while self._healed:
-            step = self._healed.popleft()
+    def _emit_recovered(self) -> None:
+        """Emit what was recovered, without the lock: a hook may call the store."""
+        while self._recovered:
+            step = self._recovered.popleft()
             self._hook(
                 Event(
                     "switch-recovered",
@@ -376,12 +381,3 @@ class Router:
                     f"{step.after.role} at epoch {step.after.epoch} now",
                 )
             )
-
-
-def require_primary(store: Store, epoch: int | None) -> None:
-    """A look at nothing, which asks for the role all the same.
-
-    Raises:
-        StaleEpoch: the store is not primary at that epoch.
-    """
-    store.read(next(iter(store.schema)).name, (), epoch=epoch)

@@ -1,7 +1,7 @@
-"""A sample of the reads, asked again of both stores by a thread of its own.
+"""Shadow reads: a sample of the reads, repeated at both stores by a thread of its own.
 
-The caller's part is to draw a number and to put a note into a queue. A full queue drops
-the note. The caller's answer is not used: the thread asks both stores itself.
+The caller's part is to draw a number and to put a sample into a queue. A full queue drops
+the sample. The caller's answer is not used: the thread asks both stores itself.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pend_storage.dualwrite.divergence_check import Finding, Judge, require_following
-from pend_storage.dualwrite.divergence_registry import Book
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
-from pend_storage.dualwrite.replication_position import HELD_BACK, is_covered
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.divergence_check import (
+    DivergenceConfirmer,
+    Finding,
+    require_following,
+)
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
+from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread
+from pend_storage.dualwrite.replication_position import HELD_BACK, is_complete_replica
+from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite.router import Router
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
@@ -29,7 +34,7 @@ from pend_storage.schema import FINDINGS
 from pend_storage.shown import shown
 from pend_storage.store import Store
 
-__all__ = ["Compared", "Sampler"]
+__all__ = ["Compared", "ShadowReadSampler"]
 
 _QUEUE: Final = 1_000
 _MOST_KEYS: Final = 500
@@ -58,61 +63,61 @@ class Compared:
     """Those of them that certainly differ."""
 
 
-class _Keys(NamedTuple):
+class _KeySample(NamedTuple):
     collection: str
     keys: Sequence[str]
 
 
-class _Found(NamedTuple):
+class _QuerySample(NamedTuple):
     collection: str
     query: Query
 
 
-class _Counted(NamedTuple):
+class _CountSample(NamedTuple):
     collection: str
     where: Condition
 
 
-_Note: TypeAlias = _Keys | _Found | _Counted
+_Sample: TypeAlias = _KeySample | _QuerySample | _CountSample
 
 
-class Sampler:
-    """Takes notes of reads, and compares them later."""
+class ShadowReadSampler:
+    """Samples reads, and compares them later. Safe to share between threads."""
 
     def __init__(
         self,
-        route: Callable[[], Route],
-        judge: Judge,
-        book: Book,
+        router: Router,
+        breaker: Breaker,
+        confirmer: DivergenceConfirmer,
+        registry: DivergenceRegistry,
         hook: Hook,
         *,
         share: float,
-        is_up: Callable[[], bool],
     ) -> None:
-        """Make it; the thread starts with the first note.
+        """Make a sampler; the thread starts with the first sample.
 
         Args:
-            route: gives the route believed in.
-            judge: decides what is certain.
-            book: keeps what was found.
-            hook: is told of comparisons that failed.
+            router: knows both stores.
+            breaker: closed while the secondary is taken for healthy.
+            confirmer: decides what is certain.
+            registry: records what was found.
+            hook: gets an event for comparisons that failed.
             share: of the reads, 0 to 1.
-            is_up: whether the secondary is taken for healthy.
         """
         self.share = share
-        self._route = route
-        self._judge = judge
-        self._book = book
+        self._router = router
+        self._breaker = breaker
+        self._confirmer = confirmer
+        self._registry = registry
         self._hook = hook
-        self._is_up = is_up
         self._counts = dict.fromkeys(
             ("sampled", "dropped", "compared", "skipped", "rechecked", "confirmed"), 0
         )
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's thread compares the parent's reads."""
-        self._notes: queue.SimpleQueue[_Note | None] = queue.SimpleQueue()
+        """Begin anew in a forked child: the parent's thread compares the parent's reads."""
+        self._samples: queue.SimpleQueue[_Sample | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -120,44 +125,44 @@ class Sampler:
 
     # -- the caller's side --------------------------------------------------------------
 
-    def note_keys(self, collection: str, keys: Sequence[str]) -> None:
-        """Perhaps compare a read by key."""
+    def sample_keys(self, collection: str, keys: Sequence[str]) -> None:
+        """Sample a read by key, if it is chosen."""
         if self._is_chosen(collection):
-            self._add(_Keys(collection, keys))
+            self._add(_KeySample(collection, keys))
 
-    def note_query(self, collection: str, query: Query) -> None:
-        """Perhaps compare a query."""
+    def sample_query(self, collection: str, query: Query) -> None:
+        """Sample a query, if it is chosen."""
         if self._is_chosen(collection):
-            self._add(_Found(collection, query))
+            self._add(_QuerySample(collection, query))
 
-    def note_count(self, collection: str, where: Condition) -> None:
-        """Perhaps compare a count."""
+    def sample_count(self, collection: str, where: Condition) -> None:
+        """Sample a count, if it is chosen."""
         if self._is_chosen(collection):
-            self._add(_Counted(collection, where))
+            self._add(_CountSample(collection, where))
 
     def _is_chosen(self, collection: str) -> bool:
-        """By lot; what was found is not compared, or it might be found again."""
+        """Whether to compare a read; findings are not, or they might be found again."""
         share = self.share
         return bool(share) and collection != FINDINGS and self._random.random() < share
 
-    def _add(self, note: _Note) -> None:
+    def _add(self, sample: _Sample) -> None:
         with self._lock:
             self._counts["sampled"] += 1
-            if self._notes.qsize() >= _QUEUE or self._stop.is_set():
+            if self._samples.qsize() >= _QUEUE or self._stop.is_set():
                 self._counts["dropped"] += 1
                 return
             if self._thread is None:
                 self._thread = start_thread(self._work, "pend-compare")
-        self._notes.put(note)
+        self._samples.put(sample)
 
     # -- what came of it ----------------------------------------------------------------
 
     def compared(self) -> Compared:
-        """The numbers."""
+        """Return the numbers so far."""
         return Compared(**self._counts)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all notes taken so far are compared; False where that took longer."""
+        """Wait until all samples so far are compared; False where that took longer."""
         deadline = time.monotonic() + timeout
         wanted = self._counts["sampled"] - self._counts["dropped"]
         while self._counts["compared"] + self._counts["skipped"] < wanted:
@@ -167,26 +172,26 @@ class Sampler:
         return True
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what waits is dropped."""
+        """End the thread, and drop what waits."""
         self._stop.set()
-        self._notes.put(None)
+        self._samples.put(None)
         if self._thread is not None:
             self._thread.join(timeout)
 
     # -- the thread ---------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (note := self._notes.get()) is not None and not self._stop.is_set():
+        while (sample := self._samples.get()) is not None and not self._stop.is_set():
             try:
-                done = self._compare(note)
-            except (StaleEpoch, *OUT_OF_REACH, _NotFilledError):
+                done = self._compare(sample)
+            except (StaleEpoch, *OUT_OF_REACH, _IncompleteReplicaError):
                 done = False
             except Exception as error:  # noqa: BLE001 - the thread outlives surprises
                 done = False
-                self._complain(error)
+                self._emit_failure(error)
             self._counts["compared" if done else "skipped"] += 1
 
-    def _complain(self, error: Exception) -> None:
+    def _emit_failure(self, error: Exception) -> None:
         self._hook(
             Event(
                 "compare-failed",
@@ -195,103 +200,100 @@ class Sampler:
             )
         )
 
-    def _compare(self, note: _Note) -> bool:
-        route = self._route()
-        if route.follower is None or not self._is_up():
+    def _compare(self, sample: _Sample) -> bool:
+        route = self._router.route
+        if route.follower is None or not self._breaker.is_closed:
             return False
-        match note:
-            case _Keys(collection, keys):
-                self._judge_keys(route, collection, keys[:_MOST_KEYS])
-            case _Found(collection, query):
+        match sample:
+            case _KeySample(collection, keys):
+                self._compare_keys(route, collection, keys[:_MOST_KEYS])
+            case _QuerySample(collection, query):
                 wanted = query
                 if query.limit is None or query.limit > _MOST_ROWS:
                     wanted = replace(query, limit=_MOST_ROWS)
-                self._judge_answer(
+                self._compare_answers(
                     route,
                     collection,
                     lambda store, epoch: store.query(collection, wanted, epoch=epoch),
                 )
-            case _Counted(collection, where):
-                self._judge_answer(
+            case _CountSample(collection, where):
+                self._compare_answers(
                     route,
                     collection,
                     lambda store, epoch: store.count(collection, where, epoch=epoch),
                 )
         return True
 
-    def _judge_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
-        """Compare records; gives whether some certainly differ."""
-        assert route.follower is not None  # noqa: S101 - looked at before
-        secondary = route.follower.read(collection, keys)
+    def _compare_keys(self, route: Route, collection: str, keys: Sequence[str]) -> bool:
+        """Compare records, and return whether some certainly differ."""
+        secondary = route.secondary.read(collection, keys)
         primary = route.store.read(collection, keys, epoch=route.epoch)
-        suspects = [k for k in keys if not _alike(primary.get(k), secondary.get(k))]
-        if not suspects:
-            self._book.gone((collection, key) for key in keys)
+        candidates = [k for k in keys if not _alike(primary.get(k), secondary.get(k))]
+        if not candidates:
+            self._registry.record_equal((collection, key) for key in keys)
             return False
-        _require_filled(route)
+        _require_complete_replica(route)
         self._counts["rechecked"] += 1
-        found, unsettled = self._judge.judge(
-            route, collection, suspects, stop=self._stop
+        found, unsettled = self._confirmer.confirm(
+            route, collection, candidates, stop=self._stop
         )
         equal = [key for key in keys if key not in found and key not in unsettled]
-        self._book.gone((collection, key) for key in equal)
+        self._registry.record_equal((collection, key) for key in equal)
         self._counts["confirmed"] += bool(found)
-        self._book.report(found.values())
+        self._registry.record(found.values())
         return bool(found)
 
-    def _judge_answer(
+    def _compare_answers(
         self,
         route: Route,
         collection: str,
         ask: Callable[[Store, int | None], Any],
     ) -> None:
-        """Compare two answers; what differs is looked at key by key."""
+        """Compare two answers; where they differ, compare key by key."""
         seen: tuple[Any, Any] | None = None
         since = started = time.monotonic()
         while not self._stop.is_set():
-            assert route.follower is not None  # noqa: S101 - looked at before
-            secondary = _plain(ask(route.follower, None))
+            secondary = _plain(ask(route.secondary, None))
             primary = _plain(ask(route.store, route.epoch))
             if primary == secondary:
                 return
-            _require_filled(route)
+            _require_complete_replica(route)
             now = time.monotonic()
             if (primary, secondary) != seen:
                 self._counts["rechecked"] += seen is None
                 seen, since = (primary, secondary), now
-                if isinstance(primary, list) and self._judge_keys(
+                if isinstance(primary, list) and self._compare_keys(
                     route, collection, sorted(_keys(primary) | _keys(secondary))
                 ):
                     return
             elif now - since >= HELD_BACK:
                 require_following(route)
                 self._counts["confirmed"] += 1
-                self._book.report([_answer(collection)])
+                self._registry.record([_answer(collection)])
                 return
             if now - started >= 4 * HELD_BACK:
                 return  # it goes on changing
-            self._judge.wait(_PAUSE, self._stop)
+            self._confirmer.wait(_PAUSE, self._stop)
 
 
-class _NotFilledError(Exception):
+class _IncompleteReplicaError(Exception):
     """The secondary lacks what a backfill is still to bring: that is no divergence."""
 
 
-def _require_filled(route: Route) -> None:
-    assert route.follower is not None  # noqa: S101 - looked at before
-    if not is_covered(route.store, route.follower):
-        raise _NotFilledError
+def _require_complete_replica(route: Route) -> None:
+    if not is_complete_replica(route.store, route.secondary):
+        raise _IncompleteReplicaError
 
 
 def _alike(left: Row | None, right: Row | None) -> bool:
-    """A quick look; what it does not settle is looked at closely."""
+    """Whether two rows are alike at a quick look; others are compared closely."""
     if left is None or right is None:
         return left is right
     return left.version == right.version and bool(left.record == right.record)
 
 
 def _plain(answer: Any) -> Any:
-    """An answer in a form that can be compared: order, keys and records."""
+    """Return an answer in a form that can be compared: order, keys and records."""
     if isinstance(answer, list):
         return [(row.key, row.record) for row in answer]
     return answer

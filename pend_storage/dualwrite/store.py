@@ -1,4 +1,4 @@
-"""Two stores behind one: writes go to both, reads to the primary, phases change live."""
+"""Dual-write store: writes go to both stores, reads to the primary, phases change live."""
 
 from __future__ import annotations
 
@@ -8,44 +8,34 @@ import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.dualwrite.divergence_check import (
-    Finding,
-    Judge,
-    Redact,
-    Rules,
-    hide_values,
-)
-from pend_storage.dualwrite.divergence_registry import Book
-from pend_storage.dualwrite.follower import Breaker, Follower
-from pend_storage.dualwrite.jobs import Copy, Validate
+from pend_storage.dualwrite.divergence_check import Finding, Redact, hide_values
 from pend_storage.dualwrite.lag import Lag
-from pend_storage.dualwrite.log_continuity import Continuity
-from pend_storage.dualwrite.maintenance import Upkeep
+from pend_storage.dualwrite.maintenance import Backfill, Validate
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.pair_locks import lock_both
-from pend_storage.dualwrite.pair_metadata import SharedMeta
-from pend_storage.dualwrite.phase_controller import ALONE, Control, SwitchReport
-from pend_storage.dualwrite.readiness import Check, Gate, Readiness
-from pend_storage.dualwrite.relay import Relay
+from pend_storage.dualwrite.phase_controller import ALONE, SwitchReport
+from pend_storage.dualwrite.readiness import Check, Readiness
 from pend_storage.dualwrite.repair import RepairReport
-from pend_storage.dualwrite.roles import View
-from pend_storage.dualwrite.routed_store import Traffic
-from pend_storage.dualwrite.router import Route, Router
-from pend_storage.dualwrite.shadow_reads import Compared, Sampler
-from pend_storage.dualwrite.switch_history import Switch, switches, whoever_this_is
-from pend_storage.dualwrite.unread_file_guard import UnreadGuard
-from pend_storage.errors import (
-    ConfigError,
-    SchemaOutOfDate,
-    StoreUnavailable,
+from pend_storage.dualwrite.roles import RolePair
+from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite.routed_store import RoutedStore
+from pend_storage.dualwrite.shadow_reads import Compared
+from pend_storage.dualwrite.switch_history import (
+    Switch,
+    current_actor,
+    recorded_switches,
 )
+from pend_storage.dualwrite.unread_file_guard import UnreadFileGuard
+from pend_storage.dualwrite.wiring import PairOptions, wire
+from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
 from pend_storage.phases import Phase
+from pend_storage.reports import BackfillReport, ValidationReport
 from pend_storage.store import Store
 
 __all__ = ["DualWriteStore"]
@@ -55,15 +45,15 @@ _CLOSING: Final = 5.0
 """Seconds that closing waits for a thread at most."""
 
 
-class DualWriteStore(Traffic):
+class DualWriteStore(RoutedStore):
     """Keeps a JSON store and a PostgreSQL store alike, and moves between phases.
 
     It knows nothing of either but the contract: any two stores with one schema will do.
     A fresh pair starts ``json-only``; or ``postgres-only`` where PostgreSQL was written
     to before and JSON is empty.
 
-    Nor does it know who copies and compares: without ``backfill`` and ``validate`` it
-    writes to both stores and switches. ``pend_storage.DualWriteStore`` knows both jobs.
+    Nor does it know the jobs that copy and compare: without ``backfill`` and ``validate``
+    it writes to both stores and switches. ``pend_storage.DualWriteStore`` knows both jobs.
     """
 
     def __init__(
@@ -79,7 +69,7 @@ class DualWriteStore(Traffic):
         relay_interval: float | None = 0.2,
         retention: timedelta = _RETENTION,
         begin: Phase | None = None,
-        backfill: Copy | None = None,
+        backfill: Backfill | None = None,
         validate: Validate | None = None,
         checks: Mapping[str, Check] | None = None,
         hook: Hook = log_event,
@@ -89,14 +79,14 @@ class DualWriteStore(Traffic):
         Args:
             json: primary at first.
             postgres: primary at last.
-            secondary_timeout: seconds that a write waits for the secondary; the relay
-                brings what did not arrive. 0: never wait; None: as long as it takes.
+            secondary_timeout: seconds that a write waits for the secondary; the relay brings
+                what did not arrive. 0: never wait; None: as long as it takes.
             compare: share of the reads that are compared with the secondary, 0 to 1.
             ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
             redact: what of a difference may be shown.
             switch_patience: seconds that a call waits while a switch is under way.
-            relay_interval: seconds between two looks of the relay at the change log;
-                None: it looks only when :meth:`catch_up` is called.
+            relay_interval: seconds between two looks of the relay at the change log; None:
+                it looks only when :meth:`catch_up` is called.
             retention: how long a change log is kept that the other side has passed.
             begin: first phase of a fresh pair, where it is not to be found out.
             backfill: copies a store into its follower; None: the default of the class.
@@ -105,101 +95,71 @@ class DualWriteStore(Traffic):
             hook: gets events; what it raises is logged once, and has no other effect.
 
         Raises:
-            ConfigError: the schemas differ, a setting makes no sense, or the stores do
-                not belong together any more: one was restored from a backup. They are
-                not closed then.
+            ConfigError: the schemas differ, a setting makes no sense, or the stores do not
+                belong together any more: one was restored from a backup. They are not closed
+                then.
         """
         if not 0 <= compare <= 1:
             raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
-        self._hook = hook = guarded(hook)
-        copy, compare_all = self._default_jobs()
-        backfill = backfill or copy
-        validate = validate or compare_all
-        self.schema = json.schema
-        self.layouts = json.layouts or postgres.layouts
-        self._pair = pair = Pair(json, postgres, begin=begin)
-        self._router = Router(pair, patience=switch_patience, hook=hook)
-        self._continuity = Continuity(pair, hook)
-        self._router.on_tend = self._continuity.look
-        self._timeout = secondary_timeout
-        self._unread = UnreadGuard(self.layouts)
-        self._breaker = Breaker(hook, secondary_timeout)
-        self._relay = Relay(
-            self._router,
-            self._breaker,
-            hook,
-            interval=relay_interval,
+        default_backfill, default_validate = self._default_jobs()
+        options = PairOptions(
+            secondary_timeout=secondary_timeout,
+            compare=compare,
+            ignore=ignore,
+            redact=redact,
+            switch_patience=switch_patience,
+            relay_interval=relay_interval,
             retention=retention,
+            backfill=backfill or default_backfill,
+            validate=validate or default_validate,
+            checks=checks or {},
+            hook=guarded(hook),
         )
-        self._follower = Follower(
-            self._breaker,
-            hook,
-            on_stale=self._router.forget,
-            on_missed=self._relay.missed,
-        )
-        self._shared = SharedMeta(self._router)
-        judge = Judge(Rules(ignore, redact), self._relay.catch_up)
-        self._book = Book(self._router, hook, on_written=self._relay.missed)
-        self._sampler = Sampler(
-            lambda: self._router.route,
-            judge,
-            self._book,
-            hook,
-            share=compare,
-            is_up=lambda: self._breaker.is_closed,
-        )
-        gate = Gate(
-            self._pair, self._shared, checks or {}, can_copy=backfill is not None
-        )
-        self._upkeep = Upkeep(
-            self._router,
-            self._relay,
-            judge,
-            self._book,
-            hook,
-            copy=backfill,
-            validate=validate,
-            verify=self._continuity.require,
-        )
-        self._relay.refusal = self._continuity.refusal
-        self._relay.chore = self._upkeep.tend_edits
-        self._control = Control(
-            self._router,
-            self._relay,
-            self._shared,
-            gate,
-            upkeep=self._upkeep,
-            continuity=self._continuity,
-        )
-        self._router.on_route = self._take_route
+        self._take_parts(Pair(json, postgres, begin=begin), options)
         self._refuse_rewound()
         _stores.add(self)
 
-    def _default_jobs(self) -> tuple[Copy | None, Validate | None]:
-        """What copies and what compares, where no argument says so; see the class."""
+    def _take_parts(self, pair: Pair, options: PairOptions) -> None:
+        """Make the parts, and hold them where the verbs find them without a detour."""
+        self.schema = pair.json.schema
+        self.layouts = pair.json.layouts or pair.postgres.layouts
+        parts = wire(pair, options)
+        self._pair = pair
+        self._hook = options.hook
+        self._timeout = options.secondary_timeout
+        self._unread = UnreadFileGuard(self.layouts)
+        self._router = parts.router
+        self._continuity = parts.continuity
+        self._breaker = parts.breaker
+        self._schedule = parts.schedule
+        self._relay = parts.relay
+        self._follower = parts.follower
+        self._metadata = parts.metadata
+        self._registry = parts.registry
+        self._shadow_reads = parts.shadow_reads
+        self._maintenance = parts.maintenance
+        self._phases = parts.phases
+
+    def _default_jobs(self) -> tuple[Backfill | None, Validate | None]:
+        """Return the jobs that copy and compare where no argument names others."""
         return None, None
 
     def _refuse_rewound(self) -> None:
-        """A store that was restored from a backup must not go on as if it were not."""
+        """Raise where a store was restored from a backup, before anything is written."""
         with contextlib.suppress(StoreUnavailable, SchemaOutOfDate):
-            view = self._pair.look()
+            view = self._pair.read_roles()
             if view.primary is None or not view.is_settled:
                 return
             self._continuity.require(self._router.route_of(view, view.primary))
             self._router.adopt(view)  # not before: it starts the relay
 
-    def _take_route(self, _: Route) -> None:
-        # Also where nobody follows: the log is kept short, and a witness is left.
-        self._relay.start()
-        self._relay.wake()  # what stood in the way elsewhere need not here
-
     def _after_fork(self) -> None:
-        for part in (self._router, self._follower, self._relay, self._sampler):
+        for part in (self._router, self._follower, self._relay, self._shadow_reads):
             part.after_fork()
-        self._book.after_fork()
+        self._registry.after_fork()
         self._continuity.after_fork()
-        self._control.after_fork()
-        self._router.forget()
+        self._phases.after_fork()
+        self._router.invalidate()
 
     @override
     def __repr__(self) -> str:
@@ -213,20 +173,20 @@ class DualWriteStore(Traffic):
 
     @property
     def phase(self) -> Phase:
-        """The phase; in the middle of a switch, the one that still or already holds.
+        """Phase; in the middle of a switch, the one that still or already holds.
 
         Raises:
             StoreUnavailable: the store that would decide it cannot be reached.
         """
-        return self._control.phase()
+        return self._phases.phase()
 
-    def roles(self) -> View:
-        """The roles of both stores as they are; None for one that cannot be reached."""
-        return self._pair.look()
+    def roles(self) -> RolePair:
+        """Read the roles of both stores; None for one that cannot be reached."""
+        return self._pair.read_roles()
 
     def readiness(self, phase: Phase | str) -> Readiness:
-        """What stands in the way of a phase, and the steps that would lead there."""
-        return self._control.readiness(Phase(phase))
+        """Return what stands in the way of a phase, and the steps that would lead there."""
+        return self._phases.readiness(Phase(phase))
 
     def switch(
         self,
@@ -243,74 +203,74 @@ class DualWriteStore(Traffic):
             accept: codes of blockers to let pass. ``backfill`` cannot be: records would
                 be lost.
             timeout: seconds after which to give up.
-            by: who asks for it, for the record; None: this user, machine and process.
+            by: who asks for it, for the history; None: this user, machine and process.
 
         Raises:
             SwitchRefused: something is in the way; nothing was changed.
             SwitchTimeout: not finished in time; nothing is lost, call it again.
             StoreUnavailable: one of the stores cannot be reached; likewise.
         """
-        return self._control.switch(
-            Phase(phase), accept=accept, timeout=timeout, by=by or whoever_this_is()
+        return self._phases.switch(
+            Phase(phase), accept=accept, timeout=timeout, by=by or current_actor()
         )
 
     def history(self) -> tuple[Switch, ...]:
-        """The latest switches, oldest first."""
-        return switches(self._shared)
+        """Return the latest switches, oldest first."""
+        return recorded_switches(self._metadata)
 
-    def recover(self) -> View:
-        """Finish or undo a switch that somebody left half done, without waiting."""
-        return self._router.tend(now=True)
+    def recover(self) -> RolePair:
+        """Finish or undo a half-done switch, without waiting for its heartbeat to stop."""
+        return self._router.maintain(now=True)
 
     # -- keeping the stores alike ---------------------------------------------------------
 
     def backfill(
         self, *, progress: Progress | None = None, rate: float | None = None
-    ) -> Any:
+    ) -> BackfillReport:
         """Copy what was there before the secondary began to follow; resumable."""
-        return self._upkeep.backfill(progress=progress, rate=rate)
+        return self._maintenance.backfill(progress=progress, rate=rate)
 
     def validate(
         self, *, sample: float | None = None, progress: Progress | None = None
-    ) -> Any:
+    ) -> ValidationReport:
         """Compare every record by value, in both directions; only certain ones count."""
-        return self._upkeep.validate(sample=sample, progress=progress)
+        return self._maintenance.validate(sample=sample, progress=progress)
 
     def repair(self, *, dry_run: bool = False) -> RepairReport:
         """Bring the secondary in line with the primary, wherever it certainly is not."""
-        return self._upkeep.repair(dry_run=dry_run)
+        return self._maintenance.repair(dry_run=dry_run)
 
     def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
-        """What was found to differ, by any process, and is not known to be equal since.
+        """Return what any process found to differ, and is not known to be equal since.
 
         Args:
             closed: also what was repaired, or seen to be equal again.
         """
-        return self._book.findings(closed=closed)
+        return self._registry.findings(closed=closed)
 
     def compared(self) -> Compared:
-        """How many reads were compared, dropped, found different, and certainly so."""
-        return self._sampler.compared()
+        """Return how many reads were compared, dropped, and found to differ."""
+        return self._shadow_reads.compared()
 
     def catch_up(self) -> int:
-        """Apply the rest of the change log now; gives how many commits that were."""
+        """Apply the rest of the change log now; return how many commits that were."""
         return self._relay.catch_up()
 
     def lag(self) -> Lag:
-        """How far the secondary is behind; out of reach, as far as is known here.
+        """Measure how far the secondary is behind; out of reach, as far as is known here.
 
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
-        phase = self._control.phase()  # looks at the roles: perhaps nobody else does
+        phase = self._phases.phase()  # reads the roles, so that the route is not old
         route = self._router.route
         if phase in ALONE.values():
             return Lag(0, 0.0, secondary_up=route.is_certain)
-        self._continuity.look(route)
+        self._continuity.refresh(route)
         return self._relay.lag(route)
 
     def relay(self, *, interval: float | None = None) -> None:
-        """Be the relay in this thread until :meth:`close`: for a process of its own.
+        """Relay in the calling thread until :meth:`close`: for a process of its own.
 
         Args:
             interval: as ``relay_interval`` of the store, which it stands for if None.
@@ -319,13 +279,13 @@ class DualWriteStore(Traffic):
 
     @override
     def close(self) -> None:
-        """Close both stores; the secondary gets what is on its way to it.
+        """Close both stores, when what is on its way to the secondary has arrived.
 
         A witness of the last commit of this process is left beside the secondary's data,
         so that a primary which loses it later is noticed. That takes 2 seconds at most,
         and is skipped where the secondary is out of reach.
         """
-        is_first, route = not self._router.is_closed, self._router.believed
+        is_first, route = not self._router.is_closed, self._router.known_route
         self._router.close()
         with contextlib.ExitStack() as stack:
             stack.callback(self._pair.postgres.close)
@@ -333,12 +293,12 @@ class DualWriteStore(Traffic):
             if is_first:
                 stack.callback(self._leave_witness, route)
             stack.callback(self._relay.stop, _CLOSING)
-            stack.callback(self._sampler.stop, _CLOSING)
+            stack.callback(self._shadow_reads.stop, _CLOSING)
             stack.callback(self._follower.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):
-            self._continuity.close(route)
+            self._continuity.leave_witness(route)
 
 
 _stores: weakref.WeakSet[DualWriteStore] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""The record of switches: who, when, from where to where, and what it cost."""
+"""History of switches: by whom, when, from which phase to which, and its pause."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from typing import Final
 
 import msgspec
 
-from pend_storage.dualwrite.pair_metadata import SharedMeta
+from pend_storage.dualwrite.pair_metadata import PairMetadata
 from pend_storage.phases import Phase
 from pend_storage.records import JSON
 
-__all__ = ["HISTORY_META", "Switch", "add_switch", "switches", "whoever_this_is"]
+__all__ = [
+    "HISTORY_META",
+    "Switch",
+    "current_actor",
+    "record_switch",
+    "recorded_switches",
+]
 
 HISTORY_META: Final = "switches"
-"""Shared value: the latest switches, oldest first."""
-_KEPT: Final = 200
+"""Metadata of the pair: the latest switches, oldest first."""
+_RETAINED: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """One step from a phase to a neighbouring one."""
+    """Step from a phase to a neighbouring one."""
 
     at: datetime
     """When it was done, UTC."""
@@ -35,28 +41,28 @@ class Switch:
     epoch: int
     """Of the primary, afterwards."""
     accepted: tuple[str, ...] = ()
-    """Codes of the blockers that somebody let pass."""
+    """Codes of the blockers that were accepted."""
     pause: float
     """Seconds for which writes waited."""
 
 
-def switches(shared: SharedMeta) -> tuple[Switch, ...]:
-    """The latest switches, oldest first."""
-    return msgspec.convert(shared.get(HISTORY_META) or [], tuple[Switch, ...])
+def recorded_switches(metadata: PairMetadata) -> tuple[Switch, ...]:
+    """Return the latest switches, oldest first."""
+    return msgspec.convert(metadata.get(HISTORY_META) or [], tuple[Switch, ...])
 
 
-def add_switch(shared: SharedMeta, switch: Switch) -> None:
-    """Add one; the oldest ones are forgotten when there are very many."""
+def record_switch(metadata: PairMetadata, switch: Switch) -> None:
+    """Append a switch; the oldest ones are dropped when there are very many."""
     while True:
-        found = shared.get(HISTORY_META)
+        found = metadata.get(HISTORY_META)
         entries: list[JSON] = list(found) if isinstance(found, list) else []
         entries.append(msgspec.to_builtins(switch))
-        if shared.compare_and_set(HISTORY_META, found, entries[-_KEPT:]):
+        if metadata.compare_and_set(HISTORY_META, found, entries[-_RETAINED:]):
             return
 
 
-def whoever_this_is() -> str:
-    """The user, the machine and the process, for the record."""
+def current_actor() -> str:
+    """Return the user, the machine and the process, for the history."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers

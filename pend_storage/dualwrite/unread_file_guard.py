@@ -1,4 +1,4 @@
-"""Refuses what rests on an unread legacy file where the primary does not do so itself.
+"""Guard that refuses what rests on an unread legacy file, where the primary does not.
 
 PostgreSQL keeps no files, and looking there for each read would cost a round trip. Which
 files are unread is looked up once for each route, and once more before anything is refused:
@@ -18,20 +18,20 @@ from pend_storage.records import Batch, Row
 from pend_storage.store import Store, unread_in
 from pend_storage.unread import UnreadFiles, names_one
 
-__all__ = ["UnreadGuard"]
+__all__ = ["UnreadFileGuard"]
 
 _Known: TypeAlias = tuple[Store, int | None, UnreadFiles]
 
 
-class UnreadGuard:
-    """What a pair refuses. Safe to share between threads."""
+class UnreadFileGuard:
+    """Refuses calls whose answer may lack an unread file. Safe to share between threads."""
 
     def __init__(self, layouts: Iterable[Layout]) -> None:
         self._layouts: Final = {layout.file: layout for layout in layouts}
         self._known: _Known | None = None
 
-    def _of(self, store: Store, epoch: int | None) -> UnreadFiles | None:
-        """What is unread in the primary; None where nothing is, or it refuses by itself."""
+    def _unread_files(self, store: Store, epoch: int | None) -> UnreadFiles | None:
+        """Return what is unread in the primary; None if nothing, or if it refuses itself."""
         if store.refuses_unread or not self._layouts:
             return None
         known = self._known
@@ -40,21 +40,21 @@ class UnreadGuard:
             known = self._known = (store, epoch, files)
         return known[2] if known[2].files else None
 
-    def _judge(
+    def _check(
         self,
         store: Store,
         epoch: int | None,
         collections: Iterable[str],
         check: Callable[[UnreadFiles], None],
     ) -> None:
-        unread = self._of(store, epoch)
+        unread = self._unread_files(store, epoch)
         if unread is None or not any(map(unread.concern, collections)):
             return
         try:
             check(unread)
         except CorruptFile:
             self._known = None
-            again = self._of(store, epoch)
+            again = self._unread_files(store, epoch)
             if again is not None:
                 check(again)
 
@@ -68,7 +68,7 @@ class UnreadGuard:
     ) -> None:
         """See :meth:`UnreadFiles.require_rows`."""
         name = store.schema[collection].name
-        self._judge(store, epoch, (name,), lambda u: u.require_rows(name, keys, found))
+        self._check(store, epoch, (name,), lambda u: u.require_rows(name, keys, found))
 
     def require_all(
         self,
@@ -97,7 +97,7 @@ class UnreadGuard:
             if refusal is not None and not (found and names_one(spec, where)):
                 raise refusal
 
-        self._judge(store, epoch, (spec.name,), check)
+        self._check(store, epoch, (spec.name,), check)
 
     def require_commit(self, store: Store, epoch: int | None, batch: Batch) -> None:
         """See :meth:`UnreadFiles.require_commit`."""
@@ -106,6 +106,6 @@ class UnreadGuard:
             row = store.read(collection, (key,), epoch=epoch).get(key)
             return None if row is None else row.record
 
-        if self._of(store, epoch) is not None:
+        if self._unread_files(store, epoch) is not None:
             names = [o.collection for o in batch.operations]
-            self._judge(store, epoch, names, lambda u: u.require_commit(batch, find))
+            self._check(store, epoch, names, lambda u: u.require_commit(batch, find))

@@ -13,7 +13,7 @@ from typing_extensions import override
 from pend_storage import dualwrite
 from pend_storage.backfill import backfill
 from pend_storage.config import Settings
-from pend_storage.dualwrite.jobs import Copy, Validate
+from pend_storage.dualwrite.maintenance import Backfill, Validate
 from pend_storage.dualwrite.readiness import BACKUP_META
 from pend_storage.dualwrite.replication_position import is_empty
 from pend_storage.errors import (
@@ -57,7 +57,7 @@ class DualWriteStore(dualwrite.DualWriteStore):
     """
 
     @override
-    def _default_jobs(self) -> tuple[Copy, Validate]:
+    def _default_jobs(self) -> tuple[Backfill, Validate]:
         return backfill, validate
 
 

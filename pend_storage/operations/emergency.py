@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite.switch_history import whoever_this_is
+from pend_storage.dualwrite.switch_history import current_actor
 from pend_storage.errors import ConfigError, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source
@@ -179,7 +179,7 @@ class _Procedure:
         self._stage = stage
         self._is_quick = quick
         self._timeout = timeout
-        self._by = f"rollback by {whoever_this_is()}"
+        self._by = f"rollback by {current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
         pair.recover()

@@ -16,7 +16,7 @@ from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
 from pend_storage.dualwrite.readiness import VALIDATION_META, count_waiting
-from pend_storage.dualwrite.replication_position import is_covered_when_resumed
+from pend_storage.dualwrite.replication_position import is_complete_when_resumed
 from pend_storage.dualwrite.roles import other
 from pend_storage.errors import (
     ConfigError,
@@ -135,7 +135,7 @@ def backfill_state(primary: Store, follower: Store) -> BackfillState:
         ConfigError: the primary's log was rewound.
         StoreUnavailable: one of the stores cannot be reached.
     """
-    if is_covered_when_resumed(primary, follower):
+    if is_complete_when_resumed(primary, follower):
         return "complete"
     mark = follower.meta(BACKFILL_META)
     # One that was complete before a gap in the change log proves nothing: what was

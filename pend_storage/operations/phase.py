@@ -8,11 +8,14 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite import Election, Readiness, SwitchReport, elect
+from pend_storage.dualwrite import (
+    Readiness,
+    SwitchReport,
+)
 from pend_storage.dualwrite.readiness import require_codes
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.dualwrite.roles import Side
-from pend_storage.dualwrite.switch_history import whoever_this_is
+from pend_storage.dualwrite.switch_history import current_actor
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
@@ -133,7 +136,7 @@ def go_back(
     return _change(settings, _previous, accept=accept, dry_run=dry_run, timeout=timeout)
 
 
-def promote(settings: Settings, side: Side) -> Election:
+def promote(settings: Settings, side: Side) -> ForcedPromotion:
     """Make one store primary, whatever the other one holds: the last way out.
 
     No switch leads there, because a switch needs both stores. Every server must have
@@ -149,7 +152,7 @@ def promote(settings: Settings, side: Side) -> Election:
         Conflict: roles are changing at this moment: a server still runs.
     """
     with open_json(settings) as json, open_postgres(settings) as postgres:
-        return elect(json, postgres, side)
+        return force_promotion(json, postgres, side)
 
 
 def _next(now: Phase) -> Phase:
@@ -202,7 +205,7 @@ class _Change:
         self._before = pair.phase
         self._wanted = wanted
         self._accept = accept
-        self._by = whoever_this_is()
+        self._by = current_actor()
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, wanted)
         self._found = self._readiness()
@@ -294,12 +297,10 @@ def require_primary(pair: ConfiguredPair) -> None:
     view = pair.roles()
     if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
         return
-    mark = None if view.json is None else Mark.load(pair.json)
+    mark = None if view.json is None else ReplicationPosition.load(pair.json)
     known = "what JSON has of it is not known"
     if mark is not None:
-        known = (
-            f"JSON has what it acknowledged until {mark.at or 'JSON began to follow'}"
-        )
+        known = f"JSON has what it acknowledged until {mark.committed_at or 'JSON began to follow'}"
     raise StoreUnavailable(
         f"it is primary, or may be, and cannot be reached; {known}, and whatever came "
         "after that would be lost. Bring it back and call this again. If it is lost for "

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
@@ -14,19 +14,19 @@ from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.query import And
 from pend_storage.records import Row
+from pend_storage.reports import (
+    MOST_DIFFERENCES,
+    CollectionCheck,
+    Confirm,
+    Divergence,
+    Kind,
+    ValidationReport,
+)
 from pend_storage.schema import FINDINGS, CollectionSpec
 from pend_storage.store import Store
 from pend_storage.unread import as_stored
 from pend_storage.validation.looking import TwoLooks
 from pend_storage.validation.merge import Block, Comparator, merged
-from pend_storage.validation.report import (
-    MOST_DIFFERENCES,
-    CollectionCheck,
-    Divergence,
-    Kind,
-    ValidationReport,
-)
-from pend_storage.verdicts import Certain
 
 __all__ = ["validate"]
 
@@ -46,7 +46,7 @@ def validate(
     sample: float | None = None,
     progress: Progress | None = None,
     details: int = 1_000,
-    certain: Certain | None = None,
+    certain: Confirm | None = None,
     rng: random.Random | None = None,
 ) -> ValidationReport:
     """Compare two stores, which may be in use meanwhile.
@@ -77,7 +77,7 @@ def validate(
         right,
         details,
         _Ticker(left, progress),
-        certain or TwoLooks(left, right),
+        certain or TwoLooks(left, right, details),
     )
     work.run(sample, rng or random.Random())  # noqa: S311 - nothing secret
     return ValidationReport(
@@ -141,7 +141,7 @@ class _Work:
         right: Store,
         details: int,
         ticker: _Ticker,
-        certain: Certain,
+        certain: Confirm,
     ) -> None:
         self.checks: dict[str, CollectionCheck] = {}
         self.divergences: list[Divergence] = []
@@ -202,26 +202,23 @@ class _Work:
         self, spec: CollectionSpec, suspects: Sequence[str], tally: _Tally
     ) -> None:
         """Count what is confirmed of the suspects, and tell the first of it in detail."""
-        judged = self._certain(spec.name, suspects)
-        self.unsettled += len(judged.unsettled)
-        self.found += len(judged.found)
-        for key, verdict in judged.found.items():
-            kind: Kind = verdict.kind
-            tally.kinds[kind] = tally.kinds.get(kind, 0) + 1
+        confirmed = self._certain(spec.name, suspects)
+        self.unsettled += len(confirmed.unsettled)
+        self.found += len(confirmed.found)
+        for found in confirmed.found.values():
+            tally.kinds[found.kind] = tally.kinds.get(found.kind, 0) + 1
             if len(self.divergences) < self._details:
-                told = verdict.differences
-                self.divergences.append(
-                    Divergence(
-                        collection=spec.name,
-                        key=key,
-                        kind=kind,
-                        versions=verdict.versions,
-                        differences=tuple(
-                            found.bounded() for found in told[:MOST_DIFFERENCES]
-                        ),
-                        more_differences=max(0, len(told) - MOST_DIFFERENCES),
-                    )
-                )
+                self.divergences.append(_bounded(found))
+
+
+def _bounded(found: Divergence) -> Divergence:
+    """Return a divergence with its first differences only, and their values cut."""
+    differences = found.differences
+    return replace(
+        found,
+        differences=tuple(each.bounded() for each in differences[:MOST_DIFFERENCES]),
+        more_differences=max(0, len(differences) - MOST_DIFFERENCES),
+    )
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

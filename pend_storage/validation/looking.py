@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pend_storage.diff import Difference, differences
 from pend_storage.records import Row
+from pend_storage.reports import Confirmed, Divergence, Kind
 from pend_storage.store import Store
 from pend_storage.validation.merge import Comparator
-from pend_storage.validation.report import Kind
-from pend_storage.verdicts import Judged
 
 __all__ = ["TwoLooks"]
 
@@ -46,12 +45,6 @@ class _Look:
         return differences(self.left.record, self.right.record)
 
 
-@dataclass(slots=True)
-class _Judged:
-    found: dict[str, _Look] = field(default_factory=dict)
-    unsettled: Collection[str] = ()
-
-
 class TwoLooks:
     """Calls certain what two looks in a row see at the same two versions.
 
@@ -59,13 +52,21 @@ class TwoLooks:
     a follower that is behind by more than the pause between the looks for a wrong one.
     """
 
-    def __init__(self, left: Store, right: Store) -> None:
-        self._left, self._right = left, right
+    def __init__(self, left: Store, right: Store, details: int) -> None:
+        """Compare two stores.
 
-    def __call__(self, collection: str, keys: Sequence[str]) -> Judged:
+        Args:
+            left: one store.
+            right: the other one.
+            details: so many divergences are compared field by field.
+        """
+        self._left, self._right = left, right
+        self._details = details
+
+    def __call__(self, collection: str, keys: Sequence[str]) -> Confirmed:
         """Look again until each is equal, or twice the same, or that was often enough."""
         comparator = Comparator(self._left.schema[collection])
-        judged = _Judged()
+        found: dict[str, Divergence] = {}
         before: dict[str, tuple[int, int] | None] = dict.fromkeys(keys)
         pause = _FIRST_PAUSE
         for _ in range(_LOOKS):
@@ -74,7 +75,7 @@ class TwoLooks:
                 if comparator.same(look.left, look.right):
                     continue
                 if look.versions == before[key]:
-                    judged.found[key] = look
+                    found[key] = self._divergence(collection, key, look)
                 else:
                     moving[key] = look.versions
             before = moving
@@ -82,8 +83,17 @@ class TwoLooks:
                 break
             time.sleep(pause)
             pause *= 2
-        judged.unsettled = frozenset(before)
-        return judged
+        return Confirmed(found, frozenset(before))
+
+    def _divergence(self, collection: str, key: str, look: _Look) -> Divergence:
+        self._details -= 1
+        return Divergence(
+            collection=collection,
+            key=key,
+            kind=look.kind,
+            versions=look.versions,
+            differences=look.differences if self._details >= 0 else (),
+        )
 
     def _looks(self, collection: str, keys: Sequence[str]) -> dict[str, _Look]:
         left = self._left.read(collection, keys)

@@ -95,7 +95,7 @@ def die_and_go_on(directory: Path, url: str, point: str, skip: int) -> None:
 
     acknowledged = outcome.reports[-1] if outcome.reports else -1
     with a_pair(directory, url) as pair:
-        pair._router._pulse._dead_after = 0.0  # nobody else can be at work
+        pair._router._heartbeat._dead_after = 0.0  # nobody else can be at work
         found = pair.collection(Tally).get_many(["t", "twin"])
         values = {tally.value for tally in found.values()} or {-1}
         assert len(values) == 1, "half of a commit"

@@ -25,6 +25,6 @@ def one(place: Place) -> Iterator[Process]:
 def two(place: Place, one: Process) -> Iterator[Process]:
     """Another one, which takes a switch for dead at once when it does not beat."""
     process = Process(place, switch_patience=20.0)
-    process.store._router._pulse._dead_after = 0.0
+    process.store._router._heartbeat._dead_after = 0.0
     yield process
     process.store.close()

@@ -20,7 +20,7 @@ from pend_storage.testing.crash import Child, Report
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
-from .test_restored import copied, replaced
+from .test_restored_stores import copied, replaced
 
 J, PAR, PG, P = Phase
 BOTH = [PAR, PG]

@@ -16,7 +16,7 @@ from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 
-from .test_restored import copied
+from .test_restored_stores import copied
 
 
 class Address(WrapperStore):

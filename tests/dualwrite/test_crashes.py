@@ -14,9 +14,9 @@ import pytest
 import pend_storage.backfill
 import pend_storage.dualwrite
 from pend_storage import crashpoints
-from pend_storage.dualwrite import CODES, elect
-from pend_storage.dualwrite.replication_position import is_covered
-from pend_storage.dualwrite.roles import SIDES, Side, View
+from pend_storage.dualwrite import CODES, force_promotion
+from pend_storage.dualwrite.replication_position import is_complete_replica
+from pend_storage.dualwrite.roles import SIDES, RolePair, Side
 from pend_storage.dualwrite.roles import other as opposite
 from pend_storage.errors import StoreUnavailable
 from pend_storage.phases import Phase, Role
@@ -207,7 +207,7 @@ def instants() -> Iterator[tuple[str, str, int, Phase]]:
         passed: list[tuple[str, Phase]] = []
 
         def note(point: str, place: Place = place, to: list[Any] = passed) -> None:
-            to.append((point, View(place.json.role(), place.postgres.role()).phase))
+            to.append((point, RolePair(place.json.role(), place.postgres.role()).phase))
 
         with crashpoints.handled(note):
             work(process)
@@ -234,7 +234,7 @@ def test_another_process_goes_on_and_nothing_is_lost(
 
     assert task.has_died
     other = Process(place, switch_patience=20.0)
-    other.store._router._pulse._dead_after = 0.0
+    other.store._router._heartbeat._dead_after = 0.0
     assert other.get("missed") == (known.get(("logs", "missed")) and "0")
     other.put("later", "2")
     assert len(place.primaries()) == 1
@@ -250,7 +250,7 @@ def test_another_process_goes_on_and_nothing_is_lost(
     for wanted in (PAR, PG, PAR):
         to(wanted)(other)
         other.store.catch_up()
-        if not is_covered(*followed(place)):  # else it must do without
+        if not is_complete_replica(*followed(place)):  # else it must do without
             other.store.backfill()
         assert living(place.json) == living(place.postgres) == answer
     other.store.close()
@@ -303,10 +303,10 @@ def test_the_first_roles_of_a_pair_survive_a_death(*, written: bool) -> None:
 def test_a_vote_that_died_half_way_is_held_again(phase: Phase, side: Side) -> None:
     place, process = prepared(phase)
     process.store.close()
-    voting = Task(lambda: elect(place.json, place.postgres, side))
+    voting = Task(lambda: force_promotion(place.json, place.postgres, side))
     assert voting.start("vote.detached", dies=True).has_died
 
-    vote = elect(place.json, place.postgres, side)
+    vote = force_promotion(place.json, place.postgres, side)
 
     assert vote.primary == side
     assert place.primaries() == [side]

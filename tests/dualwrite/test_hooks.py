@@ -74,7 +74,7 @@ def test_a_switch_that_was_left_half_done_is_finished(
     task = Task(lambda: first.store.switch(PG, accept=CODES))
     assert task.start("switch.fenced", dies=True).has_died
     second = Process(place, hook=hook, switch_patience=20.0)
-    second.store._router._pulse._dead_after = 0.0
+    second.store._router._heartbeat._dead_after = 0.0
 
     second.put("a", "1")
     second.store.switch(PG, accept=CODES)

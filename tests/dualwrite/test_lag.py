@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from pend_storage.dualwrite import CODES, Lag
-from pend_storage.dualwrite.brake import LAG, LagBrake
 from pend_storage.dualwrite.lag import lag_of
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
+from pend_storage.dualwrite.throttle import LAG, LagThrottle
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
 from pend_storage.records import Change
@@ -19,7 +19,7 @@ from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import FaultyStore
 
 from .processes import Place, Process
-from .test_restored import copied
+from .test_restored_stores import copied
 
 J, PAR, PG, P = Phase
 
@@ -119,8 +119,8 @@ def test_what_came_at_once_and_was_lost_by_the_primary_is_not_hidden(
     one.postgres.inner = backup
     batch = SCHEMA.batch([SCHEMA.put(Log, a_log("a", "after"))])
     backup.commit(batch, epoch=backup.role().epoch)
-    mark = Mark.load(place.json)
-    one.store._continuity._looked = 0.0
+    mark = ReplicationPosition.load(place.json)
+    one.store._continuity._refreshed = 0.0
 
     lag = one.store.lag()
 
@@ -128,7 +128,7 @@ def test_what_came_at_once_and_was_lost_by_the_primary_is_not_hidden(
     assert "failed over" in (lag.blocked or "")
     with pytest.raises(ConfigError, match="failed over"):
         one.store.catch_up()
-    assert Mark.load(place.json) == mark
+    assert ReplicationPosition.load(place.json) == mark
 
 
 @pytest.fixture
@@ -167,14 +167,16 @@ def test_the_lag_is_counted_without_reading_the_log(
 def test_a_job_is_held_back_without_reading_the_log(
     one: Process, far_behind: list[int]
 ) -> None:
-    assert LagBrake(one.store._router.route, most=0.0, stuck=60.0)() == LAG
+    assert LagThrottle(one.store._router.route, max_lag=0.0, stuck=60.0)() == LAG
     assert far_behind == []
 
 
 def test_a_store_without_a_count_of_its_own_is_walked(place: Place) -> None:
     """As a third party's may be: what it tells is the same."""
     walked = FaultyStore(place.json)
-    mark = Mark(of="x", after=0, base=0, whole=True)
+    mark = ReplicationPosition(
+        source="x", sequence=0, contiguous_from=0, needs_no_backfill=True
+    )
     for n in range(3):
         place.json.commit(SCHEMA.batch([SCHEMA.put(Log, a_log(f"{n}"))]))
 

@@ -129,7 +129,7 @@ def test_a_slow_switch_that_beats_is_not_taken_for_dead(place: Place) -> None:
     store = DualWriteStore(json=place.json, postgres=slow, relay_interval=None)
     store.switch(PAR)
     other = Process(place)
-    other.store._router._pulse._dead_after = 1.2
+    other.store._router._heartbeat._dead_after = 1.2
     with slow.holding("apply") as gate:
         switch = threading.Thread(
             target=store.switch, args=(PG,), kwargs={"accept": CODES}

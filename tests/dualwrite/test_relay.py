@@ -16,7 +16,7 @@ from typing_extensions import override
 from pend_storage.crashpoints import handled
 from pend_storage.dualwrite import CODES, DualWriteStore, relay_schedule
 from pend_storage.dualwrite.log_drain import Obstacle
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
@@ -35,7 +35,7 @@ from pend_storage.testing.domain import SCHEMA, Log, Ship, a_berth, a_log, a_shi
 from pend_storage.testing.faults import FaultyStore
 
 from .processes import Place, Process, Task, living, wait_until
-from .test_restored import copied
+from .test_restored_stores import copied
 
 J, PAR, PG, P = Phase
 SCHEMA_ALL = And(())
@@ -116,13 +116,13 @@ class Pair:
     def turns(self, count: int) -> None:
         """As the thread does it, without the pauses."""
         for _ in range(count):
-            self.store._relay._standstill._next = 0.0
-            self.store._relay._turn(mine=True)
+            self.store._relay._schedule._next = 0.0
+            self.store._relay._run_once(mine=True)
 
     def mark(self) -> int:
-        mark = Mark.load(self.secondary.inner)
+        mark = ReplicationPosition.load(self.secondary.inner)
         assert mark is not None
-        return mark.after
+        return mark.sequence
 
 
 @pytest.fixture
@@ -297,8 +297,8 @@ def test_every_process_can_tell_what_stands_in_the_way(
         "apply", times=None, error=UniqueViolation(collection="x", fields=(), key="k")
     )
     for _ in range(3):
-        one.store._relay._standstill._next = 0.0
-        one.store._relay._turn(mine=True)
+        one.store._relay._schedule._next = 0.0
+        one.store._relay._run_once(mine=True)
 
     assert "logs['a']" in (two.store.lag().blocked or "")
     found = [b for b in two.store.readiness(PG).blockers if b.code == "lag"]
@@ -316,7 +316,7 @@ def test_an_outage_is_told_again_where_its_reason_changes(place: Place) -> None:
         faulty.heal()
         error = StoreUnavailable(reason, store="PostgreSQL")
         faulty.fail("meta", "apply", times=None, error=error)
-        process.store._relay._turn(mine=True)
+        process.store._relay._run_once(mine=True)
 
     told = [e.message for e in process.events if e.name == "secondary-down"]
     assert ["shutting down" in told[0], "no such host" in told[1]] == [True, True]
@@ -328,10 +328,10 @@ def test_a_primary_that_cannot_be_read_is_not_called_a_secondary_out_of_reach(
     place: Place, one: Process
 ) -> None:
     to(one, PG)
-    one.store._relay._turn(mine=True)
+    one.store._relay._run_once(mine=True)
     one.postgres.is_cut = True
 
-    one.store._relay._turn(mine=True)
+    one.store._relay._run_once(mine=True)
 
     told = [e.message for e in one.events if e.name == "secondary-down"]
     assert "the primary cannot be read (the line is cut)" in told[0]
@@ -371,7 +371,7 @@ def test_a_refused_commit_has_a_bearable_price_and_holds_back_what_follows(
     gone = ChangedRecord("ships", "ghost", 2, None)
     judged.secondary.inner.apply([gone], epoch=judged.epoch())
     judged.store._relay.wake()
-    judged.store._relay._turn(mine=True)
+    judged.store._relay._run_once(mine=True)
 
     assert judged.events[-1][0] == "relay-resumed"
     assert living(judged.json) == living(judged.secondary.inner)
@@ -392,13 +392,13 @@ def test_the_pauses_between_attempts_grow_and_end_with_a_repair() -> None:
 
     gone = ChangedRecord("ships", "ghost", 2, None)
     secondary.inner.apply([gone], epoch=pair.epoch())
-    pair.store._relay._standstill._next += 3_600  # it would be long
-    pair.store._relay.missed()
+    pair.store._relay._schedule._next += 3_600  # it would be long
+    pair.store._relay._schedule.notify()
     waited.wait(0.3)
     assert "relay-resumed" not in pair.names()
     pair.store._relay.wake()
     wait_until(lambda: "relay-resumed" in pair.names())
-    assert living(pair.json) == living(secondary.inner)
+    wait_until(lambda: living(pair.json) == living(secondary.inner))  # the rest of it
     pair.store.close()
 
 
@@ -412,13 +412,15 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
     obstacle = Obstacle(
         after=7, sequence=8, commits=1, keys="logs['a']", reason="taken", error=error
     )
-    mark = Mark(of="x", after=7, base=0, whole=True)
-    met = relay_schedule.Standstill(pair._hear, 0.2)
+    mark = ReplicationPosition(
+        source="x", sequence=7, contiguous_from=0, needs_no_backfill=True
+    )
+    met = relay_schedule.RelaySchedule(pair._hear, 0.2)
     times = []
     while now[0] < 1_300.0:
         if met.is_due(mark):
             times.append(now[0])
-            met.note(obstacle, pair.secondary)
+            met.record_obstacle(obstacle, pair.secondary)
         now[0] += 0.1
 
     pauses = [after - before for before, after in itertools.pairwise(times)]
@@ -426,12 +428,12 @@ def test_attempts_become_rarer_while_the_mark_stands_still(
     assert max(pauses) == pytest.approx(30.0, abs=0.5)
     assert len(times) < 20
     assert len(pair.told("relay-blocked")) == 1
-    met.hurry()
+    met.wake()
     assert met.is_due(mark)
-    met.note(obstacle, pair.secondary)
+    met.record_obstacle(obstacle, pair.secondary)
     now[0] += 0.3
     assert met.is_due(mark)  # the short pauses begin anew
-    assert met.is_due(replace(mark, after=8))
+    assert met.is_due(replace(mark, sequence=8))
 
 
 def freed_far_ahead(pair: Pair) -> None:
@@ -550,9 +552,12 @@ def test_a_secondary_that_fails_over_in_the_middle_gets_everything(
     assert process.store.lag().commits == 0
     told = [e for e in process.events if e.name == "secondary-rewound"]
     assert [event.level for event in told] == [logging.WARNING]
-    marks = [Mark.load(place.postgres), Mark.load(standby)]
+    marks = [
+        ReplicationPosition.load(place.postgres),
+        ReplicationPosition.load(standby),
+    ]
     assert marks[0] is not None
-    assert str(marks[0].after) in told[0].message
+    assert str(marks[0].sequence) in told[0].message
     assert "position 1 " in told[0].message
     process.store.close()
 
@@ -604,12 +609,12 @@ def test_two_relays_at_once_lose_nothing_and_move_the_mark_only_forward(
         place.json.commit(SCHEMA.batch(puts), epoch=epoch)
     late = Task(one.store.catch_up).start(where)
     two.store.catch_up()
-    there = Mark.load(place.postgres)
+    there = ReplicationPosition.load(place.postgres)
 
     late.resume()
 
     assert late.error is None
-    assert Mark.load(place.postgres) == there
+    assert ReplicationPosition.load(place.postgres) == there
     assert living(place.postgres) == living(place.json)
     assert "secondary-rewound" not in {e.name for e in (*one.events, *two.events)}
 
@@ -626,9 +631,11 @@ def test_a_mark_that_is_set_back_for_ever_ends_with_an_error(place: Place) -> No
     def exchange(name: str) -> None:
         if name == "relay.read" and states:
             other = states.pop()
-            mark = Mark.load(other)
+            mark = ReplicationPosition.load(other)
             assert mark is not None
-            other._state.meta["mark"] = replace(mark, base=-len(states)).to_meta()
+            other._state.meta["mark"] = replace(
+                mark, contiguous_from=-len(states)
+            ).to_meta()
             process.postgres.inner = other
 
     with handled(exchange), pytest.raises(PendStorageError, match="position"):
@@ -661,16 +668,16 @@ def test_a_primary_that_was_rewound_is_noticed_though_no_outage_was_seen(
 ) -> None:
     """Its log may have grown past the mark, with the same numbers at other times."""
     rewound(place, one, commits)
-    mark = Mark.load(place.json)
+    mark = ReplicationPosition.load(place.json)
     before = living(place.json)
 
     for _ in range(2):
         with pytest.raises(ConfigError, match="restored from a backup"):
             one.store.catch_up()
 
-    one.store._relay._turn(mine=True)
+    one.store._relay._run_once(mine=True)
     assert [e.name for e in one.events][-1] == "relay-blocked"
-    assert (Mark.load(place.json), living(place.json)) == (mark, before)
+    assert (ReplicationPosition.load(place.json), living(place.json)) == (mark, before)
     lag = one.store.lag()
     assert lag.commits >= 1
     assert lag.seconds == float("inf")

@@ -86,11 +86,11 @@ def test_a_write_during_a_switch_waits_and_does_not_fail(
     place: Place, one: Process, two: Process
 ) -> None:
     to(one, PAR)
-    two.store._router._pulse._dead_after = 60.0
+    two.store._router._heartbeat._dead_after = 60.0
     switch = Task(lambda: to(one, PG)).start("switch.drained")
     write = threading.Thread(target=two.put, args=("a", "1"))
     write.start()
-    wait_until(two.store._router._looking.locked)
+    wait_until(two.store._router._role_lock.locked)
     assert write.is_alive()
 
     switch.resume()
@@ -104,7 +104,7 @@ def test_a_write_during_a_switch_waits_and_does_not_fail(
 def test_a_read_during_a_switch_is_answered_at_once(one: Process, two: Process) -> None:
     to(one, PAR)
     one.put("a", "1")
-    two.store._router._pulse._dead_after = 60.0
+    two.store._router._heartbeat._dead_after = 60.0
 
     switch = Task(lambda: to(one, PG)).start("switch.drained")
 
@@ -307,7 +307,7 @@ def test_no_value_is_set_where_it_would_be_forgotten(
     one: Process, two: Process, point: str
 ) -> None:
     to(one, PAR)
-    two.store._router._pulse._dead_after = 60.0
+    two.store._router._heartbeat._dead_after = 60.0
     two.store.meta("n")
     switch = Task(lambda: to(one, PG)).start(point)
     setting = threading.Thread(

@@ -42,6 +42,10 @@ KEY = "pend:production:phase"
 EARLY, LATE, LATER = (f"2026-01-0{n}T00:00:00.000000+00:00" for n in (1, 2, 3))
 
 
+def no_backfill(*_: Any, **__: Any) -> Any:
+    """Copy nothing."""
+
+
 class Servers:
     """Servers of one environment: each a pair of its own over the same two stores."""
 
@@ -57,7 +61,7 @@ class Servers:
             json=json_,
             postgres=postgres,
             compare=0.0,
-            backfill=lambda *_, **__: None,
+            backfill=no_backfill,
             hook=lambda _: None,
             **settings,
         )

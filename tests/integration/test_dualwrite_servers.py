@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError, Conflict, StaleEpoch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.records import Advance
@@ -416,9 +416,9 @@ def test_json_knows_where_it_is_after_everything_was_closed(
             assert pair.collection(Log).get("a") == a_log("a", f"{n}")
             if phase is Phase.POSTGRES_PRIMARY:
                 pair.catch_up()
-                mark = Mark.load(pair._pair.json)
+                mark = ReplicationPosition.load(pair._pair.json)
                 assert mark is not None
-                assert mark.of == pair._pair.postgres.identity()
+                assert mark.source == pair._pair.postgres.identity()
 
 
 def test_another_process_sees_a_fence_in_the_directory_at_once(tmp_path: Path) -> None:

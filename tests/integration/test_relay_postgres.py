@@ -99,7 +99,7 @@ def test_a_single_commit_that_takes_too_long_is_named(
 
     for _ in range(3):
         pair._relay.wake()
-        pair._relay._turn(mine=True)
+        pair._relay._run_once(mine=True)
 
     (event,) = events
     assert event.name == "relay-blocked"
@@ -110,7 +110,7 @@ def test_a_single_commit_that_takes_too_long_is_named(
     assert "logs['00000']" in (lag.blocked or "")
     run(url, "drop trigger slow on logs")
     pair._relay.wake()
-    pair._relay._turn(mine=True)
+    pair._relay._run_once(mine=True)
     assert [e.name for e in events] == ["relay-blocked", "relay-resumed"]
 
 
@@ -147,7 +147,7 @@ def test_a_row_made_by_hand_is_named_and_what_came_out_of_turn_heals(
     )
     for _ in range(3):
         pair._relay.wake()
-        pair._relay._turn(mine=True)
+        pair._relay._run_once(mine=True)
     (event,) = events
     assert event.name == "relay-blocked"
     for part in ("ships['s3']", "ships['ghost'], unknown to the primary"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.roles import SIDES, Side, Step, View, other
+from pend_storage.dualwrite.roles import SIDES, RolePair, Side, Step, other
 from pend_storage.phases import Role, RoleState
 
 from .deliveries import Deliveries, Steps
@@ -25,7 +25,7 @@ class _Turn:
         self._weak = weak
 
     @property
-    def view(self) -> View:
+    def view(self) -> RolePair:
         view = self.controller.view
         assert view is not None
         return view
@@ -78,7 +78,7 @@ class Controllers(Deliveries):
                 yield f"c{n} looks at JSON", turn.go(pc="look2", json=world.json.role)
             return
         if controller.pc == "look2":
-            view = View(controller.json, world.postgres.role)
+            view = RolePair(controller.json, world.postgres.role)
             pc = "plan" if view.is_settled else "look"
             yield f"c{n} has looked", turn.go(pc=pc, view=view)
             return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.roles import SIDES, Step, View, other
+from pend_storage.dualwrite.roles import SIDES, RolePair, Step, other
 from pend_storage.phases import Role, RoleState
 
 from .controllers import Controllers
@@ -234,8 +234,8 @@ class Protocol(Controllers, Judging):
             if not world.of(world.healing.side).open:
                 yield f"heal: {world.healing}", after._replace(healing=None)
         elif world.seen is not None:
-            view = View(world.seen, world.postgres.role)
-            step = roles.heal(view, abandoned=True)
+            view = RolePair(world.seen, world.postgres.role)
+            step = roles.recovery_step(view, abandoned=True)
             if Weakness.NO_BUMP in self.weak:
                 step = _without_bump(view) or step
             yield (
@@ -249,7 +249,7 @@ class Protocol(Controllers, Judging):
             )
 
 
-def _without_bump(view: View) -> Step | None:
+def _without_bump(view: RolePair) -> Step | None:
     old = view.fenced
     if old is None:
         return None

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.roles import SIDES, Side, Step, View, other
+from pend_storage.dualwrite.roles import SIDES, RolePair, Side, Step, other
 from pend_storage.phases import Role, RoleState
 
 __all__ = [
@@ -187,7 +187,7 @@ class Controller(NamedTuple):
     """``swap``, ``attach`` or ``detach``, each from whatever view fits."""
     pc: str = "look"
     json: RoleState | None = None
-    view: View | None = None
+    view: RolePair | None = None
     parcel: Parcel | None = None
     found: tuple[Mark, bool, Mark] | None = None
     """Of the old primary: its mark, and whether it is whole; of the new: its log's end."""
@@ -243,8 +243,8 @@ class World(NamedTuple):
         return self._replace(**{side: state}, **rest)  # type: ignore[arg-type]
 
     @property
-    def view(self) -> View:
-        return View(self.json.role, self.postgres.role)
+    def view(self) -> RolePair:
+        return RolePair(self.json.role, self.postgres.role)
 
     def cas(self, step: Step, weak: frozenset[Weakness] = frozenset()) -> World | None:
         """Take a step on the roles; a store changes role only between commits."""
@@ -283,7 +283,7 @@ class World(NamedTuple):
     def settled(self) -> World:
         """What everybody together makes of it in the end."""
         world = self
-        while (step := roles.heal(world.view, abandoned=True)) is not None:
+        while (step := roles.recovery_step(world.view, abandoned=True)) is not None:
             after = world.cas(step)
             assert after is not None
             world = after
@@ -303,5 +303,5 @@ def is_covered(store: StoreState, weak: frozenset[Weakness]) -> bool:
     return store.whole or Weakness.NO_COVER in weak
 
 
-def open_step(view: View, side: Side) -> Step:
+def open_step(view: RolePair, side: Side) -> Step:
     return roles.open_new(view, other(side))

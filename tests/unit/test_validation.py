@@ -16,6 +16,7 @@ import pend_storage as ps
 from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
 from pend_storage.records import ChangedRecord, Row
+from pend_storage.reports import Confirmed, Divergence
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.validation import CollectionCheck, validate
 from pend_storage.validation.exact import unequal
@@ -214,25 +215,15 @@ def test_beyond_the_details_only_what_is_confirmed_counts() -> None:
     assert [d.key for d in report.divergences] == ["02497", "02498"]
 
 
-@dataclass
-class _Verdicts:
-    found: dict[str, Any]
-    unsettled: frozenset[str] = frozenset()
-
-
-@dataclass
-class _Verdict:
-    kind: str = "different"
-    versions: tuple[int, int] = (7, 8)
-    differences: tuple[Difference, ...] = ()
-
-
 def test_who_knows_more_decides_what_is_certain() -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    def certain(collection: str, keys: Sequence[str]) -> _Verdicts:
+    def certain(collection: str, keys: Sequence[str]) -> Confirmed:
         asked.append((collection, list(keys)))
-        return _Verdicts({"b": _Verdict()}, frozenset("c"))
+        found = Divergence(
+            collection=collection, key="b", kind="different", versions=(7, 8)
+        )
+        return Confirmed({"b": found}, frozenset("c"))
 
     left = store(Wallet("a"), Wallet("b"), Wallet("c"), Wallet("d"))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite.roles import View
+from pend_storage.dualwrite.roles import RolePair
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (
     ConfiguredPair,
@@ -71,7 +71,7 @@ def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:
     yield _lag(pair)
 
 
-def _recovered(pair: ConfiguredPair, before: View) -> Finding:
+def _recovered(pair: ConfiguredPair, before: RolePair) -> Finding:
     """Wait for a live switch to end; finish or undo one that is dead."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -93,7 +93,7 @@ def _recovered(pair: ConfiguredPair, before: View) -> Finding:
     )
 
 
-def _roles(view: View) -> str:
+def _roles(view: RolePair) -> str:
     sides = {"JSON": view.json, "PostgreSQL": view.postgres}
     return ", ".join(
         f"{name} out of reach"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
-from pend_storage.dualwrite import elect
+from pend_storage.dualwrite import force_promotion
 from pend_storage.dualwrite.roles import other
 from pend_storage.errors import ChangesExpired, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
@@ -341,7 +341,7 @@ class _Run:
         self._ledger.counts["elections"] += 1
         json, postgres = driver.open_json(), driver.open_postgres()
         try:
-            election = elect(json, postgres, side)
+            election = force_promotion(json, postgres, side)
             chosen = json if side == "json" else postgres
             told: set[tuple[str, str | None]] | None = None
             if election.missing is not None and len(election.missing) < _ALL_TOLD:

@@ -349,5 +349,5 @@ def test_settings_reach_the_pair(server: Site) -> None:
         assert isinstance(store, ps.DualWriteStore)
         assert store._timeout is None
         assert store._relay._retention.days == 2
-        assert store._sampler.share == 0.5
+        assert store._shadow_reads.share == 0.5
     assert load_settings(server.config, environ={}).dual_write.compare == 0.5

@@ -17,7 +17,8 @@ from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite.divergence_check import Finding, Kind
-from pend_storage.dualwrite.divergence_registry import Book
+from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
+from pend_storage.dualwrite.relay_schedule import RelaySchedule
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
@@ -37,7 +38,7 @@ from pend_storage.testing.faults import FaultyStore
 from pend_storage.validation import validate
 
 from .processes import Place, Process
-from .test_comparing import damage
+from .test_divergence_check import damage
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,7 +66,7 @@ def another(place: Place, one: Process) -> Iterator[Process]:
 def find(process: Process) -> Finding:
     """Have a compared read find what is wrong."""
     process.get("a")
-    assert process.store._sampler.wait(30)
+    assert process.store._shadow_reads.wait(30)
     (found,) = process.store.divergences()
     return found
 
@@ -86,10 +87,13 @@ def a_finding(key: str, *, kind: Kind = "different", age: float = 0.0) -> Findin
     )
 
 
-def a_book(
+def a_registry(
     process: Process, *, most: int = 1_000, hook: Callable[[Event], None] | None = None
-) -> Book:
-    return Book(process.store._router, hook or process.events.append, most=most)
+) -> DivergenceRegistry:
+    hook = hook or process.events.append
+    return DivergenceRegistry(
+        process.store._router, hook, RelaySchedule(hook, 1.0), most=most
+    )
 
 
 def test_what_one_process_finds_every_other_one_sees(
@@ -178,7 +182,7 @@ def test_a_read_closes_what_is_equal_again(one: Process) -> None:
     one.put("a", "anew")
 
     one.get("a")
-    assert one.store._sampler.wait(30)
+    assert one.store._shadow_reads.wait(30)
 
     assert states(one) == ["gone"]
 
@@ -213,7 +217,7 @@ def test_what_is_seen_again_and_again_is_not_written_each_time(
 
     for _ in range(20):
         one.get("a")
-    assert one.store._sampler.wait(30)
+    assert one.store._shadow_reads.wait(30)
 
     assert one.store.compared().confirmed == 21
     assert place.json.head() == head
@@ -224,7 +228,7 @@ def test_an_answer_that_was_wrong_is_good_when_all_records_are(
 ) -> None:
     damage(place.postgres, "a", None)
     one.store.collection(Log).count()
-    assert one.store._sampler.wait(30)
+    assert one.store._shadow_reads.wait(30)
     (found,) = one.store.divergences()
     assert found.kind == "answer"
 
@@ -269,34 +273,34 @@ def test_findings_are_not_compared_themselves(place: Place, one: Process) -> Non
 
 def test_there_are_only_so_many(place: Place, one: Process) -> None:
     events: list[Event] = []
-    book = a_book(one, most=5, hook=events.append)
+    registry = a_registry(one, most=5, hook=events.append)
 
-    book.report(a_finding(f"k{n}") for n in range(8))
-    book.report([a_finding("one more")])
+    registry.record(a_finding(f"k{n}") for n in range(8))
+    registry.record([a_finding("one more")])
 
-    assert len(book.findings()) == place.json.collection(FindingRecord).count() == 5
+    assert len(registry.findings()) == place.json.collection(FindingRecord).count() == 5
     assert [event.name for event in events] == ["findings-full", *["divergence"] * 5]
 
 
 def test_closed_ones_make_room_and_the_oldest_first(one: Process) -> None:
-    book = a_book(one, most=4)
-    book.report(a_finding(f"k{n}", age=10 - n) for n in range(4))
-    book.repaired([("logs", "k1"), ("logs", "k2")])
+    registry = a_registry(one, most=4)
+    registry.record(a_finding(f"k{n}", age=10 - n) for n in range(4))
+    registry.record_repaired([("logs", "k1"), ("logs", "k2")])
 
-    book.report([a_finding("new")])
+    registry.record([a_finding("new")])
 
-    assert {f.key for f in book.findings(closed=True)} == {"k0", "k2", "k3", "new"}
+    assert {f.key for f in registry.findings(closed=True)} == {"k0", "k2", "k3", "new"}
 
 
 def test_two_who_find_the_same_make_one_row(place: Place, one: Process) -> None:
-    books = [a_book(one) for _ in range(4)]
+    books = [a_registry(one) for _ in range(4)]
     start = threading.Barrier(4)
 
-    def report(book: Book) -> None:
+    def report(registry: DivergenceRegistry) -> None:
         start.wait(30)
-        book.report(a_finding(f"k{n}") for n in range(150))
+        registry.record(a_finding(f"k{n}") for n in range(150))
 
-    threads = [threading.Thread(target=report, args=(book,)) for book in books]
+    threads = [threading.Thread(target=report, args=(registry,)) for registry in books]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -318,9 +322,9 @@ def test_one_that_cannot_be_written_is_told_and_not_raised() -> None:
     store.switch(Phase.PARALLEL)
     faulty.fail("commit", times=None)
 
-    store._book.report([a_finding("k")])
+    store._registry.record([a_finding("k")])
     faulty.heal()
-    store._book.report([a_finding("k")])
+    store._registry.record([a_finding("k")])
 
     assert [e.name for e in events] == ["findings-not-kept", "divergence"]
     assert len(store.divergences()) == 1
@@ -339,7 +343,7 @@ def test_a_difference_of_any_value_can_be_kept(one: Process) -> None:
     long = Difference(("text",), "x" * 10_000, [1, {"a": b"x"}])
     odd = Difference(("tags", 3), ABSENT, Decimal("1.50"))
     many = (long, odd, *[Difference(("n",), 10**30, None)] * 50)
-    one.store._book.report([replace(a_finding("k"), differences=many)])
+    one.store._registry.record([replace(a_finding("k"), differences=many)])
 
     (found,) = one.store.divergences()
 
@@ -422,7 +426,7 @@ def test_what_an_edit_said_is_in_quarantine_on_both_sides(site: Site) -> None:
 
 def test_a_repair_does_not_take_away_what_was_not_brought_over_yet(site: Site) -> None:
     """As where somebody edits in the middle of it."""
-    site.store._upkeep.tend_edits = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
+    site.store._maintenance._edits.sync = lambda route: None  # type: ignore[method-assign]  # noqa: ARG005
     site.edit({"a": "edited", "b": "1"})
 
     report = site.store.repair()
@@ -450,9 +454,9 @@ def test_an_edit_that_was_settled_in_quarantine_is_accepted(site: Site) -> None:
 def test_the_relay_brings_edits_over_by_itself(site: Site) -> None:
     site.edit({"a": "edited", "b": "1"})
     relay = site.store._relay
-    relay._chored -= 60.0
+    relay._edits_synced -= 60.0
 
-    relay._turn(mine=True)
+    relay._run_once(mine=True)
 
     assert [f.key for f in site.store.divergences()] == ["a"]
     aside = site.postgres.collection(QuarantinedRecord)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pend_storage.dualwrite import CODES, Readiness
-from pend_storage.dualwrite.readiness import note_backup
+from pend_storage.dualwrite.readiness import record_backup
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,
@@ -73,7 +73,7 @@ def test_each_reason_goes_away_by_what_it_asks_for(place: Place) -> None:
     assert codes(process.store.readiness(PG)) == ["validation", "backup"]
     assert process.store.validate().ok
     assert codes(process.store.readiness(PG)) == ["backup"]
-    note_backup(process.store._shared, datetime.now(UTC))
+    record_backup(process.store._metadata, datetime.now(UTC))
 
     assert process.store.readiness(PG).ok
     report = process.store.switch(PG)

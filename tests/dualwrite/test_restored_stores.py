@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pend_storage.dualwrite import CODES, elect
-from pend_storage.dualwrite.replication_position import is_covered
+from pend_storage.dualwrite import CODES, force_promotion
+from pend_storage.dualwrite.replication_position import is_complete_replica
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,
@@ -177,7 +177,7 @@ def test_a_vote_decides_who_holds_the_truth(place: Place) -> None:
     damaged = postgres_from_when_it_was_primary(place, process)
     process.store.close()
 
-    vote = elect(damaged.json, damaged.postgres, "json")
+    vote = force_promotion(damaged.json, damaged.postgres, "json")
 
     assert vote.primary == "json"
     assert vote.is_other_reachable
@@ -196,7 +196,7 @@ def test_a_vote_tells_what_only_the_loser_has(place: Place, one: Process) -> Non
     one.put("b", "2")
     one.json.is_cut = False
 
-    vote = elect(place.json, place.postgres, "json")
+    vote = force_promotion(place.json, place.postgres, "json")
 
     assert vote.missing is not None
     assert [r.key for change in vote.missing for r in change.records] == ["b"]
@@ -216,9 +216,9 @@ def test_a_vote_for_a_store_without_a_backfill_tells_what_it_never_got(
     assert (
         Task(lambda: to(process, PG)).start(point, dies=True).has_died is not is_filled
     )
-    assert is_covered(place.postgres, place.json) is is_filled
+    assert is_complete_replica(place.postgres, place.json) is is_filled
 
-    vote = elect(place.json, place.postgres, "json")
+    vote = force_promotion(place.json, place.postgres, "json")
 
     assert vote.missing is not None
     missing = {item.key for change in vote.missing for item in change.records}
@@ -237,7 +237,7 @@ def test_a_vote_tells_what_a_follower_has_of_a_lost_commit_whose_number_was_give
     backup.commit(SCHEMA.batch([SCHEMA.put("logs", a_log("a", "other"))]))
     assert backup.read("logs", ["a"])["a"].version == ghost.version
 
-    vote = elect(place.json, backup, "postgres")
+    vote = force_promotion(place.json, backup, "postgres")
 
     assert vote.missing is not None
     assert [item for change in vote.missing for item in change.records] == [
@@ -259,7 +259,7 @@ def test_a_vote_for_a_former_primary_that_was_put_back_tells_what_it_has_lost(
     process.put("c", "new")
     process.store.close()
 
-    vote = elect(place.json, backup, "postgres")
+    vote = force_promotion(place.json, backup, "postgres")
 
     assert vote.missing is not None
     missing = {item.key for change in vote.missing for item in change.records}
@@ -271,7 +271,7 @@ def test_who_lost_a_vote_is_emptied_before_it_follows(place: Place) -> None:
     to(process, PAR)
     process.put("ghost", "1")
     process.store.close()
-    elect(place.json, place.postgres, "json")
+    force_promotion(place.json, place.postgres, "json")
     process = Process(place)
 
     with pytest.raises(SwitchRefused, match="empty database"):
@@ -296,7 +296,7 @@ def test_what_a_store_has_of_before_the_vote_covers_nothing(place: Place) -> Non
     process.store.backfill()
     process.store.catch_up()
     process.store.close()
-    elect(place.json, place.postgres, "json")
+    force_promotion(place.json, place.postgres, "json")
     emptied = MemoryStore(SCHEMA)
     meta = tuple(place.postgres._state.meta.items())
     emptied._state.install(Effect(rows=(), meta=meta))
@@ -323,14 +323,14 @@ def test_a_vote_without_the_other_store_is_repeated_when_it_is_back(
     line = Line(place.postgres)
     line.is_cut = True
 
-    vote = elect(place.json, line, "json")
+    vote = force_promotion(place.json, line, "json")
 
     assert not vote.is_other_reachable
     assert place.json.role().role is Role.PRIMARY
     line.is_cut = False
     with pytest.raises(ConfigError, match="elect"):
         Process(place)
-    elect(place.json, place.postgres, "json")
+    force_promotion(place.json, place.postgres, "json")
     process = Process(place)
     assert process.get("a") == "1"
     process.store.close()

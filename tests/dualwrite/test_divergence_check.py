@@ -15,7 +15,7 @@ from typing_extensions import override
 from pend_storage import crashpoints
 from pend_storage.diff import Difference
 from pend_storage.dualwrite import CODES, DualWriteStore, show_values
-from pend_storage.dualwrite.divergence_check import Judge, Rules
+from pend_storage.dualwrite.divergence_check import ComparisonRules, DivergenceConfirmer
 from pend_storage.dualwrite.repair import repair
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
@@ -94,7 +94,7 @@ def test_reads_of_equal_stores_find_nothing(pair: Process) -> None:
         pair.get(f"{n}")
     pair.store.collection(Log).find(field("text") == "1", limit=7)
     pair.store.collection(Log).count()
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
 
     compared = pair.store.compared()
 
@@ -116,11 +116,11 @@ def test_a_live_writer_raises_no_false_alarm(place: Place, pair: Process) -> Non
     writer.start()
     for _ in range(3_000):
         pair.get("a")
-        if pair.store._sampler._notes.qsize() > 500:
-            pair.store._sampler.wait(1)
+        if pair.store._shadow_reads._samples.qsize() > 500:
+            pair.store._shadow_reads.wait(1)
     stop.set()
     join(writer)
-    assert pair.store._sampler.wait(60)
+    assert pair.store._shadow_reads.wait(60)
 
     assert pair.store.compared().compared > 1_000
     assert pair.store.compared().confirmed == 0
@@ -140,7 +140,7 @@ def test_a_write_that_is_only_on_its_way_is_not_reported(
 
     meet("a", pair, read)
 
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
     assert pair.store.compared().rechecked >= 1
     assert pair.store.divergences() == ()
 
@@ -154,11 +154,11 @@ def test_what_the_backfill_has_not_brought_yet_is_no_divergence(
     pair.store.switch(Phase.PARALLEL)
 
     pair.get("old")
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
     before = pair.store.compared()
     pair.store.backfill()
     pair.get("old")
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
     after = pair.store.compared()
 
     assert (before.compared, before.skipped, before.confirmed) == (0, 1, 0)
@@ -183,7 +183,7 @@ def test_a_store_that_was_let_go_meanwhile_is_not_compared(
         "count": logs.count,
     }
     assert answers[read]()
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
 
     compared = pair.store.compared()
     assert (compared.skipped, compared.confirmed) == (1, 0)
@@ -199,7 +199,7 @@ def test_a_damaged_record_is_found_whatever_read_meets_it(
     damage(place.postgres, "a", "wrong" if read != "count" else None)
 
     meet("a", pair, read)
-    assert pair.store._sampler.wait(30)
+    assert pair.store._shadow_reads.wait(30)
 
     (found,) = pair.store.divergences()
     if read == "count":
@@ -222,7 +222,7 @@ def test_a_lost_record_and_a_ghost_are_found(
 
     pair.get("a")
 
-    assert pair.store._sampler.wait(30)
+    assert pair.store._shadow_reads.wait(30)
     assert [found.kind for found in pair.store.divergences()] == [kind]
 
 
@@ -237,13 +237,13 @@ def test_what_a_backfill_is_still_to_bring_is_no_divergence(
 
     meet("a", process, read)
 
-    assert process.store._sampler.wait(20)
+    assert process.store._shadow_reads.wait(20)
     assert process.store.compared().skipped == 1
     assert process.store.divergences() == ()
     process.store.backfill()
     damage(place.postgres, "a", None)
     meet("a", process, read)
-    assert process.store._sampler.wait(20)
+    assert process.store._shadow_reads.wait(20)
     assert len(process.store.divergences()) == 1
     process.store.close()
 
@@ -255,13 +255,13 @@ def test_what_was_found_is_forgotten_once_it_is_equal(
     pair.store.catch_up()
     damage(place.postgres, "a", "wrong")
     pair.get("a")
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
     assert len(pair.store.divergences()) == 1
 
     pair.put("a", "2")
     pair.get("a")
 
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
     assert pair.store.divergences() == ()
 
 
@@ -313,7 +313,7 @@ def test_a_finding_that_cannot_be_written_yet_is_not_waited_for() -> None:
         assert reading.error is None
         assert reading.is_done
 
-    assert store._sampler.wait(30)
+    assert store._shadow_reads.wait(30)
     assert [f.key for f in store.divergences()] == ["a"]
     store.close()
 
@@ -330,7 +330,7 @@ def test_a_secondary_that_fails_changes_nothing_for_the_caller(
 
     read_everything(store, 10)
 
-    assert store._sampler.wait(30)
+    assert store._shadow_reads.wait(30)
     assert store.compared().skipped == 30
     assert store.divergences() == ()
     store.close()
@@ -344,7 +344,7 @@ def test_the_answer_is_the_primarys_whatever_the_secondary_says() -> None:
 
     read_everything(store, 10)
 
-    assert store._sampler.wait(30)
+    assert store._shadow_reads.wait(30)
     assert store.compared().confirmed >= 20
     store.close()
 
@@ -360,7 +360,7 @@ def test_only_a_share_of_the_reads_is_compared(place: Place) -> None:
 
 
 def test_differences_can_be_ignored_and_are_hidden_by_default() -> None:
-    rules = Rules(["ships.extra.session", "*.remark"])
+    rules = ComparisonRules(["ships.extra.session", "*.remark"])
     left = a_ship("s1", remark="a", extra={"session": 1, "b": [1]}, crew=3)
     right = a_ship("s1", remark="b", extra={"session": 2, "b": [1, 2]}, crew=4)
 
@@ -369,7 +369,10 @@ def test_differences_can_be_ignored_and_are_hidden_by_default() -> None:
     assert {difference.path for difference in found} == {("crew",), ("extra", "b")}
     assert {difference.left for difference in found} == {"<int>", "<list of length 1>"}
     assert (
-        Rules(["*.crew", "*.extra", "*.remark"]).differences("ships", left, right) == ()
+        ComparisonRules(["*.crew", "*.extra", "*.remark"]).differences(
+            "ships", left, right
+        )
+        == ()
     )
 
 
@@ -415,7 +418,9 @@ def test_a_record_that_is_never_seen_equal_is_none_the_less(
             return answer
 
     route = replace(pair.store._router.route, follower=Behind(place.postgres))
-    verdicts = Judge(Rules(), lambda: None).judge(route, "logs", ["a"])
+    verdicts = DivergenceConfirmer(ComparisonRules(), lambda: None).confirm(
+        route, "logs", ["a"]
+    )
 
     assert next(numbers) > 2
     assert verdicts == ({}, frozenset())
@@ -429,10 +434,10 @@ def test_a_record_that_goes_on_changing_is_not_taken_for_equal(
     pair.store.catch_up()
     for part in (pair.store._relay, pair.store._follower):
         part.stop(5)
-    pair.store._upkeep._relay = Mock()
+    pair.store._maintenance._relay = Mock()
     numbers = itertools.count(2)
-    pair.store._upkeep._judge = Judge(
-        Rules(),
+    pair.store._maintenance._confirmer = DivergenceConfirmer(
+        ComparisonRules(),
         lambda: place.json.collection(Log).put(a_log("a", f"{next(numbers)}")),
         patience=0.3,
     )
@@ -496,7 +501,7 @@ def test_a_repair_takes_the_record_as_it_is_now(place: Place, pair: Process) -> 
     pair.store.catch_up()
     damage(place.postgres, "a", "wrong")
     pair.get("a")
-    assert pair.store._sampler.wait(20)
+    assert pair.store._shadow_reads.wait(20)
     pair.store._breaker.failed("is tested")
     pair.put("a", "newer")
 

@@ -19,7 +19,7 @@ from pend_storage.store import Store
 from pend_storage.testing.domain import Log, a_log
 
 from .processes import Task
-from .test_findings import Site
+from .test_divergences import Site
 
 
 @pytest.fixture
@@ -89,14 +89,14 @@ def test_a_switch_that_dies_leaves_them_to_the_relay(site: Site) -> None:
     site.edit({"a": "edited", "b": "1"})
     switch.resume("switch.opened")
     switch._dies = True
-    site.store._control._tend_edits = lambda: None  # type: ignore[method-assign]
+    site.store._phases._sync_edits = lambda: None  # type: ignore[method-assign]
     switch.resume()
     assert site.json.role().role.value == "primary"
     assert versions(site.json) - in_log(site.json) - in_log(site.postgres)
     relay = site.store._relay
-    relay._chored -= 60.0
+    relay._edits_synced -= 60.0
 
-    relay._turn(mine=True)
+    relay._run_once(mine=True)
 
     assert_every_row_travels(site)
 
@@ -107,7 +107,7 @@ def test_nothing_is_committed_again_while_the_secondary_is_behind(site: Site) ->
     site.edit({"a": "adopted", "b": "1"})  # JSON is primary: an ordinary commit
     head = site.json.head()
 
-    assert legacy_edits.commit_noted(site.store._router.route) == 0
+    assert legacy_edits.commit_unlogged(site.store._router.route) == 0
 
     assert site.json.head() == head
 
@@ -116,7 +116,7 @@ def test_a_row_that_was_changed_meanwhile_is_not_put_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator settles the edit between the look at it and its commit."""
-    site.store._control._tend_edits = lambda: None  # type: ignore[method-assign]
+    site.store._phases._sync_edits = lambda: None  # type: ignore[method-assign]
     switch = Task(lambda: site.store.switch(Phase.PARALLEL, accept=CODES))
     switch.start("switch.ready")
     site.edit({"a": "edited", "b": "1"})
@@ -132,7 +132,7 @@ def test_a_row_that_was_changed_meanwhile_is_not_put_back(
 
     monkeypatch.setattr(legacy_edits, "_has_caught_up", settled)
     with pytest.raises(Conflict):
-        legacy_edits.commit_noted(site.store._router.route)
+        legacy_edits.commit_unlogged(site.store._router.route)
 
     assert not list(site.json.scan(QUARANTINE))
 
@@ -157,7 +157,7 @@ def test_every_round_of_bringing_an_edit_checks_what_it_has_read(
 
     monkeypatch.setattr(route.store, "commit", watched)
     with pytest.raises(Conflict):
-        legacy_edits.bring_edits(route)
+        legacy_edits.replicate_edits(route)
 
     assert not list(site.postgres.scan(QUARANTINE))
     assert len(list(site.postgres.scan(FINDINGS))) == 1

@@ -7,12 +7,16 @@ import time
 
 import pytest
 
-from pend_storage.dualwrite import CODES, elect, log_continuity
+from pend_storage.dualwrite import CODES, force_promotion, log_continuity
 from pend_storage.dualwrite.log_continuity import WITNESS_META
-from pend_storage.dualwrite.log_position import Position
-from pend_storage.dualwrite.replication_position import BACKFILL_META, MARK_META, Mark
+from pend_storage.dualwrite.log_position import LogPosition
+from pend_storage.dualwrite.replication_position import (
+    BACKFILL_META,
+    POSITION_META,
+    ReplicationPosition,
+)
 from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.router import Route
+from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change
@@ -21,7 +25,7 @@ from pend_storage.stores.state import Effect
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
-from .test_restored import copied, replaced
+from .test_restored_stores import copied, replaced
 
 J, PAR, PG, P = Phase
 
@@ -40,12 +44,12 @@ def told(process: Process) -> set[str]:
 
 def look(process: Process) -> None:
     """What the relay does once a second."""
-    process.store._continuity._looked = 0.0
-    process.store._router.tend()
+    process.store._continuity._refreshed = 0.0
+    process.store._router.maintain()
 
 
-def witness(store: MemoryStore) -> Position | None:
-    return Position.parse(store.meta(WITNESS_META))
+def witness(store: MemoryStore) -> LogPosition | None:
+    return LogPosition.parse(store.meta(WITNESS_META))
 
 
 def assert_refused(process: Process) -> None:
@@ -170,7 +174,7 @@ def test_the_detached_store_knows_how_far_the_primary_was(
     look(one)
     found = witness(peer)
     assert found is not None
-    assert found.of == place.of(side).identity()
+    assert found.source == place.of(side).identity()
     assert found.sequence == place.of(side).head()
     one.put("a", "3")
     one.store.close()  # leaves the last one
@@ -303,7 +307,7 @@ def test_a_move_that_loses_nothing_is_told_and_goes_on(
     assert "server-changed" not in told(process)  # it is known by now
     process.store.catch_up()
     if phase in {PAR, PG}:
-        mark = Mark.load(place.postgres if phase is PAR else place.json)
+        mark = ReplicationPosition.load(place.postgres if phase is PAR else place.json)
         assert mark is not None
         assert mark.incarnation == "new server"
     for wanted in (PAR, PG, PAR):
@@ -337,10 +341,10 @@ def test_a_mark_on_no_entry_counts_for_nothing_at_another_server(
     to(one, PAR)
     one.put("old", "1")
     to(one, PG)
-    mark = Mark.load(place.json)
+    mark = ReplicationPosition.load(place.json)
     assert mark is not None
-    assert mark.after > 0
-    assert (mark.at, mark.whole) == (None, True)
+    assert mark.sequence > 0
+    assert (mark.committed_at, mark.needs_no_backfill) == (None, True)
     exchanged = copied(place.postgres)
     one.postgres.lead_to(exchanged, "new server")
     exchanged.commit(
@@ -351,9 +355,9 @@ def test_a_mark_on_no_entry_counts_for_nothing_at_another_server(
     one.store.catch_up()
 
     assert "backfill-needed" in told(one)
-    mark = Mark.load(place.json)
+    mark = ReplicationPosition.load(place.json)
     assert mark is not None
-    assert (mark.incarnation, mark.whole) == ("new server", False)
+    assert (mark.incarnation, mark.needs_no_backfill) == ("new server", False)
     one.store.backfill()
     to(one, PAR)
     assert one.get("a") == "1"
@@ -363,16 +367,16 @@ def test_marks_of_older_versions_are_taken_along(place: Place, one: Process) -> 
     to(one, PAR)
     one.put("a", "1")
     one.store.catch_up()
-    found = place.postgres.meta(MARK_META)
+    found = place.postgres.meta(POSITION_META)
     assert isinstance(found, dict)
     old = {k: v for k, v in found.items() if k not in {"token", "incarnation"}}
-    place.postgres.compare_and_set_meta(MARK_META, found, old)
+    place.postgres.compare_and_set_meta(POSITION_META, found, old)
 
     process = Process(place)
     process.put("a", "2")
     process.store.catch_up()
 
-    mark = Mark.load(place.postgres)
+    mark = ReplicationPosition.load(place.postgres)
     assert mark is not None
     assert mark.token is not None
     assert mark.incarnation == place.json.incarnation()
@@ -435,7 +439,7 @@ def test_after_a_vote_everything_goes_on_and_the_stores_become_equal(
     assert_refused(one)
     one.store.close()
 
-    vote = elect(place.json, standby, side)
+    vote = force_promotion(place.json, standby, side)
 
     assert vote.missing is not None
     lost = {(r.key, r.record.text) for c in vote.missing for r in c.records if r.record}
@@ -495,18 +499,18 @@ def test_looks_are_at_most_one_a_second(
     place: Place, one: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Route] = []
-    compare = log_continuity.Continuity._compare
+    compare = log_continuity.LogContinuity._compare
 
-    def counted(self: log_continuity.Continuity, route: Route) -> None:
+    def counted(self: log_continuity.LogContinuity, route: Route) -> None:
         looks.append(route)
         compare(self, route)
 
-    monkeypatch.setattr(log_continuity.Continuity, "_compare", counted)
+    monkeypatch.setattr(log_continuity.LogContinuity, "_compare", counted)
     to(one, P)
     looks.clear()
     for n in range(50):
         one.put("a", f"{n}")
-        one.store._router.tend()
+        one.store._router.maintain()
 
     assert len(looks) <= 2
 
@@ -605,7 +609,7 @@ def test_a_witness_says_nothing_of_a_store_that_was_emptied_since(place: Place) 
     named = tuple(
         (name, value)
         for name, value in place.postgres._state.meta.items()
-        if name not in {MARK_META, BACKFILL_META, WITNESS_META}
+        if name not in {POSITION_META, BACKFILL_META, WITNESS_META}
     )
     emptied._state.install(Effect(rows=(), meta=named))
     assert emptied.identity() == place.postgres.identity()

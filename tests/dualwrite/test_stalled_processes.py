@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from pend_storage.dualwrite import CODES, DualWriteStore, elect
-from pend_storage.dualwrite.replication_position import Mark
+from pend_storage.dualwrite import CODES, DualWriteStore, force_promotion
+from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase, Role
 from pend_storage.testing.domain import Log, a_log
@@ -114,9 +114,9 @@ def test_a_relay_that_was_overtaken_does_not_ask_for_a_backfill(
     sleeper.json.before_next["changes"] = overtaken
     sleeper.store.catch_up()
 
-    mark = Mark.load(place.postgres)
+    mark = ReplicationPosition.load(place.postgres)
     assert mark is not None
-    assert mark.whole
+    assert mark.needs_no_backfill
     assert "backfill-needed" not in {event.name for event in sleeper.events}
     sleeper.store.close()
 
@@ -134,7 +134,7 @@ def test_what_it_brings_after_a_vote_is_refused(place: Place, one: Process) -> N
         )
         write.start()
         gate.wait_until_reached()
-        elect(place.json, place.postgres, "postgres")
+        force_promotion(place.json, place.postgres, "postgres")
         after = Place(postgres=place.postgres)  # with an empty directory
         process = Process(after)
         to(process, PAR)
@@ -155,7 +155,7 @@ def test_what_its_backfill_copies_after_a_vote_is_refused(place: Place) -> None:
     after = Place(postgres=place.postgres)  # with an empty directory
 
     def vote() -> None:
-        elect(place.json, place.postgres, "postgres")
+        force_promotion(place.json, place.postgres, "postgres")
         process = Process(after)
         to(process, PAR)
         process.store.close()
@@ -176,16 +176,16 @@ def test_what_its_relay_applies_after_a_vote_is_refused(
     one.postgres.is_cut = True
     one.put("a", "voted out")
     relay = Task(sleeper.store.catch_up).start("relay.read")
-    elect(place.json, place.postgres, "postgres")
+    force_promotion(place.json, place.postgres, "postgres")
     after = Place(postgres=place.postgres)  # with an empty directory
     process = Process(after)
     to(process, PAR)
 
     relay.resume()
 
-    mark = Mark.load(place.postgres)
+    mark = ReplicationPosition.load(place.postgres)
     assert mark is not None
-    assert mark.of == after.json.identity()
+    assert mark.source == after.json.identity()
     assert living(after.json) == living(place.postgres) == {}
     process.store.close()
     sleeper.store.close()

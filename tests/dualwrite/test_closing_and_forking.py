@@ -30,11 +30,11 @@ def to(process: Process, phase: Phase) -> None:
 def test_closing_frees_those_who_wait(place: Place, one: Process) -> None:
     to(one, PAR)
     two = Process(place, switch_patience=60.0)
-    two.store._router._pulse._dead_after = 60.0
+    two.store._router._heartbeat._dead_after = 60.0
     assert Task(lambda: to(one, PG)).start("switch.drained", dies=True).has_died
     write = Task(lambda: two.put("a", "1"))
     write._thread.start()
-    wait_until(two.store._router._looking.locked)
+    wait_until(two.store._router._role_lock.locked)
 
     begun = time.monotonic()
     two.store.close()
@@ -99,7 +99,7 @@ def test_the_relay_heals_what_nobody_else_touches(place: Place, one: Process) ->
     one.postgres.is_cut = False
     assert Task(lambda: to(one, PG)).start("switch.opened", dies=True).has_died
     other = Process(place, relay_interval=0.01, hook=listen)
-    other.store._router._pulse._dead_after = 0.0
+    other.store._router._heartbeat._dead_after = 0.0
     other.get("a")
 
     assert healed.wait(20)
@@ -116,15 +116,17 @@ def test_one_relay_works_at_a_time(place: Place) -> None:
     one.put("a", "1")
     one.store.catch_up()
 
-    assert relay._look(route, mine=False)  # sees that it has moved
-    assert not relay._look(route, mine=False)  # it has not: looks itself
+    assert relay._drain_if_due(route, mine=False)  # sees that it has moved
+    assert not relay._drain_if_due(route, mine=False)  # it has not: looks itself
     one.put("a", "2")
     one.store.catch_up()
     one.put("a", "3")
     mark = place.postgres.meta("mark")
-    assert relay._look(route, mine=False)
+    assert relay._drain_if_due(route, mine=False)
     assert place.postgres.meta("mark") == mark
-    assert relay._look(route, mine=False)  # nobody moves it any more: takes over
+    assert relay._drain_if_due(
+        route, mine=False
+    )  # nobody moves it any more: takes over
     assert place.postgres.meta("mark") != mark
     one.store.close()
     two.store.close()

@@ -10,19 +10,19 @@ from typing_extensions import override
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, log_position
-from pend_storage.dualwrite.log_position import Position, entries_after, is_there
-from pend_storage.dualwrite.pair_metadata import SHARED_META
+from pend_storage.dualwrite.log_position import LogPosition, entries_after, has_entry
+from pend_storage.dualwrite.pair_metadata import PAIR_META
 from pend_storage.dualwrite.replication_position import (
     BACKFILL_META,
-    MARK_META,
-    Mark,
-    covers,
-    fresh_mark,
-    is_covered,
-    news,
-    reaches,
+    POSITION_META,
+    ReplicationPosition,
+    changes_after,
+    is_complete_for,
+    is_complete_replica,
+    log_reaches,
+    position_from_now,
     rebind,
-    resume_mark,
+    resume_position,
 )
 from pend_storage.errors import (
     ChangesExpired,
@@ -37,8 +37,8 @@ from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living
-from .test_covering import with_a_past
-from .test_restored import copied, replaced
+from .test_complete_replica import with_a_past
+from .test_restored_stores import copied, replaced
 
 J, PAR, PG, P = Phase
 
@@ -54,9 +54,9 @@ def a_store(commits: int = 3) -> MemoryStore:
     return made
 
 
-def position_at(store: MemoryStore, index: int = -1) -> Position:
+def position_at(store: MemoryStore, index: int = -1) -> LogPosition:
     change = list(store.changes())[index]
-    return Position.on(change, store.identity(), store.incarnation())
+    return LogPosition.on(change, store.identity(), store.incarnation())
 
 
 class HeldBack(WrapperStore):
@@ -86,26 +86,28 @@ def test_what_follows_a_position_is_given_where_its_entry_is_there() -> None:
     assert found == [2, 3]
 
 
-def other_token(store: MemoryStore, position: Position) -> Position:
+def other_token(store: MemoryStore, position: LogPosition) -> LogPosition:
     return replace(position, token="0" * 32)
 
 
-def other_time(store: MemoryStore, position: Position) -> Position:
-    return replace(position, token=None, at="2001-01-01T00:00:00+00:00")
+def other_time(store: MemoryStore, position: LogPosition) -> LogPosition:
+    return replace(position, token=None, committed_at="2001-01-01T00:00:00+00:00")
 
 
-def beyond_the_end(store: MemoryStore, position: Position) -> Position:
+def beyond_the_end(store: MemoryStore, position: LogPosition) -> LogPosition:
     return replace(position, sequence=99, token="0" * 32)
 
 
 def beyond_the_end_with_a_token_of_before(
-    store: MemoryStore, position: Position
-) -> Position:
+    store: MemoryStore, position: LogPosition
+) -> LogPosition:
     return replace(position, sequence=99)
 
 
-def on_no_entry_and_beyond_the_end(store: MemoryStore, position: Position) -> Position:
-    return replace(position, sequence=99, token=None, at=None)
+def on_no_entry_and_beyond_the_end(
+    store: MemoryStore, position: LogPosition
+) -> LogPosition:
+    return replace(position, sequence=99, token=None, committed_at=None)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +122,18 @@ def on_no_entry_and_beyond_the_end(store: MemoryStore, position: Position) -> Po
 )
 @pytest.mark.parametrize("index", [0, -1])
 def test_another_log_is_refused_and_both_entries_are_named(
-    change: Callable[[MemoryStore, Position], Position], index: int
+    change: Callable[[MemoryStore, LogPosition], LogPosition], index: int
 ) -> None:
     store = a_store()
     position = change(store, replace(position_at(store, index), incarnation="old one"))
-    if position.sequence == 99 and position.at is None and position.token is None:
+    if (
+        position.sequence == 99
+        and position.committed_at is None
+        and position.token is None
+    ):
         position = replace(position, incarnation=None)
 
-    for look in (is_there, lambda s, p: next(entries_after(s, p), None)):
+    for look in (has_entry, lambda s, p: next(entries_after(s, p), None)):
         with pytest.raises(ConfigError) as caught:
             look(store, position)
         assert f"number {position.sequence}" in str(caught.value)
@@ -144,7 +150,7 @@ def test_an_entry_that_is_held_back_is_no_false_alarm_and_no_news() -> None:
     for shown in (0, 2):
         held = HeldBack(store, shown)
         assert list(entries_after(held, position)) == []
-        assert is_there(held, position)
+        assert has_entry(held, position)
 
 
 def test_an_entry_without_a_token_that_is_held_back_cannot_be_told(
@@ -175,14 +181,14 @@ def test_an_entry_that_was_pruned_is_passed_over() -> None:
     store.prune(2)
 
     assert [c.sequence for c in entries_after(store, position)] == [3]
-    assert is_there(store, position)
+    assert has_entry(store, position)
     with pytest.raises(ChangesExpired):
         list(entries_after(store, position_at(a_store(), 0)))
 
 
 def test_a_position_on_no_entry_says_nothing_about_another_server() -> None:
     store = a_store()
-    position = Position(of=store.identity(), incarnation="old one", sequence=2)
+    position = LogPosition(source=store.identity(), incarnation="old one", sequence=2)
 
     with pytest.raises(ChangesExpired):
         next(entries_after(store, position), None)
@@ -193,19 +199,19 @@ def test_a_position_on_no_entry_says_nothing_about_another_server() -> None:
 def test_a_mark_stands_on_an_entry_where_there_is_one() -> None:
     store = a_store()
 
-    mark = fresh_mark(store)
+    mark = position_from_now(store)
 
     last = list(store.changes())[-1]
-    assert (mark.after, mark.at, mark.token) == (
+    assert (mark.sequence, mark.committed_at, mark.token) == (
         last.sequence,
         last.at.isoformat(),
         last.token,
     )
     assert mark.incarnation == store.incarnation()
-    assert reaches(store, mark)
+    assert log_reaches(store, mark)
     rewound = a_store()
     with pytest.raises(ConfigError):
-        list(news(rewound, mark))
+        list(changes_after(rewound, mark))
 
 
 # -- who is covered -----------------------------------------------------------------------
@@ -223,9 +229,9 @@ def test_a_mark_in_another_stores_log_covers_nothing(place: Place) -> None:
         to(process, PG)
 
     assert [code for code, _ in caught.value.blockers] == ["backfill"]
-    mark = Mark.load(place.postgres)
+    mark = ReplicationPosition.load(place.postgres)
     assert mark is not None
-    assert mark.of == right.identity()
+    assert mark.source == right.identity()
     process.store.backfill()
     to(process, PG)
     assert process.get("2") == "1"
@@ -234,35 +240,37 @@ def test_a_mark_in_another_stores_log_covers_nothing(place: Place) -> None:
 
 def test_whose_log_a_mark_counts_in_is_looked_at_where_it_is_used() -> None:
     primary, follower = a_store(), a_store(0)
-    mark = replace(fresh_mark(a_store()), whole=True)
+    mark = replace(position_from_now(a_store()), needs_no_backfill=True)
 
-    assert not covers(primary, follower, mark)
-    assert not is_covered(primary, follower)
-    follower.compare_and_set_meta(MARK_META, None, mark.to_meta())
-    assert not is_covered(primary, follower)
-    assert resume_mark(primary, follower).of == primary.identity()
-    assert not resume_mark(primary, follower).whole
+    assert not is_complete_for(primary, follower, mark)
+    assert not is_complete_replica(primary, follower)
+    follower.compare_and_set_meta(POSITION_META, None, mark.to_meta())
+    assert not is_complete_replica(primary, follower)
+    assert resume_position(primary, follower).source == primary.identity()
+    assert not resume_position(primary, follower).needs_no_backfill
 
 
 def test_a_backfill_from_another_server_counts_once_the_mark_was_compared() -> None:
     """Its numbers mean nothing here, unless the log is known to go on from there."""
     primary, follower = a_store(), a_store(0)
     backfill(primary, follower)
-    mark = replace(fresh_mark(primary), whole=False, incarnation="old one")
-    follower.compare_and_set_meta(MARK_META, None, mark.to_meta())
+    mark = replace(
+        position_from_now(primary), needs_no_backfill=False, incarnation="old one"
+    )
+    follower.compare_and_set_meta(POSITION_META, None, mark.to_meta())
     fact = follower.meta(BACKFILL_META)
     assert isinstance(fact, Mapping)
-    assert is_covered(primary, follower)
+    assert is_complete_replica(primary, follower)
     old: JSON = {**fact, "incarnation": "old one"}
     follower.compare_and_set_meta(BACKFILL_META, fact, old)
-    assert not is_covered(primary, follower)
+    assert not is_complete_replica(primary, follower)
 
-    rebind(primary, follower, replace(mark, after=mark.after + 1))
-    assert not is_covered(primary, follower)
+    rebind(primary, follower, replace(mark, sequence=mark.sequence + 1))
+    assert not is_complete_replica(primary, follower)
     rebind(primary, follower, mark)
 
-    assert is_covered(primary, follower)
-    bound = Mark.load(follower)
+    assert is_complete_replica(primary, follower)
+    bound = ReplicationPosition.load(follower)
     assert bound is not None
     assert bound.incarnation == primary.incarnation()
 
@@ -277,12 +285,12 @@ def lose_the_log(place: Place, two: Process) -> None:
 
 def begin_anew(place: Place, two: Process) -> None:
     """As it would if it had found so just before the fence, and is late."""
-    found = place.postgres.meta(MARK_META)
-    mark = replace(fresh_mark(place.json), whole=False)
+    found = place.postgres.meta(POSITION_META)
+    mark = replace(position_from_now(place.json), needs_no_backfill=False)
     place.postgres.apply(
         (),
         epoch=place.postgres.role().epoch,
-        mark=Advance(MARK_META, found, mark.to_meta()),
+        mark=Advance(POSITION_META, found, mark.to_meta()),
     )
 
 
@@ -302,7 +310,7 @@ def test_a_follower_that_begins_anew_during_a_switch_does_not_become_primary(
     two = Process(place)
     switch = Task(lambda: to(one, PG)).start(point)
     accident(place, two)
-    assert not is_covered(place.json, place.postgres)
+    assert not is_complete_replica(place.json, place.postgres)
 
     switch.resume()
 
@@ -327,15 +335,15 @@ def test_shared_values_that_were_moved_meanwhile_are_read_again(
     one.store.compare_and_set_meta("name", None, "mine")
     switch = Task(lambda: to(one, PG)).start("switch.sealed")
     place.postgres.compare_and_set_meta(
-        SHARED_META, place.postgres.meta(SHARED_META), {"values": {"name": "old"}}
+        PAIR_META, place.postgres.meta(PAIR_META), {"values": {"name": "old"}}
     )
     meta = place.postgres.meta
 
     def moved_once(name: str) -> JSON:
         found = meta(name)
-        if name == SHARED_META:
+        if name == PAIR_META:
             monkeypatch.undo()
-            place.postgres.compare_and_set_meta(SHARED_META, found, {"values": {}})
+            place.postgres.compare_and_set_meta(PAIR_META, found, {"values": {}})
         return found
 
     monkeypatch.setattr(place.postgres, "meta", moved_once)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.replication_position import is_covered
+from pend_storage.dualwrite.replication_position import is_complete_replica
 from pend_storage.dualwrite.roles import SIDES, Side, other
 from pend_storage.errors import (
     ChangesExpired,
@@ -336,7 +336,9 @@ class TwoProcesses(RuleBasedStateMachine):
         (side,) = self.place.primaries()
         peer = self.place.of(other(side))
         if peer.role().role is Role.SECONDARY:
-            if not is_covered(self.place.of(side), peer):  # else it must do without
+            if not is_complete_replica(
+                self.place.of(side), peer
+            ):  # else it must do without
                 _backfill(process)
                 process.store.catch_up()
             assert living(self.place.json) == living(self.place.postgres)

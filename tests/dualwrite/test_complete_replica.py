@@ -6,13 +6,17 @@ import pytest
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.replication_position import MARK_META, Mark
+from pend_storage.dualwrite.replication_position import (
+    POSITION_META,
+    ReplicationPosition,
+)
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,
     SwitchTimeout,
 )
 from pend_storage.phases import Phase
+from pend_storage.reports import BackfillReport
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
@@ -201,7 +205,7 @@ def test_an_export_that_takes_too_long_goes_on_the_next_time(place: Place) -> No
     process = Process(place, begin=P)
     calls = 0
 
-    def slow(*args: object, **settings: object) -> object:
+    def slow(*args: object, **settings: object) -> BackfillReport:
         nonlocal calls
         calls += 1
         progress = settings["progress"]
@@ -211,7 +215,7 @@ def test_an_export_that_takes_too_long_goes_on_the_next_time(place: Place) -> No
             raise SwitchTimeout("no time left")
         return report
 
-    process.store._upkeep._copy = slow
+    process.store._maintenance._backfill = slow
     with pytest.raises(SwitchTimeout):
         to(process, J)
     to(process, J)
@@ -238,11 +242,11 @@ def test_without_a_way_to_copy_going_back_to_a_stale_json_is_refused(
 def test_a_mark_of_another_version_is_no_mark(place: Place, one: Process) -> None:
     to(one, PAR)
     place.postgres.compare_and_set_meta(
-        MARK_META, place.postgres.meta(MARK_META), {"strange": True}
+        POSITION_META, place.postgres.meta(POSITION_META), {"strange": True}
     )
     one.put("a", "1")
 
-    assert Mark.load(place.postgres) is None
+    assert ReplicationPosition.load(place.postgres) is None
     one.store.catch_up()
     with pytest.raises(SwitchRefused):
         to(one, PG)
