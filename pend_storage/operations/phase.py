@@ -8,7 +8,7 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite import (
+from pend_storage.dualwrite import ForcedPromotion, Readiness, SwitchReport, force_promotion
     Readiness,
     SwitchReport,
 )
