@@ -8,9 +8,11 @@ from typing import Final
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite import ForcedPromotion, Readiness, SwitchReport, force_promotion
+from pend_storage.dualwrite import (
+    ForcedPromotion,
     Readiness,
     SwitchReport,
+    force_promotion,
 )
 from pend_storage.dualwrite.readiness import require_codes
 from pend_storage.dualwrite.replication_position import ReplicationPosition
