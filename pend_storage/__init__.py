@@ -21,6 +21,18 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from pend_storage._records import (
+        JSON,
+        Advance,
+        Batch,
+        Change,
+        ChangedRecord,
+        LegacyFile,
+        Page,
+        Pending,
+        QuarantinedRecord,
+        Versioned,
+    )
     from pend_storage.aio import AsyncCollection, AsyncStore, AsyncTransaction
     from pend_storage.backfill.report import BackfillReport
     from pend_storage.dualwrite import (
@@ -66,18 +78,6 @@ if TYPE_CHECKING:
     from pend_storage.live import json_default
     from pend_storage.phases import Phase, Role, RoleState
     from pend_storage.query import field
-    from pend_storage.records import (
-        JSON,
-        Advance,
-        Batch,
-        Change,
-        ChangedRecord,
-        LegacyFile,
-        Page,
-        Pending,
-        QuarantinedRecord,
-        Versioned,
-    )
     from pend_storage.schema import CollectionSpec, Schema, collection
     from pend_storage.store import Store
     from pend_storage.stores.json import JsonStore
@@ -165,15 +165,15 @@ __all__ = [
 ]
 
 _HOME: Final = {
-    "Advance": "pend_storage.records",
+    "Advance": "pend_storage._records",
     "AsyncCollection": "pend_storage.aio",
     "AsyncStore": "pend_storage.aio",
     "AsyncTransaction": "pend_storage.aio",
     "BackfillReport": "pend_storage.backfill.report",
-    "Batch": "pend_storage.records",
+    "Batch": "pend_storage._records",
     "Blocker": "pend_storage.dualwrite",
-    "Change": "pend_storage.records",
-    "ChangedRecord": "pend_storage.records",
+    "Change": "pend_storage._records",
+    "ChangedRecord": "pend_storage._records",
     "ChangesExpired": "pend_storage.errors",
     "CollectionSpec": "pend_storage.schema",
     "ConfigError": "pend_storage.errors",
@@ -188,13 +188,13 @@ _HOME: Final = {
     "Hook": "pend_storage.events",
     "InvalidQuery": "pend_storage.errors",
     "InvalidRecord": "pend_storage.errors",
-    "JSON": "pend_storage.records",
+    "JSON": "pend_storage._records",
     "JSON_LINES": "pend_storage.legacy.file_envelope",
     "JsonStore": "pend_storage.stores.json",
     "LIST": "pend_storage.legacy.file_envelope",
     "Lag": "pend_storage.dualwrite",
     "Layout": "pend_storage.layout",
-    "LegacyFile": "pend_storage.records",
+    "LegacyFile": "pend_storage._records",
     "Limit": "pend_storage.fields",
     "LockTimeout": "pend_storage.errors",
     "MAP": "pend_storage.legacy.file_envelope",
@@ -204,12 +204,12 @@ _HOME: Final = {
     "OBJECT": "pend_storage.legacy.file_envelope",
     "ObjectMapping": "pend_storage.legacy.members",
     "MergeConflict": "pend_storage.errors",
-    "Page": "pend_storage.records",
+    "Page": "pend_storage._records",
     "PendStorageError": "pend_storage.errors",
-    "Pending": "pend_storage.records",
+    "Pending": "pend_storage._records",
     "Phase": "pend_storage.phases",
     "PostgresStore": "pend_storage.stores.postgres",
-    "QuarantinedRecord": "pend_storage.records",
+    "QuarantinedRecord": "pend_storage._records",
     "Readiness": "pend_storage.dualwrite",
     "RecordLayout": "pend_storage.legacy.layout",
     "ReferenceViolation": "pend_storage.errors",
@@ -231,7 +231,7 @@ _HOME: Final = {
     "UniqueViolation": "pend_storage.errors",
     "UnknownCollection": "pend_storage.errors",
     "ValidationReport": "pend_storage.validation",
-    "Versioned": "pend_storage.records",
+    "Versioned": "pend_storage._records",
     "collection": "pend_storage.schema",
     "documents": "pend_storage.legacy.record_files",
     "field": "pend_storage.query",

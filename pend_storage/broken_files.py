@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pend_storage.records import JSON, LegacyFile, QuarantinedRecord
+from pend_storage._records import JSON, LegacyFile, QuarantinedRecord
 
 __all__ = ["BROKEN", "broken_header", "broken_record", "is_whole_file"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
+from pend_storage._records import EDIT_MARK, JSON, Delete, Put, QuarantinedRecord
 from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import differences
 from pend_storage.layout import Layout
-from pend_storage.records import EDIT_MARK, JSON, Delete, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.text import safe_text
 

@@ -10,13 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from pend_storage import sizes
-from pend_storage.attribution import actor, new_token
-from pend_storage.codec import RecordCodec
-from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
-from pend_storage.evolving import Evolve
-from pend_storage.fields import FieldSpec, Kind, fields_of
-from pend_storage.record_types import RecordAdapter
-from pend_storage.records import (
+from pend_storage._records import (
     Batch,
     Delete,
     FindingRecord,
@@ -24,6 +18,12 @@ from pend_storage.records import (
     Put,
     QuarantinedRecord,
 )
+from pend_storage.attribution import actor, new_token
+from pend_storage.codec import RecordCodec
+from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
+from pend_storage.evolving import Evolve
+from pend_storage.fields import FieldSpec, Kind, fields_of
+from pend_storage.record_types import RecordAdapter
 
 __all__ = [
     "FINDINGS",
@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 QUARANTINE: Final = "quarantine"
-"""Name of the system collection of :class:`~pend_storage.records.QuarantinedRecord`."""
+"""Name of the system collection of :class:`~pend_storage._records.QuarantinedRecord`."""
 LEGACY_FILES: Final = "legacy_files"
-"""Name of the system collection of :class:`~pend_storage.records.LegacyFile`."""
+"""Name of the system collection of :class:`~pend_storage._records.LegacyFile`."""
 FINDINGS: Final = "findings"
-"""Name of the system collection of :class:`~pend_storage.records.FindingRecord`. It is not
+"""Name of the system collection of :class:`~pend_storage._records.FindingRecord`. It is not
 compared itself: what is found must not be found again."""
 SYSTEM_NAMES: Final = frozenset({QUARANTINE, LEGACY_FILES, FINDINGS})
 """Names of the collections that are part of every schema."""
@@ -50,7 +50,7 @@ _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_ve
 
 
 _OF_ANY_SIZE: Final = frozenset({Kind.STR, Kind.BYTES, Kind.INT, Kind.DECIMAL})
-_MOST_LONG: Final = 3  # and the key: see pend_storage.limits
+_MOST_LONG: Final = 3  # and the key: see pend_storage._constraints
 # What PostgreSQL can hold; a schema is the same on every store.
 _SERVER_PREFIX: Final = "pg_"
 _MOST_IN_INDEX: Final = 32
@@ -353,7 +353,7 @@ class Schema:
 
         Args:
             operations: what to write.
-            checks: see :class:`~pend_storage.records.Batch`.
+            checks: see :class:`~pend_storage._records.Batch`.
             limited: False for what has to be one commit however large it is: the edit of
                 a file that JSON adopts. It reaches PostgreSQL in parts.
 

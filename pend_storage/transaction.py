@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 import tenacity
 
 from pend_storage import jitter
-from pend_storage.errors import Conflict
-from pend_storage.layout import layout_of
-from pend_storage.query import Condition, Query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Put, Row, Versioned
-from pend_storage.schema import CollectionSpec
-from pend_storage.unit_of_work import Place, UnitOfWork
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
     given,
     given_key,
     is_given,
@@ -33,6 +26,13 @@ from pend_storage.verbs import (
     page_query,
     probing,
 )
+from pend_storage._records import Page, Put, Row, Versioned
+from pend_storage.errors import Conflict
+from pend_storage.layout import layout_of
+from pend_storage.query import Condition, Query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
+from pend_storage.unit_of_work import Place, UnitOfWork
 
 if TYPE_CHECKING:
     from pend_storage.store import Store

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import tenacity
 
-from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Versioned
-from pend_storage.schema import CollectionSpec
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
     given,
@@ -24,6 +20,10 @@ from pend_storage.verbs import (
     probing,
     versions_of,
 )
+from pend_storage._records import Page, Versioned
+from pend_storage.query import Condition, make_query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
 
 if TYPE_CHECKING:
     from pend_storage.aio.store import AsyncStore
@@ -35,7 +35,7 @@ K = TypeVar("K", bound=RecordKey)
 
 
 class AsyncCollection(Generic[R]):
-    """As :class:`~pend_storage.collection.Collection`, with ``await``.
+    """As :class:`~pend_storage._collection.Collection`, with ``await``.
 
     Cheap to make. Everything that a verb there raises it raises here.
     """

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
-from pend_storage.query import Condition, Query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Row, Versioned
-from pend_storage.schema import CollectionSpec
-from pend_storage.transaction import RETRY
-from pend_storage.unit_of_work import Place, UnitOfWork
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
     given,
     given_key,
     is_given,
@@ -24,6 +18,12 @@ from pend_storage.verbs import (
     page_query,
     probing,
 )
+from pend_storage._records import Page, Row, Versioned
+from pend_storage.query import Condition, Query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
+from pend_storage.transaction import RETRY
+from pend_storage.unit_of_work import Place, UnitOfWork
 
 if TYPE_CHECKING:
     from pend_storage.aio.store import AsyncStore

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from pend_storage._records import Row
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.pair import NAMES
@@ -23,7 +24,6 @@ from pend_storage.dualwrite.replication_position import HELD_BACK, ReplicationPo
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState
-from pend_storage.records import Row
 from pend_storage.reports import Divergence
 
 __all__ = [
@@ -45,7 +45,7 @@ Kind: TypeAlias = Literal["missing", "extra", "different", "answer"]
 """Missing: only the primary has the record. Extra: only the secondary has it. Answer: a
 query is answered otherwise though its records are equal."""
 State: TypeAlias = Literal["open", "repaired", "gone", "accepted"]
-"""State of a finding; see :class:`~pend_storage.records.FindingRecord`."""
+"""State of a finding; see :class:`~pend_storage._records.FindingRecord`."""
 Source: TypeAlias = Literal["read", "validation", "edit"]
 """Origin of a finding: a compared read, a validation, or an edit of a legacy file."""
 Redact: TypeAlias = Callable[[str, Difference], Difference]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
+from pend_storage._records import Change, ChangedRecord, Row
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.log_continuity import WITNESS_META
@@ -32,7 +33,6 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.store import Store
 
 __all__ = ["ForcedPromotion", "force_promotion"]

@@ -16,13 +16,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
+from pend_storage._records import FindingRecord, Put, Row
 from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite.relay_schedule import RelaySchedule
 from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ChangesExpired, Conflict
 from pend_storage.query import field, make_query
-from pend_storage.records import FindingRecord, Put, Row
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 

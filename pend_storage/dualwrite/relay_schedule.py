@@ -17,11 +17,11 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.dualwrite.log_drain import Obstacle
 from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
-from pend_storage.records import JSON
 from pend_storage.store import Store
 
 __all__ = ["BLOCKED_META", "RelaySchedule", "blocked_reason"]

@@ -20,6 +20,7 @@ from typing import Final, Self
 
 import msgspec
 
+from pend_storage._records import JSON, Change
 from pend_storage.dualwrite.log_position import (
     HELD_BACK,
     LogPosition,
@@ -28,7 +29,6 @@ from pend_storage.dualwrite.log_position import (
     last_entry,
 )
 from pend_storage.errors import ChangesExpired
-from pend_storage.records import JSON, Change
 from pend_storage.store import Store
 
 __all__ = [

@@ -7,6 +7,9 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._records import (
+    Row,
+)
 from pend_storage.dualwrite.router import Router
 from pend_storage.dualwrite.shadow_reads import ShadowReadSampler
 from pend_storage.dualwrite.unread_file_guard import UnreadFileGuard
@@ -17,9 +20,6 @@ from pend_storage.layout import Layout
 from pend_storage.listing import Listing
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
-from pend_storage.records import (
-    Row,
-)
 from pend_storage.store import Store, unread_in
 from pend_storage.unread import UnreadFile
 

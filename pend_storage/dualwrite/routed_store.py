@@ -7,6 +7,15 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Put,
+)
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batches import Load
@@ -28,15 +37,6 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.records import (
-    JSON,
-    Advance,
-    Batch,
-    Change,
-    ChangedRecord,
-    Outcome,
-    Put,
-)
 
 __all__ = ["RoutedStore"]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage._records import Row
 from pend_storage.dualwrite.divergence_check import (
     DivergenceConfirmer,
     Finding,
@@ -29,7 +30,6 @@ from pend_storage.dualwrite.router import Router
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
-from pend_storage.records import Row
 from pend_storage.schema import FINDINGS
 from pend_storage.shown import shown
 from pend_storage.store import Store

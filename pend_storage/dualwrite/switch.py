@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from pend_storage._records import JSON, Advance
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
 from pend_storage.dualwrite.follower import OUT_OF_REACH
@@ -39,7 +40,6 @@ from pend_storage.errors import (
     SwitchTimeout,
 )
 from pend_storage.phases import Phase
-from pend_storage.records import JSON, Advance
 from pend_storage.store import Store
 
 __all__ = ["UNCOVERED", "Switcher", "require_time"]

@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.dualwrite.pair_metadata import PairMetadata
 from pend_storage.phases import Phase
-from pend_storage.records import JSON
 
 __all__ = [
     "HISTORY_META",

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pend_storage.flags._chained import (
+    ChainedFlag,
+    FlagSettings,
+    RedisPlace,
+    flag_source,
+)
 from pend_storage.flags.auto import AutoSwitch, Switchable
 from pend_storage.flags.file import FileFlag
-from pend_storage.flags.first import FirstSet, FlagSettings, RedisPlace, flag_source
 from pend_storage.flags.fixed import EnvironmentFlag, FixedFlag
 from pend_storage.flags.memory import FlagMemory, VersionedFlag
-from pend_storage.flags.source import FlagSource, PairValues, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.flags.watcher import FlagWatcher, OnChange
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ __all__ = [
     "AutoSwitch",
     "EnvironmentFlag",
     "FileFlag",
-    "FirstSet",
+    "ChainedFlag",
     "FixedFlag",
     "FlagMemory",
     "FlagSettings",
@@ -37,7 +42,7 @@ __all__ = [
     "RedisPlace",
     "Switchable",
     "VersionedFlag",
-    "Wanted",
+    "DesiredPhase",
     "flag_source",
 ]
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.kept import Operation
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.looks import TransactionLooks
 from pend_storage.query import And, Comparison, Operator, Or, Query
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.removal import Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE

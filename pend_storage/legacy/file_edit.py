@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import tenacity
 
+from pend_storage._records import Delete, Put, QuarantinedRecord
 from pend_storage.broken_files import BROKEN, is_whole_file
 from pend_storage.codec import check_json
 from pend_storage.errors import (
@@ -35,7 +36,6 @@ from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.exact_json import dump
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.record_reader import Piece, RecordReader
-from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.removal import Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown

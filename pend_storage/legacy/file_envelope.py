@@ -2,7 +2,7 @@
 
 An envelope is taken from a file as it is, or made in the manner of
 ``JSON.stringify(value, null, 2)``, which the legacy server uses; it is stored in the
-file's :class:`~pend_storage.records.LegacyFile` header.
+file's :class:`~pend_storage._records.LegacyFile` header.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._records import JSON, LegacyFile
 from pend_storage.broken_files import BROKEN
 from pend_storage.diff import ABSENT, equal
 from pend_storage.legacy.exact_json import UnreadableError, dump, read_last
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
-from pend_storage.records import JSON, LegacyFile
 
 __all__ = [
     "BROKEN",

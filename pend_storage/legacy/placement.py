@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.broken_files import is_whole_file
 from pend_storage.conditions import Condition
 from pend_storage.layout import Layout
@@ -19,7 +20,6 @@ from pend_storage.legacy.file_envelope import JSON_LINES, NAMED, FileEnvelope
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.record_reader import newest
 from pend_storage.namesakes import is_superseded
-from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, Schema
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+from pend_storage._records import JSON
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
@@ -27,7 +28,6 @@ from pend_storage.errors import (
 from pend_storage.factory import ConfiguredPair, open_json
 from pend_storage.flags import FlagSource, PairValues
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState, path
-from pend_storage.records import JSON
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, has_store
 

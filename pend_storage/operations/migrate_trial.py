@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pend_storage._records import EDIT_MARK, QuarantinedRecord
 from pend_storage.backup import copy_directory
 from pend_storage.broken_files import is_whole_file
 from pend_storage.config import JsonSettings, Settings
@@ -27,7 +28,6 @@ from pend_storage.factory import (
 from pend_storage.operations.migrate_json import require_fit
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import list_quarantined
-from pend_storage.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 
 __all__ = ["FileTrial", "JsonTrial", "try_migration"]

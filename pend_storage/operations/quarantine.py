@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from pend_storage._records import EDIT_MARK, QuarantinedRecord, Versioned
 from pend_storage.backfill import backfill
 from pend_storage.broken_files import is_whole_file
 from pend_storage.dualwrite.readiness import WAITING
@@ -25,7 +26,6 @@ from pend_storage.operations.quarantine_placement import (
     is_lost_edit,
 )
 from pend_storage.query import field
-from pend_storage.records import EDIT_MARK, QuarantinedRecord, Versioned
 from pend_storage.schema import QUARANTINE
 from pend_storage.shown import did_you_mean, listed, shown
 from pend_storage.store import Store

@@ -14,11 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from pend_storage.broken_files import is_whole_file
-from pend_storage.events import Event
-from pend_storage.layout import Entry, Find, Layout, ParsedFile
-from pend_storage.looks import TransactionLooks
-from pend_storage.records import (
+from pend_storage._records import (
     BESIDE,
     EDIT_MARK,
     EDITED,
@@ -28,6 +24,10 @@ from pend_storage.records import (
     QuarantinedRecord,
     Row,
 )
+from pend_storage.broken_files import is_whole_file
+from pend_storage.events import Event
+from pend_storage.layout import Entry, Find, Layout, ParsedFile
+from pend_storage.looks import TransactionLooks
 from pend_storage.references import absorbed
 from pend_storage.removal import Removal
 from pend_storage.schema import QUARANTINE

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pend_storage._records import Row
 from pend_storage.diff import Difference, differences
-from pend_storage.records import Row
 from pend_storage.reports import Confirmed, Divergence, Kind
 from pend_storage.store import Store
 from pend_storage.validation.merge import Comparator

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pend_storage._records import Change
 from pend_storage.dualwrite import CODES, force_promotion, log_continuity
 from pend_storage.dualwrite.log_continuity import WITNESS_META
 from pend_storage.dualwrite.log_position import LogPosition
@@ -19,9 +20,8 @@ from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
-from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import Effect
+from pend_storage.stores.state import LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
@@ -611,7 +611,7 @@ def test_a_witness_says_nothing_of_a_store_that_was_emptied_since(place: Place) 
         for name, value in place.postgres._state.meta.items()
         if name not in {POSITION_META, BACKFILL_META, WITNESS_META}
     )
-    emptied._state.install(Effect(rows=(), meta=named))
+    emptied._state.install(LogRecord(rows=(), meta=named))
     assert emptied.identity() == place.postgres.identity()
 
     process = Process(replaced(place, postgres=emptied))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, assert_type
 
 import pend_storage as ps
-from pend_storage.collection import Collection
+from pend_storage._collection import Collection
 from pend_storage.pend import User
 from pend_storage.query import Condition
 from pend_storage.transaction import TransactionCollection

@@ -227,12 +227,12 @@ def test_every_error_is_public() -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["pend_storage.collection", "pend_storage.store", "pend_storage.pend"]
+    "first", ["pend_storage._collection", "pend_storage.store", "pend_storage.pend"]
 )
 def test_collection_is_the_function_whatever_was_imported_first(first: str) -> None:
     probe = (
         f"import {first}\nimport pend_storage as ps\n"
-        "from pend_storage.collection import Collection\n"
+        "from pend_storage._collection import Collection\n"
         "assert callable(ps.collection), ps.collection\n"
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._records import Row
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import (
     And,
@@ -22,7 +23,6 @@ from pend_storage.query import (
     select,
     sort_key,
 )
-from pend_storage.records import Row
 from pend_storage.testing.domain import SCHEMA, Alarm, Class, a_ship
 
 SHIPS = SCHEMA["ships"]

@@ -7,11 +7,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 from typing_extensions import override
 
+from pend_storage._records import LegacyFile
 from pend_storage.legacy.file_edit import written
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.live import MISSING, Members
 from pend_storage.live.recent import NEVER, Moment
-from pend_storage.records import LegacyFile
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

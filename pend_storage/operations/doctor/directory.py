@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage._records import QuarantinedRecord
 from pend_storage.backup.tree import look_at
 from pend_storage.broken_files import is_whole_file
 from pend_storage.config import JsonSettings, Settings
@@ -25,7 +26,6 @@ from pend_storage.operations.doctor.findings import Finding, State, fail, ok, wa
 from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
 from pend_storage.operations.quarantine import broken_files
-from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.json import OWN_DIRECTORY, has_store
 
 __all__ = ["directory_findings"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pend_storage._records import Change, Pending
 from pend_storage.errors import ChangesExpired
-from pend_storage.records import Change, Pending
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import effects_after

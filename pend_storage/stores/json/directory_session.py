@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pend_storage._records import JSON
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Hook, Progress
 from pend_storage.phases import Role
-from pend_storage.records import JSON
 from pend_storage.schema import Schema
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._journal.engine import Engine
@@ -25,7 +26,6 @@ from pend_storage.stores.json.store_directory import (
     check_directory,
     open_store_directory,
 )
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import SCHEMA_META
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, TypeVar
 
+from pend_storage._records import Row
 from pend_storage.errors import CorruptFile
 from pend_storage.layout import Layout
 from pend_storage.listing import Listing
 from pend_storage.query import And, Condition, Query
-from pend_storage.records import Row
 from pend_storage.schema import Schema
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._legacy_sync.unread_guard import UnreadFileGuard

@@ -35,6 +35,7 @@ from pend_storage.schema_note import (
     describe,
 )
 from pend_storage.shown import shown
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.process_locks import process_lock
@@ -43,7 +44,6 @@ from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, place
 from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 from pend_storage.stores.json.file_layouts import FileLayouts
 from pend_storage.stores.json.store_directory import require_format
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.rewriting import Misfits, Rewriting, check_unique, is_of
 from pend_storage.stores.state import SCHEMA_META, ChangedRow, State
 from pend_storage.stores.table import Table

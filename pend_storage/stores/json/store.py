@@ -13,13 +13,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage.errors import PendStorageError
-from pend_storage.events import Hook, Progress, guarded, log_event
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
-from pend_storage.query import Condition, Query
-from pend_storage.records import (
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -29,10 +23,17 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.errors import PendStorageError
+from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
+from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json._journal.engine import Engine
@@ -49,7 +50,6 @@ from pend_storage.stores.json.guarded_reads import GuardedReads
 from pend_storage.stores.json.schema_evolution import migrate_directory
 from pend_storage.stores.json.store_directory import adoption_report, incarnation
 from pend_storage.stores.json.unclaimed_files import DATA, unclaimed
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import shielded
 from pend_storage.unread import UnreadFile
 

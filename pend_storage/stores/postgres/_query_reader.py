@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pend_storage._records import Row
 from pend_storage.query import Condition, Query
-from pend_storage.records import Row
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.wire_format import number
 from pend_storage.stores.postgres._queries.conditions import (

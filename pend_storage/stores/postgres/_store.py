@@ -9,11 +9,7 @@ from typing import Literal
 
 from typing_extensions import override
 
-from pend_storage.events import Hook, guarded, log_event
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout, one_each
-from pend_storage.query import Condition, Query
-from pend_storage.records import (
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -23,6 +19,10 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.events import Hook, guarded, log_event
+from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout, one_each
+from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
 from pend_storage.store import Store

@@ -6,8 +6,8 @@ import contextlib
 from functools import partial
 from typing import Final
 
+from pend_storage._records import Pending
 from pend_storage.errors import ChangesExpired
-from pend_storage.records import Pending
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import effects_after, oldest_kept

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from pend_storage._records import JSON
 from pend_storage.errors import CorruptFile
-from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json._journal.commit_tokens import TokenIndex
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
@@ -23,7 +23,7 @@ from pend_storage.stores.json._journal.snapshot import (
     contents_of,
     read_snapshot,
 )
-from pend_storage.stores.state import Effect, State
+from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["Checkpoint", "History", "ReplicaState", "load"]
 
@@ -37,10 +37,10 @@ class History:
 
     def __init__(self, start: SegmentStart) -> None:
         self._floor = start.base
-        self._effects: deque[Effect] = deque()
+        self._effects: deque[LogRecord] = deque()
         self._size = 0
 
-    def add(self, effect: Effect) -> None:
+    def add(self, effect: LogRecord) -> None:
         """Take note of an entry; the oldest ones are forgotten when there are many."""
         self._effects.append(effect)
         self._size += _size(effect)
@@ -49,7 +49,7 @@ class History:
             self._size -= _size(oldest)
             self._floor = oldest.sequence
 
-    def entry(self, sequence: int) -> Effect | None:
+    def entry(self, sequence: int) -> LogRecord | None:
         """The entry with a sequence; None where it is forgotten."""
         place = bisect_left(self._effects, sequence, key=lambda e: e.sequence)
         found = self._effects[place] if place < len(self._effects) else None
@@ -64,7 +64,7 @@ class History:
         return left, self._effects[place].at if left else None
 
     @property
-    def last(self) -> Effect | None:
+    def last(self) -> LogRecord | None:
         """The latest entry; None where there is none since the journal was begun."""
         return self._effects[-1] if self._effects else None
 
@@ -73,11 +73,11 @@ class History:
         """The sequence up to which entries are forgotten."""
         return self._floor
 
-    def since(self, after: int) -> list[Effect] | None:
+    def since(self, after: int) -> list[LogRecord] | None:
         """Every entry after a sequence; None where some of them are forgotten."""
         if after < self._floor:
             return None
-        found: list[Effect] = []
+        found: list[LogRecord] = []
         for effect in reversed(self._effects):
             if effect.sequence <= after:
                 break
@@ -86,7 +86,7 @@ class History:
         return found
 
 
-def _size(effect: Effect) -> int:
+def _size(effect: LogRecord) -> int:
     return sum(_ROW_BYTES + len(row.body or b"") for row in effect.rows)
 
 
@@ -112,7 +112,7 @@ class ReplicaState:
         self.timeline: LogTimeline | None = None
         """Of the whole log, as long as a reader is further behind than the history."""
 
-    def install(self, effects: Iterable[Effect]) -> None:
+    def install(self, effects: Iterable[LogRecord]) -> None:
         """Make what is in the journal visible."""
         for effect in effects:
             self.state.install(effect)
@@ -150,7 +150,7 @@ class ReplicaState:
         self.timeline = timeline
         return True
 
-    def find(self, token: str) -> Effect | None:
+    def find(self, token: str) -> LogRecord | None:
         """The entry of the change log with a token, as far back as it is kept."""
         sequence = self._tokens.find(token)
         if sequence is None and not self._tokens.is_older(token):

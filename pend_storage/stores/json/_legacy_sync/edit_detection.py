@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from pend_storage._records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.broken_files import is_whole_file
 from pend_storage.layout import Entry, Layout, ParsedFile
 from pend_storage.namesakes import is_beside
-from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import state_at

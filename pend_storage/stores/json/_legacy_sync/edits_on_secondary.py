@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal
 
+from pend_storage._records import JSON, FindingRecord, Put
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
-from pend_storage.records import JSON, FindingRecord, Put
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json._journal.engine import Submit
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, token_of
 from pend_storage.stores.json._legacy_sync.overruled_values import aside_of, beside_of
-from pend_storage.stores.plan import Plan
 
 __all__ = ["SecondaryEdit", "note_as_secondary"]
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage._records import JSON, Put, QuarantinedRecord
 from pend_storage.broken_files import is_whole_file
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
-from pend_storage.records import JSON, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine, Submit
 from pend_storage.stores.json._legacy_sync.edit_commit import EditCommit

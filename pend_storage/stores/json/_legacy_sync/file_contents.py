@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pend_storage._records import LegacyFile, QuarantinedRecord
 from pend_storage.broken_files import BROKEN, broken_record
 from pend_storage.layout import Entry, Layout
-from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.replica_state import ReplicaState

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import tenacity
 
-from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Versioned
-from pend_storage.schema import CollectionSpec
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
     given,
@@ -25,6 +21,10 @@ from pend_storage.verbs import (
     probing,
     versions_of,
 )
+from pend_storage._records import Page, Versioned
+from pend_storage.query import Condition, make_query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
 
 if TYPE_CHECKING:
     from pend_storage.store import Store
