@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from pend_storage import jitter
+from pend_storage._records import Batch, Delete, Put
 from pend_storage.diff import ABSENT
 from pend_storage.errors import (
     ConfigError,
@@ -27,7 +28,6 @@ from pend_storage.filing import Home, Plan, look, plan
 from pend_storage.holding import Holds, Lockable
 from pend_storage.layout import Layout
 from pend_storage.merge import merge, same
-from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.unit_of_work import Place

@@ -12,6 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from pend_storage._records import (
+    Batch,
+    Delete,
+    LegacyFile,
+    Put,
+    QuarantinedRecord,
+    Row,
+)
 from pend_storage.diff import ABSENT
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.events import Event
@@ -25,14 +33,6 @@ from pend_storage.layout import (
 from pend_storage.namesakes import Text, hidden, is_beside, text_of
 from pend_storage.query import Query, make_query
 from pend_storage.query import field as by_field
-from pend_storage.records import (
-    Batch,
-    Delete,
-    LegacyFile,
-    Put,
-    QuarantinedRecord,
-    Row,
-)
 from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.unit_of_work import Place

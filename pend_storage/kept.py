@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage._records import JSON, QuarantinedRecord
 from pend_storage.codec import dump_json, load_json
-from pend_storage.records import JSON, QuarantinedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.text import safe_text
 

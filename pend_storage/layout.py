@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from pend_storage._records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.conditions import Condition
 from pend_storage.errors import ConfigError, CorruptFile
-from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.shown import shown
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._records import QuarantinedRecord, Row
 from pend_storage.codec import check_json
 from pend_storage.layout import Layout
 from pend_storage.namesakes import Text, hidden, is_superseded
-from pend_storage.records import QuarantinedRecord, Row
 from pend_storage.schema import QUARANTINE
 
 __all__ = [

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from pend_storage._records import QuarantinedRecord
 from pend_storage.layout import Layout, is_whole_file
-from pend_storage.records import QuarantinedRecord
 
 __all__ = ["SUPERSEDED", "Text", "hidden", "is_beside", "is_superseded", "text_of"]
 

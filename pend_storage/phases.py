@@ -10,7 +10,7 @@ from pend_storage.errors import ConfigError
 from pend_storage.shown import did_you_mean, shown
 
 if TYPE_CHECKING:
-    from pend_storage.records import JSON
+    from pend_storage._records import JSON
 
 __all__ = [
     "IDENTITY_META",

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._records import JSON, Row
 from pend_storage.codec import check_json, value_checker
 from pend_storage.conditions import (
     And,
@@ -37,7 +38,6 @@ from pend_storage.conditions import (
 from pend_storage.diff import equal
 from pend_storage.errors import InvalidQuery
 from pend_storage.fields import FieldSpec, Kind, Limit
-from pend_storage.records import JSON, Row
 from pend_storage.schema import CollectionSpec
 from pend_storage.shown import path_text, shown
 from pend_storage.text import UnstorableTextError, is_storable, order_bound

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
 
+from pend_storage._records import EDIT_MARK, Delete, Put, QuarantinedRecord
 from pend_storage.diff import differences
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.events import Event
@@ -34,7 +35,6 @@ from pend_storage.kept import (
     without_file,
 )
 from pend_storage.layout import Layout
-from pend_storage.records import EDIT_MARK, Delete, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown

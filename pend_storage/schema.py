@@ -10,13 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from pend_storage import sizes
-from pend_storage.attribution import actor, new_token
-from pend_storage.codec import RecordCodec
-from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
-from pend_storage.evolving import Evolve
-from pend_storage.fields import FieldSpec, Kind, fields_of
-from pend_storage.record_types import RecordAdapter
-from pend_storage.records import (
+from pend_storage._records import (
     Batch,
     Delete,
     FindingRecord,
@@ -24,6 +18,12 @@ from pend_storage.records import (
     Put,
     QuarantinedRecord,
 )
+from pend_storage.attribution import actor, new_token
+from pend_storage.codec import RecordCodec
+from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
+from pend_storage.evolving import Evolve
+from pend_storage.fields import FieldSpec, Kind, fields_of
+from pend_storage.record_types import RecordAdapter
 
 __all__ = [
     "FINDINGS",

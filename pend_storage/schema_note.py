@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.fields import FieldSpec, Kind
-from pend_storage.records import JSON
 from pend_storage.schema import CollectionSpec, Schema
 
 __all__ = ["CollectionShape", "Description", "FieldShape", "describe"]

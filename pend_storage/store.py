@@ -22,15 +22,8 @@ from itertools import islice
 from typing import Any, Final, Self, TypeVar, overload
 
 from pend_storage import attribution
-from pend_storage.collection import Collection
-from pend_storage.errors import PendStorageError
-from pend_storage.events import Event, Hook, guarded, log_event
-from pend_storage.files import FileVerbs
-from pend_storage.layout import Layout, layout_of
-from pend_storage.listing import Listing
-from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
-from pend_storage.query import Condition, Query, field, make_query
-from pend_storage.records import (
+from pend_storage._collection import Collection
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -40,6 +33,13 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.errors import PendStorageError
+from pend_storage.events import Event, Hook, guarded, log_event
+from pend_storage.files import FileVerbs
+from pend_storage.layout import Layout, layout_of
+from pend_storage.listing import Listing
+from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
+from pend_storage.query import Condition, Query, field, make_query
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
 from pend_storage.transaction import Transaction, run_transaction
 from pend_storage.unread import UnreadFile, unread_of

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
 import tenacity
 
 from pend_storage import jitter
+from pend_storage._records import Page, Row, Versioned
 from pend_storage.errors import Conflict
 from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.unit_of_work import Place, UnitOfWork
 from pend_storage.verbs import (

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from pend_storage._records import Batch, Delete, Put, Row
 from pend_storage.errors import Conflict
 from pend_storage.query import Query, select
-from pend_storage.records import Batch, Delete, Put, Row
 from pend_storage.schema import CollectionSpec, Schema
 
 __all__ = ["Place", "UnitOfWork"]

@@ -17,10 +17,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pend_storage._records import Batch, Delete, LegacyFile, Put, QuarantinedRecord, Row
 from pend_storage.conditions import And, Comparison, Condition, Operator
 from pend_storage.errors import CorruptFile
 from pend_storage.layout import Layout, is_whole_file
-from pend_storage.records import Batch, Delete, LegacyFile, Put, QuarantinedRecord, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec
 
 __all__ = [

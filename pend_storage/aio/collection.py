@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import tenacity
 
+from pend_storage._records import Page, Versioned
 from pend_storage.query import Condition, make_query
 from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.verbs import (
     OVERWRITE,

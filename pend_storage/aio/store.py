@@ -31,6 +31,15 @@ from typing import (
 from typing_extensions import override
 
 from pend_storage import attribution
+from pend_storage._records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Pending,
+    Row,
+)
 from pend_storage.aio.collection import AsyncCollection
 from pend_storage.aio.files import AsyncFileVerbs
 from pend_storage.aio.lanes import Lanes
@@ -48,15 +57,6 @@ from pend_storage.aio.wishes import (
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
-from pend_storage.records import (
-    JSON,
-    Advance,
-    Batch,
-    Change,
-    ChangedRecord,
-    Pending,
-    Row,
-)
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
+from pend_storage._records import Page, Row, Versioned
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.records import Page, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.transaction import RETRY
 from pend_storage.unit_of_work import Place, UnitOfWork

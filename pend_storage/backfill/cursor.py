@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pend_storage.records import JSON
+from pend_storage._records import JSON
 from pend_storage.store import Store
 
 __all__ = ["BACKFILL_META", "Cursor"]

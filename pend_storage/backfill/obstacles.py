@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Final
 
+from pend_storage._records import Advance, ChangedRecord
 from pend_storage.errors import InvalidRecord, ReferenceViolation, UniqueViolation
 from pend_storage.query import field, make_query
-from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pend_storage import crashpoints
+from pend_storage._records import JSON, Advance, ChangedRecord, Row
 from pend_storage.backfill.cursor import BACKFILL_META, Cursor
 from pend_storage.backfill.obstacles import apply_rows
 from pend_storage.backfill.order import copy_order
@@ -18,7 +19,6 @@ from pend_storage.errors import StalePosition
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.layout import Layout
 from pend_storage.query import And
-from pend_storage.records import JSON, Advance, ChangedRecord, Row
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store
 from pend_storage.unread import as_stored

@@ -16,8 +16,8 @@ from pend_storage.cli.session import Session, command_options, pass_session
 from pend_storage.shown import MOST_SHOWN, bounded, cut, moment
 
 if TYPE_CHECKING:
+    from pend_storage._records import QuarantinedRecord
     from pend_storage.operations.quarantine import Retried
-    from pend_storage.records import QuarantinedRecord
     from pend_storage.store import Store
 
 __all__ = ["quarantine"]

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from pend_storage.records import Change, ChangedRecord
+from pend_storage._records import Change, ChangedRecord
 from pend_storage.schema import Schema
 
 __all__ = ["MOST_BYTES", "MOST_RECORDS", "Backlog", "Entry", "Load", "Room", "load_of"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from pend_storage._records import Row
 from pend_storage.diff import Difference, differences
 from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.marks import HELD_BACK, Mark
@@ -23,7 +24,6 @@ from pend_storage.dualwrite.pair import NAMES
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState
-from pend_storage.records import Row
 
 __all__ = [
     "Finding",

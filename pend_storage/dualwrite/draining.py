@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from typing_extensions import override
 
+from pend_storage._records import JSON, Advance, ChangedRecord
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
 from pend_storage.dualwrite.batches import Backlog, Entry, Room
@@ -33,7 +34,6 @@ from pend_storage.errors import (
     StalePosition,
     UniqueViolation,
 )
-from pend_storage.records import JSON, Advance, ChangedRecord
 from pend_storage.shown import shown
 from pend_storage.store import Store
 

@@ -15,11 +15,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
+from pend_storage._records import FindingRecord, Put, Row
 from pend_storage.dualwrite.marks import Mark
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import ChangesExpired
 from pend_storage.query import field, make_query
-from pend_storage.records import FindingRecord, Put, Row
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 

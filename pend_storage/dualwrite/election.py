@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
+from pend_storage._records import Change, ChangedRecord, Row
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.continuity import WITNESS_META
@@ -31,7 +32,6 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.store import Store
 
 __all__ = ["Election", "elect"]

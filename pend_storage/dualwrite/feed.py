@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from pend_storage._records import Change
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import ChangesExpired
-from pend_storage.records import Change
 from pend_storage.store import Store
 
 __all__ = ["feed", "feed_number", "in_feed"]

@@ -17,13 +17,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from pend_storage._records import JSON, Delete, FindingRecord, Put, Row
 from pend_storage.diff import Difference
 from pend_storage.dualwrite.compare import Finding, Place, State
 from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, field, make_query
-from pend_storage.records import JSON, Delete, FindingRecord, Put, Row
 from pend_storage.schema import FINDINGS
 from pend_storage.shown import bounded_path, cut, shown
 from pend_storage.store import Store

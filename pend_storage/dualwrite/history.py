@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.dualwrite.shared import SharedMeta
 from pend_storage.phases import Phase
-from pend_storage.records import JSON
 
 __all__ = ["HISTORY_META", "Switch", "add_switch", "switches", "whoever_this_is"]
 

@@ -19,6 +19,7 @@ from typing import Final, Self
 
 import msgspec
 
+from pend_storage._records import JSON, Change
 from pend_storage.dualwrite.positions import (
     HELD_BACK,
     Position,
@@ -27,7 +28,6 @@ from pend_storage.dualwrite.positions import (
     last_entry,
 )
 from pend_storage.errors import ChangesExpired
-from pend_storage.records import JSON, Change
 from pend_storage.store import Store
 
 __all__ = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pend_storage._records import JSON, ChangedRecord
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.marks import (
     MARK_META,
@@ -20,7 +21,6 @@ from pend_storage.errors import (
     StoreUnavailable,
 )
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
-from pend_storage.records import JSON, ChangedRecord
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 

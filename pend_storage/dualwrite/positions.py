@@ -18,8 +18,8 @@ from typing import Final, Self
 import msgspec
 from typing_extensions import override
 
+from pend_storage._records import JSON, Change
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
-from pend_storage.records import JSON, Change
 from pend_storage.store import Store
 
 __all__ = [

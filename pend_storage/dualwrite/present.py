@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+from pend_storage._records import ChangedRecord
 from pend_storage.dualwrite.batches import MOST_BYTES, MOST_RECORDS, Load, load_of
 from pend_storage.dualwrite.compare import Place
 from pend_storage.query import field, make_query
-from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from pend_storage._records import JSON
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.roles import View
-from pend_storage.records import JSON
 
 __all__ = ["DEAD_AFTER", "SWITCH_META", "Pulse"]
 

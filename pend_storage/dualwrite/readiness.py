@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.marks import Mark, covers, resume_mark
 from pend_storage.dualwrite.pair import Pair
@@ -24,7 +25,6 @@ from pend_storage.dualwrite.switch import UNCOVERED
 from pend_storage.errors import ChangesExpired, ConfigError, StoreUnavailable
 from pend_storage.phases import Phase, path
 from pend_storage.query import field, make_query
-from pend_storage.records import JSON
 from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.shown import did_you_mean, listed, moment
 from pend_storage.store import Store

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pend_storage._records import Advance, Change
 from pend_storage.dualwrite.draining import REFUSALS, Drain, Obstacle
 from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
@@ -34,7 +35,6 @@ from pend_storage.errors import (
     StaleEpoch,
 )
 from pend_storage.events import Event, Hook
-from pend_storage.records import Advance, Change
 from pend_storage.store import Store
 
 __all__ = ["Relay"]

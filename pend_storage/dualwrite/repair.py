@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal
 
+from pend_storage._records import EDITED, ChangedRecord, LegacyFile, Row
 from pend_storage.crashpoints import declare
 from pend_storage.diff import differences
 from pend_storage.dualwrite.compare import Place
@@ -26,7 +27,6 @@ from pend_storage.errors import (
     ReferenceViolation,
     UniqueViolation,
 )
-from pend_storage.records import EDITED, ChangedRecord, LegacyFile, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage._records import Row
 from pend_storage.dualwrite.compare import Finding, Judge, require_following
 from pend_storage.dualwrite.findings import Book
 from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
@@ -24,7 +25,6 @@ from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.query import Condition, Query
-from pend_storage.records import Row
 from pend_storage.schema import FINDINGS
 from pend_storage.shown import shown
 from pend_storage.store import Store

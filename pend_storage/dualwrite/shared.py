@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pend_storage._records import JSON
 from pend_storage.diff import equal
 from pend_storage.dualwrite.routing import Route, Router, require_primary
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import Role
-from pend_storage.records import JSON
 from pend_storage.store import Store
 
 __all__ = ["SHARED_META", "SharedMeta", "seal"]

@@ -16,11 +16,11 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.dualwrite.draining import Obstacle
 from pend_storage.dualwrite.marks import Mark
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook
-from pend_storage.records import JSON
 from pend_storage.store import Store
 
 __all__ = ["BLOCKED_META", "Standstill", "reason_of"]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from pend_storage._records import JSON, Advance
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
 from pend_storage.dualwrite.continuity import WITNESS_META, Continuity
@@ -43,7 +44,6 @@ from pend_storage.errors import (
     SwitchTimeout,
 )
 from pend_storage.phases import Phase
-from pend_storage.records import JSON, Advance
 from pend_storage.store import Store
 
 __all__ = ["UNCOVERED", "Switcher", "require_time"]

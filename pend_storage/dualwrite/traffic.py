@@ -7,6 +7,16 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Put,
+    Row,
+)
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batches import Load
@@ -32,16 +42,6 @@ from pend_storage.layout import Layout
 from pend_storage.listing import Listing
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import And, Condition, Query
-from pend_storage.records import (
-    JSON,
-    Advance,
-    Batch,
-    Change,
-    ChangedRecord,
-    Outcome,
-    Put,
-    Row,
-)
 from pend_storage.store import Store, unread_in
 from pend_storage.unread import UnreadFile
 

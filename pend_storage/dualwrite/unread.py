@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+from pend_storage._records import Batch, Row
 from pend_storage.errors import CorruptFile
 from pend_storage.layout import Layout
 from pend_storage.query import Condition
-from pend_storage.records import Batch, Row
 from pend_storage.store import Store, unread_in
 from pend_storage.unread import UnreadFiles, names_one
 

@@ -17,10 +17,10 @@ from typing import Final
 import msgspec
 from typing_extensions import override
 
+from pend_storage._records import JSON
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.source import FlagSource, PairValues, Wanted
 from pend_storage.phases import Phase
-from pend_storage.records import JSON
 
 __all__ = ["FLAG_META", "FlagMemory", "Followed", "RememberedFlag", "VersionedFlag"]
 

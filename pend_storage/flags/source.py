@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pend_storage._records import JSON
 from pend_storage.phases import Phase
-from pend_storage.records import JSON
 
 __all__ = ["FlagSource", "PairValues", "Wanted"]
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.diff import differences
 from pend_storage.layout import Entry, Find, ParsedFile, is_whole_file
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.frame import WRAPPERS, Frame
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 

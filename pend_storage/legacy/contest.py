@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
+from pend_storage._records import Put, QuarantinedRecord
 from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.frame import NAMED, Frame
 from pend_storage.legacy.reader import Piece, Reader, newest, taken
 from pend_storage.query import field as column
-from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.references import anchored
 from pend_storage.schema import QUARANTINE
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+from pend_storage._records import JSON
 from pend_storage.errors import ConfigError
 from pend_storage.fields import SIMPLE_TYPES, FieldSpec, Limit, fields_of
 from pend_storage.legacy.user_types import (
@@ -35,7 +36,6 @@ from pend_storage.legacy.user_types import (
     to_plain,
     user_fields,
 )
-from pend_storage.records import JSON
 
 __all__ = ["Column", "StoredType", "stored_type"]
 

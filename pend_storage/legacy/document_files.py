@@ -15,13 +15,13 @@ from typing import Annotated, Any, Final, TypeAlias
 from typing_extensions import override
 
 from pend_storage import query
+from pend_storage._records import JSON
 from pend_storage.conditions import Condition
 from pend_storage.fields import Limit
 from pend_storage.legacy import notes
 from pend_storage.legacy.exact import with_numbers
 from pend_storage.legacy.mapping import Reads, RecordMapping, Source
 from pend_storage.legacy.record_ids import record_id
-from pend_storage.records import JSON
 from pend_storage.schema import collection
 from pend_storage.unread import resting_on
 

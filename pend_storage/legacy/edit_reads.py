@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.looks import TransactionLooks
 from pend_storage.query import field as column
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
 from pend_storage.removal import Operation, Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE

@@ -7,10 +7,10 @@ from typing import Any
 
 from typing_extensions import override
 
+from pend_storage._records import LegacyFile, QuarantinedRecord
 from pend_storage.layout import ParsedFile
 from pend_storage.legacy.frame import MAP, Frame
 from pend_storage.legacy.layout import RecordLayout
-from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import Schema
 
 __all__ = ["FolderLayout"]

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._records import JSON, LegacyFile
 from pend_storage.diff import ABSENT, equal
 from pend_storage.layout import BROKEN
 from pend_storage.legacy.exact import UnreadableError, dump, read_last
 from pend_storage.legacy.scan import Container, contents, name_at, top_level
-from pend_storage.records import JSON, LegacyFile
 
 __all__ = [
     "BROKEN",

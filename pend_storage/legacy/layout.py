@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.conditions import Condition
 from pend_storage.diagnosis import diagnose
 from pend_storage.layout import (
@@ -39,7 +40,6 @@ from pend_storage.legacy.scan import (
 from pend_storage.legacy.views import view_of
 from pend_storage.legacy.working_copy import content_of, text_of
 from pend_storage.namesakes import is_superseded
-from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pend_storage._records import JSON
 from pend_storage.diff import ABSENT, equal
 from pend_storage.legacy.exact import UnreadableError
 from pend_storage.legacy.frame import WRAPPERS, Frame
-from pend_storage.records import JSON
 
 __all__ = ["overruled"]
 

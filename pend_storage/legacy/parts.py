@@ -19,6 +19,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._records import LegacyFile
 from pend_storage.layout import Entry, ParsedFile, broken_header
 from pend_storage.legacy.dividing import Divided
 from pend_storage.legacy.document_files import DocumentMapping
@@ -27,7 +28,6 @@ from pend_storage.legacy.frame import LIST, MAP, WRAPPED, WRAPPED_MAP, Frame
 from pend_storage.legacy.layout import RecordLayout
 from pend_storage.legacy.scan import BrokenFileError, Container, name_at, top_level
 from pend_storage.legacy.views.parts import PartsView
-from pend_storage.records import LegacyFile
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

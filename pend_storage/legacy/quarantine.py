@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from pend_storage._records import Put, QuarantinedRecord
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.kept import KEPT, REFERENCE_LOST
 from pend_storage.legacy.scan import BrokenFileError, name_at, top_level
 from pend_storage.namesakes import SUPERSEDED
-from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pend_storage._records import Put
 from pend_storage.errors import InvalidRecord
 from pend_storage.layout import Entry
 from pend_storage.legacy import quarantine
 from pend_storage.legacy.exact import UnreadableError, digest, read
 from pend_storage.legacy.mapping import RecordMapping, Source
 from pend_storage.namesakes import SUPERSEDED
-from pend_storage.records import Put
 from pend_storage.schema import Schema
 from pend_storage.shown import shown
 from pend_storage.text import safe_text

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pend_storage._records import LegacyFile, QuarantinedRecord
 from pend_storage.codec import check_json
 from pend_storage.errors import InvalidRecord
 from pend_storage.legacy.exact import UnreadableError, normal
@@ -27,7 +28,6 @@ from pend_storage.legacy.frame import (
 )
 from pend_storage.legacy.quarantine import name_of, value_start
 from pend_storage.merge import Kept, same
-from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tenacity
 
+from pend_storage._records import Delete, Put, QuarantinedRecord
 from pend_storage.codec import check_json
 from pend_storage.errors import (
     Conflict,
@@ -32,7 +33,6 @@ from pend_storage.legacy.contest import Contest
 from pend_storage.legacy.edit_reads import EditReads
 from pend_storage.legacy.exact import dump
 from pend_storage.legacy.reader import Piece, Reader
-from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.removal import Operation, Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown

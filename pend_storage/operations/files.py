@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pend_storage._records import EDIT_MARK, QuarantinedRecord
 from pend_storage.backup import Keeps
 from pend_storage.config import JsonSettings
 from pend_storage.errors import ConfigError
 from pend_storage.factory import SchemaModule
 from pend_storage.query import field
-from pend_storage.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.shown import did_you_mean, listed, shown
 from pend_storage.store import Store
 from pend_storage.stores.json import DATA, keeper_of, unclaimed

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from pend_storage._records import QuarantinedRecord
 from pend_storage.backfill import BackfillReport, backfill
 from pend_storage.config.database_url import overridden_url, url_fault
 from pend_storage.errors import ConfigError, StoreUnavailable
@@ -24,7 +25,6 @@ from pend_storage.inspect.walking import Found, find_files
 from pend_storage.layout import Layout
 from pend_storage.operations.init import claimed_names, is_claimed
 from pend_storage.operations.stages import Stage, silent
-from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.validation import FileCheck, render_check
 

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pend_storage.layout import Layout, ParsedFile
-from pend_storage.records import (
+from pend_storage._records import (
     BESIDE,
     EDIT_MARK,
     EDITED,
@@ -15,6 +14,7 @@ from pend_storage.records import (
     Put,
     QuarantinedRecord,
 )
+from pend_storage.layout import Layout, ParsedFile
 from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

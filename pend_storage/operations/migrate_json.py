@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pend_storage import crashpoints
+from pend_storage._records import QuarantinedRecord
 from pend_storage.backfill import (
     BACKFILL_META,
     BackfillReport,
@@ -40,7 +41,6 @@ from pend_storage.operations.seed import seeds_of, write_missing
 from pend_storage.operations.stages import Stage, silent
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.query import field
-from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import SYSTEM_NAMES
 from pend_storage.store import Store
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pend_storage._records import EDIT_MARK, QuarantinedRecord
 from pend_storage.backup import copy_directory
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
@@ -26,7 +27,6 @@ from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.migrate_json import require_fit
 from pend_storage.operations.quarantine import list_quarantined
 from pend_storage.operations.stages import Stage, silent
-from pend_storage.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 
 __all__ = ["FileTrial", "JsonTrial", "try_migration"]

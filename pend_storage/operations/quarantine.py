@@ -10,6 +10,15 @@ from typing import Any
 
 from typing_extensions import override
 
+from pend_storage._records import (
+    EDIT_MARK,
+    Delete,
+    LegacyFile,
+    Put,
+    QuarantinedRecord,
+    Row,
+    Versioned,
+)
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -23,15 +32,6 @@ from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
 from pend_storage.looks import TransactionLooks
 from pend_storage.operations.lost_edits import bring_back, is_lost_edit
 from pend_storage.query import field
-from pend_storage.records import (
-    EDIT_MARK,
-    Delete,
-    LegacyFile,
-    Put,
-    QuarantinedRecord,
-    Row,
-    Versioned,
-)
 from pend_storage.references import absorbed
 from pend_storage.removal import Removal
 from pend_storage.schema import QUARANTINE

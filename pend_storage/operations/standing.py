@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
+from pend_storage._records import JSON, QuarantinedRecord
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Lag, Switch
@@ -37,7 +38,6 @@ from pend_storage.operations.readiness import (
 )
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.query import field
-from pend_storage.records import JSON, QuarantinedRecord
 from pend_storage.store import Store
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pend_storage._records import QuarantinedRecord
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.errors import SchemaOutOfDate
@@ -12,7 +13,6 @@ from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.server import ServerFacts, server_facts
 from pend_storage.phases import ROLE_META
 from pend_storage.query import And, field
-from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
 
 __all__ = ["DatabaseStatus", "database_status"]

@@ -11,12 +11,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout, one_each
-from pend_storage.listing import Listing
-from pend_storage.query import Condition, Query
-from pend_storage.records import (
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -25,6 +20,11 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
+from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout, one_each
+from pend_storage.listing import Listing
+from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.listings import Listings

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._records import JSON, Advance, Batch, ChangedRecord, Put
 from pend_storage.diff import equal
 from pend_storage.errors import (
     Conflict,
@@ -17,7 +18,6 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.phases import ROLE_META, Role
-from pend_storage.records import JSON, Advance, Batch, ChangedRecord, Put
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.state import ChangedRow, Effect, State
 from pend_storage.stores.table import index_value

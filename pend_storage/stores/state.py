@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from pend_storage._records import JSON, Batch, Change, ChangedRecord, Row
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query, select
-from pend_storage.records import JSON, Batch, Change, ChangedRecord, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFiles

@@ -11,8 +11,8 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
+from pend_storage._records import Row
 from pend_storage.query import And, Comparison, Condition, Operator, Or
-from pend_storage.records import Row
 from pend_storage.schema import CollectionSpec
 
 __all__ = ["Contents", "StoredRow", "Table", "ValueIndex", "index_value"]

@@ -7,11 +7,7 @@ from contextlib import AbstractContextManager
 
 from typing_extensions import override
 
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
-from pend_storage.query import Condition, Query
-from pend_storage.records import (
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -21,6 +17,10 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout
+from pend_storage.listing import Listing
+from pend_storage.query import Condition, Query
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
 

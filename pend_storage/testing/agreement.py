@@ -8,9 +8,9 @@ from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
 
+from pend_storage._records import Batch, ChangedRecord, Outcome, Row, Versioned
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.phases import ROLE_META, RoleState
-from pend_storage.records import Batch, ChangedRecord, Outcome, Row, Versioned
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction

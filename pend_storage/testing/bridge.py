@@ -17,17 +17,8 @@ from typing import Any, Final, Self, TypeVar, cast
 
 from typing_extensions import override
 
-from pend_storage.aio import (
-    AsyncCollection,
-    AsyncStore,
-    AsyncTransaction,
-    AsyncTransactionCollection,
-)
-from pend_storage.collection import Collection
-from pend_storage.errors import PendStorageError
-from pend_storage.holding import IsHeld
-from pend_storage.query import Condition, Query
-from pend_storage.records import (
+from pend_storage._collection import Collection
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -37,6 +28,15 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.aio import (
+    AsyncCollection,
+    AsyncStore,
+    AsyncTransaction,
+    AsyncTransactionCollection,
+)
+from pend_storage.errors import PendStorageError
+from pend_storage.holding import IsHeld
+from pend_storage.query import Condition, Query
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 

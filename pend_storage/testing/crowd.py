@@ -7,8 +7,8 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._records import Batch, Delete, Outcome, Row
 from pend_storage.errors import PendStorageError
-from pend_storage.records import Batch, Delete, Outcome, Row
 from pend_storage.stores.wrapper import WrapperStore
 
 __all__ = ["CrowdedStore"]

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from typing_extensions import override
 
+from pend_storage._records import Delete, Put
 from pend_storage.phases import Role, RoleState
 from pend_storage.query import Condition
-from pend_storage.records import Delete, Put
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore

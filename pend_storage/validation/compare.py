@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from pend_storage._records import Row
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.query import And
-from pend_storage.records import Row
 from pend_storage.schema import FINDINGS, CollectionSpec
 from pend_storage.store import Store
 from pend_storage.unread import as_stored

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pend_storage._records import Row
 from pend_storage.diff import Difference, differences
-from pend_storage.records import Row
 from pend_storage.store import Store
 from pend_storage.validation.merge import Comparator
 from pend_storage.validation.report import Kind

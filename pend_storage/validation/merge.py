@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from pend_storage._records import Row
 from pend_storage.diff import equal
-from pend_storage.records import Row
 from pend_storage.schema import CollectionSpec
 
 __all__ = ["Block", "Comparator", "merged"]

@@ -16,13 +16,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeAlias
 
+from pend_storage._records import LegacyFile, QuarantinedRecord
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.folders import read_folder
 from pend_storage.layout import BROKEN, Layout, broken_record, is_whole_file
 from pend_storage.namesakes import Text as NamedText
 from pend_storage.namesakes import hidden, text_of
-from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.shown import bounded_path
 from pend_storage.store import Store

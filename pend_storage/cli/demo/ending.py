@@ -9,10 +9,10 @@ from pend_storage.cli.demo.proof import Proof
 from pend_storage.cli.output import Output, seconds
 
 if TYPE_CHECKING:
+    from pend_storage._records import QuarantinedRecord
     from pend_storage.backfill import BackfillReport
     from pend_storage.dualwrite import Switch
     from pend_storage.operations.check import Check
-    from pend_storage.records import QuarantinedRecord
 
 __all__ = ["show_copied", "show_proof", "show_quarantine"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from pend_storage._records import Put, QuarantinedRecord
 from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
 from pend_storage.legacy.mapping import RecordMapping
 from pend_storage.legacy.quarantine import name_of
@@ -15,7 +16,6 @@ from pend_storage.listing import Listed, Listing
 from pend_storage.live.recent import Moment, is_closed
 from pend_storage.namesakes import is_superseded
 from pend_storage.query import Condition, Query, field, make_query
-from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.removal import Place
 from pend_storage.schema import QUARANTINE, CollectionSpec
 from pend_storage.store import Store

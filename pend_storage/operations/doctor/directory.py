@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pend_storage._records import QuarantinedRecord
 from pend_storage.backup.tree import look_at
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
@@ -19,7 +20,6 @@ from pend_storage.operations.doctor.memory import memory_finding
 from pend_storage.operations.doctor.places import place_findings
 from pend_storage.operations.files import kept_files, unclaimed_files
 from pend_storage.operations.quarantine import broken_files, list_quarantined
-from pend_storage.records import QuarantinedRecord
 
 __all__ = ["directory_findings"]
 

@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
 from pend_storage.events import Event, Hook
-from pend_storage.records import JSON
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.schema_changes import (
     SchemaChange,

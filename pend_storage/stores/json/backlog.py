@@ -6,8 +6,8 @@ import contextlib
 from functools import partial
 from typing import Final
 
+from pend_storage._records import Pending
 from pend_storage.errors import ChangesExpired
-from pend_storage.records import Pending
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.live import Live

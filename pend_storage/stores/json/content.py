@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pend_storage._records import LegacyFile, QuarantinedRecord
 from pend_storage.layout import BROKEN, Entry, Layout, broken_record
-from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.live import Live

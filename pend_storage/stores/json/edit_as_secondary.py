@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal
 
+from pend_storage._records import JSON, FindingRecord, Put
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
-from pend_storage.records import JSON, FindingRecord, Put
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.engine import Submit
 from pend_storage.stores.json.found import Found, Operation

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from pend_storage._records import JSON, Batch, Delete, LegacyFile, Put
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
-from pend_storage.records import JSON, Batch, Delete, LegacyFile, Put
 from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown

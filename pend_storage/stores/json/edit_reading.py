@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from pend_storage._records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.layout import Entry, Layout, ParsedFile, is_whole_file
 from pend_storage.namesakes import is_beside
-from pend_storage.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of
 from pend_storage.stores.json.engine import Engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from pend_storage._records import LegacyFile, Put
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
-from pend_storage.records import LegacyFile, Put
 from pend_storage.stores.json.edit_reading import EditReader
 from pend_storage.stores.json.found import Found, Operation
 from pend_storage.stores.json.losers import aside_of, beside_of, name_of

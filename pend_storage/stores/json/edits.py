@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pend_storage._records import JSON, Put, QuarantinedRecord
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout, is_whole_file
 from pend_storage.phases import Role
-from pend_storage.records import JSON, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.content import Content, Seen, content_of, match
 from pend_storage.stores.json.edit_as_secondary import EditAside, note_as_secondary

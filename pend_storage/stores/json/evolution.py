@@ -20,8 +20,8 @@ from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.schema_changes import (
+    ChangeNeed,
     Evolution,
-    Need,
     SchemaChange,
     changes_between,
     in_words,
@@ -166,7 +166,7 @@ def _draft(live: Live, schema: Schema, name: str, *, drop: bool) -> _Draft:
         shape = former.collections.get(spec.name)
         mine = [change for change in changes if change.collection == spec.name]
         if shape is not None and any(
-            c.need is not Need.NOTHING or c.is_index for c in mine
+            c.need is not ChangeNeed.NOTHING or c.is_index for c in mine
         ):
             rewriting = Rewriting(spec, shape, wanted.collections[spec.name])
             draft.rows += _rewritten(spec, rewriting, state, misfits)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from pend_storage._records import QuarantinedRecord
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
-from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.live import Live

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from pend_storage._records import Delete, LegacyFile, Put
 from pend_storage.layout import ParsedFile
-from pend_storage.records import Delete, LegacyFile, Put
 from pend_storage.stores.json.content import Content, Seen
 from pend_storage.stores.json.read_set import ReadSet
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pend_storage._records import Batch, QuarantinedRecord, Row
 from pend_storage.errors import CorruptFile, ReferenceViolation
 from pend_storage.events import Event
 from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.query import Condition, make_query
-from pend_storage.records import Batch, QuarantinedRecord, Row
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.plan import Plan
 from pend_storage.stores.state import State

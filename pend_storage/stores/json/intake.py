@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event, Hook, Progress
 from pend_storage.layout import Entry, Find, Layout, ParsedFile, is_whole_file
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.stores.json.content import content_at, match

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from pend_storage._records import JSON
 from pend_storage.errors import CorruptFile
-from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json.journal import Journal, Position, SegmentDropped
 from pend_storage.stores.json.own import OwnDirectory

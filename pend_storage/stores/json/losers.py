@@ -11,9 +11,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pend_storage.codec import dump_json
-from pend_storage.layout import Layout
-from pend_storage.records import (
+from pend_storage._records import (
     BESIDE,
     EDIT_MARK,
     EDITED,
@@ -22,6 +20,8 @@ from pend_storage.records import (
     Put,
     QuarantinedRecord,
 )
+from pend_storage.codec import dump_json
+from pend_storage.layout import Layout
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.text import safe_text
 

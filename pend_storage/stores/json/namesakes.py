@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pend_storage._records import Put, QuarantinedRecord
 from pend_storage.layout import Layout
 from pend_storage.namesakes import SUPERSEDED, Text, hidden, text_of
-from pend_storage.records import Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE
 
 if TYPE_CHECKING:

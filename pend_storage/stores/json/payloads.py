@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.codec import dump_json
-from pend_storage.records import JSON
 from pend_storage.stores.state import ChangedRow, Effect
 
 __all__ = [

@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 from typing_extensions import override
 
+from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.diagnosis import diagnose
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.layout import (
@@ -31,7 +32,6 @@ from pend_storage.layout import (
     is_whole_file,
 )
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
-from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 from pend_storage.store import Store

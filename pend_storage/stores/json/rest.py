@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from pend_storage import jitter
+from pend_storage._records import QuarantinedRecord
 from pend_storage.layout import Layout, is_whole_file
-from pend_storage.records import QuarantinedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.json.views import Signature, signature_of
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from pend_storage._records import JSON
 from pend_storage.errors import CorruptFile, SchemaOutOfDate
-from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.json.frames import (
     HEADER_SIZE,

@@ -16,6 +16,16 @@ from typing import Final, TypeVar
 
 from typing_extensions import override
 
+from pend_storage._records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
 from pend_storage.errors import (
     ChangesExpired,
     CorruptFile,
@@ -28,16 +38,6 @@ from pend_storage.layout import Layout
 from pend_storage.listing import Listing
 from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
-from pend_storage.records import (
-    JSON,
-    Advance,
-    Batch,
-    Change,
-    ChangedRecord,
-    Outcome,
-    Pending,
-    Row,
-)
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
 from pend_storage.sharing import own_copy

@@ -15,7 +15,7 @@ from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage.records import Pending
+from pend_storage._records import Pending
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.server import Server
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import psycopg
 
 from pend_storage import sizes
+from pend_storage._records import ChangedRecord
 from pend_storage.codec import dump_json
 from pend_storage.fields import FieldSpec
-from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.columns import type_text
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pend_storage._records import Batch, Delete, Outcome, Put
 from pend_storage.errors import Conflict
-from pend_storage.records import Batch, Delete, Outcome, Put
 from pend_storage.stores.postgres.wire import (
     Value,
     bigint_array,

@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pend_storage._records import Batch, Change, Outcome
 from pend_storage.errors import (
     PendStorageError,
     StoreUnavailable,
 )
-from pend_storage.records import Batch, Change, Outcome
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket

@@ -7,6 +7,7 @@ from typing import Final
 
 from psycopg.pq.abc import PGresult
 
+from pend_storage._records import Batch, Change, Outcome, Put
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -14,7 +15,6 @@ from pend_storage.errors import (
     SchemaOutOfDate,
     StoreUnavailable,
 )
-from pend_storage.records import Batch, Change, Outcome, Put
 from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.calls import CommitCall

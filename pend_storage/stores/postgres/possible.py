@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pend_storage._records import Batch
 from pend_storage.errors import Conflict, InvalidRecord
-from pend_storage.records import Batch
 from pend_storage.store import Store
 from pend_storage.stores.postgres.wire import is_token
 from pend_storage.text import is_storable

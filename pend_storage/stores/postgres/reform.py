@@ -17,7 +17,7 @@ from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.fields import FieldSpec
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.schema_changes import Need, SchemaChange, unmet
+from pend_storage.schema_changes import ChangeNeed, SchemaChange, unmet
 from pend_storage.schema_note import CollectionShape, Description
 from pend_storage.shown import shown
 from pend_storage.stores.postgres.columns import column_type
@@ -37,7 +37,7 @@ __all__ = ["Reform", "drop_tables", "run_with"]
 _PAGE: Final = 1_000
 _MADE: Final = "pend_converted"
 """Name of the temporary table."""
-_LOOKED_AT: Final = frozenset({Need.DATA, Need.CONVERSION})
+_LOOKED_AT: Final = frozenset({ChangeNeed.DATA, ChangeNeed.CONVERSION})
 _PLACE: Final = re.compile(r"@(\w+)@")
 
 
@@ -82,7 +82,7 @@ class Reform:
             SchemaOutOfDate: something would be lost, or does not fit.
         """
         breaking = [
-            c for c in self._changes if c.need is not Need.NOTHING or c.is_index
+            c for c in self._changes if c.need is not ChangeNeed.NOTHING or c.is_index
         ]
         if not breaking:
             return []
@@ -120,7 +120,7 @@ class Reform:
         return [
             str(change.field)
             for change in self._changes
-            if change.collection == collection and change.need is Need.CONVERSION
+            if change.collection == collection and change.need is ChangeNeed.CONVERSION
         ]
 
     # -- looking --------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class Reform:
             self._fill(spec, spec.fields[field])
             yield f"column {table}.{column_name(field)} was made by a function"
         for change in mine:
-            if change.need is Need.CONSENT:
+            if change.need is ChangeNeed.CONSENT:
                 column = column_name(str(change.field))
                 self._run(f"alter table {table} drop column {quoted(column)}")
                 yield f"column {table}.{column} dropped"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from pend_storage import jitter
+from pend_storage._records import Batch
 from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.records import Batch
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
 from pend_storage.stores.postgres.lock_holders import lock_holders
 from pend_storage.stores.postgres.server import Server

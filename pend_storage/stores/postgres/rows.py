@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 from psycopg.pq.abc import PGresult
 
+from pend_storage._records import Change, ChangedRecord, Row
 from pend_storage.errors import CorruptFile
 from pend_storage.fields import FieldSpec, Kind
-from pend_storage.records import Change, ChangedRecord, Row
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.stores.postgres.tables import column_name, quoted
 

@@ -9,15 +9,7 @@ from typing import Final, Literal
 
 from typing_extensions import override
 
-from pend_storage.codec import dump_json, load_json
-from pend_storage.diff import equal
-from pend_storage.errors import ChangesExpired, StoreUnavailable
-from pend_storage.events import Hook, guarded, log_event
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout, one_each
-from pend_storage.phases import ROLE_META
-from pend_storage.query import Condition, Query
-from pend_storage.records import (
+from pend_storage._records import (
     JSON,
     Advance,
     Batch,
@@ -27,6 +19,14 @@ from pend_storage.records import (
     Pending,
     Row,
 )
+from pend_storage.codec import dump_json, load_json
+from pend_storage.diff import equal
+from pend_storage.errors import ChangesExpired, StoreUnavailable
+from pend_storage.events import Hook, guarded, log_event
+from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout, one_each
+from pend_storage.phases import ROLE_META
+from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
 from pend_storage.store import Store

@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from pend_storage._records import Change, ChangedRecord
 from pend_storage.errors import (
     ChangesExpired,
     Conflict,
@@ -15,7 +16,6 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.phases import Role
-from pend_storage.records import Change, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, commit
 from pend_storage.testing.domain import Log, a_log, a_ship, a_tally

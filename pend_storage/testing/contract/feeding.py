@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from pend_storage._records import JSON, Advance, ChangedRecord, Row
 from pend_storage.errors import StaleEpoch, StalePosition
 from pend_storage.phases import Role
 from pend_storage.query import field
-from pend_storage.records import JSON, Advance, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, commit
 from pend_storage.testing.domain import (

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._records import Batch, Delete, Outcome, Put
 from pend_storage.errors import (
     Conflict,
     ReferenceViolation,
@@ -15,7 +16,6 @@ from pend_storage.errors import (
     UnknownCollection,
 )
 from pend_storage.phases import Role
-from pend_storage.records import Batch, Delete, Outcome, Put
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, requires
 from pend_storage.testing.domain import (

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from pend_storage._records import Batch, Delete, Put
 from pend_storage.phases import ROLE_META, Role, RoleState
-from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.testing import domain

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pend_storage._records import Advance
 from pend_storage.errors import (
     ReferenceViolation,
     StoreUnavailable,
@@ -13,7 +14,6 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Role, RoleState
 from pend_storage.query import And, Query, field
-from pend_storage.records import Advance
 from pend_storage.store import Store
 from pend_storage.testing.contract import children
 from pend_storage.testing.contract.feeding import all_rows

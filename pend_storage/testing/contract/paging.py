@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pend_storage._records import Page
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, field
-from pend_storage.records import Page
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness
 from pend_storage.testing.contract.querying import fill

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from pend_storage._records import Advance, ChangedRecord
 from pend_storage.errors import StaleEpoch
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And, Query
-from pend_storage.records import Advance, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import (
     Harness,

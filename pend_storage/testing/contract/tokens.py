@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from pend_storage._records import Batch, Outcome
 from pend_storage.attribution import new_token
 from pend_storage.errors import ChangesExpired, Conflict, StaleEpoch, UniqueViolation
 from pend_storage.phases import Role
-from pend_storage.records import Batch, Outcome
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, become, commit, requires
 from pend_storage.testing.domain import Log, Ship, Tally, a_log, a_ship, a_tally

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pend_storage._records import Batch
 from pend_storage.errors import Conflict, InvalidRecord, UnknownCollection
-from pend_storage.records import Batch
 from pend_storage.store import Store
 from pend_storage.testing.contract.harness import Harness, commit, label
 from pend_storage.testing.domain import Log, Ship, Tally, a_log, a_ship, a_tally

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._records import Change
 from pend_storage.dualwrite import elect
 from pend_storage.dualwrite.roles import other
 from pend_storage.errors import ChangesExpired, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
-from pend_storage.records import Change
 from pend_storage.store import Store
 from pend_storage.testing.hostile.driver import PASSING, Driver, spread
 from pend_storage.testing.hostile.ledger import Contents, Fate, Ledger
