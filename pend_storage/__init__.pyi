@@ -8,6 +8,7 @@ from pend_storage.backfill import Tally as Tally
 from pend_storage.codec import RecordCodec as RecordCodec
 from pend_storage.collection import Collection as Collection
 from pend_storage.collection import collection as collection
+from pend_storage.contract import StoreBackend as StoreBackend
 from pend_storage.diff import Difference as Difference
 from pend_storage.dualwrite import Blocker as Blocker
 from pend_storage.dualwrite import Compared as Compared

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tenacity
 
 from pend_storage._records import Page, Versioned
+from pend_storage.contract import StoreBackend
 from pend_storage.query import Condition, make_query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
@@ -26,9 +27,6 @@ from pend_storage.verbs import (
     versions_of,
 )
 
-if TYPE_CHECKING:
-    from pend_storage.store import Store
-
 __all__ = ["Collection"]
 
 R = TypeVar("R")
@@ -41,7 +39,10 @@ class Collection(Generic[R]):
     __slots__ = ("_adapter", "_store", "spec")
 
     def __init__(
-        self, store: Store, spec: CollectionSpec, adapter: RecordAdapter | None = None
+        self,
+        store: StoreBackend,
+        spec: CollectionSpec,
+        adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
         self.spec = spec

@@ -10,12 +10,13 @@ returned, not the absence of others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
 import tenacity
 
 from pend_storage import jitter
 from pend_storage._records import Page, Row, Versioned
+from pend_storage.contract import StoreBackend
 from pend_storage.errors import Conflict
 from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
@@ -33,9 +34,6 @@ from pend_storage.verbs import (
     page_query,
     probing,
 )
-
-if TYPE_CHECKING:
-    from pend_storage.store import Store
 
 __all__ = ["RETRY", "Transaction", "TransactionCollection", "run_transaction"]
 
@@ -56,7 +54,7 @@ enough for a caller who waits."""
 class Transaction:
     """Use as ``with store.transaction() as tx:``; an exception inside writes nothing."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StoreBackend) -> None:
         self._store = store
         self._work = UnitOfWork(store.schema)
         self.versions: dict[Place, int] = {}
@@ -122,7 +120,7 @@ class TransactionCollection(Generic[R]):
 
     def __init__(
         self,
-        store: Store,
+        store: StoreBackend,
         work: UnitOfWork,
         spec: CollectionSpec,
         adapter: RecordAdapter | None = None,
@@ -216,7 +214,9 @@ class TransactionCollection(Generic[R]):
         return self._work.merged(self.spec, query, stored)
 
 
-def run_transaction(store: Store, fn: Callable[[Transaction], T], attempts: int) -> T:
+def run_transaction(
+    store: StoreBackend, fn: Callable[[Transaction], T], attempts: int
+) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     def attempt() -> T:
