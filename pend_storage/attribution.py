@@ -6,7 +6,6 @@ batch carries them through threads, merged commits and a switch of the primary.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Final, NamedTuple
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import ConfigError
 from pend_storage.shown import shown
 from pend_storage.text import is_storable
@@ -93,8 +93,7 @@ that an index of tokens grows at its end, and so that a store knows how far back
 look for one. 12 name the process at random, 8 count.
 """
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_tokens.renew)
+on_fork(_tokens.renew)
 
 
 def token_time(token: str) -> float | None:

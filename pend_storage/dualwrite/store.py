@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -12,6 +10,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
 from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
@@ -167,7 +166,7 @@ class DualWriteStore(Traffic):
         )
         self._router.on_route = self._take_route
         self._refuse_rewound()
-        _stores.add(self)
+        on_fork(self._after_fork)
 
     def _default_jobs(self) -> tuple[Copy | None, Validate | None]:
         """What copies and what compares, where no argument says so; see the class."""
@@ -333,15 +332,3 @@ class DualWriteStore(Traffic):
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):
             self._continuity.close(route)
-
-
-_stores: weakref.WeakSet[DualWriteStore] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store._after_fork()  # noqa: SLF001 - our own
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

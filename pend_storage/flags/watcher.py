@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.source import FlagSource, Wanted
@@ -74,9 +73,8 @@ class FlagWatcher:
         self._hook = guarded(hook)
         self._interval = interval
         self._is_closed = False
-        _watch_forks()
         self._start()
-        _watchers.add(self)
+        on_fork(self._after_fork)
 
     def _start(self, delay: float = 0.0) -> None:
         self._delivered: Wanted | None = None
@@ -189,24 +187,3 @@ class FlagWatcher:
 
 def _told(error: Exception) -> str:
     return str(error) if isinstance(error, PendStorageError) else repr(error)
-
-
-_watchers: weakref.WeakSet[FlagWatcher] = weakref.WeakSet()
-
-
-_fork_guard: Final = threading.Lock()
-_watching_forks = False
-
-
-def _watch_forks() -> None:
-    """Have a forked child watch too; registered late, so that its stores come before."""
-    global _watching_forks  # noqa: PLW0603 - the system takes it only once per process
-    with _fork_guard:
-        if not _watching_forks and hasattr(os, "register_at_fork"):
-            _watching_forks = True
-            os.register_at_fork(after_in_child=_after_fork)
-
-
-def _after_fork() -> None:
-    for watcher in list(_watchers):
-        watcher._after_fork()  # noqa: SLF001 - our own

@@ -26,7 +26,7 @@ from pend_storage.stores.json.disk import translate, translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.journal import Position
 from pend_storage.stores.json.keeper import FileKeeper
-from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.locks import FlockLock
 from pend_storage.stores.json.rest import SETTLE
 from pend_storage.stores.json.strangers import unclaimed
 
@@ -85,7 +85,7 @@ class Checkpointer:
         self._retention = retention
         self._timeout = lock_timeout
         self._hook = hook
-        self._lock = process_lock(engine.directory / "checkpoint.lock", engine.own)
+        self._lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

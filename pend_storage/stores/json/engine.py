@@ -31,7 +31,7 @@ from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.disk import translate
 from pend_storage.stores.json.journal import SegmentDropped
 from pend_storage.stores.json.live import Cut, Live, load
-from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.locks import FlockLock
 from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.payloads import encode_effects
 from pend_storage.stores.json.settling import Settling
@@ -105,7 +105,7 @@ class Engine:
         self._torn: list[Path] = []
         self.own = OwnDirectory(directory)
         self._checked = 0
-        self._lock = process_lock(directory / "lock", self.own)
+        self._lock = FlockLock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
             self._admit(self._live)
@@ -293,7 +293,7 @@ class Engine:
             except LockTimeout:
                 return NOT_NOW
             try:
-                self._commit_or_doubt([ticket], looked=self._lock.looks)
+                self._commit_or_doubt([ticket], looked=True)
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
@@ -333,7 +333,7 @@ class Engine:
         with self._settling.of(tickets), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(tickets, looked=self._lock.looks)
+                self._commit_or_doubt(tickets, looked=True)
 
     @contextmanager
     def alone(self) -> Iterator[Submit]:

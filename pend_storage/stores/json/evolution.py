@@ -39,7 +39,7 @@ from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.home import take_along
 from pend_storage.stores.json.live import Live
-from pend_storage.stores.json.locks import process_lock
+from pend_storage.stores.json.locks import FlockLock
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import digest_of, place_of
 from pend_storage.stores.json.wiring import Wiring
@@ -116,7 +116,7 @@ def _migrate(
     engine: Engine, wiring: Wiring, *, drop: bool, dry_run: bool, timeout: float
 ) -> Evolution:
     name = str(wiring.directory)
-    lock = process_lock(engine.directory / "checkpoint.lock", engine.own)
+    lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
     try:
         with lock.held(timeout), engine.alone() as submit:
             live = engine.current()

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout
 from pend_storage.holding import EXCLUSIVE_USER, IsHeld
-from pend_storage.stores.json.locks import ProcessLock, process_lock
+from pend_storage.stores.json.locks import FlockLock, ProcessLock
 from pend_storage.stores.json.own import OwnDirectory
 
-__all__ = ["forget_held", "named_lock"]
+__all__ = ["named_lock"]
 
 _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 """Those of this process."""
@@ -28,7 +29,7 @@ _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 def named_lock(own: OwnDirectory, name: str, timeout: float) -> Iterator[IsHeld]:
     """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:24]
-    lock = process_lock(own.path / f"exclusive-{digest}.lock", own)
+    lock = FlockLock(own.path / f"exclusive-{digest}.lock", own)
     process = os.getpid()
     try:
         _held.add(lock)
@@ -48,8 +49,11 @@ def named_lock(own: OwnDirectory, name: str, timeout: float) -> Iterator[IsHeld]
         lock.close()
 
 
-def forget_held() -> None:
+def _forget_held() -> None:
     """In a forked child: close what the parent holds, or it would outlive the parent."""
     for lock in list(_held):
         lock.close()
     _held.clear()
+
+
+on_fork(_forget_held)

@@ -4,49 +4,40 @@ A lock is taken through a turnstile, a second lock held only while waiting for t
 Whoever has just let go must pass the turnstile again, behind those who wait already, so
 that one busy process cannot starve the others.
 
-Where the system has no ``flock``, a lock file of the filelock package stands in.
+The lock of a whole directory, which is rarely needed, is a lock file of the filelock
+package: it lies beside the directory, which may be moved away meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import filelock
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout, PendStorageError
 from pend_storage.stores.json.disk import create, translate, translated
 from pend_storage.stores.json.own import OwnDirectory, identity_of
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - systems without flock
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "FileLock",
     "FlockLock",
     "ProcessLock",
     "directory_lock",
-    "forget_waits",
-    "process_lock",
 ]
-
-_HAS_FLOCK: Final = fcntl is not None
 
 
 class ProcessLock(ABC):
     """A lock that one process holds at a time. Its threads must take turns themselves."""
-
-    looks: ClassVar = False
-    """Whether who has acquired it has also looked at its directory."""
 
     @abstractmethod
     def acquire(self, timeout: float) -> None:
@@ -89,8 +80,6 @@ class ProcessLock(ABC):
 
 class FlockLock(ProcessLock):
     """``flock`` on a descriptor that is kept open: two microseconds when it is free."""
-
-    looks: ClassVar = True
 
     def __init__(self, path: Path, own: OwnDirectory | None = None) -> None:
         self.path = path
@@ -251,7 +240,7 @@ class _Visit:
             self.turn_fd = -1
 
 
-def forget_waits() -> None:
+def _forget_waits() -> None:
     """In a forked child: close what threads of the parent had opened to wait with.
 
     Else the child would keep the lock if the parent gets it and is killed.
@@ -264,8 +253,11 @@ def forget_waits() -> None:
     _Visit.under_way.clear()
 
 
+on_fork(_forget_waits)
+
+
 class FileLock(ProcessLock):
-    """A lock file of the filelock package: slower, but for every system."""
+    """A lock file of the filelock package: slower, for what is rarely done."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -286,11 +278,6 @@ class FileLock(ProcessLock):
     @override
     def close(self) -> None:
         """Nothing is kept open between two uses."""
-
-
-def process_lock(path: Path, own: OwnDirectory | None = None) -> ProcessLock:
-    """The best lock that this system has; ``own``: the file's directory, if it is open."""
-    return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 
 
 @contextmanager

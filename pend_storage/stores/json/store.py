@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -16,6 +15,7 @@ from typing import Final, TypeVar
 
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage._records import (
     JSON,
     Advance,
@@ -49,7 +49,7 @@ from pend_storage.stores.json.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.evolution import migrate_directory
-from pend_storage.stores.json.exclusive import forget_held, named_lock
+from pend_storage.stores.json.exclusive import named_lock
 from pend_storage.stores.json.file_lag import FileLag, file_lags
 from pend_storage.stores.json.guard import Guard
 from pend_storage.stores.json.home import (
@@ -60,7 +60,6 @@ from pend_storage.stores.json.home import (
 )
 from pend_storage.stores.json.intake import AdoptedFile
 from pend_storage.stores.json.live import Live
-from pend_storage.stores.json.locks import forget_waits
 from pend_storage.stores.json.newcomers import require_fitting
 from pend_storage.stores.json.past import effects_after
 from pend_storage.stores.json.preflight import check_places
@@ -79,8 +78,6 @@ T = TypeVar("T")
 
 _PAGE: Final = 500
 """Rows that a scan takes under the lock at a time."""
-
-_stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
 
 
 class JsonStore(Store):
@@ -157,7 +154,7 @@ class JsonStore(Store):
         except BaseException:
             later(self.close)  # what is opened by now, or comes to be when we have gone
             raise
-        _stores.add(self)
+        on_fork(self._forked)
 
     @override
     def __repr__(self) -> str:
@@ -613,14 +610,3 @@ class JsonStore(Store):
 
 def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
     return plan.set_meta(SCHEMA_META, noted, wanted)
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store._forked()  # noqa: SLF001 - its own module
-    forget_waits()
-    forget_held()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
