@@ -7,14 +7,10 @@ from typing import Any, Generic, TypeVar
 
 import tenacity
 
-from pend_storage._records import Page, Versioned
-from pend_storage.contract import StoreBackend
-from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.schema import CollectionSpec
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -23,9 +19,13 @@ from pend_storage.verbs import (
     over_rows,
     page_of,
     page_query,
-    probing,
     versions_of,
 )
+from pend_storage._records import Page, Versioned
+from pend_storage.contract import StoreBackend
+from pend_storage.query import Condition, make_query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
 
 __all__ = ["Collection"]
 
@@ -163,7 +163,7 @@ class Collection(Generic[R]):
             InvalidQuery: a field, a value, a limit or a cursor that does not fit.
         """
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = self._store.query(self.spec.name, probing(query))
+        rows = self._store.query(self.spec.name, fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     def count(self, *where: Condition) -> int:

@@ -19,11 +19,11 @@ from typing import Any, Final, cast
 import msgspec
 
 from pend_storage import sizes
+from pend_storage._constraints import bound_checks
+from pend_storage._fast_path import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage._records import JSON
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.fields import FieldSpec, Kind
-from pend_storage.limits import bound_checks
-from pend_storage.quick import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
 from pend_storage.shown import shown
 from pend_storage.text import UNSTORABLE, UnstorableTextError
 

@@ -5,7 +5,7 @@
     PendStorageError
     |-- InvalidRecord        a record breaks its schema
     |-- InvalidQuery         a filter, an order or a cursor makes no sense (ValueError)
-    |-- Conflict             somebody else wrote first
+    |-- Conflict             another write came first
     |   `-- MergeConflict    both have changed the same member of a file
     |-- UniqueViolation      another record already has this value
     |-- ReferenceViolation   the record referred to is missing, or still needed
@@ -27,8 +27,9 @@ as attributes and survives pickling, so that it can cross a process boundary.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
@@ -55,18 +56,10 @@ __all__ = [
     "UnknownCollection",
 ]
 
+E = TypeVar("E", bound=Exception)
 
 _MOST_REASON: Final = 1_000
 """Characters of a reason; what it cites is a driver's or a parser's own text."""
-
-
-def _restore(
-    cls: type[PendStorageError], args: tuple[Any, ...], state: dict[str, Any]
-) -> PendStorageError:
-    error = cls.__new__(cls)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 class PendStorageError(Exception):
@@ -77,7 +70,8 @@ class PendStorageError(Exception):
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, self.__dict__)
+        # Not by __init__, whose arguments are facts and not the message.
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class InvalidRecord(PendStorageError):
@@ -394,3 +388,13 @@ class LockTimeout(PendStorageError):
             f"{path} was still locked by {holder} after {seconds:g} s. Find "
             "and end that process, or try again later; nothing was changed."
         )
+
+
+def own_copy(error: E) -> E:
+    """Copy an error for one of several callers who share it, as the cause of the copy."""
+    try:  # raising an error writes a traceback into it: each caller needs an object
+        mine = copy.copy(error)
+    except Exception:  # noqa: BLE001 - one that cannot be copied is better than none
+        return error
+    mine.__cause__ = error
+    return mine

@@ -50,7 +50,7 @@ _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_ve
 
 
 _OF_ANY_SIZE: Final = frozenset({Kind.STR, Kind.BYTES, Kind.INT, Kind.DECIMAL})
-_MOST_LONG: Final = 3  # and the key: see pend_storage.limits
+_MOST_LONG: Final = 3  # and the key: see pend_storage._constraints
 # What PostgreSQL can hold; a schema is the same on every store.
 _SERVER_PREFIX: Final = "pg_"
 _MOST_IN_INDEX: Final = 32

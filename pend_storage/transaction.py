@@ -15,15 +15,8 @@ from typing import Any, Final, Generic, Self, TypeVar, overload
 import tenacity
 
 from pend_storage import jitter
-from pend_storage._records import Page, Row, Versioned
-from pend_storage.contract import StoreBackend
-from pend_storage.errors import Conflict
-from pend_storage.layout import layout_of
-from pend_storage.query import Condition, Query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.schema import CollectionSpec
-from pend_storage.unit_of_work import Place, UnitOfWork
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -32,8 +25,15 @@ from pend_storage.verbs import (
     over,
     page_of,
     page_query,
-    probing,
 )
+from pend_storage._records import Page, Row, Versioned
+from pend_storage.contract import StoreBackend
+from pend_storage.errors import Conflict
+from pend_storage.layout import layout_of
+from pend_storage.query import Condition, Query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
+from pend_storage.unit_of_work import Place, UnitOfWork
 
 __all__ = ["RETRY", "Transaction", "TransactionCollection", "run_transaction"]
 
@@ -170,7 +170,9 @@ class TransactionCollection(Generic[R]):
     ) -> Page[R]:
         """As :meth:`Collection.find`, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
-        return page_of(self.spec, query, self._find(probing(query)), self._adapter)
+        return page_of(
+            self.spec, query, self._find(fetch_one_more(query)), self._adapter
+        )
 
     def rows(self, *where: Condition) -> list[Row]:
         """What :meth:`find` finds, with the versions at which it was read."""

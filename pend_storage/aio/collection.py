@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import tenacity
 
-from pend_storage._records import Page, Versioned
-from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.schema import CollectionSpec
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -21,9 +18,12 @@ from pend_storage.verbs import (
     over_rows,
     page_of,
     page_query,
-    probing,
     versions_of,
 )
+from pend_storage._records import Page, Versioned
+from pend_storage.query import Condition, make_query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
 
 if TYPE_CHECKING:
     from pend_storage.aio.store import AsyncStore
@@ -133,7 +133,7 @@ class AsyncCollection(Generic[R]):
     ) -> Page[R]:
         """The records that meet every condition, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = await self._store.query(self.spec.name, probing(query))
+        rows = await self._store.query(self.spec.name, fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:

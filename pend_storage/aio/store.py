@@ -31,6 +31,7 @@ from typing import (
 from typing_extensions import override
 
 from pend_storage import attribution
+from pend_storage._collection_queries import lookup_query
 from pend_storage._records import (
     JSON,
     Advance,
@@ -60,7 +61,6 @@ from pend_storage.query import Condition, Query
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
-from pend_storage.verbs import lookup_query
 
 __all__ = ["AsyncStore"]
 

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
-from pend_storage._records import Page, Row, Versioned
-from pend_storage.query import Condition, Query
-from pend_storage.record_types import RecordAdapter, RecordKey
-from pend_storage.schema import CollectionSpec
-from pend_storage.transaction import RETRY
-from pend_storage.unit_of_work import Place, UnitOfWork
-from pend_storage.verbs import (
+from pend_storage._collection_queries import (
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -22,8 +17,13 @@ from pend_storage.verbs import (
     over,
     page_of,
     page_query,
-    probing,
 )
+from pend_storage._records import Page, Row, Versioned
+from pend_storage.query import Condition, Query
+from pend_storage.record_types import RecordAdapter, RecordKey
+from pend_storage.schema import CollectionSpec
+from pend_storage.transaction import RETRY
+from pend_storage.unit_of_work import Place, UnitOfWork
 
 if TYPE_CHECKING:
     from pend_storage.aio.store import AsyncStore
@@ -137,7 +137,7 @@ class AsyncTransactionCollection(Generic[R]):
     ) -> Page[R]:
         """The records that meet every condition, own writes among them, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = await self._find(probing(query))
+        rows = await self._find(fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:

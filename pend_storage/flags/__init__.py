@@ -8,10 +8,18 @@ them. :class:`FlagMemory` is what a pair of stores remembers of the versions it 
 The public names are those of the stub ``__init__.pyi``, loaded when they are first used.
 """
 
+_RENAMED = {"FirstSet": "ChainedFlag", "Wanted": "DesiredPhase"}
+
 
 def __getattr__(name: str) -> object:
     from pend_storage._lazy_exports import load_export
 
+    if name in _RENAMED:
+        import warnings
+
+        message = f"{__name__}.{name} is {_RENAMED[name]} now: use that name."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     return load_export(__name__, name)
 
 

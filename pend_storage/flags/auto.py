@@ -12,7 +12,7 @@ from pend_storage import jitter
 from pend_storage.errors import PendStorageError, SwitchRefused
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.memory import FlagMemory
-from pend_storage.flags.source import FlagSource, PairValues, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.flags.watcher import FlagWatcher
 from pend_storage.phases import Phase
 
@@ -90,7 +90,7 @@ class AutoSwitch:
         self._timeout = timeout
         self._pauses = (first_pause, longest_pause)
         self._pause = first_pause
-        self._wanted: Wanted | None = None
+        self._wanted: DesiredPhase | None = None
         self._told: object = None
         self._watcher = FlagWatcher(
             source.remembering(store), self._follow, self._hook, interval=interval
@@ -100,7 +100,7 @@ class AutoSwitch:
         """Follow no more. A switch that is under way is waited for, 5 seconds at most."""
         self._watcher.close()
 
-    def _follow(self, wanted: Wanted) -> float | None:
+    def _follow(self, wanted: DesiredPhase) -> float | None:
         """Called by the watcher; gives the seconds after which to try again."""
         if wanted != self._wanted:
             self._wanted, self._told, self._pause = wanted, None, self._pauses[0]
@@ -121,7 +121,7 @@ class AutoSwitch:
         self._hook(Event("auto-switched", f"{message}, as {wanted.place} wants"))
         return None
 
-    def _failed(self, wanted: Wanted, error: PendStorageError) -> float | None:
+    def _failed(self, wanted: DesiredPhase, error: PendStorageError) -> float | None:
         if self._is_there(wanted.phase):
             return None  # another process was quicker
         if isinstance(error, SwitchRefused):
@@ -148,7 +148,7 @@ class AutoSwitch:
             return False
 
 
-def _whoever_follows(wanted: Wanted) -> str:
+def _whoever_follows(wanted: DesiredPhase) -> str:
     """For the history of switches: which process, and on whose word."""
     version = f", version {wanted.version}" if wanted.version else ""
     who = f"auto_switch of process {os.getpid()} on {socket.gethostname()}"

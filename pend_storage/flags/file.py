@@ -13,7 +13,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource
 from pend_storage.phases import Phase, parse_phase
 from pend_storage.shown import shown
 
@@ -34,7 +34,7 @@ class FileFlag(FlagSource):
         """Args: path: the file. environment: which of its environments."""
         self.path = Path(path).absolute()
         self.environment = environment
-        self._last: tuple[bytes, Wanted | None] | None = None
+        self._last: tuple[bytes, DesiredPhase | None] | None = None
 
     @property
     @override
@@ -48,7 +48,7 @@ class FileFlag(FlagSource):
         return os.access(self.path.resolve().parent, os.W_OK)
 
     @override
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         content, last = self._content(), self._last
         if last is None or last[0] != content:
             last = self._last = content, self._wanted(content)
@@ -61,7 +61,7 @@ class FileFlag(FlagSource):
             reason = f"it cannot be read: {error.strerror}"
             raise StoreUnavailable(reason, store=str(self.path)) from error
 
-    def _wanted(self, content: bytes) -> Wanted | None:
+    def _wanted(self, content: bytes) -> DesiredPhase | None:
         table = self._table(self._parsed(content))
         word = table.get("phase")
         if word is None:
@@ -71,7 +71,7 @@ class FileFlag(FlagSource):
                 f'{self.place}: expected a word in quotes, such as "parallel", not '
                 f"{shown(word)}."
             )
-        return Wanted(parse_phase(word, place=self.place), self.place)
+        return DesiredPhase(parse_phase(word, place=self.place), self.place)
 
     def _parsed(self, content: bytes) -> dict[str, Any]:
         try:
@@ -91,12 +91,12 @@ class FileFlag(FlagSource):
         return table
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         for _ in range(_ATTEMPTS):
             before = self._content()
             after = self._edited(before, phase)
             if after == before or self._replaced(before, after):
-                return Wanted(phase, self.place)
+                return DesiredPhase(phase, self.place)
         raise ConfigError(
             f"{self.path} is being changed by somebody else all the time. Set "
             f'phase = "{phase.value}" there by hand.'

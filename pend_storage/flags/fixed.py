@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing_extensions import override
 
 from pend_storage.errors import ConfigError
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource
 from pend_storage.phases import Phase, parse_phase
 
 __all__ = ["EnvironmentFlag", "FixedFlag"]
@@ -24,7 +24,7 @@ class FixedFlag(FlagSource):
         Raises:
             ConfigError: there is no such phase.
         """
-        self._wanted = Wanted(parse_phase(phase, place=self.place), self.place)
+        self._wanted = DesiredPhase(parse_phase(phase, place=self.place), self.place)
         self._writing = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
 
@@ -39,14 +39,14 @@ class FixedFlag(FlagSource):
         return True
 
     @override
-    def read(self) -> Wanted:
+    def read(self) -> DesiredPhase:
         return self._wanted
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         with self._writing:
             version = self._wanted.version + 1
-            wanted = self._wanted = Wanted(phase, self.place, version)
+            wanted = self._wanted = DesiredPhase(phase, self.place, version)
             listeners = list(self._listeners)
         for tell in listeners:
             tell()
@@ -86,14 +86,14 @@ class EnvironmentFlag(FlagSource):
         return False
 
     @override
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         word = self._environ.get(self.name)
         if not word:  # an empty variable counts as one that is not set
             return None
-        return Wanted(parse_phase(word, place=self.place), self.place)
+        return DesiredPhase(parse_phase(word, place=self.place), self.place)
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         raise ConfigError(
             f"the phase is set by {self.place}, which no program can change for others. "
             f"Set it to {phase.value!r} where it comes from and restart the servers, or "

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from pend_storage._records import JSON
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags.source import FlagSource, PairValues, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.phases import Phase
 
 __all__ = ["FLAG_META", "FlagMemory", "Followed", "RememberedFlag", "VersionedFlag"]
@@ -41,12 +41,12 @@ class Followed(msgspec.Struct, frozen=True):
     latest: str
     """Of the times of all that were followed."""
 
-    def is_word(self, wanted: Wanted) -> bool:
+    def is_word(self, wanted: DesiredPhase) -> bool:
         """Whether this is the word that was followed last."""
         word = (wanted.phase.value, wanted.version, wanted.at)
         return word == (self.phase, self.version, self.at)
 
-    def is_before(self, wanted: Wanted) -> bool:
+    def is_before(self, wanted: DesiredPhase) -> bool:
         """Whether a word was certainly written after all that were followed.
 
         Words without versions cannot be told apart: each counts, until the first version.
@@ -55,7 +55,7 @@ class Followed(msgspec.Struct, frozen=True):
             return True
         return wanted.version > self.highest or wanted.at > self.latest
 
-    def then(self, wanted: Wanted) -> Followed:
+    def then(self, wanted: DesiredPhase) -> Followed:
         """With one word more."""
         return Followed(
             wanted.phase.value,
@@ -92,7 +92,7 @@ class FlagMemory:
             reason = f"the flag's version that was followed last is not known: {error.reason}"
             raise StoreUnavailable(reason, store=error.store) from error
 
-    def note(self, wanted: Wanted) -> None:
+    def note(self, wanted: DesiredPhase) -> None:
         """Remember that a word is followed from now on.
 
         Raises:
@@ -120,7 +120,7 @@ def _all(value: JSON) -> dict[str, Followed]:
     return msgspec.convert(value or {}, dict[str, Followed])
 
 
-def _require_new(wanted: Wanted, followed: Followed | None) -> None:
+def _require_new(wanted: DesiredPhase, followed: Followed | None) -> None:
     """See that a word is the one followed last, or was written after it.
 
     Raises:
@@ -147,7 +147,7 @@ class VersionedFlag(FlagSource):
 
     @abstractmethod
     @override
-    def write(self, phase: Phase, *, by: str, above: int = 0) -> Wanted:
+    def write(self, phase: Phase, *, by: str, above: int = 0) -> DesiredPhase:
         """As :meth:`FlagSource.write`.
 
         Args:
@@ -172,7 +172,7 @@ class RememberedFlag(FlagSource):
         """Args: source: the place. memory: of the pair that it moves."""
         self._source = source
         self._memory = memory
-        self._good: Wanted | None = None
+        self._good: DesiredPhase | None = None
 
     @property
     @override
@@ -185,7 +185,7 @@ class RememberedFlag(FlagSource):
         return self._source.writable
 
     @override
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         """As :meth:`FlagSource.read`. The pair is asked where the word has changed.
 
         Raises:
@@ -214,7 +214,7 @@ class RememberedFlag(FlagSource):
             )
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         name = self._source.remembered_as
         followed = self._memory.of(name)
         above = 0 if followed is None else followed.highest

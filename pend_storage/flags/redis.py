@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.memory import VersionedFlag
-from pend_storage.flags.source import Wanted
+from pend_storage.flags.source import DesiredPhase
 from pend_storage.phases import Phase, parse_phase
 
 __all__ = ["RedisFlag", "default_key"]
@@ -149,7 +149,7 @@ class RedisFlag(VersionedFlag):
         return f"redis {self.key}"
 
     @override
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         seen = self._seen  # before the key: another thread may write in between
         with self._explained():
             raw: Any = self._client().get(self.key)
@@ -162,9 +162,9 @@ class RedisFlag(VersionedFlag):
         self._seen = value
         return self._wanted(phase, value)
 
-    def _wanted(self, phase: Phase, value: _Value) -> Wanted:
+    def _wanted(self, phase: Phase, value: _Value) -> DesiredPhase:
         at = value.at if _TIME.fullmatch(value.at) else ""
-        return Wanted(phase, self.place, value.version, at)
+        return DesiredPhase(phase, self.place, value.version, at)
 
     def _decoded(self, raw: bytes | str) -> _Value:
         try:
@@ -194,7 +194,7 @@ class RedisFlag(VersionedFlag):
             )
 
     @override
-    def write(self, phase: Phase, *, by: str, above: int = 0) -> Wanted:
+    def write(self, phase: Phase, *, by: str, above: int = 0) -> DesiredPhase:
         if not 0 <= above < _HIGHEST:
             raise ConfigError(
                 f"{self.place} cannot have a version above {above}. Configure another "

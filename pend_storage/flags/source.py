@@ -10,7 +10,7 @@ from typing import Protocol
 from pend_storage._records import JSON
 from pend_storage.phases import Phase
 
-__all__ = ["FlagSource", "PairValues", "Wanted"]
+__all__ = ["DesiredPhase", "FlagSource", "PairValues"]
 
 
 class PairValues(Protocol):
@@ -31,7 +31,7 @@ class PairValues(Protocol):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredPhase:
     """The phase that somebody wants, and where that is written."""
 
     phase: Phase
@@ -65,7 +65,7 @@ class FlagSource(ABC):
         """Whether :meth:`write` has a chance."""
 
     @abstractmethod
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         """What is wanted now; None if it is not set here.
 
         Raises:
@@ -74,7 +74,7 @@ class FlagSource(ABC):
         """
 
     @abstractmethod
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         """Want another phase from now on.
 
         Args:

@@ -12,11 +12,11 @@ from typing import Final, TypeAlias
 from pend_storage._fork import on_fork
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook, guarded, log_event
-from pend_storage.flags.source import FlagSource, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource
 
 __all__ = ["FlagWatcher", "OnChange"]
 
-OnChange: TypeAlias = Callable[[Wanted], float | None]
+OnChange: TypeAlias = Callable[[DesiredPhase], float | None]
 """Gets what is wanted now. What it gives, if anything, are seconds after which to be
 called again though nothing has changed."""
 
@@ -77,7 +77,7 @@ class FlagWatcher:
         on_fork(self._after_fork)
 
     def _start(self, delay: float = 0.0) -> None:
-        self._delivered: Wanted | None = None
+        self._delivered: DesiredPhase | None = None
         self._again_at: float | None = None
         self._can_act = False
         self._trouble: tuple[str, str] | None = None
@@ -141,7 +141,7 @@ class FlagWatcher:
     def _is_due(self) -> bool:
         return self._again_at is not None and time.monotonic() >= self._again_at
 
-    def _deliver(self, wanted: Wanted) -> None:
+    def _deliver(self, wanted: DesiredPhase) -> None:
         self._delivered, self._again_at = wanted, None
         try:
             after = self._on_change(wanted)
@@ -173,7 +173,7 @@ class FlagWatcher:
             )
         )
 
-    def _report_back(self, wanted: Wanted | None) -> None:
+    def _report_back(self, wanted: DesiredPhase | None) -> None:
         if self._trouble is None:
             return
         self._trouble = None

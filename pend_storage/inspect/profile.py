@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._constraints import MAX_INDEXED_BYTES
 from pend_storage.inspect.columns import Column
 from pend_storage.inspect.model import FieldReport
 from pend_storage.legacy.exact import ExactFloat, UnreadableError, read
 from pend_storage.legacy.scan import each, name_at
-from pend_storage.limits import MAX_INDEXED_BYTES
 
 __all__ = ["Profile", "Record", "members", "one"]
 

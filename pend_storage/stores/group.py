@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pend_storage._fork import on_fork
-from pend_storage.sharing import own_copy
+from pend_storage.errors import own_copy
 
 __all__ = ["Group", "Ticket"]
 

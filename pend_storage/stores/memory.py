@@ -27,9 +27,9 @@ from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.listings import Listings
-from pend_storage.stores.plan import Plan
-from pend_storage.stores.state import Effect, State
+from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["MemoryStore"]
 
@@ -46,8 +46,8 @@ class MemoryStore(Store):
         for layout in self.layouts:
             layout.require(schema)
         self._state = State(schema, "memory")
-        self._log: list[Effect] = []
-        self._tokens: dict[str, Effect] = {}
+        self._log: list[LogRecord] = []
+        self._tokens: dict[str, LogRecord] = {}
         """Of the entries of the log."""
         self._pruned = 0
         self._listings = Listings()
@@ -150,7 +150,7 @@ class MemoryStore(Store):
     ) -> int:
         with self._lock:
             plan = Plan(self._open_state())
-            written = plan.follow(records, epoch, deepcopy(mark))
+            written = plan.apply_changes(records, epoch, deepcopy(mark))
             self._install(plan)
             return written
 
@@ -231,6 +231,6 @@ class MemoryStore(Store):
             self._closed = True
 
 
-def _place(log: list[Effect], sequence: int) -> int:
+def _place(log: list[LogRecord], sequence: int) -> int:
     """Where the entries after a sequence begin."""
     return bisect_right(log, sequence, key=lambda effect: effect.sequence)

@@ -1,7 +1,7 @@
 """The state of a store that keeps its rows in memory, encoded, and how it may change.
 
 `MemoryStore` is this and a lock; `JsonStore` is this and a journal. A change goes through
-two steps: a :class:`Plan` checks batches and turns each into an :class:`Effect`, and
+two steps: a :class:`Plan` checks batches and turns each into an :class:`LogRecord`, and
 :meth:`State.install` makes effects visible. In between, a durable store syncs them.
 """
 
@@ -21,7 +21,7 @@ from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFiles
 
-__all__ = ["SCHEMA_META", "ChangedRow", "Effect", "State"]
+__all__ = ["SCHEMA_META", "ChangedRow", "LogRecord", "State"]
 
 SCHEMA_META: Final = "json.schema"
 """Name of the meta entry with the schema that the rows are of."""
@@ -41,7 +41,7 @@ class ChangedRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class LogRecord:
     """What one commit, apply or meta change does to the state."""
 
     sequence: int = 0
@@ -60,7 +60,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class UnknownCollectionRow:
     """Stands for the record type of a collection that this schema does not have."""
 
     id: str
@@ -92,7 +92,7 @@ class State:
 
     # -- change -------------------------------------------------------------------
 
-    def install(self, effect: Effect) -> None:
+    def install(self, effect: LogRecord) -> None:
         """Make an effect visible. It has been checked, and never fails."""
         if any(name == SCHEMA_META for name, _ in effect.meta):
             for table in self.tables.values():
@@ -154,7 +154,7 @@ class State:
         """
         table = self.tables.get(name)
         if table is None:
-            spec = CollectionSpec(name, Stranger, "id", {})
+            spec = CollectionSpec(name, UnknownCollectionRow, "id", {})
             table = self.tables[name] = Table(spec)
         return table
 
@@ -190,7 +190,7 @@ class State:
         """The next rows of a scan; fewer than ``size`` on the last page."""
         return self.table(collection).page(after, deleted=deleted, size=size)
 
-    def change_of(self, effect: Effect) -> Change:
+    def change_of(self, effect: LogRecord) -> Change:
         """An effect as an entry of the change log."""
         assert effect.at is not None  # noqa: S101 - every commit has a time
         return Change(

@@ -23,7 +23,7 @@ from pend_storage.query import field
 from pend_storage.records import ChangedRecord
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import ChangedRow, Effect
+from pend_storage.stores.state import ChangedRow, LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_log, a_ship
 from pend_storage.testing.faults import (
     FaultyStore,
@@ -68,7 +68,7 @@ def damage(store: MemoryStore, key: str, text: str | None) -> None:
     version = store._state.tables["logs"].version(key)
     row = ChangedRow("logs", key, version or 1, body)
     with store._lock:
-        store._state.install(Effect(rows=(row,)))
+        store._state.install(LogRecord(rows=(row,)))
         if text is None:  # without a trace
             store._state.tables["logs"].tombstones.pop(key)
 
@@ -518,7 +518,7 @@ def test_a_write_in_the_middle_of_a_repair_wins(
         part.stop(5)
     version = place.json.head() + ahead
     effect = ChangedRow("logs", "a", version, SCHEMA["logs"].codec.encode(a_log("a")))
-    place.postgres._state.install(Effect(rows=(effect,)))
+    place.postgres._state.install(LogRecord(rows=(effect,)))
     write = Once(lambda: pair.put("a", "newer"))
 
     class Primary(InterceptingStore):
@@ -615,7 +615,7 @@ def test_a_primary_that_cannot_count_on_is_not_waited_for_for_ever(
     pair.put("a", "1")
     head = place.json.head()
     ahead = ChangedRow("logs", "b", head + 3, SCHEMA["logs"].codec.encode(a_log("b")))
-    place.postgres._state.install(Effect(rows=(ahead,)))
+    place.postgres._state.install(LogRecord(rows=(ahead,)))
 
     class Stuck(InterceptingStore):
         @override
@@ -640,7 +640,7 @@ def test_a_repair_gives_no_version_above_the_change_log_of_the_primary(
     pair.store.catch_up()
     head = place.json.head() + 5
     lost = ChangedRow("logs", "a", head - 1, SCHEMA["logs"].codec.encode(a_log("a")))
-    place.postgres._state.install(Effect(rows=(lost,)))
+    place.postgres._state.install(LogRecord(rows=(lost,)))
 
     class Ahead(InterceptingStore):
         @override
@@ -714,7 +714,9 @@ def test_a_ghost_that_blocks_the_relay_is_repaired_away(place: Place) -> None:
     )
     store.switch(Phase.PARALLEL, accept=CODES)
     row = SCHEMA["ships"].codec.encode(a_ship("ghost", call_sign="AB"))
-    place.postgres._state.install(Effect(rows=(ChangedRow("ships", "ghost", 1, row),)))
+    place.postgres._state.install(
+        LogRecord(rows=(ChangedRow("ships", "ghost", 1, row),))
+    )
     store.collection(Ship).put(a_ship("s", call_sign="AB"))
     with pytest.raises(UniqueViolation):
         store.catch_up()

@@ -17,7 +17,7 @@ from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import Effect
+from pend_storage.stores.state import LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until
@@ -607,7 +607,7 @@ def test_a_witness_says_nothing_of_a_store_that_was_emptied_since(place: Place) 
         for name, value in place.postgres._state.meta.items()
         if name not in {MARK_META, BACKFILL_META, WITNESS_META}
     )
-    emptied._state.install(Effect(rows=(), meta=named))
+    emptied._state.install(LogRecord(rows=(), meta=named))
     assert emptied.identity() == place.postgres.identity()
 
     process = Process(replaced(place, postgres=emptied))

@@ -10,7 +10,7 @@ from typing_extensions import override
 from pend_storage.dualwrite import CODES
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.events import Event
-from pend_storage.flags import AutoSwitch, FlagSource, Wanted
+from pend_storage.flags import AutoSwitch, DesiredPhase, FlagSource
 from pend_storage.phases import Phase
 
 from .processes import Process, wait_until
@@ -28,13 +28,13 @@ class Deaf(FlagSource):
         self.trouble: Exception | None = None
 
     @override
-    def read(self) -> Wanted:
+    def read(self) -> DesiredPhase:
         if self.trouble is not None:
             raise self.trouble
-        return Wanted(self.phase, self.place)
+        return DesiredPhase(self.phase, self.place)
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         self.phase = phase
         return self.read()
 

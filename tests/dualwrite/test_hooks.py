@@ -14,7 +14,7 @@ from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.events import Event
-from pend_storage.flags import AutoSwitch, FlagSource, FlagWatcher, Wanted
+from pend_storage.flags import AutoSwitch, DesiredPhase, FlagSource, FlagWatcher
 from pend_storage.phases import Phase
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
@@ -126,17 +126,17 @@ class Scripted(FlagSource):
     place, writable = "the script", True
 
     def __init__(self) -> None:
-        self.says: Wanted | Exception = ConfigError("'sideways' is no phase.")
+        self.says: DesiredPhase | Exception = ConfigError("'sideways' is no phase.")
 
     @override
-    def read(self) -> Wanted:
+    def read(self) -> DesiredPhase:
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
-        self.says = Wanted(phase, self.place)
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
+        self.says = DesiredPhase(phase, self.place)
         return self.says
 
 
@@ -158,7 +158,7 @@ def test_a_listener_that_fails_beside_its_hook_is_called_again(hook: Failing) ->
     flag, called = Scripted(), threading.Semaphore(0)
     flag.write(PAR, by="ann")
 
-    def fail(_: Wanted) -> None:
+    def fail(_: DesiredPhase) -> None:
         called.release()
         raise RuntimeError("cannot")
 

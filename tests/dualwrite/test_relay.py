@@ -30,7 +30,7 @@ from pend_storage.query import And
 from pend_storage.records import Advance, Change, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import ChangedRow, Effect
+from pend_storage.stores.state import ChangedRow, LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_berth, a_log, a_ship
 from pend_storage.testing.faults import FaultyStore
 
@@ -477,9 +477,9 @@ def not_copied_yet(pair: Pair) -> None:
     pair.commit(Ship, a_ship("s1", berth_id="b1"))
 
 
-def _effect(item: ChangedRecord) -> Effect:
+def _effect(item: ChangedRecord) -> LogRecord:
     body = SCHEMA[item.collection].codec.encode(item.record)
-    return Effect(rows=(ChangedRow(item.collection, item.key, item.version, body),))
+    return LogRecord(rows=(ChangedRow(item.collection, item.key, item.version, body),))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import Phase, Role
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import ChangedRow, Effect
+from pend_storage.stores.state import ChangedRow, LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Line, Place, Process, Task, living
@@ -38,7 +38,7 @@ def copied(store: MemoryStore) -> MemoryStore:
             *((key, version, None) for key, version in table.tombstones.items()),
         )
     ]
-    backup._state.install(Effect(rows=tuple(rows), meta=tuple(state.meta.items())))
+    backup._state.install(LogRecord(rows=tuple(rows), meta=tuple(state.meta.items())))
     backup._state.sequence = state.sequence
     backup._log, backup._pruned = list(store._log), store._pruned
     return backup
@@ -299,7 +299,7 @@ def test_what_a_store_has_of_before_the_vote_covers_nothing(place: Place) -> Non
     elect(place.json, place.postgres, "json")
     emptied = MemoryStore(SCHEMA)
     meta = tuple(place.postgres._state.meta.items())
-    emptied._state.install(Effect(rows=(), meta=meta))
+    emptied._state.install(LogRecord(rows=(), meta=meta))
 
     process = Process(replaced(place, postgres=emptied))
     to(process, PAR)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from pend_storage.events import Event
-from pend_storage.flags import FlagSource, FlagWatcher, Wanted
+from pend_storage.flags import DesiredPhase, FlagSource, FlagWatcher
 
 from .recorder import SELDOM, Recorder, Watch
 
@@ -17,12 +17,12 @@ def events() -> Recorder[Event]:
 
 
 @pytest.fixture
-def changes() -> Recorder[Wanted]:
+def changes() -> Recorder[DesiredPhase]:
     return Recorder()
 
 
 @pytest.fixture
-def watch(events: Recorder[Event], changes: Recorder[Wanted]) -> Iterator[Watch]:
+def watch(events: Recorder[Event], changes: Recorder[DesiredPhase]) -> Iterator[Watch]:
     """Watch a source until the end of the test."""
     with ExitStack() as stack:
 

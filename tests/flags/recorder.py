@@ -9,7 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 from typing_extensions import override
 
 from pend_storage.events import Event
-from pend_storage.flags import FlagSource, FlagWatcher, Wanted
+from pend_storage.flags import DesiredPhase, FlagSource, FlagWatcher
 from pend_storage.phases import Phase
 
 __all__ = [
@@ -61,11 +61,11 @@ def named_last(events: list[Event]) -> str | None:
     return events[-1].name if events else None
 
 
-def words(changes: Recorder[Wanted]) -> list[str]:
+def words(changes: Recorder[DesiredPhase]) -> list[str]:
     return [wanted.phase.value for wanted in changes.all]
 
 
-def until(changes: Recorder[Wanted], *expected: str) -> None:
+def until(changes: Recorder[DesiredPhase], *expected: str) -> None:
     changes.wait(lambda seen: len(seen) >= len(expected))
     assert words(changes) == [*expected]
 
@@ -73,7 +73,7 @@ def until(changes: Recorder[Wanted], *expected: str) -> None:
 class ScriptedFlag(FlagSource):
     """A place that says what the test wants it to say, in words or in errors."""
 
-    def __init__(self, says: Wanted | Exception | None = None) -> None:
+    def __init__(self, says: DesiredPhase | Exception | None = None) -> None:
         self.says = says
         self.reads = 0
         self.listeners: list[Callable[[], None]] = []
@@ -91,15 +91,15 @@ class ScriptedFlag(FlagSource):
         return self.is_writable
 
     @override
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         self.reads += 1
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
-        self.says = Wanted(phase, f"{self.place}, by {by}")
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
+        self.says = DesiredPhase(phase, f"{self.place}, by {by}")
         return self.says
 
     @override
@@ -111,7 +111,7 @@ class ScriptedFlag(FlagSource):
     def close(self) -> None:
         self.is_closed = True
 
-    def say(self, says: Wanted | Exception | None) -> None:
+    def say(self, says: DesiredPhase | Exception | None) -> None:
         """Say something else from now on, and tell who listens."""
         self.says = says
         for tell in list(self.listeners):

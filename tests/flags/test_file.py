@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags import FileFlag, Wanted
+from pend_storage.flags import DesiredPhase, FileFlag
 from pend_storage.phases import Phase
 
 J, PAR, PG, P = Phase
@@ -48,8 +48,8 @@ def test_an_edit_is_seen_even_within_one_tick_of_the_clock(file: Path) -> None:
     file.write_text(COMMENTED.replace('"parallel"', '"json-only"', 1)[:-1])
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert first == Wanted(PAR, f"{file}, environments.production.phase")
-    assert flag.read() == Wanted(J, f"{file}, environments.production.phase")
+    assert first == DesiredPhase(PAR, f"{file}, environments.production.phase")
+    assert flag.read() == DesiredPhase(J, f"{file}, environments.production.phase")
 
 
 def test_writing_changes_one_word_and_nothing_else(file: Path) -> None:
@@ -61,7 +61,7 @@ def test_writing_changes_one_word_and_nothing_else(file: Path) -> None:
         "parallel", "postgres-primary", 2
     ).replace("json-only, postgres-primary", "json-only, parallel")
     assert flag.read() == written
-    assert FileFlag(file, "staging").read() == Wanted(
+    assert FileFlag(file, "staging").read() == DesiredPhase(
         P, f"{file}, environments.staging.phase"
     )
 
@@ -118,7 +118,7 @@ def test_a_link_stays_a_link_and_permissions_stay(file: Path, tmp_path: Path) ->
     FileFlag(link, "production").write(PG, by="me")
 
     assert link.is_symlink()
-    assert FileFlag(file, "production").read() == Wanted(
+    assert FileFlag(file, "production").read() == DesiredPhase(
         PG, f"{file}, environments.production.phase"
     )
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
@@ -184,7 +184,7 @@ def test_an_edit_by_somebody_else_in_between_is_kept(
     flag.write(PG, by="me")
 
     assert file.read_text().endswith("# mine\n")
-    assert flag.read() == Wanted(PG, f"{file}, environments.production.phase")
+    assert flag.read() == DesiredPhase(PG, f"{file}, environments.production.phase")
 
 
 def test_a_file_that_never_stands_still_is_left_to_a_person(

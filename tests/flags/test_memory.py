@@ -17,13 +17,13 @@ from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.flags import (
     AutoSwitch,
+    ChainedFlag,
+    DesiredPhase,
     FileFlag,
-    FirstSet,
     FlagMemory,
     FlagSource,
     RedisFlag,
     VersionedFlag,
-    Wanted,
 )
 from pend_storage.flags.memory import FLAG_META
 from pend_storage.operations.flag import change_flag, read_flag
@@ -72,11 +72,11 @@ class Servers:
         """A server that has just begun, and knows nothing."""
         return Server(self.pair(), source or self.flag(), self._stack)
 
-    def write(self, phase: Phase) -> Wanted:
+    def write(self, phase: Phase) -> DesiredPhase:
         """As a command writes it, that has the pair at hand."""
         return self.flag().remembering(self.store).write(phase, by="ann")
 
-    def write_unaware(self, phase: Phase) -> Wanted:
+    def write_unaware(self, phase: Phase) -> DesiredPhase:
         """As a program writes it, that knows of no pair."""
         return self.flag().write(phase, by="ann")
 
@@ -190,7 +190,7 @@ def test_a_key_that_is_gone_lets_no_other_place_decide_after_a_restart(
     running.stop()
     hand.flushdb()
 
-    restarted = servers.start(FirstSet([servers.flag(), FileFlag(file, "x")]))
+    restarted = servers.start(ChainedFlag([servers.flag(), FileFlag(file, "x")]))
 
     restarted.refuses("is gone", "version 2 ('postgres-primary') was followed last")
     FileFlag(file, "x").write(PAR, by="an editor")
@@ -352,21 +352,23 @@ def test_a_place_of_somebody_else_that_counts_versions_is_remembered(
 ) -> None:
     class Table(VersionedFlag):
         place, writable, remembered_as = "the table", True, "table settings"
-        says = Wanted(PG, "the table", 2)
+        says = DesiredPhase(PG, "the table", 2)
 
         @override
-        def read(self) -> Wanted:
+        def read(self) -> DesiredPhase:
             return self.says
 
         @override
-        def write(self, phase: Phase, *, by: str, above: int = 0) -> Wanted:
-            self.says = Wanted(phase, self.place, max(above, self.says.version) + 1)
+        def write(self, phase: Phase, *, by: str, above: int = 0) -> DesiredPhase:
+            self.says = DesiredPhase(
+                phase, self.place, max(above, self.says.version) + 1
+            )
             return self.says
 
     table = Table()
     server = servers.start(table)
     server.comes_to(PG)
-    table.says = Wanted(PAR, "the table", 1)
+    table.says = DesiredPhase(PAR, "the table", 1)
 
     server.refuses("'parallel' with version 1")
     assert table.remembering(servers.store).write(PAR, by="ann").version == 3
@@ -432,7 +434,7 @@ def test_while_the_memory_is_out_of_reach_nothing_moves(servers: Servers) -> Non
         source.read()
     json_.heal()
 
-    assert source.read() == Wanted(PAR, source.place, 1)
+    assert source.read() == DesiredPhase(PAR, source.place, 1)
     store.close()
 
 
@@ -455,8 +457,8 @@ class Values:
         return True
 
 
-def word(phase: Phase, version: int, at: str = "") -> Wanted:
-    return Wanted(phase, "the place", version, at, "it")
+def word(phase: Phase, version: int, at: str = "") -> DesiredPhase:
+    return DesiredPhase(phase, "the place", version, at, "it")
 
 
 def test_another_server_may_be_quicker_to_remember() -> None:

@@ -11,13 +11,13 @@ import pytest
 from pend_storage.config import load_settings
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags import (
+    ChainedFlag,
+    DesiredPhase,
     EnvironmentFlag,
     FileFlag,
-    FirstSet,
     FixedFlag,
     FlagSource,
     RedisFlag,
-    Wanted,
     flag_source,
 )
 from pend_storage.phases import Phase
@@ -37,9 +37,9 @@ def test_code_can_say_and_unsay() -> None:
     stop()
     flag.write(J, by="me")
 
-    assert first == Wanted(PAR, "the code")
-    assert written == Wanted(PG, "the code", 1)
-    assert flag.read() == Wanted(J, "the code", 2)
+    assert first == DesiredPhase(PAR, "the code")
+    assert written == DesiredPhase(PG, "the code", 1)
+    assert flag.read() == DesiredPhase(J, "the code", 2)
     assert len(told.all) == 1
 
 
@@ -60,7 +60,7 @@ def test_the_environment_variable_is_read_each_time(
 
     assert unset is None
     assert empty is None
-    assert flag.read() == Wanted(PAR, "the environment variable PEND_PHASE")
+    assert flag.read() == DesiredPhase(PAR, "the environment variable PEND_PHASE")
 
 
 def test_the_environment_variable_cannot_be_written_and_says_what_to_do() -> None:
@@ -74,14 +74,14 @@ def test_the_environment_variable_cannot_be_written_and_says_what_to_do() -> Non
 
 
 def test_every_place_but_the_one_that_counts_is_ignored() -> None:
-    one, two = ScriptedFlag(), ScriptedFlag(Wanted(PAR, "two"))
-    first = FirstSet([one, two])
+    one, two = ScriptedFlag(), ScriptedFlag(DesiredPhase(PAR, "two"))
+    first = ChainedFlag([one, two])
 
     behind = first.read()
-    one.says = Wanted(PG, "one")
+    one.says = DesiredPhase(PG, "one")
 
-    assert behind == Wanted(PAR, "two")
-    assert first.read() == Wanted(PG, "one")
+    assert behind == DesiredPhase(PAR, "two")
+    assert first.read() == DesiredPhase(PG, "one")
 
 
 @pytest.mark.parametrize(
@@ -90,27 +90,31 @@ def test_every_place_but_the_one_that_counts_is_ignored() -> None:
     ids=["a wrong word", "a place that is down"],
 )
 def test_trouble_in_one_place_does_not_let_the_next_decide(trouble: Exception) -> None:
-    first = FirstSet([ScriptedFlag(trouble), ScriptedFlag(Wanted(PAR, "two"))])
+    first = ChainedFlag([ScriptedFlag(trouble), ScriptedFlag(DesiredPhase(PAR, "two"))])
 
     with pytest.raises(type(trouble)):
         first.read()
 
 
 def test_writing_goes_to_the_place_that_counts() -> None:
-    one, two, three = ScriptedFlag(), ScriptedFlag(Wanted(PAR, "two")), ScriptedFlag()
+    one, two, three = (
+        ScriptedFlag(),
+        ScriptedFlag(DesiredPhase(PAR, "two")),
+        ScriptedFlag(),
+    )
 
-    FirstSet([one, two, three]).write(PG, by="me")
+    ChainedFlag([one, two, three]).write(PG, by="me")
 
-    assert two.says == Wanted(PG, "the script, by me")
+    assert two.says == DesiredPhase(PG, "the script, by me")
     assert (one.says, three.says) == (None, None)
 
 
 def test_writing_corrects_a_wrong_word_where_it_is() -> None:
     wrong, other = ScriptedFlag(ConfigError("unknown")), ScriptedFlag()
 
-    FirstSet([wrong, other]).write(PG, by="me")
+    ChainedFlag([wrong, other]).write(PG, by="me")
 
-    assert isinstance(wrong.says, Wanted)
+    assert isinstance(wrong.says, DesiredPhase)
     assert other.says is None
 
 
@@ -118,23 +122,23 @@ def test_writing_where_nothing_is_set_takes_the_first_place_that_can_be() -> Non
     fixed, free = ScriptedFlag(), ScriptedFlag()
     fixed.is_writable = False
 
-    FirstSet([fixed, free]).write(PG, by="me")
+    ChainedFlag([fixed, free]).write(PG, by="me")
 
-    assert isinstance(free.says, Wanted)
+    assert isinstance(free.says, DesiredPhase)
 
 
 def test_writing_while_a_place_is_down_changes_no_other() -> None:
     down = ScriptedFlag(StoreUnavailable("down", store="one"))
-    other = ScriptedFlag(Wanted(PAR, "two"))
+    other = ScriptedFlag(DesiredPhase(PAR, "two"))
 
     with pytest.raises(StoreUnavailable):
-        FirstSet([down, other]).write(PG, by="me")
+        ChainedFlag([down, other]).write(PG, by="me")
 
-    assert other.says == Wanted(PAR, "two")
+    assert other.says == DesiredPhase(PAR, "two")
 
 
 def test_no_place_at_all_says_so() -> None:
-    none = FirstSet([])
+    none = ChainedFlag([])
 
     assert none.read() is None
     assert not none.writable
@@ -146,10 +150,10 @@ def test_no_place_at_all_says_so() -> None:
 def test_the_first_place_that_is_set_decides_whether_it_can_be_written() -> None:
     fixed, free = ScriptedFlag(), ScriptedFlag()
     fixed.is_writable = False
-    both = FirstSet([fixed, free])
+    both = ChainedFlag([fixed, free])
 
     unset = both.writable
-    fixed.says = Wanted(PAR, "one")
+    fixed.says = DesiredPhase(PAR, "one")
     of_set = both.writable
     fixed.says = ConfigError("unknown")
 
@@ -158,7 +162,7 @@ def test_the_first_place_that_is_set_decides_whether_it_can_be_written() -> None
 
 def test_all_places_are_listened_to_and_closed() -> None:
     one, two = ScriptedFlag(), ScriptedFlag()
-    both = FirstSet([one, two])
+    both = ChainedFlag([one, two])
     told: Recorder[None] = Recorder()
 
     stop = both.subscribe(lambda: told(None))
@@ -292,7 +296,7 @@ def test_without_a_file_the_variable_is_left() -> None:
 
     source = flag_source(settings, environ={"PEND_PHASE": "parallel"})
 
-    assert source.read() == Wanted(PAR, "the environment variable PEND_PHASE")
+    assert source.read() == DesiredPhase(PAR, "the environment variable PEND_PHASE")
 
 
 def test_the_key_in_redis_can_be_named(tmp_path: Path, redis_url: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.flags import RedisFlag, Wanted
+from pend_storage.flags import DesiredPhase, RedisFlag
 from pend_storage.phases import Phase
 from pend_storage.testing.servers import temporary_redis
 
@@ -54,7 +54,7 @@ def test_what_is_written_is_read_and_has_a_version(
     value = json.loads(str(hand.get(KEY)))
     assert unset is None
     assert (first.version, second.version) == (1, 2)
-    assert flag.read() == second == Wanted(PG, flag.place, 2)
+    assert flag.read() == second == DesiredPhase(PG, flag.place, 2)
     assert (value["phase"], value["version"]) == ("postgres-primary", 2)
     assert value["by"] == 'a "quoted" né ?'
     assert value["at"].startswith("20")
@@ -84,7 +84,7 @@ def test_a_word_set_by_hand_counts_and_the_next_write_goes_on_from_it(
 
     read = flag.read()
 
-    assert read == Wanted(PAR, flag.place, version)
+    assert read == DesiredPhase(PAR, flag.place, version)
     assert flag.write(PG, by="me").version == version + 1
 
 
@@ -124,7 +124,7 @@ def test_a_key_of_another_type_is_refused_and_can_be_written_over(
         flag.read()
 
     assert flag.write(PAR, by="me").version == 1
-    assert flag.read() == Wanted(PAR, flag.place, 1)
+    assert flag.read() == DesiredPhase(PAR, flag.place, 1)
 
 
 def test_many_writers_give_every_version_once(redis_url: str) -> None:
@@ -142,7 +142,7 @@ def test_long_version_numbers_stay_whole(flag: RedisFlag, hand: redis.Redis) -> 
     hand.set(KEY, json.dumps({"phase": "parallel", "version": 2**52}))
 
     assert flag.write(PG, by="me").version == 2**52 + 1
-    assert flag.read() == Wanted(PG, flag.place, 2**52 + 1)
+    assert flag.read() == DesiredPhase(PG, flag.place, 2**52 + 1)
 
 
 # -- a Redis that has forgotten -----------------------------------------------------------
@@ -196,7 +196,7 @@ def test_a_bare_word_counts_whatever_was_there(
     flag.write(PAR, by="me")
     hand.set(KEY, "json-only")
 
-    assert flag.read() == Wanted(J, flag.place)
+    assert flag.read() == DesiredPhase(J, flag.place)
 
 
 # -- a Redis that cannot be reached -------------------------------------------------------
@@ -264,7 +264,7 @@ def test_a_user_needs_no_more_than_the_documentation_says(
         told.wait(lambda all_: len(all_) >= 2)
         stop()
 
-        assert flag.read() == Wanted(PAR, flag.place, 1)
+        assert flag.read() == DesiredPhase(PAR, flag.place, 1)
     finally:
         flag.close()
         client.execute_command("ACL", "DELUSER", "pend")

@@ -12,7 +12,7 @@ import pytest
 
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.events import Event
-from pend_storage.flags import FileFlag, FixedFlag, FlagWatcher, Wanted
+from pend_storage.flags import DesiredPhase, FileFlag, FixedFlag, FlagWatcher
 from pend_storage.phases import Phase
 
 from .recorder import (
@@ -42,7 +42,7 @@ def reads(flag: ScriptedFlag, more: int = 3) -> None:
 
 
 def test_the_first_reading_counts_and_so_does_every_change(
-    watch: Watch, changes: Recorder[Wanted]
+    watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
     flag = FixedFlag(J)
     watch(flag)
@@ -54,37 +54,37 @@ def test_the_first_reading_counts_and_so_does_every_change(
 
 
 def test_the_same_word_again_is_no_change_but_another_version_is(
-    watch: Watch, changes: Recorder[Wanted]
+    watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
-    flag = ScriptedFlag(Wanted(PAR, "here", 1))
+    flag = ScriptedFlag(DesiredPhase(PAR, "here", 1))
     watch(flag, OFTEN)
     reads(flag)
     until(changes, "parallel")
 
-    flag.say(Wanted(PAR, "here", 2))
+    flag.say(DesiredPhase(PAR, "here", 2))
 
     until(changes, "parallel", "parallel")
 
 
 def test_a_missed_broadcast_is_made_up_for_by_reading(
-    watch: Watch, changes: Recorder[Wanted]
+    watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
-    flag = ScriptedFlag(Wanted(J, "here"))
+    flag = ScriptedFlag(DesiredPhase(J, "here"))
     watch(flag, OFTEN)
     until(changes, "json-only")
 
-    flag.says = Wanted(PAR, "here")  # tells nobody
+    flag.says = DesiredPhase(PAR, "here")  # tells nobody
 
     until(changes, "json-only", "parallel")
 
 
 def test_a_flag_that_is_set_nowhere_wants_nothing(
-    watch: Watch, changes: Recorder[Wanted], events: Recorder[Event]
+    watch: Watch, changes: Recorder[DesiredPhase], events: Recorder[Event]
 ) -> None:
     flag = ScriptedFlag()
     watch(flag, OFTEN)
     reads(flag)
-    flag.say(Wanted(PAR, "here"))
+    flag.say(DesiredPhase(PAR, "here"))
     until(changes, "parallel")
     flag.say(None)
     reads(flag)
@@ -112,20 +112,20 @@ def test_a_flag_that_is_set_nowhere_wants_nothing(
 )
 def test_trouble_is_reported_once_an_episode_and_so_is_its_end(
     watch: Watch,
-    changes: Recorder[Wanted],
+    changes: Recorder[DesiredPhase],
     events: Recorder[Event],
     trouble: Exception,
     expected: tuple[str, str],
 ) -> None:
     name, told = expected
-    flag = ScriptedFlag(Wanted(PAR, "here"))
+    flag = ScriptedFlag(DesiredPhase(PAR, "here"))
     watch(flag, OFTEN)
     until(changes, "parallel")
     for episode in (1, 2):
         flag.say(trouble)
         reads(flag)
         assert named(events) == [name, "flag-back"] * (episode - 1) + [name]
-        flag.say(Wanted(PAR, "here"))
+        flag.say(DesiredPhase(PAR, "here"))
         reads(flag)
         assert named(events) == [name, "flag-back"] * episode
 
@@ -161,14 +161,14 @@ def test_another_wrong_word_is_another_report(
 
 
 def test_a_change_while_the_flag_was_away_is_noticed_afterwards(
-    watch: Watch, changes: Recorder[Wanted]
+    watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
-    flag = ScriptedFlag(Wanted(J, "here"))
+    flag = ScriptedFlag(DesiredPhase(J, "here"))
     watch(flag)
     until(changes, "json-only")
     flag.say(StoreUnavailable("down", store="Redis"))
 
-    flag.say(Wanted(PAR, "here"))
+    flag.say(DesiredPhase(PAR, "here"))
 
     until(changes, "json-only", "parallel")
 
@@ -177,9 +177,9 @@ def test_a_listener_that_fails_is_reported_and_called_again_at_the_next_change(
     events: Recorder[Event],
 ) -> None:
     flag = FixedFlag(J)
-    seen: Recorder[Wanted] = Recorder()
+    seen: Recorder[DesiredPhase] = Recorder()
 
-    def fail(wanted: Wanted) -> None:
+    def fail(wanted: DesiredPhase) -> None:
         seen(wanted)
         raise RuntimeError("cannot") if wanted.phase is J else ConfigError("must not")
 
@@ -195,9 +195,9 @@ def test_a_listener_that_fails_is_reported_and_called_again_at_the_next_change(
 
 
 def test_a_listener_may_ask_to_be_called_again(events: Recorder[Event]) -> None:
-    seen: Recorder[Wanted] = Recorder()
+    seen: Recorder[DesiredPhase] = Recorder()
 
-    def again(wanted: Wanted) -> float | None:
+    def again(wanted: DesiredPhase) -> float | None:
         seen(wanted)
         return 0.01 if len(seen.all) < 3 else None
 
@@ -210,10 +210,10 @@ def test_a_listener_may_ask_to_be_called_again(events: Recorder[Event]) -> None:
 
 
 def test_nothing_is_done_again_while_the_flag_is_away(events: Recorder[Event]) -> None:
-    flag = ScriptedFlag(Wanted(J, "here"))
-    seen: Recorder[Wanted] = Recorder()
+    flag = ScriptedFlag(DesiredPhase(J, "here"))
+    seen: Recorder[DesiredPhase] = Recorder()
 
-    def again(wanted: Wanted) -> float:
+    def again(wanted: DesiredPhase) -> float:
         flag.says = StoreUnavailable("down", store="Redis")
         seen(wanted)
         return 0.0
@@ -222,7 +222,7 @@ def test_nothing_is_done_again_while_the_flag_is_away(events: Recorder[Event]) -
     seen.wait(lambda all_: len(all_) >= 1)
     reads(flag)
     assert len(seen.all) == 1
-    flag.says = Wanted(J, "here")
+    flag.says = DesiredPhase(J, "here")
     seen.wait(lambda all_: len(all_) >= 2)
     watcher.close()
 
@@ -231,9 +231,9 @@ def test_nothing_is_done_again_while_the_flag_is_away(events: Recorder[Event]) -
 def test_a_flag_that_is_away_is_not_read_without_pause(
     events: Recorder[Event], away: Exception | None
 ) -> None:
-    flag = ScriptedFlag(Wanted(J, "here"))
+    flag = ScriptedFlag(DesiredPhase(J, "here"))
 
-    def again(_: Wanted) -> float:
+    def again(_: DesiredPhase) -> float:
         flag.says = away
         return 0.0
 
@@ -248,15 +248,15 @@ def test_a_flag_that_is_away_is_not_read_without_pause(
 
 
 def test_closing_ends_the_thread_and_stops_listening(
-    watch: Watch, changes: Recorder[Wanted]
+    watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
-    flag = ScriptedFlag(Wanted(J, "here"))
+    flag = ScriptedFlag(DesiredPhase(J, "here"))
     watcher = watch(flag)
     until(changes, "json-only")
 
     watcher.close()
     watcher.close()
-    flag.say(Wanted(PAR, "here"))
+    flag.say(DesiredPhase(PAR, "here"))
 
     assert words(changes) == ["json-only"]
     assert flag.listeners == []
@@ -268,7 +268,7 @@ def test_a_listener_may_close_the_watcher(events: Recorder[Event]) -> None:
     holder: list[FlagWatcher] = []
     is_ready, is_done = threading.Event(), threading.Event()
 
-    def close(_: Wanted) -> None:
+    def close(_: DesiredPhase) -> None:
         assert is_ready.wait(PATIENCE)
         holder[0].close()
         is_done.set()
@@ -289,7 +289,9 @@ def test_an_interval_that_makes_no_sense_is_refused(interval: float) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_child_watches_too(watch: Watch, changes: Recorder[Wanted]) -> None:
+def test_a_forked_child_watches_too(
+    watch: Watch, changes: Recorder[DesiredPhase]
+) -> None:
     flag = FixedFlag(J)
     watcher = watch(flag)
     until(changes, "json-only")
@@ -317,7 +319,10 @@ def test_a_forked_child_watches_too(watch: Watch, changes: Recorder[Wanted]) -> 
 
 
 def test_an_edit_of_the_file_is_noticed(
-    watch: Watch, changes: Recorder[Wanted], events: Recorder[Event], tmp_path: Path
+    watch: Watch,
+    changes: Recorder[DesiredPhase],
+    events: Recorder[Event],
+    tmp_path: Path,
 ) -> None:
     file = tmp_path / "pend.toml"
     file.write_text('[environments.x]\nphase = "json-only"\n')

@@ -13,7 +13,13 @@ import pytest
 import redis
 
 from pend_storage.events import Event
-from pend_storage.flags import FileFlag, FirstSet, FlagWatcher, RedisFlag, Wanted
+from pend_storage.flags import (
+    ChainedFlag,
+    DesiredPhase,
+    FileFlag,
+    FlagWatcher,
+    RedisFlag,
+)
 from pend_storage.phases import Phase
 from pend_storage.testing.servers import EmbeddedRedis, temporary_redis
 
@@ -55,7 +61,7 @@ def write(url: str, phase: Phase) -> None:
 
 
 def test_twenty_watchers_hear_a_broadcast_long_before_they_would_read_again(
-    redis_url: str, events: Recorder[Event], changes: Recorder[Wanted]
+    redis_url: str, events: Recorder[Event], changes: Recorder[DesiredPhase]
 ) -> None:
     write(redis_url, J)
     with ExitStack() as stack:
@@ -138,7 +144,7 @@ def answer(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_word_set_by_hand_is_noticed_without_a_broadcast(
-    redis_url: str, watch: Watch, changes: Recorder[Wanted]
+    redis_url: str, watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
     flag = RedisFlag(redis_url, KEY)
     watch(flag, OFTEN)
@@ -152,14 +158,14 @@ def test_a_word_set_by_hand_is_noticed_without_a_broadcast(
 def test_a_redis_that_dies_changes_nothing_and_is_heard_again_afterwards(
     server: EmbeddedRedis,
     watch: Watch,
-    changes: Recorder[Wanted],
+    changes: Recorder[DesiredPhase],
     events: Recorder[Event],
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "pend.toml"
     file.write_text('[environments.x]\nphase = "json-only"\n')
     write(server.url, PG)
-    watch(FirstSet([RedisFlag(server.url, KEY), FileFlag(file, "x")]), 0.05)
+    watch(ChainedFlag([RedisFlag(server.url, KEY), FileFlag(file, "x")]), 0.05)
     until(changes, "postgres-primary")
 
     server.kill()
@@ -173,7 +179,7 @@ def test_a_redis_that_dies_changes_nothing_and_is_heard_again_afterwards(
 
 
 def test_broadcasts_are_heard_after_a_restart(
-    server: EmbeddedRedis, watch: Watch, changes: Recorder[Wanted]
+    server: EmbeddedRedis, watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
     write(server.url, J)
     watch(RedisFlag(server.url, KEY), SELDOM)
@@ -190,7 +196,7 @@ def test_broadcasts_are_heard_after_a_restart(
 
 
 def test_what_was_broadcast_while_nobody_could_hear_is_read_at_the_return(
-    server: EmbeddedRedis, watch: Watch, changes: Recorder[Wanted]
+    server: EmbeddedRedis, watch: Watch, changes: Recorder[DesiredPhase]
 ) -> None:
     write(server.url, J)
     watch(RedisFlag(server.url, KEY), SELDOM)
@@ -208,14 +214,14 @@ def test_what_was_broadcast_while_nobody_could_hear_is_read_at_the_return(
 def test_a_redis_that_lost_its_data_does_not_let_the_file_decide(
     forgetful: EmbeddedRedis,
     watch: Watch,
-    changes: Recorder[Wanted],
+    changes: Recorder[DesiredPhase],
     events: Recorder[Event],
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "pend.toml"
     file.write_text('[environments.x]\nphase = "json-only"\n')
     write(forgetful.url, PG)
-    both = FirstSet([RedisFlag(forgetful.url, KEY), FileFlag(file, "x")])
+    both = ChainedFlag([RedisFlag(forgetful.url, KEY), FileFlag(file, "x")])
     watch(both, 0.05)
     until(changes, "postgres-primary")
 
@@ -232,14 +238,14 @@ def test_a_redis_that_lost_its_data_does_not_let_the_file_decide(
 def test_a_wrong_word_in_redis_does_not_let_the_file_decide(
     redis_url: str,
     watch: Watch,
-    changes: Recorder[Wanted],
+    changes: Recorder[DesiredPhase],
     events: Recorder[Event],
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "pend.toml"
     file.write_text('[environments.x]\nphase = "json-only"\n')
     write(redis_url, PG)
-    watch(FirstSet([RedisFlag(redis_url, KEY), FileFlag(file, "x")]), OFTEN)
+    watch(ChainedFlag([RedisFlag(redis_url, KEY), FileFlag(file, "x")]), OFTEN)
     until(changes, "postgres-primary")
     with redis.Redis.from_url(redis_url) as hand:
         hand.set(KEY, "posgres-only")

@@ -15,7 +15,7 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.stores.json import JsonStore, disk, journal
-from pend_storage.stores.state import Effect, State
+from pend_storage.stores.state import LogRecord, State
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 
 
@@ -200,9 +200,9 @@ def test_an_interrupt_in_the_middle_of_making_it_visible_loses_nothing(
 ) -> None:
     store = open_store()
     real = State.install
-    raised: list[Effect] = []
+    raised: list[LogRecord] = []
 
-    def install(state: State, effect: Effect) -> None:
+    def install(state: State, effect: LogRecord) -> None:
         if not raised:
             raised.append(effect)
             raise KeyboardInterrupt

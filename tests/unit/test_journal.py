@@ -21,14 +21,14 @@ from pend_storage.stores.json.payloads import (
     encode_effects,
 )
 from pend_storage.stores.json.segments import segment_path
-from pend_storage.stores.state import ChangedRow, Effect
+from pend_storage.stores.state import ChangedRow, LogRecord
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
-def effect(number: int) -> Effect:
+def effect(number: int) -> LogRecord:
     row = ChangedRow("logs", f"k{number}", number, b'{"id":"k%d"}' % number)
-    return Effect(number, 0, AT, (row,))
+    return LogRecord(number, 0, AT, (row,))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def read(directory: Path) -> list[int]:
 
 
 def test_effects_come_back_as_they_were() -> None:
-    whole = Effect(
+    whole = LogRecord(
         5,
         2,
         AT,
@@ -76,7 +76,7 @@ def test_effects_come_back_as_they_were() -> None:
         ),
         (("role", {"role": "primary", "epoch": 2}), ("gone", None)),
     )
-    aside = Effect(rows=(ChangedRow("logs", "k3", 9, b'{"n":1e400}'),))
+    aside = LogRecord(rows=(ChangedRow("logs", "k3", 9, b'{"n":1e400}'),))
 
     payload = encode_effects([whole, aside])
 

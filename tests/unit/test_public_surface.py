@@ -205,3 +205,13 @@ def test_every_class_in_a_public_signature_is_public() -> None:
     missing = {n: by for n, by in missing.items() if n not in NOT_EXPORTED}
 
     assert not missing, f"add these to pend_storage/__init__.pyi: {missing}"
+
+
+@pytest.mark.parametrize(
+    ("former", "name"), [("FirstSet", "ChainedFlag"), ("Wanted", "DesiredPhase")]
+)
+def test_a_former_name_still_works_and_says_the_new_one(former: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"is {name} now"):
+        found = getattr(flags, former)
+
+    assert found is getattr(flags, name)

@@ -12,11 +12,11 @@ from pend_storage._records import JSON, FindingRecord, Put
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json.engine import Submit
 from pend_storage.stores.json.found import Found, Operation
 from pend_storage.stores.json.losers import aside_of, beside_of
 from pend_storage.stores.json.views import digest_of, token_of
-from pend_storage.stores.plan import Plan
 
 __all__ = ["EditAside", "note_as_secondary"]
 
@@ -135,5 +135,5 @@ def note_as_secondary(
     Raises:
         StaleEpoch: the store has become primary since: they must be committed.
     """
-    plan.follow((), None, None)
+    plan.apply_changes((), None, None)
     plan.note(puts, meta)

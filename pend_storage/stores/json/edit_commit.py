@@ -22,6 +22,7 @@ from pend_storage.layout import Layout
 from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json.edit_looks import EditLooks
 from pend_storage.stores.json.engine import Engine, Submit
 from pend_storage.stores.json.found import Found, Operation
@@ -29,7 +30,6 @@ from pend_storage.stores.json.losers import aside_of, beside_of, name_of
 from pend_storage.stores.json.merging import merge
 from pend_storage.stores.json.read_set import Place
 from pend_storage.stores.json.views import token_of
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.table import index_value
 
 __all__ = ["EditCommit"]

@@ -25,6 +25,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.json.admission import Admission
@@ -35,7 +36,6 @@ from pend_storage.stores.json.locks import FlockLock
 from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.payloads import encode_effects
 from pend_storage.stores.json.settling import Settling
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import in_main_thread, shielded
 from pend_storage.stores.state import State
 

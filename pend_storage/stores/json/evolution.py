@@ -35,6 +35,7 @@ from pend_storage.schema_note import (
     describe,
 )
 from pend_storage.shown import shown
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json.disk import translated
 from pend_storage.stores.json.engine import Engine
 from pend_storage.stores.json.home import take_along
@@ -43,7 +44,6 @@ from pend_storage.stores.json.locks import FlockLock
 from pend_storage.stores.json.swap import Place
 from pend_storage.stores.json.views import digest_of, place_of
 from pend_storage.stores.json.wiring import Wiring
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.rewriting import Misfits, Rewriting, check_unique, is_of
 from pend_storage.stores.state import SCHEMA_META, ChangedRow, State
 from pend_storage.stores.table import Table

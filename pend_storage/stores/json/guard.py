@@ -18,7 +18,7 @@ from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.query import Condition, make_query
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
-from pend_storage.stores.plan import Plan
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.state import State
 from pend_storage.unread import UnreadFile, UnreadFiles, unread_of
 

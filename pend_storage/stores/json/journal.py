@@ -33,7 +33,7 @@ from pend_storage.stores.json.payloads import (
     encode_start,
 )
 from pend_storage.stores.json.segments import SegmentReader, segment_path
-from pend_storage.stores.state import Effect
+from pend_storage.stores.state import LogRecord
 
 __all__ = ["Journal", "Position", "SegmentDropped", "create_segment"]
 
@@ -210,7 +210,7 @@ class Journal:
         """How far readers have been told that the journal reaches."""
         return self.end.told()
 
-    def effects(self, limit: Position | None = None) -> Iterator[Effect]:
+    def effects(self, limit: Position | None = None) -> Iterator[LogRecord]:
         """What the frames from here on do.
 
         Args:

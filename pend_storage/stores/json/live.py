@@ -19,7 +19,7 @@ from pend_storage.stores.json.segments import numbered, snapshot_path
 from pend_storage.stores.json.snapshot import Contents, contents_of, read_snapshot
 from pend_storage.stores.json.timeline import Timeline
 from pend_storage.stores.json.tokens import Tokens
-from pend_storage.stores.state import Effect, State
+from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["Cut", "History", "Live", "load"]
 
@@ -33,10 +33,10 @@ class History:
 
     def __init__(self, start: SegmentStart) -> None:
         self._floor = start.base
-        self._effects: deque[Effect] = deque()
+        self._effects: deque[LogRecord] = deque()
         self._size = 0
 
-    def add(self, effect: Effect) -> None:
+    def add(self, effect: LogRecord) -> None:
         """Take note of an entry; the oldest ones are forgotten when there are many."""
         self._effects.append(effect)
         self._size += _size(effect)
@@ -45,7 +45,7 @@ class History:
             self._size -= _size(oldest)
             self._floor = oldest.sequence
 
-    def entry(self, sequence: int) -> Effect | None:
+    def entry(self, sequence: int) -> LogRecord | None:
         """The entry with a sequence; None where it is forgotten."""
         place = bisect_left(self._effects, sequence, key=lambda e: e.sequence)
         found = self._effects[place] if place < len(self._effects) else None
@@ -60,7 +60,7 @@ class History:
         return left, self._effects[place].at if left else None
 
     @property
-    def last(self) -> Effect | None:
+    def last(self) -> LogRecord | None:
         """The latest entry; None where there is none since the journal was begun."""
         return self._effects[-1] if self._effects else None
 
@@ -69,11 +69,11 @@ class History:
         """The sequence up to which entries are forgotten."""
         return self._floor
 
-    def since(self, after: int) -> list[Effect] | None:
+    def since(self, after: int) -> list[LogRecord] | None:
         """Every entry after a sequence; None where some of them are forgotten."""
         if after < self._floor:
             return None
-        found: list[Effect] = []
+        found: list[LogRecord] = []
         for effect in reversed(self._effects):
             if effect.sequence <= after:
                 break
@@ -82,7 +82,7 @@ class History:
         return found
 
 
-def _size(effect: Effect) -> int:
+def _size(effect: LogRecord) -> int:
     return sum(_ROW_BYTES + len(row.body or b"") for row in effect.rows)
 
 
@@ -108,7 +108,7 @@ class Live:
         self.timeline: Timeline | None = None
         """Of the whole log, as long as somebody is further behind than the history."""
 
-    def install(self, effects: Iterable[Effect]) -> None:
+    def install(self, effects: Iterable[LogRecord]) -> None:
         """Make what is in the journal visible."""
         for effect in effects:
             self.state.install(effect)
@@ -146,7 +146,7 @@ class Live:
         self.timeline = timeline
         return True
 
-    def find(self, token: str) -> Effect | None:
+    def find(self, token: str) -> LogRecord | None:
         """The entry of the change log with a token, as far back as it is kept."""
         sequence = self._tokens.find(token)
         if sequence is None and not self._tokens.is_older(token):

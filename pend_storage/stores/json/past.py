@@ -17,14 +17,14 @@ from pend_storage.stores.json.segments import (
     snapshot_path,
 )
 from pend_storage.stores.json.snapshot import read_snapshot
-from pend_storage.stores.state import Effect, State
+from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["effects_after", "entry_of", "oldest_kept", "state_at"]
 
 
 def effects_after(
     directory: Path, after: int, end: Position, name: str
-) -> Iterator[Effect]:
+) -> Iterator[LogRecord]:
     """The entries of the change log after a sequence, read from the journal.
 
     Args:
@@ -57,7 +57,7 @@ def effects_after(
             reader.close()
 
 
-def entry_of(directory: Path, token: str, end: Position) -> Effect | None:
+def entry_of(directory: Path, token: str, end: Position) -> LogRecord | None:
     """The entry of the change log that has a token; None where it is not kept.
 
     A commit is made after its token, so the journal is read from the segment on which

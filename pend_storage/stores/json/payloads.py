@@ -24,7 +24,7 @@ import msgspec
 
 from pend_storage._records import JSON
 from pend_storage.codec import dump_json
-from pend_storage.stores.state import ChangedRow, Effect
+from pend_storage.stores.state import ChangedRow, LogRecord
 
 __all__ = [
     "Payload",
@@ -63,12 +63,12 @@ class _Effect(msgspec.Struct, frozen=True):
     by: str | None = None
     why: str | None = None
 
-    def effect(self) -> Effect:
+    def effect(self) -> LogRecord:
         rows = tuple(
             ChangedRow(r.collection, r.key, r.version, bytes(r.record) or None)
             for r in self.r
         )
-        return Effect(
+        return LogRecord(
             self.s,
             self.p,
             self.t,
@@ -111,12 +111,12 @@ def decode_payload(payload: bytes) -> Payload:
     return Payload(_decode(payload))
 
 
-def encode_effects(effects: Iterable[Effect]) -> bytes:
+def encode_effects(effects: Iterable[LogRecord]) -> bytes:
     """The payload that holds these effects, in order."""
     return b'{"effects":[%b]}' % b",".join(map(_effect_text, effects))
 
 
-def _effect_text(effect: Effect) -> bytes:
+def _effect_text(effect: LogRecord) -> bytes:
     parts = []
     if effect.sequence:
         parts.append(b'"s":%d,"p":%d' % (effect.sequence, effect.epoch))

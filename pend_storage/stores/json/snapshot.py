@@ -29,7 +29,7 @@ from pend_storage.stores.json.frames import (
     read_frame,
     wanted_size,
 )
-from pend_storage.stores.state import Effect, State
+from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
 
@@ -214,7 +214,7 @@ class _Reader:
                 f"format {head.format}, this version knows {FORMAT}). Upgrade it."
             )
         state = State(schema, name)
-        state.install(Effect(head.sequence, meta=tuple(head.meta.items())))
+        state.install(LogRecord(head.sequence, meta=tuple(head.meta.items())))
         tables: dict[str, list[_Parts]] = {}
         while (payload := self._frame()) != b'{"end":true}':
             block = self._decode(payload, _Block)

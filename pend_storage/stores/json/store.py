@@ -31,6 +31,7 @@ from pend_storage.errors import (
     CorruptFile,
     PendStorageError,
     StoreUnavailable,
+    own_copy,
 )
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
@@ -40,8 +41,8 @@ from pend_storage.phases import Role
 from pend_storage.query import And, Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
-from pend_storage.sharing import own_copy
 from pend_storage.store import Store
+from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json.admission import Admission
 from pend_storage.stores.json.backlog import counted
 from pend_storage.stores.json.checkpoint import Checkpointer
@@ -66,7 +67,6 @@ from pend_storage.stores.json.preflight import check_places
 from pend_storage.stores.json.strangers import DATA, unclaimed
 from pend_storage.stores.json.wiring import wired
 from pend_storage.stores.listings import Listings, is_current
-from pend_storage.stores.plan import Plan
 from pend_storage.stores.shield import later, shielded
 from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import StoredRow, Table
@@ -479,7 +479,7 @@ class JsonStore(Store):
     ) -> int:
         def follow(plan: Plan) -> int:
             self._admission.require_whole()
-            return plan.follow(records, epoch, mark)
+            return plan.apply_changes(records, epoch, mark)
 
         return self._opened().submit(follow)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pend_storage.stores.state import Effect
+from pend_storage.stores.state import LogRecord
 
 __all__ = ["Timeline"]
 
@@ -27,7 +27,7 @@ _WORTH_TRIMMING: Final = 4_096
 class Timeline:
     """See the module. Not thread-safe: its owner locks."""
 
-    def __init__(self, effects: Iterable[Effect], base: int = 0) -> None:
+    def __init__(self, effects: Iterable[LogRecord], base: int = 0) -> None:
         """Args: base: no entry has a sequence up to this."""
         self._base = base
         self._sequences = array("q")
@@ -50,7 +50,7 @@ class Timeline:
         """The sequence up to which it is complete."""
         return self._sequences[-1] if self._sequences else self._base
 
-    def add(self, effect: Effect) -> None:
+    def add(self, effect: LogRecord) -> None:
         """One more entry, in the order of the log."""
         at = effect.at
         self._sequences.append(effect.sequence)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pend_storage.attribution import token_time
-from pend_storage.stores.state import Effect
+from pend_storage.stores.state import LogRecord
 
 __all__ = ["Tokens"]
 
@@ -29,7 +29,7 @@ class Tokens:
         self._latest: deque[tuple[str, datetime]] = deque()
         self._forgotten_at = since
 
-    def add(self, effect: Effect) -> None:
+    def add(self, effect: LogRecord) -> None:
         """Take note of an entry; the oldest is forgotten when there are very many."""
         if effect.token is None or effect.at is None:
             return

@@ -17,8 +17,8 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
+from pend_storage._constraints import MAX_INDEXED_BYTES, MAX_INDEXED_DIGITS
 from pend_storage.fields import FieldSpec, Kind, Limit
-from pend_storage.limits import MAX_INDEXED_BYTES, MAX_INDEXED_DIGITS
 
 __all__ = ["MAX_BITS", "MAX_DEPTH", "PlainRecords", "plain_json"]
 

@@ -19,7 +19,7 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import ROLE_META, Role
 from pend_storage.schema import CollectionSpec
-from pend_storage.stores.state import ChangedRow, Effect, State
+from pend_storage.stores.state import ChangedRow, LogRecord, State
 from pend_storage.stores.table import index_value
 
 __all__ = ["Plan"]
@@ -64,7 +64,7 @@ class Plan:
     """
 
     def __init__(
-        self, state: State, find: Callable[[str], Effect | None] = lambda _: None
+        self, state: State, find: Callable[[str], LogRecord | None] = lambda _: None
     ) -> None:
         """Begin with nothing planned.
 
@@ -74,12 +74,12 @@ class Plan:
         """
         self._state = state
         self._find = find
-        self._tokens: dict[str, Effect] = {}
+        self._tokens: dict[str, LogRecord] = {}
         """Of the commits in this plan."""
         self._done = _Rows()
         self._meta: dict[str, JSON] = {}
         self._sequence = state.sequence
-        self.effects: list[Effect] = []
+        self.effects: list[LogRecord] = []
         self.closed = False
         """Roles change with this plan: what comes next must be planned after it."""
 
@@ -134,13 +134,13 @@ class Plan:
         """Whether a commit is in the change log, or planned, already."""
         return self._done_before(batch.token) is not None
 
-    def _done_before(self, token: str) -> Effect | None:
+    def _done_before(self, token: str) -> LogRecord | None:
         """The commit with this token, planned or in the log."""
         if not token:
             return None
         return self._tokens.get(token) or self._find(token)
 
-    def follow(
+    def apply_changes(
         self,
         records: Sequence[ChangedRecord],
         epoch: int | None,
@@ -173,7 +173,7 @@ class Plan:
         self, rows: Iterable[ChangedRow], meta: tuple[tuple[str, JSON], ...]
     ) -> None:
         """Plan rows of another form at their versions, outside of the change log."""
-        self.effects.append(Effect(rows=tuple(rows), meta=meta))
+        self.effects.append(LogRecord(rows=tuple(rows), meta=meta))
         self.closed = True
 
     def note(
@@ -218,11 +218,13 @@ class Plan:
         self._meta.update(meta)
         self._sequence = max(self._sequence, sequence, *(row.version for row in rows))
         if not sequence or batch is None:
-            self.effects.append(Effect(rows=rows, meta=meta))
+            self.effects.append(LogRecord(rows=rows, meta=meta))
             return
         epoch, at = self._state.role.epoch, datetime.now(UTC)
         token = batch.token or None
-        effect = Effect(sequence, epoch, at, rows, meta, token, batch.by, batch.reason)
+        effect = LogRecord(
+            sequence, epoch, at, rows, meta, token, batch.by, batch.reason
+        )
         self.effects.append(effect)
         if token is not None:
             self._tokens[token] = effect

@@ -12,10 +12,10 @@ from typing_extensions import override
 from pend_storage.errors import ConfigError
 from pend_storage.flags.file import FileFlag
 from pend_storage.flags.fixed import EnvironmentFlag
-from pend_storage.flags.source import FlagSource, PairValues, Wanted
+from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.phases import Phase
 
-__all__ = ["FirstSet", "FlagSettings", "RedisPlace", "flag_source"]
+__all__ = ["ChainedFlag", "FlagSettings", "RedisPlace", "flag_source"]
 
 
 class RedisPlace(Protocol):
@@ -54,7 +54,7 @@ class FlagSettings(Protocol):
         """Where these settings stand, for messages."""
 
 
-class FirstSet(FlagSource):
+class ChainedFlag(FlagSource):
     """The first of several places in which the flag is set.
 
     A place that cannot be reached, or that holds no phase, stops the search: what would be
@@ -83,7 +83,7 @@ class FirstSet(FlagSource):
         return False
 
     @override
-    def read(self) -> Wanted | None:
+    def read(self) -> DesiredPhase | None:
         for source in self._sources:
             wanted = source.read()
             if wanted is not None:
@@ -91,7 +91,7 @@ class FirstSet(FlagSource):
         return None
 
     @override
-    def write(self, phase: Phase, *, by: str) -> Wanted:
+    def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         """Write where it counts: in the place that is read now.
 
         If none is set, in the first that can be written.
@@ -118,7 +118,7 @@ class FirstSet(FlagSource):
 
     @override
     def remembering(self, values: PairValues) -> FlagSource:
-        return FirstSet(source.remembering(values) for source in self._sources)
+        return ChainedFlag(source.remembering(values) for source in self._sources)
 
     @override
     def close(self) -> None:
@@ -157,7 +157,7 @@ def flag_source(
         )
     if settings.file is not None:
         sources.append(FileFlag(settings.file, settings.environment))
-    return FirstSet(sources)
+    return ChainedFlag(sources)
 
 
 def _redis_flag(wanted: RedisPlace, environment: str) -> FlagSource:

@@ -22,6 +22,7 @@ from pend_storage.schema import CollectionSpec, Schema
 __all__ = [
     "OVERWRITE",
     "checks_for",
+    "fetch_one_more",
     "given",
     "given_key",
     "is_given",
@@ -31,7 +32,6 @@ __all__ = [
     "over_rows",
     "page_of",
     "page_query",
-    "probing",
     "versions_of",
 ]
 
@@ -59,7 +59,7 @@ def page_query(
     return replace(query, after=decode_cursor(spec, query.order_by, after))
 
 
-def probing(query: Query) -> Query:
+def fetch_one_more(query: Query) -> Query:
     """A page's query for one row more, to learn whether there is a next page."""
     return replace(query, limit=query.limit + 1) if query.limit else query
 
