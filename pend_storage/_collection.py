@@ -45,7 +45,7 @@ class Collection(Generic[R]):
         adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     def get(self, key: RecordKey) -> R | None:

@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from types import MethodType
 from typing import Final, TypeAlias
@@ -37,9 +38,10 @@ def on_fork(callback: Callback) -> None:
     """
     number = next(_numbers)
     if isinstance(callback, MethodType):
-        _callbacks[number] = weakref.WeakMethod(
-            callback, lambda _: _callbacks.pop(number, None)
-        )
+        # Called with the dead reference, which is the default of pop: no code of ours, in
+        # which the exception of a signal's handler would be lost.
+        forget = partial(_callbacks.pop, number)
+        _callbacks[number] = weakref.WeakMethod(callback, forget)
     else:
         _callbacks[number] = lambda: callback
 

@@ -97,12 +97,12 @@ class InvalidRecord(PendStorageError):
     ) -> None:
         self.collection = collection
         self.field = field
-        self.reason = reason = cut(reason, _MOST_REASON)
+        self.reason: str = cut(reason, _MOST_REASON)
         self.key = key
         self.code = code
         place = collection if key is None else f"{collection}[{shown(key)}]"
         place = place if field is None else f"{place}.{field}"
-        super().__init__(f"{place}: {reason}. Correct the value and write again.")
+        super().__init__(f"{place}: {self.reason}. Correct the value and write again.")
 
 
 class InvalidQuery(PendStorageError, ValueError):
@@ -147,7 +147,7 @@ class MergeConflict(Conflict):
     def __init__(self, *, file: str, member: Sequence[str | int]) -> None:
         super().__init__(collection="legacy_files", key=file, expected=0, actual=0)
         self.file = file
-        self.member = tuple(member)
+        self.member: tuple[str | int, ...] = tuple(member)
         path = path_text(bounded_path(self.member))
         what = f"{file}: {shown(path)} was" if path else f"{file} was"
         message = (
@@ -155,7 +155,7 @@ class MergeConflict(Conflict):
             "here. Load the file again and repeat the change; store.update() does so by "
             "itself."
         )
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
 
 
 class UniqueViolation(PendStorageError):
@@ -355,7 +355,7 @@ class CorruptFile(PendStorageError):
     ) -> None:
         self.path = path
         self.offset = offset
-        self.reason = reason = cut(reason, _MOST_REASON)
+        self.reason: str = cut(reason, _MOST_REASON)
         self.quarantined = quarantined
         place = path if offset is None else f"{path}, byte {offset}"
         remedy = (
@@ -367,7 +367,7 @@ class CorruptFile(PendStorageError):
             f"pend-storage quarantine accept {quarantined} --reason ..."
         )
         super().__init__(
-            f"{place}: {reason.rstrip('.')}. The file was left as it is: {remedy}"
+            f"{place}: {self.reason.rstrip('.')}. The file was left as it is: {remedy}"
         )
 
 

@@ -235,7 +235,7 @@ class Schema:
             ConfigError: a name twice, a record type twice, or a reference to nowhere.
         """
         self.declared: Final = tuple(collections)
-        self.module = next((c.record_type.__module__ for c in self.declared), "")
+        self.module: str = next((c.record_type.__module__ for c in self.declared), "")
         """The module that declares it: where it is configured by name, that name."""
         self._by_name = {c.name: c for c in (*self.declared, *_SYSTEM)}
         self._by_type = {c.record_type: c for c in self._by_name.values()}

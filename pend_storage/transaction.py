@@ -127,7 +127,7 @@ class TransactionCollection(Generic[R]):
     ) -> None:
         self._store = store
         self._work = work
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     def get(self, key: RecordKey) -> R | None:

@@ -49,7 +49,7 @@ class AsyncCollection(Generic[R]):
         adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     async def get(self, key: RecordKey) -> R | None:

@@ -98,7 +98,7 @@ class AsyncTransactionCollection(Generic[R]):
     ) -> None:
         self._store = store
         self._work = work
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     async def get(self, key: RecordKey) -> R | None:

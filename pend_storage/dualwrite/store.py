@@ -38,7 +38,9 @@ from pend_storage.errors import (
 )
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout
 from pend_storage.phases import Phase
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 
 __all__ = ["DualWriteStore"]
@@ -108,8 +110,8 @@ class DualWriteStore(Traffic):
         copy, compare_all = self._default_jobs()
         backfill = backfill or copy
         validate = validate or compare_all
-        self.schema = json.schema
-        self.layouts = json.layouts or postgres.layouts
+        self.schema: Schema = json.schema
+        self.layouts: tuple[Layout, ...] = json.layouts or postgres.layouts
         self._pair = pair = Pair(json, postgres, begin=begin)
         self._router = Router(pair, patience=switch_patience, hook=hook)
         self._continuity = Continuity(pair, hook)

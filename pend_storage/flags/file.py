@@ -32,7 +32,7 @@ class FileFlag(FlagSource):
 
     def __init__(self, path: str | Path, environment: str) -> None:
         """Args: path: the file. environment: which of its environments."""
-        self.path = Path(path).absolute()
+        self.path: Path = Path(path).absolute()
         self.environment = environment
         self._last: tuple[bytes, DesiredPhase | None] | None = None
 

@@ -101,7 +101,7 @@ class RedisFlag(VersionedFlag):
             ConfigError: the URL makes no sense.
         """
         self.key = key
-        self.channel = f"{key}:changed"
+        self.channel: str = f"{key}:changed"
         self._url = url
         self._timeout = timeout
         self._seen: _Value | None = None

@@ -66,7 +66,7 @@ class RecordLayout(Layout):
             broken as a whole, as it is for every JSON parser.
     """
 
-    computed = frozenset({"legacy_position", "content_hash"})
+    computed: frozenset[str] = frozenset({"legacy_position", "content_hash"})
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class RecordLayout(Layout):
         blank_is_empty: bool = False,
     ) -> None:
         self.file = file
-        self.collection = mapping.collection
-        self.key_member = getattr(mapping, "inside", None)
+        self.collection: str = mapping.collection
+        self.key_member: str | None = getattr(mapping, "inside", None)
         self.mapping: Final = mapping
         self.shapes: Final = shapes
         self.wrapper: Final = wrapper

@@ -42,7 +42,7 @@ class MemoryStore(Store):
 
     def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
         self.schema = schema
-        self.layouts = one_each(layouts)
+        self.layouts: tuple[Layout, ...] = one_each(layouts)
         for layout in self.layouts:
             layout.require(schema)
         self._state = State(schema, "memory")

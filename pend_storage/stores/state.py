@@ -74,9 +74,9 @@ class State:
         self.name = name
         """How errors call the store."""
         self._known = {spec.name: Table(spec) for spec in schema}
-        self.tables = dict(self._known)
+        self.tables: dict[str, Table] = dict(self._known)
         """By name; collections that the schema does not have are among them."""
-        self.serial = next(_serials)
+        self.serial: int = next(_serials)
         """Tells this state from others of the process."""
         self.meta: dict[str, JSON] = {}
         self.sequence = 0

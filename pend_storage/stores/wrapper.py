@@ -21,6 +21,7 @@ from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout
 from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
 
@@ -37,9 +38,9 @@ class WrapperStore(Store):
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
-        self.schema = inner.schema
-        self.layouts = inner.layouts
-        self.refuses_unread = inner.refuses_unread
+        self.schema: Schema = inner.schema
+        self.layouts: tuple[Layout, ...] = inner.layouts
+        self.refuses_unread: bool = inner.refuses_unread
         self._hook = inner.tell
 
     @override

@@ -134,8 +134,8 @@ class JsonStore(Store):
         """
         self.schema = schema
         self._wiring = wired(schema, directory, layouts, files)
-        self.directory = self._wiring.directory
-        self.layouts = self._wiring.layouts
+        self.directory: Path = self._wiring.directory
+        self.layouts: tuple[Layout, ...] = self._wiring.layouts
         self._include = tuple(include)
         self._interval = checkpoint_interval
         self._timeout = lock_timeout
