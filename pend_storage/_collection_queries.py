@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 
 import tenacity
 
-from pend_storage import jitter
 from pend_storage._records import Batch, Page, Put, Row
+from pend_storage._retry import ON_CONFLICT
 from pend_storage.cursor import decode_cursor, encode_cursor
-from pend_storage.errors import Conflict, InvalidQuery
+from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec, Schema
@@ -37,10 +37,8 @@ __all__ = [
 
 
 OVERWRITE: Final[dict[str, Any]] = {
-    "retry": tenacity.retry_if_exception_type(Conflict),
-    "wait": jitter.growing(first=0.001, most=0.1),
+    **ON_CONFLICT,
     "stop": tenacity.stop_after_attempt(100),
-    "reraise": True,
 }
 """How an overwrite that rests on what it overwrites is repeated when that was changed."""
 

@@ -10,11 +10,10 @@ returned, not the absence of others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
-from pend_storage import jitter
 from pend_storage._collection_queries import (
     fetch_one_more,
     given,
@@ -27,28 +26,19 @@ from pend_storage._collection_queries import (
     page_query,
 )
 from pend_storage._records import Page, Row, Versioned
+from pend_storage._retry import ON_CONFLICT
 from pend_storage.contract import StoreBackend
-from pend_storage.errors import Conflict
 from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
 from pend_storage.unit_of_work import Place, UnitOfWork
 
-__all__ = ["RETRY", "Transaction", "TransactionCollection", "run_transaction"]
+__all__ = ["Transaction", "TransactionCollection", "run_transaction"]
 
 R = TypeVar("R")
 K = TypeVar("K", bound=RecordKey)
 T = TypeVar("T")
-
-RETRY: Final[dict[str, Any]] = {
-    "retry": tenacity.retry_if_exception_type(Conflict),
-    "wait": jitter.growing(first=0.001, most=0.1),
-    "reraise": True,
-}
-"""How a transaction that conflicts is repeated. The pause before the n-th repetition is
-random, up to 2^n ms and never over 100 ms: long enough to let the others pass, short
-enough for a caller who waits."""
 
 
 class Transaction:
@@ -228,4 +218,4 @@ def run_transaction(
         return result
 
     stop = tenacity.stop_after_attempt(attempts)
-    return tenacity.Retrying(stop=stop, **RETRY)(attempt)
+    return tenacity.Retrying(stop=stop, **ON_CONFLICT)(attempt)

@@ -19,10 +19,10 @@ from pend_storage._collection_queries import (
     page_query,
 )
 from pend_storage._records import Page, Row, Versioned
+from pend_storage._retry import ON_CONFLICT
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
-from pend_storage.transaction import RETRY
 from pend_storage.unit_of_work import Place, UnitOfWork
 
 if TYPE_CHECKING:
@@ -185,4 +185,4 @@ async def run_transaction(
         return result
 
     stop = tenacity.stop_after_attempt(attempts)
-    return await tenacity.AsyncRetrying(stop=stop, **RETRY)(attempt)
+    return await tenacity.AsyncRetrying(stop=stop, **ON_CONFLICT)(attempt)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from pend_storage import jitter
+from pend_storage._retry import Backoff
 from pend_storage.errors import PendStorageError, SwitchRefused
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.memory import FlagMemory
@@ -88,8 +88,8 @@ class AutoSwitch:
         self._memory = FlagMemory(store)
         self._accept = tuple(accept)
         self._timeout = timeout
-        self._pauses = (first_pause, longest_pause)
-        self._pause = first_pause
+        # Spread, so that many processes do not try in step.
+        self._backoff = Backoff(first_pause, longest_pause, share=0.5)
         self._wanted: DesiredPhase | None = None
         self._told: object = None
         self._watcher = FlagWatcher(
@@ -103,7 +103,8 @@ class AutoSwitch:
     def _follow(self, wanted: DesiredPhase) -> float | None:
         """Called by the watcher; gives the seconds after which to try again."""
         if wanted != self._wanted:
-            self._wanted, self._told, self._pause = wanted, None, self._pauses[0]
+            self._wanted, self._told = wanted, None
+            self._backoff.reset()
         try:
             self._memory.note(wanted)  # also where nothing is left to do
             before = self._store.phase
@@ -137,9 +138,7 @@ class AutoSwitch:
                 f"{wanted.place} wants {wanted.phase.value!r}, which is tried again"
             )
             self._hook(Event(name, f"{message}: {error}", logging.WARNING))
-        pause, self._pause = self._pause, min(2 * self._pause, self._pauses[1])
-        # Spread, so that many processes do not try in step.
-        return pause * jitter.between(0.5, 1.0)
+        return self._backoff.next()
 
     def _is_there(self, phase: Phase) -> bool:
         try:
