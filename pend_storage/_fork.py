@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from types import MethodType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 __all__ = ["on_fork"]
 
@@ -38,12 +38,21 @@ def on_fork(callback: Callback) -> None:
     """
     number = next(_numbers)
     if isinstance(callback, MethodType):
-        # Called with the dead reference, which is the default of pop: no code of ours, in
-        # which the exception of a signal's handler would be lost.
+        # It is called with the dead reference, which is the default of pop. No Python code
+        # runs then: the exception of a signal's handler would be lost in it, and at the
+        # end of the interpreter what it needs may be gone (as of weakref.WeakMethod).
         forget = partial(_callbacks.pop, number)
-        _callbacks[number] = weakref.WeakMethod(callback, forget)
+        owner = weakref.ref(callback.__self__, forget)
+        _callbacks[number] = partial(_method_of, owner, callback.__func__)
     else:
         _callbacks[number] = lambda: callback
+
+
+def _method_of(
+    owner: weakref.ref[Any], function: Callable[..., Any]
+) -> Callback | None:
+    found = owner()
+    return None if found is None else MethodType(function, found)
 
 
 def _run_in_child() -> None:

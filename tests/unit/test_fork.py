@@ -105,6 +105,20 @@ def test_objects_may_be_registered_while_another_thread_forks() -> None:
         thread.join()
 
 
+def test_a_program_that_ends_with_open_stores_ends_in_silence(tmp_path: Path) -> None:
+    probe = (
+        "import pend_storage as ps\nfrom pend_storage.testing.domain import SCHEMA\n"
+        f"store = ps.JsonStore(SCHEMA, {str(tmp_path)!r})\nstore.load\n"
+        "memory = ps.MemoryStore(SCHEMA)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", probe], check=True, capture_output=True, text=True
+    )
+
+    assert done.stderr == ""
+
+
 def test_stores_work_where_the_system_cannot_fork(tmp_path: Path) -> None:
     probe = (
         "import os\ndel os.fork, os.register_at_fork\n"
