@@ -1,8 +1,8 @@
-"""The contract that every store keeps.
+"""Contract of a storage backend.
 
-A store holds *rows*: a record, its key and its version, by collection. Whoever writes a
-backend needs this file only: :class:`StoreBackend` has the abstract methods that it must
-have, and those that it overrides where it can do them in fewer steps. What users call is
+A store holds *rows*: a record, its key and its version, by collection. The author of
+a backend needs this file only: :class:`StoreBackend` has the abstract methods that a
+backend must have, and those that it overrides where it can do them in fewer steps. What users call is
 written once over the contract, in :class:`~pend_storage.store.Store`; a backend
 subclasses that.
 
@@ -47,7 +47,9 @@ _MOST_COUNTED: Final = 100_000
 
 
 class StoreBackend(ABC):
-    """What a store does itself. Safe to use from any number of threads.
+    """Storage backend: the operations that a store implements itself.
+
+    Safe to use from any number of threads.
 
     Required: the abstract methods. The methods behind them follow from these.
     """
@@ -70,12 +72,12 @@ class StoreBackend(ABC):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> dict[str, Row]:
-        """The rows under these keys, in one consistent look; missing keys are absent.
+        """Read the rows under these keys at one instant; missing keys are absent.
 
         Args:
             collection: name of the collection.
             keys: no keys means none, not all.
-            deleted: also give tombstones (rows without a record).
+            deleted: also return tombstones (rows without a record).
             epoch: at which the caller believes the store to have its role; None: any.
 
         Raises:
@@ -87,13 +89,13 @@ class StoreBackend(ABC):
     def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
-        """The rows that meet a checked query, sorted, at most ``query.limit``."""
+        """Return the rows that meet a checked query, sorted, at most ``query.limit``."""
 
     @abstractmethod
     def count(
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
-        """How many rows meet a checked condition."""
+        """Count the rows that meet a checked condition."""
 
     @abstractmethod
     def scan(
@@ -104,7 +106,7 @@ class StoreBackend(ABC):
         deleted: bool = False,
         epoch: int | None = None,
     ) -> Iterator[Row]:
-        """Every row in key order, beginning after a key, in bounded memory.
+        """Iterate over the rows in key order, beginning after a key, in bounded memory.
 
         Rows written during the scan may or may not appear; a row that was there all the
         time appears exactly once.
@@ -115,8 +117,8 @@ class StoreBackend(ABC):
         """Write a batch atomically and durably, and enter it in the change log.
 
         Where ``batch.token`` names an entry of the change log, nothing is written: this
-        is the same commit once more, and gives what it gave then, whatever role the
-        store has by now. So a caller that lost the answer repeats the same batch.
+        is the same commit once more, and returns what it returned then, whatever role
+        the store has by now. So a caller that lost the answer repeats the same batch.
 
         Else, checked in this order before anything is written: epoch,
         ``batch.checks``, uniqueness, references; the last two against the state after
@@ -142,7 +144,7 @@ class StoreBackend(ABC):
         epoch: int | None = None,
         mark: Advance | None = None,
     ) -> int:
-        """Follow another store: write what is newer than what is here, atomically.
+        """Write the changes of another store that are newer than what is here, atomically.
 
         Versions and tombstones are taken over as they are; nothing enters this store's
         change log; uniqueness and references are not judged (PostgreSQL defers them to
@@ -163,11 +165,11 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def changes(self, after: int = 0) -> Iterator[Change]:
-        """The change log after a sequence number, up to its present end.
+        """Iterate over the change log after a sequence number, up to its present end.
 
         In an order in which no later look can find an earlier entry: a commit that is
         still open holds back what would come after it. A store that is not primary has
-        no such commit, and gives its whole log.
+        no such commit, and returns its whole log.
 
         Raises:
             ChangesExpired: it is not kept so far back.
@@ -175,7 +177,7 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def meta(self, name: str) -> JSON:
-        """A named value beside the data (role, marks, cursors); None if never set."""
+        """Return a named value beside the data (role, marks, cursors); None if never set."""
 
     @abstractmethod
     def compare_and_set_meta(
@@ -201,14 +203,14 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Finish what is under way and let go of files and connections. Idempotent."""
+        """Finish what is under way and release files and connections. Idempotent."""
 
     # -- what follows: override it where there is a quicker way --------------------
 
     def commit_each(
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
-        """Commit batches that have nothing to do with each other; an answer for each.
+        """Commit independent batches, and return the outcome of each.
 
         As if :meth:`commit` were called for one after the other, in this order: what one
         of them breaks is no matter to its neighbours, and each is an entry of its own in
@@ -232,12 +234,12 @@ class StoreBackend(ABC):
         return outcomes
 
     def find_commit(self, token: str) -> Change | None:
-        """The entry of the change log that a commit made; None where there is none.
+        """Find the entry of the change log that a commit made; None where there is none.
 
         Ask this where :class:`~pend_storage.errors.StoreUnavailable` says that the
         outcome of a commit is not known. While the commit may still be under way, None
         does not mean that it will not happen: repeat the same batch instead. Stores
-        override this with something quicker than a walk along the change log.
+        override this with something quicker than reading the whole change log.
 
         Raises:
             StoreUnavailable: it cannot be reached.
@@ -245,7 +247,7 @@ class StoreBackend(ABC):
         return next((c for c in self.changes() if c.token == token), None)
 
     def pending(self, after: int) -> Pending:
-        """How many entries the change log has after a sequence, and how old they are.
+        """Count the entries of the change log after a sequence number, and date the oldest.
 
         Stores override it with something that costs the same at any number.
 
@@ -259,10 +261,10 @@ class StoreBackend(ABC):
         return Pending(1 + sum(1 for _ in entries), first.at)
 
     def head(self) -> int:
-        """A number below that of every later commit, and below the versions it gives.
+        """Return the end of the log: below every later commit, and below its versions.
 
         The latter is asked of stores that may follow one another, or be followed.
-        Stores override it with something quicker than a walk along the change log.
+        Stores override it with something quicker than reading the whole change log.
         """
         return max((change.sequence for change in self.changes()), default=0)
 
@@ -273,25 +275,26 @@ class StoreBackend(ABC):
         *,
         epoch: int | None = None,
     ) -> tuple[list[list[Row]], list[int]]:
-        """The answers of several queries and counts, of collections by name.
+        """Answer several queries and counts, of collections by name.
 
-        A store over a network overrides this with one round trip, which is one look then.
+        A store over a network overrides this with one round trip; all answers are of one instant then.
         The rows of a query come in any order.
         """
         rows = [self.query(name, query, epoch=epoch) for name, query in queries]
         return rows, [self.count(name, where, epoch=epoch) for name, where in counts]
 
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
-        """The records of a legacy file in its order, where this store keeps that at hand.
+        """Return the records of a legacy file in its order, where this store has them ready.
 
         None: ask it for them. As long as nothing of the file changes, the same object.
         """
         return None
 
     def moment(self) -> object:
-        """Changes with every commit made through this object; None: ask again instead.
+        """Return a token that changes with every commit made through this object.
 
-        Of stores over a network: for views, which use what they read for a moment.
+        Of stores over a network: for views, which use what they read as long as the token
+        stays. None: what was read cannot be used again.
         """
         return None
 
@@ -306,7 +309,7 @@ class StoreBackend(ABC):
     # -- identity and role ----------------------------------------------------------
 
     def identity(self) -> str:
-        """A name by which this store is known again; given to it when first asked for."""
+        """Return the permanent name of this store; it is made when it is first asked for."""
         known = self.meta(IDENTITY_META)
         if known is None:
             self.compare_and_set_meta(IDENTITY_META, None, uuid.uuid4().hex)
@@ -314,7 +317,7 @@ class StoreBackend(ABC):
         return str(known)
 
     def incarnation(self) -> str:
-        """What stands behind this store at this moment, in a form to be compared.
+        """Return a name of what stands behind this store at this moment, to be compared.
 
         It changes when the server fails over, when data is restored or moved, or when a
         directory is exchanged; :meth:`identity` survives these. What was found out about
@@ -326,9 +329,9 @@ class StoreBackend(ABC):
         return self.identity()
 
     def role(self) -> RoleState:
-        """The role this store has, and its epoch."""
+        """Read the role of this store, and its epoch."""
         return RoleState.from_meta(self.meta(ROLE_META))
 
     def tell(self, event: Event) -> None:
-        """Tell the hook of this store what an operator should see."""
+        """Emit an event to the hook of this store."""
         self._hook(event)

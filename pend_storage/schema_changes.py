@@ -1,4 +1,4 @@
-"""What differs between the schema that a store has noted and a declared one. Pure."""
+"""Changes of a schema: how a declared one differs from the one a store has. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MAY_FIT: Final = frozenset(
 
 
 class ChangeNeed(StrEnum):
-    """What a change of a schema needs, the least first."""
+    """Requirement of a change of a schema, the least first."""
 
     NOTHING = "nothing"
     """It is an addition that programs of before need not know."""
@@ -67,7 +67,7 @@ class ChangeNeed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """One difference between the schema that a store has noted and a declared one."""
+    """Difference between the schema that a store has noted and a declared one."""
 
     collection: str
     field: str | None
@@ -93,7 +93,7 @@ class SchemaChange:
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What a migration did, or would do."""
+    """Result of a migration, or of its trial."""
 
     store: str
     changes: tuple[SchemaChange, ...]
@@ -106,7 +106,7 @@ class Evolution:
 def changes_between(
     former: Description, wanted: Description, schema: Schema
 ) -> tuple[SchemaChange, ...]:
-    """What is different.
+    """Compare two schemas.
 
     Args:
         former: noted in the store.

@@ -1,4 +1,4 @@
-"""Stores as users see them: the contract of a backend, and what is built on it once.
+"""Store: the contract of a backend, and the operations of users built on it once.
 
 A backend subclasses :class:`Store` and writes the methods of
 :class:`~pend_storage.contract.StoreBackend`, which are described there.
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Store(FileVerbs, StoreBackend):
-    """A place that keeps the records of a schema.
+    """Store of the records of a schema.
 
     Safe to use from any number of threads. A backend writes the abstract methods of
     :class:`~pend_storage.contract.StoreBackend`; the rest is built on them.
@@ -37,7 +37,7 @@ class Store(FileVerbs, StoreBackend):
     def acting(
         self, *, by: str | None = None, reason: str | None = None
     ) -> AbstractContextManager[None]:
-        """Say who writes, and why, for all commits made in a block.
+        """Attribute all commits made in a block to an author and a reason.
 
         It holds for this thread and for coroutines and tasks begun inside, for every
         store, and is kept in the change log: :attr:`Change.by`, :attr:`Change.reason`.
@@ -56,7 +56,7 @@ class Store(FileVerbs, StoreBackend):
     @overload
     def collection(self, name: str) -> Collection[Any]: ...
     def collection(self, name: str | type) -> Collection[Any]:
-        """The verbs of one collection, by record type or name.
+        """Return the operations of one collection, by record type or name.
 
         Raises:
             UnknownCollection: the schema has none of that name.
@@ -64,11 +64,11 @@ class Store(FileVerbs, StoreBackend):
         return Collection(self, self.schema[name], self.schema.adapter(name))
 
     def transaction(self) -> Transaction:
-        """Reads that are checked, and writes that take effect together at the end."""
+        """Begin a transaction: reads are checked, and writes take effect together."""
         return Transaction(self)
 
     def run(self, fn: Callable[[Transaction], T], *, attempts: int = 10) -> T:
-        """Call ``fn`` in a transaction; again, with back-off, as long as it conflicts.
+        """Call a function in a transaction, and repeat it with back-off while it conflicts.
 
         Args:
             fn: may run several times, so it must have no other effects.
@@ -80,7 +80,7 @@ class Store(FileVerbs, StoreBackend):
         return run_transaction(self, fn, attempts)
 
     def unread_files(self) -> tuple[UnreadFile, ...]:
-        """The legacy files of which nothing could ever be read, and what is wrong.
+        """List the legacy files of which nothing could ever be read, and what is wrong.
 
         In a JSON store that is primary, or alone, and in a pair, whatever rests on one of
         them raises :class:`~pend_storage.errors.CorruptFile`.
@@ -88,7 +88,7 @@ class Store(FileVerbs, StoreBackend):
         return unread_in(self, {layout.file: layout for layout in self.layouts})
 
     def legacy(self, file: str, *, strict: bool = False) -> Any:
-        """A legacy file as a live mapping or sequence, in its legacy shape.
+        """Open a legacy file as a live mapping or sequence, in its legacy shape.
 
         Args:
             file: its name in the layout.
@@ -112,9 +112,9 @@ class Store(FileVerbs, StoreBackend):
 def unread_in(
     store: StoreBackend, layouts: Mapping[str, Layout]
 ) -> tuple[UnreadFile, ...]:
-    """The files of these layouts that are unread by what a store holds.
+    """List the files of these layouts that are unread by what a store holds.
 
-    One look at the headers of the files, and one for each file that may be unread.
+    Reads the headers of the files once, and the entries of each that may be unread.
     """
 
     def entries(file: str) -> list[Row]:

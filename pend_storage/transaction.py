@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Transaction:
-    """Use as ``with store.transaction() as tx:``; an exception inside writes nothing."""
+    """Transaction: ``with store.transaction() as tx:``. An exception writes nothing."""
 
     def __init__(self, store: StoreBackend) -> None:
         self._store = store
@@ -58,14 +58,14 @@ class Transaction:
     @overload
     def collection(self, name: str) -> TransactionCollection[Any]: ...
     def collection(self, name: str | type) -> TransactionCollection[Any]:
-        """The verbs of one collection inside this transaction."""
+        """Return the operations of one collection inside this transaction."""
         schema = self._store.schema
         return TransactionCollection(
             self._store, self._work, schema[name], schema.adapter(name)
         )
 
     def legacy(self, file: str, *, strict: bool = False) -> Any:
-        """A legacy file as :meth:`Store.legacy` gives it, inside this transaction.
+        """Open a legacy file as :meth:`Store.legacy` does, inside this transaction.
 
         What is read through it is checked at the end, and what is written takes effect
         then, together with the rest. Do not use it, or what it has given, afterwards.
@@ -92,7 +92,7 @@ class Transaction:
             call()
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have something done when this transaction is committed, and only then."""
+        """Register a function to be called when this transaction is committed."""
         self._afterwards.append(call)
 
     def __enter__(self) -> Self:
@@ -104,7 +104,7 @@ class Transaction:
 
 
 class TransactionCollection(Generic[R]):
-    """One collection inside a transaction. Sees the transaction's own writes."""
+    """Collection inside a transaction. Sees the transaction's own writes."""
 
     __slots__ = ("_adapter", "_store", "_work", "spec")
 
@@ -121,11 +121,11 @@ class TransactionCollection(Generic[R]):
         self._adapter = adapter
 
     def get(self, key: RecordKey) -> R | None:
-        """The record under a key, or None; either answer is checked at the end."""
+        """Return the record under a key, or None; either answer is checked at the end."""
         return self.get_many((key,)).get(key)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, R]:
-        """The records under these keys; missing keys are absent, and checked too."""
+        """Return the records under these keys; missing keys are absent, and checked too."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = self._rows(wanted.values())
         return {
@@ -135,7 +135,7 @@ class TransactionCollection(Generic[R]):
         }
 
     def versioned(self, key: RecordKey) -> Versioned[R] | None:
-        """The record and the version at which it was read (0: written here, new)."""
+        """Return the record and the version at which it was read (0: written here, new)."""
         text = key_text(self._adapter, key)
         row = self._rows((text,)).get(text)
         if row is None:
@@ -143,7 +143,7 @@ class TransactionCollection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     def get_by(self, name: str, value: Any) -> R | None:
-        """The record with this value in a field declared unique, or None.
+        """Return the record with this value in a field declared unique, or None.
 
         Raises:
             InvalidQuery: the field alone is not declared unique.
@@ -158,18 +158,18 @@ class TransactionCollection(Generic[R]):
         limit: int | None = None,
         after: str | None = None,
     ) -> Page[R]:
-        """As :meth:`Collection.find`, with the transaction's own writes in it."""
+        """Find as :meth:`Collection.find` does, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
         return page_of(
             self.spec, query, self._find(fetch_one_more(query)), self._adapter
         )
 
     def rows(self, *where: Condition) -> list[Row]:
-        """What :meth:`find` finds, with the versions at which it was read."""
+        """Return what :meth:`find` finds, with the versions at which it was read."""
         return self._find(page_query(self.spec, where, (), None, None))
 
     def count(self, *where: Condition) -> int:
-        """How many records meet every condition; each of them is checked at the end."""
+        """Count the records that meet every condition; each of them is checked at the end."""
         return len(self.find(*where).items)
 
     def put(self, record: R, *, if_version: int | None = None) -> None:

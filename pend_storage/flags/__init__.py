@@ -1,4 +1,4 @@
-"""The phase flag: where it may be written, and what notices that it has changed.
+"""Phase flag: sources in which it may be written, and watchers of its changes.
 
 The flag is what is *wanted*; the roles of the two stores are what *is*. A place for the
 flag is a :class:`FlagSource`; :func:`flag_source` makes the one that the settings of an

@@ -1,4 +1,4 @@
-"""A running store follows the flag by itself."""
+"""Automatic switch: a running store follows the phase flag."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_PAUSE: Final = 60.0
 
 
 class Switchable(PairValues, Protocol):
-    """What of a store is needed to move it to another phase, and to remember why."""
+    """Store that can be moved to another phase, and that keeps values of the pair."""
 
     @property
     def phase(self) -> Phase:
@@ -41,9 +41,9 @@ class Switchable(PairValues, Protocol):
 
 
 class AutoSwitch:
-    """Moves a store to the phase that the flag wants, when the flag is read or changes.
+    """Follower of the phase flag: switches a store to the phase that the flag wants.
 
-    What stands in the way is reported, by the event ``auto-switch-refused`` or
+    What prevents a switch is reported, by the event ``auto-switch-refused`` or
     ``auto-switch-failed``, once for each reason, and tried again after a pause that grows.
     A success is reported by ``auto-switched``. Several processes may do this at the same
     time: one of them makes the switch, and the others find it made.
@@ -52,7 +52,7 @@ class AutoSwitch:
     was followed. A word below it moves nothing, nor does a key that is gone: the event
     ``flag-unknown`` says which version was seen and which was followed last.
 
-    A phase that somebody chooses by ``store.switch`` stays until the flag changes, or until
+    A phase that is chosen by ``store.switch`` stays until the flag changes, or until
     a process starts. So change the flag as well.
     """
 
@@ -97,11 +97,11 @@ class AutoSwitch:
         )
 
     def close(self) -> None:
-        """Follow no more. A switch that is under way is waited for, 5 seconds at most."""
+        """Stop following. Waits for a switch that is under way, 5 seconds at most."""
         self._watcher.close()
 
     def _follow(self, wanted: DesiredPhase) -> float | None:
-        """Called by the watcher; gives the seconds after which to try again."""
+        """Switch if needed; return the seconds after which to try again."""
         if wanted != self._wanted:
             self._wanted, self._told = wanted, None
             self._backoff.reset()
@@ -114,7 +114,7 @@ class AutoSwitch:
                 wanted.phase,
                 accept=self._accept,
                 timeout=self._timeout,
-                by=_whoever_follows(wanted),
+                by=_follower_name(wanted),
             )
         except PendStorageError as error:
             return self._failed(wanted, error)
@@ -147,8 +147,8 @@ class AutoSwitch:
             return False
 
 
-def _whoever_follows(wanted: DesiredPhase) -> str:
-    """For the history of switches: which process, and on whose word."""
+def _follower_name(wanted: DesiredPhase) -> str:
+    """Name this process and its flag, for the history of switches."""
     version = f", version {wanted.version}" if wanted.version else ""
     who = f"auto_switch of process {os.getpid()} on {socket.gethostname()}"
     return f"{who}, for {wanted.place}{version}"

@@ -1,4 +1,4 @@
-"""The flag as a key in Redis, with a broadcast to all who listen."""
+"""Phase flag in a Redis key, with a broadcast to all processes that subscribe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that notices when another phase is wanted."""
+"""Flag watcher: a thread that reads the flag and reports its changes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _SETTLING: Final = 0.2
 
 @dataclass
 class _Signals:
-    """How one thread is spoken to; a forked child has others."""
+    """Signals to one watching thread; a forked child has others."""
 
     wake: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 class FlagWatcher:
-    """Calls a function when the flag is first read, and whenever it has changed.
+    """Watcher that calls a function when the flag is first read, and when it changes.
 
-    It hears broadcasts at once, and reads the flag now and then as well, because one can
-    be missed. A flag that cannot be read, or that holds no phase, changes nothing; it is
+    It receives broadcasts at once, and reads the flag at intervals as well, because a
+    broadcast can be missed. A flag that cannot be read, or that holds no phase, changes nothing; it is
     reported once, by the event ``flag-unreachable`` or ``flag-unknown``, and so is its
     return, by ``flag-back``. A flag that is set nowhere changes nothing either.
 
@@ -128,7 +128,7 @@ class FlagWatcher:
             self._report("flag-unreachable", f"{error.store}: {error.reason}")
         except ConfigError as error:
             self._report("flag-unknown", str(error))
-        except Exception as error:  # noqa: BLE001 - a source of somebody else's
+        except Exception as error:  # noqa: BLE001 - a source may raise anything
             self._report("flag-unreachable", f"{self._source.place}: {error!r}")
         else:
             self._report_back(wanted)
@@ -159,7 +159,7 @@ class FlagWatcher:
                 self._again_at = time.monotonic() + after
 
     def _report(self, name: str, reason: str) -> None:
-        """Tell of trouble, once an episode: a server's words change, a wrong word's do too."""
+        """Report a failure once an episode, though the text of an unreachable server varies."""
         trouble = (name, reason if name == "flag-unknown" else "")
         if trouble == self._trouble:
             return

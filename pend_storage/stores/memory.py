@@ -1,4 +1,4 @@
-"""The reference model: every promise of the contract, and nothing durable."""
+"""In-memory store, the reference model of the contract; nothing is durable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that forwards every verb to another one; what wrappers are made from."""
+"""Wrapper store: forwards every operation to another store; a base for wrappers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["WrapperStore"]
 
 
 class WrapperStore(Store):
-    """Forwards every verb of the contract; override those that you want to change.
+    """Wrapper of a store that forwards every operation; override those to be changed.
 
     ``commit_each`` calls an overridden ``commit``, so that no commit passes it by.
     Collections and transactions of the wrapper go through the wrapper. Closing it
