@@ -55,7 +55,7 @@ class Collection(Generic[R]):
         return None if row is None else given(self._adapter, row.record)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, R]:
-        """Return the records under these keys; missing keys are absent, no keys mean none."""
+        """Return the records under these keys; missing keys are absent; none for no keys."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = self._store.read(self.spec.name, wanted.values())
         return {

@@ -247,7 +247,7 @@ class StoreBackend(ABC):
         return next((c for c in self.changes() if c.token == token), None)
 
     def pending(self, after: int) -> Pending:
-        """Count the entries of the change log after a sequence number, and date the oldest.
+        """Count the change log's entries after a sequence number, and date the oldest.
 
         Stores override it with something that costs the same at any number.
 
@@ -284,7 +284,7 @@ class StoreBackend(ABC):
         return rows, [self.count(name, where, epoch=epoch) for name, where in counts]
 
     def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
-        """Return the records of a legacy file in its order, where this store has them ready.
+        """Return the records of a legacy file in order, if this store has them ready.
 
         None: ask it for them. As long as nothing of the file changes, the same object.
         """
