@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from pend_storage._records import JSON
 from pend_storage.fields import Limit
+from pend_storage.records import JSON
 from pend_storage.schema import Schema, collection
 
 __all__ = [

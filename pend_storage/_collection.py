@@ -1,15 +1,16 @@
-"""The verbs of one collection, over any store."""
+"""Operations of one collection, over any store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tenacity
 
 from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -18,16 +19,13 @@ from pend_storage._collection_queries import (
     over_rows,
     page_of,
     page_query,
-    probing,
     versions_of,
 )
 from pend_storage._records import Page, Versioned
+from pend_storage.contract import StoreBackend
 from pend_storage.query import Condition, make_query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
-
-if TYPE_CHECKING:
-    from pend_storage.store import Store
 
 __all__ = ["Collection"]
 
@@ -36,25 +34,28 @@ K = TypeVar("K", bound=RecordKey)
 
 
 class Collection(Generic[R]):
-    """One collection of a store. Cheap to make, safe to share between threads."""
+    """Collection of a store. Cheap to make, safe to share between threads."""
 
     __slots__ = ("_adapter", "_store", "spec")
 
     def __init__(
-        self, store: Store, spec: CollectionSpec, adapter: RecordAdapter | None = None
+        self,
+        store: StoreBackend,
+        spec: CollectionSpec,
+        adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     def get(self, key: RecordKey) -> R | None:
-        """The record under a key, or None."""
+        """Return the record under a key, or None."""
         text = key_text(self._adapter, key)
         row = self._store.read(self.spec.name, (text,)).get(text)
         return None if row is None else given(self._adapter, row.record)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, R]:
-        """The records under these keys; missing keys are absent, no keys mean none."""
+        """Return the records under these keys; missing keys are absent; none for no keys."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = self._store.read(self.spec.name, wanted.values())
         return {
@@ -64,7 +65,7 @@ class Collection(Generic[R]):
         }
 
     def get_by(self, name: str, value: Any) -> R | None:
-        """The record with this value in a field declared unique, or None.
+        """Return the record with this value in a field declared unique, or None.
 
         Raises:
             InvalidQuery: the field alone is not declared unique.
@@ -73,7 +74,7 @@ class Collection(Generic[R]):
         return given(self._adapter, rows[0].record) if rows else None
 
     def versioned(self, key: RecordKey) -> Versioned[R] | None:
-        """The record under a key together with its version, or None."""
+        """Return the record under a key together with its version, or None."""
         text = key_text(self._adapter, key)
         row = self._store.read(self.spec.name, (text,)).get(text)
         if row is None:
@@ -81,7 +82,7 @@ class Collection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     def put(self, record: R, *, if_version: int | None = None) -> int:
-        """Write a record, whether or not there is one; gives its new version.
+        """Insert or replace a record, and return its new version.
 
         Args:
             record: the whole record; its key is in it.
@@ -100,7 +101,7 @@ class Collection(Generic[R]):
         return self._store.commit(self._store.schema.batch((put,), checks))[0]
 
     def put_many(self, records: Iterable[R]) -> list[int]:
-        """Write records in one atomic commit; gives the version of each.
+        """Write records in one atomic commit, and return the version of each.
 
         Of several records with one key the last one counts, and all get its version.
         """
@@ -116,8 +117,8 @@ class Collection(Generic[R]):
     def _put_given(self, records: Sequence[R], if_version: int | None) -> list[int]:
         """Write records of the caller's type: what only the file tells of each stays.
 
-        What is there already is read for that. A commit that comes between the look and
-        the write does not undo it, and is not undone: the look is repeated then.
+        The present records are read for that. A commit between the read and the write is
+        neither lost nor overruled: the read is repeated then.
         """
         schema, spec = self._store.schema, self.spec
 
@@ -132,7 +133,7 @@ class Collection(Generic[R]):
         return tenacity.Retrying(**OVERWRITE)(attempt)
 
     def delete(self, key: RecordKey, *, if_version: int | None = None) -> bool:
-        """Delete the record under a key; False where there is none.
+        """Delete the record under a key; return False where there is none.
 
         Raises:
             Conflict: it is not at ``if_version``.
@@ -150,26 +151,26 @@ class Collection(Generic[R]):
         limit: int | None = None,
         after: str | None = None,
     ) -> Page[R]:
-        """The records that meet every condition, as a page.
+        """Return the records that meet every condition, as a page.
 
         Args:
             where: conditions made with :func:`~pend_storage.query.field`.
             order_by: field names, ``"-name"`` for descending; ties by key.
-            limit: at most so many; 0 gives none; None gives all.
+            limit: at most so many; 0: none; None: all.
             after: ``Page.next`` of the page before.
 
         Raises:
             InvalidQuery: a field, a value, a limit or a cursor that does not fit.
         """
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = self._store.query(self.spec.name, probing(query))
+        rows = self._store.query(self.spec.name, fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     def count(self, *where: Condition) -> int:
-        """How many records meet every condition."""
+        """Count the records that meet every condition."""
         return self._store.count(self.spec.name, make_query(self.spec, where).where)
 
     def scan(self, *, after: str | None = None) -> Iterator[R]:
-        """Every record in key order, beginning after a key, in bounded memory."""
+        """Iterate over the records in key order, after a key, in bounded memory."""
         for row in self._store.scan(self.spec.name, after=after):
             yield given(self._adapter, row.record)

@@ -1,6 +1,6 @@
-"""What the verbs of a collection share, whether they wait or are awaited.
+"""Queries and checks of a collection's operations, for blocking and awaited calls alike.
 
-Which query to ask, and what its rows make; what a call checks, and what it gives back.
+The query that a call asks, the page that its rows make, and the checks of a write.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 
 import tenacity
 
-from pend_storage import jitter
 from pend_storage._records import Batch, Page, Put, Row
+from pend_storage._retry import ON_CONFLICT
 from pend_storage.cursor import decode_cursor, encode_cursor
-from pend_storage.errors import Conflict, InvalidQuery
+from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec, Schema
@@ -22,6 +22,7 @@ from pend_storage.schema import CollectionSpec, Schema
 __all__ = [
     "OVERWRITE",
     "checks_for",
+    "fetch_one_more",
     "given",
     "given_key",
     "is_given",
@@ -31,16 +32,13 @@ __all__ = [
     "over_rows",
     "page_of",
     "page_query",
-    "probing",
     "versions_of",
 ]
 
 
 OVERWRITE: Final[dict[str, Any]] = {
-    "retry": tenacity.retry_if_exception_type(Conflict),
-    "wait": jitter.growing(first=0.001, most=0.1),
+    **ON_CONFLICT,
     "stop": tenacity.stop_after_attempt(100),
-    "reraise": True,
 }
 """How an overwrite that rests on what it overwrites is repeated when that was changed."""
 
@@ -52,15 +50,15 @@ def page_query(
     limit: int | None,
     after: str | None,
 ) -> Query:
-    """The checked query of one page."""
+    """Make the checked query of one page."""
     query = make_query(spec, where, order_by, limit)
     if after is None:
         return query
     return replace(query, after=decode_cursor(spec, query.order_by, after))
 
 
-def probing(query: Query) -> Query:
-    """A page's query for one row more, to learn whether there is a next page."""
+def fetch_one_more(query: Query) -> Query:
+    """Extend a page's query by one row, which shows whether there is a next page."""
     return replace(query, limit=query.limit + 1) if query.limit else query
 
 
@@ -70,7 +68,7 @@ def page_of(
     rows: list[Row],
     adapter: RecordAdapter | None = None,
 ) -> Page[Any]:
-    """The page that the rows of a probing query make, with its cursor."""
+    """Make a page of the rows of an extended query, with its cursor."""
     more = query.limit is not None and len(rows) > query.limit
     if query.limit is not None:
         rows = rows[: query.limit]
@@ -83,7 +81,7 @@ def page_of(
 
 
 def lookup_query(spec: CollectionSpec, name: str, value: Any) -> Query:
-    """The query for the one record with this value in a unique field.
+    """Make the query for the one record with this value in a unique field.
 
     Raises:
         InvalidQuery: the field alone is not declared unique.
@@ -94,12 +92,12 @@ def lookup_query(spec: CollectionSpec, name: str, value: Any) -> Query:
 
 
 def given(adapter: RecordAdapter | None, record: Any) -> Any:
-    """A stored record as the caller gets it."""
+    """Convert a stored record to the caller's type."""
     return record if adapter is None else adapter.give(record)
 
 
 def key_text(adapter: RecordAdapter | None, key: RecordKey) -> str:
-    """A key of the caller's as it is stored.
+    """Convert a key of the caller to the stored form.
 
     Raises:
         InvalidRecord: no record has such a key.
@@ -113,7 +111,7 @@ def is_given(spec: CollectionSpec, record: Any) -> bool:
 
 
 def given_key(spec: CollectionSpec, record: Any) -> str | None:
-    """The key of a record, of the caller's type or as it is stored; None: a new one."""
+    """Return the key of a record, of the caller's type or as stored; None: a new one."""
     if is_given(spec, record):
         assert spec.adapter is not None  # noqa: S101 - a given one has it
         return spec.adapter.key_of(record)
@@ -122,7 +120,7 @@ def given_key(spec: CollectionSpec, record: Any) -> str | None:
 
 
 def over(schema: Schema, spec: CollectionSpec, record: Any, present: Any) -> Put:
-    """The write of a record, of the caller's type or as it is stored, over another.
+    """Make the write of a record, of the caller's type or as stored, over another.
 
     Raises:
         InvalidRecord: it breaks the schema.
@@ -140,7 +138,7 @@ def over_rows(
     rows: Mapping[str, Row],
     if_version: int | None,
 ) -> tuple[list[Put], Batch]:
-    """The commit that writes records over what is there, and checks that it still is.
+    """Make the commit that writes records over present ones, and checks their versions.
 
     Args:
         schema: of the store.
@@ -166,14 +164,14 @@ def over_rows(
 def checks_for(
     collection: str, key: str, if_version: int | None
 ) -> dict[tuple[str, str], int]:
-    """The checks of one conditional operation."""
+    """Make the checks of one conditional operation."""
     return {} if if_version is None else {(collection, key): if_version}
 
 
 def versions_of(
     puts: Sequence[Put], batch: Batch, versions: Sequence[int]
 ) -> list[int]:
-    """The version of each put; those of one key share the one that was written."""
+    """Return the version of each put; puts of one key share what was written."""
     keys = (operation.key for operation in batch.operations)
     by_key = dict(zip(keys, versions, strict=True))
     return [by_key[put.key] for put in puts]

@@ -1,6 +1,6 @@
-"""What a field allows beyond its kind: bounds, sizes, and the shape of a container.
+"""Constraints of a field beyond its kind: bounds, sizes, the shape of a container.
 
-Each check gives None, or a few words on what is wrong with a value of the right kind.
+Each check returns None, or a few words on what is wrong with a value of the right kind.
 """
 
 from __future__ import annotations

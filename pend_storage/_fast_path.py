@@ -1,4 +1,4 @@
-"""A cheap test for the usual case: records that may be stored just as they are.
+"""Fast path of the codec: a cheap test for records that may be stored as they are.
 
 Every write of every store passes the checks of :mod:`pend_storage.codec`. Most values are
 of the plain type with nothing odd in them, and this test tells so in a fraction of the
@@ -70,7 +70,7 @@ def _plain_items(items: Any, depth: int) -> bool:  # noqa: C901 - calls would co
 
 
 class PlainRecords:
-    """Tells records of one type that need no closer look.
+    """Test of records of one type that need no further check.
 
     Which tests a record needs follows from the types of its values: nothing at all has
     to be asked of a null. So the tests are remembered by the tuple of types.

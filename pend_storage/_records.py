@@ -79,7 +79,7 @@ class Page(Generic[R_co]):
 class Put(NamedTuple):
     """Write this record. Made by ``schema.put``, which has checked it.
 
-    ``body`` is the record in canonical JSON, encoded once for whoever needs it.
+    ``body`` is the record in canonical JSON, encoded once for all who need it.
     """
 
     collection: str
@@ -157,9 +157,9 @@ class Change:
     token: str | None = None
     """Of the batch; None in entries made before there were tokens."""
     by: str | None = None
-    """Who wrote, where that was told."""
+    """Author, where one was given."""
     reason: str | None = None
-    """Why, where that was told."""
+    """Reason, where one was given."""
 
     def versions_of(self, batch: Batch) -> tuple[int, ...]:
         """The versions that the commit of this entry gave to a batch's operations."""

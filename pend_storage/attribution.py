@@ -1,4 +1,4 @@
-"""Who writes and why, and the token by which a commit is known again.
+"""Attribution of commits (author and reason), and the tokens that identify them.
 
 Both belong to the caller's context: what makes a batch takes them from here, so that a
 batch carries them through threads, merged commits and a switch of the primary.
@@ -6,7 +6,6 @@ batch carries them through threads, merged commits and a switch of the primary.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Final, NamedTuple
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import ConfigError
 from pend_storage.shown import shown
 from pend_storage.text import is_storable
@@ -26,7 +26,7 @@ _PROCESS_BITS: Final = 48
 
 
 class Actor(NamedTuple):
-    """Who writes, and why; None where nobody said so."""
+    """Author of a commit, and its reason; None where not given."""
 
     by: str | None = None
     reason: str | None = None
@@ -39,7 +39,7 @@ _actor: Final[ContextVar[Actor]] = ContextVar(
 
 
 def actor() -> Actor:
-    """Who writes in this context."""
+    """Return the author of this context."""
     return _actor.get()
 
 
@@ -93,12 +93,11 @@ that an index of tokens grows at its end, and so that a store knows how far back
 look for one. 12 name the process at random, 8 count.
 """
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_tokens.renew)
+on_fork(_tokens.renew)
 
 
 def token_time(token: str) -> float | None:
-    """When a token was made, in seconds since 1970; None where it does not tell."""
+    """Return when a token was made, in seconds since 1970; None for other texts."""
     try:
         return int(token[:12], 16) / 1000
     except ValueError:

@@ -1,4 +1,4 @@
-"""Records to canonical JSON and back; what may be stored at all is decided here.
+"""Codec: records to canonical JSON and back, and the check of what may be stored.
 
 The same rules hold for every store, because every record passes through here first.
 A value that one store could not give back equal is refused (`InvalidRecord`), never

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -110,10 +110,10 @@ class FieldPath:
     """A field to compare. Made by :func:`field`."""
 
     __slots__ = ("path",)
-    __hash__ = None  # type: ignore[assignment]  # == makes a condition
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # == makes a condition
 
     def __init__(self, path: tuple[str, ...]) -> None:
-        self.path = path
+        self.path: tuple[str, ...] = path
 
     @override
     def __eq__(self, value: object) -> Condition:  # type: ignore[override]

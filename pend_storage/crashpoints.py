@@ -43,7 +43,7 @@ class CrashPoint:
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
 
     def __call__(self) -> None:
         """Pass the point."""

@@ -1,4 +1,4 @@
-"""What a JSON file that cannot be read looks like, and what to do about it.
+"""Diagnosis of a JSON file that cannot be parsed, and what to do about it.
 
 Looked at only after a parser has refused the file, so it may take its time. It never
 decides whether a file is readable.
@@ -64,7 +64,7 @@ _RAW: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Diagnosis(NamedTuple):
-    """What a file looks like."""
+    """Diagnosis of one file."""
 
     looks: str
     """What it is, in a clause."""

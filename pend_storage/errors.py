@@ -5,7 +5,7 @@
     PendStorageError
     |-- InvalidRecord        a record breaks its schema
     |-- InvalidQuery         a filter, an order or a cursor makes no sense (ValueError)
-    |-- Conflict             somebody else wrote first
+    |-- Conflict             another write came first
     |   `-- MergeConflict    both have changed the same member of a file
     |-- UniqueViolation      another record already has this value
     |-- ReferenceViolation   the record referred to is missing, or still needed
@@ -27,8 +27,9 @@ as attributes and survives pickling, so that it can cross a process boundary.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
@@ -55,18 +56,10 @@ __all__ = [
     "UnknownCollection",
 ]
 
+E = TypeVar("E", bound=Exception)
 
 _MOST_REASON: Final = 1_000
 """Characters of a reason; what it cites is a driver's or a parser's own text."""
-
-
-def _restore(
-    cls: type[PendStorageError], args: tuple[Any, ...], state: dict[str, Any]
-) -> PendStorageError:
-    error = cls.__new__(cls)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 class PendStorageError(Exception):
@@ -77,7 +70,8 @@ class PendStorageError(Exception):
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, self.__dict__)
+        # Not by __init__, whose arguments are facts and not the message.
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class InvalidRecord(PendStorageError):
@@ -103,12 +97,12 @@ class InvalidRecord(PendStorageError):
     ) -> None:
         self.collection = collection
         self.field = field
-        self.reason = reason = cut(reason, _MOST_REASON)
+        self.reason: str = cut(reason, _MOST_REASON)
         self.key = key
         self.code = code
         place = collection if key is None else f"{collection}[{shown(key)}]"
         place = place if field is None else f"{place}.{field}"
-        super().__init__(f"{place}: {reason}. Correct the value and write again.")
+        super().__init__(f"{place}: {self.reason}. Correct the value and write again.")
 
 
 class InvalidQuery(PendStorageError, ValueError):
@@ -153,7 +147,7 @@ class MergeConflict(Conflict):
     def __init__(self, *, file: str, member: Sequence[str | int]) -> None:
         super().__init__(collection="legacy_files", key=file, expected=0, actual=0)
         self.file = file
-        self.member = tuple(member)
+        self.member: tuple[str | int, ...] = tuple(member)
         path = path_text(bounded_path(self.member))
         what = f"{file}: {shown(path)} was" if path else f"{file} was"
         message = (
@@ -161,7 +155,7 @@ class MergeConflict(Conflict):
             "here. Load the file again and repeat the change; store.update() does so by "
             "itself."
         )
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
 
 
 class UniqueViolation(PendStorageError):
@@ -361,7 +355,7 @@ class CorruptFile(PendStorageError):
     ) -> None:
         self.path = path
         self.offset = offset
-        self.reason = reason = cut(reason, _MOST_REASON)
+        self.reason: str = cut(reason, _MOST_REASON)
         self.quarantined = quarantined
         place = path if offset is None else f"{path}, byte {offset}"
         remedy = (
@@ -373,7 +367,7 @@ class CorruptFile(PendStorageError):
             f"pend-storage quarantine accept {quarantined} --reason ..."
         )
         super().__init__(
-            f"{place}: {reason.rstrip('.')}. The file was left as it is: {remedy}"
+            f"{place}: {self.reason.rstrip('.')}. The file was left as it is: {remedy}"
         )
 
 
@@ -394,3 +388,13 @@ class LockTimeout(PendStorageError):
             f"{path} was still locked by {holder} after {seconds:g} s. Find "
             "and end that process, or try again later; nothing was changed."
         )
+
+
+def own_copy(error: E) -> E:
+    """Copy an error for one of several callers who share it, as the cause of the copy."""
+    try:  # raising an error writes a traceback into it: each caller needs an object
+        mine = copy.copy(error)
+    except Exception:  # noqa: BLE001 - one that cannot be copied is better than none
+        return error
+    mine.__cause__ = error
+    return mine

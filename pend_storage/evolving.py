@@ -11,7 +11,7 @@ __all__ = ["Evolve"]
 
 @dataclass(frozen=True, slots=True)
 class Evolve:
-    """What a change of a collection's record type cannot tell by itself.
+    """Declaration of what a change of a record type cannot show by itself.
 
     It is given to :func:`collection` as ``evolve=``, and is used by ``json migrate`` and
     ``db migrate`` where the stored schema still is the former one. Afterwards it does

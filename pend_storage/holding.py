@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout, StoreUnavailable
 
 __all__ = [
@@ -95,7 +96,7 @@ class Holds:
     def __init__(self, store: Lockable) -> None:
         self._store = weakref.ref(store)
         self._fresh()
-        _all.add(self)
+        on_fork(self.after_fork)
 
     def _fresh(self) -> None:
         self._guard = threading.Lock()
@@ -274,15 +275,3 @@ def _locked(
                 path=file, seconds=timeout, holder=EXCLUSIVE_USER
             ) from None
         yield is_held
-
-
-_all: Final[weakref.WeakSet[Holds]] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for holds in list(_all):
-        holds.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""Random shares of pauses, so that many who wait do not come back together.
+"""Jitter: random shares of pauses, so that many who wait do not come back together.
 
 They are taken from the system. The global generator of :mod:`random` belongs to the
 application, which may have seeded it, and a forked child has the state of its parent.
@@ -21,12 +21,12 @@ _MOST_DOUBLINGS: Final = 64
 
 
 def between(low: float, high: float) -> float:
-    """A number between two others; any of them as likely as any other."""
+    """Return a random number between two others, uniformly distributed."""
     return _SYSTEM.uniform(low, high)
 
 
 def growing(first: float, most: float) -> Callable[[tenacity.RetryCallState], float]:
-    """How long tenacity waits: up to twice as long each time ("full jitter").
+    """Make a wait for tenacity with exponential back-off and full jitter.
 
     Args:
         first: seconds that the first pause takes at most.

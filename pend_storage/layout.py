@@ -13,18 +13,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pend_storage._records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.broken_files import BROKEN
 from pend_storage.conditions import Condition
 from pend_storage.errors import ConfigError, CorruptFile
+from pend_storage.schema import Schema
 from pend_storage.shown import shown
-
-if TYPE_CHECKING:
-    from pend_storage.schema import Schema
-    from pend_storage.store import Store
-    from pend_storage.transaction import Transaction
 
 __all__ = [
     "Entry",
@@ -343,14 +339,14 @@ class Layout(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no listing")
 
     @abstractmethod
-    def view(
-        self, store: Store, tx: Transaction | None = None, *, strict: bool = False
-    ) -> Any:
-        """The file as a live MutableMapping or MutableSequence.
+    def view(self, store: Any, tx: Any = None, *, strict: bool = False) -> Any:
+        """Show the file as a live MutableMapping or MutableSequence.
 
         Args:
-            store: whose file it is.
-            tx: of that store: reads and writes are part of it.
+            store: the :class:`~pend_storage.store.Store` whose file it is. Its type is
+                not in the signature, nor is that of ``tx``: stores and transactions are
+                built on layouts, and a view is built on them.
+            tx: a transaction of that store: reads and writes are part of it.
             strict: refuse what cannot be placed, instead of quarantining it.
         """
 

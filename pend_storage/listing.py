@@ -71,17 +71,18 @@ class Listed:
         self, layout: Layout, collection: str, row: Row, keep: bytes | None
     ) -> None:
         record = row.record
-        self.collection = collection
-        self.key = row.key
-        self.order = (*layout.order(record, row.version), row.key)
-        self.rank = layout.rank(record)
-        self.name, value = layout.shown(record)
-        self.is_superseded = is_superseded(record)
+        self.collection: str = collection
+        self.key: str = row.key
+        self.order: tuple[Any, ...] = (*layout.order(record, row.version), row.key)
+        self.rank: int | None = layout.rank(record)
+        shown_name, value = layout.shown(record)
+        self.name: str | None = shown_name
+        self.is_superseded: bool = is_superseded(record)
         self.row: Row | tuple[int, bytes] = row if keep is None else (row.version, keep)
         """The row, or its version and body."""
-        self.digest = None if keep is None else _digest(value)
+        self.digest: bytes | None = None if keep is None else _digest(value)
         """By which an equal value is known without decoding this one; None: decode it."""
-        self.value = _kept(value)
+        self.value: Any = _kept(value)
         """What the file says, or what stands for it."""
 
     @property

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pend_storage._records import JSON
 from pend_storage.errors import ConfigError
 from pend_storage.shown import did_you_mean, shown
-
-if TYPE_CHECKING:
-    from pend_storage._records import JSON
 
 __all__ = [
     "IDENTITY_META",

@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 QUARANTINE: Final = "quarantine"
-"""Name of the system collection of :class:`~pend_storage._records.QuarantinedRecord`."""
+"""Name of the system collection of :class:`~pend_storage.records.QuarantinedRecord`."""
 LEGACY_FILES: Final = "legacy_files"
-"""Name of the system collection of :class:`~pend_storage._records.LegacyFile`."""
+"""Name of the system collection of :class:`~pend_storage.records.LegacyFile`."""
 FINDINGS: Final = "findings"
-"""Name of the system collection of :class:`~pend_storage._records.FindingRecord`. It is not
+"""Name of the system collection of :class:`~pend_storage.records.FindingRecord`. It is not
 compared itself: what is found must not be found again."""
 SYSTEM_NAMES: Final = frozenset({QUARANTINE, LEGACY_FILES, FINDINGS})
 """Names of the collections that are part of every schema."""
@@ -235,7 +235,7 @@ class Schema:
             ConfigError: a name twice, a record type twice, or a reference to nowhere.
         """
         self.declared: Final = tuple(collections)
-        self.module = next((c.record_type.__module__ for c in self.declared), "")
+        self.module: str = next((c.record_type.__module__ for c in self.declared), "")
         """The module that declares it: where it is configured by name, that name."""
         self._by_name = {c.name: c for c in (*self.declared, *_SYSTEM)}
         self._by_type = {c.record_type: c for c in self._by_name.values()}
@@ -353,7 +353,7 @@ class Schema:
 
         Args:
             operations: what to write.
-            checks: see :class:`~pend_storage._records.Batch`.
+            checks: see :class:`~pend_storage.records.Batch`.
             limited: False for what has to be one commit however large it is: the edit of
                 a file that JSON adopts. It reaches PostgreSQL in parts.
 

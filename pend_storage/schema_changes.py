@@ -1,4 +1,4 @@
-"""What differs between the schema that a store has noted and a declared one. Pure."""
+"""Changes of a schema: how a declared one differs from the one a store has. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pend_storage.schema_note import CollectionShape, Description, FieldShape
 from pend_storage.shown import cut
 
 __all__ = [
+    "ChangeNeed",
     "Evolution",
-    "Need",
     "SchemaChange",
     "changes_between",
     "former_names",
@@ -48,8 +48,8 @@ _MAY_FIT: Final = frozenset(
 )
 
 
-class Need(StrEnum):
-    """What a change of a schema needs, the least first."""
+class ChangeNeed(StrEnum):
+    """Requirement of a change of a schema, the least first."""
 
     NOTHING = "nothing"
     """It is an addition that programs of before need not know."""
@@ -67,12 +67,12 @@ class Need(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """One difference between the schema that a store has noted and a declared one."""
+    """Difference between the schema that a store has noted and a declared one."""
 
     collection: str
     field: str | None
     """None where the collection is meant."""
-    need: Need
+    need: ChangeNeed
     words: str
     was: str | None = None
     """The former name of a renamed field."""
@@ -93,7 +93,7 @@ class SchemaChange:
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What a migration did, or would do."""
+    """Result of a migration, or of its trial."""
 
     store: str
     changes: tuple[SchemaChange, ...]
@@ -106,7 +106,7 @@ class Evolution:
 def changes_between(
     former: Description, wanted: Description, schema: Schema
 ) -> tuple[SchemaChange, ...]:
-    """What is different.
+    """Compare two schemas.
 
     Args:
         former: noted in the store.
@@ -123,12 +123,12 @@ def _changes(
         old = former.collections.get(name)
         if old is None:
             words = f"the collection {name} is added"
-            yield SchemaChange(name, None, Need.NOTHING, words, is_new=True)
+            yield SchemaChange(name, None, ChangeNeed.NOTHING, words, is_new=True)
         elif old != new:
             yield from _of_collection(name, old, new, schema[name].evolve)
     for name in former.collections.keys() - wanted.collections.keys():
         words = f"the collection {name} is removed"
-        yield SchemaChange(name, None, Need.CONSENT, words)
+        yield SchemaChange(name, None, ChangeNeed.CONSENT, words)
 
 
 def _of_collection(
@@ -142,14 +142,14 @@ def _of_collection(
             continue
         if was != field:
             words = f"{name}.{was} is called {field} now"
-            yield SchemaChange(name, field, Need.MIGRATION, words, was)
+            yield SchemaChange(name, field, ChangeNeed.MIGRATION, words, was)
         yield from _of_field(name, field, old.fields[was], shape, evolve)
     for field in old.fields.keys() - set(names.values()):
         words = f"{name}.{field} is removed"
-        yield SchemaChange(name, field, Need.CONSENT, words)
+        yield SchemaChange(name, field, ChangeNeed.CONSENT, words)
     if names.get(new.key) != old.key:
         words = f"the key of {name} changes from {old.key} to {new.key}"
-        yield SchemaChange(name, new.key, Need.HAND, words)
+        yield SchemaChange(name, new.key, ChangeNeed.HAND, words)
     yield from _of_rules(name, old, new, names)
 
 
@@ -171,12 +171,12 @@ def _added(name: str, field: str, shape: FieldShape, evolve: Evolve) -> SchemaCh
     words = f"{name}.{field} is added"
     if field in evolve.convert:
         return SchemaChange(
-            name, field, Need.CONVERSION, words, has_function=True, is_new=True
+            name, field, ChangeNeed.CONVERSION, words, has_function=True, is_new=True
         )
     if shape.has_default:
-        return SchemaChange(name, field, Need.NOTHING, words, is_new=True)
+        return SchemaChange(name, field, ChangeNeed.NOTHING, words, is_new=True)
     words += " without a default"
-    need = Need.MIGRATION if shape.optional else Need.CONVERSION
+    need = ChangeNeed.MIGRATION if shape.optional else ChangeNeed.CONVERSION
     return SchemaChange(name, field, need, words, is_new=True)
 
 
@@ -184,51 +184,51 @@ def _of_field(
     name: str, field: str, old: FieldShape, new: FieldShape, evolve: Evolve
 ) -> Iterator[SchemaChange]:
     found = [(need, words) for need, words in _differences(old, new) if words]
-    worst = max((need for need, _ in found), key=_rank, default=Need.NOTHING)
-    if _rank(worst) >= _rank(Need.DATA) and field in evolve.convert:
+    worst = max((need for need, _ in found), key=_rank, default=ChangeNeed.NOTHING)
+    if _rank(worst) >= _rank(ChangeNeed.DATA) and field in evolve.convert:
         said = "; ".join(f"{name}.{field} {words}" for _, words in found)
-        yield SchemaChange(name, field, Need.CONVERSION, said, has_function=True)
+        yield SchemaChange(name, field, ChangeNeed.CONVERSION, said, has_function=True)
         return
     for need, words in found:
         yield SchemaChange(name, field, need, f"{name}.{field} {words}")
     if new.indexed and not old.indexed and Kind(new.kind) in _OF_ANY_SIZE:
         words = f"{name}.{field} is indexed now"
-        yield SchemaChange(name, field, Need.NOTHING, words, is_index=True)
+        yield SchemaChange(name, field, ChangeNeed.NOTHING, words, is_index=True)
 
 
-def _rank(need: Need) -> int:
-    return [*Need].index(need)
+def _rank(need: ChangeNeed) -> int:
+    return [*ChangeNeed].index(need)
 
 
-def _differences(old: FieldShape, new: FieldShape) -> Iterator[tuple[Need, str]]:
+def _differences(old: FieldShape, new: FieldShape) -> Iterator[tuple[ChangeNeed, str]]:
     if old.kind != new.kind:
         yield _of_kinds(old, new), f"changes from {old.kind} to {new.kind}"
     elif old.choices != new.choices:
         fits = all(choice in new.choices for choice in old.choices)
-        need = Need.MIGRATION if fits else Need.DATA
+        need = ChangeNeed.MIGRATION if fits else ChangeNeed.DATA
         yield need, f"takes {_listed(new.choices)} instead of {_listed(old.choices)}"
     if old.optional != new.optional:
-        need = Need.MIGRATION if new.optional else Need.DATA
+        need = ChangeNeed.MIGRATION if new.optional else ChangeNeed.DATA
         yield need, "may be null now" if new.optional else "must not be null any more"
     if old.limit != new.limit:
         is_narrower = any(_narrows(n, old.limit, new.limit) for n in _BOUNDS)
-        need = Need.DATA if is_narrower else Need.MIGRATION
+        need = ChangeNeed.DATA if is_narrower else ChangeNeed.MIGRATION
         yield need, f"is limited to {_limits(new)} instead of {_limits(old)}"
     if old.shape != new.shape and old.kind == new.kind:
-        yield Need.DATA, f"holds {new.shape or 'any JSON'} now"
+        yield ChangeNeed.DATA, f"holds {new.shape or 'any JSON'} now"
     if (old.has_default, old.default) != (new.has_default, new.default):
-        yield Need.MIGRATION, "has another default"
+        yield ChangeNeed.MIGRATION, "has another default"
 
 
-def _of_kinds(old: FieldShape, new: FieldShape) -> Need:
+def _of_kinds(old: FieldShape, new: FieldShape) -> ChangeNeed:
     before, after = Kind(old.kind), Kind(new.kind)
     if before is Kind.CHOICE and _is_text(old.choices) != (after is Kind.STR):
-        return Need.CONVERSION
+        return ChangeNeed.CONVERSION
     if after is Kind.CHOICE and _is_text(new.choices) != (before is Kind.STR):
-        return Need.CONVERSION
+        return ChangeNeed.CONVERSION
     if (before, after) in _WIDER:
-        return Need.MIGRATION
-    return Need.DATA if (before, after) in _MAY_FIT else Need.CONVERSION
+        return ChangeNeed.MIGRATION
+    return ChangeNeed.DATA if (before, after) in _MAY_FIT else ChangeNeed.CONVERSION
 
 
 def _is_text(choices: list[Any]) -> bool:
@@ -283,26 +283,26 @@ def _of_rules(
     wanted = {tuple(group) for group in new.unique}
     for group in sorted(wanted - before):
         words = f"{name}: {' with '.join(group)} must be unique"
-        yield SchemaChange(name, group[0], Need.DATA, words)
+        yield SchemaChange(name, group[0], ChangeNeed.DATA, words)
     for group in sorted(before - wanted):
         words = f"{name}: {' with '.join(group)} need not be unique any more"
-        yield SchemaChange(name, group[0], Need.MIGRATION, words)
+        yield SchemaChange(name, group[0], ChangeNeed.MIGRATION, words)
     targets = {now.get(f, f): target for f, target in old.references.items()}
     for field, target in new.references.items():
         if targets.get(field) != target:
             words = f"{name}.{field} refers to {target} now"
-            yield SchemaChange(name, field, Need.DATA, words)
+            yield SchemaChange(name, field, ChangeNeed.DATA, words)
     for field in sorted(targets.keys() - new.references.keys()):
         words = f"{name}.{field} does not refer to {targets[field]} any more"
-        yield SchemaChange(name, field, Need.MIGRATION, words)
+        yield SchemaChange(name, field, ChangeNeed.MIGRATION, words)
     if (old.indexes, old.search) != (new.indexes, new.search):
         words = f"{name} has other indexes"
-        yield SchemaChange(name, None, Need.NOTHING, words)
+        yield SchemaChange(name, None, ChangeNeed.NOTHING, words)
 
 
 def only_added(changes: Iterable[SchemaChange]) -> bool:
     """Whether programs of before can go on, and an opening may take the changes."""
-    return all(change.need is Need.NOTHING for change in changes)
+    return all(change.need is ChangeNeed.NOTHING for change in changes)
 
 
 def in_words(changes: Iterable[SchemaChange]) -> str:
@@ -326,20 +326,20 @@ def unmet(
     found = []
     for change in changes:
         match change.need:
-            case Need.CONSENT if not drop:
+            case ChangeNeed.CONSENT if not drop:
                 found.append(
                     f"{change.words}: agree by --drop (drop=True) to what is stored in it "
                     "being deleted, or name what it has become by "
                     "evolve=ps.Evolve(renamed_from=...)"
                 )
-            case Need.CONVERSION if (
+            case ChangeNeed.CONVERSION if (
                 not change.has_function and change.collection in filled
             ):
                 found.append(
                     f"{change.words}: say what becomes of the stored values by "
                     f"evolve=ps.Evolve(convert={{{change.field!r}: ...}})"
                 )
-            case Need.HAND:
+            case ChangeNeed.HAND:
                 found.append(
                     f"{change.words}: declare a new collection, and copy the records"
                 )

@@ -1,4 +1,4 @@
-"""A schema as a store notes it: what its records are of. Pure."""
+"""Description of a schema in the form in which a store keeps it. Pure."""
 
 from __future__ import annotations
 

@@ -1,46 +1,23 @@
-"""The contract that every store keeps.
+"""Store: the contract of a backend, and the operations of users built on it once.
 
-A store holds *rows*: a record, its key and its version, by collection. Everything that a
-user calls (:class:`~pend_storage._collection.Collection`,
-:class:`~pend_storage.transaction.Transaction`) is written once, over these few verbs.
-
-Epochs: a caller that takes part in a migration passes the epoch at which it believes
-this store to be primary (or, for ``apply``, secondary). The store looks at its own role
-in the same instant and raises :class:`~pend_storage.errors.StaleEpoch` where it differs.
-``epoch=None`` asks no such question for reads; a commit then demands the role primary and
-an ``apply`` the role secondary, at whatever epoch. A store that stands alone, because no
-role was ever set, takes both.
+A backend subclasses :class:`Store` and writes the methods of
+:class:`~pend_storage.contract.StoreBackend`, which are described there.
 """
 
 from __future__ import annotations
 
-import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from itertools import islice
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from pend_storage import attribution
 from pend_storage._collection import Collection
-from pend_storage._records import (
-    JSON,
-    Advance,
-    Batch,
-    Change,
-    ChangedRecord,
-    Outcome,
-    Pending,
-    Row,
-)
-from pend_storage.errors import PendStorageError
-from pend_storage.events import Event, Hook, guarded, log_event
+from pend_storage._records import Row
+from pend_storage.contract import StoreBackend
 from pend_storage.files import FileVerbs
 from pend_storage.layout import Layout, layout_of
-from pend_storage.listing import Listing
-from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
-from pend_storage.query import Condition, Query, field, make_query
-from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema
+from pend_storage.query import field, make_query
+from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.transaction import Transaction, run_transaction
 from pend_storage.unread import UnreadFile, unread_of
 
@@ -49,238 +26,18 @@ __all__ = ["Store", "unread_in"]
 R = TypeVar("R")
 T = TypeVar("T")
 
-_MOST_COUNTED: Final = 100_000
 
+class Store(FileVerbs, StoreBackend):
+    """Store of the records of a schema.
 
-class Store(FileVerbs, ABC):
-    """A place that keeps the records of a schema.
-
-    Safe to use from any number of threads. Required: the abstract methods. The rest is
-    built on them.
+    Safe to use from any number of threads. A backend writes the abstract methods of
+    :class:`~pend_storage.contract.StoreBackend`; the rest is built on them.
     """
-
-    schema: Schema
-    layouts: tuple[Layout, ...] = ()
-    """The legacy files that this store can show; see :meth:`legacy`."""
-    refuses_unread: bool = False
-    """Whether this store itself refuses what rests on :meth:`unread_files`."""
-    _hook: Hook = guarded(log_event)
-
-    # -- the contract -----------------------------------------------------------
-
-    @abstractmethod
-    def read(
-        self,
-        collection: str,
-        keys: Iterable[str],
-        *,
-        deleted: bool = False,
-        epoch: int | None = None,
-    ) -> dict[str, Row]:
-        """The rows under these keys, in one consistent look; missing keys are absent.
-
-        Args:
-            collection: name of the collection.
-            keys: no keys means none, not all.
-            deleted: also give tombstones (rows without a record).
-            epoch: see the module.
-
-        Raises:
-            StaleEpoch: the store is not primary at that epoch.
-            StoreUnavailable: it cannot be reached.
-        """
-
-    @abstractmethod
-    def query(
-        self, collection: str, query: Query, *, epoch: int | None = None
-    ) -> list[Row]:
-        """The rows that meet a checked query, sorted, at most ``query.limit``."""
-
-    @abstractmethod
-    def count(
-        self, collection: str, where: Condition, *, epoch: int | None = None
-    ) -> int:
-        """How many rows meet a checked condition."""
-
-    @abstractmethod
-    def scan(
-        self,
-        collection: str,
-        *,
-        after: str | None = None,
-        deleted: bool = False,
-        epoch: int | None = None,
-    ) -> Iterator[Row]:
-        """Every row in key order, beginning after a key, in bounded memory.
-
-        Rows written during the scan may or may not appear; a row that was there all the
-        time appears exactly once.
-        """
-
-    @abstractmethod
-    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
-        """Write a batch atomically and durably, and enter it in the change log.
-
-        Where ``batch.token`` names an entry of the change log, nothing is written: this
-        is the same commit once more, and gives what it gave then, whatever role the
-        store has by now. So a caller that lost the answer repeats the same batch.
-
-        Else, checked in this order before anything is written: epoch,
-        ``batch.checks``, uniqueness, references; the last two against the state after
-        the batch. The sequence number of the entry lies above the end of the log, above
-        what was pruned, and above every version in the store.
-
-        Returns:
-            For each operation its new version; 0 for a delete that found no record.
-
-        Raises:
-            StaleEpoch: not primary (at that epoch).
-            Conflict: a check does not hold.
-            UniqueViolation: another record has the same value.
-            ReferenceViolation: a reference would lead nowhere.
-            StoreUnavailable: it cannot be reached; ``outcome_known`` tells more.
-        """
-
-    @abstractmethod
-    def apply(
-        self,
-        records: Sequence[ChangedRecord],
-        *,
-        epoch: int | None = None,
-        mark: Advance | None = None,
-    ) -> int:
-        """Follow another store: write what is newer than what is here, atomically.
-
-        Versions and tombstones are taken over as they are; nothing enters this store's
-        change log; uniqueness and references are not judged (PostgreSQL defers them to
-        the end of the call).
-
-        Args:
-            records: in commit order; a key may occur more than once.
-            epoch: see the module.
-            mark: a position that moves together with the data.
-
-        Returns:
-            How many rows were written; the others were not newer.
-
-        Raises:
-            StaleEpoch: not secondary (at that epoch).
-            StalePosition: the position is not what ``mark`` continues.
-        """
-
-    @abstractmethod
-    def changes(self, after: int = 0) -> Iterator[Change]:
-        """The change log after a sequence number, up to its present end.
-
-        In an order in which no later look can find an earlier entry: a commit that is
-        still open holds back what would come after it. A store that is not primary has
-        no such commit, and gives its whole log.
-
-        Raises:
-            ChangesExpired: it is not kept so far back.
-        """
-
-    @abstractmethod
-    def meta(self, name: str) -> JSON:
-        """A named value beside the data (role, marks, cursors); None if never set."""
-
-    @abstractmethod
-    def compare_and_set_meta(
-        self,
-        name: str,
-        expected: JSON,
-        value: JSON,
-        *,
-        given: Mapping[str, JSON] | None = None,
-    ) -> bool:
-        """Set a named value if it is what the caller expects; durable when it returns.
-
-        Changing the role waits for commits and applies under way, and later ones see it.
-
-        Args:
-            name: name of the entry.
-            expected: the value it must have (by value); None: never set.
-            value: the new value; None removes the entry.
-            given: other entries that must have these values at the same instant (None:
-                never set). With the role, these can be positions: no ``apply`` moves
-                them between the look and the change.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Finish what is under way and let go of files and connections. Idempotent."""
-
-    # -- what follows from it ---------------------------------------------------
-
-    def commit_each(
-        self, batches: Sequence[Batch], *, epoch: int | None = None
-    ) -> list[Outcome]:
-        """Commit batches that have nothing to do with each other; an answer for each.
-
-        As if :meth:`commit` were called for one after the other, in this order: what one
-        of them breaks is no matter to its neighbours, and each is an entry of its own in
-        the change log. Commits of others may come between. A store that can do it in
-        fewer steps overrides this.
-
-        Args:
-            batches: of many callers.
-            epoch: see the module.
-
-        Returns:
-            For each batch its versions, or the error that :meth:`commit` would have
-            raised.
-        """
-        outcomes: list[Outcome] = []
-        for batch in batches:
-            try:
-                outcomes.append(self.commit(batch, epoch=epoch))
-            except PendStorageError as error:
-                outcomes.append(error)
-        return outcomes
-
-    def find_commit(self, token: str) -> Change | None:
-        """The entry of the change log that a commit made; None where there is none.
-
-        Ask this where :class:`~pend_storage.errors.StoreUnavailable` says that the
-        outcome of a commit is not known. While the commit may still be under way, None
-        does not mean that it will not happen: repeat the same batch instead. Stores
-        override this with something quicker than a walk along the change log.
-
-        Raises:
-            StoreUnavailable: it cannot be reached.
-        """
-        return next((c for c in self.changes() if c.token == token), None)
-
-    def pending(self, after: int) -> Pending:
-        """How many entries the change log has after a sequence, and how old they are.
-
-        Stores override it with something that costs the same at any number.
-
-        Raises:
-            ChangesExpired: the log is not kept so far back.
-        """
-        entries = islice(self.changes(after), _MOST_COUNTED)
-        first = next(entries, None)
-        if first is None:
-            return Pending(0, None)
-        return Pending(1 + sum(1 for _ in entries), first.at)
-
-    def incarnation(self) -> str:
-        """What stands behind this store at this moment, in a form to be compared.
-
-        It changes when the server fails over, when data is restored or moved, or when a
-        directory is exchanged; :meth:`identity` survives these. What was found out about
-        a store holds for the incarnation that it was found out about.
-
-        Raises:
-            StoreUnavailable: it cannot be reached.
-        """
-        return self.identity()
 
     def acting(
         self, *, by: str | None = None, reason: str | None = None
     ) -> AbstractContextManager[None]:
-        """Say who writes, and why, for all commits made in a block.
+        """Attribute all commits made in a block to an author and a reason.
 
         It holds for this thread and for coroutines and tasks begun inside, for every
         store, and is kept in the change log: :attr:`Change.by`, :attr:`Change.reason`.
@@ -299,7 +56,7 @@ class Store(FileVerbs, ABC):
     @overload
     def collection(self, name: str) -> Collection[Any]: ...
     def collection(self, name: str | type) -> Collection[Any]:
-        """The verbs of one collection, by record type or name.
+        """Return the operations of one collection, by record type or name.
 
         Raises:
             UnknownCollection: the schema has none of that name.
@@ -307,11 +64,11 @@ class Store(FileVerbs, ABC):
         return Collection(self, self.schema[name], self.schema.adapter(name))
 
     def transaction(self) -> Transaction:
-        """Reads that are checked, and writes that take effect together at the end."""
+        """Begin a transaction: reads are checked, and writes take effect together."""
         return Transaction(self)
 
     def run(self, fn: Callable[[Transaction], T], *, attempts: int = 10) -> T:
-        """Call ``fn`` in a transaction; again, with back-off, as long as it conflicts.
+        """Call a function in a transaction, and repeat it with back-off while it conflicts.
 
         Args:
             fn: may run several times, so it must have no other effects.
@@ -322,76 +79,16 @@ class Store(FileVerbs, ABC):
         """
         return run_transaction(self, fn, attempts)
 
-    def head(self) -> int:
-        """A number below that of every later commit, and below the versions it gives.
-
-        The latter is asked of stores that may follow one another, or be followed.
-        Stores override it with something quicker than a walk along the change log.
-        """
-        return max((change.sequence for change in self.changes()), default=0)
-
-    def identity(self) -> str:
-        """A name by which this store is known again; given to it when first asked for."""
-        known = self.meta(IDENTITY_META)
-        if known is None:
-            self.compare_and_set_meta(IDENTITY_META, None, uuid.uuid4().hex)
-            known = self.meta(IDENTITY_META)
-        return str(known)
-
-    def prune(self, upto: int) -> None:
-        """Entries of the change log up to this one may be forgotten: nobody needs them.
-
-        Looking for them raises ``ChangesExpired`` then. A store may keep them longer; one
-        that has a retention of its own need not override this.
-        """
-
-    def role(self) -> RoleState:
-        """The role this store has, and its epoch."""
-        return RoleState.from_meta(self.meta(ROLE_META))
-
     def unread_files(self) -> tuple[UnreadFile, ...]:
-        """The legacy files of which nothing could ever be read, and what is wrong.
+        """List the legacy files of which nothing could ever be read, and what is wrong.
 
         In a JSON store that is primary, or alone, and in a pair, whatever rests on one of
         them raises :class:`~pend_storage.errors.CorruptFile`.
         """
         return unread_in(self, {layout.file: layout for layout in self.layouts})
 
-    def tell(self, event: Event) -> None:
-        """Tell the hook of this store what an operator should see."""
-        self._hook(event)
-
-    def together(
-        self,
-        queries: Sequence[tuple[str, Query]] = (),
-        counts: Sequence[tuple[str, Condition]] = (),
-        *,
-        epoch: int | None = None,
-    ) -> tuple[list[list[Row]], list[int]]:
-        """The answers of several queries and counts, of collections by name.
-
-        A store over a network overrides this with one round trip, which is one look then.
-        The rows of a query come in any order.
-        """
-        rows = [self.query(name, query, epoch=epoch) for name, query in queries]
-        return rows, [self.count(name, where, epoch=epoch) for name, where in counts]
-
-    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:  # noqa: ARG002
-        """The records of a legacy file in its order, where this store keeps that at hand.
-
-        None: ask it for them. As long as nothing of the file changes, the same object.
-        """
-        return None
-
-    def moment(self) -> object:
-        """Changes with every commit made through this object; None: ask again instead.
-
-        Of stores over a network: for views, which use what they read for a moment.
-        """
-        return None
-
     def legacy(self, file: str, *, strict: bool = False) -> Any:
-        """A legacy file as a live mapping or sequence, in its legacy shape.
+        """Open a legacy file as a live mapping or sequence, in its legacy shape.
 
         Args:
             file: its name in the layout.
@@ -412,10 +109,12 @@ class Store(FileVerbs, ABC):
         self.close()
 
 
-def unread_in(store: Store, layouts: Mapping[str, Layout]) -> tuple[UnreadFile, ...]:
-    """The files of these layouts that are unread by what a store holds.
+def unread_in(
+    store: StoreBackend, layouts: Mapping[str, Layout]
+) -> tuple[UnreadFile, ...]:
+    """List the files of these layouts that are unread by what a store holds.
 
-    One look at the headers of the files, and one for each file that may be unread.
+    Reads the headers of the files once, and the entries of each that may be unread.
     """
 
     def entries(file: str) -> list[Row]:

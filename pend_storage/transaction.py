@@ -10,12 +10,12 @@ returned, not the absence of others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
-from pend_storage import jitter
 from pend_storage._collection_queries import (
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -24,39 +24,27 @@ from pend_storage._collection_queries import (
     over,
     page_of,
     page_query,
-    probing,
 )
 from pend_storage._records import Page, Put, Row, Versioned
-from pend_storage.errors import Conflict
+from pend_storage._retry import ON_CONFLICT
+from pend_storage.contract import StoreBackend
 from pend_storage.layout import layout_of
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
 from pend_storage.unit_of_work import Place, UnitOfWork
 
-if TYPE_CHECKING:
-    from pend_storage.store import Store
-
-__all__ = ["RETRY", "Transaction", "TransactionCollection", "run_transaction"]
+__all__ = ["Transaction", "TransactionCollection", "run_transaction"]
 
 R = TypeVar("R")
 K = TypeVar("K", bound=RecordKey)
 T = TypeVar("T")
 
-RETRY: Final[dict[str, Any]] = {
-    "retry": tenacity.retry_if_exception_type(Conflict),
-    "wait": jitter.growing(first=0.001, most=0.1),
-    "reraise": True,
-}
-"""How a transaction that conflicts is repeated. The pause before the n-th repetition is
-random, up to 2^n ms and never over 100 ms: long enough to let the others pass, short
-enough for a caller who waits."""
-
 
 class Transaction:
-    """Use as ``with store.transaction() as tx:``; an exception inside writes nothing."""
+    """Transaction: ``with store.transaction() as tx:``. An exception writes nothing."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StoreBackend) -> None:
         self._store = store
         self._work = UnitOfWork(store.schema)
         self._collections: dict[str | type, TransactionCollection[Any]] = {}
@@ -71,7 +59,7 @@ class Transaction:
     @overload
     def collection(self, name: str) -> TransactionCollection[Any]: ...
     def collection(self, name: str | type) -> TransactionCollection[Any]:
-        """The verbs of one collection inside this transaction."""
+        """Return the operations of one collection inside this transaction."""
         known = self._collections.get(name)
         if known is None:
             schema = self._store.schema
@@ -82,7 +70,7 @@ class Transaction:
         return known
 
     def legacy(self, file: str, *, strict: bool = False) -> Any:
-        """A legacy file as :meth:`Store.legacy` gives it, inside this transaction.
+        """Open a legacy file as :meth:`Store.legacy` does, inside this transaction.
 
         What is read through it is checked at the end, and what is written takes effect
         then, together with the rest. Do not use it, or what it has given, afterwards.
@@ -109,7 +97,7 @@ class Transaction:
             call()
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have something done when this transaction is committed, and only then."""
+        """Register a function to be called when this transaction is committed."""
         self._afterwards.append(call)
 
     def __enter__(self) -> Self:
@@ -121,28 +109,28 @@ class Transaction:
 
 
 class TransactionCollection(Generic[R]):
-    """One collection inside a transaction. Sees the transaction's own writes."""
+    """Collection inside a transaction. Sees the transaction's own writes."""
 
     __slots__ = ("_adapter", "_store", "_work", "spec")
 
     def __init__(
         self,
-        store: Store,
+        store: StoreBackend,
         work: UnitOfWork,
         spec: CollectionSpec,
         adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
         self._work = work
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     def get(self, key: RecordKey) -> R | None:
-        """The record under a key, or None; either answer is checked at the end."""
+        """Return the record under a key, or None; either answer is checked at the end."""
         return self.get_many((key,)).get(key)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, R]:
-        """The records under these keys; missing keys are absent, and checked too."""
+        """Return the records under these keys; missing keys are absent, and checked too."""
         wanted = {key: key_text(self._adapter, key) for key in keys}
         rows = self._rows(wanted.values())
         return {
@@ -152,7 +140,7 @@ class TransactionCollection(Generic[R]):
         }
 
     def versioned(self, key: RecordKey) -> Versioned[R] | None:
-        """The record and the version at which it was read (0: written here, new)."""
+        """Return the record and the version at which it was read (0: written here, new)."""
         text = key_text(self._adapter, key)
         row = self._rows((text,)).get(text)
         if row is None:
@@ -160,7 +148,7 @@ class TransactionCollection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     def get_by(self, name: str, value: Any) -> R | None:
-        """The record with this value in a field declared unique, or None.
+        """Return the record with this value in a field declared unique, or None.
 
         Raises:
             InvalidQuery: the field alone is not declared unique.
@@ -175,12 +163,14 @@ class TransactionCollection(Generic[R]):
         limit: int | None = None,
         after: str | None = None,
     ) -> Page[R]:
-        """As :meth:`Collection.find`, with the transaction's own writes in it."""
+        """Find as :meth:`Collection.find` does, with the transaction's own writes in it."""
         query = page_query(self.spec, where, order_by, limit, after)
-        return page_of(self.spec, query, self._find(probing(query)), self._adapter)
+        return page_of(
+            self.spec, query, self._find(fetch_one_more(query)), self._adapter
+        )
 
     def rows(self, *where: Condition) -> list[Row]:
-        """What :meth:`find` finds, with the versions at which it was read."""
+        """Return what :meth:`find` finds, with the versions at which it was read."""
         return self._find(page_query(self.spec, where, (), None, None))
 
     def select(self, query: Query) -> list[Row]:
@@ -188,7 +178,7 @@ class TransactionCollection(Generic[R]):
         return self._find(query)
 
     def count(self, *where: Condition) -> int:
-        """How many records meet every condition; each of them is checked at the end."""
+        """Count the records that meet every condition; each of them is checked at the end."""
         return len(self.find(*where).items)
 
     def put(self, record: R, *, if_version: int | None = None) -> None:
@@ -229,7 +219,9 @@ class TransactionCollection(Generic[R]):
         return self._work.merged(self.spec, query, stored)
 
 
-def run_transaction(store: Store, fn: Callable[[Transaction], T], attempts: int) -> T:
+def run_transaction(
+    store: StoreBackend, fn: Callable[[Transaction], T], attempts: int
+) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
     def attempt() -> T:
@@ -239,4 +231,4 @@ def run_transaction(store: Store, fn: Callable[[Transaction], T], attempts: int)
         return result
 
     stop = tenacity.stop_after_attempt(attempts)
-    return tenacity.Retrying(stop=stop, **RETRY)(attempt)
+    return tenacity.Retrying(stop=stop, **ON_CONFLICT)(attempt)

@@ -1,6 +1,7 @@
-"""What a transaction has read and written so far, and what it asks at its end.
+"""Unit of work: what a transaction has read and written, and what it checks at its end.
 
-Knows no store: whoever asks one, waiting or awaiting, tells it what was found.
+It knows no store. The transaction reads, by blocking calls or by await, and passes on
+what it found.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class UnitOfWork:
     # -- reads --------------------------------------------------------------------------
 
     def unwritten(self, spec: CollectionSpec, keys: Iterable[str]) -> list[str]:
-        """The keys for which a store must be asked."""
+        """Return the keys for which a store must be asked."""
         return [key for key in keys if (spec.name, key) not in self._writes]
 
     def found(
         self, spec: CollectionSpec, keys: Sequence[str], stored: Mapping[str, Row]
     ) -> dict[str, Row]:
-        """Rows under these keys, own writes among them; remembers what was stored.
+        """Return the rows under these keys, own writes among them, and record their versions.
 
         Raises:
             Conflict: a record is not what was read before; the end could only fail.
@@ -58,7 +59,7 @@ class UnitOfWork:
         return {**stored, **own}
 
     def widened(self, spec: CollectionSpec, query: Query) -> Query:
-        """A query that is not answered too short because of own writes."""
+        """Widen the limit of a query by own writes, which may displace stored rows."""
         if query.limit is None:
             return query
         return replace(query, limit=query.limit + len(self._own(spec)))
@@ -66,7 +67,7 @@ class UnitOfWork:
     def merged(
         self, spec: CollectionSpec, query: Query, stored: Iterable[Row]
     ) -> list[Row]:
-        """The answer to a query, as if own writes were stored already.
+        """Answer a query as if own writes were stored already.
 
         Raises:
             Conflict: as :meth:`found`.
@@ -98,7 +99,7 @@ class UnitOfWork:
     # -- writes -------------------------------------------------------------------------
 
     def write(self, operation: Put | Delete, if_version: int | None) -> None:
-        """Note a write.
+        """Record a write.
 
         Raises:
             Conflict: it is known already that the record is not at ``if_version``.
@@ -129,13 +130,13 @@ class UnitOfWork:
     # -- the end ------------------------------------------------------------------------
 
     def batch(self) -> Batch | None:
-        """All reads as checks, and all writes; None where there is neither."""
+        """Make the commit: reads as checks, and writes. None where there is neither."""
         if not self._writes and not self._seen:
             return None
         return self._schema.batch(self._writes.values(), self._seen)
 
     def finish(self, batch: Batch, versions: Sequence[int]) -> dict[Place, int]:
-        """What was written, with its versions; what follows begins anew."""
+        """Return the versions of what was written, and begin anew."""
         places = [(o.collection, o.key) for o in batch.operations]
         self._seen.clear()
         self._writes.clear()

@@ -11,7 +11,6 @@ its caller has loaded last: a thread, a task, or whatever else runs in a context
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
@@ -20,6 +19,7 @@ from contextvars import ContextVar
 from itertools import count, islice
 from typing import Any, Final, TypeAlias
 
+from pend_storage._fork import on_fork
 from pend_storage.merge import Kept
 
 __all__ = ["NEVER", "WorkingCopies", "as_json", "plain_copy"]
@@ -68,6 +68,7 @@ class WorkingCopies:
         self._known: dict[tuple[int, str], _Loaded] = {}
         self._guard = threading.Lock()
         _live[self._number] = self
+        on_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """In a forked child: the locks of the parent's threads mean nothing."""
@@ -180,12 +181,3 @@ def _name(name: Any) -> str:
     raise TypeError(
         f"keys must be str, int, float, bool or None, not {type(name).__name__}"
     )
-
-
-def _after_fork() -> None:
-    for copies in list(_live.values()):
-        copies.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

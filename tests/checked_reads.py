@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import Batch, Row
 from pend_storage.query import Query
+from pend_storage.records import Batch, Row
 from pend_storage.store import Store
 from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json import JsonStore

@@ -17,8 +17,8 @@ from benchmarks.contenders import our_verbs
 from benchmarks.measure import Operation, Slice, rate_of
 from benchmarks.record import SCHEMA, account
 from benchmarks.workbench import Workbench
-from pend_storage._records import ChangedRecord
 from pend_storage.backfill import backfill
+from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.record import SCHEMA, Account, accounts, revised
-from pend_storage._collection import Collection
 from pend_storage.backfill import backfill
+from pend_storage.collection import Collection
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.errors import PendStorageError
 from pend_storage.stores.json import JsonStore

@@ -16,8 +16,8 @@ from benchmarks.measure import spread_of
 from benchmarks.record import SCHEMA, accounts
 from benchmarks.results import Figure
 from benchmarks.workbench import Workbench
-from pend_storage._records import Advance, Batch, ChangedRecord, Row
 from pend_storage.phases import Phase
+from pend_storage.records import Advance, Batch, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore

@@ -12,15 +12,6 @@ from typing import Any
 
 from typing_extensions import override
 
-from pend_storage._records import (
-    JSON,
-    Advance,
-    Batch,
-    Change,
-    ChangedRecord,
-    Put,
-    Row,
-)
 from pend_storage.codec import dump_json, load_json
 from pend_storage.diff import equal
 from pend_storage.errors import (
@@ -33,6 +24,15 @@ from pend_storage.errors import (
 )
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import Condition, Query, select
+from pend_storage.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Put,
+    Row,
+)
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 

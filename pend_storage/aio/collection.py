@@ -10,6 +10,7 @@ import tenacity
 from pend_storage._collection_queries import (
     OVERWRITE,
     checks_for,
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -17,7 +18,6 @@ from pend_storage._collection_queries import (
     over_rows,
     page_of,
     page_query,
-    probing,
     versions_of,
 )
 from pend_storage._records import Page, Versioned
@@ -35,7 +35,7 @@ K = TypeVar("K", bound=RecordKey)
 
 
 class AsyncCollection(Generic[R]):
-    """As :class:`~pend_storage._collection.Collection`, with ``await``.
+    """As :class:`~pend_storage.collection.Collection`, with ``await``.
 
     Cheap to make. Everything that a verb there raises it raises here.
     """
@@ -49,7 +49,7 @@ class AsyncCollection(Generic[R]):
         adapter: RecordAdapter | None = None,
     ) -> None:
         self._store = store
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     async def get(self, key: RecordKey) -> R | None:
@@ -133,7 +133,7 @@ class AsyncCollection(Generic[R]):
     ) -> Page[R]:
         """The records that meet every condition, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = await self._store.query(self.spec.name, probing(query))
+        rows = await self._store.query(self.spec.name, fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from pend_storage.errors import StoreUnavailable
-from pend_storage.sharing import own_copy
+from pend_storage.errors import StoreUnavailable, own_copy
 from pend_storage.shown import shown
 
 __all__ = ["Lanes", "Sized", "bearable"]

@@ -56,8 +56,10 @@ from pend_storage.aio.wishes import (
     commit_all,
 )
 from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.layout import Layout
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
+from pend_storage.schema import Schema
 from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
@@ -124,8 +126,8 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
             raise ConfigError(
                 "max_waiting and threads must be 1 or more, timeout above 0 or None."
             )
-        self.schema = store.schema
-        self.layouts = store.layouts
+        self.schema: Schema = store.schema
+        self.layouts: tuple[Layout, ...] = store.layouts
         self._store = store
         self._timeout = timeout
         self._max_waiting = max_waiting

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import tenacity
 
 from pend_storage._collection_queries import (
+    fetch_one_more,
     given,
     given_key,
     is_given,
@@ -16,13 +17,12 @@ from pend_storage._collection_queries import (
     over,
     page_of,
     page_query,
-    probing,
 )
 from pend_storage._records import Page, Row, Versioned
+from pend_storage._retry import ON_CONFLICT
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
-from pend_storage.transaction import RETRY
 from pend_storage.unit_of_work import Place, UnitOfWork
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class AsyncTransactionCollection(Generic[R]):
     ) -> None:
         self._store = store
         self._work = work
-        self.spec = spec
+        self.spec: CollectionSpec = spec
         self._adapter = adapter
 
     async def get(self, key: RecordKey) -> R | None:
@@ -137,7 +137,7 @@ class AsyncTransactionCollection(Generic[R]):
     ) -> Page[R]:
         """The records that meet every condition, own writes among them, as a page."""
         query = page_query(self.spec, where, order_by, limit, after)
-        rows = await self._find(probing(query))
+        rows = await self._find(fetch_one_more(query))
         return page_of(self.spec, query, rows, self._adapter)
 
     async def count(self, *where: Condition) -> int:
@@ -185,4 +185,4 @@ async def run_transaction(
         return result
 
     stop = tenacity.stop_after_attempt(attempts)
-    return await tenacity.AsyncRetrying(stop=stop, **RETRY)(attempt)
+    return await tenacity.AsyncRetrying(stop=stop, **ON_CONFLICT)(attempt)

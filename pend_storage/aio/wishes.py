@@ -8,10 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pend_storage._records import Batch, Outcome, Row
 from pend_storage.aio.lanes import bearable
-from pend_storage.errors import StaleEpoch, StoreUnavailable
+from pend_storage.errors import StaleEpoch, StoreUnavailable, own_copy
 from pend_storage.query import Query, field, make_query
 from pend_storage.schema import CollectionSpec
-from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 
 __all__ = ["Job", "Lookup", "Order", "Read", "answer_looks", "carry_out", "commit_all"]

@@ -45,7 +45,7 @@ Kind: TypeAlias = Literal["missing", "extra", "different", "answer"]
 """Missing: only the primary has the record. Extra: only the secondary has it. Answer: a
 query is answered otherwise though its records are equal."""
 State: TypeAlias = Literal["open", "repaired", "gone", "accepted"]
-"""State of a finding; see :class:`~pend_storage._records.FindingRecord`."""
+"""State of a finding; see :class:`~pend_storage.records.FindingRecord`."""
 Source: TypeAlias = Literal["read", "validation", "edit"]
 """Origin of a finding: a compared read, a validation, or an edit of a legacy file."""
 Redact: TypeAlias = Callable[[str, Difference], Difference]

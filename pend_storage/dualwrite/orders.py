@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from pend_storage._records import Batch, Outcome
-from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
-from pend_storage.sharing import own_copy
+from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable, own_copy
 
 __all__ = ["Order", "Written", "raise_unsettled"]
 

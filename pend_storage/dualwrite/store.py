@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -12,6 +10,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage.dualwrite.divergence_check import Finding, Redact, hide_values
 from pend_storage.dualwrite.lag import Lag
 from pend_storage.dualwrite.maintenance import Backfill, Validate
@@ -34,8 +33,10 @@ from pend_storage.dualwrite.wiring import PairOptions, wire
 from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout
 from pend_storage.phases import Phase
 from pend_storage.reports import BackfillReport, ValidationReport
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 
 __all__ = ["DualWriteStore"]
@@ -117,12 +118,12 @@ class DualWriteStore(RoutedStore):
         )
         self._take_parts(Pair(json, postgres, begin=begin), options)
         self._refuse_rewound()
-        _stores.add(self)
+        on_fork(self._after_fork)
 
     def _take_parts(self, pair: Pair, options: PairOptions) -> None:
         """Make the parts, and hold them where the verbs find them without a detour."""
-        self.schema = pair.json.schema
-        self.layouts = pair.json.layouts or pair.postgres.layouts
+        self.schema: Schema = pair.json.schema
+        self.layouts: tuple[Layout, ...] = pair.json.layouts or pair.postgres.layouts
         parts = wire(pair, options)
         self._pair = pair
         self._hook = options.hook
@@ -299,15 +300,3 @@ class DualWriteStore(RoutedStore):
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):
             self._continuity.leave_witness(route)
-
-
-_stores: weakref.WeakSet[DualWriteStore] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store._after_fork()  # noqa: SLF001 - our own
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -1,57 +1,29 @@
-"""The phase flag: where it may be written, and what notices that it has changed.
+"""Phase flag: sources in which it may be written, and watchers of its changes.
 
 The flag is what is *wanted*; the roles of the two stores are what *is*. A place for the
-flag is a :class:`FlagSource`; :func:`flag_source` gives the one that the settings of an
+flag is a :class:`FlagSource`; :func:`flag_source` makes the one that the settings of an
 environment name. :class:`FlagWatcher` notices changes, and :class:`AutoSwitch` acts on
 them. :class:`FlagMemory` is what a pair of stores remembers of the versions it followed.
+
+The public names are those of the stub ``__init__.pyi``, loaded when they are first used.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-from pend_storage.flags._chained import (
-    ChainedFlag,
-    FlagSettings,
-    RedisPlace,
-    flag_source,
-)
-from pend_storage.flags.auto import AutoSwitch, Switchable
-from pend_storage.flags.file import FileFlag
-from pend_storage.flags.fixed import EnvironmentFlag, FixedFlag
-from pend_storage.flags.memory import FlagMemory, VersionedFlag
-from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
-from pend_storage.flags.watcher import FlagWatcher, OnChange
-
-if TYPE_CHECKING:
-    from pend_storage.flags.redis import RedisFlag
-
-__all__ = [
-    "AutoSwitch",
-    "EnvironmentFlag",
-    "FileFlag",
-    "ChainedFlag",
-    "FixedFlag",
-    "FlagMemory",
-    "FlagSettings",
-    "FlagSource",
-    "FlagWatcher",
-    "OnChange",
-    "PairValues",
-    "RedisFlag",
-    "RedisPlace",
-    "Switchable",
-    "VersionedFlag",
-    "DesiredPhase",
-    "flag_source",
-]
+_RENAMED = {"FirstSet": "ChainedFlag", "Wanted": "DesiredPhase"}
 
 
-def __getattr__(name: str) -> Any:
-    if name != "RedisFlag":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pend_storage.flags.redis import (  # noqa: PLC0415 - an optional package
-        RedisFlag,
-    )
+def __getattr__(name: str) -> object:
+    from pend_storage._lazy_exports import load_export
 
-    return RedisFlag
+    if name in _RENAMED:
+        import warnings
+
+        message = f"{__name__}.{name} is {_RENAMED[name]} now: use that name."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
+    return load_export(__name__, name)
+
+
+def __dir__() -> list[str]:
+    from pend_storage._lazy_exports import exported_names
+
+    return sorted({*globals(), *exported_names(__name__)})

@@ -1,4 +1,4 @@
-"""Several places, of which the first that is set counts; and those that settings name."""
+"""Chain of flag sources, of which the first that is set counts, and its settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ChainedFlag", "FlagSettings", "RedisPlace", "flag_source"]
 
 
 class RedisPlace(Protocol):
-    """Where a Redis is."""
+    """Address of a Redis server."""
 
     @property
     def url(self) -> str:
@@ -32,7 +32,7 @@ class RedisPlace(Protocol):
 
 
 class FlagSettings(Protocol):
-    """What of an environment's settings says where its flag may be."""
+    """Settings of an environment that say where its flag may be."""
 
     @property
     def environment(self) -> str:
@@ -56,10 +56,10 @@ class FlagSettings(Protocol):
 
 
 class ChainedFlag(FlagSource):
-    """The first of several places in which the flag is set.
+    """Chain of flag sources: the first in which the flag is set decides.
 
-    A place that cannot be reached, or that holds no phase, stops the search: what would be
-    found behind it is older, and would move the stores to where nobody wants them.
+    A source that cannot be reached, or that holds no phase, stops the search: a word
+    behind it is older, and would move the stores to a phase that is not wanted any more.
     """
 
     def __init__(self, sources: Iterable[FlagSource]) -> None:
@@ -128,7 +128,7 @@ class ChainedFlag(FlagSource):
 
 
 def _is_set(source: FlagSource) -> bool:
-    """A wrong word counts too: that is the place to correct it."""
+    """Tell whether a source is set. A wrong word counts: it is to be corrected there."""
     try:
         return source.read() is not None
     except ConfigError:
@@ -138,7 +138,7 @@ def _is_set(source: FlagSource) -> bool:
 def flag_source(
     settings: FlagSettings, *, environ: Mapping[str, str] = os.environ
 ) -> FlagSource:
-    """Where an environment's flag may be: the variable, then Redis, then the file.
+    """Make the chain of an environment's sources: the variable, Redis, then the file.
 
     Args:
         settings: from :func:`~pend_storage.config.load_settings`.

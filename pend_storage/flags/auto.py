@@ -1,4 +1,4 @@
-"""A running store follows the flag by itself."""
+"""Automatic switch: a running store follows the phase flag."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from pend_storage import jitter
+from pend_storage._retry import Backoff
 from pend_storage.errors import PendStorageError, SwitchRefused
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.memory import FlagMemory
@@ -23,7 +23,7 @@ _LONGEST_PAUSE: Final = 60.0
 
 
 class Switchable(PairValues, Protocol):
-    """What of a store is needed to move it to another phase, and to remember why."""
+    """Store that can be moved to another phase, and that keeps values of the pair."""
 
     @property
     def phase(self) -> Phase:
@@ -41,9 +41,9 @@ class Switchable(PairValues, Protocol):
 
 
 class AutoSwitch:
-    """Moves a store to the phase that the flag wants, when the flag is read or changes.
+    """Follower of the phase flag: switches a store to the phase that the flag wants.
 
-    What stands in the way is reported, by the event ``auto-switch-refused`` or
+    What prevents a switch is reported, by the event ``auto-switch-refused`` or
     ``auto-switch-failed``, once for each reason, and tried again after a pause that grows.
     A success is reported by ``auto-switched``. Several processes may do this at the same
     time: one of them makes the switch, and the others find it made.
@@ -52,7 +52,7 @@ class AutoSwitch:
     was followed. A word below it moves nothing, nor does a key that is gone: the event
     ``flag-unknown`` says which version was seen and which was followed last.
 
-    A phase that somebody chooses by ``store.switch`` stays until the flag changes, or until
+    A phase that is chosen by ``store.switch`` stays until the flag changes, or until
     a process starts. So change the flag as well.
     """
 
@@ -88,8 +88,8 @@ class AutoSwitch:
         self._memory = FlagMemory(store)
         self._accept = tuple(accept)
         self._timeout = timeout
-        self._pauses = (first_pause, longest_pause)
-        self._pause = first_pause
+        # Spread, so that many processes do not try in step.
+        self._backoff = Backoff(first_pause, longest_pause, share=0.5)
         self._wanted: DesiredPhase | None = None
         self._told: object = None
         self._watcher = FlagWatcher(
@@ -97,13 +97,14 @@ class AutoSwitch:
         )
 
     def close(self) -> None:
-        """Follow no more. A switch that is under way is waited for, 5 seconds at most."""
+        """Stop following. Waits for a switch that is under way, 5 seconds at most."""
         self._watcher.close()
 
     def _follow(self, wanted: DesiredPhase) -> float | None:
-        """Called by the watcher; gives the seconds after which to try again."""
+        """Switch if needed; return the seconds after which to try again."""
         if wanted != self._wanted:
-            self._wanted, self._told, self._pause = wanted, None, self._pauses[0]
+            self._wanted, self._told = wanted, None
+            self._backoff.reset()
         try:
             self._memory.note(wanted)  # also where nothing is left to do
             before = self._store.phase
@@ -113,7 +114,7 @@ class AutoSwitch:
                 wanted.phase,
                 accept=self._accept,
                 timeout=self._timeout,
-                by=_whoever_follows(wanted),
+                by=_follower_name(wanted),
             )
         except PendStorageError as error:
             return self._failed(wanted, error)
@@ -137,9 +138,7 @@ class AutoSwitch:
                 f"{wanted.place} wants {wanted.phase.value!r}, which is tried again"
             )
             self._hook(Event(name, f"{message}: {error}", logging.WARNING))
-        pause, self._pause = self._pause, min(2 * self._pause, self._pauses[1])
-        # Spread, so that many processes do not try in step.
-        return pause * jitter.between(0.5, 1.0)
+        return self._backoff.next()
 
     def _is_there(self, phase: Phase) -> bool:
         try:
@@ -148,8 +147,8 @@ class AutoSwitch:
             return False
 
 
-def _whoever_follows(wanted: DesiredPhase) -> str:
-    """For the history of switches: which process, and on whose word."""
+def _follower_name(wanted: DesiredPhase) -> str:
+    """Name this process and its flag, for the history of switches."""
     version = f", version {wanted.version}" if wanted.version else ""
     who = f"auto_switch of process {os.getpid()} on {socket.gethostname()}"
     return f"{who}, for {wanted.place}{version}"

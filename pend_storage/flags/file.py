@@ -1,4 +1,4 @@
-"""The flag as a word in ``pend.toml``."""
+"""Phase flag in the configuration file ``pend.toml``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FileFlag(FlagSource):
 
     def __init__(self, path: str | Path, environment: str) -> None:
         """Args: path: the file. environment: which of its environments."""
-        self.path = Path(path).absolute()
+        self.path: Path = Path(path).absolute()
         self.environment = environment
         self._last: tuple[bytes, DesiredPhase | None] | None = None
 
@@ -126,7 +126,7 @@ class FileFlag(FlagSource):
         return edited
 
     def _replaced(self, before: bytes, after: bytes) -> bool:
-        """Put a new file in place, unless somebody else has changed it meanwhile."""
+        """Put a new file in place, unless another process has changed it meanwhile."""
         target = self.path.resolve()  # a link goes on to be one
         try:
             with _temporary(target) as temporary:
@@ -158,7 +158,7 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 def _imitate(new: Path, old: Path) -> None:
-    """Whoever may read the old file may read the new one."""
+    """Give a new file the permissions of the old one."""
     known = old.stat()
     with contextlib.suppress(PermissionError):  # only root may give files away
         os.chown(new, known.st_uid, known.st_gid)

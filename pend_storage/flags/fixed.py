@@ -1,4 +1,4 @@
-"""Flags that stand in the code, or in the environment of the process."""
+"""Phase flags in the code, or in the environment of the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EnvironmentFlag", "FixedFlag"]
 
 
 class FixedFlag(FlagSource):
-    """A flag in memory, for one process: what code says."""
+    """Phase flag in memory, for one process."""
 
     def __init__(self, phase: Phase | str) -> None:
         """Make it.
@@ -66,7 +66,7 @@ class FixedFlag(FlagSource):
 
 
 class EnvironmentFlag(FlagSource):
-    """A flag in an environment variable. Nobody can change it but by a restart."""
+    """Phase flag in an environment variable, which only a restart can change."""
 
     def __init__(
         self, name: str = "PEND_PHASE", *, environ: Mapping[str, str] = os.environ

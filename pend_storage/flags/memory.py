@@ -1,4 +1,4 @@
-"""What a pair of stores remembers of a flag: the highest version that was followed.
+"""Memory of a flag in a pair of stores: the highest version that was followed.
 
 A Redis may be restored from an old dump, flushed, or replaced. A process that has just
 started cannot see that from the key alone, and an old word looks like a wish. So the pair
@@ -29,7 +29,7 @@ FLAG_META: Final = "flags"
 
 
 class Followed(msgspec.Struct, frozen=True):
-    """What is remembered of one place."""
+    """Memory of one flag source."""
 
     phase: str
     """The word that was followed last."""
@@ -71,14 +71,14 @@ class Followed(msgspec.Struct, frozen=True):
 
 
 class FlagMemory:
-    """Reads and writes what a pair remembers of its flags."""
+    """Memory of the flags of a pair, kept in the pair's shared values."""
 
     def __init__(self, values: PairValues) -> None:
         """Args: values: of the pair."""
         self._values = values
 
     def of(self, source: str) -> Followed | None:
-        """What was followed last; None: nothing.
+        """Return what was followed last; None: nothing.
 
         Raises:
             StoreUnavailable: the primary of the pair cannot be reached.
@@ -93,7 +93,7 @@ class FlagMemory:
             raise StoreUnavailable(reason, store=error.store) from error
 
     def note(self, wanted: DesiredPhase) -> None:
-        """Remember that a word is followed from now on.
+        """Record that a word is followed from now on.
 
         Raises:
             ConfigError: another one was followed that is newer.
@@ -138,7 +138,7 @@ def _require_new(wanted: DesiredPhase, followed: Followed | None) -> None:
 
 
 class VersionedFlag(FlagSource):
-    """A place that counts its writes, in versions that outlive every process."""
+    """Flag source that counts its writes, in versions that outlive every process."""
 
     @property
     @abstractmethod
@@ -162,7 +162,7 @@ class VersionedFlag(FlagSource):
 
 
 class RememberedFlag(FlagSource):
-    """A versioned place, as far as it says something newer than what was followed.
+    """Versioned flag source whose stale words are refused.
 
     A word that is stale, and a key that is gone, are errors: no other place decides then.
     What is written gets a version above all that were followed.

@@ -1,4 +1,4 @@
-"""The flag as a key in Redis, with a broadcast to all who listen."""
+"""Phase flag in a Redis key, with a broadcast to all processes that subscribe."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from typing_extensions import override
 
+from pend_storage._retry import Backoff
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.memory import VersionedFlag
 from pend_storage.flags.source import DesiredPhase
@@ -101,7 +102,7 @@ class RedisFlag(VersionedFlag):
             ConfigError: the URL makes no sense.
         """
         self.key = key
-        self.channel = f"{key}:changed"
+        self.channel: str = f"{key}:changed"
         self._url = url
         self._timeout = timeout
         self._seen: _Value | None = None
@@ -255,14 +256,13 @@ class RedisFlag(VersionedFlag):
         return unsubscribe
 
     def _listen(self, on_change: Callable[[], None], stop: threading.Event) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while not stop.is_set():
             with contextlib.suppress(redis.RedisError, OSError):
                 for _ in self._messages(stop):
                     on_change()
-                    pause = _FIRST_PAUSE
-            stop.wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                    backoff.reset()
+            stop.wait(backoff.next())
 
     def _messages(self, stop: threading.Event) -> Iterator[None]:
         """One for each broadcast, and one whenever some may have been missed.

@@ -1,4 +1,4 @@
-"""What every place that may hold the phase flag can do."""
+"""Flag sources: the interface of every place that may hold the phase flag."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 from pend_storage._records import JSON
 from pend_storage.phases import Phase
 
-__all__ = ["FlagSource", "PairValues", "DesiredPhase"]
+__all__ = ["DesiredPhase", "FlagSource", "PairValues"]
 
 
 class PairValues(Protocol):
-    """The named values of a pair of stores, which survive a switch of its primary.
+    """Named values of a pair of stores, which survive a switch of its primary.
 
     A :class:`~pend_storage.DualWriteStore` is one.
     """
@@ -32,7 +32,7 @@ class PairValues(Protocol):
 
 @dataclass(frozen=True)
 class DesiredPhase:
-    """The phase that somebody wants, and where that is written."""
+    """Desired phase, and where it is written."""
 
     phase: Phase
     place: str
@@ -48,10 +48,10 @@ class DesiredPhase:
 
 
 class FlagSource(ABC):
-    """A place where the wanted phase may be written. Safe to share between threads.
+    """Source of the desired phase. Safe to share between threads.
 
-    Whatever goes wrong is told from "not set here", because only the latter may let
-    another place decide.
+    A failure is distinguished from "not set here", because only the latter lets another
+    source decide.
     """
 
     @property
@@ -66,7 +66,7 @@ class FlagSource(ABC):
 
     @abstractmethod
     def read(self) -> DesiredPhase | None:
-        """What is wanted now; None if it is not set here.
+        """Read the desired phase; None if it is not set here.
 
         Raises:
             ConfigError: what is there is no phase.
@@ -75,7 +75,7 @@ class FlagSource(ABC):
 
     @abstractmethod
     def write(self, phase: Phase, *, by: str) -> DesiredPhase:
-        """Want another phase from now on.
+        """Write another desired phase.
 
         Args:
             phase: which.
@@ -87,13 +87,13 @@ class FlagSource(ABC):
         """
 
     def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
-        """Be told at once that the flag may have changed, where the place can tell.
+        """Subscribe to changes of the flag, where the source can broadcast them.
 
-        It is no more than a hint, in any thread: one may be missed, and one too many may
-        come. So :meth:`read` now and then as well.
+        A call is a hint only, in any thread: one may be missed, and one too many may
+        come. So :meth:`read` at intervals as well.
 
         Returns:
-            What to call to hear no more.
+            A function that ends the subscription.
         """
         return _nothing
 
@@ -114,4 +114,4 @@ class FlagSource(ABC):
 
 
 def _nothing() -> None:
-    """There is nobody to be told."""
+    """End a subscription that was none."""

@@ -1,16 +1,15 @@
-"""A thread that notices when another phase is wanted."""
+"""Flag watcher: a thread that reads the flag and reports its changes."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 from pend_storage.events import Event, Hook, guarded, log_event
 from pend_storage.flags.source import DesiredPhase, FlagSource
@@ -30,17 +29,17 @@ _SETTLING: Final = 0.2
 
 @dataclass
 class _Signals:
-    """How one thread is spoken to; a forked child has others."""
+    """Signals to one watching thread; a forked child has others."""
 
     wake: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 class FlagWatcher:
-    """Calls a function when the flag is first read, and whenever it has changed.
+    """Watcher that calls a function when the flag is first read, and when it changes.
 
-    It hears broadcasts at once, and reads the flag now and then as well, because one can
-    be missed. A flag that cannot be read, or that holds no phase, changes nothing; it is
+    It receives broadcasts at once, and reads the flag at intervals as well, because a
+    broadcast can be missed. A flag that cannot be read, or that holds no phase, changes nothing; it is
     reported once, by the event ``flag-unreachable`` or ``flag-unknown``, and so is its
     return, by ``flag-back``. A flag that is set nowhere changes nothing either.
 
@@ -74,9 +73,8 @@ class FlagWatcher:
         self._hook = guarded(hook)
         self._interval = interval
         self._is_closed = False
-        _watch_forks()
         self._start()
-        _watchers.add(self)
+        on_fork(self._after_fork)
 
     def _start(self, delay: float = 0.0) -> None:
         self._delivered: DesiredPhase | None = None
@@ -130,7 +128,7 @@ class FlagWatcher:
             self._report("flag-unreachable", f"{error.store}: {error.reason}")
         except ConfigError as error:
             self._report("flag-unknown", str(error))
-        except Exception as error:  # noqa: BLE001 - a source of somebody else's
+        except Exception as error:  # noqa: BLE001 - a source may raise anything
             self._report("flag-unreachable", f"{self._source.place}: {error!r}")
         else:
             self._report_back(wanted)
@@ -161,7 +159,7 @@ class FlagWatcher:
                 self._again_at = time.monotonic() + after
 
     def _report(self, name: str, reason: str) -> None:
-        """Tell of trouble, once an episode: a server's words change, a wrong word's do too."""
+        """Report a failure once an episode, though the text of an unreachable server varies."""
         trouble = (name, reason if name == "flag-unknown" else "")
         if trouble == self._trouble:
             return
@@ -189,24 +187,3 @@ class FlagWatcher:
 
 def _told(error: Exception) -> str:
     return str(error) if isinstance(error, PendStorageError) else repr(error)
-
-
-_watchers: weakref.WeakSet[FlagWatcher] = weakref.WeakSet()
-
-
-_fork_guard: Final = threading.Lock()
-_watching_forks = False
-
-
-def _watch_forks() -> None:
-    """Have a forked child watch too; registered late, so that its stores come before."""
-    global _watching_forks  # noqa: PLW0603 - the system takes it only once per process
-    with _fork_guard:
-        if not _watching_forks and hasattr(os, "register_at_fork"):
-            _watching_forks = True
-            os.register_at_fork(after_in_child=_after_fork)
-
-
-def _after_fork() -> None:
-    for watcher in list(_watchers):
-        watcher._after_fork()  # noqa: SLF001 - our own

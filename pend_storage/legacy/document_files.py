@@ -82,8 +82,8 @@ class DocumentMapping(RecordMapping):
 
     def __init__(self, file: str) -> None:
         self.file: Final = file
-        self.told = frozenset({"key", "body", "extra", "content_hash"})
-        self.where = (query.field("file") == file,)
+        self.told: frozenset[str] = frozenset({"key", "body", "extra", "content_hash"})
+        self.where: tuple[Condition, ...] = (query.field("file") == file,)
 
     @override
     def read(self, source: Source, refused: frozenset[str] = frozenset()) -> Document:

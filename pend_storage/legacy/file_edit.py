@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import tenacity
 
 from pend_storage._records import Delete, Put, QuarantinedRecord
+from pend_storage._retry import ON_CONFLICT
 from pend_storage.broken_files import BROKEN, is_whole_file
 from pend_storage.codec import check_json
 from pend_storage.errors import (
@@ -40,7 +41,7 @@ from pend_storage.removal import Place, Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.shown import shown
 from pend_storage.store import Store
-from pend_storage.transaction import RETRY, Transaction
+from pend_storage.transaction import Transaction
 
 __all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "written"]
 
@@ -127,7 +128,7 @@ def _tell(store: Store, told: Iterable[Event]) -> None:
 def _repeated(attempt: Callable[[], T], layout: RecordPlacement) -> T:
     stop = tenacity.stop_after_delay(PATIENCE)
     try:
-        return tenacity.Retrying(stop=stop, **RETRY)(attempt)
+        return tenacity.Retrying(stop=stop, **ON_CONFLICT)(attempt)
     except Conflict as error:
         raise StoreUnavailable(
             f"others wrote {error.collection}[{shown(error.key)}] each time for "

@@ -2,7 +2,7 @@
 
 An envelope is taken from a file as it is, or made in the manner of
 ``JSON.stringify(value, null, 2)``, which the legacy server uses; it is stored in the
-file's :class:`~pend_storage._records.LegacyFile` header.
+file's :class:`~pend_storage.records.LegacyFile` header.
 """
 
 from __future__ import annotations

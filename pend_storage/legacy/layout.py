@@ -58,7 +58,7 @@ class RecordLayout(RecordPlacement):
             broken as a whole, as it is for every JSON parser.
     """
 
-    computed = frozenset({"legacy_position", "content_hash"})
+    computed: frozenset[str] = frozenset({"legacy_position", "content_hash"})
 
     # -- reading ----------------------------------------------------------------------
 

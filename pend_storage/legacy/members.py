@@ -99,7 +99,7 @@ class ObjectMapping(RecordMapping):
             for m in typed
             if specs[m.column].default is ... and specs[m.column].optional
         )
-        self.told = frozenset(
+        self.told: frozenset[str] = frozenset(
             {m.column for m in self.members} | {"extra", "content_hash", *self.computed}
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from operator import index as as_index
-from typing import Any, Self, TypeVar, overload
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 from typing_extensions import override
 
@@ -20,7 +20,7 @@ class LiveList(MutableSequence[Any]):
     """A list of a legacy file; see :class:`~pend_storage.live.maps.LiveMap`."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]  # as of a list
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # as of a list
 
     # -- what a view fills in ------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Plans changes one after the other on a state that does not change meanwhile."""
+"""Write planner: checks commits one after the other on a state that stays as it is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Claim = tuple[str, tuple[str, ...], tuple[Any, ...]]
 
 
 class _Rows:
-    """What planned batches have written over a state, and which values they claim."""
+    """Rows that planned batches have written over a state, and unique values they claim."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], tuple[int, Any]] = {}
@@ -47,7 +47,7 @@ _NOTHING: Final = _Rows()
 
 
 def _claims(spec: CollectionSpec, record: Any) -> list[_Claim]:
-    """The unique values that a record has, if there is one."""
+    """List the unique values of a record, if there is one."""
     if record is None:
         return []
     return [
@@ -58,9 +58,9 @@ def _claims(spec: CollectionSpec, record: Any) -> list[_Claim]:
 
 
 class Plan:
-    """Changes that will take effect together, each checked on top of those before it.
+    """Plan of changes that take effect together, each checked on top of those before it.
 
-    What is refused leaves no trace, and the next one is checked without it.
+    A change that is refused leaves no trace, and the next one is checked without it.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Plan:
         *,
         meta: tuple[tuple[str, JSON], ...] = (),
     ) -> tuple[int, ...]:
-        """Plan a commit; gives the versions as ``Store.commit`` does.
+        """Plan a commit, and return the versions as ``Store.commit`` does.
 
         A commit that is in the change log already is not planned again.
 
@@ -135,18 +135,18 @@ class Plan:
         return self._done_before(batch.token) is not None
 
     def _done_before(self, token: str) -> LogRecord | None:
-        """The commit with this token, planned or in the log."""
+        """Find the commit with this token, planned or in the log."""
         if not token:
             return None
         return self._tokens.get(token) or self._find(token)
 
-    def follow(
+    def apply_changes(
         self,
         records: Sequence[ChangedRecord],
         epoch: int | None,
         mark: Advance | None,
     ) -> int:
-        """Plan to take over what is newer, as ``Store.apply`` does.
+        """Plan the changes of another store that are newer, as ``Store.apply`` does.
 
         Raises:
             StaleEpoch: the store is not secondary at that epoch.
@@ -262,7 +262,7 @@ class Plan:
             yield ChangedRow(*place, version, body)
 
     def _whole(self, collection: str, key: str, body: bytes | None) -> bytes | None:
-        """A body with the stored members that this program does not know."""
+        """Complete a body with the stored members that this program does not know."""
         if body is None:
             return None
         if (collection, key) in self._done.bodies:

@@ -19,13 +19,13 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # its calls cost a fifth
 import ctypes
 import enum
-import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Final, Literal, TypeVar
 
+from pend_storage._fork import on_fork
 from pend_storage.stores.shield import in_main_thread
 
 __all__ = ["NOT_NOW", "NotNow", "with_interrupt_deferred"]
@@ -151,5 +151,4 @@ def _begin_in_child() -> None:
         _signal.signal(_SIGINT, signal.default_int_handler)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+on_fork(_begin_in_child)

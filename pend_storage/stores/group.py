@@ -8,14 +8,13 @@ and under load the groups grow by themselves.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from pend_storage.sharing import own_copy
+from pend_storage._fork import on_fork
+from pend_storage.errors import own_copy
 
 __all__ = ["Group", "Ticket"]
 
@@ -94,7 +93,8 @@ class Group:
         self._carry_out = carry_out
         self._lanes = lanes
         self._begin()
-        _groups.add(self)
+        # In a child, none of the threads is there that would leave a lane or a lock.
+        on_fork(self._begin)
 
     def _begin(self) -> None:
         self._gate = threading.Lock()
@@ -191,15 +191,3 @@ def _wake(caller: _Caller | None) -> None:
     """Wake a thread, or keep it from falling asleep. Hold the gate."""
     if caller is not None and caller.wake.locked():
         caller.wake.release()
-
-
-_groups: Final[weakref.WeakSet[Group]] = weakref.WeakSet()
-
-
-def _begin_in_child() -> None:
-    """Forget the parent's threads: none of them is there to leave a lane or a lock."""
-    for group in list(_groups):
-        group._begin()  # noqa: SLF001 - same module
-
-
-os.register_at_fork(after_in_child=_begin_in_child)

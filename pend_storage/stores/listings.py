@@ -24,7 +24,7 @@ MOST_LISTED: Final = 250_000
 
 
 class _News(NamedTuple):
-    """What has changed in a file since its listing was made."""
+    """Changes of a file since its listing was made."""
 
     mark: Mark
     stored: dict[str, Iterable[StoredListed]]

@@ -1,4 +1,4 @@
-"""The reference model: every promise of the contract, and nothing durable."""
+"""In-memory store, the reference model of the contract; nothing is durable."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MemoryStore(Store):
 
     def __init__(self, schema: Schema, *, layouts: Sequence[Layout] = ()) -> None:
         self.schema = schema
-        self.layouts = one_each(layouts)
+        self.layouts: tuple[Layout, ...] = one_each(layouts)
         for layout in self.layouts:
             layout.require(schema)
         self._state = State(schema, "memory")
@@ -150,7 +150,7 @@ class MemoryStore(Store):
     ) -> int:
         with self._lock:
             plan = Plan(self._open_state())
-            written = plan.follow(records, epoch, deepcopy(mark))
+            written = plan.apply_changes(records, epoch, deepcopy(mark))
             self._install(plan)
             return written
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import _thread
 import contextvars
-import os
 import queue
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import StoreUnavailable
 
 __all__ = ["in_main_thread", "later", "shielded"]
@@ -171,5 +171,4 @@ def _begin_in_child() -> None:
         awaited.done.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+on_fork(_begin_in_child)

@@ -1,8 +1,8 @@
 """The state of a store that keeps its rows in memory, encoded, and how it may change.
 
 `MemoryStore` is this and a lock; `JsonStore` is this and a journal. A change goes through
-two steps: a :class:`Plan` checks batches and turns each into an :class:`LogRecord`, and
-:meth:`State.install` makes effects visible. In between, a durable store syncs them.
+two steps: a :class:`Plan` checks batches and turns each into a :class:`LogRecord`, and
+:meth:`State.install` makes log records visible. In between, a durable store syncs them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _serials: Final = itertools.count(1)
 
 
 class ChangedRow(NamedTuple):
-    """One row of an effect; without a body it is a tombstone."""
+    """Row of a log record; without a body it is a tombstone."""
 
     collection: str
     key: str
@@ -42,10 +42,10 @@ class ChangedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """What one commit, apply or meta change does to the state."""
+    """Log record: what one commit, apply or meta change does to the state."""
 
     sequence: int = 0
-    """Place in the change log; 0 where the effect does not enter it."""
+    """Place in the change log; 0 where the record does not enter it."""
     epoch: int = 0
     at: datetime | None = None
     rows: tuple[ChangedRow, ...] = ()
@@ -61,7 +61,7 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class UnknownCollectionRow:
-    """Stands for the record type of a collection that this schema does not have."""
+    """Record type of rows in a collection that this schema does not have."""
 
     id: str
 
@@ -74,9 +74,9 @@ class State:
         self.name = name
         """How errors call the store."""
         self._known = {spec.name: Table(spec) for spec in schema}
-        self.tables = dict(self._known)
+        self.tables: dict[str, Table] = dict(self._known)
         """By name; collections that the schema does not have are among them."""
-        self.serial = next(_serials)
+        self.serial: int = next(_serials)
         """Tells this state from others of the process."""
         self.meta: dict[str, JSON] = {}
         self.sequence = 0
@@ -93,7 +93,7 @@ class State:
     # -- change -------------------------------------------------------------------
 
     def install(self, effect: LogRecord) -> None:
-        """Make an effect visible. It has been checked, and never fails."""
+        """Make a log record visible. It has been checked, and never fails."""
         if any(name == SCHEMA_META for name, _ in effect.meta):
             for table in self.tables.values():
                 table.forget_indexes()  # rows may be of another form from here on
@@ -191,7 +191,7 @@ class State:
         return self.table(collection).page(after, deleted=deleted, size=size)
 
     def change_of(self, effect: LogRecord) -> Change:
-        """An effect as an entry of the change log."""
+        """Convert a log record to an entry of the change log."""
         assert effect.at is not None  # noqa: S101 - every commit has a time
         return Change(
             effect.sequence,

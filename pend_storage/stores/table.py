@@ -44,7 +44,7 @@ class ValueIndex:
     __slots__ = ("_keys", "fields")
 
     def __init__(self, fields: tuple[str, ...]) -> None:
-        self.fields = fields
+        self.fields: tuple[str, ...] = fields
         self._keys: dict[tuple[Any, ...], set[str]] = {}
 
     def keys(self, value: tuple[Any, ...]) -> _Keys:

@@ -1,4 +1,4 @@
-"""A store that forwards every verb to another one; what wrappers are made from."""
+"""Wrapper store: forwards every operation to another store; a base for wrappers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout
 from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
 
@@ -28,7 +29,7 @@ __all__ = ["WrapperStore"]
 
 
 class WrapperStore(Store):
-    """Forwards every verb of the contract; override those that you want to change.
+    """Wrapper of a store that forwards every operation; override those to be changed.
 
     ``commit_each`` calls an overridden ``commit``, so that no commit passes it by.
     Collections and transactions of the wrapper go through the wrapper. Closing it
@@ -37,9 +38,9 @@ class WrapperStore(Store):
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
-        self.schema = inner.schema
-        self.layouts = inner.layouts
-        self.refuses_unread = inner.refuses_unread
+        self.schema: Schema = inner.schema
+        self.layouts: tuple[Layout, ...] = inner.layouts
+        self.refuses_unread: bool = inner.refuses_unread
         self._hook = inner.tell
 
     @override

@@ -36,7 +36,9 @@ from pend_storage.aio import (
 )
 from pend_storage.errors import PendStorageError
 from pend_storage.holding import IsHeld
+from pend_storage.layout import Layout
 from pend_storage.query import Condition, Query
+from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
@@ -79,9 +81,9 @@ class BridgedStore(Store):
             inner: the store that does the work; closed with this one.
         """
         self.inner = inner
-        self.schema = inner.schema
-        self.layouts = inner.layouts
-        self.aio = AsyncStore(inner)
+        self.schema: Schema = inner.schema
+        self.layouts: tuple[Layout, ...] = inner.layouts
+        self.aio: AsyncStore = AsyncStore(inner)
         self._loop = _Loop()
         self._is_closed = False
 

@@ -35,7 +35,7 @@ class Interrupter:
         Args:
             longest: seconds after which the signal comes at the latest.
         """
-        self.hits = 0
+        self.hits: int = 0
         """Attempts that were interrupted."""
         self._longest = longest
         self._main = threading.get_ident()

@@ -59,8 +59,10 @@ class StoreMachine(LogRules):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
-        self.followers = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
+        self.pair: Pair = Pair(Side(self.make_store()), Side(MemoryStore(self.schema)))
+        self.followers: Pair = Pair(
+            Side(self.make_store()), Side(MemoryStore(self.schema))
+        )
         self.followers.set_role(RoleState(Role.SECONDARY, 1))
 
     @override

@@ -58,7 +58,7 @@ class Proxy:
         self._is_cut = False
         self._delays: dict[Direction, float] = dict.fromkeys(_WAYS, 0.0)
         self._open: dict[Direction, asyncio.Event] = {}
-        self.accepted = 0
+        self.accepted: int = 0
         """Connections so far that were passed on."""
 
     def __enter__(self) -> Self:

@@ -12,7 +12,6 @@ import pytest
 from typing_extensions import override
 
 from pend_storage import AsyncStore
-from pend_storage._records import Batch, Outcome, Row
 from pend_storage.errors import (
     Conflict,
     CorruptFile,
@@ -21,6 +20,7 @@ from pend_storage.errors import (
     StoreUnavailable,
     UniqueViolation,
 )
+from pend_storage.records import Batch, Outcome, Row
 from pend_storage.testing.domain import (
     Cargo,
     Log,

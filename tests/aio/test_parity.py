@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pend_storage import AsyncCollection, AsyncStore, AsyncTransaction
-from pend_storage._collection import Collection
 from pend_storage.aio import AsyncTransactionCollection
+from pend_storage.collection import Collection
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction, TransactionCollection

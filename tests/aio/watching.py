@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from pend_storage import AsyncStore
-from pend_storage._records import Batch, Outcome, Row
 from pend_storage.query import Query
+from pend_storage.records import Batch, Outcome, Row
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore

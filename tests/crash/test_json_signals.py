@@ -22,7 +22,7 @@ from pend_storage.aio import AsyncStore
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal import engine as engine_module
 from pend_storage.stores.json._journal import journal, process_locks
-from pend_storage.stores.json._journal.process_locks import process_lock
+from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 from pend_storage.testing.interrupts import (
@@ -427,7 +427,7 @@ def test_a_close_that_is_interrupted_at_any_line_frees_the_directory(
 
 def hold(report: Report, directory: Path) -> None:
     """Hold the commit lock of a directory for a while."""
-    lock = process_lock(directory / ".pend-storage" / "lock")
+    lock = FlockLock(directory / ".pend-storage" / "lock")
     with lock.held(5):
         report("held")
         time.sleep(1.5)
@@ -532,7 +532,7 @@ def ctrl_c_in_waits(report: Report, directory: Path) -> None:
 
     for is_quick in (False, True):
         engine._is_quick = is_quick
-        lock = process_lock(directory / ".pend-storage" / "lock")
+        lock = FlockLock(directory / ".pend-storage" / "lock")
         with lock.held(5):
             threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
             try:

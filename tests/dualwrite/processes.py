@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from pend_storage import crashpoints
-from pend_storage._records import Advance, Change, ChangedRecord
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.dualwrite.roles import SIDES, Side
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.events import Event
 from pend_storage.phases import Role
+from pend_storage.records import Advance, Change, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log

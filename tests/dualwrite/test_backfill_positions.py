@@ -8,9 +8,9 @@ import pytest
 from typing_extensions import override
 
 from pend_storage import crashpoints
-from pend_storage._records import Advance, ChangedRecord, Row
 from pend_storage.backfill import BACKFILL_META, backfill
 from pend_storage.errors import StoreUnavailable
+from pend_storage.records import Advance, ChangedRecord, Row
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore

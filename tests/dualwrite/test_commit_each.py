@@ -8,10 +8,10 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import Batch
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
+from pend_storage.records import Batch
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log, a_ship
 from pend_storage.testing.faults import FaultyStore, InterceptingStore, Verb

@@ -14,13 +14,13 @@ import pytest
 import pend_storage.backfill
 import pend_storage.dualwrite
 from pend_storage import crashpoints
-from pend_storage._records import ChangedRecord
 from pend_storage.dualwrite import CODES, force_promotion
 from pend_storage.dualwrite.replication_position import is_complete_replica
 from pend_storage.dualwrite.roles import SIDES, RolePair, Side
 from pend_storage.dualwrite.roles import other as opposite
 from pend_storage.errors import StoreUnavailable
 from pend_storage.phases import Phase, Role
+from pend_storage.records import ChangedRecord
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import Log, a_log
 

@@ -13,7 +13,6 @@ import pytest
 from typing_extensions import override
 
 from pend_storage import crashpoints
-from pend_storage._records import ChangedRecord
 from pend_storage.diff import Difference
 from pend_storage.dualwrite import CODES, DualWriteStore, show_values
 from pend_storage.dualwrite.divergence_check import ComparisonRules, DivergenceConfirmer
@@ -21,6 +20,7 @@ from pend_storage.dualwrite.repair import repair
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
 from pend_storage.query import field
+from pend_storage.records import ChangedRecord
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.state import ChangedRow, LogRecord

@@ -13,12 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage._records import (
-    EDITED,
-    ChangedRecord,
-    FindingRecord,
-    QuarantinedRecord,
-)
 from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
@@ -29,6 +23,12 @@ from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
 from pend_storage.query import field
+from pend_storage.records import (
+    EDITED,
+    ChangedRecord,
+    FindingRecord,
+    QuarantinedRecord,
+)
 from pend_storage.schema import FINDINGS, QUARANTINE
 from pend_storage.shown import cut
 from pend_storage.stores.json import JsonStore

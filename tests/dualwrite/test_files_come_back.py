@@ -20,7 +20,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pend_storage._records import LegacyFile, QuarantinedRecord
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.operations import quarantine
@@ -28,6 +27,7 @@ from pend_storage.pend import LAYOUTS, SCHEMA, User
 from pend_storage.pend.sample import generate
 from pend_storage.pend.sample.damage import Damage
 from pend_storage.phases import Phase
+from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal.atomic_files import write_all

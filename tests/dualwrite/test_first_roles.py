@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pend_storage._records import ChangedRecord
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import (
     ConfigError,
     StoreUnavailable,
 )
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
+from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import Log, a_log

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pend_storage._records import ChangedRecord
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.phases import Phase
+from pend_storage.records import ChangedRecord
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import SlowStore

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from pend_storage._records import Change
 from pend_storage.dualwrite import CODES, Lag
 from pend_storage.dualwrite.lag import lag_of
 from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.dualwrite.throttle import LAG, LagThrottle
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
+from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import FaultyStore

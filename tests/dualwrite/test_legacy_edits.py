@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage._records import Batch, Delete, Put
 from pend_storage.dualwrite import CODES, legacy_edits
 from pend_storage.errors import Conflict
 from pend_storage.phases import Phase
+from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import FINDINGS, QUARANTINE, SYSTEM_NAMES
 from pend_storage.store import Store
 from pend_storage.testing.domain import Log, a_log

@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pend_storage._records import Row
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.phases import Phase
+from pend_storage.records import Row
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore

@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from pend_storage._records import Change
 from pend_storage.dualwrite import CODES, force_promotion, log_continuity
 from pend_storage.dualwrite.log_continuity import WITNESS_META
 from pend_storage.dualwrite.log_position import LogPosition
@@ -20,6 +19,7 @@ from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
+from pend_storage.records import Change
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.state import LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, a_log

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import JSON, Advance, Change
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, log_position
 from pend_storage.dualwrite.log_position import LogPosition, entries_after, has_entry
@@ -32,6 +31,7 @@ from pend_storage.errors import (
     SwitchRefused,
 )
 from pend_storage.phases import Phase
+from pend_storage.records import JSON, Advance, Change
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pend_storage._records import QuarantinedRecord
 from pend_storage.dualwrite import CODES, Readiness
 from pend_storage.dualwrite.readiness import record_backup
 from pend_storage.errors import (
@@ -14,6 +13,7 @@ from pend_storage.errors import (
     SwitchRefused,
 )
 from pend_storage.phases import Phase
+from pend_storage.records import QuarantinedRecord
 from pend_storage.testing.domain import Log, a_log
 
 from .processes import Place, Process

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import Advance, Change, ChangedRecord
 from pend_storage.crashpoints import handled
 from pend_storage.dualwrite import CODES, DualWriteStore, relay_schedule
 from pend_storage.dualwrite.log_drain import Obstacle
@@ -28,6 +27,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.phases import Phase
 from pend_storage.query import And
+from pend_storage.records import Advance, Change, ChangedRecord
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.state import ChangedRow, LogRecord

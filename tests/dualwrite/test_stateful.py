@@ -17,7 +17,6 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
-from pend_storage._records import Change
 from pend_storage.dualwrite import CODES
 from pend_storage.dualwrite.replication_position import is_complete_replica
 from pend_storage.dualwrite.roles import SIDES, Side, other
@@ -31,6 +30,7 @@ from pend_storage.errors import (
     SwitchTimeout,
 )
 from pend_storage.phases import Phase, Role
+from pend_storage.records import Change
 from pend_storage.testing.domain import Log, a_log
 
 from .processes import Died, Place, Process, Task, living, points

@@ -12,10 +12,10 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import Advance, ChangedRecord
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import LockTimeout, StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import (
     SCHEMA,

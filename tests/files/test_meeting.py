@@ -16,10 +16,10 @@ from pend_storage import (
     UniqueViolation,
     file_writing,
 )
-from pend_storage._records import Batch, Row
 from pend_storage.legacy.record_reader import RecordReader
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.query import Query
+from pend_storage.records import Batch, Row
 from pend_storage.stores.memory import MemoryStore
 
 from .places import ADDRESSES, ANY, ANY_TOO, SERVER_LOGS, WALLETS

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pend_storage import ConfigError, DualWriteStore, InvalidRecord, MergeConflict
-from pend_storage._records import QuarantinedRecord
 from pend_storage.query import And, Query
+from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
 
 from .places import ADDRESSES, ANY, ANY_TOO, KYC, LOGS, SERVER_LOGS, WALLETS

@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import JSON
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import (
@@ -23,6 +22,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.flags import AutoSwitch, FixedFlag, FlagSource, RedisFlag, Switchable
 from pend_storage.phases import Phase
+from pend_storage.records import JSON
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import InterceptingStore, Verb

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 import pend_storage as ps
-from pend_storage._records import ChangedRecord
 from pend_storage.backfill import backfill
+from pend_storage.records import ChangedRecord
 from pend_storage.validation import validate
 
 

@@ -16,7 +16,6 @@ import pytest
 from typing_extensions import override
 
 import pend_storage
-from pend_storage._records import Batch, QuarantinedRecord
 from pend_storage.errors import ConfigError, Conflict, PendStorageError
 from pend_storage.operations import quarantine
 from pend_storage.operations.seed import write_missing
@@ -35,6 +34,7 @@ from pend_storage.pend import (
 )
 from pend_storage.pend.identity import user_id_of
 from pend_storage.query import field
+from pend_storage.records import Batch, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.wrapper import WrapperStore

@@ -15,8 +15,8 @@ from benchmarks.contenders.pair import dual_store  # noqa: E402
 from benchmarks.record import SCHEMA, Account, accounts, revised  # noqa: E402
 from benchmarks.schedules.alarms import compare_ours, writing  # noqa: E402
 from benchmarks.schedules.pairs import left_different, write_pairs  # noqa: E402
-from pend_storage._records import ChangedRecord  # noqa: E402
 from pend_storage.phases import Phase  # noqa: E402
+from pend_storage.records import ChangedRecord  # noqa: E402
 from pend_storage.schema import Schema  # noqa: E402
 from pend_storage.stores.json import JsonStore  # noqa: E402
 from pend_storage.stores.memory import MemoryStore  # noqa: E402

@@ -14,12 +14,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pend_storage._records import Advance
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.dualwrite.replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError, Conflict, StaleEpoch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
+from pend_storage.records import Advance
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore

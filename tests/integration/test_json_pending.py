@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pend_storage._records import Pending
 from pend_storage.errors import ChangesExpired
+from pend_storage.records import Pending
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore, Retention
 from pend_storage.stores.json import store as json_store

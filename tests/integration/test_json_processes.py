@@ -266,26 +266,3 @@ def test_a_store_whose_own_directory_was_deleted_takes_no_commits(
 
     with pytest.raises(StoreUnavailable, match="deleted"):
         store.collection(Tally).put(a_tally("t", 1))
-
-
-def test_without_flock_a_lock_file_stands_in(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pend_storage.stores.json._journal import process_locks
-
-    monkeypatch.setattr(process_locks, "_HAS_FLOCK", False)
-    with JsonStore(SCHEMA, directory) as here, JsonStore(SCHEMA, directory) as there:
-
-        def work(number: int) -> None:
-            store = (here, there)[number]
-            for _ in range(20):
-                store.run(add_one, attempts=1_000)
-
-        together(work, 2)
-
-        assert here.collection(Tally).get("t") == a_tally("t", 40)
-
-
-def add_one(tx: Transaction) -> None:
-    found = tx.collection(Tally).get("t")
-    tx.collection(Tally).put(a_tally("t", (found.value if found else 0) + 1))

@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from pend_storage._records import Advance, ChangedRecord
 from pend_storage.errors import (
     ReferenceViolation,
     StaleEpoch,
     UniqueViolation,
 )
 from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.records import Advance, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._writes.bulk_copy import BulkCopier

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pend_storage._records import Advance, Batch, ChangedRecord
 from pend_storage.errors import StalePosition, StoreUnavailable
 from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.records import Advance, Batch, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._writes import applier, bulk_copy

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pend_storage._records import Batch, Delete, Outcome, Put
 from pend_storage.errors import Conflict, PendStorageError, UniqueViolation
+from pend_storage.records import Batch, Delete, Outcome, Put
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore

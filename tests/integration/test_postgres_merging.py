@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from pend_storage._records import Batch, Outcome
 from pend_storage.errors import (
     Conflict,
     StoreUnavailable,
     UniqueViolation,
 )
+from pend_storage.records import Batch, Outcome
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing import Proxy

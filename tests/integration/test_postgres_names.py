@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pend_storage._collection import Collection
-from pend_storage._records import ChangedRecord
+from pend_storage.collection import Collection
 from pend_storage.errors import ConfigError
 from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._functions.definitions import definitions

@@ -14,13 +14,13 @@ import psycopg
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import Batch, Delete
 from pend_storage.errors import (
     Conflict,
     StoreUnavailable,
     UniqueViolation,
     UnknownCollection,
 )
+from pend_storage.records import Batch, Delete
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._writes import committer

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from pend_storage._records import Batch, Outcome
 from pend_storage.errors import InvalidRecord, StoreUnavailable
+from pend_storage.records import Batch, Outcome
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._schema.tables import TOKEN_CONSTRAINT

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pend_storage._records import ChangedRecord, Row
 from pend_storage.errors import InvalidRecord
 from pend_storage.query import Condition, make_query, select
+from pend_storage.records import ChangedRecord, Row
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.databases import Databases
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_ship

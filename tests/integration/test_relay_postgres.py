@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pend_storage._records import ChangedRecord
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
+from pend_storage.records import ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore

@@ -12,13 +12,13 @@ import pytest
 from typing_extensions import override
 
 from pend_storage import AsyncStore, field
-from pend_storage._records import Row
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import CorruptFile, PendStorageError, SwitchRefused
 from pend_storage.operations import quarantine
 from pend_storage.pend import LAYOUTS, SCHEMA, Document, User
 from pend_storage.phases import Phase
+from pend_storage.records import Row
 from pend_storage.schema import LEGACY_FILES, Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore

@@ -15,9 +15,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine, pool
 
 import pend_storage as ps
-from pend_storage._records import JSON
 from pend_storage.fields import Limit
 from pend_storage.pend import SCHEMA as PEND
+from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.stores.postgres._schema.tables import REVISION_TABLE, declare

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage._records import Row
+from pend_storage.records import Row
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal.snapshot import FORMAT
 from pend_storage.testing.domain import (

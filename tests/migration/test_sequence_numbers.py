@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from pend_storage._records import Batch
+from pend_storage.records import Batch
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing.domain import Tally

@@ -9,10 +9,10 @@ import pytest
 
 import pend_storage as ps
 from pend_storage import schema as schemas
-from pend_storage._records import FindingRecord
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.phases import Phase
+from pend_storage.records import FindingRecord
 from pend_storage.schema import FINDINGS, Schema
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.postgres import PostgresStore

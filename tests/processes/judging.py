@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from pend_storage._records import Change, Row
 from pend_storage.phases import Phase, Role
+from pend_storage.records import Change, Row
 from pend_storage.store import Store
 
 from .history import Operation

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pend_storage._records import Delete, Put
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.errors import Conflict, PendStorageError, StoreUnavailable
 from pend_storage.phases import Phase
+from pend_storage.records import Delete, Put
 from pend_storage.testing import Report
 from pend_storage.testing.domain import SCHEMA, Tally
 

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 import psycopg
 from typing_extensions import override
 
-from pend_storage._records import Batch, Outcome, Row
 from pend_storage.dualwrite import DualWriteStore
+from pend_storage.records import Batch, Outcome, Row
 
 __all__ = ["Leak", "LeakyStore"]
 

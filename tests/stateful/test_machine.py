@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from typing_extensions import override
 
-from pend_storage._records import (
+from pend_storage.attribution import new_token
+from pend_storage.fields import Limit
+from pend_storage.records import (
     JSON,
     Advance,
     Batch,
@@ -20,8 +22,6 @@ from pend_storage._records import (
     Pending,
     Row,
 )
-from pend_storage.attribution import new_token
-from pend_storage.fields import Limit
 from pend_storage.schema import Schema, collection
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore

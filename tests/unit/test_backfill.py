@@ -14,12 +14,12 @@ from typing_extensions import override
 
 import pend_storage as ps
 from pend_storage import crashpoints
-from pend_storage._records import ChangedRecord, LegacyFile, QuarantinedRecord, Row
 from pend_storage.backfill import BACKFILL_META, BackfillReport, backfill
 from pend_storage.backfill.cursor import Cursor
 from pend_storage.backfill.order import copy_order
 from pend_storage.events import Event, Pace
 from pend_storage.phases import ROLE_META
+from pend_storage.records import ChangedRecord, LegacyFile, QuarantinedRecord, Row
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing.faults import SlowStore
 

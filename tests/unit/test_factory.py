@@ -209,36 +209,6 @@ def test_the_path_of_the_configuration_is_not_left_behind(write: WriteFile) -> N
 # -- the package ------------------------------------------------------------------------
 
 
-def test_every_public_name_can_be_had() -> None:
-    for name in ps.__all__:
-        assert getattr(ps, name) is not None
-    assert set(ps.__all__) <= set(dir(ps))
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no_such_name"):
-        _ = ps.no_such_name
-
-
-def test_every_error_is_public() -> None:
-    from pend_storage import errors
-
-    assert set(errors.__all__) <= set(ps.__all__)
-
-
-@pytest.mark.parametrize(
-    "first", ["pend_storage._collection", "pend_storage.store", "pend_storage.pend"]
-)
-def test_collection_is_the_function_whatever_was_imported_first(first: str) -> None:
-    probe = (
-        f"import {first}\nimport pend_storage as ps\n"
-        "from pend_storage._collection import Collection\n"
-        "assert callable(ps.collection), ps.collection\n"
-    )
-
-    subprocess.run([sys.executable, "-c", probe], check=True)
-
-
 def test_importing_the_package_loads_next_to_nothing() -> None:
     probe = (
         "import sys, pend_storage\n"

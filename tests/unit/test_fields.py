@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Optional
 import msgspec
 import pytest
 
-from pend_storage._records import JSON
 from pend_storage.errors import ConfigError
 from pend_storage.fields import FieldSpec, Kind, Limit, fields_of
+from pend_storage.records import JSON
 
 
 class Colour(Enum):

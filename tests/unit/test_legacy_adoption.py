@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pend_storage._records import Delete, Put, QuarantinedRecord
 from pend_storage.legacy import RecordLayout
 from pend_storage.pend import (
     LAYOUTS,
@@ -23,6 +22,7 @@ from pend_storage.pend import (
     UserProfile,
 )
 from pend_storage.pend.identity import user_id_of
+from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.validation.exact import unequal

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from pend_storage._records import JSON, LegacyFile
 from pend_storage.fields import Limit
 from pend_storage.legacy import (
     MAP,
@@ -35,6 +34,7 @@ from pend_storage.legacy.convert import (
     words,
 )
 from pend_storage.legacy.notes import RESERVED
+from pend_storage.records import JSON, LegacyFile
 from pend_storage.schema import QUARANTINE, Schema, collection
 
 

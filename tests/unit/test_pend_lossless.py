@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pend_storage._records import Put
 from pend_storage.legacy import LIST, MAP, WRAPPED, ObjectMapping, RecordLayout
 from pend_storage.pend import LAYOUTS, SCHEMA
+from pend_storage.records import Put
 from pend_storage.schema import QUARANTINE
 from pend_storage.testing import strategies
 from pend_storage.validation.exact import unequal

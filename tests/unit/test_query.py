@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pend_storage._records import Row
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import (
     And,
@@ -23,6 +22,7 @@ from pend_storage.query import (
     select,
     sort_key,
 )
+from pend_storage.records import Row
 from pend_storage.testing.domain import SCHEMA, Alarm, Class, a_ship
 
 SHIPS = SCHEMA["ships"]

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import pytest
 
-from pend_storage._records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
 from pend_storage.fields import Limit
+from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import (
     FINDINGS,
     LEGACY_FILES,

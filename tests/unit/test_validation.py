@@ -13,9 +13,9 @@ import pytest
 from typing_extensions import override
 
 import pend_storage as ps
-from pend_storage._records import ChangedRecord, Row
 from pend_storage.backfill import backfill
 from pend_storage.diff import ABSENT, Difference
+from pend_storage.records import ChangedRecord, Row
 from pend_storage.reports import Confirmed, Divergence
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.validation import CollectionCheck, validate

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import pytest
 from typing_extensions import override
 
-from pend_storage._records import Batch, Row
 from pend_storage.pend import SCHEMA
 from pend_storage.query import make_query
+from pend_storage.records import Batch, Row
 from pend_storage.schema import Schema
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.postgres import PostgresStore

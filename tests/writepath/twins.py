@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pend_storage._records import QuarantinedRecord
 from pend_storage.events import Event
 from pend_storage.pend import LAYOUTS, SCHEMA
+from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from tests.ages import age

@@ -27,7 +27,7 @@ from pend_storage.legacy.mapping import Source
 from pend_storage.legacy.members import Member, ObjectMapping, inside, time_member
 from pend_storage.pend.identity import record_id, user_id_of
 from pend_storage.pend.records import TRANSACTIONS_LOG, BlockchainEvent
-from pend_storage.query import field
+from pend_storage.query import Condition, field
 
 __all__ = ["PERSISTENT", "TRANSACTIONS_LOG", "CollectedMapping", "EventMapping"]
 
@@ -54,7 +54,7 @@ class _EventMapping(ObjectMapping):
 
     def __init__(self) -> None:
         super().__init__()
-        self.where = (field("source") == self.file,)
+        self.where: tuple[Condition, ...] = (field("source") == self.file,)
 
     @override
     def complete(self, columns: dict[str, Any], source: Source) -> None:

@@ -56,7 +56,7 @@ class WalletMapping(RecordMapping):
     guarded: ClassVar[Groups] = (("blockchain_address",),)
 
     def __init__(self) -> None:
-        self.told = frozenset(
+        self.told: frozenset[str] = frozenset(
             {
                 "phone_hash",
                 "blockchain_address",

@@ -24,7 +24,7 @@ from pend_storage.stores.json._journal.compaction import (
 )
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position
-from pend_storage.stores.json._journal.process_locks import process_lock
+from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._legacy_sync.file_sync import FileSync
 from pend_storage.stores.json._legacy_sync.quiescence import SETTLE
@@ -83,7 +83,7 @@ class Checkpointer:
         self._retention = retention
         self._timeout = lock_timeout
         self._hook = hook
-        self._lock = process_lock(engine.directory / "checkpoint.lock", engine.own)
+        self._lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

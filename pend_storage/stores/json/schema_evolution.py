@@ -20,8 +20,8 @@ from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import CollectionSpec, Schema
 from pend_storage.schema_changes import (
+    ChangeNeed,
     Evolution,
-    Need,
     SchemaChange,
     changes_between,
     in_words,
@@ -38,7 +38,7 @@ from pend_storage.shown import shown
 from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine
-from pend_storage.stores.json._journal.process_locks import process_lock
+from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, place_of
 from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
@@ -125,7 +125,7 @@ def _migrate(
     timeout: float,
 ) -> Evolution:
     name = str(file_layouts.directory)
-    lock = process_lock(engine.directory / "checkpoint.lock", engine.own)
+    lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
     try:
         with lock.held(timeout), engine.alone() as submit:
             live = engine.current()
@@ -175,7 +175,7 @@ def _draft(live: ReplicaState, schema: Schema, name: str, *, drop: bool) -> _Dra
         shape = former.collections.get(spec.name)
         mine = [change for change in changes if change.collection == spec.name]
         if shape is not None and any(
-            c.need is not Need.NOTHING or c.is_index for c in mine
+            c.need is not ChangeNeed.NOTHING or c.is_index for c in mine
         ):
             rewriting = Rewriting(spec, shape, wanted.collections[spec.name])
             draft.rows += _rewritten(spec, rewriting, state, misfits)

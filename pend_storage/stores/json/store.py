@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage._records import (
     JSON,
     Advance,
@@ -23,7 +22,7 @@ from pend_storage._records import (
     Pending,
     Row,
 )
-from pend_storage.errors import PendStorageError
+from pend_storage.errors import PendStorageError, own_copy
 from pend_storage.events import Hook, Progress, guarded, log_event
 from pend_storage.holding import IsHeld
 from pend_storage.layout import Layout
@@ -31,14 +30,12 @@ from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.schema_changes import Evolution
-from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores._write_planner import Plan
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
 from pend_storage.stores.json._journal.engine import Engine
-from pend_storage.stores.json._journal.named_locks import forget_held, named_lock
-from pend_storage.stores.json._journal.process_locks import forget_waits
+from pend_storage.stores.json._journal.named_locks import named_lock
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._legacy_sync.file_lag import FileLag, file_lags
 from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
@@ -54,8 +51,6 @@ from pend_storage.stores.shield import shielded
 from pend_storage.unread import UnreadFile
 
 __all__ = ["JsonStore"]
-
-_stores: Final[weakref.WeakSet[JsonStore]] = weakref.WeakSet()
 
 
 class JsonStore(Store):
@@ -112,8 +107,8 @@ class JsonStore(Store):
         """
         self.schema = schema
         self._files = resolve_layouts(schema, directory, layouts, files)
-        self.directory = self._files.directory
-        self.layouts = self._files.layouts
+        self.directory: Path = self._files.directory
+        self.layouts: tuple[Layout, ...] = self._files.layouts
         self._include = tuple(include)
         self._guard = UnreadFileGuard(self.layouts, self._files.paths)
         self._hook = guarded(hook)
@@ -127,7 +122,7 @@ class JsonStore(Store):
         )
         self._log = ChangeLog(self._admission, str(self.directory))
         self._session.start(progress)
-        _stores.add(self)
+        on_fork(self._forked)
 
     @override
     def __repr__(self) -> str:
@@ -300,7 +295,7 @@ class JsonStore(Store):
     ) -> int:
         def follow(plan: Plan) -> int:
             self._admission.require_whole()
-            return plan.follow(records, epoch, mark)
+            return plan.apply_changes(records, epoch, mark)
 
         return self._opened().submit(follow)
 
@@ -387,14 +382,3 @@ class JsonStore(Store):
         with translated(self.directory):
             claimed = set(self._files.paths.values())
             return tuple(unclaimed(self.directory, claimed, self._include))
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store._forked()  # noqa: SLF001 - its own module
-    forget_waits()
-    forget_held()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -16,7 +16,6 @@ import os
 import struct
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -25,6 +24,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from pend_storage import jitter
+from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout, StoreUnavailable
 from pend_storage.holding import EXCLUSIVE_USER, IsHeld
 from pend_storage.stores.postgres._connection.connection import (
@@ -68,7 +68,7 @@ class NamedLocks:
         self._idle: LibpqConnection | None = None
         self._held: set[LibpqConnection] = set()
         self._is_closed = False
-        _instances.add(self)
+        on_fork(self.after_fork)
 
     def after_fork(self) -> None:
         """Drop the parent's connections in a forked child, without closing them.
@@ -204,15 +204,3 @@ def _is_alive(connection: LibpqConnection) -> bool:
     except psycopg.OperationalError:
         return False
     return pg.transaction_status == TransactionStatus.INTRANS
-
-
-_instances: Final[weakref.WeakSet[NamedLocks]] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for locks in list(_instances):
-        locks.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -103,10 +103,10 @@ class PostgresStore(Store):
             ConfigError: the URL cannot be parsed, or the schema does not fit.
         """
         self.schema = schema
-        self.layouts = one_each(layouts)
+        self.layouts: tuple[Layout, ...] = one_each(layouts)
         for layout in self.layouts:
             layout.require(schema)
-        self.address = Address.parse(url)
+        self.address: Address = Address.parse(url)
         self._connector = Connector(
             address=self.address,
             connect_timeout=connect_timeout,

@@ -164,7 +164,7 @@ class PostgresServers(Servers):
         self._now = self._started(templates.used())
         self._former: _Cluster | None = None
         self._next: _Cluster | None = None
-        self.address = self._listen("1", self._now)
+        self.address: Address = self._listen("1", self._now)
         self._second = self._listen("2", self._now)
         self._second.cut()
 

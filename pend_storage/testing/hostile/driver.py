@@ -86,10 +86,11 @@ class Driver:
         Raises:
             PendStorageError: the pair refuses to be opened.
         """
-        self.json, self.postgres = self.open_json(), self.open_postgres()
+        self.json: Store = self.open_json()
+        self.postgres: Store = self.open_postgres()
         self._line = FaultyStore(self.json)
         try:
-            self.pair = DualWriteStore(
+            self.pair: DualWriteStore = DualWriteStore(
                 json=self._line,
                 postgres=self.postgres,
                 compare=0.0,

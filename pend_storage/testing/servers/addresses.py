@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pend_storage.errors import ConfigError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pathlib import Path
 from pend_storage.errors import ConfigError
 from pend_storage.testing.servers.keeper import open_lock
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # sockaddr_un: 108 bytes on Linux, 104 on macOS, with the closing NUL.
 SOCKET_PATH_LIMIT = 103

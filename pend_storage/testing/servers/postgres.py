@@ -79,8 +79,8 @@ class EmbeddedPostgres(EmbeddedServer):
         refuse_settings(settings, _OURS)
         super().__init__(home, settings=settings, listen=listen, temporary=temporary)
         found = discovery.find_postgres(bindir=bindir)
-        self.version = discovery.version(found / "postgres") or "unknown"
-        self.bindir = _reachable(found, self.version, self.account)
+        self.version: str = discovery.version(found / "postgres") or "unknown"
+        self.bindir: Path = _reachable(found, self.version, self.account)
 
     @property
     def url(self) -> str:

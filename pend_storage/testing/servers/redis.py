@@ -69,8 +69,8 @@ class EmbeddedRedis(EmbeddedServer):
         refuse_settings(settings, _OURS)
         super().__init__(home, settings=settings, listen=listen, temporary=temporary)
         found = discovery.find_redis(executable=executable)
-        self.version = discovery.version(found) or "unknown"
-        self.executable = _reachable(found, self.version, self.account)
+        self.version: str = discovery.version(found) or "unknown"
+        self.executable: Path = _reachable(found, self.version, self.account)
 
     @property
     def url(self) -> str:

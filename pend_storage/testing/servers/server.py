@@ -30,6 +30,7 @@ from pend_storage.testing.servers.addresses import (
 )
 from pend_storage.testing.servers.keeper import Orders, open_lock, try_lock
 from pend_storage.testing.servers.places import (
+    Account,
     server_account,
     settle,
     socket_directory,
@@ -77,12 +78,12 @@ class EmbeddedServer(ABC):
         listen: str | None,
         temporary: bool,
     ) -> None:
-        self.home = Path(home).absolute()
-        self.settings = dict(settings)
-        self.listen = None if listen is None else loopback(listen)
+        self.home: Path = Path(home).absolute()
+        self.settings: dict[str, str] = dict(settings)
+        self.listen: str | None = None if listen is None else loopback(listen)
         self.temporary = temporary
-        self.account = server_account()
-        self.address = Address()
+        self.account: Account | None = server_account()
+        self.address: Address = Address()
         self._users: int | None = None
         self._owner = os.getpid()
         self._place: Path | None = None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def contents(site: Site) -> dict[str, Any]:
     """Every record and its version, as the JSON store and the database have them."""
     import pend_storage as ps
-    from pend_storage._records import QuarantinedRecord
     from pend_storage.pend import LAYOUTS, SCHEMA
+    from pend_storage.records import QuarantinedRecord
 
     def plain(record: Any) -> Any:
         # When a record was first seen is a fact of the run, not of the data.

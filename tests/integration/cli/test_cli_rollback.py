@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pend_storage._records import QuarantinedRecord
 from pend_storage.factory import open_pair
 from pend_storage.operations.emergency import roll_back
 from pend_storage.phases import Phase
+from pend_storage.records import QuarantinedRecord
 from tests.integration.cli.stages import (
     DOWN,
     bring_to,

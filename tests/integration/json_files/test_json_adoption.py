@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pend_storage._records import QuarantinedRecord
 from pend_storage.errors import CorruptFile
 from pend_storage.events import Event
 from pend_storage.pend import LAYOUTS, SCHEMA, User
+from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 
 WALLETS = "wallet-db.json"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pend_storage._records import QuarantinedRecord
 from pend_storage.events import Event
 from pend_storage.pend import BlockchainEvent, Document, User
 from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 
 WALLETS = "wallet-db.json"

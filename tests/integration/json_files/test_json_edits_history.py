@@ -29,9 +29,9 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
-from pend_storage._records import EDITED, QuarantinedRecord
 from pend_storage.errors import CorruptFile
 from pend_storage.pend import LAYOUTS, SCHEMA
+from pend_storage.records import EDITED, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
 from tests.integration.json_files.conftest import Editor
 

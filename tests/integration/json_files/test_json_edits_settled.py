@@ -11,12 +11,12 @@ from uuid import UUID
 
 import pytest
 
-from pend_storage._records import BESIDE, EDITED, QuarantinedRecord
 from pend_storage.cli.quarantine import _chosen
 from pend_storage.events import Event
 from pend_storage.operations.quarantine import accept, list_quarantined, retry
 from pend_storage.pend import BlockchainEvent, User
 from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.records import BESIDE, EDITED, QuarantinedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.json import JsonStore
 from tests.ages import age

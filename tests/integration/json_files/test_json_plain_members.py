@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pend_storage as ps
-from pend_storage._records import QuarantinedRecord
+from pend_storage.records import QuarantinedRecord
 from tests.ages import age
 
 

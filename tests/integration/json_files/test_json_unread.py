@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from pend_storage import AsyncStore, field
-from pend_storage._records import ChangedRecord, LegacyFile, QuarantinedRecord
 from pend_storage.errors import Conflict, CorruptFile
 from pend_storage.events import Event
 from pend_storage.legacy import LIST, MAP, RecordLayout
@@ -22,6 +21,7 @@ from pend_storage.pend import SCHEMA, Document, KycApplication, User, UserProfil
 from pend_storage.pend.files.documents import DocumentMapping
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And
+from pend_storage.records import ChangedRecord, LegacyFile, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.wrapper import WrapperStore

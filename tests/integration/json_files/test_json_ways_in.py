@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from pend_storage._records import JSON, QuarantinedRecord
 from pend_storage.broken_files import is_whole_file
 from pend_storage.legacy import (
     LIST,
@@ -27,6 +26,7 @@ from pend_storage.legacy import (
 from pend_storage.legacy.convert import text
 from pend_storage.operations.quarantine import find, list_quarantined, retry
 from pend_storage.pend import LAYOUTS, SCHEMA
+from pend_storage.records import JSON, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, Schema, collection
 from pend_storage.stores.json import JsonStore
 

@@ -149,7 +149,7 @@ class Engine(SharedReplica):
             except LockTimeout:
                 return NOT_NOW
             try:
-                self._commit_or_doubt([ticket], looked=self._lock.looks)
+                self._commit_or_doubt([ticket], looked=True)
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
@@ -189,7 +189,7 @@ class Engine(SharedReplica):
         with self._settling.of(tickets), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(tickets, looked=self._lock.looks)
+                self._commit_or_doubt(tickets, looked=True)
 
     @contextmanager
     def alone(self) -> Iterator[Submit]:

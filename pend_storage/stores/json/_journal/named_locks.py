@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout
 from pend_storage.holding import EXCLUSIVE_USER, IsHeld
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
-from pend_storage.stores.json._journal.process_locks import ProcessLock, process_lock
+from pend_storage.stores.json._journal.process_locks import FlockLock, ProcessLock
 
-__all__ = ["forget_held", "named_lock"]
+__all__ = ["named_lock"]
 
 _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 """Those of this process."""
@@ -28,7 +29,7 @@ _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHeld]:
     """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:24]
-    lock = process_lock(own.path / f"exclusive-{digest}.lock", own)
+    lock = FlockLock(own.path / f"exclusive-{digest}.lock", own)
     process = os.getpid()
     try:
         _held.add(lock)
@@ -48,8 +49,11 @@ def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHe
         lock.close()
 
 
-def forget_held() -> None:
+def _forget_held() -> None:
     """Close what the parent holds, in a forked child: it would outlive the parent."""
     for lock in list(_held):
         lock.close()
     _held.clear()
+
+
+on_fork(_forget_held)

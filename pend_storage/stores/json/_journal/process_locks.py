@@ -4,23 +4,26 @@ A lock is taken through a turnstile, a second lock held only while waiting for t
 A process that has just let go must pass the turnstile again, behind those who wait already, so
 that one busy process cannot starve the others.
 
-Where the system has no ``flock``, a lock file of the filelock package stands in.
+The lock of a whole directory, which is rarely needed, is a lock file of the filelock
+package: it lies beside the directory, which may be moved away meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import filelock
 from typing_extensions import override
 
+from pend_storage._fork import on_fork
 from pend_storage.errors import LockTimeout, PendStorageError
 from pend_storage.stores.json._journal.atomic_files import create, translate, translated
 from pend_storage.stores.json._journal.directory_handle import (
@@ -28,28 +31,16 @@ from pend_storage.stores.json._journal.directory_handle import (
     identity_of,
 )
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - systems without flock
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = [
     "FileLock",
     "FlockLock",
     "ProcessLock",
     "directory_lock",
-    "forget_waits",
-    "process_lock",
 ]
-
-_HAS_FLOCK: Final = fcntl is not None
 
 
 class ProcessLock(ABC):
     """A lock that one process holds at a time. Its threads must take turns themselves."""
-
-    looks: ClassVar = False
-    """Whether who has acquired it has also looked at its directory."""
 
     @abstractmethod
     def acquire(self, timeout: float) -> None:
@@ -92,8 +83,6 @@ class ProcessLock(ABC):
 
 class FlockLock(ProcessLock):
     """Lock by ``flock`` on a descriptor that is kept open: two microseconds when it is free."""
-
-    looks: ClassVar = True
 
     def __init__(self, path: Path, own: DirectoryHandle | None = None) -> None:
         self.path = path
@@ -254,7 +243,7 @@ class _LockWait:
             self.turn_fd = -1
 
 
-def forget_waits() -> None:
+def _forget_waits() -> None:
     """Close what threads of the parent had opened to wait with, in a forked child.
 
     Else the child would keep the lock if the parent gets it and is killed.
@@ -267,8 +256,11 @@ def forget_waits() -> None:
     _LockWait.under_way.clear()
 
 
+on_fork(_forget_waits)
+
+
 class FileLock(ProcessLock):
-    """Lock by a file of the filelock package: slower, but for every system."""
+    """Lock by a file of the filelock package: slower, for what is rarely done."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -289,11 +281,6 @@ class FileLock(ProcessLock):
     @override
     def close(self) -> None:
         """Nothing is kept open between two uses."""
-
-
-def process_lock(path: Path, own: DirectoryHandle | None = None) -> ProcessLock:
-    """Return the best lock that this system has; ``own``: the file's directory, if it is open."""
-    return FlockLock(path, own) if _HAS_FLOCK else FileLock(path)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferre
 from pend_storage.stores.json._journal.atomic_files import translate
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.journal import SegmentDropped
-from pend_storage.stores.json._journal.process_locks import process_lock
+from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.stores.json._journal.replica_state import ReplicaState, load
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.shield import shielded
@@ -69,7 +69,7 @@ class SharedReplica:
         self._tail_is_torn = False
         self.own = DirectoryHandle(directory)
         self._checked = 0
-        self._lock = process_lock(directory / "lock", self.own)
+        self._lock = FlockLock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
             self._admit(self._live)

@@ -139,5 +139,5 @@ def note_as_secondary(
     Raises:
         StaleEpoch: the store has become primary since: they must be committed.
     """
-    plan.follow((), None, None)
+    plan.apply_changes((), None, None)
     plan.note(puts, meta)

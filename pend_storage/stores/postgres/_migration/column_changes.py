@@ -17,7 +17,7 @@ from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.fields import FieldSpec
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.schema_changes import Need, SchemaChange, unmet
+from pend_storage.schema_changes import ChangeNeed, SchemaChange, unmet
 from pend_storage.schema_note import CollectionShape, Description
 from pend_storage.shown import shown
 from pend_storage.stores.postgres._functions.row_writes import (
@@ -40,7 +40,7 @@ __all__ = ["CONVERTED_TABLE", "ColumnChanges", "drop_tables", "run_with"]
 _PAGE: Final = 1_000
 CONVERTED_TABLE: Final = "pend_converted"
 """Prefix of the temporary tables with converted values."""
-_NEEDS_CHECK: Final = frozenset({Need.DATA, Need.CONVERSION})
+_NEEDS_CHECK: Final = frozenset({ChangeNeed.DATA, ChangeNeed.CONVERSION})
 _PARAMETER: Final = re.compile(r"@(\w+)@")
 
 
@@ -88,7 +88,7 @@ class ColumnChanges:
             SchemaOutOfDate: data would be lost, or records do not fit.
         """
         breaking = [
-            c for c in self._changes if c.need is not Need.NOTHING or c.is_index
+            c for c in self._changes if c.need is not ChangeNeed.NOTHING or c.is_index
         ]
         if not breaking:
             return []
@@ -126,7 +126,7 @@ class ColumnChanges:
         return [
             str(change.field)
             for change in self._changes
-            if change.collection == collection and change.need is Need.CONVERSION
+            if change.collection == collection and change.need is ChangeNeed.CONVERSION
         ]
 
     # -- checking -------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class ColumnChanges:
             self._rebuild_column(spec, spec.fields[field])
             yield f"column {table}.{column_name(field)} was made by a function"
         for change in mine:
-            if change.need is Need.CONSENT:
+            if change.need is ChangeNeed.CONSENT:
                 column = column_name(str(change.field))
                 self._run(f"alter table {table} drop column {quoted(column)}")
                 yield f"column {table}.{column} dropped"

@@ -11,8 +11,8 @@ from pend_storage._records import Batch, Change, Outcome
 from pend_storage.errors import (
     PendStorageError,
     StoreUnavailable,
+    own_copy,
 )
-from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.postgres._client.database_client import DatabaseClient

@@ -1,0 +1,57 @@
+"""Values that stores exchange: rows, batches, changes.
+
+The module can be called, as ``ps.records(...)``: see
+:func:`~pend_storage.legacy.record_files.records`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pend_storage._callable_module import CallableModule
+from pend_storage._records import (
+    BESIDE,
+    EDIT_MARK,
+    EDITED,
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Delete,
+    FindingRecord,
+    LegacyFile,
+    Outcome,
+    Page,
+    Pending,
+    Put,
+    QuarantinedRecord,
+    Row,
+    Versioned,
+)
+from pend_storage.legacy.record_files import records
+
+__all__ = [
+    "BESIDE",
+    "EDITED",
+    "EDIT_MARK",
+    "JSON",
+    "Advance",
+    "Batch",
+    "Change",
+    "ChangedRecord",
+    "Delete",
+    "FindingRecord",
+    "LegacyFile",
+    "Outcome",
+    "Page",
+    "Pending",
+    "Put",
+    "QuarantinedRecord",
+    "Row",
+    "Versioned",
+    "records",
+]
+
+__wrapped__ = records
+sys.modules[__name__].__class__ = CallableModule
