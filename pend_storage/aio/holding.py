@@ -19,7 +19,7 @@ from contextlib import (
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pend_storage.aio.lanes import bearable
+from pend_storage.aio.batching import bearable
 from pend_storage.errors import LockTimeout
 from pend_storage.holding import EXCLUSIVE_USER, LONGEST_LOAN, Holds, caller
 

@@ -41,12 +41,11 @@ from pend_storage._records import (
     Pending,
     Row,
 )
+from pend_storage.aio.batching import Lanes
 from pend_storage.aio.collection import AsyncCollection
+from pend_storage.aio.dualwrite import PairVerbs
 from pend_storage.aio.files import AsyncFileVerbs
-from pend_storage.aio.lanes import Lanes
-from pend_storage.aio.pairs import PairVerbs
-from pend_storage.aio.transaction import AsyncTransaction, run_transaction
-from pend_storage.aio.wishes import (
+from pend_storage.aio.requests import (
     Job,
     Lookup,
     Order,
@@ -55,6 +54,7 @@ from pend_storage.aio.wishes import (
     carry_out,
     commit_all,
 )
+from pend_storage.aio.transaction import AsyncTransaction, run_transaction
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.layout import Layout
 from pend_storage.phases import RoleState

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from pend_storage._records import ChangedRecord
-from pend_storage.dualwrite.batches import MOST_BYTES, MOST_RECORDS, Load, load_of
+from pend_storage.dualwrite.batch_limit import MOST_BYTES, MOST_RECORDS, Load, load_of
 from pend_storage.dualwrite.divergence_check import Place
 from pend_storage.query import field, make_query
 from pend_storage.schema import CollectionSpec

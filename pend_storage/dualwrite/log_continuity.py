@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.log_position import (
     LogPosition,
     LogRewound,
@@ -38,6 +37,7 @@ from pend_storage.dualwrite.replication_position import (
     log_has,
     rebind,
 )
+from pend_storage.dualwrite.replicator import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError

@@ -5,7 +5,7 @@ made on, and each apply continues the mark that is stored: where the stored one 
 another process has moved it, or another server stands behind the address, and the pass
 begins anew from what is there.
 
-Batches are bounded (:mod:`~pend_storage.dualwrite.batches`) and never pass a commit that
+Batches are bounded (:mod:`~pend_storage.dualwrite.batch_limit`) and never pass a commit that
 is refused. Such a commit is found by halving; then it is applied together with the current
 rows of the primary (:mod:`~pend_storage.dualwrite.current_rows`), and if that is refused
 too, it is the obstacle at which the drain stops. The next drain tries this commit first,
@@ -23,14 +23,14 @@ from typing_extensions import override
 from pend_storage._records import JSON, Advance, ChangedRecord
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
-from pend_storage.dualwrite.batches import Backlog, Entry, Room
+from pend_storage.dualwrite.batch_limit import Backlog, Entry, Room
 from pend_storage.dualwrite.current_rows import current_rows
-from pend_storage.dualwrite.follower import OUT_OF_REACH, why
 from pend_storage.dualwrite.replication_position import (
     POSITION_META,
     ReplicationPosition,
     changes_after,
 )
+from pend_storage.dualwrite.replicator import OUT_OF_REACH, why
 from pend_storage.errors import (
     ChangesExpired,
     InvalidRecord,

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from pend_storage.dualwrite.follower import Breaker
+from pend_storage.dualwrite.replicator import Breaker
 from pend_storage.dualwrite.route import Route
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import CorruptFile, SchemaOutOfDate, StoreUnavailable

@@ -23,7 +23,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pend_storage._records import Advance, Change
-from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
 from pend_storage.dualwrite.legacy_edits import LegacyEditSync
 from pend_storage.dualwrite.log_continuity import LogContinuity
@@ -35,6 +34,7 @@ from pend_storage.dualwrite.replication_position import (
     log_reaches,
     position_from_now,
 )
+from pend_storage.dualwrite.replicator import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.route import Route, require_primary
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (

@@ -18,14 +18,14 @@ from pend_storage._records import (
 )
 from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
-from pend_storage.dualwrite.batches import Load
+from pend_storage.dualwrite.batch_limit import Load
 from pend_storage.dualwrite.change_feed import as_feed_entry, change_feed, feed_sequence
-from pend_storage.dualwrite.follower import OUT_OF_REACH, Follower
 from pend_storage.dualwrite.log_continuity import LogContinuity
-from pend_storage.dualwrite.orders import Order, Written, raise_unsettled
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.pair_metadata import PairMetadata
+from pend_storage.dualwrite.pending_commit import Order, Written, raise_unsettled
 from pend_storage.dualwrite.relay_schedule import RelaySchedule
+from pend_storage.dualwrite.replicator import OUT_OF_REACH, Follower
 from pend_storage.dualwrite.roles import other
 from pend_storage.dualwrite.route import Route, require_primary
 from pend_storage.dualwrite.routed_reads import PAIR_NAME, RoutedReads, require_no_epoch

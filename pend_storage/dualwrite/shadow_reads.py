@@ -23,8 +23,8 @@ from pend_storage.dualwrite.divergence_check import (
     require_following,
 )
 from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
-from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread
 from pend_storage.dualwrite.replication_position import HELD_BACK, is_complete_replica
+from pend_storage.dualwrite.replicator import OUT_OF_REACH, Breaker, start_thread
 from pend_storage.dualwrite.route import Route
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import StaleEpoch

@@ -18,7 +18,6 @@ from pend_storage.dualwrite.divergence_check import (
     Redact,
 )
 from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
-from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.legacy_edits import LegacyEditSync
 from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.maintenance import Backfill, Maintenance, Validate
@@ -28,6 +27,7 @@ from pend_storage.dualwrite.phase_controller import PhaseController
 from pend_storage.dualwrite.readiness import Check, ReadinessGate
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.relay_schedule import RelaySchedule
+from pend_storage.dualwrite.replicator import Breaker, Follower
 from pend_storage.dualwrite.router import Router
 from pend_storage.dualwrite.shadow_reads import ShadowReadSampler
 from pend_storage.events import Hook

@@ -26,7 +26,7 @@ from pend_storage.stores.json.store_directory import (
     check_directory,
     open_store_directory,
 )
-from pend_storage.stores.shield import later, shielded
+from pend_storage.stores.signal_shield import later, shielded
 from pend_storage.stores.state import SCHEMA_META
 
 __all__ = ["DirectorySession", "SessionOptions"]

@@ -47,7 +47,7 @@ from pend_storage.stores.json.guarded_reads import GuardedReads
 from pend_storage.stores.json.schema_evolution import migrate_directory
 from pend_storage.stores.json.store_directory import adoption_report, incarnation
 from pend_storage.stores.json.unclaimed_files import DATA, unclaimed
-from pend_storage.stores.shield import shielded
+from pend_storage.stores.signal_shield import shielded
 from pend_storage.unread import UnreadFile
 
 __all__ = ["JsonStore"]

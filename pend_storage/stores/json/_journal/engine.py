@@ -24,18 +24,22 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
 from pend_storage.stores._write_planner import Plan
-from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
 from pend_storage.stores.group import Group, Ticket
+from pend_storage.stores.interrupt_deferral import (
+    NOT_NOW,
+    NotNow,
+    with_interrupt_deferred,
+)
 from pend_storage.stores.json._journal.atomic_files import translate
+from pend_storage.stores.json._journal.commit_failures import Settling
 from pend_storage.stores.json._journal.log_records import encode_effects
 from pend_storage.stores.json._journal.replica_state import (
     Checkpoint,
     ReplicaState,
 )
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
-from pend_storage.stores.json._journal.settling import Settling
 from pend_storage.stores.json._journal.shared_replica import SharedReplica
-from pend_storage.stores.shield import in_main_thread, shielded
+from pend_storage.stores.signal_shield import in_main_thread, shielded
 
 __all__ = ["Engine", "Submit"]
 

@@ -44,7 +44,7 @@ from pend_storage.stores.postgres._connection.server_messages import (
     text_of,
 )
 from pend_storage.stores.postgres._connection.wire_format import Value
-from pend_storage.stores.shield import in_main_thread
+from pend_storage.stores.signal_shield import in_main_thread
 
 __all__ = ["LibpqConnection", "Statement"]
 

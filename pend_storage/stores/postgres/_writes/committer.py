@@ -29,7 +29,7 @@ from pend_storage.stores.postgres._writes.commit_retry import (
     SharedLockTimeout,
 )
 from pend_storage.stores.postgres._writes.storable_batch import StorableBatch
-from pend_storage.stores.shield import in_main_thread
+from pend_storage.stores.signal_shield import in_main_thread
 
 __all__ = ["SLOTS", "Committer"]
 

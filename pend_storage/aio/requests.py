@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from pend_storage._records import Batch, Outcome, Row
-from pend_storage.aio.lanes import bearable
+from pend_storage.aio.batching import bearable
 from pend_storage.errors import StaleEpoch, StoreUnavailable, own_copy
 from pend_storage.query import Query, field, make_query
 from pend_storage.schema import CollectionSpec

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pend_storage.dualwrite.batches import MOST_BYTES, Load, Room
+from pend_storage.dualwrite.batch_limit import MOST_BYTES, Load, Room
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import (
     CorruptFile,
