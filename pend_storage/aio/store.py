@@ -31,20 +31,20 @@ from typing import (
 from typing_extensions import override
 
 from pend_storage import attribution
+from pend_storage.aio.batching import Batcher
 from pend_storage.aio.collection import AsyncCollection
+from pend_storage.aio.dualwrite import AsyncDualWriteMixin
 from pend_storage.aio.files import AsyncFileVerbs
-from pend_storage.aio.lanes import Lanes
-from pend_storage.aio.pairs import PairVerbs
-from pend_storage.aio.transaction import AsyncTransaction, run_transaction
-from pend_storage.aio.wishes import (
-    Job,
-    Lookup,
-    Order,
-    Read,
+from pend_storage.aio.requests import (
+    CallRequest,
+    CommitRequest,
+    LookupRequest,
+    ReadRequest,
     answer_looks,
     carry_out,
     commit_all,
 )
+from pend_storage.aio.transaction import AsyncTransaction, run_transaction
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
@@ -85,12 +85,12 @@ class _Engine:
     loop: asyncio.AbstractEventLoop
     process: int
     threads: ThreadPoolExecutor
-    looks: Lanes[Read | Lookup]
-    orders: Lanes[Order]
-    jobs: Lanes[Job]
+    looks: Batcher[ReadRequest | LookupRequest]
+    orders: Batcher[CommitRequest]
+    jobs: Batcher[CallRequest]
 
 
-class AsyncStore(PairVerbs, AsyncFileVerbs):
+class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     """The verbs of a store, to be awaited, over any store in any phase.
 
     Coroutines that wait are merged: reads of one collection into one statement, commits
@@ -216,7 +216,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         engine = self._engine_here()
         name = self.schema[collection].name
         rows: dict[str, Row] = await engine.looks.call(
-            Read(name, tuple(keys), deleted, epoch)
+            ReadRequest(name, tuple(keys), deleted, epoch)
         )
         return rows
 
@@ -228,7 +228,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         """
         engine = self._engine_here()
         spec = self.schema[collection]
-        wish = Lookup(spec, name, value, lookup_query(spec, name, value))
+        wish = LookupRequest(spec, name, value, lookup_query(spec, name, value))
         row: Row | None = await engine.looks.call(wish)
         return row
 
@@ -266,7 +266,9 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
     ) -> tuple[int, ...]:
         """As :meth:`Store.commit <pend_storage.store.Store.commit>`."""
         engine = self._engine_here()
-        versions: tuple[int, ...] = await engine.orders.call(Order(batch, epoch))
+        versions: tuple[int, ...] = await engine.orders.call(
+            CommitRequest(batch, epoch)
+        )
         return versions
 
     async def apply(
@@ -384,7 +386,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         lanes = _LOOKING_LANES + _COMMITTING_LANES + self._threads
         threads = ThreadPoolExecutor(lanes, thread_name_prefix="pend-storage")
         room = asyncio.Semaphore(self._max_waiting)
-        kind: Any = partial(Lanes, loop, threads, room, timeout=self._timeout)
+        kind: Any = partial(Batcher, loop, threads, room, timeout=self._timeout)
         store = self._store
         self._engine = _Engine(
             loop=loop,
@@ -402,7 +404,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
 
     @override
     async def _job(self, do: Callable[[], T]) -> T:
-        answer: T = await self._engine_here().jobs.call(Job(do))
+        answer: T = await self._engine_here().jobs.call(CallRequest(do))
         return answer
 
     async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage.diff import Difference, differences
-from pend_storage.dualwrite.follower import OUT_OF_REACH
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.marks import HELD_BACK, Mark
 from pend_storage.dualwrite.pair import NAMES
 from pend_storage.dualwrite.routing import Route

@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.marks import Mark, has_mark, rebind
 from pend_storage.dualwrite.pair import NAMES, Pair
 from pend_storage.dualwrite.positions import Position, Rewound, find_entry, is_there

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.continuity import Continuity
-from pend_storage.dualwrite.follower import OUT_OF_REACH
 from pend_storage.dualwrite.history import Switch, add_switch, switches
 from pend_storage.dualwrite.leaving import leave
 from pend_storage.dualwrite.marks import is_covered

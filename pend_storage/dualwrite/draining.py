@@ -5,7 +5,7 @@ made on, and each apply continues the mark that is stored: where the stored one 
 somebody else has moved it, or another server stands behind the address, and the pass
 begins anew from what is there.
 
-Batches are bounded (:mod:`~pend_storage.dualwrite.batches`) and never pass a commit that
+Batches are bounded (:mod:`~pend_storage.dualwrite.batch_limit`) and never pass a commit that
 is refused. Such a commit is found by halving; then it is applied together with what the
 primary holds now (:mod:`~pend_storage.dualwrite.present`), and if that is refused too, it
 is the obstacle at which the drain stops. The next drain tries this commit first, alone.
@@ -21,8 +21,8 @@ from typing_extensions import override
 
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
-from pend_storage.dualwrite.batches import Backlog, Entry, Room
-from pend_storage.dualwrite.follower import OUT_OF_REACH, why
+from pend_storage.dualwrite.batch_limit import Backlog, BatchLimit, Entry
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, why
 from pend_storage.dualwrite.marks import MARK_META, Mark, news
 from pend_storage.dualwrite.present import present_rows
 from pend_storage.errors import (
@@ -102,7 +102,7 @@ class Drain:
     """Called at each attempt that failed though the secondary answers otherwise."""
     on_moved: Callable[[], None] = lambda: None
     """Called after each apply."""
-    room: Room = field(default_factory=Room)
+    room: BatchLimit = field(default_factory=BatchLimit)
     obstacle: Obstacle | None = None
     """What the last drain stopped at."""
     _known: tuple[int, Mark] | None = None

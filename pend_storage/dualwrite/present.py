@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from pend_storage.dualwrite.batches import MOST_BYTES, MOST_RECORDS, Load, load_of
+from pend_storage.dualwrite.batch_limit import MOST_BYTES, MOST_RECORDS, Load, load_of
 from pend_storage.dualwrite.compare import Place
 from pend_storage.query import field, make_query
 from pend_storage.records import ChangedRecord

@@ -21,8 +21,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite.draining import REFUSALS, Drain, Obstacle
-from pend_storage.dualwrite.follower import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.lag import Lag, lag_of
 from pend_storage.dualwrite.marks import MARK_META, Mark, fresh_mark, reaches
 from pend_storage.dualwrite.routing import Route, Router, require_primary
@@ -52,7 +53,7 @@ class Relay:
     def __init__(
         self,
         router: Router,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         hook: Hook,
         *,
         interval: float | None,

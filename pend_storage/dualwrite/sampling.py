@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.compare import Finding, Judge, require_following
 from pend_storage.dualwrite.findings import Book
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import HELD_BACK, is_covered
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import StaleEpoch

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage.dualwrite.circuit_breaker import CircuitBreaker
 from pend_storage.dualwrite.compare import Finding, Judge, Redact, Rules, hide_values
 from pend_storage.dualwrite.continuity import Continuity
 from pend_storage.dualwrite.control import ALONE, Control, SwitchReport
 from pend_storage.dualwrite.exclusive import lock_both
 from pend_storage.dualwrite.findings import Book
-from pend_storage.dualwrite.follower import Breaker, Follower
 from pend_storage.dualwrite.history import Switch, switches, whoever_this_is
 from pend_storage.dualwrite.jobs import Copy, Validate
 from pend_storage.dualwrite.lag import Lag
@@ -25,6 +25,7 @@ from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.readiness import Check, Gate, Readiness
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.repair import RepairReport
+from pend_storage.dualwrite.replicator import SynchronousReplicator
 from pend_storage.dualwrite.roles import View
 from pend_storage.dualwrite.routing import Route, Router
 from pend_storage.dualwrite.sampling import Compared, Sampler
@@ -117,7 +118,7 @@ class DualWriteStore(Traffic):
         self._router.on_tend = self._continuity.look
         self._timeout = secondary_timeout
         self._unread = UnreadGuard(self.layouts)
-        self._breaker = Breaker(hook, secondary_timeout)
+        self._breaker = CircuitBreaker(hook, secondary_timeout)
         self._relay = Relay(
             self._router,
             self._breaker,
@@ -125,7 +126,7 @@ class DualWriteStore(Traffic):
             interval=relay_interval,
             retention=retention,
         )
-        self._follower = Follower(
+        self._replicator = SynchronousReplicator(
             self._breaker,
             hook,
             on_stale=self._router.forget,
@@ -188,7 +189,7 @@ class DualWriteStore(Traffic):
         self._relay.wake()  # what stood in the way elsewhere need not here
 
     def _after_fork(self) -> None:
-        for part in (self._router, self._follower, self._relay, self._sampler):
+        for part in (self._router, self._replicator, self._relay, self._sampler):
             part.after_fork()
         self._book.after_fork()
         self._continuity.after_fork()
@@ -328,7 +329,7 @@ class DualWriteStore(Traffic):
                 stack.callback(self._leave_witness, route)
             stack.callback(self._relay.stop, _CLOSING)
             stack.callback(self._sampler.stop, _CLOSING)
-            stack.callback(self._follower.stop, _CLOSING)
+            stack.callback(self._replicator.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):

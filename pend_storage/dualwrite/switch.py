@@ -16,9 +16,10 @@ from typing import Final
 
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.continuity import WITNESS_META, Continuity
 from pend_storage.dualwrite.draining import drain
-from pend_storage.dualwrite.follower import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.marks import (
     BACKFILL_META,
     MARK_META,

@@ -16,7 +16,7 @@ from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import Advance, Batch, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore, applying, bulk
-from pend_storage.stores.postgres.waves import MOST_BYTES, Waves
+from pend_storage.stores.postgres.commit_batches import MOST_BYTES, CommitBatches
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
 from tests.integration.activity import run, wait_until
 
@@ -254,7 +254,7 @@ def role_exists(url: str) -> bool:
 
 
 def test_a_wave_has_a_size() -> None:
-    waves = Waves(SCHEMA)
+    waves = CommitBatches(SCHEMA)
     text = "x" * (MOST_BYTES // 3 - 100)
     batches = [batch(a_log(str(n), text)) for n in range(7)]
 

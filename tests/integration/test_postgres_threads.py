@@ -23,7 +23,7 @@ from pend_storage.errors import (
 from pend_storage.records import Batch, Delete
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore, committing
-from pend_storage.stores.postgres.committing import LANES
+from pend_storage.stores.postgres.committer import SLOTS
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_ship, a_tally
 
 from .activity import UNDER_TEST, run, wait_until, waiting
@@ -78,16 +78,16 @@ def held_up(url: str, store: PostgresStore) -> Iterator[Callable[..., Call]]:
     def begin(wanted: Batch, epoch: int | None = None) -> Call:
         call = Call(store, wanted, epoch)
         calls.append(call)
-        queue = store._committer._group._waiting
+        queue = store._committer._queue._waiting
         wait_until(lambda: len(queue) == len(calls), "the call")
         return call
 
-    # On a busy machine the threads take longer to start than a lane waits in haste.
+    # On a busy machine the threads take longer to start than a slot waits in haste.
     patient = patch.object(committing, "_HASTE", b"60s")
     with patient, psycopg.connect(url) as holder:
         holder.execute("lock table changes in access exclusive mode")
-        direct = [Call(store, batch(a_log(f"d{n}")), None) for n in range(LANES)]
-        wait_until(lambda: len(waiting(url)) == LANES, "the direct commits")
+        direct = [Call(store, batch(a_log(f"d{n}")), None) for n in range(SLOTS)]
+        wait_until(lambda: len(waiting(url)) == SLOTS, "the direct commits")
         yield begin
         holder.rollback()
     assert all(isinstance(outcome, tuple) for outcome in end(direct))
@@ -110,7 +110,7 @@ def test_what_waits_goes_in_one_transaction(url: str, store: PostgresStore) -> N
         versions[-1],
     )
     assert transactions_of(url, "logs", "id !~ 'd'") == 1
-    assert len(list(store.changes())) == THREADS + LANES
+    assert len(list(store.changes())) == THREADS + SLOTS
 
 
 def test_each_thread_gets_its_own_error(url: str, store: PostgresStore) -> None:
@@ -130,7 +130,7 @@ def test_each_thread_gets_its_own_error(url: str, store: PostgresStore) -> None:
     assert (late.outcome.key, late.outcome.expected) == ("none", 5)
     assert type(stale.outcome).__name__ == "StaleEpoch"
     assert all(isinstance(call.outcome, tuple) for call in calls)
-    assert store.collection("logs").count() == THREADS - 3 + LANES
+    assert store.collection("logs").count() == THREADS - 3 + SLOTS
 
 
 def test_those_who_wait_are_told_that_the_store_was_closed(
@@ -173,7 +173,7 @@ def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     assert not any(error.outcome_known for error in unknown)
     assert sum(isinstance(outcome, tuple) for outcome in rest) == 8
     assert store.collection(Tally).count() == 80
-    assert [store._committer._group.enter() for _ in range(LANES)] == [True] * LANES
+    assert [store._committer._queue.try_enter() for _ in range(SLOTS)] == [True] * SLOTS
 
 
 def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> None:

@@ -1,7 +1,7 @@
 """Commits of many threads and many processes, one frame at a time.
 
 Threads of one process share a frame and its sync: whoever comes while one is under way
-leaves a ticket, and the first to get on carries out all tickets that wait. Between
+leaves a request, and the first to get on carries out all requests that wait. Between
 processes the commit lock decides, and each writer first reads what the others wrote.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, Literal, Protocol, TypeVar
 
+from pend_storage._group_commit import GroupCommitQueue, Request
 from pend_storage.errors import (
     CorruptFile,
     LockTimeout,
@@ -25,18 +26,21 @@ from pend_storage.errors import (
 from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
-from pend_storage.stores.deferral import NOT_NOW, NotNow, with_interrupt_deferred
-from pend_storage.stores.group import Group, Ticket
+from pend_storage.stores.interrupt_deferral import (
+    NOT_NOW,
+    NotNow,
+    with_interrupt_deferred,
+)
 from pend_storage.stores.json.admission import Admission
+from pend_storage.stores.json.commit_failures import CommitFailures
 from pend_storage.stores.json.disk import translate
 from pend_storage.stores.json.journal import SegmentDropped
 from pend_storage.stores.json.live import Cut, Live, load
 from pend_storage.stores.json.locks import process_lock
 from pend_storage.stores.json.own import OwnDirectory
 from pend_storage.stores.json.payloads import encode_effects
-from pend_storage.stores.json.settling import Settling
 from pend_storage.stores.plan import Plan
-from pend_storage.stores.shield import in_main_thread, shielded
+from pend_storage.stores.signal_shield import in_main_thread, shielded
 from pend_storage.stores.state import State
 
 __all__ = ["Engine", "Submit"]
@@ -93,8 +97,8 @@ class Engine:
         """Guards the state; held for microseconds, and never by the main thread."""
         self.version = 0
         """Changes with the state; odd while that is under way."""
-        self._group = Group(self._carry_out)
-        self._settling = Settling(name, directory)
+        self._queue = GroupCommitQueue(self._execute)
+        self._failures = CommitFailures(name, directory)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
         self._is_quick = False
@@ -270,7 +274,7 @@ class Engine:
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         """Submit where nobody else is writing: without a wait for others."""
-        if self._stale or not self._group.enter():
+        if self._stale or not self._queue.try_enter():
             return NOT_NOW
         try:
             if not self._writing.acquire(blocking=False):
@@ -280,12 +284,12 @@ class Engine:
             finally:
                 self._writing.release()
         finally:
-            self._group.leave()
+            self._queue.leave()
 
     def _write_at_once(
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
-        ticket = Ticket(job)
+        request = Request(job)
         try:
             self._require_open()
             try:
@@ -293,13 +297,13 @@ class Engine:
             except LockTimeout:
                 return NOT_NOW
             try:
-                self._commit_or_doubt([ticket], looked=self._lock.looks)
+                self._commit_or_doubt([request], looked=self._lock.looks)
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
-            self._settling.give_up([ticket], error)
+            self._failures.give_up([request], error)
         try:
-            outcome: T = ticket.outcome()
+            outcome: T = request.outcome()
         except PendStorageError as error:
             return error
         return outcome
@@ -312,28 +316,28 @@ class Engine:
         Returns:
             For each what it gave, or the error.
         """
-        tickets = [Ticket(job) for job in jobs]
+        requests = [Request(job) for job in jobs]
         try:
-            shielded(partial(self._group.run, *tickets))
+            shielded(partial(self._queue.run, *requests))
         except BaseException:
-            for ticket in tickets:
-                ticket.withdrawn = True
+            for request in requests:
+                request.withdrawn = True
             raise
         if self._torn:
             self._tell_torn()
         outcomes: list[T | PendStorageError] = []
-        for ticket in tickets:
+        for request in requests:
             try:
-                outcomes.append(ticket.outcome())
+                outcomes.append(request.outcome())
             except PendStorageError as error:
                 outcomes.append(error)
         return outcomes
 
-    def _carry_out(self, tickets: list[Ticket]) -> None:
-        with self._settling.of(tickets), self._writing:
+    def _execute(self, requests: list[Request]) -> None:
+        with self._failures.of(requests), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(tickets, looked=self._lock.looks)
+                self._commit_or_doubt(requests, looked=self._lock.looks)
 
     @contextmanager
     def alone(self) -> Iterator[Submit]:
@@ -353,34 +357,36 @@ class Engine:
                 yield self._submit_alone
 
     def _submit_alone(self, job: Callable[[Plan], T]) -> T:
-        ticket = Ticket(job)
-        with self._settling.of([ticket]):
-            self._commit_or_doubt([ticket])
-        outcome: T = ticket.outcome()
+        request = Request(job)
+        with self._failures.of([request]):
+            self._commit_or_doubt([request])
+        outcome: T = request.outcome()
         return outcome
 
-    def _commit_or_doubt(self, tickets: list[Ticket], *, looked: bool = False) -> None:
+    def _commit_or_doubt(
+        self, requests: list[Request], *, looked: bool = False
+    ) -> None:
         """Commit; where it fails in a way that was not foreseen, only the files know."""
         try:
-            self._commit(tickets, looked=looked)
+            self._commit(requests, looked=looked)
         except PendStorageError:
             raise
         except BaseException:
             self._stale = True
             raise
 
-    def _commit(self, tickets: list[Ticket], *, looked: bool) -> None:
-        """Plan what the tickets want, write it as one frame, make it visible."""
+    def _commit(self, requests: list[Request], *, looked: bool) -> None:
+        """Plan what the requests want, write it as one frame, make it visible."""
         with self.mutex:
             live = self._caught_up(looked=looked)
             plan = Plan(live.state, live.find)
-            planned: list[Ticket] = []
-            for ticket in tickets:
+            planned: list[Request] = []
+            for request in requests:
                 if plan.closed:
                     break
-                if not ticket.withdrawn:
-                    ticket.do(plan)
-                planned.append(ticket)
+                if not request.withdrawn:
+                    request.do(plan)
+                planned.append(request)
         if plan.effects:
             self._set_aside_torn(live)
             frame = encode_effects(plan.effects)
@@ -394,8 +400,8 @@ class Engine:
                     self._publish(live)
                 finally:
                     self.version += 1
-        for ticket in planned:
-            ticket.done = True
+        for request in planned:
+            request.done = True
 
     def _set_aside_torn(self, live: Live) -> None:
         if self._tail_is_torn:

@@ -68,7 +68,7 @@ from pend_storage.stores.json.strangers import DATA, unclaimed
 from pend_storage.stores.json.wiring import wired
 from pend_storage.stores.listings import Listings, is_current
 from pend_storage.stores.plan import Plan
-from pend_storage.stores.shield import later, shielded
+from pend_storage.stores.signal_shield import later, shielded
 from pend_storage.stores.state import SCHEMA_META, State
 from pend_storage.stores.table import StoredRow, Table
 from pend_storage.unread import UnreadFile, names_one

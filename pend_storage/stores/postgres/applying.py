@@ -15,12 +15,12 @@ from pend_storage.records import JSON, Advance, ChangedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.bulk import Copier
+from pend_storage.stores.postgres.commit_batches import MOST_BYTES
 from pend_storage.stores.postgres.errors import ServerRefusal, raise_stale
 from pend_storage.stores.postgres.link import Link
 from pend_storage.stores.postgres.repeating import unhurried
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
-from pend_storage.stores.postgres.waves import MOST_BYTES
 from pend_storage.stores.postgres.wire import (
     Value,
     bigint_array,

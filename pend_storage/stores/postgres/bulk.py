@@ -14,10 +14,10 @@ from pend_storage.fields import FieldSpec
 from pend_storage.records import ChangedRecord
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres.columns import type_text
+from pend_storage.stores.postgres.commit_batches import MOST_BYTES
 from pend_storage.stores.postgres.errors import ConnectionLost, ServerRefusal
 from pend_storage.stores.postgres.link import Link
 from pend_storage.stores.postgres.tables import column_name, quoted, table_name
-from pend_storage.stores.postgres.waves import MOST_BYTES
 
 __all__ = ["Copier"]
 

@@ -36,7 +36,7 @@ from pend_storage.stores.postgres.errors import (
 )
 from pend_storage.stores.postgres.facts import Look, ServerFacts
 from pend_storage.stores.postgres.wire import Value
-from pend_storage.stores.shield import in_main_thread
+from pend_storage.stores.signal_shield import in_main_thread
 
 __all__ = ["Link", "Statement"]
 

@@ -33,7 +33,8 @@ from pend_storage.store import Store
 from pend_storage.stores.postgres import statements
 from pend_storage.stores.postgres.applying import Applier
 from pend_storage.stores.postgres.backlog import Backlog
-from pend_storage.stores.postgres.committing import Committer
+from pend_storage.stores.postgres.commit_batches import MOST_BYTES
+from pend_storage.stores.postgres.committer import Committer
 from pend_storage.stores.postgres.conditions import (
     count_statement,
     query_statement,
@@ -56,7 +57,6 @@ from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.shapes import Shapes
 from pend_storage.stores.postgres.statements import CollectionStatements
 from pend_storage.stores.postgres.violations import operations_of, raise_violation
-from pend_storage.stores.postgres.waves import MOST_BYTES
 from pend_storage.stores.postgres.wire import Value, number, text_array
 from pend_storage.text import is_storable, storable_part
 

@@ -14,73 +14,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pend_storage.dualwrite.batches import MOST_BYTES, Load, Room
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.batch_limit import MOST_BYTES, BatchLimit, Load
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite.routing import Route
 from pend_storage.errors import (
-    CorruptFile,
-    LockTimeout,
     PendStorageError,
-    SchemaOutOfDate,
     StaleEpoch,
-    StoreUnavailable,
 )
 from pend_storage.events import Event, Hook
 
-__all__ = ["OUT_OF_REACH", "Breaker", "Follower", "start_thread", "why"]
+__all__ = ["SynchronousReplicator"]
 
-OUT_OF_REACH: Final = (StoreUnavailable, LockTimeout, SchemaOutOfDate, CorruptFile)
-"""What a store says that cannot be worked with now, whatever it is asked."""
-
-_MOST_REASONS: Final = 10
-"""Reasons told while the secondary is out of reach; messages may hold what varies."""
 _MOST_WAITING: Final = 10_000
 """Parcels that may wait, where nobody waits for them; more are left to the relay."""
 _MOST_WAITING_BYTES: Final = 4 * MOST_BYTES
 """And bytes of theirs."""
 
 
-class Breaker:
-    """Open while the secondary fails or is too slow; then nobody waits for it.
-
-    It is closed again by whoever reaches the secondary: the relay tries now and then.
-    """
-
-    def __init__(self, hook: Hook, limit: float | None) -> None:
-        """Args: limit: seconds that reaching the secondary may take; None: any time."""
-        self._hook = hook
-        self._limit = limit or None
-        self._is_open = False
-        self._said: set[str] = set()
-        """Reasons told since it was open."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the secondary is taken for healthy."""
-        return not self._is_open
-
-    def failed(self, reason: str) -> None:
-        """Open it, and say so, if it was closed or the reason is a new one."""
-        self._is_open = True
-        if reason not in self._said and len(self._said) < _MOST_REASONS:
-            self._said.add(reason)
-            self._hook(
-                Event(
-                    "secondary-down",
-                    f"the secondary {reason}; it is not waited for any more, and gets "
-                    "what it misses from the change log when it is back",
-                    logging.WARNING,
-                )
-            )
-
-    def succeeded(self, seconds: float) -> None:
-        """Close it, and say so, if it was open and this was quick enough."""
-        if self._is_open and (self._limit is None or seconds < self._limit):
-            self._is_open = False
-            self._said.clear()
-            self._hook(Event("secondary-up", "the secondary answers again"))
-
-
-class _Parcel:
+class PendingWrite:
     """What one caller has committed."""
 
     __slots__ = ("_done", "load", "route")
@@ -99,12 +51,12 @@ class _Parcel:
         return self._done.acquire(timeout=left)
 
 
-class Follower:
+class SynchronousReplicator:
     """The thread that applies to the secondary what callers have just committed."""
 
     def __init__(
         self,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         hook: Hook,
         *,
         on_stale: Callable[[Route], None],
@@ -126,9 +78,9 @@ class Follower:
 
     def after_fork(self) -> None:
         """In a forked child: the parent's thread brings the parent's parcels."""
-        self._waiting: deque[_Parcel] = deque()
+        self._waiting: deque[PendingWrite] = deque()
         self._waiting_bytes = 0
-        self._room = Room()
+        self._room = BatchLimit()
         self._wake = threading.Condition(threading.Lock())
         self._is_stopped = False
         self._thread: threading.Thread | None = None
@@ -150,7 +102,7 @@ class Follower:
         """
         if not self.breaker.is_closed:
             return
-        parcels = [_Parcel(route, load) for load in commits]
+        parcels = [PendingWrite(route, load) for load in commits]
         if timeout is None:
             rest = deque(parcels)
             while rest and self.breaker.is_closed:
@@ -161,7 +113,7 @@ class Follower:
                 self.breaker.failed(f"did not answer within {timeout:g} s")
                 self._on_missed()
 
-    def _hand_over(self, parcels: Sequence[_Parcel]) -> bool:
+    def _hand_over(self, parcels: Sequence[PendingWrite]) -> bool:
         with self._wake:
             if self._is_stopped or self._is_full:
                 self._on_missed()
@@ -200,7 +152,7 @@ class Follower:
             for parcel in parcels:
                 parcel.finish()
 
-    def _next(self) -> list[_Parcel]:
+    def _next(self) -> list[PendingWrite]:
         """All that waits and goes the same way; nothing once it is stopped."""
         with self._wake:
             while not self._waiting and not self._is_stopped:
@@ -209,9 +161,9 @@ class Follower:
             self._waiting_bytes -= sum(parcel.load.bytes for parcel in taken)
             return taken
 
-    def _part(self, waiting: deque[_Parcel]) -> list[_Parcel]:
+    def _part(self, waiting: deque[PendingWrite]) -> list[PendingWrite]:
         """What goes the same way and fits into one call, taken from the front."""
-        taken: list[_Parcel] = []
+        taken: list[PendingWrite] = []
         records = size = 0
         while waiting:
             first = waiting[0]
@@ -225,7 +177,7 @@ class Follower:
             size += first.load.bytes
         return taken
 
-    def _arrive(self, parcels: list[_Parcel]) -> None:
+    def _arrive(self, parcels: list[PendingWrite]) -> None:
         route = parcels[0].route
         assert route.follower is not None  # noqa: S101 - its callers have looked
         records = [item for parcel in parcels for item in parcel.load.records]
@@ -250,7 +202,7 @@ class Follower:
             self._room.grow(len(records), size)
             self.breaker.succeeded(time.monotonic() - started)
 
-    def _refused(self, parcels: list[_Parcel], error: Exception) -> None:
+    def _refused(self, parcels: list[PendingWrite], error: Exception) -> None:
         """The secondary works, but does not take this.
 
         As a rule it came before its turn: the value that it claims is still taken there,
@@ -270,21 +222,3 @@ class Follower:
             )
         )
         self._on_missed()
-
-
-def why(error: PendStorageError) -> str:
-    """Why a store is out of reach, in few words if there are such."""
-    return error.reason if isinstance(error, StoreUnavailable) else str(error)
-
-
-def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:
-    """Start a thread that does not keep the process alive; None where none can be had.
-
-    Because the process is ending, for instance: what it would do stays in the log.
-    """
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread

@@ -1,4 +1,4 @@
-"""What becomes of tickets that cannot be carried out: each fails with why."""
+"""What becomes of requests that cannot be carried out: each fails with why."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pend_storage._group_commit import Request
 from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.stores.group import Ticket
 from pend_storage.stores.json.disk import translate
 
-__all__ = ["Settling"]
+__all__ = ["CommitFailures"]
 
 
-class Settling:
-    """For the tickets of one store."""
+class CommitFailures:
+    """For the requests of one store."""
 
     def __init__(self, name: str, directory: Path) -> None:
         """Make one.
@@ -27,14 +27,14 @@ class Settling:
         self._directory = directory
 
     @contextmanager
-    def of(self, tickets: Sequence[Ticket]) -> Iterator[None]:
-        """Have tickets that are not done at its error fail with that error."""
+    def of(self, requests: Sequence[Request]) -> Iterator[None]:
+        """Have requests that are not done at its error fail with that error."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
-            self.give_up(tickets, error)
+            self.give_up(requests, error)
 
-    def give_up(self, tickets: Sequence[Ticket], error: BaseException) -> None:
+    def give_up(self, requests: Sequence[Request], error: BaseException) -> None:
         """Have those that are not done fail; raises what is no error of a store."""
         if isinstance(error, OSError):
             error = translate(error, self._directory)
@@ -42,8 +42,8 @@ class Settling:
         if not isinstance(told, PendStorageError):
             reason = "the commit was interrupted"
             told = StoreUnavailable(reason, store=self._name, outcome_known=False)
-        for ticket in tickets:
-            if not ticket.done:
-                ticket.fail(told)
+        for request in requests:
+            if not request.done:
+                request.fail(told)
         if told is not error:
             raise error

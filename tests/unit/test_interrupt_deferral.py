@@ -14,8 +14,8 @@ from functools import partial
 
 import pytest
 
-from pend_storage.stores import deferral
-from pend_storage.stores.deferral import NOT_NOW, with_interrupt_deferred
+from pend_storage.stores import interrupt_deferral
+from pend_storage.stores.interrupt_deferral import NOT_NOW, with_interrupt_deferred
 from pend_storage.testing import Child, Report
 from pend_storage.testing.interrupts import interrupted_at
 
@@ -122,13 +122,13 @@ def restarts(report: Report) -> None:
     report(with_interrupt_deferred(done))
     signal.siginterrupt(signal.SIGINT, False)  # noqa: FBT003 - it takes no keywords
     report(with_interrupt_deferred(done))
-    report(not deferral._System().is_pythons())
+    report(not interrupt_deferral._System().is_pythons())
 
 
 def restarts_first(report: Report) -> None:
     """The same where it was set before the first call."""
     signal.siginterrupt(signal.SIGINT, False)  # noqa: FBT003 - it takes no keywords
-    system = deferral._System()
+    system = interrupt_deferral._System()
     report(system.is_pythons())
     report(system.is_pythons())
     signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 - it takes no keywords

@@ -13,7 +13,15 @@ from typing import Final, NamedTuple
 from pend_storage.records import Change, ChangedRecord
 from pend_storage.schema import Schema
 
-__all__ = ["MOST_BYTES", "MOST_RECORDS", "Backlog", "Entry", "Load", "Room", "load_of"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_RECORDS",
+    "Backlog",
+    "BatchLimit",
+    "Entry",
+    "Load",
+    "load_of",
+]
 
 MOST_RECORDS: Final = 1_000
 """Records in one call at most, unless a single commit has more."""
@@ -50,7 +58,7 @@ def load_of(schema: Schema, records: Sequence[ChangedRecord]) -> Load:
     return Load.of(records, sizes)
 
 
-class Room:
+class BatchLimit:
     """How much the next call may carry."""
 
     def __init__(self) -> None:
@@ -108,7 +116,7 @@ class Backlog:
         self._schema = schema
         self._held: deque[Entry] = deque()
 
-    def take(self, room: Room, most: int | None = None) -> list[Entry]:
+    def take(self, room: BatchLimit, most: int | None = None) -> list[Entry]:
         """The next commits that fit into one call; none at the end of the log.
 
         Args:

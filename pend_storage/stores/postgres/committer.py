@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pend_storage._group_commit import GroupCommitQueue, Request
 from pend_storage.errors import (
     PendStorageError,
     StoreUnavailable,
@@ -14,23 +15,22 @@ from pend_storage.errors import (
 from pend_storage.records import Batch, Change, Outcome
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
-from pend_storage.stores.group import Group, Ticket
+from pend_storage.stores.postgres.commit_batches import MOST_KEYS, CommitBatches
 from pend_storage.stores.postgres.execution import Done, Execution
 from pend_storage.stores.postgres.lock_holders import lock_holders
 from pend_storage.stores.postgres.possible import Possible
 from pend_storage.stores.postgres.repeating import HeldUp, LockHeld
 from pend_storage.stores.postgres.server import Server
 from pend_storage.stores.postgres.statements import CollectionStatements
-from pend_storage.stores.postgres.waves import MOST_KEYS, Waves
 from pend_storage.stores.postgres.wire import Value
-from pend_storage.stores.shield import in_main_thread
+from pend_storage.stores.signal_shield import in_main_thread
 
-__all__ = ["LANES", "Committer"]
+__all__ = ["SLOTS", "Committer"]
 
-LANES: Final = 4
+SLOTS: Final = 4
 """Threads that commit at a time, while others wait to be committed for."""
 _HASTE: Final = b"250ms"
-"""``lock_timeout`` of a commit in a lane while others wait for one."""
+"""``lock_timeout`` of a commit in a slot while others wait for one."""
 _HASTE_TOGETHER: Final = b"100ms"
 """The same for commits that go together."""
 _HASTE_PARTED: Final = b"50ms"
@@ -80,10 +80,10 @@ class Committer:
         self._server = server
         self._execution = Execution(store, server, known, patience)
         self._patience = patience
-        self._waves = Waves(store.schema)
-        self._group = Group(self._carry_out, lanes=max(1, min(LANES, size)))
-        self._room = threading.BoundedSemaphore(max(1, (size - LANES) // 2))
-        """For those who wait outside of the lanes."""
+        self._waves = CommitBatches(store.schema)
+        self._queue = GroupCommitQueue(self._execute, slots=max(1, min(SLOTS, size)))
+        self._room = threading.BoundedSemaphore(max(1, (size - SLOTS) // 2))
+        """For those who wait outside of the slots."""
 
     # -- one ----------------------------------------------------------------------
 
@@ -91,9 +91,9 @@ class Committer:
         """See :meth:`Store.commit`.
 
         Where many threads commit, their commits go together. One that is held up by
-        somebody's lock leaves its lane to others, and goes on waiting by itself.
+        somebody's lock leaves its slot to others, and goes on waiting by itself.
 
-        The main thread commits by itself, beside the lanes: an exception out of a signal
+        The main thread commits by itself, beside the slots: an exception out of a signal
         handler can come between any two of its steps, so it holds nothing that other
         threads wait for. It only has a connection, which the pool counts by what is alive.
         """
@@ -101,25 +101,25 @@ class Committer:
         is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
         if is_long or in_main_thread():
             return self._execution.commit(possible, epoch)
-        if self._group.enter():
+        if self._queue.try_enter():
             try:
-                haste = _HASTE if self._group.is_shared else None
+                haste = _HASTE if self._queue.is_shared else None
                 return self._execution.commit(possible, epoch, haste)
             except HeldUp:
                 pass
             finally:
-                self._group.leave()
+                self._queue.leave()
             return self._outside(possible, epoch)
-        ticket = Ticket((possible, epoch))
-        self._group.run(ticket)
+        request = Request((possible, epoch))
+        self._queue.run(request)
         try:
-            versions: tuple[int, ...] = ticket.outcome()
+            versions: tuple[int, ...] = request.outcome()
         except HeldUp:
             return self._outside(possible, epoch)
         return versions
 
     def _outside(self, possible: Possible, epoch: int | None) -> tuple[int, ...]:
-        """Commit outside of the lanes, on some of the connections at most."""
+        """Commit outside of the slots, on some of the connections at most."""
         if not self._room.acquire(timeout=self._patience):
             reason = "too many commits wait for locks that somebody holds"
             raise StoreUnavailable(
@@ -130,24 +130,24 @@ class Committer:
         finally:
             self._room.release()
 
-    def _carry_out(self, tickets: list[Ticket]) -> None:
+    def _execute(self, requests: list[Request]) -> None:
         """Commit what several threads want; epochs are hardly ever different."""
-        groups: dict[int | None, list[Ticket]] = {}
-        for ticket in tickets:
-            groups.setdefault(ticket.job[1], []).append(ticket)
+        groups: dict[int | None, list[Request]] = {}
+        for request in requests:
+            groups.setdefault(request.job[1], []).append(request)
         for epoch, alike in groups.items():
-            for wave in self._waves.of([ticket.job[0].batch for ticket in alike]):
-                self._carry_out_wave([alike[place] for place in wave], epoch)
+            for wave in self._waves.of([request.job[0].batch for request in alike]):
+                self._execute_wave([alike[place] for place in wave], epoch)
 
-    def _carry_out_wave(self, tickets: Sequence[Ticket], epoch: int | None) -> None:
-        members = [ticket.job[0] for ticket in tickets]
+    def _execute_wave(self, requests: Sequence[Request], epoch: int | None) -> None:
+        members = [request.job[0] for request in requests]
         try:
             wait = _Wait(self._patience, hasty=True)
             outcomes = self._together(members, epoch, wait)
         except BaseException as error:
             # Its own thread alone sees what interrupted it.
             reason = "the commit was interrupted"
-            for ticket, member in zip(tickets, members, strict=True):
+            for request, member in zip(requests, members, strict=True):
                 unknown = StoreUnavailable(
                     reason,
                     store=self._server.name,
@@ -155,10 +155,10 @@ class Committer:
                     token=member.batch.token or None,
                 )
                 unknown.__cause__ = error
-                ticket.fail(unknown)
+                request.fail(unknown)
             raise
-        for ticket, outcome in zip(tickets, outcomes, strict=True):
-            ticket.settle(outcome)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            request.settle(outcome)
 
     def find(self, token: str) -> Change | None:
         """See :meth:`Store.find_commit`."""

@@ -19,7 +19,7 @@ from pend_storage.errors import StoreUnavailable
 from pend_storage.sharing import own_copy
 from pend_storage.shown import shown
 
-__all__ = ["Lanes", "Sized", "bearable"]
+__all__ = ["Batcher", "Sized", "to_future_exception"]
 
 
 class Sized(Protocol):
@@ -31,7 +31,7 @@ class Sized(Protocol):
         ...
 
     @property
-    def places(self) -> Iterable[Hashable]:
+    def conflict_keys(self) -> Iterable[Hashable]:
         """What it touches: of calls with a place in common the order is kept."""
         ...
 
@@ -52,7 +52,7 @@ class _Call(Generic[W]):
         """From here on it cannot be taken back."""
 
 
-class Lanes(Generic[W]):
+class Batcher(Generic[W]):
     """So many threads at most carry out calls of one kind."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Lanes(Generic[W]):
         """
         self._loop = loop
         self._threads = threads
-        self._room = room
+        self._semaphore = room
         self._carry_out = carry_out
         self._most = most
         self._timeout = timeout
@@ -89,7 +89,7 @@ class Lanes(Generic[W]):
         self._is_closed = False
         self._waiting: deque[_Call[W]] = deque()
         self._touched: set[Hashable] = set()
-        """Places of the groups that are under way."""
+        """ConflictKeys of the groups that are under way."""
 
     async def call(self, wish: W) -> Any:
         """Have it carried out, alone or in company; gives the answer.
@@ -101,7 +101,7 @@ class Lanes(Generic[W]):
             StoreUnavailable: it took longer than the timeout; ``outcome_known`` tells
                 whether it certainly did not happen.
         """
-        await self._room.acquire()
+        await self._semaphore.acquire()
         try:
             self._refuse_closed()
             call = _Call(wish, self._loop.create_future())
@@ -110,7 +110,7 @@ class Lanes(Generic[W]):
                 return await call.future
             return await self._in_time(call)
         finally:
-            self._room.release()
+            self._semaphore.release()
 
     def close(self) -> None:
         """Let no more calls in; what is in is carried out."""
@@ -162,9 +162,9 @@ class Lanes(Generic[W]):
         with self._gate:
             while self._waiting and len(passed) < self._most:
                 call = self._waiting[0]
-                places = call.wish.places
-                if any(p in self._touched or p in held for p in places):
-                    held.update(places)
+                conflict_keys = call.wish.conflict_keys
+                if any(p in self._touched or p in held for p in conflict_keys):
+                    held.update(conflict_keys)
                     passed.append(self._waiting.popleft())
                     continue
                 size += call.wish.size
@@ -176,24 +176,26 @@ class Lanes(Generic[W]):
                 if not call.future.cancelled():
                     taken.append(call)
             self._waiting.extendleft(reversed(passed))
-            self._touched.update(p for call in taken for p in call.wish.places)
+            self._touched.update(p for call in taken for p in call.wish.conflict_keys)
             if not taken:
                 self._idle += 1
         return taken
 
     def _leave(self, calls: Sequence[_Call[W]]) -> None:
         with self._gate:
-            self._touched.difference_update(p for c in calls for p in c.wish.places)
+            self._touched.difference_update(
+                p for c in calls for p in c.wish.conflict_keys
+            )
 
     def _answers(self, wishes: Sequence[W]) -> Sequence[Any]:
         try:
             return self._carry_out(wishes)
         except BaseException as error:  # noqa: BLE001 - raised again in each coroutine
-            shared = bearable(error)
+            shared = to_future_exception(error)
             return [own_copy(shared) for _ in wishes]
 
 
-def bearable(error: BaseException) -> Exception:
+def to_future_exception(error: BaseException) -> Exception:
     """An error as a coroutine may raise it.
 
     A future does not take a ``StopIteration``; and what ends a thread, an interrupt or

@@ -13,13 +13,13 @@ from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable
 from pend_storage.records import Batch, Outcome
 from pend_storage.sharing import own_copy
 
-__all__ = ["Order", "Written", "raise_unsettled"]
+__all__ = ["PendingCommit", "Written", "raise_unsettled"]
 
 Written: TypeAlias = tuple[Batch, Sequence[int]]
 """A commit that went through, and its versions."""
 
 
-class Order:
+class PendingCommit:
     """One of many commits, and what came of it so far."""
 
     def __init__(self, batch: Batch) -> None:
@@ -66,12 +66,12 @@ def _was_elsewhere(answer: Outcome) -> bool:
     )
 
 
-def raise_unsettled(orders: Iterable[Order]) -> None:
-    """Raise why some orders could not be carried out here, if there are such.
+def raise_unsettled(commits: Iterable[PendingCommit]) -> None:
+    """Raise why some commits could not be carried out here, if there are such.
 
     A stale epoch first: it is certain that another look at the roles helps.
     """
-    reasons = [o.outcome for o in orders if not o.is_settled]
+    reasons = [c.outcome for c in commits if not c.is_settled]
     errors = [reason for reason in reasons if isinstance(reason, PendStorageError)]
     if errors:
         raise min(errors, key=lambda error: not isinstance(error, StaleEpoch))

@@ -1,7 +1,7 @@
 """Work of many threads, carried out together by few of them at a time.
 
-There are some *lanes*. A thread that comes while one is free takes it and goes direct. One
-that comes while none is leaves a ticket and sleeps. Whoever leaves a lane passes it to the
+There are some *slots*. A thread that comes while one is free takes it and goes direct. One
+that comes while none is leaves a request and sleeps. Whoever leaves a slot passes it to the
 first of those that wait, who then takes everything that waits. Nobody waits for a timer,
 and under load the groups grow by themselves.
 """
@@ -17,25 +17,25 @@ from typing import Any, Final
 
 from pend_storage.sharing import own_copy
 
-__all__ = ["Group", "Ticket"]
+__all__ = ["GroupCommitQueue", "Request"]
 
-_MOST_TICKETS: Final = 512
-"""Tickets carried out together at most."""
+_MOST_REQUESTS: Final = 512
+"""Requests carried out together at most."""
 
 
 class _Caller:
-    """A thread that waits for its tickets."""
+    """A thread that waits for its requests."""
 
-    __slots__ = ("appointed", "wake")
+    __slots__ = ("promoted", "wake")
 
     def __init__(self) -> None:
-        self.appointed = False
-        """It has a lane, and is the next one to lead."""
+        self.promoted = False
+        """It has a slot, and is the next one to lead."""
         self.wake = threading.Lock()
         self.wake.acquire()
 
 
-class Ticket:
+class Request:
     """Something that a thread wants done, and what came of it."""
 
     __slots__ = ("_error", "_result", "caller", "done", "job", "withdrawn")
@@ -77,34 +77,34 @@ class Ticket:
         return self._result
 
 
-class Group:
-    """Brings threads with tickets together. In a forked child it begins anew."""
+class GroupCommitQueue:
+    """Brings threads with requests together. In a forked child it begins anew."""
 
     def __init__(
-        self, carry_out: Callable[[list[Ticket]], None], *, lanes: int = 1
+        self, execute: Callable[[list[Request]], None], *, slots: int = 1
     ) -> None:
         """Make one.
 
         Args:
-            carry_out: does what tickets want, and marks them as done: from the first to
+            execute: does what requests want, and marks them as done: from the first to
                 at least the first. If it is interrupted, those that it leaves undone are
                 carried out by somebody else.
-            lanes: how many threads may be at work at a time.
+            slots: how many threads may be at work at a time.
         """
-        self._carry_out = carry_out
-        self._lanes = lanes
+        self._execute = execute
+        self._slots = slots
         self._begin()
         _groups.add(self)
 
     def _begin(self) -> None:
-        self._gate = threading.Lock()
-        self._waiting: deque[Ticket] = deque()
-        self._free = self._lanes
-        self._appointed: _Caller | None = None
+        self._lock = threading.Lock()
+        self._waiting: deque[Request] = deque()
+        self._free = self._slots
+        self._promoted: _Caller | None = None
 
-    def enter(self) -> bool:
-        """Take a lane if one is free; then :meth:`leave` it, whatever happens."""
-        with self._gate:
+    def try_enter(self) -> bool:
+        """Take a slot if one is free; then :meth:`leave` it, whatever happens."""
+        with self._lock:
             if self._free and not self._waiting:
                 self._free -= 1
                 return True
@@ -113,26 +113,26 @@ class Group:
     @property
     def is_shared(self) -> bool:
         """Whether more threads than one are at work, by a glance."""
-        return self._lanes - self._free > 1
+        return self._slots - self._free > 1
 
     def leave(self) -> None:
-        """Give a lane back, or pass it on."""
-        with self._gate:
+        """Give a slot back, or pass it on."""
+        with self._lock:
             self._pass_on()
 
-    def run(self, *tickets: Ticket) -> None:
-        """Have tickets carried out, by this thread or by others."""
+    def run(self, *requests: Request) -> None:
+        """Have requests carried out, by this thread or by others."""
         caller = _Caller()
-        for ticket in tickets:
-            ticket.caller = caller
+        for request in requests:
+            request.caller = caller
         try:
-            with self._gate:
-                self._waiting.extend(tickets)
-                if self._waiting and self._free and self._appointed is None:
+            with self._lock:
+                self._waiting.extend(requests)
+                if self._waiting and self._free and self._promoted is None:
                     self._free -= 1
-                    self._appoint()
-            while not all(ticket.done for ticket in tickets):
-                if caller.appointed:
+                    self._promote_leader()
+            while not all(request.done for request in requests):
+                if caller.promoted:
                     self._lead(caller)
                 else:
                     caller.wake.acquire()
@@ -141,49 +141,49 @@ class Group:
             raise
 
     def _lead(self, caller: _Caller) -> None:
-        """Carry out what waits, wake its owners, and pass the lane on."""
-        tickets: list[Ticket] = []
+        """Carry out what waits, wake its owners, and pass the slot on."""
+        requests: list[Request] = []
         try:
-            with self._gate:
-                caller.appointed = False
-                self._appointed = None
-                count = min(len(self._waiting), _MOST_TICKETS)
-                tickets += [self._waiting.popleft() for _ in range(count)]
+            with self._lock:
+                caller.promoted = False
+                self._promoted = None
+                count = min(len(self._waiting), _MOST_REQUESTS)
+                requests += [self._waiting.popleft() for _ in range(count)]
                 if self._waiting and self._free:
                     self._free -= 1
-                    self._appoint()
-            if tickets:
-                self._carry_out(tickets)
+                    self._promote_leader()
+            if requests:
+                self._execute(requests)
         finally:
-            with self._gate:
-                rest = [ticket for ticket in tickets if not ticket.done]
+            with self._lock:
+                rest = [request for request in requests if not request.done]
                 self._waiting.extendleft(reversed(rest))
                 self._pass_on()
-                for ticket in tickets:
-                    if ticket.done and ticket.caller is not caller:
-                        _wake(ticket.caller)
+                for request in requests:
+                    if request.done and request.caller is not caller:
+                        _wake(request.caller)
 
     def _withdraw(self, caller: _Caller) -> None:
         """Take back what an interrupted thread wanted, and pass on what it was to do."""
-        with self._gate:
+        with self._lock:
             others = [t for t in self._waiting if t.caller is not caller]
             self._waiting = deque(others)
-            if caller.appointed:
-                caller.appointed = False
-                self._appointed = None
+            if caller.promoted:
+                caller.promoted = False
+                self._promoted = None
                 self._pass_on()
 
     def _pass_on(self) -> None:
-        if self._waiting and self._appointed is None:
-            self._appoint()
+        if self._waiting and self._promoted is None:
+            self._promote_leader()
         else:
             self._free += 1
 
-    def _appoint(self) -> None:
+    def _promote_leader(self) -> None:
         caller = self._waiting[0].caller
         assert caller is not None  # noqa: S101 - run() has set it
-        caller.appointed = True
-        self._appointed = caller
+        caller.promoted = True
+        self._promoted = caller
         _wake(caller)
 
 
@@ -193,11 +193,11 @@ def _wake(caller: _Caller | None) -> None:
         caller.wake.release()
 
 
-_groups: Final[weakref.WeakSet[Group]] = weakref.WeakSet()
+_groups: Final[weakref.WeakSet[GroupCommitQueue]] = weakref.WeakSet()
 
 
 def _begin_in_child() -> None:
-    """Forget the parent's threads: none of them is there to leave a lane or a lock."""
+    """Forget the parent's threads: none of them is there to leave a slot or a lock."""
     for group in list(_groups):
         group._begin()  # noqa: SLF001 - same module
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
-from pend_storage.aio.lanes import bearable
+from pend_storage.aio.batching import to_future_exception
 from pend_storage.errors import StaleEpoch, StoreUnavailable
 from pend_storage.query import Query, field, make_query
 from pend_storage.records import Batch, Outcome, Row
@@ -14,14 +14,22 @@ from pend_storage.schema import CollectionSpec
 from pend_storage.sharing import own_copy
 from pend_storage.store import Store
 
-__all__ = ["Job", "Lookup", "Order", "Read", "answer_looks", "carry_out", "commit_all"]
+__all__ = [
+    "CallRequest",
+    "CommitRequest",
+    "LookupRequest",
+    "ReadRequest",
+    "answer_looks",
+    "carry_out",
+    "commit_all",
+]
 
 Rows: TypeAlias = dict[str, Row]
-Places: TypeAlias = Sequence[tuple[str, str]]
+ConflictKeys: TypeAlias = Sequence[tuple[str, str]]
 """Collections and keys."""
 
 
-class Job(NamedTuple):
+class CallRequest(NamedTuple):
     """Anything that is not merged."""
 
     do: Callable[[], Any]
@@ -32,12 +40,12 @@ class Job(NamedTuple):
         return 1
 
     @property
-    def places(self) -> Places:
+    def conflict_keys(self) -> ConflictKeys:
         """It goes beside any other."""
         return ()
 
 
-class Order(NamedTuple):
+class CommitRequest(NamedTuple):
     """A commit."""
 
     batch: Batch
@@ -49,13 +57,13 @@ class Order(NamedTuple):
         return len(self.batch.operations) + len(self.batch.checks)
 
     @property
-    def places(self) -> Places:
+    def conflict_keys(self) -> ConflictKeys:
         """What it writes and checks."""
         written = [(o.collection, o.key) for o in self.batch.operations]
         return [*written, *self.batch.checks] if self.batch.checks else written
 
 
-class Read(NamedTuple):
+class ReadRequest(NamedTuple):
     """Rows by key."""
 
     collection: str
@@ -69,7 +77,7 @@ class Read(NamedTuple):
         return len(self.keys)
 
     @property
-    def places(self) -> Places:
+    def conflict_keys(self) -> ConflictKeys:
         """It goes beside any other."""
         return ()
 
@@ -87,7 +95,7 @@ class Read(NamedTuple):
         return store.read(self.collection, keys, deleted=self.deleted, epoch=self.epoch)
 
     @staticmethod
-    def ask_together(store: Store, reads: Sequence[Read]) -> list[Rows]:
+    def ask_together(store: Store, reads: Sequence[ReadRequest]) -> list[Rows]:
         """Ask for the keys of several in one call."""
         wanted = dict.fromkeys(key for read in reads for key in read.keys)
         rows = reads[0].ask_for(store, wanted)
@@ -98,7 +106,7 @@ class Read(NamedTuple):
         ]
 
 
-class Lookup(NamedTuple):
+class LookupRequest(NamedTuple):
     """The row with a value in a unique field."""
 
     spec: CollectionSpec
@@ -113,7 +121,7 @@ class Lookup(NamedTuple):
         return 1
 
     @property
-    def places(self) -> Places:
+    def conflict_keys(self) -> ConflictKeys:
         """It goes beside any other."""
         return ()
 
@@ -128,7 +136,9 @@ class Lookup(NamedTuple):
         return rows[0] if rows else None
 
     @staticmethod
-    def ask_together(store: Store, lookups: Sequence[Lookup]) -> list[Row | None]:
+    def ask_together(
+        store: Store, lookups: Sequence[LookupRequest]
+    ) -> list[Row | None]:
         """Ask for the values of several in one call."""
         spec, name = lookups[0].spec, lookups[0].field
         values = dict.fromkeys(lookup.value for lookup in lookups)
@@ -143,7 +153,7 @@ class Lookup(NamedTuple):
         ]
 
 
-Look: TypeAlias = Read | Lookup
+Look: TypeAlias = ReadRequest | LookupRequest
 
 
 class _Shares:
@@ -170,9 +180,11 @@ def answer_looks(store: Store, looks: Sequence[Look]) -> list[Any]:
     for place, look in enumerate(looks):
         kinds.setdefault((type(look), look.kind), []).append(place)
     answers: list[Any] = [None] * len(looks)
-    for places in kinds.values():
-        group = [looks[place] for place in places]
-        for place, answer in zip(places, _answer_kind(store, group), strict=True):
+    for conflict_keys in kinds.values():
+        group = [looks[place] for place in conflict_keys]
+        for place, answer in zip(
+            conflict_keys, _answer_kind(store, group), strict=True
+        ):
             answers[place] = answer
     return answers
 
@@ -189,7 +201,7 @@ def _answer_kind(store: Store, looks: Sequence[Any]) -> list[Any]:
     return together
 
 
-def commit_all(store: Store, orders: Sequence[Order]) -> list[Outcome]:
+def commit_all(store: Store, orders: Sequence[CommitRequest]) -> list[Outcome]:
     """Commit orders, each on its own but in one call."""
     outcomes: list[Any] = []
     for epoch, run in groupby(orders, lambda order: order.epoch):
@@ -204,7 +216,7 @@ def commit_all(store: Store, orders: Sequence[Order]) -> list[Outcome]:
     return outcomes
 
 
-def carry_out(jobs: Sequence[Job]) -> list[Any]:
+def carry_out(jobs: Sequence[CallRequest]) -> list[Any]:
     """Do jobs, one after the other."""
     return [_or_error(job.do) for job in jobs]
 
@@ -213,4 +225,4 @@ def _or_error(do: Callable[[], Any]) -> Any:
     try:
         return do()
     except BaseException as error:  # noqa: BLE001 - raised again by who waits for it
-        return bearable(error)
+        return to_future_exception(error)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pend_storage.records import Batch, Delete, Put
 from pend_storage.schema import CollectionSpec, Schema
 
-__all__ = ["MOST_BYTES", "MOST_KEYS", "Waves"]
+__all__ = ["MOST_BYTES", "MOST_KEYS", "CommitBatches"]
 
 MOST_KEYS: Final = 128
 """Keys of one wave, each of which is a lock: PostgreSQL has room for 64 times
@@ -49,7 +49,7 @@ class _Rules:
                 yield target, value
 
 
-class Waves:
+class CommitBatches:
     """Cuts a list of batches into waves."""
 
     def __init__(self, schema: Schema) -> None:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     )
     from pend_storage.dualwrite.roles import View
 
-__all__ = ["PairVerbs"]
+__all__ = ["AsyncDualWriteMixin"]
 
 
-class PairVerbs:
+class AsyncDualWriteMixin:
     """The verbs of :class:`~pend_storage.dualwrite.DualWriteStore` with ``await``.
 
     They can take long, so each runs in a thread of the loop's own executor and keeps no

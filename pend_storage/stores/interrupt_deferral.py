@@ -1,6 +1,6 @@
 """Work of the main thread during which Ctrl-C is deferred.
 
-To hand work to a helper (:mod:`~pend_storage.stores.shield`) costs two thread switches,
+To hand work to a helper (:mod:`~pend_storage.stores.signal_shield`) costs two thread switches,
 some 35 us: a quarter of a commit to a quick disk. Most programs have set no handler for any
 signal, so that the only one that can interrupt is Python's own, which makes Ctrl-C a
 :class:`KeyboardInterrupt`. There the main thread does the work itself: it sets a handler
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final, Literal, TypeVar
 
-from pend_storage.stores.shield import in_main_thread
+from pend_storage.stores.signal_shield import in_main_thread
 
 __all__ = ["NOT_NOW", "NotNow", "with_interrupt_deferred"]
 
