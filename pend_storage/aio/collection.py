@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tenacity
 
+from pend_storage.aio.backend import Backend
 from pend_storage.query import Condition, make_query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.records import Page, Versioned
@@ -25,9 +26,6 @@ from pend_storage.verbs import (
     versions_of,
 )
 
-if TYPE_CHECKING:
-    from pend_storage.aio.store import AsyncStore
-
 __all__ = ["AsyncCollection"]
 
 R = TypeVar("R")
@@ -44,7 +42,7 @@ class AsyncCollection(Generic[R]):
 
     def __init__(
         self,
-        store: AsyncStore,
+        store: Backend,
         spec: CollectionSpec,
         adapter: RecordAdapter | None = None,
     ) -> None:

@@ -40,11 +40,11 @@ from pend_storage.aio.requests import (
     CommitRequest,
     LookupRequest,
     ReadRequest,
-    answer_looks,
-    carry_out,
-    commit_all,
+    execute_calls,
+    execute_commits,
+    execute_reads,
 )
-from pend_storage.aio.transaction import AsyncTransaction, run_transaction
+from pend_storage.aio.transaction import AsyncTransaction, refused_view, run_transaction
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
@@ -57,7 +57,6 @@ from pend_storage.records import (
     Pending,
     Row,
 )
-from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
 from pend_storage.verbs import lookup_query
@@ -68,9 +67,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_LOOKING_LANES: Final = 2
+_READING_THREADS: Final = 2
 """One asks while the other decodes; more only fight for the interpreter."""
-_COMMITTING_LANES: Final = 2
+_COMMITTING_THREADS: Final = 2
 """One is prepared, or waits for the second store, while the other is carried out."""
 _MOST_KEYS: Final = 256
 """Of one merged read or commit: from there on merging more gains nothing."""
@@ -85,9 +84,9 @@ class _Engine:
     loop: asyncio.AbstractEventLoop
     process: int
     threads: ThreadPoolExecutor
-    looks: Batcher[ReadRequest | LookupRequest]
-    orders: Batcher[CommitRequest]
-    jobs: Batcher[CallRequest]
+    reads: Batcher[ReadRequest | LookupRequest]
+    commits: Batcher[CommitRequest]
+    calls: Batcher[CallRequest]
 
 
 class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
@@ -182,11 +181,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         Raises:
             ConfigError: always; it says how to come by the file.
         """
-        raise ConfigError(
-            f"a view of {shown(file)} waits for its store, and would hold up the event "
-            "loop: use it in a thread, with `await db.call(lambda store: "
-            "store.legacy(...)[...])`."
-        )
+        raise refused_view(file)
 
     async def call(
         self,
@@ -200,7 +195,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         For what has no verb here: ``await db.call(lambda store:
         store.legacy("wallet-db.json")[phone_hash])``.
         """
-        return await self._job(partial(fn, self._store, *args, **kwargs))
+        return await self._in_thread(partial(fn, self._store, *args, **kwargs))
 
     # -- the contract of a store --------------------------------------------------------
 
@@ -215,7 +210,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         """As :meth:`Store.read <pend_storage.store.Store.read>`."""
         engine = self._engine_here()
         name = self.schema[collection].name
-        rows: dict[str, Row] = await engine.looks.call(
+        rows: dict[str, Row] = await engine.reads.call(
             ReadRequest(name, tuple(keys), deleted, epoch)
         )
         return rows
@@ -228,15 +223,15 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         """
         engine = self._engine_here()
         spec = self.schema[collection]
-        wish = LookupRequest(spec, name, value, lookup_query(spec, name, value))
-        row: Row | None = await engine.looks.call(wish)
+        request = LookupRequest(spec, name, value, lookup_query(spec, name, value))
+        row: Row | None = await engine.reads.call(request)
         return row
 
     async def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
         """As :meth:`Store.query <pend_storage.store.Store.query>`."""
-        return await self._job(
+        return await self._in_thread(
             partial(self._store.query, collection, query, epoch=epoch)
         )
 
@@ -244,7 +239,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
         """As :meth:`Store.count <pend_storage.store.Store.count>`."""
-        return await self._job(
+        return await self._in_thread(
             partial(self._store.count, collection, where, epoch=epoch)
         )
 
@@ -266,7 +261,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     ) -> tuple[int, ...]:
         """As :meth:`Store.commit <pend_storage.store.Store.commit>`."""
         engine = self._engine_here()
-        versions: tuple[int, ...] = await engine.orders.call(
+        versions: tuple[int, ...] = await engine.commits.call(
             CommitRequest(batch, epoch)
         )
         return versions
@@ -279,7 +274,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         mark: Advance | None = None,
     ) -> int:
         """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
-        return await self._job(
+        return await self._in_thread(
             partial(self._store.apply, records, epoch=epoch, mark=mark)
         )
 
@@ -290,39 +285,39 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
 
     async def find_commit(self, token: str) -> Change | None:
         """As :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
-        return await self._job(partial(self._store.find_commit, token))
+        return await self._in_thread(partial(self._store.find_commit, token))
 
     async def pending(self, after: int) -> Pending:
         """As :meth:`Store.pending <pend_storage.store.Store.pending>`."""
-        return await self._job(partial(self._store.pending, after))
+        return await self._in_thread(partial(self._store.pending, after))
 
     async def incarnation(self) -> str:
         """As :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
-        return await self._job(self._store.incarnation)
+        return await self._in_thread(self._store.incarnation)
 
     async def head(self) -> int:
         """As :meth:`Store.head <pend_storage.store.Store.head>`."""
-        return await self._job(self._store.head)
+        return await self._in_thread(self._store.head)
 
     async def prune(self, upto: int) -> None:
         """As :meth:`Store.prune <pend_storage.store.Store.prune>`."""
-        await self._job(partial(self._store.prune, upto))
+        await self._in_thread(partial(self._store.prune, upto))
 
     async def identity(self) -> str:
         """As :meth:`Store.identity <pend_storage.store.Store.identity>`."""
-        return await self._job(self._store.identity)
+        return await self._in_thread(self._store.identity)
 
     async def unread_files(self) -> tuple[UnreadFile, ...]:
         """As :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
-        return await self._job(self._store.unread_files)
+        return await self._in_thread(self._store.unread_files)
 
     async def role(self) -> RoleState:
         """As :meth:`Store.role <pend_storage.store.Store.role>`."""
-        return await self._job(self._store.role)
+        return await self._in_thread(self._store.role)
 
     async def meta(self, name: str) -> JSON:
         """As :meth:`Store.meta <pend_storage.store.Store.meta>`."""
-        return await self._job(partial(self._store.meta, name))
+        return await self._in_thread(partial(self._store.meta, name))
 
     async def compare_and_set_meta(
         self,
@@ -333,7 +328,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
         """As in :class:`~pend_storage.store.Store`."""
-        return await self._job(
+        return await self._in_thread(
             partial(
                 self._store.compare_and_set_meta, name, expected, value, given=given
             )
@@ -351,8 +346,8 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def _finish(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None and engine.process == os.getpid():
-            for lanes in (engine.looks, engine.orders, engine.jobs):
-                lanes.close()
+            for batcher in (engine.reads, engine.commits, engine.calls):
+                batcher.close()
             await asyncio.to_thread(engine.threads.shutdown)
         await asyncio.to_thread(self._store.close)
 
@@ -383,34 +378,36 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
             raise ConfigError(
                 "this AsyncStore is in use in another event loop: make one for each."
             )
-        lanes = _LOOKING_LANES + _COMMITTING_LANES + self._threads
-        threads = ThreadPoolExecutor(lanes, thread_name_prefix="pend-storage")
-        room = asyncio.Semaphore(self._max_waiting)
-        kind: Any = partial(Batcher, loop, threads, room, timeout=self._timeout)
+        slots = _READING_THREADS + _COMMITTING_THREADS + self._threads
+        threads = ThreadPoolExecutor(slots, thread_name_prefix="pend-storage")
+        semaphore = asyncio.Semaphore(self._max_waiting)
+        batcher: Any = partial(Batcher, loop, threads, semaphore, timeout=self._timeout)
         store = self._store
         self._engine = _Engine(
             loop=loop,
             process=os.getpid(),
             threads=threads,
-            looks=kind(
-                partial(answer_looks, store), lanes=_LOOKING_LANES, most=_MOST_KEYS
+            reads=batcher(
+                partial(execute_reads, store), slots=_READING_THREADS, most=_MOST_KEYS
             ),
-            orders=kind(
-                partial(commit_all, store), lanes=_COMMITTING_LANES, most=_MOST_KEYS
+            commits=batcher(
+                partial(execute_commits, store),
+                slots=_COMMITTING_THREADS,
+                most=_MOST_KEYS,
             ),
-            jobs=kind(carry_out, lanes=self._threads, most=1),
+            calls=batcher(execute_calls, slots=self._threads, most=1),
         )
         return self._engine
 
     @override
-    async def _job(self, do: Callable[[], T]) -> T:
-        answer: T = await self._engine_here().jobs.call(CallRequest(do))
+    async def _in_thread(self, do: Callable[[], T]) -> T:
+        answer: T = await self._engine_here().calls.call(CallRequest(do))
         return answer
 
     async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
         """What an iterator that waits gives, a page at a time."""
         while True:
-            page = await self._job(lambda: list(islice(items, _PAGE)))
+            page = await self._in_thread(lambda: list(islice(items, _PAGE)))
             for item in page:
                 yield item
             if len(page) < _PAGE:

@@ -228,7 +228,7 @@ class Traffic(Store):
         if route is None:
             return versions
         _COMMITTED()
-        self._bring(route, [(batch, versions)])
+        self._replicate(route, [(batch, versions)])
         _FOLLOWED()
         return versions
 
@@ -260,7 +260,7 @@ class Traffic(Store):
             written = [pending.written for pending in waiting if pending.is_written]
             if written:
                 _COMMITTED()
-                self._bring(route, written)
+                self._replicate(route, written)
                 _FOLLOWED()
             raise_unsettled(waiting)
 
@@ -307,13 +307,13 @@ class Traffic(Store):
         if not error.outcome_known:
             self._relay.missed()  # if it did happen, it is in the change log
 
-    def _bring(self, route: Route, written: Iterable[Written]) -> None:
+    def _replicate(self, route: Route, written: Iterable[Written]) -> None:
         if route.follower is None:
             return
         loads = [_load(*each) for each in written]
         commits = [load for load in loads if load.records]
         if commits:
-            self._replicator.bring(route, commits, self._timeout)
+            self._replicator.replicate(route, commits, self._timeout)
 
     @override
     def apply(

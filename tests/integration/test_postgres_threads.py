@@ -22,7 +22,7 @@ from pend_storage.errors import (
 )
 from pend_storage.records import Batch, Delete
 from pend_storage.schema import Schema
-from pend_storage.stores.postgres import PostgresStore, committing
+from pend_storage.stores.postgres import PostgresStore, committer
 from pend_storage.stores.postgres.committer import SLOTS
 from pend_storage.testing.domain import SCHEMA, Tally, a_log, a_ship, a_tally
 
@@ -83,7 +83,7 @@ def held_up(url: str, store: PostgresStore) -> Iterator[Callable[..., Call]]:
         return call
 
     # On a busy machine the threads take longer to start than a slot waits in haste.
-    patient = patch.object(committing, "_HASTE", b"60s")
+    patient = patch.object(committer, "_HASTE", b"60s")
     with patient, psycopg.connect(url) as holder:
         holder.execute("lock table changes in access exclusive mode")
         direct = [Call(store, batch(a_log(f"d{n}")), None) for n in range(SLOTS)]

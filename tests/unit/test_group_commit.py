@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pend_storage import _group_commit as group_commit_module
-from pend_storage._group_commit import GroupCommitQueue, Request
+from pend_storage._group_commit import CallerLedQueue, Request
 
 PATIENCE = 30.0
 
@@ -40,18 +40,20 @@ class Works:
             self.at_work -= 1
         for request in requests:
             try:
-                request.settle(request.job())
+                request.resolve(request.job())
             except Exception as error:  # noqa: BLE001
-                request.settle(error)
+                request.resolve(error)
 
 
-def run(group: GroupCommitQueue, job: Callable[[], Any]) -> Any:
+def run(group: CallerLedQueue[Request], job: Callable[[], Any]) -> Any:
     request = Request(job)
     group.run(request)
     return request.outcome()
 
 
-def outcome(group: GroupCommitQueue, job: Callable[[], Any], into: list[Any]) -> None:
+def outcome(
+    group: CallerLedQueue[Request], job: Callable[[], Any], into: list[Any]
+) -> None:
     try:
         into.append(run(group, job))
     except BaseException as error:  # noqa: BLE001
@@ -81,7 +83,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def busy(
-    group: GroupCommitQueue, works: Works, slots: int
+    group: CallerLedQueue[Request], works: Works, slots: int
 ) -> Iterator[list[threading.Thread]]:
     """All slots are taken by threads that go on at the end of the block."""
     works.go.clear()
@@ -95,7 +97,7 @@ def busy(
 @pytest.mark.parametrize("slots", [1, 3])
 def test_who_comes_meanwhile_is_carried_out_together(slots: int) -> None:
     works = Works()
-    group = GroupCommitQueue(works, slots=slots)
+    group = CallerLedQueue(works, slots=slots)
     found: list[Any] = []
     with busy(group, works, slots) as threads:
         for number in range(20):
@@ -109,7 +111,7 @@ def test_who_comes_meanwhile_is_carried_out_together(slots: int) -> None:
 
 
 def test_a_free_lane_is_taken_directly_and_no_more_than_there_are() -> None:
-    group = GroupCommitQueue(Works(), slots=2)
+    group = CallerLedQueue(Works(), slots=2)
 
     assert [group.try_enter(), group.try_enter(), group.try_enter()] == [
         True,
@@ -122,7 +124,7 @@ def test_a_free_lane_is_taken_directly_and_no_more_than_there_are() -> None:
 
 def test_who_leaves_a_lane_passes_it_on() -> None:
     works = Works()
-    group = GroupCommitQueue(works, slots=1)
+    group = CallerLedQueue(works, slots=1)
     found: list[Any] = []
     assert group.try_enter()
     threads = [start(outcome, group, lambda: 7, found) for _ in range(3)]
@@ -137,7 +139,7 @@ def test_who_leaves_a_lane_passes_it_on() -> None:
 
 def test_nobody_is_lost_among_many() -> None:
     works = Works()
-    group = GroupCommitQueue(works, slots=3)
+    group = CallerLedQueue(works, slots=3)
     counts: list[int] = []
 
     def work() -> None:
@@ -158,7 +160,7 @@ def test_nobody_is_lost_among_many() -> None:
 
 def test_an_error_is_raised_by_its_own_thread_alone() -> None:
     works = Works()
-    group = GroupCommitQueue(works)
+    group = CallerLedQueue(works)
     fine: list[Any] = []
     bad: list[Any] = []
 
@@ -191,7 +193,7 @@ def test_a_shared_error_is_an_object_for_each() -> None:
 
 def test_several_tickets_of_one_thread_keep_their_order() -> None:
     works = Works()
-    group = GroupCommitQueue(works)
+    group = CallerLedQueue(works)
     requests = [Request(lambda n=number: n) for number in range(1300)]
     with busy(group, works, 1) as threads:
         threads.append(start(lambda: group.run(*requests)))
@@ -210,9 +212,9 @@ def test_what_is_left_undone_comes_next() -> None:
     def two_at_a_time(requests: list[Request]) -> None:
         for request in requests[:2]:
             done.append(request.job)
-            request.settle(None)
+            request.resolve(None)
 
-    GroupCommitQueue(two_at_a_time).run(*map(Request, range(7)))
+    CallerLedQueue(two_at_a_time).run(*map(Request, range(7)))
 
     assert done == list(range(7))
 
@@ -227,7 +229,7 @@ def test_an_interrupted_leader_leaves_nobody_asleep() -> None:
             raise KeyboardInterrupt
         works(requests)
 
-    group = GroupCommitQueue(execute)
+    group = CallerLedQueue(execute)
     found: list[Any] = []
     with busy(group, works, 1) as threads:
         threads += [start(outcome, group, lambda: 1, found) for _ in range(10)]
@@ -244,7 +246,7 @@ def test_an_interrupted_sleeper_leaves_nobody_asleep(
     monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     works = Works()
-    group = GroupCommitQueue(works)
+    group = CallerLedQueue(works)
     found: list[Any] = []
     rouse = threading.Event()
 
@@ -287,7 +289,7 @@ def test_an_interrupted_sleeper_leaves_nobody_asleep(
 
 def test_a_forked_child_begins_anew() -> None:
     works = Works()
-    group = GroupCommitQueue(works)
+    group = CallerLedQueue(works)
     with busy(group, works, 1) as threads:
         group._lock.acquire()  # as if another thread were just about to come
         child = os.fork()

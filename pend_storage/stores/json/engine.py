@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, Literal, Protocol, TypeVar
 
-from pend_storage._group_commit import GroupCommitQueue, Request
+from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage.errors import (
     CorruptFile,
     LockTimeout,
@@ -97,7 +97,7 @@ class Engine:
         """Guards the state; held for microseconds, and never by the main thread."""
         self.version = 0
         """Changes with the state; odd while that is under way."""
-        self._queue = GroupCommitQueue(self._execute)
+        self._queue = CallerLedQueue(self._execute)
         self._failures = CommitFailures(name, directory)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
@@ -385,7 +385,7 @@ class Engine:
                 if plan.closed:
                     break
                 if not request.withdrawn:
-                    request.do(plan)
+                    request.run(plan)
                 planned.append(request)
         if plan.effects:
             self._set_aside_torn(live)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pend_storage._group_commit import GroupCommitQueue, Request
+from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage.errors import (
     PendStorageError,
     StoreUnavailable,
@@ -81,7 +81,7 @@ class Committer:
         self._execution = Execution(store, server, known, patience)
         self._patience = patience
         self._waves = CommitBatches(store.schema)
-        self._queue = GroupCommitQueue(self._execute, slots=max(1, min(SLOTS, size)))
+        self._queue = CallerLedQueue(self._execute, slots=max(1, min(SLOTS, size)))
         self._room = threading.BoundedSemaphore(max(1, (size - SLOTS) // 2))
         """For those who wait outside of the slots."""
 
@@ -158,7 +158,7 @@ class Committer:
                 request.fail(unknown)
             raise
         for request, outcome in zip(requests, outcomes, strict=True):
-            request.settle(outcome)
+            request.resolve(outcome)
 
     def find(self, token: str) -> Change | None:
         """See :meth:`Store.find_commit`."""
