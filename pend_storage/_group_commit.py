@@ -120,8 +120,9 @@ class GroupCommitQueue(Generic[R]):
 
     def _put_back(self, batch: list[R]) -> None:
         """Have those that are not done come first again. Hold the lock."""
-        rest = [request for request in batch if not request.done]
-        self._waiting.extendleft(reversed(rest))
+        for request in reversed(batch):
+            if not request.done:
+                self._waiting.appendleft(request)
 
 
 class CallerLedQueue(GroupCommitQueue[R]):
@@ -157,7 +158,10 @@ class CallerLedQueue(GroupCommitQueue[R]):
     def leave(self) -> None:
         """Give a slot back, or pass it on to a thread that waits."""
         with self._lock:
-            self._pass_on()
+            if self._waiting:
+                self._pass_on()
+            else:
+                self._free += 1
 
     def run(self, *requests: R) -> None:
         """Have requests executed, by this thread or by others, and wait until they are."""
@@ -231,24 +235,12 @@ class WorkerLedQueue(GroupCommitQueue[R]):
     A caller only submits. That takes no lock, so it may be done in the main thread: wherever
     a signal handler raises there, what it leaves behind is a request that the next leader
     takes, or a worker that finds nothing to do.
+
+    What ``execute`` raises fails the requests that it leaves undone.
     """
 
-    def __init__(
-        self,
-        execute: Callable[[list[R]], None],
-        start_worker: Callable[[Callable[[], None]], object],
-        *,
-        slots: int = 1,
-    ) -> None:
-        """Make an empty queue.
-
-        Args:
-            execute: as above; what it raises fails all that it leaves undone.
-            start_worker: has a function called once in another thread, and does not wait.
-            slots: how many batches may be under way at a time.
-        """
-        self._start_worker = start_worker
-        super().__init__(execute, slots=slots)
+    _start_worker: Callable[[Callable[[], None]], object]
+    """Has a function called once in another thread, and does not wait. Set by subclasses."""
 
     @override
     def reset(self) -> None:

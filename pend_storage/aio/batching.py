@@ -85,7 +85,8 @@ class Batcher(WorkerLedQueue[A]):
         self._most = most
         self._timeout = timeout
         self._is_closed = False
-        super().__init__(execute, threads.submit, slots=slots)
+        self._start_worker = threads.submit
+        super().__init__(execute, slots=slots)
 
     @override
     def reset(self) -> None:

@@ -83,7 +83,7 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         self._hook = hook
         self._on_stale = on_stale
         self._on_missed = on_missed
-        super().__init__(self._apply, self._rouse)
+        super().__init__(self._apply)
 
     @override
     def reset(self) -> None:
@@ -96,6 +96,7 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
         """The one that leads, once it has begun."""
         self._turns: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         """Whenever the thread is to lead; None: it is to end."""
+        self._start_worker = self._turns.put
 
     def after_fork(self) -> None:
         """In a forked child: the parent's thread applies the parent's writes."""
@@ -124,7 +125,7 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
                 done += len(batch)
         elif not self._has_room():
             self._on_missed()
-        elif self._has_thread():
+        elif self._threads or start_thread(self._serve, "pend-replicator") is not None:
             for write in writes:
                 self._waiting_bytes += write.load.bytes
             self.submit(*writes)
@@ -162,6 +163,8 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
     @override
     def _next_batch(self) -> list[PendingWrite]:
         waiting = self._waiting
+        if not waiting:
+            return []
         batch = self._fitting(tuple(waiting))
         if len(batch) == len(waiting):
             self._waiting_bytes = 0
@@ -192,14 +195,6 @@ class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
             write.wake()
 
     # -- the thread ---------------------------------------------------------------------
-
-    def _has_thread(self) -> bool:
-        return bool(self._threads) or (
-            start_thread(self._serve, "pend-replicator") is not None
-        )
-
-    def _rouse(self, lead: Callable[[], None]) -> None:
-        self._turns.put(lead)
 
     def _serve(self) -> None:
         with self._lock:

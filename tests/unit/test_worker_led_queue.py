@@ -41,7 +41,8 @@ class Queue(WorkerLedQueue[Counted]):
         self.began = threading.Semaphore(0)
         self.guard = threading.Lock()
         self.threads = ThreadPoolExecutor(20)
-        super().__init__(self._run, self.threads.submit, slots=slots)
+        self._start_worker = self.threads.submit
+        super().__init__(self._run, slots=slots)
 
     def _run(self, batch: list[Counted]) -> None:
         with self.guard:

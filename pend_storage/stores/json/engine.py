@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage.errors import (
@@ -291,7 +291,8 @@ class Engine:
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         request = Request(job)
         try:
-            self._require_open()
+            if self._closed:
+                self._require_open()
             try:
                 self._lock.acquire(0)
             except LockTimeout:
@@ -302,10 +303,9 @@ class Engine:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
             self._failures.give_up([request], error)
-        try:
-            outcome: T = request.outcome()
-        except PendStorageError as error:
-            return error
+        if request.error is not None:
+            return self._outcome(request)
+        outcome: T = request.result
         return outcome
 
     def submit_each(
@@ -325,13 +325,15 @@ class Engine:
             raise
         if self._torn:
             self._tell_torn()
-        outcomes: list[T | PendStorageError] = []
-        for request in requests:
-            try:
-                outcomes.append(request.outcome())
-            except PendStorageError as error:
-                outcomes.append(error)
-        return outcomes
+        return [self._outcome(request) for request in requests]
+
+    @staticmethod
+    def _outcome(request: Request) -> Any:
+        """What a job gave, or the error; raises what is no error of a store."""
+        error = request.error
+        if error is not None and not isinstance(error, PendStorageError):
+            raise error
+        return request.result if error is None else error
 
     def _execute(self, requests: list[Request]) -> None:
         with self._failures.of(requests), self._writing:
@@ -388,7 +390,8 @@ class Engine:
                     request.run(plan)
                 planned.append(request)
         if plan.effects:
-            self._set_aside_torn(live)
+            if self._tail_is_torn:
+                self._set_aside_torn(live)
             frame = encode_effects(plan.effects)
             began = monotonic()
             live.journal.append(frame)
@@ -404,9 +407,8 @@ class Engine:
             request.done = True
 
     def _set_aside_torn(self, live: Live) -> None:
-        if self._tail_is_torn:
-            self._torn.append(live.journal.set_aside_tail())
-            self._tail_is_torn = False
+        self._torn.append(live.journal.set_aside_tail())
+        self._tail_is_torn = False
 
     def _publish(self, live: Live) -> None:
         """Tell other processes; what cannot be told is on the disk nevertheless."""
@@ -470,7 +472,8 @@ class Engine:
             with self.mutex:
                 live = self._caught_up()
             try:
-                self._set_aside_torn(live)
+                if self._tail_is_torn:
+                    self._set_aside_torn(live)
                 following = None
                 if not live.journal.is_fresh:  # as after a snapshot that failed
                     following = live.journal.end_segment(live.state.sequence)
