@@ -1,4 +1,4 @@
-"""The verbs of one collection, to be awaited."""
+"""Asynchronous verbs of one collection."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class AsyncCollection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     async def put(self, record: R, *, if_version: int | None = None) -> int:
-        """Write a record, whether or not there is one; gives its new version."""
+        """Write a record, whether or not there is one; returns its new version."""
         if is_given(self.spec, record):
             return (await self._put_given((record,), if_version))[0]
         schema = self._store.schema
@@ -89,7 +89,7 @@ class AsyncCollection(Generic[R]):
         return (await self._store.commit(schema.batch((put,), checks)))[0]
 
     async def put_many(self, records: Iterable[R]) -> list[int]:
-        """Write records in one atomic commit; gives the version of each."""
+        """Write records in one atomic commit; returns the version of each."""
         schema, records = self._store.schema, tuple(records)
         if any(is_given(self.spec, record) for record in records):
             return await self._put_given(records, None)

@@ -1,4 +1,4 @@
-"""Any store, for coroutines."""
+"""Asynchronous store over any store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import (
@@ -31,18 +29,15 @@ from typing import (
 from typing_extensions import override
 
 from pend_storage import attribution
-from pend_storage.aio.batching import Batcher
 from pend_storage.aio.collection import AsyncCollection
 from pend_storage.aio.dualwrite import AsyncDualWriteMixin
+from pend_storage.aio.engine import LoopEngine
 from pend_storage.aio.files import AsyncFileVerbs
 from pend_storage.aio.requests import (
     CallRequest,
     CommitRequest,
     LookupRequest,
     ReadRequest,
-    execute_calls,
-    execute_commits,
-    execute_reads,
 )
 from pend_storage.aio.transaction import AsyncTransaction, refused_view, run_transaction
 from pend_storage.errors import ConfigError, StoreUnavailable
@@ -67,26 +62,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_READING_THREADS: Final = 2
-"""One asks while the other decodes; more only fight for the interpreter."""
-_COMMITTING_THREADS: Final = 2
-"""One is prepared, or waits for the second store, while the other is carried out."""
-_MOST_KEYS: Final = 256
-"""Of one merged read or commit: from there on merging more gains nothing."""
 _PAGE: Final = 200
 """Rows or changes that an iterator fetches at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """What belongs to one event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    process: int
-    threads: ThreadPoolExecutor
-    reads: Batcher[ReadRequest | LookupRequest]
-    commits: Batcher[CommitRequest]
-    calls: Batcher[CallRequest]
 
 
 class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
@@ -129,7 +106,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._threads = threads
-        self._engine: _Engine | None = None
+        self._engine: LoopEngine | None = None
         self._closing: asyncio.Future[None] | None = None
         self._is_closed = False
 
@@ -346,9 +323,7 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     async def _finish(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None and engine.process == os.getpid():
-            for batcher in (engine.reads, engine.commits, engine.calls):
-                batcher.close()
-            await asyncio.to_thread(engine.threads.shutdown)
+            await engine.close()
         await asyncio.to_thread(self._store.close)
 
     async def __aenter__(self) -> Self:
@@ -359,15 +334,15 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
 
     # -- threads ------------------------------------------------------------------------
 
-    def _engine_here(self) -> _Engine:
-        """The engine of the loop that is running."""
+    def _engine_here(self) -> LoopEngine:
+        """Return the engine of the loop that is running."""
         engine = self._engine
         loop = asyncio.get_running_loop()
         if engine is not None and engine.loop is loop:
             return engine
         return self._bind(loop)
 
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> LoopEngine:
         if self._is_closed:
             raise StoreUnavailable(
                 "the store is closed", store="the asynchronous store"
@@ -378,24 +353,12 @@ class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
             raise ConfigError(
                 "this AsyncStore is in use in another event loop: make one for each."
             )
-        slots = _READING_THREADS + _COMMITTING_THREADS + self._threads
-        threads = ThreadPoolExecutor(slots, thread_name_prefix="pend-storage")
-        semaphore = asyncio.Semaphore(self._max_waiting)
-        batcher: Any = partial(Batcher, loop, threads, semaphore, timeout=self._timeout)
-        store = self._store
-        self._engine = _Engine(
-            loop=loop,
-            process=os.getpid(),
-            threads=threads,
-            reads=batcher(
-                partial(execute_reads, store), slots=_READING_THREADS, most=_MOST_KEYS
-            ),
-            commits=batcher(
-                partial(execute_commits, store),
-                slots=_COMMITTING_THREADS,
-                most=_MOST_KEYS,
-            ),
-            calls=batcher(execute_calls, slots=self._threads, most=1),
+        self._engine = LoopEngine.of(
+            loop,
+            self._store,
+            threads=self._threads,
+            max_waiting=self._max_waiting,
+            timeout=self._timeout,
         )
         return self._engine
 

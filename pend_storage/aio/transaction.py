@@ -1,4 +1,4 @@
-"""Transactions, to be awaited."""
+"""Asynchronous transactions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How much goes to the secondary in one call: bounded in records and in bytes.
+"""Batch limits of the calls to the secondary, in records and in bytes.
 
-The bounds adapt: a call that ran into a timeout, or lost its connection, is repeated with
+They adapt: a call that ran into a timeout, or lost its connection, is repeated with
 half of it, down to a single commit; calls that succeed let them grow again, slowly.
 """
 
@@ -59,7 +59,7 @@ def load_of(schema: Schema, records: Sequence[ChangedRecord]) -> Load:
 
 
 class BatchLimit:
-    """How much the next call may carry."""
+    """Limit of the next call, which adapts to what came of those before."""
 
     def __init__(self) -> None:
         self.records = MOST_RECORDS
@@ -109,7 +109,7 @@ class Entry(NamedTuple):
 
 
 class Backlog:
-    """What is left of a change log, read as far as it is needed."""
+    """Rest of a change log, read as far as it is needed."""
 
     def __init__(self, log: Iterable[Change], schema: Schema) -> None:
         self._log = iter(log)

@@ -1,7 +1,7 @@
-"""Many commits under way at once: which of them have their answer, and which move on.
+"""Pending commits of one call: which have an answer, and which are repeated elsewhere.
 
 Some may be committed just before a switch and the others refused by it. Each is settled
-once; those that nobody has written go along to the new primary.
+once; those that were not written go along to the new primary.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class PendingCommit:
         self.batch = batch
         self._answer: Outcome | None = None
 
-    def take(self, answer: Outcome) -> None:
-        """What the primary said."""
+    def resolve(self, answer: Outcome) -> None:
+        """Keep what the primary answered."""
         self._answer = answer
 
-    def give_up(self, error: PendStorageError) -> None:
+    def fail(self, error: PendStorageError) -> None:
         """End with an error that is shared by all that have no answer of their own."""
         if not self.is_settled:
             self._answer = own_copy(error)
@@ -55,7 +55,7 @@ class PendingCommit:
     @property
     def outcome(self) -> Outcome:
         """The answer."""
-        assert self._answer is not None  # noqa: S101 - given up at the latest
+        assert self._answer is not None  # noqa: S101 - failed at the latest
         return self._answer
 
 

@@ -253,7 +253,7 @@ class Traffic(Store):
                 [pending.batch for pending in waiting], epoch=route.epoch
             )
             for pending, answer in zip(waiting, answers, strict=True):
-                pending.take(answer)
+                pending.resolve(answer)
                 if isinstance(answer, tuple):
                     token = pending.batch.token
                     self._continuity.after(route, before, token, answer)
@@ -269,7 +269,7 @@ class Traffic(Store):
             self._router.call(commit_at)
         except PendStorageError as error:
             for pending in commits:
-                pending.give_up(error)
+                pending.fail(error)
         outcomes = [pending.outcome for pending in commits]
         for outcome in outcomes:
             if isinstance(outcome, StoreUnavailable):
@@ -279,14 +279,14 @@ class Traffic(Store):
     def _was_done(self, route: Route, pending: PendingCommit) -> bool:
         done = self._done_before(route, pending.batch)
         if done is not None:
-            pending.take(done)
+            pending.resolve(done)
         return done is not None
 
     def _was_refused(self, route: Route, pending: PendingCommit) -> bool:
         try:
             self._unread.require_commit(route.store, route.epoch, pending.batch)
         except CorruptFile as error:
-            pending.take(error)
+            pending.resolve(error)
         return pending.is_settled
 
     def _done_before(self, route: Route, batch: Batch) -> tuple[int, ...] | None:

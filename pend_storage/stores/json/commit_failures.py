@@ -1,4 +1,4 @@
-"""What becomes of requests that cannot be carried out: each fails with why."""
+"""Failed commits: which error each request of a batch ends with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CommitFailures"]
 
 
 class CommitFailures:
-    """For the requests of one store."""
+    """Errors of the requests of one store."""
 
     def __init__(self, name: str, directory: Path) -> None:
         """Make one.
@@ -27,23 +27,23 @@ class CommitFailures:
         self._directory = directory
 
     @contextmanager
-    def of(self, requests: Sequence[Request]) -> Iterator[None]:
+    def assigned_to(self, requests: Sequence[Request]) -> Iterator[None]:
         """Have requests that are not done at its error fail with that error."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
-            self.give_up(requests, error)
+            self.fail(requests, error)
 
-    def give_up(self, requests: Sequence[Request], error: BaseException) -> None:
+    def fail(self, requests: Sequence[Request], error: BaseException) -> None:
         """Have those that are not done fail; raises what is no error of a store."""
         if isinstance(error, OSError):
             error = translate(error, self._directory)
-        told = error
-        if not isinstance(told, PendStorageError):
+        failure = error
+        if not isinstance(failure, PendStorageError):
             reason = "the commit was interrupted"
-            told = StoreUnavailable(reason, store=self._name, outcome_known=False)
+            failure = StoreUnavailable(reason, store=self._name, outcome_known=False)
         for request in requests:
             if not request.done:
-                request.fail(told)
-        if told is not error:
+                request.fail(failure)
+        if failure is not error:
             raise error

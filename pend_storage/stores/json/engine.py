@@ -1,8 +1,8 @@
-"""Commits of many threads and many processes, one frame at a time.
+"""Commit requests of many threads and processes, one frame at a time.
 
-Threads of one process share a frame and its sync: whoever comes while one is under way
-leaves a request, and the first to get on carries out all requests that wait. Between
-processes the commit lock decides, and each writer first reads what the others wrote.
+Threads of one process share a frame and its sync (group commit): a request that comes while
+one is under way waits, and the next leader commits all that wait. Between processes the
+commit lock decides, and each writer first reads what the others wrote.
 """
 
 from __future__ import annotations
@@ -302,10 +302,10 @@ class Engine:
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
-            self._failures.give_up([request], error)
-        if request.error is not None:
-            return self._outcome(request)
-        outcome: T = request.result
+            self._failures.fail([request], error)
+        outcome: T | PendStorageError = (
+            request.result if request.error is None else self._outcome(request)
+        )
         return outcome
 
     def submit_each(
@@ -336,7 +336,7 @@ class Engine:
         return request.result if error is None else error
 
     def _execute(self, requests: list[Request]) -> None:
-        with self._failures.of(requests), self._writing:
+        with self._failures.assigned_to(requests), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
                 self._commit_or_doubt(requests, looked=self._lock.looks)
@@ -360,7 +360,7 @@ class Engine:
 
     def _submit_alone(self, job: Callable[[Plan], T]) -> T:
         request = Request(job)
-        with self._failures.of([request]):
+        with self._failures.assigned_to([request]):
             self._commit_or_doubt([request])
         outcome: T = request.outcome()
         return outcome

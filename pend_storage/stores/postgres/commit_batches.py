@@ -1,4 +1,6 @@
-"""Which batches may go together: those of which each would end alike without the others.
+"""Groups of commits that go to the server in one call: those that are independent.
+
+Each of a group would end alike without the others.
 
 Only what can be told without asking the server is looked at here. Uniqueness is not: the
 server refuses a wave that breaks it, or in which a value is given up by one and taken by

@@ -1,4 +1,4 @@
-"""Commits: which function of the database takes them, and what its answers mean."""
+"""Committer: the group commit of one PostgreSQL store, and its commits one by one."""
 
 from __future__ import annotations
 
