@@ -20,8 +20,8 @@ __all__ = [
     "Not",
     "Operator",
     "Or",
-    "Order",
     "Query",
+    "SortKey",
     "field",
 ]
 
@@ -163,7 +163,7 @@ def field(name: str, *path: str) -> FieldPath:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortKey:
     """One field to sort by."""
 
     field: str
@@ -175,7 +175,7 @@ class Query:
     """A checked query. Made by :func:`make_query`."""
 
     where: Condition = And(())
-    order_by: tuple[Order, ...] = ()
+    order_by: tuple[SortKey, ...] = ()
     limit: int | None = None
     after: tuple[tuple[Any, ...], str] | None = None
     """Sort values and key of the last record of the page before."""

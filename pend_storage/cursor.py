@@ -14,7 +14,7 @@ import msgspec
 from pend_storage.codec import check_json, value_checker
 from pend_storage.errors import InvalidQuery
 from pend_storage.fields import FieldSpec, Kind
-from pend_storage.query import Order
+from pend_storage.query import SortKey
 from pend_storage.schema import CollectionSpec
 from pend_storage.shown import shown
 
@@ -32,13 +32,13 @@ _TYPES: Final[Mapping[Kind, Any]] = {
 }
 
 
-def _signature(spec: CollectionSpec, order_by: Sequence[Order]) -> str:
+def _signature(spec: CollectionSpec, order_by: Sequence[SortKey]) -> str:
     terms = [("-" if order.descending else "") + order.field for order in order_by]
     return ",".join((spec.name, *terms))
 
 
 def encode_cursor(
-    spec: CollectionSpec, order_by: Sequence[Order], values: Sequence[Any], key: str
+    spec: CollectionSpec, order_by: Sequence[SortKey], values: Sequence[Any], key: str
 ) -> str:
     """The cursor after the record with these sort values and this key."""
     text = msgspec.json.encode([_signature(spec, order_by), list(values), key])
@@ -46,7 +46,7 @@ def encode_cursor(
 
 
 def decode_cursor(
-    spec: CollectionSpec, order_by: Sequence[Order], cursor: str
+    spec: CollectionSpec, order_by: Sequence[SortKey], cursor: str
 ) -> tuple[tuple[Any, ...], str]:
     """Sort values and key of the record that the cursor stands after.
 

@@ -32,8 +32,8 @@ from pend_storage.conditions import (
     Not,
     Operator,
     Or,
-    Order,
     Query,
+    SortKey,
     field,
 )
 from pend_storage.diff import equal
@@ -51,8 +51,8 @@ __all__ = [
     "Not",
     "Operator",
     "Or",
-    "Order",
     "Query",
+    "SortKey",
     "field",
     "fold_case",
     "make_query",
@@ -99,8 +99,8 @@ def make_query(
     return Query(And(tuple(_checked(spec, w) for w in where)), orders, limit, after)
 
 
-def _order(spec: CollectionSpec, text: str) -> Order:
-    order = Order(text.removeprefix("-"), text.startswith("-"))
+def _order(spec: CollectionSpec, text: str) -> SortKey:
+    order = SortKey(text.removeprefix("-"), text.startswith("-"))
     if _field(spec, order.field).kind.is_json:
         raise InvalidQuery(
             f"{spec.name}: cannot sort by the JSON field {shown(order.field)}"
@@ -316,7 +316,7 @@ class _Descending:
 
 
 def sort_key(
-    order_by: Sequence[Order], values: Sequence[Any], key: str
+    order_by: Sequence[SortKey], values: Sequence[Any], key: str
 ) -> tuple[Any, ...]:
     """What to sort by: nulls last in either direction, then the key."""
     parts: list[Any] = []
@@ -328,7 +328,7 @@ def sort_key(
     return (*parts, key)
 
 
-def sort_values(order_by: Sequence[Order], record: Any) -> tuple[Any, ...]:
+def sort_values(order_by: Sequence[SortKey], record: Any) -> tuple[Any, ...]:
     """The values of a record that it is sorted by."""
     return tuple(_value_at(record, (order.field,)) for order in order_by)
 

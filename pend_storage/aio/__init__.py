@@ -1,4 +1,4 @@
-"""The verbs of every store, to be awaited; waiting calls are merged."""
+"""Asynchronous front of every store: requests that wait are merged into batches."""
 
 from pend_storage.aio.collection import AsyncCollection
 from pend_storage.aio.store import AsyncStore

@@ -1,199 +1,184 @@
-"""Calls of coroutines, carried out by few threads, all that wait at a time.
+"""Micro-batching of coroutines' requests: few threads execute all that wait at a time.
 
-A call goes to a free lane at once. Where no lane is free it waits, and the next lane that
-is takes all that have gathered, and carries them out together. No timer: an idle store
-answers as soon as it can, and under load the groups grow by themselves.
+A request goes to a free thread at once. Where none is free it waits, and the next one that is
+executes all that have gathered together. No timer: an idle store answers as soon as it can,
+and under load the batches grow by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
-from pend_storage.errors import StoreUnavailable, own_copy
+from typing_extensions import override
+
+from pend_storage._group_commit import Request, WorkerLedQueue
+from pend_storage.errors import StoreUnavailable
 from pend_storage.shown import shown
 
-__all__ = ["Lanes", "Sized", "bearable"]
+__all__ = ["AsyncRequest", "Batcher", "to_future_exception"]
 
-
-class Sized(Protocol):
-    """What a call asks for."""
-
-    @property
-    def size(self) -> int:
-        """How much of a group it fills."""
-        ...
-
-    @property
-    def places(self) -> Iterable[Hashable]:
-        """What it touches: of calls with a place in common the order is kept."""
-        ...
-
-
-W = TypeVar("W", bound=Sized)
+P = ParamSpec("P")
 _NAME: Final = "the asynchronous store"
 
 
-class _Call(Generic[W]):
-    """What one coroutine waits for."""
+class AsyncRequest(Request):
+    """What one coroutine asks of a store, and waits for."""
 
-    __slots__ = ("future", "is_taken", "wish")
+    __slots__ = ("future", "is_taken")
 
-    def __init__(self, wish: W, future: asyncio.Future[Any]) -> None:
-        self.wish = wish
-        self.future = future
+    size: int = 1
+    """How much of a batch it fills."""
+    conflict_keys: Sequence[Hashable] = ()
+    """What it touches: requests with one in common are executed in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.future: asyncio.Future[Any]
+        """Made when it is submitted."""
         self.is_taken = False
         """From here on it cannot be taken back."""
 
+    def complete(
+        self, do: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """End with what a function returns or raises."""
+        try:
+            self.resolve(do(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits for it
+            self.resolve(error)
 
-class Lanes(Generic[W]):
-    """So many threads at most carry out calls of one kind."""
+
+A = TypeVar("A", bound=AsyncRequest)
+
+
+class Batcher(WorkerLedQueue[A]):
+    """Queue of requests of one kind, executed by so many threads at most."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         threads: ThreadPoolExecutor,
-        room: asyncio.Semaphore,
-        carry_out: Callable[[Sequence[W]], Sequence[Any]],
+        semaphore: asyncio.Semaphore,
+        execute: Callable[[list[A]], None],
         *,
-        lanes: int,
+        slots: int,
         most: int,
         timeout: float | None,
     ) -> None:
-        """Make them; threads start with the first call.
+        """Make one; threads start with the first request.
 
         Args:
             loop: where the coroutines run.
-            threads: as many as all lanes of all kinds together.
-            room: lets so many calls in at a time; the others wait outside.
-            carry_out: answers several calls at once, in a thread: for each a value, or
-                the error to raise.
-            lanes: how many groups may be under way.
-            most: how large a group may be.
-            timeout: seconds that a call may take; None: any time.
+            threads: as many as all slots of all kinds together.
+            semaphore: lets so many requests in at a time; the others wait outside.
+            execute: executes a batch in a thread, and resolves each request of it.
+            slots: how many batches may be under way.
+            most: how large a batch may be.
+            timeout: seconds that a request may take; None: any time.
         """
         self._loop = loop
-        self._threads = threads
-        self._room = room
-        self._carry_out = carry_out
+        self._semaphore = semaphore
         self._most = most
         self._timeout = timeout
-        self._gate = threading.Lock()
-        self._idle = lanes
         self._is_closed = False
-        self._waiting: deque[_Call[W]] = deque()
-        self._touched: set[Hashable] = set()
-        """Places of the groups that are under way."""
+        self._start_worker = threads.submit
+        super().__init__(execute, slots=slots)
 
-    async def call(self, wish: W) -> Any:
-        """Have it carried out, alone or in company; gives the answer.
+    @override
+    def reset(self) -> None:
+        super().reset()
+        self._busy_keys: set[Hashable] = set()
+        """Conflict keys of the batches that are under way."""
+
+    async def call(self, request: A) -> Any:
+        """Have a request executed, alone or in a batch; returns the answer.
 
         Cancelled while it waits, it never happens. Cancelled later it is carried out to
-        its end, and nobody is told.
+        its end, and nobody gets the answer.
 
         Raises:
-            StoreUnavailable: it took longer than the timeout; ``outcome_known`` tells
+            StoreUnavailable: it took longer than the timeout; ``outcome_known`` says
                 whether it certainly did not happen.
         """
-        await self._room.acquire()
+        await self._semaphore.acquire()
         try:
-            self._refuse_closed()
-            call = _Call(wish, self._loop.create_future())
-            self._submit(call)
+            if self._is_closed:
+                raise StoreUnavailable("the store is closed", store=_NAME)
+            request.future = self._loop.create_future()
+            self.submit(request)
             if self._timeout is None:
-                return await call.future
-            return await self._in_time(call)
+                return await request.future
+            return await self._in_time(request)
         finally:
-            self._room.release()
+            self._semaphore.release()
 
     def close(self) -> None:
-        """Let no more calls in; what is in is carried out."""
+        """Let no more requests in; those that are in are executed."""
         self._is_closed = True
 
-    def _refuse_closed(self) -> None:
-        if self._is_closed:
-            raise StoreUnavailable("the store is closed", store=_NAME)
-
-    def _submit(self, call: _Call[W]) -> None:
-        with self._gate:
-            self._waiting.append(call)
-            if not self._idle:
-                return
-            self._idle -= 1
-        self._threads.submit(self._work)
-
-    async def _in_time(self, call: _Call[W]) -> Any:
+    async def _in_time(self, request: A) -> Any:
         try:
             async with asyncio.timeout(self._timeout):
-                return await call.future
+                return await request.future
         except TimeoutError:
             raise StoreUnavailable(
                 f"no answer within {self._timeout:g} s",
                 store=_NAME,
-                outcome_known=not call.is_taken,
+                outcome_known=not request.is_taken,
             ) from None
 
     # -- in a thread --------------------------------------------------------------------
 
-    def _work(self) -> None:
-        """Carry out groups until nothing waits any more."""
-        while calls := self._take():
-            answers = self._answers([call.wish for call in calls])
-            self._leave(calls)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(_deliver, calls, answers)
+    @override
+    def _next_batch(self) -> list[A]:
+        """Remove the next batch from the queue.
 
-    def _take(self) -> list[_Call[W]]:
-        """The next group; without one this lane is idle.
-
-        What has a place in common with a group under way is passed over: whoever carries
-        that one out looks again afterwards.
+        A request with a key in common with a batch under way is passed over: the worker
+        that executes that batch looks again afterwards. One that comes later and has a key
+        in common with one that was passed over does not overtake it.
         """
-        taken: list[_Call[W]] = []
-        passed: list[_Call[W]] = []
+        batch: list[A] = []
+        passed: list[A] = []
         held: set[Hashable] = set()
         size = 0
-        with self._gate:
-            while self._waiting and len(passed) < self._most:
-                call = self._waiting[0]
-                places = call.wish.places
-                if any(p in self._touched or p in held for p in places):
-                    held.update(places)
-                    passed.append(self._waiting.popleft())
-                    continue
-                size += call.wish.size
-                if taken and size > self._most:
-                    break
-                self._waiting.popleft()
-                # In this order: whoever has seen that it is not taken has cancelled it.
-                call.is_taken = True
-                if not call.future.cancelled():
-                    taken.append(call)
-            self._waiting.extendleft(reversed(passed))
-            self._touched.update(p for call in taken for p in call.wish.places)
-            if not taken:
-                self._idle += 1
-        return taken
+        waiting, busy = self._waiting, self._busy_keys
+        while waiting and len(passed) < self._most:
+            request = waiting[0]
+            keys = request.conflict_keys
+            if keys and not (busy.isdisjoint(keys) and held.isdisjoint(keys)):
+                held.update(keys)
+                passed.append(waiting.popleft())
+                continue
+            size += request.size
+            if batch and size > self._most:
+                break
+            waiting.popleft()
+            # In this order: whoever has seen that it is not taken has cancelled it.
+            request.is_taken = True
+            if not request.future.cancelled():
+                batch.append(request)
+        waiting.extendleft(reversed(passed))
+        for request in batch:
+            busy.update(request.conflict_keys)
+        return batch
 
-    def _leave(self, calls: Sequence[_Call[W]]) -> None:
-        with self._gate:
-            self._touched.difference_update(p for c in calls for p in c.wish.places)
+    @override
+    def _finished(self, batch: list[A]) -> None:
+        for request in batch:
+            self._busy_keys.difference_update(request.conflict_keys)
 
-    def _answers(self, wishes: Sequence[W]) -> Sequence[Any]:
-        try:
-            return self._carry_out(wishes)
-        except BaseException as error:  # noqa: BLE001 - raised again in each coroutine
-            shared = bearable(error)
-            return [own_copy(shared) for _ in wishes]
+    @override
+    def _deliver(self, batch: list[A]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(_answer, batch)
 
 
-def bearable(error: BaseException) -> Exception:
-    """An error as a coroutine may raise it.
+def to_future_exception(error: BaseException) -> Exception:
+    """Return an error as a coroutine may raise it.
 
     A future does not take a ``StopIteration``; and what ends a thread, an interrupt or
     an exit, would end the loop.
@@ -203,13 +188,13 @@ def bearable(error: BaseException) -> Exception:
     return RuntimeError(f"the call ended with {shown(error)} in its thread")
 
 
-def _deliver(calls: Sequence[_Call[Any]], answers: Sequence[Any]) -> None:
-    """In the loop: tell the coroutines."""
-    for call, answer in zip(calls, answers, strict=True):
-        future = call.future
+def _answer(batch: Sequence[AsyncRequest]) -> None:
+    """Wake the coroutines, in the loop."""
+    for request in batch:
+        future = request.future
         if future.done():  # cancelled on the way
             continue
-        if isinstance(answer, BaseException):
-            future.set_exception(answer)
+        if request.error is not None:
+            future.set_exception(to_future_exception(request.error))
         else:
-            future.set_result(answer)
+            future.set_result(request.result)

@@ -1,9 +1,9 @@
-"""The verbs of one collection, to be awaited."""
+"""Asynchronous verbs of one collection."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tenacity
 
@@ -21,12 +21,10 @@ from pend_storage._collection_queries import (
     versions_of,
 )
 from pend_storage._records import Page, Versioned
+from pend_storage.aio.backend import Backend
 from pend_storage.query import Condition, make_query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
-
-if TYPE_CHECKING:
-    from pend_storage.aio.store import AsyncStore
 
 __all__ = ["AsyncCollection"]
 
@@ -44,7 +42,7 @@ class AsyncCollection(Generic[R]):
 
     def __init__(
         self,
-        store: AsyncStore,
+        store: Backend,
         spec: CollectionSpec,
         adapter: RecordAdapter | None = None,
     ) -> None:
@@ -82,7 +80,7 @@ class AsyncCollection(Generic[R]):
         return Versioned(given(self._adapter, row.record), row.version)
 
     async def put(self, record: R, *, if_version: int | None = None) -> int:
-        """Write a record, whether or not there is one; gives its new version."""
+        """Write a record, whether or not there is one; returns its new version."""
         if is_given(self.spec, record):
             return (await self._put_given((record,), if_version))[0]
         schema = self._store.schema
@@ -91,7 +89,7 @@ class AsyncCollection(Generic[R]):
         return (await self._store.commit(schema.batch((put,), checks)))[0]
 
     async def put_many(self, records: Iterable[R]) -> list[int]:
-        """Write records in one atomic commit; gives the version of each."""
+        """Write records in one atomic commit; returns the version of each."""
         schema, records = self._store.schema, tuple(records)
         if any(is_given(self.spec, record) for record in records):
             return await self._put_given(records, None)

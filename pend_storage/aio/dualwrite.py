@@ -1,4 +1,4 @@
-"""What only a pair of stores can do, to be awaited."""
+"""Asynchronous verbs of a pair of stores."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from pend_storage.dualwrite.roles import RolePair
     from pend_storage.reports import BackfillReport, ValidationReport
 
-__all__ = ["PairVerbs"]
+__all__ = ["AsyncDualWriteMixin"]
 
 
-class PairVerbs:
+class AsyncDualWriteMixin:
     """The verbs of :class:`~pend_storage.dualwrite.DualWriteStore` with ``await``.
 
     They can take long, so each runs in a thread of the loop's own executor and keeps no
-    lane from its calls. Cancelled, they go on to their end.
+    thread from the store's calls. Cancelled, they go on to their end.
 
     All raise ``ConfigError`` over a store that is not a pair.
     """
@@ -75,7 +75,7 @@ class PairVerbs:
         return found
 
     async def recover(self) -> RolePair:
-        """Finish or undo a switch that somebody left half done, without waiting."""
+        """Finish or undo a switch that was left half done, without waiting."""
         view: RolePair = await self._ask("recover")
         return view
 
@@ -118,7 +118,7 @@ class PairVerbs:
         return counts
 
     async def catch_up(self) -> int:
-        """Apply the rest of the change log now; gives how many commits that were."""
+        """Apply the rest of the change log now; returns how many commits that were."""
         count: int = await self._ask("catch_up")
         return count
 

@@ -161,8 +161,8 @@ class AsyncFileVerbs:
 
     async def _wait(self, do: Callable[[], T]) -> T:
         """Have a thread do it, in this context: who writes is told by it."""
-        return await self._job(partial(contextvars.copy_context().run, do))
+        return await self._in_thread(partial(contextvars.copy_context().run, do))
 
-    async def _job(self, do: Callable[[], T]) -> T:
+    async def _in_thread(self, do: Callable[[], T]) -> T:
         """Have a thread do it."""
         raise NotImplementedError

@@ -19,7 +19,7 @@ from contextlib import (
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pend_storage.aio.batching import bearable
+from pend_storage.aio.batching import to_future_exception
 from pend_storage.errors import LockTimeout
 from pend_storage.holding import EXCLUSIVE_USER, LONGEST_LOAN, Holds, caller
 
@@ -178,7 +178,7 @@ class _Entry:
         try:
             self._hold.__enter__()
         except BaseException as error:  # noqa: BLE001 - raised in the coroutine
-            self._tell(bearable(error))
+            self._tell(to_future_exception(error))
             return
         with self._guard:
             self._is_in = not self._is_given_up

@@ -1,95 +1,92 @@
-"""What coroutines ask of a store, and how several of them are answered in one call."""
+"""Requests of coroutines to a store, and how a batch of them is executed in one call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
 
-from pend_storage._records import Batch, Outcome, Row
-from pend_storage.aio.batching import bearable
-from pend_storage.errors import StaleEpoch, StoreUnavailable, own_copy
+from pend_storage._records import Batch, Row
+from pend_storage.aio.batching import AsyncRequest
+from pend_storage.errors import StaleEpoch, StoreUnavailable
 from pend_storage.query import Query, field, make_query
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 
-__all__ = ["Job", "Lookup", "Order", "Read", "answer_looks", "carry_out", "commit_all"]
+__all__ = [
+    "CallRequest",
+    "CommitRequest",
+    "LookupRequest",
+    "ReadRequest",
+    "execute_calls",
+    "execute_commits",
+    "execute_reads",
+]
 
 Rows: TypeAlias = dict[str, Row]
-Places: TypeAlias = Sequence[tuple[str, str]]
-"""Collections and keys."""
 
 
-class Job(NamedTuple):
-    """Anything that is not merged."""
+class CallRequest(AsyncRequest):
+    """A function that is called in a thread, one at a time."""
 
-    do: Callable[[], Any]
+    __slots__ = ("do",)
 
-    @property
-    def size(self) -> int:
-        """One at a time."""
-        return 1
-
-    @property
-    def places(self) -> Places:
-        """It goes beside any other."""
-        return ()
+    def __init__(self, do: Callable[[], Any]) -> None:
+        super().__init__()
+        self.do = do
 
 
-class Order(NamedTuple):
-    """A commit."""
+class CommitRequest(AsyncRequest):
+    """A commit. Its conflict keys are what it writes and checks."""
 
-    batch: Batch
-    epoch: int | None
+    __slots__ = ("batch", "conflict_keys", "epoch", "size")
 
-    @property
-    def size(self) -> int:
-        """How many keys it touches."""
-        return len(self.batch.operations) + len(self.batch.checks)
-
-    @property
-    def places(self) -> Places:
-        """What it writes and checks."""
-        written = [(o.collection, o.key) for o in self.batch.operations]
-        return [*written, *self.batch.checks] if self.batch.checks else written
+    def __init__(self, batch: Batch, epoch: int | None) -> None:
+        super().__init__()
+        self.batch = batch
+        self.epoch = epoch
+        keys = [(o.collection, o.key) for o in batch.operations]
+        self.size = len(keys) + len(batch.checks)
+        self.conflict_keys = [*keys, *batch.checks] if batch.checks else keys
 
 
-class Read(NamedTuple):
+class ReadRequest(AsyncRequest):
     """Rows by key."""
 
-    collection: str
-    keys: tuple[str, ...]
-    deleted: bool = False
-    epoch: int | None = None
+    __slots__ = ("collection", "deleted", "epoch", "keys", "size")
 
-    @property
-    def size(self) -> int:
-        """How many keys."""
-        return len(self.keys)
-
-    @property
-    def places(self) -> Places:
-        """It goes beside any other."""
-        return ()
+    def __init__(
+        self,
+        collection: str,
+        keys: tuple[str, ...],
+        deleted: bool = False,  # noqa: FBT001, FBT002 - as in Store.read
+        epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.collection = collection
+        self.keys = keys
+        self.deleted = deleted
+        self.epoch = epoch
+        self.size = len(keys)
 
     @property
     def kind(self) -> Hashable:
-        """What can be asked in one call."""
+        """What requests that are merged into one call have in common."""
         return self.collection, self.deleted, self.epoch
 
     def ask(self, store: Store) -> Rows:
-        """Ask for these alone."""
-        return self.ask_for(store, self.keys)
+        """Read these alone."""
+        return self._read(store, self.keys)
 
-    def ask_for(self, store: Store, keys: Iterable[str]) -> Rows:
-        """Ask for these and those of others."""
+    def _read(self, store: Store, keys: Iterable[str]) -> Rows:
         return store.read(self.collection, keys, deleted=self.deleted, epoch=self.epoch)
 
     @staticmethod
-    def ask_together(store: Store, reads: Sequence[Read]) -> list[Rows]:
-        """Ask for the keys of several in one call."""
+    def ask_together(store: Store, reads: Sequence[ReadRequest]) -> list[Rows]:
+        """Read the keys of several requests in one call."""
         wanted = dict.fromkeys(key for read in reads for key in read.keys)
-        rows = reads[0].ask_for(store, wanted)
+        rows = reads[0]._read(store, wanted)  # noqa: SLF001 - same class
         share = _Shares(store.schema[reads[0].collection])
         return [
             {key: share.of(rows[key]) for key in read.keys if key in rows}
@@ -97,38 +94,36 @@ class Read(NamedTuple):
         ]
 
 
-class Lookup(NamedTuple):
+class LookupRequest(AsyncRequest):
     """The row with a value in a unique field."""
 
-    spec: CollectionSpec
-    field: str
-    value: Any
-    query: Query
-    """The one that asks for it alone."""
+    __slots__ = ("field", "query", "spec", "value")
 
-    @property
-    def size(self) -> int:
-        """One value."""
-        return 1
-
-    @property
-    def places(self) -> Places:
-        """It goes beside any other."""
-        return ()
+    def __init__(
+        self, spec: CollectionSpec, field: str, value: Any, query: Query
+    ) -> None:
+        """Args: query: the one that asks for it alone."""
+        super().__init__()
+        self.spec = spec
+        self.field = field
+        self.value = value
+        self.query = query
 
     @property
     def kind(self) -> Hashable:
-        """What can be asked in one call."""
+        """What requests that are merged into one call have in common."""
         return self.spec.name, self.field
 
     def ask(self, store: Store) -> Row | None:
-        """Ask for this alone."""
+        """Look this one up alone."""
         rows = store.query(self.spec.name, self.query)
         return rows[0] if rows else None
 
     @staticmethod
-    def ask_together(store: Store, lookups: Sequence[Lookup]) -> list[Row | None]:
-        """Ask for the values of several in one call."""
+    def ask_together(
+        store: Store, lookups: Sequence[LookupRequest]
+    ) -> list[Row | None]:
+        """Look up the values of several requests in one call."""
         spec, name = lookups[0].spec, lookups[0].field
         values = dict.fromkeys(lookup.value for lookup in lookups)
         query = make_query(spec, (field(name).in_(list(values)),))
@@ -142,11 +137,11 @@ class Lookup(NamedTuple):
         ]
 
 
-Look: TypeAlias = Read | Lookup
-
-
 class _Shares:
-    """Sees to it that no two callers get one object: JSON values in it can be changed."""
+    """Rows for several callers, none of whom gets another's object.
+
+    JSON values in a record can be changed.
+    """
 
     def __init__(self, spec: CollectionSpec) -> None:
         self._codec = spec.codec
@@ -163,53 +158,47 @@ class _Shares:
         return Row(row.key, row.version, record)
 
 
-def answer_looks(store: Store, looks: Sequence[Look]) -> list[Any]:
-    """Answer looks, those of one kind in one call; an answer or an error for each."""
-    kinds: dict[Hashable, list[int]] = {}
-    for place, look in enumerate(looks):
-        kinds.setdefault((type(look), look.kind), []).append(place)
-    answers: list[Any] = [None] * len(looks)
-    for places in kinds.values():
-        group = [looks[place] for place in places]
-        for place, answer in zip(places, _answer_kind(store, group), strict=True):
-            answers[place] = answer
-    return answers
+def execute_reads(
+    store: Store, requests: Sequence[ReadRequest | LookupRequest]
+) -> None:
+    """Answer reads and lookups, those of one kind in one call."""
+    kinds: dict[Hashable, list[Any]] = {}
+    for request in requests:
+        kinds.setdefault((type(request), request.kind), []).append(request)
+    for group in kinds.values():
+        _execute_kind(store, group)
 
 
-def _answer_kind(store: Store, looks: Sequence[Any]) -> list[Any]:
-    if len(looks) == 1:
-        return [_or_error(lambda: looks[0].ask(store))]
+def _execute_kind(store: Store, group: Sequence[Any]) -> None:
+    if len(group) == 1:
+        group[0].complete(group[0].ask, store)
+        return
     try:
-        together: list[Any] = looks[0].ask_together(store, looks)
+        answers = group[0].ask_together(store, group)
     except (StoreUnavailable, StaleEpoch) as error:  # whoever asks, and for whatever
-        return [own_copy(error) for _ in looks]
-    except Exception:  # noqa: BLE001 - one of them; its neighbours need not suffer
-        return [_or_error(lambda look=look: look.ask(store)) for look in looks]  # type: ignore[misc]
-    return together
+        for request in group:
+            request.fail(error)
+    except Exception:  # noqa: BLE001 - of one of them; the others need not suffer
+        for request in group:
+            request.complete(request.ask, store)
+    else:
+        for request, answer in zip(group, answers, strict=True):
+            request.resolve(answer)
 
 
-def commit_all(store: Store, orders: Sequence[Order]) -> list[Outcome]:
-    """Commit orders, each on its own but in one call."""
-    outcomes: list[Any] = []
-    for epoch, run in groupby(orders, lambda order: order.epoch):
-        batches = [order.batch for order in run]
-        if len(batches) == 1:
-            batch = batches[0]
-            outcomes.append(
-                _or_error(lambda b=batch, e=epoch: store.commit(b, epoch=e))  # type: ignore[misc]
-            )
-        else:
-            outcomes += store.commit_each(batches, epoch=epoch)
-    return outcomes
+def execute_commits(store: Store, requests: Sequence[CommitRequest]) -> None:
+    """Commit batches, each on its own but those of one epoch in one call."""
+    for epoch, run in groupby(requests, attrgetter("epoch")):
+        group = list(run)
+        if len(group) == 1:
+            group[0].complete(store.commit, group[0].batch, epoch=epoch)
+            continue
+        outcomes = store.commit_each([each.batch for each in group], epoch=epoch)
+        for request, outcome in zip(group, outcomes, strict=True):
+            request.resolve(outcome)
 
 
-def carry_out(jobs: Sequence[Job]) -> list[Any]:
-    """Do jobs, one after the other."""
-    return [_or_error(job.do) for job in jobs]
-
-
-def _or_error(do: Callable[[], Any]) -> Any:
-    try:
-        return do()
-    except BaseException as error:  # noqa: BLE001 - raised again by who waits for it
-        return bearable(error)
+def execute_calls(requests: Sequence[CallRequest]) -> None:
+    """Call functions, one after the other."""
+    for request in requests:
+        request.complete(request.do)

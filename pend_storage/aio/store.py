@@ -1,4 +1,4 @@
-"""Any store, for coroutines."""
+"""Asynchronous store over any store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import (
@@ -41,26 +39,22 @@ from pend_storage._records import (
     Pending,
     Row,
 )
-from pend_storage.aio.batching import Lanes
 from pend_storage.aio.collection import AsyncCollection
-from pend_storage.aio.dualwrite import PairVerbs
+from pend_storage.aio.dualwrite import AsyncDualWriteMixin
+from pend_storage.aio.engine import LoopEngine
 from pend_storage.aio.files import AsyncFileVerbs
 from pend_storage.aio.requests import (
-    Job,
-    Lookup,
-    Order,
-    Read,
-    answer_looks,
-    carry_out,
-    commit_all,
+    CallRequest,
+    CommitRequest,
+    LookupRequest,
+    ReadRequest,
 )
-from pend_storage.aio.transaction import AsyncTransaction, run_transaction
+from pend_storage.aio.transaction import AsyncTransaction, refused_view, run_transaction
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.layout import Layout
 from pend_storage.phases import RoleState
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
-from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.unread import UnreadFile
 
@@ -70,29 +64,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_LOOKING_LANES: Final = 2
-"""One asks while the other decodes; more only fight for the interpreter."""
-_COMMITTING_LANES: Final = 2
-"""One is prepared, or waits for the second store, while the other is carried out."""
-_MOST_KEYS: Final = 256
-"""Of one merged read or commit: from there on merging more gains nothing."""
 _PAGE: Final = 200
 """Rows or changes that an iterator fetches at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """What belongs to one event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    process: int
-    threads: ThreadPoolExecutor
-    looks: Lanes[Read | Lookup]
-    orders: Lanes[Order]
-    jobs: Lanes[Job]
-
-
-class AsyncStore(PairVerbs, AsyncFileVerbs):
+class AsyncStore(AsyncDualWriteMixin, AsyncFileVerbs):
     """The verbs of a store, to be awaited, over any store in any phase.
 
     Coroutines that wait are merged: reads of one collection into one statement, commits
@@ -132,7 +108,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         self._timeout = timeout
         self._max_waiting = max_waiting
         self._threads = threads
-        self._engine: _Engine | None = None
+        self._engine: LoopEngine | None = None
         self._closing: asyncio.Future[None] | None = None
         self._is_closed = False
 
@@ -184,11 +160,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         Raises:
             ConfigError: always; it says how to come by the file.
         """
-        raise ConfigError(
-            f"a view of {shown(file)} waits for its store, and would hold up the event "
-            "loop: use it in a thread, with `await db.call(lambda store: "
-            "store.legacy(...)[...])`."
-        )
+        raise refused_view(file)
 
     async def call(
         self,
@@ -202,7 +174,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         For what has no verb here: ``await db.call(lambda store:
         store.legacy("wallet-db.json")[phone_hash])``.
         """
-        return await self._job(partial(fn, self._store, *args, **kwargs))
+        return await self._in_thread(partial(fn, self._store, *args, **kwargs))
 
     # -- the contract of a store --------------------------------------------------------
 
@@ -217,8 +189,8 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         """As :meth:`Store.read <pend_storage.store.Store.read>`."""
         engine = self._engine_here()
         name = self.schema[collection].name
-        rows: dict[str, Row] = await engine.looks.call(
-            Read(name, tuple(keys), deleted, epoch)
+        rows: dict[str, Row] = await engine.reads.call(
+            ReadRequest(name, tuple(keys), deleted, epoch)
         )
         return rows
 
@@ -230,15 +202,15 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         """
         engine = self._engine_here()
         spec = self.schema[collection]
-        wish = Lookup(spec, name, value, lookup_query(spec, name, value))
-        row: Row | None = await engine.looks.call(wish)
+        request = LookupRequest(spec, name, value, lookup_query(spec, name, value))
+        row: Row | None = await engine.reads.call(request)
         return row
 
     async def query(
         self, collection: str, query: Query, *, epoch: int | None = None
     ) -> list[Row]:
         """As :meth:`Store.query <pend_storage.store.Store.query>`."""
-        return await self._job(
+        return await self._in_thread(
             partial(self._store.query, collection, query, epoch=epoch)
         )
 
@@ -246,7 +218,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         self, collection: str, where: Condition, *, epoch: int | None = None
     ) -> int:
         """As :meth:`Store.count <pend_storage.store.Store.count>`."""
-        return await self._job(
+        return await self._in_thread(
             partial(self._store.count, collection, where, epoch=epoch)
         )
 
@@ -268,7 +240,9 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
     ) -> tuple[int, ...]:
         """As :meth:`Store.commit <pend_storage.store.Store.commit>`."""
         engine = self._engine_here()
-        versions: tuple[int, ...] = await engine.orders.call(Order(batch, epoch))
+        versions: tuple[int, ...] = await engine.commits.call(
+            CommitRequest(batch, epoch)
+        )
         return versions
 
     async def apply(
@@ -279,7 +253,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         mark: Advance | None = None,
     ) -> int:
         """As :meth:`Store.apply <pend_storage.store.Store.apply>`."""
-        return await self._job(
+        return await self._in_thread(
             partial(self._store.apply, records, epoch=epoch, mark=mark)
         )
 
@@ -290,39 +264,39 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
 
     async def find_commit(self, token: str) -> Change | None:
         """As :meth:`Store.find_commit <pend_storage.store.Store.find_commit>`."""
-        return await self._job(partial(self._store.find_commit, token))
+        return await self._in_thread(partial(self._store.find_commit, token))
 
     async def pending(self, after: int) -> Pending:
         """As :meth:`Store.pending <pend_storage.store.Store.pending>`."""
-        return await self._job(partial(self._store.pending, after))
+        return await self._in_thread(partial(self._store.pending, after))
 
     async def incarnation(self) -> str:
         """As :meth:`Store.incarnation <pend_storage.store.Store.incarnation>`."""
-        return await self._job(self._store.incarnation)
+        return await self._in_thread(self._store.incarnation)
 
     async def head(self) -> int:
         """As :meth:`Store.head <pend_storage.store.Store.head>`."""
-        return await self._job(self._store.head)
+        return await self._in_thread(self._store.head)
 
     async def prune(self, upto: int) -> None:
         """As :meth:`Store.prune <pend_storage.store.Store.prune>`."""
-        await self._job(partial(self._store.prune, upto))
+        await self._in_thread(partial(self._store.prune, upto))
 
     async def identity(self) -> str:
         """As :meth:`Store.identity <pend_storage.store.Store.identity>`."""
-        return await self._job(self._store.identity)
+        return await self._in_thread(self._store.identity)
 
     async def unread_files(self) -> tuple[UnreadFile, ...]:
         """As :meth:`Store.unread_files <pend_storage.store.Store.unread_files>`."""
-        return await self._job(self._store.unread_files)
+        return await self._in_thread(self._store.unread_files)
 
     async def role(self) -> RoleState:
         """As :meth:`Store.role <pend_storage.store.Store.role>`."""
-        return await self._job(self._store.role)
+        return await self._in_thread(self._store.role)
 
     async def meta(self, name: str) -> JSON:
         """As :meth:`Store.meta <pend_storage.store.Store.meta>`."""
-        return await self._job(partial(self._store.meta, name))
+        return await self._in_thread(partial(self._store.meta, name))
 
     async def compare_and_set_meta(
         self,
@@ -333,7 +307,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
         given: Mapping[str, JSON] | None = None,
     ) -> bool:
         """As in :class:`~pend_storage.store.Store`."""
-        return await self._job(
+        return await self._in_thread(
             partial(
                 self._store.compare_and_set_meta, name, expected, value, given=given
             )
@@ -351,9 +325,7 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
     async def _finish(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None and engine.process == os.getpid():
-            for lanes in (engine.looks, engine.orders, engine.jobs):
-                lanes.close()
-            await asyncio.to_thread(engine.threads.shutdown)
+            await engine.close()
         await asyncio.to_thread(self._store.close)
 
     async def __aenter__(self) -> Self:
@@ -364,15 +336,15 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
 
     # -- threads ------------------------------------------------------------------------
 
-    def _engine_here(self) -> _Engine:
-        """The engine of the loop that is running."""
+    def _engine_here(self) -> LoopEngine:
+        """Return the engine of the loop that is running."""
         engine = self._engine
         loop = asyncio.get_running_loop()
         if engine is not None and engine.loop is loop:
             return engine
         return self._bind(loop)
 
-    def _bind(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> LoopEngine:
         if self._is_closed:
             raise StoreUnavailable(
                 "the store is closed", store="the asynchronous store"
@@ -383,34 +355,24 @@ class AsyncStore(PairVerbs, AsyncFileVerbs):
             raise ConfigError(
                 "this AsyncStore is in use in another event loop: make one for each."
             )
-        lanes = _LOOKING_LANES + _COMMITTING_LANES + self._threads
-        threads = ThreadPoolExecutor(lanes, thread_name_prefix="pend-storage")
-        room = asyncio.Semaphore(self._max_waiting)
-        kind: Any = partial(Lanes, loop, threads, room, timeout=self._timeout)
-        store = self._store
-        self._engine = _Engine(
-            loop=loop,
-            process=os.getpid(),
-            threads=threads,
-            looks=kind(
-                partial(answer_looks, store), lanes=_LOOKING_LANES, most=_MOST_KEYS
-            ),
-            orders=kind(
-                partial(commit_all, store), lanes=_COMMITTING_LANES, most=_MOST_KEYS
-            ),
-            jobs=kind(carry_out, lanes=self._threads, most=1),
+        self._engine = LoopEngine.of(
+            loop,
+            self._store,
+            threads=self._threads,
+            max_waiting=self._max_waiting,
+            timeout=self._timeout,
         )
         return self._engine
 
     @override
-    async def _job(self, do: Callable[[], T]) -> T:
-        answer: T = await self._engine_here().jobs.call(Job(do))
+    async def _in_thread(self, do: Callable[[], T]) -> T:
+        answer: T = await self._engine_here().calls.call(CallRequest(do))
         return answer
 
     async def _fetched(self, items: Iterator[T]) -> AsyncIterator[T]:
         """What an iterator that waits gives, a page at a time."""
         while True:
-            page = await self._job(lambda: list(islice(items, _PAGE)))
+            page = await self._in_thread(lambda: list(islice(items, _PAGE)))
             for item in page:
                 yield item
             if len(page) < _PAGE:

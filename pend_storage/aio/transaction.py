@@ -1,9 +1,9 @@
-"""Transactions, to be awaited."""
+"""Asynchronous transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import tenacity
 
@@ -20,15 +20,20 @@ from pend_storage._collection_queries import (
 )
 from pend_storage._records import Page, Row, Versioned
 from pend_storage._retry import ON_CONFLICT
+from pend_storage.aio.backend import Backend
+from pend_storage.errors import ConfigError
 from pend_storage.query import Condition, Query
 from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
+from pend_storage.shown import shown
 from pend_storage.unit_of_work import Place, UnitOfWork
 
-if TYPE_CHECKING:
-    from pend_storage.aio.store import AsyncStore
-
-__all__ = ["AsyncTransaction", "AsyncTransactionCollection", "run_transaction"]
+__all__ = [
+    "AsyncTransaction",
+    "AsyncTransactionCollection",
+    "refused_view",
+    "run_transaction",
+]
 
 R = TypeVar("R")
 K = TypeVar("K", bound=RecordKey)
@@ -41,7 +46,7 @@ class AsyncTransaction:
     As :class:`~pend_storage.transaction.Transaction`, with ``await``.
     """
 
-    def __init__(self, store: AsyncStore) -> None:
+    def __init__(self, store: Backend) -> None:
         self._store = store
         self._work = UnitOfWork(store.schema)
         self.versions: dict[Place, int] = {}
@@ -64,7 +69,7 @@ class AsyncTransaction:
         Raises:
             ConfigError: always; it says how to come by the file.
         """
-        return self._store.legacy(file)
+        raise refused_view(file)
 
     async def commit(self) -> None:
         """Check all reads and write all writes, atomically; what follows begins anew.
@@ -91,7 +96,7 @@ class AsyncTransactionCollection(Generic[R]):
 
     def __init__(
         self,
-        store: AsyncStore,
+        store: Backend,
         work: UnitOfWork,
         spec: CollectionSpec,
         adapter: RecordAdapter | None = None,
@@ -174,7 +179,7 @@ class AsyncTransactionCollection(Generic[R]):
 
 
 async def run_transaction(
-    store: AsyncStore, fn: Callable[[AsyncTransaction], Awaitable[T]], attempts: int
+    store: Backend, fn: Callable[[AsyncTransaction], Awaitable[T]], attempts: int
 ) -> T:
     """Call ``fn`` in a transaction until it does not conflict, ``attempts`` times at most."""
 
@@ -186,3 +191,12 @@ async def run_transaction(
 
     stop = tenacity.stop_after_attempt(attempts)
     return await tenacity.AsyncRetrying(stop=stop, **ON_CONFLICT)(attempt)
+
+
+def refused_view(file: str) -> ConfigError:
+    """Return the error for a view of a file, whose methods block the event loop."""
+    return ConfigError(
+        f"a view of {shown(file)} waits for its store, and would hold up the event "
+        "loop: use it in a thread, with `await db.call(lambda store: "
+        "store.legacy(...)[...])`."
+    )

@@ -1,6 +1,6 @@
-"""How much goes to the secondary in one call: bounded in records and in bytes.
+"""Batch limits of the calls to the secondary, in records and in bytes.
 
-The bounds adapt: a call that ran into a timeout, or lost its connection, is repeated with
+They adapt: a call that ran into a timeout, or lost its connection, is repeated with
 half of it, down to a single commit; calls that succeed let them grow again, slowly.
 """
 
@@ -13,7 +13,15 @@ from typing import Final, NamedTuple
 from pend_storage._records import Change, ChangedRecord
 from pend_storage.schema import Schema
 
-__all__ = ["MOST_BYTES", "MOST_RECORDS", "Backlog", "Entry", "Load", "Room", "load_of"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_RECORDS",
+    "Backlog",
+    "BatchLimit",
+    "Entry",
+    "Load",
+    "load_of",
+]
 
 MOST_RECORDS: Final = 1_000
 """Records in one call at most, unless a single commit has more."""
@@ -50,8 +58,8 @@ def load_of(schema: Schema, records: Sequence[ChangedRecord]) -> Load:
     return Load.of(records, sizes)
 
 
-class Room:
-    """How much the next call may carry."""
+class BatchLimit:
+    """Limit of the next call, which adapts to what came of those before."""
 
     def __init__(self) -> None:
         self.records = MOST_RECORDS
@@ -101,14 +109,14 @@ class Entry(NamedTuple):
 
 
 class Backlog:
-    """What is left of a change log, read as far as it is needed."""
+    """Rest of a change log, read as far as it is needed."""
 
     def __init__(self, log: Iterable[Change], schema: Schema) -> None:
         self._log = iter(log)
         self._schema = schema
         self._held: deque[Entry] = deque()
 
-    def take(self, room: Room, most: int | None = None) -> list[Entry]:
+    def take(self, room: BatchLimit, most: int | None = None) -> list[Entry]:
         """The next commits that fit into one call; none at the end of the log.
 
         Args:

@@ -18,9 +18,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pend_storage._records import Row
 from pend_storage.diff import Difference, differences
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.pair import NAMES
 from pend_storage.dualwrite.replication_position import HELD_BACK, ReplicationPosition
-from pend_storage.dualwrite.replicator import OUT_OF_REACH
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.phases import Role, RoleState

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from pend_storage._records import JSON
+from pend_storage.dualwrite.background import start_thread
 from pend_storage.dualwrite.pair import Pair
-from pend_storage.dualwrite.replicator import start_thread
 from pend_storage.dualwrite.roles import RolePair
 from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.store import Store

@@ -25,6 +25,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.log_position import (
     LogPosition,
     LogRewound,
@@ -37,7 +39,6 @@ from pend_storage.dualwrite.replication_position import (
     log_has,
     rebind,
 )
-from pend_storage.dualwrite.replicator import OUT_OF_REACH, start_thread
 from pend_storage.dualwrite.roles import Side, other
 from pend_storage.dualwrite.route import Route
 from pend_storage.errors import PendStorageError

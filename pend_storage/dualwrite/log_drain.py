@@ -23,14 +23,14 @@ from typing_extensions import override
 from pend_storage._records import JSON, Advance, ChangedRecord
 from pend_storage.crashpoints import declare
 from pend_storage.diff import equal
-from pend_storage.dualwrite.batch_limit import Backlog, Entry, Room
+from pend_storage.dualwrite.batch_limit import Backlog, BatchLimit, Entry
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, why
 from pend_storage.dualwrite.current_rows import current_rows
 from pend_storage.dualwrite.replication_position import (
     POSITION_META,
     ReplicationPosition,
     changes_after,
 )
-from pend_storage.dualwrite.replicator import OUT_OF_REACH, why
 from pend_storage.errors import (
     ChangesExpired,
     InvalidRecord,
@@ -109,7 +109,7 @@ class LogDrain:
     """Called at each attempt that failed though the secondary answers otherwise."""
     on_moved: Callable[[], None] = lambda: None
     """Called after each apply."""
-    room: Room = field(default_factory=Room)
+    room: BatchLimit = field(default_factory=BatchLimit)
     obstacle: Obstacle | None = None
     """What the last drain stopped at."""
     _known: tuple[int, ReplicationPosition] | None = None

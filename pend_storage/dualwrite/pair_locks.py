@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from pend_storage.dualwrite.replicator import Breaker
+from pend_storage.dualwrite.circuit_breaker import CircuitBreaker
 from pend_storage.dualwrite.route import Route
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import CorruptFile, SchemaOutOfDate, StoreUnavailable
@@ -28,7 +28,7 @@ _OUT_OF_REACH: Final = (StoreUnavailable, SchemaOutOfDate, CorruptFile)
 
 @contextmanager
 def lock_both(
-    router: Router, breaker: Breaker, name: str, timeout: float
+    router: Router, breaker: CircuitBreaker, name: str, timeout: float
 ) -> Iterator[IsHeld]:
     """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`.
 

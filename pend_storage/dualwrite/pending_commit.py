@@ -1,7 +1,7 @@
-"""Many commits under way at once: which of them have their answer, and which move on.
+"""Pending commits of one call: which have an answer, and which are repeated elsewhere.
 
 Some may be committed just before a switch and the others refused by it. Each is settled
-once; those that nobody has written go along to the new primary.
+once; those that were not written go along to the new primary.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import TypeAlias
 from pend_storage._records import Batch, Outcome
 from pend_storage.errors import PendStorageError, StaleEpoch, StoreUnavailable, own_copy
 
-__all__ = ["Order", "Written", "raise_unsettled"]
+__all__ = ["PendingCommit", "Written", "raise_unsettled"]
 
 Written: TypeAlias = tuple[Batch, Sequence[int]]
 """A commit that went through, and its versions."""
 
 
-class Order:
+class PendingCommit:
     """One of many commits, and what came of it so far."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self._answer: Outcome | None = None
 
-    def take(self, answer: Outcome) -> None:
-        """What the primary said."""
+    def resolve(self, answer: Outcome) -> None:
+        """Keep what the primary answered."""
         self._answer = answer
 
-    def give_up(self, error: PendStorageError) -> None:
+    def fail(self, error: PendStorageError) -> None:
         """End with an error that is shared by all that have no answer of their own."""
         if not self.is_settled:
             self._answer = own_copy(error)
@@ -54,7 +54,7 @@ class Order:
     @property
     def outcome(self) -> Outcome:
         """The answer."""
-        assert self._answer is not None  # noqa: S101 - given up at the latest
+        assert self._answer is not None  # noqa: S101 - failed at the latest
         return self._answer
 
 
@@ -65,12 +65,12 @@ def _was_elsewhere(answer: Outcome) -> bool:
     )
 
 
-def raise_unsettled(orders: Iterable[Order]) -> None:
-    """Raise why some orders could not be carried out here, if there are such.
+def raise_unsettled(commits: Iterable[PendingCommit]) -> None:
+    """Raise why some commits could not be carried out here, if there are such.
 
     A stale epoch first: it is certain that another look at the roles helps.
     """
-    reasons = [o.outcome for o in orders if not o.is_settled]
+    reasons = [c.outcome for c in commits if not c.is_settled]
     errors = [reason for reason in reasons if isinstance(reason, PendStorageError)]
     if errors:
         raise min(errors, key=lambda error: not isinstance(error, StaleEpoch))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.legacy_edits import LegacyEditSync
 from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.maintenance import Maintenance
@@ -17,7 +18,6 @@ from pend_storage.dualwrite.pair_metadata import PairMetadata
 from pend_storage.dualwrite.readiness import Readiness, ReadinessGate, require_codes
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.replication_position import is_complete_replica
-from pend_storage.dualwrite.replicator import OUT_OF_REACH
 from pend_storage.dualwrite.roles import RolePair, Side
 from pend_storage.dualwrite.router import Router
 from pend_storage.dualwrite.secondary_abandonment import abandon_secondary

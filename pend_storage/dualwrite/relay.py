@@ -23,6 +23,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pend_storage._records import Advance, Change
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite.lag import Lag, lag_of
 from pend_storage.dualwrite.legacy_edits import LegacyEditSync
 from pend_storage.dualwrite.log_continuity import LogContinuity
@@ -34,7 +36,6 @@ from pend_storage.dualwrite.replication_position import (
     log_reaches,
     position_from_now,
 )
-from pend_storage.dualwrite.replicator import OUT_OF_REACH, Breaker, start_thread, why
 from pend_storage.dualwrite.route import Route, require_primary
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (
@@ -60,7 +61,7 @@ class Relay:
     def __init__(
         self,
         router: Router,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         *,
         schedule: RelaySchedule,
         continuity: LogContinuity,

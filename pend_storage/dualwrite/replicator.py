@@ -1,119 +1,80 @@
-"""Brings a commit to the secondary at once, in the company of whatever else waits.
+"""Synchronous replicator: applies commits to the secondary while their callers wait.
 
-One thread takes all that is waiting and applies it in one call, so a thousand callers
-cost the secondary one transaction. A caller waits for its own part, up to a deadline;
-whatever does not arrive is brought by the relay, from the primary's change log.
+One worker applies all that waits in one call, so a thousand callers cost the secondary one
+transaction. A caller waits for its own commits up to a deadline; the relay applies whatever
+does not arrive, from the primary's change log.
 """
 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
-from pend_storage.dualwrite.batch_limit import MOST_BYTES, Load, Room
+from typing_extensions import override
+
+from pend_storage._group_commit import Request, WorkerLedQueue
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.batch_limit import MOST_BYTES, BatchLimit, Load
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, CircuitBreaker, why
 from pend_storage.dualwrite.route import Route
-from pend_storage.errors import (
-    CorruptFile,
-    LockTimeout,
-    PendStorageError,
-    SchemaOutOfDate,
-    StaleEpoch,
-    StoreUnavailable,
-)
+from pend_storage.errors import PendStorageError, StaleEpoch
 from pend_storage.events import Event, Hook
 
-__all__ = ["OUT_OF_REACH", "Breaker", "Follower", "start_thread", "why"]
+__all__ = ["SynchronousReplicator"]
 
-OUT_OF_REACH: Final = (StoreUnavailable, LockTimeout, SchemaOutOfDate, CorruptFile)
-"""What a store says that cannot be worked with now, whatever it is asked."""
-
-_MOST_REASONS: Final = 10
-"""Reasons told while the secondary is out of reach; messages may hold what varies."""
 _MOST_WAITING: Final = 10_000
-"""Parcels that may wait, where nobody waits for them; more are left to the relay."""
+"""Writes that may wait, where nobody waits for them; more are left to the relay."""
 _MOST_WAITING_BYTES: Final = 4 * MOST_BYTES
 """And bytes of theirs."""
 
 
-class Breaker:
-    """Open while the secondary fails or is too slow; then nobody waits for it.
+class PendingWrite(Request):
+    """A commit of the primary that the secondary does not have yet."""
 
-    It is closed again by whoever reaches the secondary: the relay tries now and then.
-    """
-
-    def __init__(self, hook: Hook, limit: float | None) -> None:
-        """Args: limit: seconds that reaching the secondary may take; None: any time."""
-        self._hook = hook
-        self._limit = limit or None
-        self._is_open = False
-        self._said: set[str] = set()
-        """Reasons told since it was open."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the secondary is taken for healthy."""
-        return not self._is_open
-
-    def failed(self, reason: str) -> None:
-        """Open it, and say so, if it was closed or the reason is a new one."""
-        self._is_open = True
-        if reason not in self._said and len(self._said) < _MOST_REASONS:
-            self._said.add(reason)
-            self._hook(
-                Event(
-                    "secondary-down",
-                    f"the secondary {reason}; it is not waited for any more, and gets "
-                    "what it misses from the change log when it is back",
-                    logging.WARNING,
-                )
-            )
-
-    def succeeded(self, seconds: float) -> None:
-        """Close it, and say so, if it was open and this was quick enough."""
-        if self._is_open and (self._limit is None or seconds < self._limit):
-            self._is_open = False
-            self._said.clear()
-            self._hook(Event("secondary-up", "the secondary answers again"))
-
-
-class _Parcel:
-    """What one caller has committed."""
-
-    __slots__ = ("_done", "load", "route")
+    __slots__ = ("_arrived", "load", "route")
 
     def __init__(self, route: Route, load: Load) -> None:
+        super().__init__()
         self.route = route
         self.load = load
-        self._done = threading.Lock()  # the cheapest thing that a thread can wait for
-        self._done.acquire()
+        self._arrived = (
+            threading.Lock()
+        )  # the cheapest thing that a thread can wait for
+        self._arrived.acquire()
 
-    def finish(self) -> None:
-        self._done.release()
+    def wake(self) -> None:
+        """Let its caller go on: it was tried."""
+        self._arrived.release()
 
     def wait(self, deadline: float) -> bool:
+        """Wait until it was tried; False where that takes beyond the deadline."""
+        if self.done:
+            return True
         left = max(0.0, deadline - time.monotonic())
-        return self._done.acquire(timeout=left)
+        return self._arrived.acquire(timeout=left)
 
 
-class Follower:
-    """The thread that applies to the secondary what callers have just committed."""
+class SynchronousReplicator(WorkerLedQueue[PendingWrite]):
+    """Queue of the commits that go to the secondary at once, and the thread that takes them."""
 
     def __init__(
         self,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         hook: Hook,
         *,
         on_stale: Callable[[Route], None],
         on_missed: Callable[[], None],
     ) -> None:
-        """Make it; the thread starts with the first parcel.
+        """Make it; the thread starts with the first write.
 
         Args:
-            breaker: opened and closed by what happens to the parcels.
+            breaker: opened and closed by what happens to the writes.
             hook: gets events.
             on_stale: called where the secondary is not what the route says.
             on_missed: called where something did not arrive.
@@ -122,26 +83,31 @@ class Follower:
         self._hook = hook
         self._on_stale = on_stale
         self._on_missed = on_missed
-        self.after_fork()
+        super().__init__(self._apply)
+
+    @override
+    def reset(self) -> None:
+        super().reset()
+        self._waiting_bytes = 0
+        """Roughly: callers count without a lock. It is right again when nothing waits."""
+        self._limit = BatchLimit()
+        self._is_stopped = False
+        self._threads: list[threading.Thread] = []
+        """The one that leads, once it has begun."""
+        self._turns: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        """Whenever the thread is to lead; None: it is to end."""
+        self._start_worker = self._turns.put
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's thread brings the parent's parcels."""
-        self._waiting: deque[_Parcel] = deque()
-        self._waiting_bytes = 0
-        self._room = Room()
-        self._wake = threading.Condition(threading.Lock())
-        self._is_stopped = False
-        self._thread: threading.Thread | None = None
+        """In a forked child: the parent's thread applies the parent's writes."""
+        self.reset()
 
-    def bring(
-        self,
-        route: Route,
-        commits: Sequence[Load],
-        timeout: float | None,
+    def replicate(
+        self, route: Route, commits: Sequence[Load], timeout: float | None
     ) -> None:
         """Apply commits to the follower of a route; never raises.
 
-        No mark moves by it, so the relay brings them once more.
+        The position does not move by it, so the relay applies them once more.
 
         Args:
             route: with a follower.
@@ -150,86 +116,101 @@ class Follower:
         """
         if not self.breaker.is_closed:
             return
-        parcels = [_Parcel(route, load) for load in commits]
+        writes = [PendingWrite(route, load) for load in commits]
         if timeout is None:
-            rest = deque(parcels)
-            while rest and self.breaker.is_closed:
-                self._arrive(self._part(rest))
-        elif self._hand_over(parcels) and timeout > 0:
-            deadline = time.monotonic() + timeout
-            if not all(parcel.wait(deadline) for parcel in parcels):
+            done = 0
+            while done < len(writes) and self.breaker.is_closed:
+                batch = self._fitting(islice(writes, done, None))
+                self._apply(batch)
+                done += len(batch)
+        elif not self._has_room():
+            self._on_missed()
+        elif self._threads or start_thread(self._serve, "pend-replicator") is not None:
+            for write in writes:
+                self._waiting_bytes += write.load.bytes
+            self.submit(*writes)
+            if timeout > 0:
+                self._await(writes, timeout)
+
+    def _await(self, writes: Sequence[PendingWrite], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        for write in writes:
+            if not write.wait(deadline):
                 self.breaker.failed(f"did not answer within {timeout:g} s")
                 self._on_missed()
-
-    def _hand_over(self, parcels: Sequence[_Parcel]) -> bool:
-        with self._wake:
-            if self._is_stopped or self._is_full:
-                self._on_missed()
-                return False
-            if self._thread is None:
-                self._thread = start_thread(self._work, "pend-follower")
-            if self._thread is None:
-                return False
-            was_idle = not self._waiting
-            self._waiting.extend(parcels)
-            self._waiting_bytes += sum(parcel.load.bytes for parcel in parcels)
-            if was_idle:
-                self._wake.notify()
-        return True
-
-    @property
-    def _is_full(self) -> bool:
-        return (
-            len(self._waiting) >= _MOST_WAITING
-            or self._waiting_bytes >= _MOST_WAITING_BYTES
-        )
+                return
 
     def stop(self, timeout: float) -> None:
         """Finish what is waiting, for so many seconds at most, and end the thread."""
-        with self._wake:
-            self._is_stopped = True
-            self._wake.notify()
-        if self._thread is not None:
-            self._thread.join(timeout)
-        while self._waiting:
-            self._waiting.popleft().finish()
+        self._is_stopped = True
+        self._turns.put(None)
+        for thread in self._threads:
+            thread.join(timeout)
+        with self._lock:
+            rest, self._waiting = self._waiting, deque()
+        for write in rest:
+            write.wake()
 
-    def _work(self) -> None:
-        while parcels := self._next():
-            self._arrive(parcels)
-            for parcel in parcels:
-                parcel.finish()
+    # -- the queue ----------------------------------------------------------------------
 
-    def _next(self) -> list[_Parcel]:
-        """All that waits and goes the same way; nothing once it is stopped."""
-        with self._wake:
-            while not self._waiting and not self._is_stopped:
-                self._wake.wait()
-            taken = self._part(self._waiting)
-            self._waiting_bytes -= sum(parcel.load.bytes for parcel in taken)
-            return taken
+    def _has_room(self) -> bool:
+        return not (
+            self._is_stopped
+            or len(self._waiting) >= _MOST_WAITING
+            or self._waiting_bytes >= _MOST_WAITING_BYTES
+        )
 
-    def _part(self, waiting: deque[_Parcel]) -> list[_Parcel]:
-        """What goes the same way and fits into one call, taken from the front."""
-        taken: list[_Parcel] = []
+    @override
+    def _next_batch(self) -> list[PendingWrite]:
+        waiting = self._waiting
+        if not waiting:
+            return []
+        batch = self._fitting(tuple(waiting))
+        if len(batch) == len(waiting):
+            self._waiting_bytes = 0
+        else:
+            self._waiting_bytes -= sum([write.load.bytes for write in batch])
+        for _ in batch:
+            waiting.popleft()
+        return batch
+
+    def _fitting(self, waiting: Iterable[PendingWrite]) -> list[PendingWrite]:
+        """The first ones, as far as they go the same way and fit into one call."""
+        batch: list[PendingWrite] = []
         records = size = 0
-        while waiting:
-            first = waiting[0]
-            if taken and not (
-                first.route == taken[0].route
-                and self._room.fits(first.load, records, size)
+        for write in waiting:
+            load = write.load
+            if batch and not (
+                write.route == batch[0].route and self._limit.fits(load, records, size)
             ):
                 break
-            taken.append(waiting.popleft())
-            records += len(first.load.records)
-            size += first.load.bytes
-        return taken
+            batch.append(write)
+            records += len(load.records)
+            size += load.bytes
+        return batch
 
-    def _arrive(self, parcels: list[_Parcel]) -> None:
-        route = parcels[0].route
+    @override
+    def _deliver(self, batch: list[PendingWrite]) -> None:
+        for write in batch:
+            write.wake()
+
+    # -- the thread ---------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        with self._lock:
+            if self._threads:  # two callers were the first
+                return
+            self._threads.append(threading.current_thread())
+        turns = self._turns
+        while (lead := turns.get()) is not None:
+            lead()
+
+    def _apply(self, writes: list[PendingWrite]) -> None:
+        """Apply writes of one route in one call; never raises an error of the secondary."""
+        route = writes[0].route
         assert route.follower is not None  # noqa: S101 - its callers have looked
-        records = [item for parcel in parcels for item in parcel.load.records]
-        size = sum(parcel.load.bytes for parcel in parcels)
+        records = [item for write in writes for item in write.load.records]
+        size = sum([write.load.bytes for write in writes])
         started = time.monotonic()
         try:
             route.follower.apply(records, epoch=route.epoch)
@@ -238,28 +219,30 @@ class Follower:
             # changes the roles sees to it that it is applied.
             self._on_stale(route)
         except OUT_OF_REACH as error:
-            if len(parcels) > 1:  # perhaps it was only too much
-                self._room.shrink(len(records), size)
+            if len(writes) > 1:  # perhaps it was only too much
+                self._limit.shrink(len(records), size)
             self.breaker.failed(f"cannot be reached ({why(error)})")
             self._on_missed()
         except PendStorageError as error:
-            self._refused(parcels, error)
+            self._postpone(writes, error)
         except Exception as error:  # noqa: BLE001 - the caller's commit has succeeded
-            self._refused(parcels, error)
+            self._postpone(writes, error)
         else:
-            self._room.grow(len(records), size)
+            self._limit.grow(len(records), size)
             self.breaker.succeeded(time.monotonic() - started)
+        for write in writes:
+            write.done = True
 
-    def _refused(self, parcels: list[_Parcel], error: Exception) -> None:
-        """The secondary works, but does not take this.
+    def _postpone(self, writes: list[PendingWrite], error: Exception) -> None:
+        """Leave to the relay what the secondary refuses, though it works.
 
         As a rule it came before its turn: the value that it claims is still taken there,
         because another process is just bringing the commit that frees it. The change log
         has everything in order, and it is the relay that complains if that fails too.
         """
-        if len(parcels) > 1:  # keep it from spoiling the rest
-            for parcel in parcels:
-                self._arrive([parcel])
+        if len(writes) > 1:  # keep it from spoiling the rest
+            for write in writes:
+                self._apply([write])
             return
         self._hook(
             Event(
@@ -270,21 +253,3 @@ class Follower:
             )
         )
         self._on_missed()
-
-
-def why(error: PendStorageError) -> str:
-    """Why a store is out of reach, in few words if there are such."""
-    return error.reason if isinstance(error, StoreUnavailable) else str(error)
-
-
-def start_thread(work: Callable[[], None], name: str) -> threading.Thread | None:
-    """Start a thread that does not keep the process alive; None where none can be had.
-
-    Because the process is ending, for instance: what it would do stays in the log.
-    """
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread

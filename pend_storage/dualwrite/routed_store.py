@@ -20,12 +20,17 @@ from pend_storage.attribution import token_moment
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite.batch_limit import Load
 from pend_storage.dualwrite.change_feed import as_feed_entry, change_feed, feed_sequence
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.log_continuity import LogContinuity
 from pend_storage.dualwrite.pair import Pair
 from pend_storage.dualwrite.pair_metadata import PairMetadata
-from pend_storage.dualwrite.pending_commit import Order, Written, raise_unsettled
+from pend_storage.dualwrite.pending_commit import (
+    PendingCommit,
+    Written,
+    raise_unsettled,
+)
 from pend_storage.dualwrite.relay_schedule import RelaySchedule
-from pend_storage.dualwrite.replicator import OUT_OF_REACH, Follower
+from pend_storage.dualwrite.replicator import SynchronousReplicator
 from pend_storage.dualwrite.roles import other
 from pend_storage.dualwrite.route import Route, require_primary
 from pend_storage.dualwrite.routed_reads import PAIR_NAME, RoutedReads, require_no_epoch
@@ -60,7 +65,7 @@ class RoutedStore(RoutedReads):
     _pair: Pair
     _continuity: LogContinuity
     _schedule: RelaySchedule
-    _follower: Follower
+    _replicator: SynchronousReplicator
     _metadata: PairMetadata
     _timeout: float | None
 
@@ -96,28 +101,28 @@ class RoutedStore(RoutedReads):
     def commit_each(
         self, batches: Sequence[Batch], *, epoch: int | None = None
     ) -> list[Outcome]:
-        orders = [Order(batch) for batch in batches]
+        commits = [PendingCommit(batch) for batch in batches]
 
         def commit_at(route: Route) -> None:
             waiting = [
-                order
-                for order in orders
-                if not order.is_settled
-                and not self._was_done(route, order)
-                and not self._was_refused(route, order)
+                pending
+                for pending in commits
+                if not pending.is_settled
+                and not self._was_done(route, pending)
+                and not self._was_refused(route, pending)
             ]
             if not waiting:
                 return
             before = self._continuity.check_before_commit(route)
             answers = route.store.commit_each(
-                [order.batch for order in waiting], epoch=route.epoch
+                [pending.batch for pending in waiting], epoch=route.epoch
             )
-            for order, answer in zip(waiting, answers, strict=True):
-                order.take(answer)
+            for pending, answer in zip(waiting, answers, strict=True):
+                pending.resolve(answer)
                 if isinstance(answer, tuple):
-                    token = order.batch.token
+                    token = pending.batch.token
                     self._continuity.record_commit(route, before, token, answer)
-            written = [order.written for order in waiting if order.is_written]
+            written = [pending.written for pending in waiting if pending.is_written]
             if written:
                 _COMMITTED()
                 self._replicate(route, written)
@@ -128,26 +133,26 @@ class RoutedStore(RoutedReads):
             require_no_epoch(epoch)
             self._router.call(commit_at)
         except PendStorageError as error:
-            for order in orders:
-                order.give_up(error)
-        outcomes = [order.outcome for order in orders]
+            for pending in commits:
+                pending.fail(error)
+        outcomes = [pending.outcome for pending in commits]
         for outcome in outcomes:
             if isinstance(outcome, StoreUnavailable):
                 self._doubt(outcome)
         return outcomes
 
-    def _was_done(self, route: Route, order: Order) -> bool:
-        done = self._done_before(route, order.batch)
+    def _was_done(self, route: Route, pending: PendingCommit) -> bool:
+        done = self._done_before(route, pending.batch)
         if done is not None:
-            order.take(done)
+            pending.resolve(done)
         return done is not None
 
-    def _was_refused(self, route: Route, order: Order) -> bool:
+    def _was_refused(self, route: Route, pending: PendingCommit) -> bool:
         try:
-            self._unread.require_commit(route.store, route.epoch, order.batch)
+            self._unread.require_commit(route.store, route.epoch, pending.batch)
         except CorruptFile as error:
-            order.take(error)
-        return order.is_settled
+            pending.resolve(error)
+        return pending.is_settled
 
     def _done_before(self, route: Route, batch: Batch) -> tuple[int, ...] | None:
         """Return the versions of a commit that the other store made when it was primary."""
@@ -171,7 +176,7 @@ class RoutedStore(RoutedReads):
         loads = [_load(*each) for each in written]
         commits = [load for load in loads if load.records]
         if commits:
-            self._follower.bring(route, commits, self._timeout)
+            self._replicator.replicate(route, commits, self._timeout)
 
     @override
     def apply(

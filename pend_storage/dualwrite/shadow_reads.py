@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pend_storage._records import Row
+from pend_storage.dualwrite.background import start_thread
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH, CircuitBreaker
 from pend_storage.dualwrite.divergence_check import (
     DivergenceConfirmer,
     Finding,
@@ -24,7 +26,6 @@ from pend_storage.dualwrite.divergence_check import (
 )
 from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
 from pend_storage.dualwrite.replication_position import HELD_BACK, is_complete_replica
-from pend_storage.dualwrite.replicator import OUT_OF_REACH, Breaker, start_thread
 from pend_storage.dualwrite.route import Route
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import StaleEpoch
@@ -87,7 +88,7 @@ class ShadowReadSampler:
     def __init__(
         self,
         router: Router,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         confirmer: DivergenceConfirmer,
         registry: DivergenceRegistry,
         hook: Hook,

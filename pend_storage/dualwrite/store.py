@@ -134,7 +134,7 @@ class DualWriteStore(RoutedStore):
         self._breaker = parts.breaker
         self._schedule = parts.schedule
         self._relay = parts.relay
-        self._follower = parts.follower
+        self._replicator = parts.replicator
         self._metadata = parts.metadata
         self._registry = parts.registry
         self._shadow_reads = parts.shadow_reads
@@ -155,7 +155,7 @@ class DualWriteStore(RoutedStore):
             self._router.adopt(view)  # not before: it starts the relay
 
     def _after_fork(self) -> None:
-        for part in (self._router, self._follower, self._relay, self._shadow_reads):
+        for part in (self._router, self._replicator, self._relay, self._shadow_reads):
             part.after_fork()
         self._registry.after_fork()
         self._continuity.after_fork()
@@ -295,7 +295,7 @@ class DualWriteStore(RoutedStore):
                 stack.callback(self._leave_witness, route)
             stack.callback(self._relay.stop, _CLOSING)
             stack.callback(self._shadow_reads.stop, _CLOSING)
-            stack.callback(self._follower.stop, _CLOSING)
+            stack.callback(self._replicator.stop, _CLOSING)
 
     def _leave_witness(self, route: Route | None) -> None:
         if route and (route.follower is None or self._breaker.is_closed):

@@ -14,6 +14,7 @@ from typing import Final
 from pend_storage._records import JSON, Advance
 from pend_storage.crashpoints import declare
 from pend_storage.dualwrite import roles
+from pend_storage.dualwrite.circuit_breaker import OUT_OF_REACH
 from pend_storage.dualwrite.heartbeat import beating
 from pend_storage.dualwrite.log_continuity import WITNESS_META, LogContinuity
 from pend_storage.dualwrite.log_drain import drain
@@ -30,7 +31,6 @@ from pend_storage.dualwrite.replication_position import (
     position_at_end,
     resume_position,
 )
-from pend_storage.dualwrite.replicator import OUT_OF_REACH
 from pend_storage.dualwrite.roles import RolePair, Side, other
 from pend_storage.dualwrite.router import Router
 from pend_storage.errors import (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from pend_storage.dualwrite.circuit_breaker import CircuitBreaker
 from pend_storage.dualwrite.divergence_check import (
     ComparisonRules,
     DivergenceConfirmer,
@@ -27,7 +28,7 @@ from pend_storage.dualwrite.phase_controller import PhaseController
 from pend_storage.dualwrite.readiness import Check, ReadinessGate
 from pend_storage.dualwrite.relay import Relay
 from pend_storage.dualwrite.relay_schedule import RelaySchedule
-from pend_storage.dualwrite.replicator import Breaker, Follower
+from pend_storage.dualwrite.replicator import SynchronousReplicator
 from pend_storage.dualwrite.router import Router
 from pend_storage.dualwrite.shadow_reads import ShadowReadSampler
 from pend_storage.events import Hook
@@ -63,7 +64,7 @@ class PairParts:
     options: PairOptions
     continuity: LogContinuity
     router: Router
-    breaker: Breaker
+    breaker: CircuitBreaker
     schedule: RelaySchedule
     registry: DivergenceRegistry
     edits: LegacyEditSync
@@ -72,9 +73,9 @@ class PairParts:
     metadata: PairMetadata
 
     @cached_property
-    def follower(self) -> Follower:
+    def replicator(self) -> SynchronousReplicator:
         """Thread that brings commits to the secondary at once."""
-        return Follower(
+        return SynchronousReplicator(
             self.breaker,
             self.options.hook,
             on_stale=self.router.invalidate,
@@ -133,7 +134,7 @@ def wire(pair: Pair, options: PairOptions) -> PairParts:
     hook = options.hook
     continuity = LogContinuity(pair, hook)
     router = Router(pair, patience=options.switch_patience, hook=hook, check=continuity)
-    breaker = Breaker(hook, options.secondary_timeout)
+    breaker = CircuitBreaker(hook, options.secondary_timeout)
     schedule = RelaySchedule(hook, options.relay_interval or _FIRST_PAUSE)
     registry = DivergenceRegistry(router, hook, schedule)
     edits = LegacyEditSync(registry, schedule)

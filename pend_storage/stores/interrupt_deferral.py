@@ -1,4 +1,4 @@
-"""Work of the main thread during which Ctrl-C is deferred.
+"""Deferral of Ctrl-C during work of the main thread.
 
 To hand work to a helper (:mod:`~pend_storage.stores.signal_shield`) costs two thread switches,
 some 35 us: a quarter of a commit to a quick disk. Most programs have set no handler for any

@@ -1,4 +1,4 @@
-"""Work that no signal handler interrupts.
+"""Shield from signal handlers: work of the main thread that a helper thread does.
 
 Python runs the handlers of signals in the main thread, between any two instructions, and
 what a handler raises (Ctrl-C, a time limit, a test's time-out) is raised there. To mask

@@ -139,7 +139,7 @@ def test_no_more_calls_than_there_is_room_for_wait_at_the_store(
             tasks = [asyncio.create_task(logs.put(a_log(f"{n}"))) for n in range(200)]
             await settled()
             assert db._engine is not None
-            assert len(db._engine.orders._waiting) == 8
+            assert len(db._engine.commits._waiting) == 8
             watched.let_go()
             await asyncio.gather(*under_way, *tasks)
             assert await logs.count() == 202

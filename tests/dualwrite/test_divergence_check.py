@@ -404,7 +404,7 @@ def test_a_record_that_is_never_seen_equal_is_none_the_less(
     """Whenever both are looked at, the secondary has what the primary had before."""
     pair.put("a", "0")
     pair.store.catch_up()
-    for part in (pair.store._relay, pair.store._follower):
+    for part in (pair.store._relay, pair.store._replicator):
         part.stop(5)
     numbers = itertools.count(1)
 
@@ -432,7 +432,7 @@ def test_a_record_that_goes_on_changing_is_not_taken_for_equal(
     """Nor for wrong: nothing is known of it, and a validation says so."""
     pair.put("a", "0")
     pair.store.catch_up()
-    for part in (pair.store._relay, pair.store._follower):
+    for part in (pair.store._relay, pair.store._replicator):
         part.stop(5)
     pair.store._maintenance._relay = Mock()
     numbers = itertools.count(2)
@@ -519,7 +519,7 @@ def test_a_write_in_the_middle_of_a_repair_wins(
     """Before or after the record is read that is applied, whatever version is there."""
     pair.put("a", "old")
     pair.store.catch_up()
-    for part in (pair.store._relay, pair.store._follower):
+    for part in (pair.store._relay, pair.store._replicator):
         part.stop(5)
     version = place.json.head() + ahead
     effect = ChangedRow("logs", "a", version, SCHEMA["logs"].codec.encode(a_log("a")))

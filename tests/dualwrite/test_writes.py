@@ -243,7 +243,7 @@ def test_one_commit_that_the_secondary_refuses_does_not_keep_others_from_it() ->
         gate.wait_until_reached()
         for worker in workers[1:]:
             worker.start()
-        wait_until(lambda: len(store._follower._waiting) == 4)
+        wait_until(lambda: len(store._replicator._waiting) == 4)
         gate.open()
         join(*workers)
 

@@ -73,7 +73,7 @@ def test_threads_share_one_sync(
     first = threading.Thread(target=store.collection(Tally).put, args=(a_tally("t"),))
     first.start()
     assert syncs.begun.wait(30)
-    group = store._opened()._group
+    group = store._opened()._queue
     versions: list[int] = []
 
     def put(number: int) -> None:
@@ -121,7 +121,7 @@ def test_what_is_refused_fails_no_neighbour(
     others = [threading.Thread(target=work, args=(n,)) for n in range(12)]
     for thread in others:
         thread.start()
-    wait_until(lambda: len(store._opened()._group._waiting) == 12)
+    wait_until(lambda: len(store._opened()._queue._waiting) == 12)
     syncs.go_on.set()
     for thread in (first, *others):
         thread.join()

@@ -79,11 +79,11 @@ def held_up(url: str, store: PostgresStore) -> Iterator[Callable[..., Call]]:
     def begin(wanted: Batch, epoch: int | None = None) -> Call:
         call = Call(store, wanted, epoch)
         calls.append(call)
-        queue = store._committer._group._waiting
+        queue = store._committer._queue._waiting
         wait_until(lambda: len(queue) == len(calls), "the call")
         return call
 
-    # On a busy machine the threads take longer to start than a lane waits in haste.
+    # On a busy machine the threads take longer to start than a slot waits in haste.
     patient = patch.object(committer, "_SLOT_LOCK_TIMEOUT", b"60s")
     with patient, psycopg.connect(url) as holder:
         holder.execute("lock table changes in access exclusive mode")
@@ -174,7 +174,7 @@ def test_an_interrupted_leader_leaves_nobody_asleep_nor_in_the_dark(
     assert not any(error.outcome_known for error in unknown)
     assert sum(isinstance(outcome, tuple) for outcome in rest) == 8
     assert store.collection(Tally).count() == 80
-    assert [store._committer._group.enter() for _ in range(SLOTS)] == [True] * SLOTS
+    assert [store._committer._queue.try_enter() for _ in range(SLOTS)] == [True] * SLOTS
 
 
 def test_a_child_of_a_busy_process_commits(url: str, store: PostgresStore) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pend_storage.cursor import decode_cursor, encode_cursor
 from pend_storage.errors import InvalidQuery
-from pend_storage.query import Order, sort_values
+from pend_storage.query import SortKey, sort_values
 from pend_storage.schema import CollectionSpec
 from pend_storage.testing.domain import SCHEMA
 from pend_storage.testing.strategies import keys_for, records
@@ -27,7 +27,7 @@ SORTABLE = [spec.name for spec in SHIPS.fields.values() if not spec.kind.is_json
 def test_values_of_every_kind_come_back_equal_and_of_their_type(
     ship: Any, names: list[str], *, descending: bool
 ) -> None:
-    orders = [Order(name, descending) for name in names]
+    orders = [SortKey(name, descending) for name in names]
     checked = SCHEMA.put("ships", ship).record
     values = sort_values(orders, checked)
 
@@ -68,21 +68,21 @@ def forged(*content: Any) -> str:
 )
 def test_what_is_no_cursor_is_refused(cursor: Any) -> None:
     with pytest.raises(InvalidQuery, match="not a cursor"):
-        decode_cursor(SHIPS, [Order("crew")], cursor)
+        decode_cursor(SHIPS, [SortKey("crew")], cursor)
 
 
 @pytest.mark.parametrize(
     ("spec", "orders"),
     [
-        (SHIPS, [Order("crew", descending=True)]),
-        (SHIPS, [Order("draft_mark")]),
-        (SCHEMA["cargo"], [Order("tonnes")]),
+        (SHIPS, [SortKey("crew", descending=True)]),
+        (SHIPS, [SortKey("draft_mark")]),
+        (SCHEMA["cargo"], [SortKey("tonnes")]),
     ],
 )
 def test_a_cursor_of_another_query_is_refused(
-    spec: CollectionSpec, orders: list[Order]
+    spec: CollectionSpec, orders: list[SortKey]
 ) -> None:
-    cursor = encode_cursor(SHIPS, [Order("crew")], [3], "s1")
+    cursor = encode_cursor(SHIPS, [SortKey("crew")], [3], "s1")
 
     with pytest.raises(InvalidQuery, match="belongs to a query of 'ships,crew'"):
         decode_cursor(spec, orders, cursor)

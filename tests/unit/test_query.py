@@ -13,8 +13,8 @@ from pend_storage.query import (
     Not,
     Operator,
     Or,
-    Order,
     Query,
+    SortKey,
     field,
     fold_case,
     make_query,
@@ -86,8 +86,8 @@ def test_a_limit_must_be_a_natural_number(limit: Any) -> None:
 
 def test_an_order_must_be_a_list_of_fields_that_have_one() -> None:
     assert make_query(SHIPS, order_by=["crew", "-name"]).order_by == (
-        Order("crew"),
-        Order("name", descending=True),
+        SortKey("crew"),
+        SortKey("name", descending=True),
     )
     with pytest.raises(InvalidQuery, match="a list of names"):
         make_query(SHIPS, order_by="crew")
@@ -225,7 +225,7 @@ def test_a_page_begins_after_its_cursor_and_ends_at_its_limit() -> None:
 
 
 def test_sort_keys_compare_descending_values_the_other_way_round() -> None:
-    down = [Order("crew", descending=True)]
+    down = [SortKey("crew", descending=True)]
 
     assert sort_key(down, [2], "a") < sort_key(down, [1], "a")
     assert sort_key(down, [2], "a") == sort_key(down, [2], "a")

@@ -1,4 +1,4 @@
-"""What becomes of tickets that cannot be carried out: each fails with why."""
+"""Failed commits: which error each request of a batch ends with."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pend_storage._group_commit import Request
 from pend_storage.errors import PendStorageError, StoreUnavailable
-from pend_storage.stores.group import Ticket
 from pend_storage.stores.json._journal.atomic_files import translate
 
-__all__ = ["Settling"]
+__all__ = ["CommitFailures"]
 
 
-class Settling:
-    """For the tickets of one store."""
+class CommitFailures:
+    """Errors of the requests of one store."""
 
     def __init__(self, name: str, directory: Path) -> None:
         """Make one.
@@ -27,23 +27,23 @@ class Settling:
         self._directory = directory
 
     @contextmanager
-    def of(self, tickets: Sequence[Ticket]) -> Iterator[None]:
-        """Have tickets that are not done at its error fail with that error."""
+    def assigned_to(self, requests: Sequence[Request]) -> Iterator[None]:
+        """Have requests that are not done at its error fail with that error."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
-            self.give_up(tickets, error)
+            self.fail(requests, error)
 
-    def give_up(self, tickets: Sequence[Ticket], error: BaseException) -> None:
+    def fail(self, requests: Sequence[Request], error: BaseException) -> None:
         """Have those that are not done fail; raises what is no error of a store."""
         if isinstance(error, OSError):
             error = translate(error, self._directory)
-        told = error
-        if not isinstance(told, PendStorageError):
+        failure = error
+        if not isinstance(failure, PendStorageError):
             reason = "the commit was interrupted"
-            told = StoreUnavailable(reason, store=self._name, outcome_known=False)
-        for ticket in tickets:
-            if not ticket.done:
-                ticket.fail(told)
-        if told is not error:
+            failure = StoreUnavailable(reason, store=self._name, outcome_known=False)
+        for request in requests:
+            if not request.done:
+                request.fail(failure)
+        if failure is not error:
             raise error

@@ -1,8 +1,8 @@
-"""Commits of many threads and many processes, one frame at a time.
+"""Commit requests of many threads and processes, one frame at a time.
 
-Threads of one process share a frame and its sync: whoever comes while one is under way
-leaves a ticket, and the first to get on carries out all tickets that wait. Between
-processes the commit lock decides, and each writer first reads what the others wrote.
+Threads of one process share a frame and its sync (group commit): a request that comes while
+one is under way waits, and the next leader commits all that wait. Between processes the
+commit lock decides, and each writer first reads what the others wrote.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
+from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage.errors import (
     LockTimeout,
     PendStorageError,
@@ -24,14 +25,13 @@ from pend_storage.events import Event, Hook
 from pend_storage.layout import Layout
 from pend_storage.schema import Schema
 from pend_storage.stores._write_planner import Plan
-from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.interrupt_deferral import (
     NOT_NOW,
     NotNow,
     with_interrupt_deferred,
 )
 from pend_storage.stores.json._journal.atomic_files import translate
-from pend_storage.stores.json._journal.commit_failures import Settling
+from pend_storage.stores.json._journal.commit_failures import CommitFailures
 from pend_storage.stores.json._journal.log_records import encode_effects
 from pend_storage.stores.json._journal.replica_state import (
     Checkpoint,
@@ -86,8 +86,8 @@ class Engine(SharedReplica):
         """
         self.layouts = tuple(layouts)
         self._hook = hook
-        self._group = Group(self._carry_out)
-        self._settling = Settling(name, directory)
+        self._queue = CallerLedQueue(self._execute)
+        self._failures = CommitFailures(name, directory)
         self._writing = threading.Lock()
         """Held by whoever writes to the journal, as long as that takes."""
         self._is_quick = False
@@ -130,7 +130,7 @@ class Engine(SharedReplica):
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         """Submit where nobody else is writing: without a wait for others."""
-        if self._stale or not self._group.enter():
+        if self._stale or not self._queue.try_enter():
             return NOT_NOW
         try:
             if not self._writing.acquire(blocking=False):
@@ -140,28 +140,28 @@ class Engine(SharedReplica):
             finally:
                 self._writing.release()
         finally:
-            self._group.leave()
+            self._queue.leave()
 
     def _write_at_once(
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
-        ticket = Ticket(job)
+        request = Request(job)
         try:
-            self._require_open()
+            if self._closed:
+                self._require_open()
             try:
                 self._lock.acquire(0)
             except LockTimeout:
                 return NOT_NOW
             try:
-                self._commit_or_doubt([ticket], looked=True)
+                self._commit_or_doubt([request], looked=True)
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
-            self._settling.give_up([ticket], error)
-        try:
-            outcome: T = ticket.outcome()
-        except PendStorageError as error:
-            return error
+            self._failures.fail([request], error)
+        outcome: T | PendStorageError = (
+            request.result if request.error is None else self._outcome(request)
+        )
         return outcome
 
     def submit_each(
@@ -172,28 +172,30 @@ class Engine(SharedReplica):
         Returns:
             For each what it gave, or the error.
         """
-        tickets = [Ticket(job) for job in jobs]
+        requests = [Request(job) for job in jobs]
         try:
-            shielded(partial(self._group.run, *tickets))
+            shielded(partial(self._queue.run, *requests))
         except BaseException:
-            for ticket in tickets:
-                ticket.withdrawn = True
+            for request in requests:
+                request.withdrawn = True
             raise
         if self._torn:
             self._tell_torn()
-        outcomes: list[T | PendStorageError] = []
-        for ticket in tickets:
-            try:
-                outcomes.append(ticket.outcome())
-            except PendStorageError as error:
-                outcomes.append(error)
-        return outcomes
+        return [self._outcome(request) for request in requests]
 
-    def _carry_out(self, tickets: list[Ticket]) -> None:
-        with self._settling.of(tickets), self._writing:
+    @staticmethod
+    def _outcome(request: Request) -> Any:
+        """What a job gave, or the error; raises what is no error of a store."""
+        error = request.error
+        if error is not None and not isinstance(error, PendStorageError):
+            raise error
+        return request.result if error is None else error
+
+    def _execute(self, requests: list[Request]) -> None:
+        with self._failures.assigned_to(requests), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(tickets, looked=True)
+                self._commit_or_doubt(requests, looked=True)
 
     @contextmanager
     def alone(self) -> Iterator[Submit]:
@@ -213,36 +215,39 @@ class Engine(SharedReplica):
                 yield self._submit_alone
 
     def _submit_alone(self, job: Callable[[Plan], T]) -> T:
-        ticket = Ticket(job)
-        with self._settling.of([ticket]):
-            self._commit_or_doubt([ticket])
-        outcome: T = ticket.outcome()
+        request = Request(job)
+        with self._failures.assigned_to([request]):
+            self._commit_or_doubt([request])
+        outcome: T = request.outcome()
         return outcome
 
-    def _commit_or_doubt(self, tickets: list[Ticket], *, looked: bool = False) -> None:
+    def _commit_or_doubt(
+        self, requests: list[Request], *, looked: bool = False
+    ) -> None:
         """Commit; where it fails in a way that was not foreseen, only the files know."""
         try:
-            self._commit(tickets, looked=looked)
+            self._commit(requests, looked=looked)
         except PendStorageError:
             raise
         except BaseException:
             self._stale = True
             raise
 
-    def _commit(self, tickets: list[Ticket], *, looked: bool) -> None:
-        """Plan what the tickets want, write it as one frame, make it visible."""
+    def _commit(self, requests: list[Request], *, looked: bool) -> None:
+        """Plan what the requests want, write it as one frame, make it visible."""
         with self.mutex:
             live = self._caught_up(looked=looked)
             plan = Plan(live.state, live.find)
-            planned: list[Ticket] = []
-            for ticket in tickets:
+            planned: list[Request] = []
+            for request in requests:
                 if plan.closed:
                     break
-                if not ticket.withdrawn:
-                    ticket.do(plan)
-                planned.append(ticket)
+                if not request.withdrawn:
+                    request.run(plan)
+                planned.append(request)
         if plan.effects:
-            self._set_aside_torn(live)
+            if self._tail_is_torn:
+                self._set_aside_torn(live)
             frame = encode_effects(plan.effects)
             began = monotonic()
             live.journal.append(frame)
@@ -254,8 +259,8 @@ class Engine(SharedReplica):
                     self._publish(live)
                 finally:
                     self.version += 1
-        for ticket in planned:
-            ticket.done = True
+        for request in planned:
+            request.done = True
 
     def _set_aside_torn(self, live: ReplicaState) -> None:
         if self._tail_is_torn:
@@ -294,7 +299,8 @@ class Engine(SharedReplica):
             with self.mutex:
                 live = self._caught_up()
             try:
-                self._set_aside_torn(live)
+                if self._tail_is_torn:
+                    self._set_aside_torn(live)
                 following = None
                 if not live.journal.is_fresh:  # as after a snapshot that failed
                     following = live.journal.end_segment(live.state.sequence)

@@ -21,8 +21,8 @@ from pend_storage.query import (
     Not,
     Operator,
     Or,
-    Order,
     Query,
+    SortKey,
     fold_case,
 )
 from pend_storage.schema import CollectionSpec
@@ -234,7 +234,7 @@ class _StatementBuilder:
 
     # -- order ------------------------------------------------------------------------
 
-    def order(self, item: Order) -> str:
+    def order(self, item: SortKey) -> str:
         """Term of an ORDER BY, as the indexes have it: nulls last."""
         term = self._column(item.field)
         if item.descending:
@@ -243,7 +243,7 @@ class _StatementBuilder:
                 term += " nulls last"
         return term
 
-    def _after(self, orders: Sequence[Order], values: Sequence[Any], key: str) -> str:
+    def _after(self, orders: Sequence[SortKey], values: Sequence[Any], key: str) -> str:
         """Condition for the rows after the last one of the previous page.
 
         For order by a, b and key: beyond in a, or equal in a and beyond in b, or equal

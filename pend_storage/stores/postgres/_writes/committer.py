@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pend_storage._group_commit import CallerLedQueue, Request
 from pend_storage._records import Batch, Change, Outcome
 from pend_storage.errors import (
     PendStorageError,
@@ -14,7 +15,6 @@ from pend_storage.errors import (
     own_copy,
 )
 from pend_storage.store import Store
-from pend_storage.stores.group import Group, Ticket
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._client.lock_holders import describe_lock_holders
 from pend_storage.stores.postgres._connection.wire_format import Value
@@ -89,7 +89,7 @@ class Committer:
         self._execution = CommitExecutor(store, client, known, retry_timeout)
         self._retry_timeout = retry_timeout
         self._commit_batches = CommitBatches(store.schema)
-        self._group = Group(self._run_requests, lanes=max(1, min(SLOTS, size)))
+        self._queue = CallerLedQueue(self._execute, slots=max(1, min(SLOTS, size)))
         self._room = threading.BoundedSemaphore(max(1, (size - SLOTS) // 2))
         """Limits the commits that wait for a lock outside of the slots."""
 
@@ -110,19 +110,19 @@ class Committer:
         is_long = len(batch.operations) + len(batch.checks) > MOST_KEYS
         if is_long or in_main_thread():
             return self._execution.commit(storable, epoch)
-        if self._group.enter():
+        if self._queue.try_enter():
             try:
-                lock_timeout = _SLOT_LOCK_TIMEOUT if self._group.is_shared else None
+                lock_timeout = _SLOT_LOCK_TIMEOUT if self._queue.is_shared else None
                 return self._execution.commit(storable, epoch, lock_timeout)
             except SharedLockTimeout:
                 pass
             finally:
-                self._group.leave()
+                self._queue.leave()
             return self._commit_outside(storable, epoch)
-        ticket = Ticket((storable, epoch))
-        self._group.run(ticket)
+        request = Request((storable, epoch))
+        self._queue.run(request)
         try:
-            versions: tuple[int, ...] = ticket.outcome()
+            versions: tuple[int, ...] = request.outcome()
         except SharedLockTimeout:
             return self._commit_outside(storable, epoch)
         return versions
@@ -141,26 +141,26 @@ class Committer:
         finally:
             self._room.release()
 
-    def _run_requests(self, tickets: list[Ticket]) -> None:
+    def _execute(self, requests: list[Request]) -> None:
         """Commit the requests of several threads; epochs hardly ever differ."""
-        groups: dict[int | None, list[Ticket]] = {}
-        for ticket in tickets:
-            groups.setdefault(ticket.job[1], []).append(ticket)
+        groups: dict[int | None, list[Request]] = {}
+        for request in requests:
+            groups.setdefault(request.job[1], []).append(request)
         for epoch, alike in groups.items():
             for commit_group in self._commit_batches.groups_of(
-                [ticket.job[0].batch for ticket in alike]
+                [request.job[0].batch for request in alike]
             ):
-                self._run_commit_group([alike[place] for place in commit_group], epoch)
+                self._execute_group([alike[place] for place in commit_group], epoch)
 
-    def _run_commit_group(self, tickets: Sequence[Ticket], epoch: int | None) -> None:
-        members = [ticket.job[0] for ticket in tickets]
+    def _execute_group(self, requests: Sequence[Request], epoch: int | None) -> None:
+        members = [request.job[0] for request in requests]
         try:
             wait = _LockWait(self._retry_timeout, has_waiters=True)
             outcomes = self._commit_group(members, epoch, wait)
         except BaseException as error:
             # Only the interrupted thread gets the interrupt; the others get this error.
             reason = "the commit was interrupted"
-            for ticket, member in zip(tickets, members, strict=True):
+            for request, member in zip(requests, members, strict=True):
                 unknown = StoreUnavailable(
                     reason,
                     store=self._client.name,
@@ -168,10 +168,10 @@ class Committer:
                     token=member.batch.token or None,
                 )
                 unknown.__cause__ = error
-                ticket.fail(unknown)
+                request.fail(unknown)
             raise
-        for ticket, outcome in zip(tickets, outcomes, strict=True):
-            ticket.settle(outcome)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            request.resolve(outcome)
 
     def find(self, token: str) -> Change | None:
         """Find the commit of a token; see :meth:`Store.find_commit`."""

@@ -13,7 +13,7 @@ from typing import Any
 from pend_storage._records import ChangedRecord, Delete, Put
 from pend_storage.errors import ReferenceViolation, UniqueViolation
 from pend_storage.query import Comparison, Operator, Query, sort_values
-from pend_storage.query import Order as Field
+from pend_storage.query import SortKey as Field
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 

@@ -59,7 +59,7 @@ def test_many_large_commits_at_once_go_in_calls_that_are_bounded(
 def test_what_waits_is_bounded_in_bytes_and_the_rest_is_the_relays() -> None:
     slow = SlowStore(MemoryStore(SCHEMA))
     store = a_pair(slow, secondary_timeout=0)
-    follower = store._follower
+    follower = store._replicator
     with slow.holding("apply") as gate:
         store.collection(Log).put(a_log("first"))
         gate.wait_until_reached()

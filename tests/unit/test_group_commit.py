@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from pend_storage.stores import group as group_module
-from pend_storage.stores.group import Group, Ticket
+from pend_storage import _group_commit as group_commit_module
+from pend_storage._group_commit import CallerLedQueue, Request
 
 PATIENCE = 30.0
 
 
 class Works:
-    """Carries tickets out, once told to; each job is a function."""
+    """Carries requests out, once told to; each job is a function."""
 
     def __init__(self) -> None:
         self.groups: list[list[Any]] = []
@@ -29,29 +29,31 @@ class Works:
         self.began = threading.Semaphore(0)
         self.lock = threading.Lock()
 
-    def __call__(self, tickets: list[Ticket]) -> None:
+    def __call__(self, requests: list[Request]) -> None:
         with self.lock:
-            self.groups.append([ticket.job for ticket in tickets])
+            self.groups.append([request.job for request in requests])
             self.at_work += 1
             self.most = max(self.most, self.at_work)
         self.began.release()
         assert self.go.wait(PATIENCE)
         with self.lock:
             self.at_work -= 1
-        for ticket in tickets:
+        for request in requests:
             try:
-                ticket.settle(ticket.job())
+                request.resolve(request.job())
             except Exception as error:  # noqa: BLE001
-                ticket.settle(error)
+                request.resolve(error)
 
 
-def run(group: Group, job: Callable[[], Any]) -> Any:
-    ticket = Ticket(job)
-    group.run(ticket)
-    return ticket.outcome()
+def run(group: CallerLedQueue[Request], job: Callable[[], Any]) -> Any:
+    request = Request(job)
+    group.run(request)
+    return request.outcome()
 
 
-def outcome(group: Group, job: Callable[[], Any], into: list[Any]) -> None:
+def outcome(
+    group: CallerLedQueue[Request], job: Callable[[], Any], into: list[Any]
+) -> None:
     try:
         into.append(run(group, job))
     except BaseException as error:  # noqa: BLE001
@@ -80,63 +82,69 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def busy(group: Group, works: Works, lanes: int) -> Iterator[list[threading.Thread]]:
-    """All lanes are taken by threads that go on at the end of the block."""
+def busy(
+    group: CallerLedQueue[Request], works: Works, slots: int
+) -> Iterator[list[threading.Thread]]:
+    """All slots are taken by threads that go on at the end of the block."""
     works.go.clear()
-    threads = [start(outcome, group, int, []) for _ in range(lanes)]
+    threads = [start(outcome, group, int, []) for _ in range(slots)]
     for _ in threads:
         assert works.began.acquire(timeout=PATIENCE)
     yield threads
     works.go.set()
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_who_comes_meanwhile_is_carried_out_together(lanes: int) -> None:
+@pytest.mark.parametrize("slots", [1, 3])
+def test_who_comes_meanwhile_is_carried_out_together(slots: int) -> None:
     works = Works()
-    group = Group(works, lanes=lanes)
+    group = CallerLedQueue(works, slots=slots)
     found: list[Any] = []
-    with busy(group, works, lanes) as threads:
+    with busy(group, works, slots) as threads:
         for number in range(20):
             threads.append(start(outcome, group, lambda n=number: n, found))
             wait_until(lambda n=number: len(group._waiting) == n + 1)  # type: ignore[misc]
     join(threads)
 
     assert sorted(found) == list(range(20))
-    assert [len(jobs) for jobs in works.groups] == [*[1] * lanes, 20]
-    assert works.most == lanes
+    assert [len(jobs) for jobs in works.groups] == [*[1] * slots, 20]
+    assert works.most == slots
 
 
 def test_a_free_lane_is_taken_directly_and_no_more_than_there_are() -> None:
-    group = Group(Works(), lanes=2)
+    group = CallerLedQueue(Works(), slots=2)
 
-    assert [group.enter(), group.enter(), group.enter()] == [True, True, False]
+    assert [group.try_enter(), group.try_enter(), group.try_enter()] == [
+        True,
+        True,
+        False,
+    ]
     group.leave()
-    assert group.enter()
+    assert group.try_enter()
 
 
 def test_who_leaves_a_lane_passes_it_on() -> None:
     works = Works()
-    group = Group(works, lanes=1)
+    group = CallerLedQueue(works, slots=1)
     found: list[Any] = []
-    assert group.enter()
+    assert group.try_enter()
     threads = [start(outcome, group, lambda: 7, found) for _ in range(3)]
     wait_until(lambda: len(group._waiting) == 3)
-    assert not group.enter()
+    assert not group.try_enter()
     group.leave()
     join(threads)
 
     assert found == [7, 7, 7]
-    assert group.enter()
+    assert group.try_enter()
 
 
 def test_nobody_is_lost_among_many() -> None:
     works = Works()
-    group = Group(works, lanes=3)
+    group = CallerLedQueue(works, slots=3)
     counts: list[int] = []
 
     def work() -> None:
         for turn in range(200):
-            if turn % 3 and group.enter():
+            if turn % 3 and group.try_enter():
                 group.leave()
             else:
                 assert run(group, partial(int, turn)) == turn
@@ -147,12 +155,12 @@ def test_nobody_is_lost_among_many() -> None:
 
     assert len(counts) == 64
     assert works.most <= 3
-    assert [group.enter() for _ in range(4)] == [True, True, True, False]
+    assert [group.try_enter() for _ in range(4)] == [True, True, True, False]
 
 
 def test_an_error_is_raised_by_its_own_thread_alone() -> None:
     works = Works()
-    group = Group(works)
+    group = CallerLedQueue(works)
     fine: list[Any] = []
     bad: list[Any] = []
 
@@ -171,28 +179,28 @@ def test_an_error_is_raised_by_its_own_thread_alone() -> None:
 
 def test_a_shared_error_is_an_object_for_each() -> None:
     shared = ValueError("ours")
-    tickets = [Ticket(None), Ticket(None)]
-    for ticket in tickets:
-        ticket.fail(shared)
+    requests = [Request(None), Request(None)]
+    for request in requests:
+        request.fail(shared)
 
     raised = []
-    for ticket in tickets:
+    for request in requests:
         with pytest.raises(ValueError, match="ours") as caught:
-            ticket.outcome()
+            request.outcome()
         raised.append(caught.value)
     assert len({id(shared), *map(id, raised)}) == 3
 
 
 def test_several_tickets_of_one_thread_keep_their_order() -> None:
     works = Works()
-    group = Group(works)
-    tickets = [Ticket(lambda n=number: n) for number in range(1300)]
+    group = CallerLedQueue(works)
+    requests = [Request(lambda n=number: n) for number in range(1300)]
     with busy(group, works, 1) as threads:
-        threads.append(start(lambda: group.run(*tickets)))
+        threads.append(start(lambda: group.run(*requests)))
         wait_until(lambda: len(group._waiting) == 1300)
     join(threads)
 
-    assert [ticket.outcome() for ticket in tickets] == list(range(1300))
+    assert [request.outcome() for request in requests] == list(range(1300))
     order = [job() for jobs in works.groups[1:] for job in jobs]
     assert order == list(range(1300))
     group.run()  # none at all
@@ -201,12 +209,12 @@ def test_several_tickets_of_one_thread_keep_their_order() -> None:
 def test_what_is_left_undone_comes_next() -> None:
     done: list[int] = []
 
-    def two_at_a_time(tickets: list[Ticket]) -> None:
-        for ticket in tickets[:2]:
-            done.append(ticket.job)
-            ticket.settle(None)
+    def two_at_a_time(requests: list[Request]) -> None:
+        for request in requests[:2]:
+            done.append(request.job)
+            request.resolve(None)
 
-    Group(two_at_a_time).run(*map(Ticket, range(7)))
+    CallerLedQueue(two_at_a_time).run(*map(Request, range(7)))
 
     assert done == list(range(7))
 
@@ -215,13 +223,13 @@ def test_an_interrupted_leader_leaves_nobody_asleep() -> None:
     works = Works()
     interrupted = threading.Event()
 
-    def carry_out(tickets: list[Ticket]) -> None:
-        if len(tickets) > 1 and not interrupted.is_set():
+    def execute(requests: list[Request]) -> None:
+        if len(requests) > 1 and not interrupted.is_set():
             interrupted.set()
             raise KeyboardInterrupt
-        works(tickets)
+        works(requests)
 
-    group = Group(carry_out)
+    group = CallerLedQueue(execute)
     found: list[Any] = []
     with busy(group, works, 1) as threads:
         threads += [start(outcome, group, lambda: 1, found) for _ in range(10)]
@@ -233,16 +241,16 @@ def test_an_interrupted_leader_leaves_nobody_asleep() -> None:
     assert run(group, lambda: 2) == 2
 
 
-@pytest.mark.parametrize("when", ["asleep", "appointed"])
+@pytest.mark.parametrize("when", ["asleep", "promoted"])
 def test_an_interrupted_sleeper_leaves_nobody_asleep(
     monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     works = Works()
-    group = Group(works)
+    group = CallerLedQueue(works)
     found: list[Any] = []
     rouse = threading.Event()
 
-    class Interrupted(group_module._Caller):
+    class Interrupted(group_commit_module._Caller):
         __slots__ = ()
 
         def __init__(self) -> None:
@@ -264,7 +272,7 @@ def test_an_interrupted_sleeper_leaves_nobody_asleep(
 
     with busy(group, works, 1) as threads:
         with monkeypatch.context() as patch:
-            patch.setattr(group_module, "_Caller", Interrupted)
+            patch.setattr(group_commit_module, "_Caller", Interrupted)
             first = start(outcome, group, lambda: 0, found)
             wait_until(lambda: len(group._waiting) == 1)
         threads += [start(outcome, group, lambda: 1, found) for _ in range(5)]
@@ -281,9 +289,9 @@ def test_an_interrupted_sleeper_leaves_nobody_asleep(
 
 def test_a_forked_child_begins_anew() -> None:
     works = Works()
-    group = Group(works)
+    group = CallerLedQueue(works)
     with busy(group, works, 1) as threads:
-        group._gate.acquire()  # as if another thread were just about to come
+        group._lock.acquire()  # as if another thread were just about to come
         child = os.fork()
         if child == 0:  # whatever happens here, it must not go on as a test
             code = 1
@@ -295,7 +303,7 @@ def test_a_forked_child_begins_anew() -> None:
                 code = 0 if run(group, lambda: 5) == 5 else 2
             finally:
                 os._exit(code)
-        group._gate.release()
+        group._lock.release()
         _, status = os.waitpid(child, 0)
     join(threads)
 
