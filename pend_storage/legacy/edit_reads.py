@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from pend_storage.kept import Operation
 from pend_storage.legacy.placement import RecordPlacement
-from pend_storage.looks import TransactionLooks
+from pend_storage.looks import TransactionLookups
 from pend_storage.query import And, Comparison, Operator, Or, Query
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.references import absorbed, anchored
@@ -25,7 +25,7 @@ _TAKEN: Final = Comparison(("code",), Operator.IN, ("key-taken", "value-taken"))
 
 
 @dataclass(slots=True)
-class EditReads(TransactionLooks):
+class EditReads(TransactionLookups):
     """Reads by one transaction, which checks them at its end."""
 
     layout: RecordPlacement
@@ -52,7 +52,7 @@ class EditReads(TransactionLooks):
 
     @override
     def find(self, collection: str, key: str) -> Any:
-        """See :class:`~pend_storage.removal.Looks`."""
+        """See :class:`~pend_storage.removal.RecordLookups`."""
         place = (collection, key)
         if place not in self._memo:
             verbs = self.tx.collection(collection)

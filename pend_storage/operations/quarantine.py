@@ -21,7 +21,7 @@ from pend_storage.errors import (
 from pend_storage.events import Event
 from pend_storage.kept import KEPT
 from pend_storage.layout import Entry, Find, Layout, ParsedFile
-from pend_storage.looks import TransactionLooks
+from pend_storage.looks import TransactionLookups
 from pend_storage.operations.lost_edits import bring_back, is_lost_edit
 from pend_storage.query import field
 from pend_storage.records import (
@@ -434,7 +434,7 @@ class _Trial:
         return None if told is None else list(told)
 
 
-class _Looks(TransactionLooks):
+class _Looks(TransactionLookups):
     """With what was read of a whole file."""
 
     def __init__(self, store: Store, tx: Transaction, look: Find) -> None:
