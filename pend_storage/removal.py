@@ -39,7 +39,7 @@ from pend_storage.kept import (
 )
 from pend_storage.layout import Layout
 from pend_storage.records import Delete, Put, QuarantinedRecord
-from pend_storage.references import absorbed, anchored
+from pend_storage.references import absorbed, merged_fact
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 
@@ -335,8 +335,7 @@ class Removal:
             place = (told.collection, told.key)
             known, spec = self._all[place], self._schema[told.collection]
             assert isinstance(known, Put)  # noqa: S101 - only those were asked for
-            fact = anchored(spec, told.record, self._leads)
-            record = absorbed(spec, known.record, fact)
+            record = merged_fact(spec, known.record, told.record, self._leads)
             if record is not None and differences(known.record, record):
                 self._want(self._schema.put(spec.name, record))
 

@@ -13,7 +13,7 @@ from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.looks import TransactionLookups
 from pend_storage.query import And, Comparison, Operator, Or, Query
 from pend_storage.records import Delete, LegacyFile, Put, QuarantinedRecord
-from pend_storage.references import absorbed, anchored
+from pend_storage.references import merged_fact
 from pend_storage.removal import Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
@@ -89,10 +89,10 @@ class EditReads(TransactionLookups):
         schema = self.store.schema
         for put in derived:
             spec = schema[put.collection]
-            fact = anchored(
-                spec, put.record, lambda *place: self.find(*place) is not None
-            )
             present = self.find(put.collection, put.key)
-            if fact is not None:
-                record = fact if present is None else absorbed(spec, present, fact)
+            record = merged_fact(spec, present, put.record, self._leads)
+            if record is not None:
                 yield schema.put(spec.name, record)
+
+    def _leads(self, collection: str, key: str) -> bool:
+        return self.find(collection, key) is not None
