@@ -1,9 +1,8 @@
 """Journal: the source of truth. Frames in segments, one writer at a time, many readers.
 
-A writer holds the commit lock. It appends a frame, syncs it, and then publishes how far
-the journal reaches, in a file of its own. Readers hold no lock: they compare that file
-with what they saw last, and read on if it has changed. So no reader ever sees a frame that
-is not on the disk yet.
+A writer holds the commit lock. It appends a frame, syncs it, and then publishes the new end,
+in a file of its own. Readers hold no lock: they compare that file with what they saw last,
+and read on if it has changed. So no reader ever sees a frame that is not on the disk yet.
 """
 
 from __future__ import annotations
@@ -374,7 +373,6 @@ class Journal:
         """
         start = SegmentStart(
             number=self.start.number + 1,
-            # of this segment after the frame that ends it
             chain=encode_frame(encode_end(self.start.number + 1), self._reader.chain)[
                 1
             ],
