@@ -222,7 +222,7 @@ class _Finder:
             return self._store.read(collection, keys)
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
-        """See :class:`~pend_storage.removal.Looks`."""
+        """See :class:`~pend_storage.removal.RecordLookups`."""
         where = make_query(spec, (by_field(name) == key,))
         for row in self._store.query(spec.name, where):
             record = self._known(spec.name, row)
@@ -230,7 +230,7 @@ class _Finder:
                 yield record
 
     def records(self, layout: Layout) -> Iterator[Any]:
-        """See :class:`~pend_storage.removal.Looks`."""
+        """See :class:`~pend_storage.removal.RecordLookups`."""
         where = make_query(self._store.schema[layout.collection], layout.where)
         for row in self._store.query(layout.collection, where):
             record = self._known(layout.collection, row)
@@ -242,7 +242,7 @@ class _Finder:
         return self.find(collection, row.key)
 
     def was_deleted(self, collection: str, key: str) -> bool:
-        """See :class:`~pend_storage.removal.Looks`."""
+        """See :class:`~pend_storage.removal.RecordLookups`."""
         found = self._store.read(collection, (key,), deleted=True).get(key)
         return found is not None and found.record is None
 

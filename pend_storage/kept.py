@@ -18,7 +18,7 @@ from pend_storage.text import safe_text
 __all__ = [
     "KEPT",
     "REFERENCE_LOST",
-    "Kept",
+    "DisplacedRecord",
     "Operation",
     "content_of",
     "kept_id",
@@ -38,7 +38,7 @@ REFERENCE_LOST: Final = "reference-lost"
 
 
 @dataclass(slots=True)
-class Kept:
+class DisplacedRecord:
     """What is kept of a displaced record."""
 
     collection: str
@@ -82,7 +82,7 @@ class Kept:
         )
 
     @classmethod
-    def load(cls, raw: bytes) -> Kept:
+    def load(cls, raw: bytes) -> DisplacedRecord:
         """From what is stored."""
         made: Any = load_json(raw)
         needing = [tuple(item) for item in made["needing"]]

@@ -12,12 +12,12 @@ from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
 from pend_storage.transaction import Transaction
 
-__all__ = ["TransactionLooks"]
+__all__ = ["TransactionLookups"]
 
 
 @dataclass(slots=True)
-class TransactionLooks:
-    """See :class:`~pend_storage.removal.Looks`; what is read is checked at the end."""
+class TransactionLookups:
+    """See :class:`~pend_storage.removal.RecordLookups`; what is read is checked at the end."""
 
     store: Store
     tx: Transaction

@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from pend_storage.diff import ABSENT
 from pend_storage.errors import MergeConflict
 
-__all__ = ["KEY_MEMBERS", "Kept", "merge", "same"]
+__all__ = ["KEY_MEMBERS", "KeptText", "merge", "same"]
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -33,7 +33,7 @@ _MOST_COMPARED: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class KeptText:
     """A text of a file that is no exact value: it is shown, and stays as it is."""
 
     raw: bytes
@@ -44,7 +44,7 @@ class Kept:
 
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values say the same: numbers by value, but true is not 1."""
-    if isinstance(left, Kept) or isinstance(right, Kept):
+    if isinstance(left, KeptText) or isinstance(right, KeptText):
         return _same_kept(left, right)
     if isinstance(left, dict):
         return (
@@ -64,9 +64,9 @@ def same(left: Any, right: Any) -> bool:
 
 
 def _same_kept(left: Any, right: Any) -> bool:
-    if isinstance(left, Kept) and isinstance(right, Kept):
+    if isinstance(left, KeptText) and isinstance(right, KeptText):
         return left.raw == right.raw
-    if isinstance(left, Kept):
+    if isinstance(left, KeptText):
         return same(left.shown, right)
     return same(left, right.shown)
 
@@ -219,7 +219,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Kept):
+    if isinstance(value, KeptText):
         return _plain(value.shown)
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}

@@ -1,4 +1,4 @@
-"""What records say of other records: references that lead nowhere, facts told twice."""
+"""References and facts: what records say of other records, and how both are merged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from pend_storage.schema import CollectionSpec
 
-__all__ = ["absorbed", "anchored"]
+__all__ = ["absorbed", "anchored", "merged_fact"]
 
 
 def anchored(
@@ -46,3 +46,21 @@ def absorbed(spec: CollectionSpec, present: Any, told: Any) -> Any:
             value = {**old, **value}
         changes[field.name] = value
     return replace(present, **changes)
+
+
+def merged_fact(
+    spec: CollectionSpec,
+    present: Any,
+    told: Any,
+    leads: Callable[[str, str], bool],
+) -> Any:
+    """A record after another source has told of the same thing; None where it cannot.
+
+    Args:
+        spec: of the collection.
+        present: the record that is there; None: there is none.
+        told: what the other source tells, as a record.
+        leads: whether a reference leads somewhere.
+    """
+    fact = anchored(spec, told, leads)
+    return fact if present is None else absorbed(spec, present, fact)

@@ -28,7 +28,7 @@ from pend_storage.events import Event
 from pend_storage.kept import (
     KEPT,
     REFERENCE_LOST,
-    Kept,
+    DisplacedRecord,
     Operation,
     content_of,
     kept_id,
@@ -39,11 +39,11 @@ from pend_storage.kept import (
     without_file,
 )
 from pend_storage.layout import Layout
-from pend_storage.references import absorbed, anchored
+from pend_storage.references import absorbed, merged_fact
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 from pend_storage.shown import shown
 
-__all__ = ["KEPT", "REFERENCE_LOST", "Looks", "Removal"]
+__all__ = ["KEPT", "REFERENCE_LOST", "RecordLookups", "Removal"]
 
 Place: TypeAlias = tuple[str, str]
 
@@ -51,7 +51,7 @@ _MOST_NAMED: Final = 5
 """Records that an event names."""
 
 
-class Looks(Protocol):
+class RecordLookups(Protocol):
     """How the records of a store are read; whatever is found is checked at the commit."""
 
     def find(self, collection: str, key: str) -> Any:
@@ -71,7 +71,11 @@ class Removal:
     """One edit of one file, made complete."""
 
     def __init__(
-        self, schema: Schema, layouts: Sequence[Layout], layout: Layout, looks: Looks
+        self,
+        schema: Schema,
+        layouts: Sequence[Layout],
+        layout: Layout,
+        looks: RecordLookups,
     ) -> None:
         """Make one.
 
@@ -141,11 +145,13 @@ class Removal:
             self._let_go(operation.collection, operation.key, record, None)
             return
         spec = self._schema[operation.collection]
-        kept = Kept(spec.name, operation.key, content_of(spec, record))
+        kept = DisplacedRecord(spec.name, operation.key, content_of(spec, record))
         self._let_go(spec.name, operation.key, record, kept)
         self._keep(kept, instead, record)
 
-    def _keep(self, kept: Kept, instead: QuarantinedRecord, record: Any) -> None:
+    def _keep(
+        self, kept: DisplacedRecord, instead: QuarantinedRecord, record: Any
+    ) -> None:
         """Keep a displaced record, unless its text alone tells everything."""
         if not (
             kept.needing
@@ -164,7 +170,7 @@ class Removal:
                 return
 
     def _let_go(
-        self, collection: str, key: str, record: Any, kept: Kept | None
+        self, collection: str, key: str, record: Any, kept: DisplacedRecord | None
     ) -> None:
         """Free what refers to a record that is deleted."""
         told = self._told_by(collection, record)
@@ -199,7 +205,7 @@ class Removal:
         name: str,
         record: Any,
         told: Mapping[Place, Any],
-        kept: Kept | None,
+        kept: DisplacedRecord | None,
     ) -> None:
         """Delete a record that cannot be without the one that is deleted."""
         key = spec.key_of(record)
@@ -258,7 +264,7 @@ class Removal:
         aside = self._looks.find(QUARANTINE, kept_id(left))
         if aside is None or aside.code != KEPT:
             return
-        kept = Kept.load(aside.raw)
+        kept = DisplacedRecord.load(aside.raw)
         home = self._all.get((kept.collection, kept.key))
         if isinstance(home, Put):
             if self._restore(kept, home):
@@ -275,7 +281,7 @@ class Removal:
                 self._want(self._schema.put(QUARANTINE, linked))
                 return
 
-    def _restore(self, kept: Kept, home: Put) -> bool:
+    def _restore(self, kept: DisplacedRecord, home: Put) -> bool:
         """Write what was kept under what the file says now; False where nobody can."""
         layout, looks = self._layout, self._looks
         if looks.find(home.collection, home.key) is not None:
@@ -329,8 +335,7 @@ class Removal:
             place = (told.collection, told.key)
             known, spec = self._all[place], self._schema[told.collection]
             assert isinstance(known, Put)  # noqa: S101 - only those were asked for
-            fact = anchored(spec, told.record, self._leads)
-            record = absorbed(spec, known.record, fact)
+            record = merged_fact(spec, known.record, told.record, self._leads)
             if record is not None and differences(known.record, record):
                 self._want(self._schema.put(spec.name, record))
 

@@ -20,7 +20,7 @@ from itertools import count, islice
 from typing import Any, Final, TypeAlias
 
 from pend_storage._fork import on_fork
-from pend_storage.merge import Kept
+from pend_storage.merge import KeptText
 
 __all__ = ["NEVER", "WorkingCopies", "as_json", "plain_copy"]
 
@@ -126,7 +126,7 @@ def plain_copy(value: Any) -> Any:
         return {name: plain_copy(item) for name, item in value.items()}
     if isinstance(value, list):
         return [plain_copy(item) for item in value]
-    if isinstance(value, Kept):
+    if isinstance(value, KeptText):
         return plain_copy(value.shown)
     return float(value) if isinstance(value, float) else value
 

@@ -18,10 +18,10 @@ from pend_storage.legacy import quarantine
 from pend_storage.legacy.file_envelope import WRAPPERS, FileEnvelope
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
-from pend_storage.references import absorbed, anchored
+from pend_storage.references import anchored, merged_fact
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 
-__all__ = ["absorbed", "adopt", "anchored"]
+__all__ = ["adopt"]
 
 _Match = tuple[int, str]
 """Rank and key of a record that is in the store."""
@@ -233,8 +233,7 @@ class _Adoption:
             spec = self.schema[put.collection]
             place = (put.collection, put.key)
             present = self.written.get(place) or self.find(*place)
-            told = anchored(spec, put.record, self._leads)
-            record = told if present is None else absorbed(spec, present, told)
+            record = merged_fact(spec, present, put.record, self._leads)
             if record is None or (present and not differences(present, record)):
                 continue
             self._note(*place, record)

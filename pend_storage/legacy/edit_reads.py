@@ -11,9 +11,9 @@ from typing_extensions import override
 from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.kept import Operation
 from pend_storage.legacy.placement import RecordPlacement
-from pend_storage.looks import TransactionLooks
+from pend_storage.looks import TransactionLookups
 from pend_storage.query import And, Comparison, Operator, Or, Query
-from pend_storage.references import absorbed, anchored
+from pend_storage.references import merged_fact
 from pend_storage.removal import Place
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.text import safe_text
@@ -25,7 +25,7 @@ _TAKEN: Final = Comparison(("code",), Operator.IN, ("key-taken", "value-taken"))
 
 
 @dataclass(slots=True)
-class EditReads(TransactionLooks):
+class EditReads(TransactionLookups):
     """Reads by one transaction, which checks them at its end."""
 
     layout: RecordPlacement
@@ -52,7 +52,7 @@ class EditReads(TransactionLooks):
 
     @override
     def find(self, collection: str, key: str) -> Any:
-        """See :class:`~pend_storage.removal.Looks`."""
+        """See :class:`~pend_storage.removal.RecordLookups`."""
         place = (collection, key)
         if place not in self._memo:
             verbs = self.tx.collection(collection)
@@ -89,10 +89,10 @@ class EditReads(TransactionLooks):
         schema = self.store.schema
         for put in derived:
             spec = schema[put.collection]
-            fact = anchored(
-                spec, put.record, lambda *place: self.find(*place) is not None
-            )
             present = self.find(put.collection, put.key)
-            if fact is not None:
-                record = fact if present is None else absorbed(spec, present, fact)
+            record = merged_fact(spec, present, put.record, self._leads)
+            if record is not None:
                 yield schema.put(spec.name, record)
+
+    def _leads(self, collection: str, key: str) -> bool:
+        return self.find(collection, key) is not None

@@ -28,7 +28,7 @@ from pend_storage.legacy.file_envelope import (
 )
 from pend_storage.legacy.placement import RecordPlacement
 from pend_storage.legacy.quarantine import name_of, value_start
-from pend_storage.merge import Kept, same
+from pend_storage.merge import KeptText, same
 from pend_storage.schema import LEGACY_FILES
 
 __all__ = ["content_of", "text_of"]
@@ -81,9 +81,9 @@ def _value(layout: RecordPlacement, record: Any) -> Any:
         return normal(layout.mapping.write(record))
     text = record.raw[value_start(record.raw) :]
     try:
-        return Kept(record.raw, json.loads(text, strict=False))
+        return KeptText(record.raw, json.loads(text, strict=False))
     except ValueError:
-        return Kept(record.raw, text.decode(errors="replace"))
+        return KeptText(record.raw, text.decode(errors="replace"))
 
 
 # -- as a text ----------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def _members_text(
 
 def _text(envelope: FileEnvelope, item: Any, name: str | None = None) -> bytes:
     """One record; what is not exact is written as ``json.dump`` would."""
-    if isinstance(item, Kept):
+    if isinstance(item, KeptText):
         return item.raw
     try:
         check_json(item)
@@ -179,7 +179,7 @@ def _checked(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, Kept):
+    if isinstance(value, KeptText):
         return value.shown
     if isinstance(value, dict):
         return {name: _shown(item) for name, item in value.items()}

@@ -27,7 +27,7 @@ from pend_storage._records import (
 from pend_storage.broken_files import is_whole_file
 from pend_storage.events import Event
 from pend_storage.layout import Entry, Find, Layout, ParsedFile
-from pend_storage.looks import TransactionLooks
+from pend_storage.looks import TransactionLookups
 from pend_storage.references import absorbed
 from pend_storage.removal import Removal
 from pend_storage.schema import QUARANTINE
@@ -266,7 +266,7 @@ class Placement:
         return None if derived is None else list(derived)
 
 
-class _Looks(TransactionLooks):
+class _Looks(TransactionLookups):
     """Look-ups that use what was read of a whole file."""
 
     def __init__(self, store: Store, tx: Transaction, look: Find) -> None:

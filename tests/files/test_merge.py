@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pend_storage import MergeConflict
-from pend_storage.merge import Kept, merge, same
+from pend_storage.merge import KeptText, merge, same
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from("abc")
 VALUES = st.recursive(
@@ -218,7 +218,7 @@ def test_long_lists_that_have_nothing_in_common() -> None:
 
 
 def test_texts_that_are_no_values_stay_what_they_are() -> None:
-    broken = Kept(b'"a": {"x": NaN}', {"x": float("nan")})
+    broken = KeptText(b'"a": {"x": NaN}', {"x": float("nan")})
     now = {"a": broken, "b": 1}
     shown = {"a": {"x": float("nan")}, "b": 1}
 

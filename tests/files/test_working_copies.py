@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pend_storage.merge import Kept
+from pend_storage.merge import KeptText
 from pend_storage.working_copies import NEVER, WorkingCopies, as_json, plain_copy
 
 
@@ -101,7 +101,7 @@ def test_what_was_loaded_of_a_store_goes_with_it() -> None:
 
 def test_a_plain_copy_is_new_all_through() -> None:
     shown: dict[str, Any] = {"x": []}
-    value = {"a": [1, {"b": Kept(b"{}", shown)}]}
+    value = {"a": [1, {"b": KeptText(b"{}", shown)}]}
 
     made = plain_copy(value)
     made["a"][1]["b"]["x"].append(1)

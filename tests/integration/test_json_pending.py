@@ -13,8 +13,7 @@ import pytest
 from pend_storage.errors import ChangesExpired
 from pend_storage.records import Pending
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, Retention
-from pend_storage.stores.json import store as json_store
+from pend_storage.stores.json import JsonStore, Retention, change_log
 from pend_storage.stores.json._journal import (
     history_reader,
     log_timeline,
@@ -121,7 +120,7 @@ def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         read.append(module)
         return effects_after(*args)
 
-    monkeypatch.setattr("pend_storage.stores.json.store.effects_after", noted)
+    monkeypatch.setattr("pend_storage.stores.json.change_log.effects_after", noted)
     return read
 
 
@@ -197,7 +196,7 @@ def test_thirty_thousand_commits_are_counted_without_reading_the_log_again(
             ]
         )
     store.pending(0)  # the first one reads it, once
-    monkeypatch.setattr(json_store, "effects_after", None)
+    monkeypatch.setattr(change_log, "effects_after", None)
     monkeypatch.setattr(JsonStore, "changes", None)
 
     assert store.pending(0).commits == 30_000

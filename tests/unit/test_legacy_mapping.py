@@ -19,7 +19,7 @@ from pend_storage.legacy import (
     ObjectMapping,
     RecordLayout,
     Source,
-    exact,
+    exact_json,
     inside,
 )
 from pend_storage.legacy.convert import (
@@ -103,7 +103,7 @@ def shown(record: Note) -> Any:
 
 def worth(value: Any) -> Any:
     """A value with its numbers as they are worth, by the digits that are written."""
-    return exact.read(json.dumps(value).encode())[0]
+    return exact_json.read(json.dumps(value).encode())[0]
 
 
 @pytest.mark.parametrize(

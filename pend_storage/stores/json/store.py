@@ -109,14 +109,12 @@ class JsonStore(Store):
         self._files = resolve_layouts(schema, directory, layouts, files)
         self.directory: Path = self._files.directory
         self.layouts: tuple[Layout, ...] = self._files.layouts
-        self._include = tuple(include)
+        self._include = include = tuple(include)
         self._guard = UnreadFileGuard(self.layouts, self._files.paths)
         self._hook = guarded(hook)
         self._admission = SchemaAdmission(schema, str(self.directory), self._hook)
         self._reads = GuardedReads(schema, self._guard)
-        options = SessionOptions(
-            self._include, checkpoint_interval, lock_timeout, retain
-        )
+        options = SessionOptions(include, checkpoint_interval, lock_timeout, retain)
         self._session = DirectorySession(
             schema, self._files, self._admission, self._hook, options
         )

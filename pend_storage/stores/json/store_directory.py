@@ -139,8 +139,8 @@ def open_store_directory(
             lock = directory / f"{OWN_DIRECTORY}.lock"
             with directory_lock(lock, timeout):
                 if not own.exists():
-                    intake = InitialImport(schema, hook, progress)
-                    _adopt(directory, layouts, synced_files, intake)
+                    importer = InitialImport(schema, hook, progress)
+                    _adopt(directory, layouts, synced_files, importer)
                 lock.unlink(missing_ok=True)  # who waits for it finds the directory
         require_format(own)
     return own
@@ -196,7 +196,7 @@ def _adopt(
     directory: Path,
     layouts: Sequence[Layout],
     synced_files: Mapping[str, SyncedFile],
-    intake: InitialImport,
+    importer: InitialImport,
 ) -> None:
     new = directory / f"{OWN_DIRECTORY}.new"
     if new.exists():
@@ -204,9 +204,9 @@ def _adopt(
     try:
         _make_directory(new, directory.stat())
         _make_directory(new / "views", directory.stat())
-        with intake.spooled(new):
-            intake.read(layouts, synced_files)
-            _write(new, intake)
+        with importer.spooled(new):
+            importer.read(layouts, synced_files)
+            _write(new, importer)
         _ADOPTED()
         new.rename(directory / OWN_DIRECTORY)
     except BaseException:  # above all a full disk, which it must not keep full
@@ -228,8 +228,8 @@ def _make_directory(path: Path, parent: os.stat_result) -> None:
         os.close(fd)
 
 
-def _write(new: Path, intake: InitialImport) -> None:
-    state = intake.state(str(new.parent))
+def _write(new: Path, importer: InitialImport) -> None:
+    state = importer.state(str(new.parent))
     start = SegmentStart(number=1, chain=0, base=0, at=datetime.now(UTC))
     reader = create_segment(new, start)
     position = Position(1, reader.end)
@@ -247,9 +247,9 @@ def _write(new: Path, intake: InitialImport) -> None:
             meta={SCHEMA_META: describe(state.schema).to_json()},
         ),
     )
-    for layout, manifest in intake.manifests(state, position):
+    for layout, manifest in importer.manifests(state, position):
         save_manifest(manifest_path(new, layout.file), manifest)
-    report = msgspec.json.format(msgspec.json.encode(intake.report()))
+    report = msgspec.json.format(msgspec.json.encode(importer.report()))
     replace_file(new / _REPORT_FILE, [report, b"\n"])
     made = _Format(FORMAT, uuid.uuid4().hex)
     replace_file(new / _FORMAT_FILE, [msgspec.json.encode(made), b"\n"])

@@ -1,9 +1,8 @@
 """Journal: the source of truth. Frames in segments, one writer at a time, many readers.
 
-A writer holds the commit lock. It appends a frame, syncs it, and then publishes how far
-the journal reaches, in a file of its own. Readers hold no lock: they compare that file
-with what they saw last, and read on if it has changed. So no reader ever sees a frame that
-is not on the disk yet.
+A writer holds the commit lock. It appends a frame, syncs it, and then publishes the new end,
+in a file of its own. Readers hold no lock: they compare that file with what they saw last,
+and read on if it has changed. So no reader ever sees a frame that is not on the disk yet.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ class Journal:
     def _open(self, number: int, chain: int) -> SegmentReader:
         reader = SegmentReader.open(segment_path(self.directory, number), self._at)
         try:
-            self.start = _expected(reader, number, chain)
+            self.start = reader.expected_start(number, chain)
             """What the first frame of the present segment says."""
         except BaseException:
             reader.close()
@@ -374,7 +373,9 @@ class Journal:
         """
         start = SegmentStart(
             number=self.start.number + 1,
-            chain=_chain_after_end(self._reader.chain, self.start.number + 1),
+            chain=encode_frame(encode_end(self.start.number + 1), self._reader.chain)[
+                1
+            ],
             base=base,
             at=datetime.now(UTC),
         )
@@ -396,15 +397,3 @@ class Journal:
         self._first = following.end
         self.start, self._reader = following.reread_start(), following
         self.publish()
-
-
-def _expected(reader: SegmentReader, number: int, chain: int) -> SegmentStart:
-    start = reader.start()
-    if (start.number, start.chain) != (number, chain):
-        raise reader.corrupt("the segment does not continue the one before it")
-    return start
-
-
-def _chain_after_end(chain: int, number: int) -> int:
-    """The checksum of a segment after the frame that ends it."""
-    return encode_frame(encode_end(number), chain)[1]

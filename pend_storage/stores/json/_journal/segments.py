@@ -120,6 +120,17 @@ class SegmentReader:
         """The error for damage at the place that was reached."""
         return CorruptFile(reason, path=str(self.path), offset=self.end)
 
+    def expected_start(self, number: int, chain: int) -> SegmentStart:
+        """Read the first frame; it must continue the segment before.
+
+        Raises:
+            CorruptFile: it does not.
+        """
+        start = self.start()
+        if (start.number, start.chain) != (number, chain):
+            raise self.corrupt("the segment does not continue the one before it")
+        return start
+
     def reread_start(self) -> SegmentStart:
         """What the first frame says, for a reader that has read further."""
         again = SegmentReader(self.path, os.dup(self.fd))

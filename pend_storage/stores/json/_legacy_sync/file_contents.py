@@ -67,7 +67,7 @@ class FileContents:
     written, before. A row of its own says so, or a deleted record."""
     is_unread: bool = False
     """Whether it is broken, and nothing of it could ever be read."""
-    namesakes: HiddenTexts = field(default_factory=HiddenTexts)
+    hidden_texts: HiddenTexts = field(default_factory=HiddenTexts)
     """What is known of records that share a member name."""
     _hidden: frozenset[str] | None = field(default=None, init=False)
 
@@ -78,7 +78,7 @@ class FileContents:
         A parser would take it for a record that was deleted.
         """
         if self._hidden is None:
-            self._hidden = self.namesakes.hidden(self)
+            self._hidden = self.hidden_texts.hidden(self)
         return self._hidden
 
     @property
@@ -113,7 +113,7 @@ class FileContents:
         tokens: Iterable[str] = itertools.chain(self.homes, self.aside)
         if touched is not None:
             # One that was hidden may stand in the file again: in front of a new record.
-            tokens = touched.union(text.token for text in self.namesakes.aside(self))
+            tokens = touched.union(text.token for text in self.hidden_texts.aside(self))
         shown = (lambda _: None) if manifest is None else manifest.version
         for token in tokens:
             row = self.row(token)
@@ -153,7 +153,7 @@ def file_contents_of(
     live: ReplicaState,
     layout: Layout,
     others: dict[str, int],
-    namesakes: HiddenTexts | None = None,
+    hidden_texts: HiddenTexts | None = None,
 ) -> FileContents:
     """Return what the store holds of a file now. Hold the mutex.
 
@@ -161,13 +161,13 @@ def file_contents_of(
         live: the store.
         layout: of the file.
         others: see :class:`FileContents`; kept from one content to the next.
-        namesakes: likewise.
+        hidden_texts: likewise.
     """
     content = file_contents_at(live.state, live.journal.position, layout, others)
-    if namesakes is not None:
-        changed = touched(live, layout, namesakes.since)
-        namesakes.catch_up(changed, generation(live, layout))
-        content.namesakes = namesakes
+    if hidden_texts is not None:
+        changed = touched(live, layout, hidden_texts.since)
+        hidden_texts.catch_up(changed, generation(live, layout))
+        content.hidden_texts = hidden_texts
     return content
 
 

@@ -18,10 +18,10 @@ _BUSY: Final = 3.0
 class BusyFileEvents:
     """Report once that a file is written without a pause, and once that this is over."""
 
-    def __init__(self, file: str, rest: QuiescentReader, hook: Hook) -> None:
-        """Args: file: its name. rest: knows whether it rests. hook: receives the events."""
+    def __init__(self, file: str, reader: QuiescentReader, hook: Hook) -> None:
+        """Args: file: its name. reader: knows whether it rests. hook: receives the events."""
         self._file = file
-        self._rest = rest
+        self._reader = reader
         self._hook = hook
         self._lost_since: float | None = None
         """When edits began to come before each attempt to write the file."""
@@ -34,7 +34,7 @@ class BusyFileEvents:
     def lost(self) -> None:
         """Each attempt of this round met an edit."""
         if self._lost_since is None:
-            self._lost_since = self._rest.clock.monotonic()
+            self._lost_since = self._reader.clock.monotonic()
 
     def tell(self, *, is_busy: bool) -> None:
         """Tell what must be told after a round.
@@ -43,12 +43,12 @@ class BusyFileEvents:
             is_busy: the file could not be read or written in this round.
         """
         lost = self._lost_since
-        behind = 0.0 if lost is None else self._rest.clock.monotonic() - lost
-        if not self._is_told and max(behind, self._rest.restless) >= _BUSY:
+        behind = 0.0 if lost is None else self._reader.clock.monotonic() - lost
+        if not self._is_told and max(behind, self._reader.restless) >= _BUSY:
             self._is_told = True
             message = self._message(behind, is_busy=is_busy)
             self._hook(Event("file-busy", message, logging.WARNING))
-        elif self._is_told and self._rest.is_quiet and lost is None:
+        elif self._is_told and self._reader.is_quiet and lost is None:
             self._is_told = False
             message = f"{self._file} is not written without a pause any more"
             self._hook(Event("file-busy-over", message))

@@ -93,7 +93,7 @@ class FileSync:
         self._manifest: FileManifest | None = None
         self._is_unsaved = False
         self._others: dict[str, int] = {}
-        self._namesakes = HiddenTexts()
+        self._hidden_texts = HiddenTexts()
         self._generation: Generation | None = None
         """Of the content when the file was known to show all of it."""
         self._pace = WritePace()
@@ -322,7 +322,9 @@ class FileSync:
             if manifest is not None and manifest.shows_all(live.journal.position):
                 self._generation = found
                 return True
-            content = file_contents_of(live, self.layout, self._others, self._namesakes)
+            content = file_contents_of(
+                live, self.layout, self._others, self._hidden_texts
+            )
             maybe = touched(live, self.layout, self._generation)
             homes = live.state.tables[self.layout.collection]
             had_records = not self._is_shared and bool(homes.tombstones)
