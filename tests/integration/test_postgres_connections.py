@@ -80,11 +80,11 @@ def test_there_are_never_more_than_allowed(url: str) -> None:
 def test_who_gets_no_connection_in_time_is_told(url: str) -> None:
     with PostgresStore(SCHEMA, url, pool_size=1, pool_timeout=0.05) as store:
         put(store, "a")
-        link = store._client.acquire()
+        connection = store._client.acquire()
 
         with pytest.raises(StoreUnavailable, match="all 1 connections were in use"):
             get(store, "a")
-        store._client._pool.release(link)
+        store._client._pool.release(connection)
 
         assert get(store, "a") is not None
 
@@ -324,8 +324,8 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
         list(store.scan("tallies", deleted=True))
         list(store.changes())
         store.compare_and_set_meta("x", None, 1)
-        link = store._client.acquire()
-        left = link.driver_connection.execute(
+        connection = store._client.acquire()
+        left = connection.driver_connection.execute(
             "select (select count(*) from pg_prepared_statements), "
             "(select count(*) from pg_locks where locktype = 'advisory' "
             "and pid = pg_backend_pid()), "
@@ -333,7 +333,7 @@ def test_behind_a_pooler_nothing_is_left_in_a_session(url: str) -> None:
             "and name not in ('application_name', 'client_encoding', 'DateStyle', "
             "'TimeZone', 'IntervalStyle'))"
         ).fetchone()
-        store._client._pool.release(link)
+        store._client._pool.release(connection)
 
         assert left == (0, 0, 0)
 

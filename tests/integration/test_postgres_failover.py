@@ -64,9 +64,9 @@ def test_a_server_that_turned_read_only_is_left_for_the_present_primary(
         SCHEMA, either(old, new), application_name=UNDER_TEST, hook=events.append
     ) as store:
         before = store.incarnation()
-        links = [store._client.acquire() for _ in range(3)]
-        for link in links:
-            store._client._pool.release(link)
+        connections = [store._client.acquire() for _ in range(3)]
+        for connection in connections:
+            store._client._pool.release(connection)
         promote(new)
         demote(old)
 

@@ -144,7 +144,7 @@ class ChangeLog:
         )
 
     def pending(self, after: int) -> Pending:
-        """Backlog after a sequence number: one statement, mostly.
+        """Count the entries after a sequence number: one statement, mostly.
 
         Raises:
             ChangesExpired: the log is pruned above ``after``.

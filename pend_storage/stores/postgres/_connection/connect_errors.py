@@ -80,7 +80,7 @@ _KNOWN: Final = tuple(
 
 
 def find_advice(error: BaseException) -> RefusalAdvice | None:
-    """Look up the remedy for a connection error; None if unknown or temporary."""
+    """Find the remedy for a connection error; None if unknown or temporary."""
     text = str(error)
     return next((advice for known, advice in _KNOWN if known.search(text)), None)
 

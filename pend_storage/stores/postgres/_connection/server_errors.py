@@ -1,4 +1,4 @@
-"""Server errors: each SQLSTATE is mapped to an error of the library, here only.
+"""Errors of the server: each SQLSTATE is mapped to an error of the library here.
 
 Temporary (08, 40, 53, 55P03, 57, 58 and unknown codes): ``StoreUnavailable``, "try
 again". Permanent (0A, 22, 23, 25006, 28, 3D, 3F, 42, 54): the error says what to

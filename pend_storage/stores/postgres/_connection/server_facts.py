@@ -1,4 +1,4 @@
-"""Server facts: identity, history and state of the server behind a connection.
+"""Facts of a server: its identity, history and state, found over a connection.
 
 Facts belong to a connection and not to a process: the server behind an address may be
 another one by now (a failover, a restore, a move), and no connection needs to break for
@@ -41,7 +41,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Server facts, and the notes stored in the database itself."""
+    """Facts of the server, and the notes stored in the database itself."""
 
     facts: ServerFacts
     revision: bytes | None

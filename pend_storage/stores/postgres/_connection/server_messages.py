@@ -1,4 +1,4 @@
-"""Server messages: the text that libpq returns without a SQLSTATE."""
+"""Messages of the server: text that libpq returns without a SQLSTATE."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ PENDING: Final = Statement.make(
     "from changes as c where c.sequence > $1 order by c.sequence limit 1) as o on true "
     "where pend_kept($1)"
 )
-"""Backlog of a follower: counts on top of a known count."""
+"""Count of the entries after a number, on top of a known count."""
 PRUNE: Final = Statement.make(
     "with gone as (delete from changes where sequence <= $1::bigint) "
     f"insert into store_meta as m (name, value) values ('{PRUNED_META}', to_jsonb($1)) "

@@ -16,7 +16,7 @@ from pend_storage import jitter
 from pend_storage._records import Batch
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
-from pend_storage.stores.postgres._client.lock_holders import describe_lock_holders
+from pend_storage.stores.postgres._client.lock_waits import describe_lock_holders
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     ServerRefusal,

@@ -16,7 +16,7 @@ from pend_storage.errors import (
 )
 from pend_storage.store import Store
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
-from pend_storage.stores.postgres._client.lock_holders import describe_lock_holders
+from pend_storage.stores.postgres._client.lock_waits import describe_lock_holders
 from pend_storage.stores.postgres._connection.wire_format import Value
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
 from pend_storage.stores.postgres._writes.commit_batches import MOST_KEYS, CommitBatches
