@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from pend_storage.fields import Limit
+from pend_storage._model.fields import Limit
 from pend_storage.records import JSON
 from pend_storage.schema import Schema, collection
 

@@ -21,10 +21,10 @@ from pend_storage._collection_queries import (
     page_query,
     versions_of,
 )
-from pend_storage._records import Page, Versioned
+from pend_storage._model.record_types import RecordAdapter, RecordKey
+from pend_storage._model.records import Page, Versioned
 from pend_storage.contract import StoreBackend
 from pend_storage.query import Condition, make_query
-from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec
 
 __all__ = ["Collection"]

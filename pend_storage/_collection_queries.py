@@ -11,12 +11,12 @@ from typing import Any, Final, cast
 
 import tenacity
 
-from pend_storage._records import Batch, Page, Put, Row
+from pend_storage._cursor import decode_cursor, encode_cursor
+from pend_storage._model.record_types import RecordAdapter, RecordKey
+from pend_storage._model.records import Batch, Page, Put, Row
 from pend_storage._retry import ON_CONFLICT
-from pend_storage.cursor import decode_cursor, encode_cursor
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import Condition, Query, field, make_query, sort_values
-from pend_storage.record_types import RecordAdapter, RecordKey
 from pend_storage.schema import CollectionSpec, Schema
 
 __all__ = [

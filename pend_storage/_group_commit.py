@@ -131,7 +131,7 @@ class CallerLedQueue(GroupCommitQueue[R]):
     A thread that comes while a slot is free may take it and execute its request directly.
 
     Not for the main thread, where a signal handler may raise between any two steps: see
-    :func:`~pend_storage.stores.signal_shield.shielded`. If ``execute`` is interrupted, what
+    :func:`~pend_storage.stores._signal_shield.shielded`. If ``execute`` is interrupted, what
     it leaves undone is executed by another leader.
     """
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pend_storage.extras import missing_package
+from pend_storage._extras import missing_package
 
 __all__ = ["exported_names", "load_export"]
 

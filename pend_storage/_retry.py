@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import tenacity
 
-from pend_storage import jitter
+from pend_storage import _jitter as jitter
 from pend_storage.errors import Conflict
 
 __all__ = ["ON_CONFLICT", "Backoff"]

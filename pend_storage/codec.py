@@ -18,14 +18,14 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from pend_storage import sizes
-from pend_storage._constraints import bound_checks
-from pend_storage._fast_path import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
-from pend_storage._records import JSON
+from pend_storage._model import sizes
+from pend_storage._model.constraints import bound_checks
+from pend_storage._model.fast_path import MAX_BITS, MAX_DEPTH, PlainRecords, plain_json
+from pend_storage._model.fields import FieldSpec, Kind
+from pend_storage._model.records import JSON
+from pend_storage._model.storable_text import UNSTORABLE, UnstorableTextError
+from pend_storage._shown import shown
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.fields import FieldSpec, Kind
-from pend_storage.shown import shown
-from pend_storage.text import UNSTORABLE, UnstorableTextError
 
 __all__ = ["RecordCodec", "check_json", "dump_json", "load_json", "value_checker"]
 

@@ -22,7 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from pend_storage._records import (
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.listing import Listing
+from pend_storage._model.records import (
     JSON,
     Advance,
     Batch,
@@ -34,8 +36,6 @@ from pend_storage._records import (
 )
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event, Hook, guarded, log_event
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
 from pend_storage.phases import IDENTITY_META, ROLE_META, RoleState
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema

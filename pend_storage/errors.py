@@ -33,7 +33,7 @@ from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
-from pend_storage.shown import bounded_path, cut, path_text, shown
+from pend_storage._shown import bounded_path, cut, path_text, shown
 
 __all__ = [
     "ChangesExpired",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol, TypeAlias
 
-from pend_storage.shown import cut
+from pend_storage._shown import cut
 
 __all__ = [
     "Event",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
+from pend_storage._shown import did_you_mean, shown
 from pend_storage.errors import ConfigError
-from pend_storage.shown import did_you_mean, shown
 
 __all__ = [
     "IDENTITY_META",

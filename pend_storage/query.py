@@ -22,9 +22,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage._records import JSON, Row
-from pend_storage.codec import check_json, value_checker
-from pend_storage.conditions import (
+from pend_storage._model.conditions import (
     And,
     Comparison,
     Condition,
@@ -36,12 +34,18 @@ from pend_storage.conditions import (
     SortKey,
     field,
 )
-from pend_storage.diff import equal
+from pend_storage._model.diff import equal
+from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._model.records import JSON, Row
+from pend_storage._model.storable_text import (
+    UnstorableTextError,
+    is_storable,
+    order_bound,
+)
+from pend_storage._shown import path_text, shown
+from pend_storage.codec import check_json, value_checker
 from pend_storage.errors import InvalidQuery
-from pend_storage.fields import FieldSpec, Kind, Limit
 from pend_storage.schema import CollectionSpec
-from pend_storage.shown import path_text, shown
-from pend_storage.text import UnstorableTextError, is_storable, order_bound
 
 __all__ = [
     "And",

@@ -1,7 +1,7 @@
 """Values that stores exchange: rows, batches, changes.
 
 The module can be called, as ``ps.records(...)``: see
-:func:`~pend_storage.legacy.record_files.records`.
+:func:`~pend_storage.legacy._record_files.records`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from pend_storage._callable_module import CallableModule
-from pend_storage._records import (
+from pend_storage._model.records import (
     BESIDE,
     EDIT_MARK,
     EDITED,
@@ -29,7 +29,7 @@ from pend_storage._records import (
     Row,
     Versioned,
 )
-from pend_storage.legacy.record_files import records
+from pend_storage.legacy._record_files import records
 
 __all__ = [
     "BESIDE",

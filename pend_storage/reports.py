@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from pend_storage.diff import Difference
+from pend_storage._model.diff import Difference
 
 __all__ = [
     "MOST_DIFFERENCES",

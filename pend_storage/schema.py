@@ -9,8 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from pend_storage import sizes
-from pend_storage._records import (
+from pend_storage._model import sizes
+from pend_storage._model.attribution import actor, new_token
+from pend_storage._model.evolving import Evolve
+from pend_storage._model.fields import FieldSpec, Kind, fields_of
+from pend_storage._model.record_types import RecordAdapter
+from pend_storage._model.records import (
     Batch,
     Delete,
     FindingRecord,
@@ -18,12 +22,8 @@ from pend_storage._records import (
     Put,
     QuarantinedRecord,
 )
-from pend_storage.attribution import actor, new_token
 from pend_storage.codec import RecordCodec
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
-from pend_storage.evolving import Evolve
-from pend_storage.fields import FieldSpec, Kind, fields_of
-from pend_storage.record_types import RecordAdapter
 
 __all__ = [
     "FINDINGS",
@@ -50,7 +50,7 @@ _RESERVED: Final = frozenset({"changes", "tombstones", "store_meta", "alembic_ve
 
 
 _OF_ANY_SIZE: Final = frozenset({Kind.STR, Kind.BYTES, Kind.INT, Kind.DECIMAL})
-_MOST_LONG: Final = 3  # and the key: see pend_storage._constraints
+_MOST_LONG: Final = 3  # and the key: see pend_storage._model.constraints
 # What PostgreSQL can hold; a schema is the same on every store.
 _SERVER_PREFIX: Final = "pg_"
 _MOST_IN_INDEX: Final = 32

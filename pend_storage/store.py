@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar, overload
 
-from pend_storage import attribution
 from pend_storage._collection import Collection
-from pend_storage._records import Row
+from pend_storage._layouts.layout import Layout, layout_of
+from pend_storage._layouts.unread_files import UnreadFile, unread_of
+from pend_storage._model import attribution
+from pend_storage._model.records import Row
+from pend_storage._transaction import Transaction, run_transaction
+from pend_storage._whole_files.verbs import FileVerbs
 from pend_storage.contract import StoreBackend
-from pend_storage.files import FileVerbs
-from pend_storage.layout import Layout, layout_of
 from pend_storage.query import field, make_query
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
-from pend_storage.transaction import Transaction, run_transaction
-from pend_storage.unread import UnreadFile, unread_of
 
 __all__ = ["Store", "unread_in"]
 

@@ -20,9 +20,9 @@ from typing_extensions import override
 from pend_storage.query import Query
 from pend_storage.records import Batch, Row
 from pend_storage.store import Store
-from pend_storage.stores._write_planner import Plan
+from pend_storage.stores._inmemory.table import Table
+from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores.json import JsonStore
-from pend_storage.stores.table import Table
 from pend_storage.stores.wrapper import WrapperStore
 
 Place = tuple[str, str]

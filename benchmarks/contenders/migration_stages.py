@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.contenders.pend_directory import copy_of, pend_directory
 from benchmarks.workbench import Workbench
+from pend_storage._layouts.layout import Entry
 from pend_storage.backfill import backfill
-from pend_storage.layout import Entry
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.records import Put
 from pend_storage.stores.json import JsonStore

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.workbench import Workbench
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 
 __all__ = ["copy_of", "legacy_files", "pend_directory"]
 

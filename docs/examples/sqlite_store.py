@@ -12,8 +12,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from pend_storage._model.diff import equal
 from pend_storage.codec import dump_json, load_json
-from pend_storage.diff import equal
 from pend_storage.errors import (
     Conflict,
     ReferenceViolation,

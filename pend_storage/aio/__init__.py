@@ -1,8 +1,8 @@
 """Asynchronous front of every store: requests that wait are merged into batches."""
 
-from pend_storage.aio.collection import AsyncCollection
-from pend_storage.aio.store import AsyncStore
-from pend_storage.aio.transaction import AsyncTransaction, AsyncTransactionCollection
+from pend_storage.aio._collection import AsyncCollection
+from pend_storage.aio._store import AsyncStore
+from pend_storage.aio._transaction import AsyncTransaction, AsyncTransactionCollection
 
 __all__ = [
     "AsyncCollection",

@@ -11,9 +11,9 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run the command line and exit."""
     try:
-        from pend_storage.cli.app import run
+        from pend_storage.cli._app import run
     except ModuleNotFoundError as error:
-        from pend_storage.extras import missing_package
+        from pend_storage._extras import missing_package
 
         missing = missing_package(error, user="the command line")
         if missing is None:

@@ -12,10 +12,10 @@ variable counts as one that is not set:
     whole of it), so that a password need not stand in the file.
 """
 
-from pend_storage.config.finding import DEFAULT_FILE
-from pend_storage.config.given import settings_in_code
-from pend_storage.config.reading import DEFAULT_ENVIRONMENT, load_settings
-from pend_storage.config.settings import (
+from pend_storage.config._discovery import DEFAULT_FILE
+from pend_storage.config._overrides import settings_in_code
+from pend_storage.config._reader import DEFAULT_ENVIRONMENT, load_settings
+from pend_storage.config._settings import (
     DEFAULT_SCHEMA,
     Declared,
     DualWriteSettings,

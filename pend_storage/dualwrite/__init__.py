@@ -1,14 +1,14 @@
 """Dual writes to two stores under live traffic, and the four phases between them."""
 
-from pend_storage.dualwrite.divergence_check import Finding, hide_values, show_values
-from pend_storage.dualwrite.forced_promotion import ForcedPromotion, force_promotion
-from pend_storage.dualwrite.lag import Lag
-from pend_storage.dualwrite.phase_controller import SwitchReport
-from pend_storage.dualwrite.readiness import CODES, Blocker, Readiness
-from pend_storage.dualwrite.repair import Repair, RepairReport
-from pend_storage.dualwrite.shadow_reads import Compared
-from pend_storage.dualwrite.store import DualWriteStore
-from pend_storage.dualwrite.switch_history import Switch
+from pend_storage.dualwrite._divergence_check import Finding, hide_values, show_values
+from pend_storage.dualwrite._forced_promotion import ForcedPromotion, force_promotion
+from pend_storage.dualwrite._lag import Lag
+from pend_storage.dualwrite._phase_controller import SwitchReport
+from pend_storage.dualwrite._readiness import CODES, Blocker, Readiness
+from pend_storage.dualwrite._repair import Repair, RepairReport
+from pend_storage.dualwrite._shadow_reads import Compared
+from pend_storage.dualwrite._store import DualWriteStore
+from pend_storage.dualwrite._switch_history import Switch
 
 __all__ = [
     "CODES",

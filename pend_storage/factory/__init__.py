@@ -1,8 +1,8 @@
 """Composition root: settings in, stores out. No other package knows both."""
 
-from pend_storage.factory.pair import ConfiguredPair, DualWriteStore, open_pair
-from pend_storage.factory.schema_module import SchemaModule, load_schema
-from pend_storage.factory.sides import (
+from pend_storage.factory._pair import ConfiguredPair, DualWriteStore, open_pair
+from pend_storage.factory._schema_module import SchemaModule, load_schema
+from pend_storage.factory._sides import (
     ENVIRONMENT_META,
     MIGRATION_META,
     has_begun,
@@ -12,7 +12,7 @@ from pend_storage.factory.sides import (
     require_directory,
     unclaimed_files,
 )
-from pend_storage.factory.stores import open_primary, open_store
+from pend_storage.factory._stores import open_primary, open_store
 
 __all__ = [
     "ENVIRONMENT_META",

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from pend_storage._extras import with_packages
 from pend_storage.errors import ConfigError
-from pend_storage.extras import with_packages
+from pend_storage.flags._fixed import EnvironmentFlag
 from pend_storage.flags.file import FileFlag
-from pend_storage.flags.fixed import EnvironmentFlag
 from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.phases import Phase
 

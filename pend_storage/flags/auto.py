@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from pend_storage._retry import Backoff
 from pend_storage.errors import PendStorageError, SwitchRefused
 from pend_storage.events import Event, Hook, guarded, log_event
+from pend_storage.flags._watcher import FlagWatcher
 from pend_storage.flags.memory import FlagMemory
 from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
-from pend_storage.flags.watcher import FlagWatcher
 from pend_storage.phases import Phase
 
 __all__ = ["AutoSwitch", "Switchable"]

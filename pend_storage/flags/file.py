@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._extras import with_packages
+from pend_storage._shown import shown
 from pend_storage.errors import ConfigError, StoreUnavailable
-from pend_storage.extras import with_packages
 from pend_storage.flags.source import DesiredPhase, FlagSource
 from pend_storage.phases import Phase, parse_phase
-from pend_storage.shown import shown
 
 __all__ = ["FileFlag"]
 

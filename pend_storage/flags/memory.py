@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 from typing_extensions import override
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.flags.source import DesiredPhase, FlagSource, PairValues
 from pend_storage.phases import Phase

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
 from pend_storage.phases import Phase
 
 __all__ = ["DesiredPhase", "FlagSource", "PairValues"]

@@ -4,8 +4,8 @@ Nothing here writes to the directory that is looked at, and nothing shows a valu
 field that may be a telephone number, an address of mail, or a secret.
 """
 
-from pend_storage.inspect.directory import inspect_directory
-from pend_storage.inspect.model import (
+from pend_storage.inspect._directory_scan import inspect_directory
+from pend_storage.inspect._model import (
     DirectoryReport,
     FieldReport,
     FileReport,

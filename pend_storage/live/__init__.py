@@ -5,11 +5,11 @@ What a layout shows of a file is made from these parts: :class:`LiveMap` and
 :class:`Members` is an object whose members are kept one by one.
 """
 
-from pend_storage.live.lists import LiveList
-from pend_storage.live.maps import MISSING, LiveMap
-from pend_storage.live.members import Members
-from pend_storage.live.nested import Root, wrapped
-from pend_storage.live.values import as_json, json_default, plain
+from pend_storage.live._lists import LiveList
+from pend_storage.live._maps import MISSING, LiveMap
+from pend_storage.live._members import Members
+from pend_storage.live._nested import Root, wrapped
+from pend_storage.live._values import as_json, json_default, plain
 
 __all__ = [
     "MISSING",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite.roles import Side
+from pend_storage.dualwrite._roles import Side
 from pend_storage.factory import has_begun, open_json, open_pair, open_postgres
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.phases import Role

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from pend_storage.config import PostgresSettings, Settings
-from pend_storage.dualwrite.readiness import count_waiting
+from pend_storage.dualwrite._readiness import count_waiting
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.factory import ENVIRONMENT_META, open_postgres
 from pend_storage.operations.facts import BackfillState, backfill_of_database

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from pend_storage import crashpoints
 from pend_storage.config import Settings
-from pend_storage.dualwrite.switch_history import current_actor
+from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import ConfigError, SwitchRefused
 from pend_storage.factory import ConfiguredPair, open_pair
 from pend_storage.flags import FlagSource, flag_source

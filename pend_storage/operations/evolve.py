@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pend_storage._schema_changes import Evolution
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.events import Hooks, guarded, log_event
 from pend_storage.factory import load_schema, open_postgres
-from pend_storage.schema_changes import Evolution
 from pend_storage.stores.json import JsonStore
 
 __all__ = ["migrate_database", "migrate_directory"]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
 from pend_storage.backfill import BACKFILL_META
 from pend_storage.config import Settings
 from pend_storage.dualwrite import Blocker, DualWriteStore, Lag, Readiness, Switch
-from pend_storage.dualwrite.readiness import VALIDATION_META, count_waiting
-from pend_storage.dualwrite.replication_position import is_complete_when_resumed
-from pend_storage.dualwrite.roles import other
+from pend_storage.dualwrite._readiness import VALIDATION_META, count_waiting
+from pend_storage.dualwrite._replication_position import is_complete_when_resumed
+from pend_storage.dualwrite._roles import other
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from pend_storage._layouts.folders import files_in, is_pattern
+from pend_storage._layouts.layout import Layout
+from pend_storage._shown import listed
 from pend_storage.config import DEFAULT_ENVIRONMENT, DEFAULT_SCHEMA, Settings
-from pend_storage.config.database_url import shown_url, url_fault
+from pend_storage.config._database_url import shown_url, url_fault
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
-from pend_storage.folders import files_in, is_pattern
-from pend_storage.inspect.folders import folder_name
-from pend_storage.inspect.walking import find_files
-from pend_storage.layout import Layout
+from pend_storage.inspect._directory_walk import find_files
+from pend_storage.inspect._record_folders import folder_name
 from pend_storage.pend import LAYOUTS
 from pend_storage.schema import Schema
-from pend_storage.shown import listed
 
 __all__ = [
     "NewConfig",

@@ -15,14 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from pend_storage._records import QuarantinedRecord
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import QuarantinedRecord
 from pend_storage.backfill import BackfillReport, backfill
-from pend_storage.config.database_url import overridden_url, url_fault
+from pend_storage.config._database_url import overridden_url, url_fault
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.inspect import DirectoryReport
-from pend_storage.inspect.walking import Found, find_files
-from pend_storage.layout import Layout
+from pend_storage.inspect._directory_walk import Found, find_files
 from pend_storage.operations.init import claimed_names, is_claimed
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.schema import QUARANTINE, Schema

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._layouts.folders import read_folder
+from pend_storage._layouts.layout import Layout
 from pend_storage.backfill import (
     BACKFILL_META,
     BackfillReport,
@@ -20,7 +22,7 @@ from pend_storage.backfill import (
 )
 from pend_storage.backup import DirectoryCopy, copy_directory, verify_copy
 from pend_storage.config import JsonSettings, Settings
-from pend_storage.dualwrite.readiness import count_waiting
+from pend_storage.dualwrite._readiness import count_waiting
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 from pend_storage.factory import (
     MIGRATION_META,
@@ -33,8 +35,6 @@ from pend_storage.factory import (
     open_postgres,
     require_directory,
 )
-from pend_storage.folders import read_folder
-from pend_storage.layout import Layout
 from pend_storage.operations.progress import Stage, silent
 from pend_storage.operations.quarantine import BrokenFile, broken_files
 from pend_storage.operations.seed import seeds_of, write_missing

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pend_storage._records import EDIT_MARK, QuarantinedRecord
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._model.records import EDIT_MARK, QuarantinedRecord
 from pend_storage.backup import copy_directory
-from pend_storage.broken_files import is_whole_file
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.errors import PendStorageError
 from pend_storage.events import Event

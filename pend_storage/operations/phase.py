@@ -14,10 +14,10 @@ from pend_storage.dualwrite import (
     SwitchReport,
     force_promotion,
 )
-from pend_storage.dualwrite.readiness import require_codes
-from pend_storage.dualwrite.replication_position import ReplicationPosition
-from pend_storage.dualwrite.roles import Side
-from pend_storage.dualwrite.switch_history import current_actor
+from pend_storage.dualwrite._readiness import require_codes
+from pend_storage.dualwrite._replication_position import ReplicationPosition
+from pend_storage.dualwrite._roles import Side
+from pend_storage.dualwrite._switch_history import current_actor
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,

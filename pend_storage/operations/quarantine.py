@@ -5,10 +5,15 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from pend_storage._records import EDIT_MARK, QuarantinedRecord, Versioned
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.retained_forms import KEPT
+from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.records import EDIT_MARK, QuarantinedRecord, Versioned
+from pend_storage._shown import did_you_mean, listed, shown
+from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
-from pend_storage.broken_files import is_whole_file
-from pend_storage.dualwrite.readiness import WAITING
+from pend_storage.dualwrite._readiness import WAITING
 from pend_storage.errors import (
     ConfigError,
     Conflict,
@@ -17,8 +22,6 @@ from pend_storage.errors import (
     UniqueViolation,
 )
 from pend_storage.events import Event
-from pend_storage.kept import KEPT
-from pend_storage.layout import Layout
 from pend_storage.operations.quarantine_placement import (
     Placement,
     Retried,
@@ -27,11 +30,8 @@ from pend_storage.operations.quarantine_placement import (
 )
 from pend_storage.query import field
 from pend_storage.schema import QUARANTINE
-from pend_storage.shown import did_you_mean, listed, shown
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.transaction import Transaction
-from pend_storage.unread import as_stored
 
 __all__ = [
     "BrokenFile",

@@ -14,7 +14,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from pend_storage._records import (
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
+from pend_storage._layouts.references import absorbed
+from pend_storage._layouts.removal import Removal
+from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.records import (
     BESIDE,
     EDIT_MARK,
     EDITED,
@@ -24,18 +29,13 @@ from pend_storage._records import (
     QuarantinedRecord,
     Row,
 )
-from pend_storage.broken_files import is_whole_file
+from pend_storage._shown import shown
+from pend_storage._transaction import Transaction
+from pend_storage._transaction_lookups import TransactionLookups
 from pend_storage.events import Event
-from pend_storage.layout import Entry, Find, Layout, ParsedFile
-from pend_storage.looks import TransactionLookups
-from pend_storage.references import absorbed
-from pend_storage.removal import Removal
 from pend_storage.schema import QUARANTINE
-from pend_storage.shown import shown
 from pend_storage.store import Store
-from pend_storage.stores.table import index_value
-from pend_storage.transaction import Transaction
-from pend_storage.unread import as_stored
+from pend_storage.stores._inmemory.table import index_value
 
 __all__ = ["Placement", "Retried", "bring_back", "is_lost_edit"]
 

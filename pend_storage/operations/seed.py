@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pend_storage._transaction import Transaction
 from pend_storage.config import Settings
 from pend_storage.errors import ConfigError
 from pend_storage.factory import (
@@ -16,10 +17,9 @@ from pend_storage.factory import (
     open_postgres,
 )
 from pend_storage.operations.progress import Stage, silent
-from pend_storage.pend.sample import generate
 from pend_storage.phases import ROLE_META, Role, RoleState
+from pend_storage.sample_data import generate
 from pend_storage.store import Store
-from pend_storage.transaction import Transaction
 
 __all__ = ["Sample", "SeedReport", "check_sample", "seed", "seeds_of", "write_missing"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from pend_storage.config import Settings
-from pend_storage.dualwrite.roles import SIDES, Side
+from pend_storage.dualwrite._roles import SIDES, Side
 from pend_storage.errors import ConfigError, PendStorageError
 from pend_storage.factory import (
     ConfiguredPair,

@@ -5,8 +5,9 @@ holds. Investments are in no legacy file: they start empty, and
 :func:`derive_investments` makes them from events where that is wanted.
 """
 
-from pend_storage.pend.investments import DerivedInvestments, derive_investments
-from pend_storage.pend.layouts import LAYOUTS
+from pend_storage.pend._investments import DerivedInvestments, derive_investments
+from pend_storage.pend._layouts import LAYOUTS
+from pend_storage.pend._schema import SCHEMA
 from pend_storage.pend.records import (
     AdminLog,
     Asset,
@@ -17,7 +18,6 @@ from pend_storage.pend.records import (
     User,
     UserProfile,
 )
-from pend_storage.pend.schema import SCHEMA
 
 __all__ = [
     "LAYOUTS",

@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
-from pend_storage._records import JSON
-from pend_storage.fields import Limit
-from pend_storage.legacy.document_files import Document
-from pend_storage.pend.identity import record_id, user_id_of
+from pend_storage._model.fields import Limit
+from pend_storage._model.records import JSON
+from pend_storage.legacy._document_files import Document
+from pend_storage.pend._identity import record_id, user_id_of
 
 __all__ = [
     "AdminLog",

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from pend_storage._records import (
+from pend_storage._layouts.layout import Layout, one_each
+from pend_storage._layouts.listing import Listing
+from pend_storage._model.records import (
     JSON,
     Advance,
     Batch,
@@ -20,16 +22,14 @@ from pend_storage._records import (
     Pending,
     Row,
 )
+from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.errors import ChangesExpired, LockTimeout, StoreUnavailable
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout, one_each
-from pend_storage.listing import Listing
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.stores._write_planner import Plan
-from pend_storage.stores.listings import Listings
-from pend_storage.stores.state import LogRecord, State
+from pend_storage.stores._inmemory.listings import Listings
+from pend_storage.stores._inmemory.state import LogRecord, State
+from pend_storage.stores._inmemory.write_planner import Plan
 
 __all__ = ["MemoryStore"]
 

@@ -7,7 +7,10 @@ from contextlib import AbstractContextManager
 
 from typing_extensions import override
 
-from pend_storage._records import (
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.listing import Listing
+from pend_storage._layouts.unread_files import UnreadFile
+from pend_storage._model.records import (
     JSON,
     Advance,
     Batch,
@@ -17,13 +20,10 @@ from pend_storage._records import (
     Pending,
     Row,
 )
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
+from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.unread import UnreadFile
 
 __all__ = ["WrapperStore"]
 

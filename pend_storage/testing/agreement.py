@@ -8,12 +8,12 @@ from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
 
-from pend_storage._records import Batch, ChangedRecord, Outcome, Row, Versioned
+from pend_storage._model.records import Batch, ChangedRecord, Outcome, Row, Versioned
+from pend_storage._transaction import Transaction
 from pend_storage.errors import Conflict, PendStorageError
 from pend_storage.phases import ROLE_META, RoleState
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
-from pend_storage.transaction import Transaction
 
 __all__ = ["RIGHT", "Age", "Pair", "Place", "Side"]
 

@@ -18,7 +18,8 @@ from typing import Any, Final, Self, TypeVar, cast
 from typing_extensions import override
 
 from pend_storage._collection import Collection
-from pend_storage._records import (
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import (
     JSON,
     Advance,
     Batch,
@@ -28,6 +29,8 @@ from pend_storage._records import (
     Pending,
     Row,
 )
+from pend_storage._transaction import Transaction
+from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.aio import (
     AsyncCollection,
     AsyncStore,
@@ -35,12 +38,9 @@ from pend_storage.aio import (
     AsyncTransactionCollection,
 )
 from pend_storage.errors import PendStorageError
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
 from pend_storage.store import Store
-from pend_storage.transaction import Transaction
 
 __all__ = ["BridgedStore"]
 

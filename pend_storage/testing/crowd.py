@@ -7,7 +7,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from pend_storage._records import Batch, Delete, Outcome, Row
+from pend_storage._model.records import Batch, Delete, Outcome, Row
 from pend_storage.errors import PendStorageError
 from pend_storage.stores.wrapper import WrapperStore
 

@@ -11,8 +11,8 @@ from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Final, Literal
 
-from pend_storage._records import JSON
-from pend_storage.fields import Limit
+from pend_storage._model.fields import Limit
+from pend_storage._model.records import JSON
 from pend_storage.schema import Schema, collection
 
 __all__ = [

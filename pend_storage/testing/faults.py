@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-from pend_storage._records import JSON, Advance, Batch, Change, ChangedRecord, Row
+from pend_storage._model.records import JSON, Advance, Batch, Change, ChangedRecord, Row
 from pend_storage.errors import StoreUnavailable
 from pend_storage.query import Condition, Query
 from pend_storage.store import Store

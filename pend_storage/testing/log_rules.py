@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from pend_storage._records import Advance
-from pend_storage.attribution import new_token
-from pend_storage.diff import equal
+from pend_storage._model.attribution import new_token
+from pend_storage._model.diff import equal
+from pend_storage._model.records import Advance
 from pend_storage.testing import inputs as draw
 from pend_storage.testing.agreement import Pair, Side
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from typing_extensions import override
 
-from pend_storage._records import Delete, Put
+from pend_storage._model.records import Delete, Put
 from pend_storage.phases import Role, RoleState
 from pend_storage.query import Condition
 from pend_storage.schema import Schema

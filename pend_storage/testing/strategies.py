@@ -17,10 +17,10 @@ from typing import Any, Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pend_storage._records import JSON
+from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._model.records import JSON
 from pend_storage.codec import value_checker
 from pend_storage.errors import InvalidRecord
-from pend_storage.fields import FieldSpec, Kind, Limit
 from pend_storage.query import Condition, FieldPath, field
 from pend_storage.schema import CollectionSpec, Schema
 

@@ -1,7 +1,7 @@
 """Proving that two stores hold the same, and that legacy files can be made from one."""
 
-from pend_storage.validation.compare import validate
-from pend_storage.validation.render import render_check
+from pend_storage.validation._compare_stores import validate
+from pend_storage.validation._render_check import render_check
 from pend_storage.validation.report import (
     CollectionCheck,
     Divergence,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pend_storage import AsyncCollection, AsyncStore, AsyncTransaction
+from pend_storage._transaction import Transaction, TransactionCollection
 from pend_storage.aio import AsyncTransactionCollection
 from pend_storage.collection import Collection
 from pend_storage.dualwrite import DualWriteStore
 from pend_storage.store import Store
-from pend_storage.transaction import Transaction, TransactionCollection
 
 ELSEWISE = {
     "legacy": "refused, and used by call(): the verbs of a mapping cannot be awaited",

@@ -13,7 +13,7 @@ from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing import StoreContract
-from pend_storage.testing.contract.harness import Harness, commit
+from pend_storage.testing.contract._harness import Harness, commit
 from pend_storage.testing.domain import a_log
 
 __all__ = [

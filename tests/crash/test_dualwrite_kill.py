@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pend_storage import crashpoints
+from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.phases import Phase
@@ -23,7 +24,6 @@ from pend_storage.stores.json import JsonStore
 from pend_storage.stores.postgres import PostgresStore
 from pend_storage.testing import Child, Report, run_until_crash
 from pend_storage.testing.domain import SCHEMA, Log, Tally, a_log, a_tally
-from pend_storage.transaction import Transaction
 from pend_storage.validation import validate
 
 pytestmark = pytest.mark.timeout(180)

@@ -13,7 +13,7 @@ from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
 from pend_storage.testing.interrupts import interrupted_at, outcome_in_time
 
-MODULES: Final = ("dualwrite/replicator.py", "_group_commit.py")
+MODULES: Final = ("dualwrite/_replicator.py", "_group_commit.py")
 
 
 def put(store: DualWriteStore, name: str, value: int) -> None:

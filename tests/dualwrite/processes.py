@@ -17,7 +17,7 @@ from typing_extensions import override
 from pend_storage import crashpoints
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import DualWriteStore
-from pend_storage.dualwrite.roles import SIDES, Side
+from pend_storage.dualwrite._roles import SIDES, Side
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.events import Event
 from pend_storage.phases import Role

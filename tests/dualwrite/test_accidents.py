@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from pend_storage.dualwrite import CODES, DualWriteStore, lag, relay
+from pend_storage.dualwrite import CODES, DualWriteStore
+from pend_storage.dualwrite import _lag as lag
+from pend_storage.dualwrite import _relay as relay
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.phases import Phase
-from pend_storage.stores import _write_planner
+from pend_storage.stores._inmemory import write_planner
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.crash import Child, Report
@@ -237,7 +239,7 @@ class Skewed(datetime):
 def test_clocks_that_are_wrong_change_neither_order_nor_outcome(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (_write_planner, relay, lag):
+    for module in (write_planner, relay, lag):
         monkeypatch.setattr(module, "datetime", Skewed)
     process = Process(place)
     jumps = [timedelta(days=n) for n in (0, 30, -400, 5, -1)]

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from pend_storage.dualwrite import CODES, relay
+from pend_storage.dualwrite import CODES
+from pend_storage.dualwrite import _relay as relay
 from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,

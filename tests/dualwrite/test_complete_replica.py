@@ -6,7 +6,7 @@ import pytest
 
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.replication_position import (
+from pend_storage.dualwrite._replication_position import (
     POSITION_META,
     ReplicationPosition,
 )

@@ -15,9 +15,9 @@ import pend_storage.backfill
 import pend_storage.dualwrite
 from pend_storage import crashpoints
 from pend_storage.dualwrite import CODES, force_promotion
-from pend_storage.dualwrite.replication_position import is_complete_replica
-from pend_storage.dualwrite.roles import SIDES, RolePair, Side
-from pend_storage.dualwrite.roles import other as opposite
+from pend_storage.dualwrite._replication_position import is_complete_replica
+from pend_storage.dualwrite._roles import SIDES, RolePair, Side
+from pend_storage.dualwrite._roles import other as opposite
 from pend_storage.errors import StoreUnavailable
 from pend_storage.phases import Phase, Role
 from pend_storage.records import ChangedRecord

@@ -13,17 +13,20 @@ import pytest
 from typing_extensions import override
 
 from pend_storage import crashpoints
-from pend_storage.diff import Difference
+from pend_storage._model.diff import Difference
 from pend_storage.dualwrite import CODES, DualWriteStore, show_values
-from pend_storage.dualwrite.divergence_check import ComparisonRules, DivergenceConfirmer
-from pend_storage.dualwrite.repair import repair
+from pend_storage.dualwrite._divergence_check import (
+    ComparisonRules,
+    DivergenceConfirmer,
+)
+from pend_storage.dualwrite._repair import repair
 from pend_storage.errors import StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
 from pend_storage.query import field
 from pend_storage.records import ChangedRecord
 from pend_storage.store import Store
+from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import ChangedRow, LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_log, a_ship
 from pend_storage.testing.faults import (
     FaultyStore,
@@ -616,7 +619,7 @@ def test_a_primary_that_cannot_count_on_is_not_waited_for_for_ever(
     place: Place, pair: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In PostgreSQL, a transaction that stays open holds its numbers back."""
-    monkeypatch.setattr("pend_storage.dualwrite.repair._PATIENCE", 0.2)
+    monkeypatch.setattr("pend_storage.dualwrite._repair._PATIENCE", 0.2)
     pair.put("a", "1")
     head = place.json.head()
     ahead = ChangedRow("logs", "b", head + 3, SCHEMA["logs"].codec.encode(a_log("b")))

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from pend_storage._model.diff import ABSENT, Difference
+from pend_storage._shown import cut
 from pend_storage.backfill import backfill
-from pend_storage.diff import ABSENT, Difference
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.divergence_check import Finding, Kind
-from pend_storage.dualwrite.divergence_registry import DivergenceRegistry
-from pend_storage.dualwrite.relay_schedule import RelaySchedule
+from pend_storage.dualwrite._divergence_check import Finding, Kind
+from pend_storage.dualwrite._divergence_registry import DivergenceRegistry
+from pend_storage.dualwrite._relay_schedule import RelaySchedule
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.phases import Phase
@@ -30,7 +31,6 @@ from pend_storage.records import (
     QuarantinedRecord,
 )
 from pend_storage.schema import FINDINGS, QUARANTINE
-from pend_storage.shown import cut
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log

@@ -10,9 +10,9 @@ from typing import Any
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.pend import LAYOUTS, SCHEMA, User
-from pend_storage.pend.sample import generate
 from pend_storage.phases import Phase
 from pend_storage.records import QuarantinedRecord
+from pend_storage.sample_data import generate
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore

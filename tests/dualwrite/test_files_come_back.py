@@ -20,14 +20,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pend_storage._layouts.unread_files import as_stored
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.operations import quarantine
 from pend_storage.pend import LAYOUTS, SCHEMA, User
-from pend_storage.pend.sample import generate
-from pend_storage.pend.sample.damage import Damage
 from pend_storage.phases import Phase
 from pend_storage.records import LegacyFile, QuarantinedRecord
+from pend_storage.sample_data import generate
+from pend_storage.sample_data.damage import Damage
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal.atomic_files import write_all
@@ -37,9 +38,8 @@ from pend_storage.stores.json._legacy_sync.file_permissions import (
     permissions_key,
 )
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.unread import as_stored
 from pend_storage.validation import render_check, validate
-from pend_storage.validation.exact import unequal
+from pend_storage.validation._exact_json_compare import unequal
 from tests.ages import age
 
 from .processes import Line, living

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from pend_storage.dualwrite import CODES, Lag
-from pend_storage.dualwrite.lag import lag_of
-from pend_storage.dualwrite.replication_position import ReplicationPosition
-from pend_storage.dualwrite.throttle import LAG, LagThrottle
+from pend_storage.dualwrite._lag import lag_of
+from pend_storage.dualwrite._replication_position import ReplicationPosition
+from pend_storage.dualwrite._throttle import LAG, LagThrottle
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase
 from pend_storage.records import Change

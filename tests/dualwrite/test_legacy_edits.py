@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage.dualwrite import CODES, legacy_edits
+from pend_storage.dualwrite import CODES
+from pend_storage.dualwrite import _legacy_edits as legacy_edits
 from pend_storage.errors import Conflict
 from pend_storage.phases import Phase
 from pend_storage.records import Batch, Delete, Put

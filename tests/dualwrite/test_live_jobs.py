@@ -103,9 +103,9 @@ def test_a_backfill_under_writers_and_deletes_ends_with_equal_stores(
     pair: DualWriteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small chunks, so that writes come between reading and applying each of them."""
-    monkeypatch.setattr("pend_storage.backfill.pace._FIRST", 50)
-    monkeypatch.setattr("pend_storage.backfill.pace._SMALLEST", 50)
-    monkeypatch.setattr("pend_storage.backfill.pace._LARGEST", 50)
+    monkeypatch.setattr("pend_storage.backfill._pacing._FIRST", 50)
+    monkeypatch.setattr("pend_storage.backfill._pacing._SMALLEST", 50)
+    monkeypatch.setattr("pend_storage.backfill._pacing._LARGEST", 50)
     work = Acknowledged(pair)
     with work.writing():
         report = pair.backfill(rate=3_000)

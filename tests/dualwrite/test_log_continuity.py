@@ -7,21 +7,22 @@ import time
 
 import pytest
 
-from pend_storage.dualwrite import CODES, force_promotion, log_continuity
-from pend_storage.dualwrite.log_continuity import WITNESS_META
-from pend_storage.dualwrite.log_position import LogPosition
-from pend_storage.dualwrite.replication_position import (
+from pend_storage.dualwrite import CODES, force_promotion
+from pend_storage.dualwrite import _log_continuity as log_continuity
+from pend_storage.dualwrite._log_continuity import WITNESS_META
+from pend_storage.dualwrite._log_position import LogPosition
+from pend_storage.dualwrite._replication_position import (
     BACKFILL_META,
     POSITION_META,
     ReplicationPosition,
 )
-from pend_storage.dualwrite.roles import Side, other
-from pend_storage.dualwrite.route import Route
+from pend_storage.dualwrite._roles import Side, other
+from pend_storage.dualwrite._route import Route
 from pend_storage.errors import ConfigError, PendStorageError, SwitchRefused
 from pend_storage.phases import Phase, Role
 from pend_storage.records import Change
+from pend_storage.stores._inmemory.state import LogRecord
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Place, Process, Task, living, wait_until

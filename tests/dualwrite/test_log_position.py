@@ -9,10 +9,11 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.backfill import backfill
-from pend_storage.dualwrite import CODES, log_position
-from pend_storage.dualwrite.log_position import LogPosition, entries_after, has_entry
-from pend_storage.dualwrite.pair_metadata import PAIR_META
-from pend_storage.dualwrite.replication_position import (
+from pend_storage.dualwrite import CODES
+from pend_storage.dualwrite import _log_position as log_position
+from pend_storage.dualwrite._log_position import LogPosition, entries_after, has_entry
+from pend_storage.dualwrite._pair_metadata import PAIR_META
+from pend_storage.dualwrite._replication_position import (
     BACKFILL_META,
     POSITION_META,
     ReplicationPosition,

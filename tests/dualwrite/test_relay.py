@@ -14,9 +14,10 @@ import pytest
 from typing_extensions import override
 
 from pend_storage.crashpoints import handled
-from pend_storage.dualwrite import CODES, DualWriteStore, relay_schedule
-from pend_storage.dualwrite.log_drain import Obstacle
-from pend_storage.dualwrite.replication_position import ReplicationPosition
+from pend_storage.dualwrite import CODES, DualWriteStore
+from pend_storage.dualwrite import _relay_schedule as relay_schedule
+from pend_storage.dualwrite._log_drain import Obstacle
+from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.errors import (
     ConfigError,
     PendStorageError,
@@ -29,8 +30,8 @@ from pend_storage.phases import Phase
 from pend_storage.query import And
 from pend_storage.records import Advance, Change, ChangedRecord
 from pend_storage.store import Store
+from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import ChangedRow, LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, Ship, a_berth, a_log, a_ship
 from pend_storage.testing.faults import FaultyStore
 

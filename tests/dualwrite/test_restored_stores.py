@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from pend_storage.dualwrite import CODES, force_promotion
-from pend_storage.dualwrite.replication_position import is_complete_replica
+from pend_storage.dualwrite._replication_position import is_complete_replica
 from pend_storage.errors import (
     ConfigError,
     SwitchRefused,
 )
 from pend_storage.phases import Phase, Role
+from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.stores.state import ChangedRow, LogRecord
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 
 from .processes import Line, Place, Process, Task, living

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pend_storage.dualwrite import CODES, DualWriteStore, force_promotion
-from pend_storage.dualwrite.replication_position import ReplicationPosition
+from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError
 from pend_storage.phases import Phase, Role
 from pend_storage.testing.domain import Log, a_log

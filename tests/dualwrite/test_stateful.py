@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from pend_storage.dualwrite import CODES
-from pend_storage.dualwrite.replication_position import is_complete_replica
-from pend_storage.dualwrite.roles import SIDES, Side, other
+from pend_storage.dualwrite._replication_position import is_complete_replica
+from pend_storage.dualwrite._roles import SIDES, Side, other
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,

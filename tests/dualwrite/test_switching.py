@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.roles import SIDES
+from pend_storage.dualwrite._roles import SIDES
 from pend_storage.phases import Phase, Role, RoleState, path
 from pend_storage.testing.domain import Log, a_log
 from pend_storage.testing.faults import SlowStore

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from pend_storage._transaction import Transaction
 from pend_storage.dualwrite import CODES
 from pend_storage.phases import Phase
 from pend_storage.testing.domain import Tally, a_tally
-from pend_storage.transaction import Transaction
 
 from .processes import Place, Process, join, living
 

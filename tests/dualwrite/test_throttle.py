@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pend_storage.dualwrite.throttle import LAG, LagThrottle
+from pend_storage.dualwrite._throttle import LAG, LagThrottle
 from pend_storage.phases import Phase
 
 from .processes import Place, Process

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
+from pend_storage._transaction import Transaction
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.errors import LockTimeout, StoreUnavailable, UniqueViolation
 from pend_storage.phases import Phase
@@ -27,7 +28,6 @@ from pend_storage.testing.domain import (
     a_tally,
 )
 from pend_storage.testing.faults import FaultyStore, InterceptingStore, SlowStore, Verb
-from pend_storage.transaction import Transaction
 
 from .processes import Judging, Place, Process, join, living, wait_until
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 import pytest
 
 import pend_storage as ps
+from pend_storage._schema_changes import Evolution
 from pend_storage.errors import ChangesExpired, SchemaOutOfDate
 from pend_storage.events import Event
 from pend_storage.schema import Schema
-from pend_storage.schema_changes import Evolution
 from pend_storage.stores.json import JsonStore
 
 FORMAT_2 = Path(__file__).with_name("json_format_2")

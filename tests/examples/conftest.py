@@ -10,7 +10,7 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.pend import SCHEMA
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 from tests.integration.cli.conftest import Site
 
 JSON_ALONE = """

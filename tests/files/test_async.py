@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pend_storage import AsyncStore, ConfigError, LockTimeout, MergeConflict
-from pend_storage.aio import holding
+from pend_storage.aio import _holding as holding
 from pend_storage.store import Store
 
 from .places import ANY, ANY_TOO, Place

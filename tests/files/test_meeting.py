@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from pend_storage import (
-    Conflict,
-    MergeConflict,
-    StoreUnavailable,
-    UniqueViolation,
-    file_writing,
-)
-from pend_storage.legacy.record_reader import RecordReader
+from pend_storage import Conflict, MergeConflict, StoreUnavailable, UniqueViolation
+from pend_storage._whole_files import steps
+from pend_storage.legacy._record_reader import RecordReader
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.query import Query
 from pend_storage.records import Batch, Row
@@ -230,7 +225,7 @@ def test_a_value_that_is_taken_elsewhere(
 def test_who_meets_others_all_the_time_gives_up(
     store: Met, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_writing, "_PATIENCE", 0.05)
+    monkeypatch.setattr(steps, "_PATIENCE", 0.05)
     store.save(ANY, {"a": {}})
     data = store.load(ANY)
     data["a"]["mine"] = 1

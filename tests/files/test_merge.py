@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pend_storage import MergeConflict
-from pend_storage.merge import KeptText, merge, same
+from pend_storage._whole_files.three_way_merge import KeptText, merge, same
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from("abc")
 VALUES = st.recursive(

@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
-from pend_storage.merge import KeptText
-from pend_storage.working_copies import NEVER, WorkingCopies, as_json, plain_copy
+from pend_storage._whole_files.three_way_merge import KeptText
+from pend_storage._whole_files.working_copies import (
+    NEVER,
+    WorkingCopies,
+    as_json,
+    plain_copy,
+)
 
 
 def test_values_that_nobody_holds_are_forgotten() -> None:

@@ -14,7 +14,7 @@ from tests.integration.cli.conftest import Result, clean_environment
 from tests.integration.cli.stages import DOWN, bring_to
 
 _WITHOUT = (
-    "import sys; sys.modules[sys.argv[1]] = None; from pend_storage.cli.app import run; "
+    "import sys; sys.modules[sys.argv[1]] = None; from pend_storage.cli._app import run; "
     "sys.exit(run(sys.argv[2:]))"
 )
 

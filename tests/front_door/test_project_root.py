@@ -9,7 +9,7 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.stores.json.unclaimed_files import DATA, is_included
+from pend_storage.stores.json._unclaimed_files import DATA, is_included
 from tests.front_door.conftest import Site, put
 
 _WALLETS = {f"0x{1:064x}": f"0x{1:040x}"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pend_storage.testing.hostile.driver import spread
-from pend_storage.testing.hostile.ledger import Fate, Ledger, Write
+from pend_storage.testing.hostile._driver import spread
+from pend_storage.testing.hostile._ledger import Fate, Ledger, Write
 
 
 def put(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pend_storage.cli.app import run
+from pend_storage.cli._app import run
 from tests.inspect.test_hazards import _digest
 from tests.inspect.zoo import put
 
@@ -148,7 +148,7 @@ def test_a_key_and_files_may_be_said(
 def test_a_trial_that_fails_ends_with_1(
     data: Path, postgres_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pend_storage.inspect import code as written
+    from pend_storage.inspect import _code_writer as written
 
     monkeypatch.setattr(
         written,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pend_storage.inspect import Severity, Shape, inspect_directory
-from pend_storage.inspect import files as inspect_files
-from pend_storage.inspect.reading import MOST_BYTES, read_text
-from pend_storage.inspect.report import render_report
+from pend_storage.inspect import _file_scan as inspect_files
+from pend_storage.inspect._file_reader import MOST_BYTES, read_text
+from pend_storage.inspect._markdown_report import render_report
 from tests.inspect.zoo import put
 
 _ROWS = ",".join(f'{{"id": {n}, "name": "x{n}"}}' for n in range(1, 10))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage.cli.app import run
+from pend_storage.cli._app import run
 from pend_storage.config import load_settings
 from pend_storage.errors import ConfigError
 from pend_storage.factory import load_schema
-from pend_storage.operations.doctor.directory import directory_findings
-from pend_storage.operations.doctor.findings import State
+from pend_storage.operations.doctor._directory import directory_findings
+from pend_storage.operations.doctor._findings import State
 from pend_storage.operations.init import write_config
 from tests.inspect.zoo import put
 

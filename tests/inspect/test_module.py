@@ -16,8 +16,8 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.inspect import Shape, inspect_directory
-from pend_storage.inspect.code import render_module
-from pend_storage.pend.sample import generate
+from pend_storage.inspect._code_writer import render_module
+from pend_storage.sample_data import generate
 from pend_storage.validation import render_check
 from tests.inspect.zoo import AMBIGUOUS, SHAPES, put
 
@@ -149,7 +149,7 @@ def test_another_process_writes_the_same_bytes(zoo: Path) -> None:
     """Texts have another hash in each process."""
     code = (
         "import sys; from pathlib import Path; from pend_storage.inspect import *\n"
-        "from pend_storage.inspect.code import render_module as r\n"
+        "from pend_storage.inspect._code_writer import render_module as r\n"
         "sys.stdout.write(r(inspect_directory(Path(sys.argv[1]))))"
     )
     texts = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pend_storage.fields import Kind, fields_of
+from pend_storage._model.fields import Kind, fields_of
 from pend_storage.inspect import inspect_directory
-from pend_storage.inspect.plan import meaning
+from pend_storage.inspect._schema_plan import meaning
 from pend_storage.legacy import ObjectMapping, RecordLayout
 from pend_storage.pend import LAYOUTS
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 
 _KINDS = {
     "text": {Kind.STR, Kind.CHOICE},

@@ -9,7 +9,7 @@ import pytest
 
 from pend_storage.errors import ConfigError
 from pend_storage.inspect import Shape, inspect_directory
-from pend_storage.pend.sample import FILES, generate
+from pend_storage.sample_data import FILES, generate
 from tests.inspect.zoo import AMBIGUOUS, SHAPES, put
 
 _PEND = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pend_storage.legacy import amount_member, milliseconds_member, seconds_member
-from pend_storage.legacy.exact_json import same
+from pend_storage.legacy._exact_json import same
 
 _AMOUNT, _SECONDS, _MILLISECONDS = (
     amount_member("a", "a"),

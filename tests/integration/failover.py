@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 from pend_storage.testing.servers import EmbeddedPostgres
-from pend_storage.testing.servers.places import server_account, temporary_home
+from pend_storage.testing.servers._places import server_account, temporary_home
 
 from .activity import run
 

@@ -16,6 +16,7 @@ import pytest
 from typing_extensions import override
 
 import pend_storage
+from pend_storage._transaction import Transaction
 from pend_storage.errors import ConfigError, Conflict, PendStorageError
 from pend_storage.operations import quarantine
 from pend_storage.operations.seed import write_missing
@@ -32,13 +33,12 @@ from pend_storage.pend import (
     UserProfile,
     derive_investments,
 )
-from pend_storage.pend.identity import user_id_of
+from pend_storage.pend._identity import user_id_of
 from pend_storage.query import field
 from pend_storage.records import Batch, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.wrapper import WrapperStore
-from pend_storage.transaction import Transaction
 from tests.checked_reads import WatchedStore
 
 WALLETS = "wallet-db.json"
@@ -294,14 +294,14 @@ def test_the_double_finds_what_was_read_and_is_not_checked(store: JsonStore) -> 
 
 
 KNOWN_WRITERS: Final = {
-    "legacy/file_edit.py": {"FileEdit.apply"},
-    "legacy/views/file_records.py": {"FileRecords.move"},
-    "legacy/views/envelope.py": {"LegacyEnvelope._write"},
-    "legacy/views/parts.py": {"LegacyParts._note_there"},
+    "legacy/_file_edit.py": {"FileEdit.apply"},
+    "legacy/views/_file_records.py": {"FileRecords.move"},
+    "legacy/views/_envelope.py": {"LegacyEnvelope._write"},
+    "legacy/views/_parts.py": {"LegacyParts._note_there"},
     "operations/flag.py": {"_note"},
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},
-    "pend/investments.py": {"_write"},
+    "pend/_investments.py": {"_write"},
     "operations/lost_edits.py": {"bring_back"},
     "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/_legacy_sync/edits_on_secondary.py": {
@@ -309,7 +309,7 @@ KNOWN_WRITERS: Final = {
         "note_as_secondary",
     },
     "stores/json/_journal/engine.py": {"Engine.submit"},
-    "stores/json/schema_evolution.py": {"_migrate"},
+    "stores/json/_schema_evolution.py": {"_migrate"},
     "stores/json/_legacy_sync/unread_guard.py": {"UnreadFileGuard.add"},
     "stores/json/_legacy_sync/hidden_texts.py": {"release_hidden"},
     "stores/json/_legacy_sync/file_permissions.py": {"PermissionRecorder.look"},
@@ -317,8 +317,8 @@ KNOWN_WRITERS: Final = {
         "RecordPerLineObject._remove",
         "RecordPerLineObject._set",
     },
-    "stores/json/directory_session.py": {"DirectorySession._note_schema"},
-    "stores/json/store.py": {
+    "stores/json/_directory_session.py": {"DirectorySession._note_schema"},
+    "stores/json/_store.py": {
         "JsonStore.apply",
         "JsonStore.commit",
         "JsonStore.commit_each",

@@ -15,8 +15,8 @@ import pytest
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.pend import LAYOUTS, SCHEMA, AdminLog, Investment, User
-from pend_storage.pend.sample import generate
 from pend_storage.phases import Phase
+from pend_storage.sample_data import generate
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore

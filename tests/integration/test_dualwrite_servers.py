@@ -14,9 +14,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from pend_storage._transaction import Transaction
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
-from pend_storage.dualwrite.replication_position import ReplicationPosition
+from pend_storage.dualwrite._replication_position import ReplicationPosition
 from pend_storage.errors import ConfigError, Conflict, StaleEpoch
 from pend_storage.phases import ROLE_META, Phase, Role, RoleState
 from pend_storage.records import Advance
@@ -36,7 +37,6 @@ from pend_storage.testing.domain import (
     a_ship,
     a_tally,
 )
-from pend_storage.transaction import Transaction
 from pend_storage.validation import validate
 
 pytestmark = pytest.mark.timeout(120)

@@ -334,7 +334,7 @@ def test_snapshots_that_fail_are_tried_less_and_less_often(
         clock = SimpleNamespace(now=0.0)
         with monkeypatch.context() as patched:
             patched.setattr(
-                "pend_storage.stores.json.checkpointer.time",
+                "pend_storage.stores.json._checkpointer.time",
                 SimpleNamespace(monotonic=lambda: clock.now),
             )
 

@@ -13,7 +13,8 @@ import pytest
 from pend_storage.errors import ChangesExpired
 from pend_storage.records import Pending
 from pend_storage.store import Store
-from pend_storage.stores.json import JsonStore, Retention, change_log
+from pend_storage.stores.json import JsonStore, Retention
+from pend_storage.stores.json import _change_log as change_log
 from pend_storage.stores.json._journal import (
     history_reader,
     log_timeline,
@@ -120,7 +121,7 @@ def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         read.append(module)
         return effects_after(*args)
 
-    monkeypatch.setattr("pend_storage.stores.json.change_log.effects_after", noted)
+    monkeypatch.setattr("pend_storage.stores.json._change_log.effects_after", noted)
     return read
 
 

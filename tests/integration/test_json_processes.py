@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._transaction import Transaction
 from pend_storage.errors import (
     LockTimeout,
     StoreUnavailable,
@@ -22,7 +23,6 @@ from pend_storage.stores.json import JsonStore, Retention
 from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.testing import Child, Report
 from pend_storage.testing.domain import SCHEMA, Tally, a_tally
-from pend_storage.transaction import Transaction
 
 PROCESSES = 8
 INCREMENTS = 40

@@ -14,9 +14,9 @@ from pend_storage.errors import (
     Conflict,
     UniqueViolation,
 )
+from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal import atomic_files, journal
-from pend_storage.stores.state import LogRecord, State
 from pend_storage.testing.domain import SCHEMA, Tally, a_ship, a_tally
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pend_storage.attribution import new_token
+from pend_storage._model.attribution import new_token
 from pend_storage.records import Batch
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._journal import (

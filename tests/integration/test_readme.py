@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 from tests.ages import age
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pend_storage import sizes
+from pend_storage._model import sizes
+from pend_storage._model.sizes import SizeLimits, jsonb_bytes
 from pend_storage.backfill import backfill
 from pend_storage.codec import dump_json
 from pend_storage.errors import CorruptFile, InvalidRecord
@@ -21,7 +22,6 @@ from pend_storage.pend import LAYOUTS, Document
 from pend_storage.pend import SCHEMA as PEND
 from pend_storage.records import ChangedRecord, QuarantinedRecord
 from pend_storage.schema import Schema
-from pend_storage.sizes import SizeLimits, jsonb_bytes
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine, pool
 
 import pend_storage as ps
-from pend_storage.fields import Limit
+from pend_storage._model.fields import Limit
 from pend_storage.pend import SCHEMA as PEND
 from pend_storage.records import JSON
 from pend_storage.schema import Schema

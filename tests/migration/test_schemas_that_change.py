@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 import pend_storage as ps
+from pend_storage._model.fields import Limit
 from pend_storage.errors import ConfigError, InvalidRecord, SchemaOutOfDate
-from pend_storage.fields import Limit
 from pend_storage.records import JSON
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres import PostgresStore

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.roles import SIDES, RolePair, Side, Step, other
+from pend_storage.dualwrite import _roles as roles
+from pend_storage.dualwrite._roles import SIDES, RolePair, Side, Step, other
 from pend_storage.phases import Role, RoleState
 
 from .deliveries import Deliveries, Steps

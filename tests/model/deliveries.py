@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from pend_storage.dualwrite.roles import Side, other
+from pend_storage.dualwrite._roles import Side, other
 from pend_storage.phases import Role, RoleState
 
 from .world import Mark, Parcel, StoreState, Weakness, World, primaries

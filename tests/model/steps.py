@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.roles import SIDES, RolePair, Step, other
+from pend_storage.dualwrite import _roles as roles
+from pend_storage.dualwrite._roles import SIDES, RolePair, Step, other
 from pend_storage.phases import Role, RoleState
 
 from .controllers import Controllers

@@ -1,7 +1,7 @@
 """The dual-write protocol, small enough to look at every interleaving of it.
 
 The decisions about roles are those of the library itself
-(:mod:`pend_storage.dualwrite.roles`); around them stand two stores, and processes that do
+(:mod:`pend_storage.dualwrite._roles`); around them stand two stores, and processes that do
 one atomic thing at a time: writers, a reader, a relay, a backfill, a healer, controllers.
 PostgreSQL's commits take two steps, so that a later one can end before an earlier one.
 
@@ -13,8 +13,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pend_storage.dualwrite import roles
-from pend_storage.dualwrite.roles import SIDES, RolePair, Side, Step, other
+from pend_storage.dualwrite import _roles as roles
+from pend_storage.dualwrite._roles import SIDES, RolePair, Side, Step, other
 from pend_storage.phases import Role, RoleState
 
 __all__ = [

@@ -13,19 +13,19 @@ from typing_extensions import override
 from pend_storage.schema import Schema
 from pend_storage.store import Store
 from pend_storage.stores.postgres import PostgresStore
-from pend_storage.testing.contract.changelog import ChangesContract
-from pend_storage.testing.contract.concurrency import ConcurrencyContract
-from pend_storage.testing.contract.feeding import ApplyContract
-from pend_storage.testing.contract.grouping import CommitEachContract
-from pend_storage.testing.contract.harness import Harness
-from pend_storage.testing.contract.isolation import IsolationContract
-from pend_storage.testing.contract.lifetime import ReopenContract
-from pend_storage.testing.contract.locking import LockContract
-from pend_storage.testing.contract.reading import GetContract
-from pend_storage.testing.contract.rules import ReferenceContract, UniqueContract
-from pend_storage.testing.contract.standing import EpochContract, MetaContract
-from pend_storage.testing.contract.transactions import TransactionContract
-from pend_storage.testing.contract.writing import CommitContract, PutContract
+from pend_storage.testing.contract._changelog import ChangesContract
+from pend_storage.testing.contract._concurrency import ConcurrencyContract
+from pend_storage.testing.contract._feeding import ApplyContract
+from pend_storage.testing.contract._grouping import CommitEachContract
+from pend_storage.testing.contract._harness import Harness
+from pend_storage.testing.contract._isolation import IsolationContract
+from pend_storage.testing.contract._lifetime import ReopenContract
+from pend_storage.testing.contract._locking import LockContract
+from pend_storage.testing.contract._reading import GetContract
+from pend_storage.testing.contract._rules import ReferenceContract, UniqueContract
+from pend_storage.testing.contract._standing import EpochContract, MetaContract
+from pend_storage.testing.contract._transactions import TransactionContract
+from pend_storage.testing.contract._writing import CommitContract, PutContract
 from pend_storage.testing.servers import EmbeddedPgBouncer
 
 

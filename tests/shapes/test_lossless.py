@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pend_storage as ps
-from pend_storage.diff import equal
-from pend_storage.layout import Layout, one_each
+from pend_storage._layouts.layout import Layout, one_each
+from pend_storage._model.diff import equal
 from pend_storage.records import QuarantinedRecord
 from pend_storage.stores.memory import MemoryStore
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from typing_extensions import override
 
-from pend_storage.attribution import new_token
-from pend_storage.fields import Limit
+from pend_storage._model.attribution import new_token
+from pend_storage._model.fields import Limit
 from pend_storage.records import (
     JSON,
     Advance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 import pend_storage as ps
-from pend_storage.aio.transaction import AsyncTransactionCollection
+from pend_storage.aio._transaction import AsyncTransactionCollection
 from pend_storage.pend import User
 
 

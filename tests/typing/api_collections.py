@@ -7,9 +7,9 @@ from typing import Any, assert_type
 
 import pend_storage as ps
 from pend_storage._collection import Collection
+from pend_storage._transaction import TransactionCollection
 from pend_storage.pend import User
 from pend_storage.query import Condition
-from pend_storage.transaction import TransactionCollection
 
 
 def collections(store: ps.Store, user: User) -> None:

@@ -9,8 +9,14 @@ import time
 
 import pytest
 
+from pend_storage._model.attribution import (
+    acting,
+    actor,
+    new_token,
+    token_moment,
+    token_time,
+)
 from pend_storage.aio import AsyncStore
-from pend_storage.attribution import acting, actor, new_token, token_moment, token_time
 from pend_storage.errors import ConfigError
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log

@@ -15,8 +15,8 @@ from typing_extensions import override
 import pend_storage as ps
 from pend_storage import crashpoints
 from pend_storage.backfill import BACKFILL_META, BackfillReport, backfill
-from pend_storage.backfill.cursor import Cursor
-from pend_storage.backfill.order import copy_order
+from pend_storage.backfill._collection_order import copy_order
+from pend_storage.backfill._cursor import Cursor
 from pend_storage.events import Event, Pace
 from pend_storage.phases import ROLE_META
 from pend_storage.records import ChangedRecord, LegacyFile, QuarantinedRecord, Row
@@ -352,7 +352,7 @@ def test_it_waits_while_there_is_a_reason() -> None:
 
 
 def test_no_reason_holds_it_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pend_storage.backfill.pace._LONGEST_HOLD", 0.1)
+    monkeypatch.setattr("pend_storage.backfill._pacing._LONGEST_HOLD", 0.1)
 
     report = backfill(store(1_600), store(), hold=lambda: "lag")
 
@@ -362,8 +362,8 @@ def test_no_reason_holds_it_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_slow_target_is_given_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_SMALLEST", 500), ("_LARGEST", 500)):
-        monkeypatch.setattr(f"pend_storage.backfill.pace.{name}", value)
-    monkeypatch.setattr("pend_storage.backfill.pace._SECONDS_PER_CHUNK", 0.01)
+        monkeypatch.setattr(f"pend_storage.backfill._pacing.{name}", value)
+    monkeypatch.setattr("pend_storage.backfill._pacing._SECONDS_PER_CHUNK", 0.01)
     slow = SlowStore(store(), {"apply": 0.05})
 
     report = backfill(store(1_000), slow)

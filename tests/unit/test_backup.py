@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from pend_storage.backup import copy_directory, directory, verify_copy
-from pend_storage.backup.tree import Keeps, Tree, look_at
+from pend_storage.backup import _directory_copy as directory_copy
+from pend_storage.backup import copy_directory, verify_copy
+from pend_storage.backup._tree import Keeps, Tree, look_at
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 
 
@@ -132,14 +133,14 @@ def test_what_is_no_copy_is_told_apart(tmp_path: Path, manifest: str | None) -> 
 def test_what_is_written_back_wrong_is_noticed(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = directory._verify
+    whole = directory_copy._verify
 
     def spoil_first(path: Path, *rest: object, **options: object) -> None:
         path.chmod(0o600)
         path.write_bytes(path.read_bytes() + b"!")
         whole(path, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(directory, "_verify", spoil_first)
+    monkeypatch.setattr(directory_copy, "_verify", spoil_first)
 
     with pytest.raises(CorruptFile):
         copy_directory(source)
@@ -178,7 +179,7 @@ def test_an_edit_meanwhile_whose_time_is_put_back_is_in_the_copy(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edited = source / "deep" / "deeper" / "b.json"
-    real, copied = directory._copy_file, list[Path]()
+    real, copied = directory_copy._copy_file, list[Path]()
 
     def copy_file(origin: Path, target: Path, tell: Any) -> Any:
         found = real(origin, target, tell)
@@ -190,7 +191,7 @@ def test_an_edit_meanwhile_whose_time_is_put_back_is_in_the_copy(
             os.utime(edited, ns=(before.st_atime_ns, before.st_mtime_ns))
         return found
 
-    monkeypatch.setattr(directory, "_copy_file", copy_file)
+    monkeypatch.setattr(directory_copy, "_copy_file", copy_file)
     copy = copy_directory(source)
 
     assert (copy.path / "data/deep/deeper/b.json").read_text() == "[3, 4]"
@@ -199,14 +200,14 @@ def test_an_edit_meanwhile_whose_time_is_put_back_is_in_the_copy(
 def test_a_directory_that_never_holds_still_is_given_up(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "_PAUSE", 0)
+    monkeypatch.setattr(directory_copy, "_PAUSE", 0)
 
     def changing(place: Path, extra: dict[str, Path], keeps: Keeps) -> Tree:
         seen = look_at(place, extra, keeps)
         (source / f"n{len(list(source.iterdir()))}").touch()
         return seen
 
-    monkeypatch.setattr(directory, "look_at", changing)
+    monkeypatch.setattr(directory_copy, "look_at", changing)
 
     with pytest.raises(StoreUnavailable, match="changes all the time"):
         copy_directory(source)

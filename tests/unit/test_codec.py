@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pend_storage._fast_path import PlainRecords
+from pend_storage._model.fast_path import PlainRecords
+from pend_storage._model.fields import FieldSpec, Kind, Limit, fields_of
 from pend_storage.codec import (
     RecordCodec,
     check_json,
@@ -20,7 +21,6 @@ from pend_storage.codec import (
     value_checker,
 )
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.fields import FieldSpec, Kind, Limit, fields_of
 from pend_storage.records import JSON
 from pend_storage.testing.domain import SCHEMA, Ship, a_log, a_ship
 from pend_storage.testing.strategies import json_values, keys_for, records, spoiled

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pend_storage.config import DualWriteSettings, Settings, load_settings
-from pend_storage.config.database_url import (
+from pend_storage.config._database_url import (
     overridden_url,
     shown_url,
     url_fault,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pend_storage.cursor import decode_cursor, encode_cursor
+from pend_storage._cursor import decode_cursor, encode_cursor
 from pend_storage.errors import InvalidQuery
 from pend_storage.query import SortKey, sort_values
 from pend_storage.schema import CollectionSpec

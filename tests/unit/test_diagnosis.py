@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from pend_storage import diagnosis
-from pend_storage.diagnosis import diagnose
+from pend_storage import _diagnosis as diagnosis
+from pend_storage._diagnosis import diagnose
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
     RecordPerLineLayout,

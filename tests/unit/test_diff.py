@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pend_storage.diff import ABSENT, Difference, differences, equal
+from pend_storage._model.diff import ABSENT, Difference, differences, equal
 from pend_storage.testing.domain import a_ship
 
 EQUAL: list[tuple[Any, Any]] = [

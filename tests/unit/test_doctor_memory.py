@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pend_storage.operations.doctor import memory
-from pend_storage.operations.doctor.findings import State
-from pend_storage.operations.doctor.memory import memory_finding, needed_memory
+from pend_storage.operations.doctor import _memory as memory
+from pend_storage.operations.doctor._findings import State
+from pend_storage.operations.doctor._memory import memory_finding, needed_memory
 
 MIB = 1 << 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pend_storage as ps
-from pend_storage.extras import missing_package, require_packages, with_packages
+from pend_storage._extras import missing_package, require_packages, with_packages
 
 
 def test_an_import_that_fails_names_the_extra_and_the_other_way_out() -> None:

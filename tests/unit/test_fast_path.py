@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pend_storage._fast_path import PlainRecords, plain_json
+from pend_storage._model.fast_path import PlainRecords, plain_json
+from pend_storage._model.fields import Limit, fields_of
 from pend_storage.codec import value_checker
-from pend_storage.fields import Limit, fields_of
 from pend_storage.records import JSON
 
 

@@ -10,7 +10,7 @@ from pend_storage.query import And, Query
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.testing import FaultyStore, SlowStore
-from pend_storage.testing.contract.lifetime import VERBS
+from pend_storage.testing.contract._lifetime import VERBS
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 from pend_storage.testing.faults import InterceptingStore, Verb
 

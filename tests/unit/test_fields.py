@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Optional
 import msgspec
 import pytest
 
+from pend_storage._model.fields import FieldSpec, Kind, Limit, fields_of
 from pend_storage.errors import ConfigError
-from pend_storage.fields import FieldSpec, Kind, Limit, fields_of
 from pend_storage.records import JSON
 
 

@@ -123,7 +123,7 @@ def test_stores_work_where_the_system_cannot_fork(tmp_path: Path) -> None:
     probe = (
         "import os\ndel os.fork, os.register_at_fork\n"
         "import pend_storage as ps\nfrom pend_storage.testing.domain import SCHEMA, Tally\n"
-        "import pend_storage.factory, pend_storage.flags.watcher\n"
+        "import pend_storage.factory, pend_storage.flags._watcher\n"
         f"with ps.JsonStore(SCHEMA, {str(tmp_path)!r}) as store:\n"
         "    store.collection(Tally).put(Tally(name='a'))\n"
         "    assert store.collection(Tally).get('a') == Tally(name='a')\n"

@@ -14,8 +14,8 @@ from functools import partial
 
 import pytest
 
-from pend_storage.stores import interrupt_deferral
-from pend_storage.stores.interrupt_deferral import NOT_NOW, with_interrupt_deferred
+from pend_storage.stores import _interrupt_deferral as interrupt_deferral
+from pend_storage.stores._interrupt_deferral import NOT_NOW, with_interrupt_deferred
 from pend_storage.testing import Child, Report
 from pend_storage.testing.interrupts import interrupted_at
 

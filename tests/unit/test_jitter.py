@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pend_storage import jitter
+from pend_storage import _jitter as jitter
+from pend_storage._transaction import Transaction
 from pend_storage.errors import Conflict
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA as DOMAIN
-from pend_storage.transaction import Transaction
 
 
 def test_a_number_is_between_both() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pend_storage.errors import CorruptFile, StoreUnavailable
+from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 from pend_storage.stores.json._journal.journal import (
     Journal,
     Position,
@@ -21,7 +22,6 @@ from pend_storage.stores.json._journal.log_records import (
     encode_effects,
 )
 from pend_storage.stores.json._journal.segments import segment_path
-from pend_storage.stores.state import ChangedRow, LogRecord
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -21,11 +21,11 @@ from pend_storage.pend import (
     User,
     UserProfile,
 )
-from pend_storage.pend.identity import user_id_of
+from pend_storage.pend._identity import user_id_of
 from pend_storage.records import Delete, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.memory import MemoryStore
-from pend_storage.validation.exact import unequal
+from pend_storage.validation._exact_json_compare import unequal
 
 LAYOUT = {layout.file: layout for layout in LAYOUTS}
 WALLETS = LAYOUT["wallet-db.json"]

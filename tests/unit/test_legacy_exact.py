@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pend_storage.legacy import exact_json as exact
-from pend_storage.legacy.exact_json import ExactFloat, UnreadableError
+from pend_storage.legacy import _exact_json as exact
+from pend_storage.legacy._exact_json import ExactFloat, UnreadableError
 
 
 def value_of(text: str) -> Any:

@@ -12,17 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from pend_storage.fields import Limit
-from pend_storage.legacy import (
-    MAP,
-    Member,
-    ObjectMapping,
-    RecordLayout,
-    Source,
-    exact_json,
-    inside,
-)
-from pend_storage.legacy.convert import (
+from pend_storage._model.fields import Limit
+from pend_storage.legacy import MAP, Member, ObjectMapping, RecordLayout, Source, inside
+from pend_storage.legacy import _exact_json as exact_json
+from pend_storage.legacy._convert import (
     amount,
     amount_text,
     integer,
@@ -33,7 +26,7 @@ from pend_storage.legacy.convert import (
     time_text,
     words,
 )
-from pend_storage.legacy.notes import RESERVED
+from pend_storage.legacy._notes import RESERVED
 from pend_storage.records import JSON, LegacyFile
 from pend_storage.schema import QUARANTINE, Schema, collection
 

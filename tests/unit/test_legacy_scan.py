@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pend_storage.legacy.scan import BrokenFileError, name_at, top_level
+from pend_storage.legacy._scan import BrokenFileError, name_at, top_level
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

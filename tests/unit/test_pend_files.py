@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pend_storage.broken_files import is_whole_file
-from pend_storage.layout import Entry
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.layout import Entry
 from pend_storage.legacy import CODES, RecordLayout
 from pend_storage.pend import (
     LAYOUTS,
@@ -27,20 +27,20 @@ from pend_storage.pend import (
     User,
     UserProfile,
 )
-from pend_storage.pend.files.documents import DocumentMapping
-from pend_storage.pend.identity import user_id_of
-from pend_storage.pend.sample.damage import Damage
-from pend_storage.pend.sample.entries import LegacyFile
-from pend_storage.pend.sample.irregular import (
+from pend_storage.pend._files.documents import DocumentMapping
+from pend_storage.pend._identity import user_id_of
+from pend_storage.sample_data.damage import Damage
+from pend_storage.sample_data.entries import LegacyFile
+from pend_storage.sample_data.irregular import (
     IRREGULARITIES,
     Expected,
     Hand,
     Irregularity,
 )
-from pend_storage.pend.sample.world import World
-from pend_storage.pend.sample.writer import FILES, generate
+from pend_storage.sample_data.world import World
+from pend_storage.sample_data.writer import FILES, generate
 from pend_storage.schema import QUARANTINE
-from pend_storage.validation.exact import unequal
+from pend_storage.validation._exact_json_compare import unequal
 
 WORLD = World(1, 25, 40)
 LAYOUT = {layout.file: layout for layout in LAYOUTS}

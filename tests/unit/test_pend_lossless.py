@@ -16,7 +16,7 @@ from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.records import Put
 from pend_storage.schema import QUARANTINE
 from pend_storage.testing import strategies
-from pend_storage.validation.exact import unequal
+from pend_storage.validation._exact_json_compare import unequal
 
 HASHES = [f"{digit:x}" * 64 for digit in range(4)]
 ADDRESSES = [f"{digit:x}" * 40 for digit in range(4)]

@@ -26,7 +26,7 @@ from pend_storage.pend import (
     User,
     UserProfile,
 )
-from pend_storage.pend.identity import record_id
+from pend_storage.pend._identity import record_id
 from pend_storage.query import field
 from pend_storage.stores.memory import MemoryStore
 

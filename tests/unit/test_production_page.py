@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 import yaml
 
-from pend_storage.cli.app import root
+from pend_storage.cli._app import root
 
 PAGE: Final = Path(__file__).parents[2] / "docs/how-to/production.md"
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -34,7 +34,7 @@ NOT_EXPORTED: Final = {
     "Copy",  # of DualWriteStore.backfill: to be the concrete report
     "Judged",  # of DualWriteStore.validate: likewise
     "Order",  # to be SortKey
-    "Reads",  # pend_storage.legacy.mapping, for those who write a mapping
+    "Reads",  # pend_storage.legacy._mapping, for those who write a mapping
     "Source",  # pend_storage.legacy, likewise
     "UnitOfWork",  # of a constructor that only Transaction.collection calls
     "Validate",  # as Judged
@@ -114,7 +114,7 @@ def test_the_function_works_whatever_was_imported_first(first: str) -> None:
 
 
 def test_a_callable_module_has_the_signature_of_its_function() -> None:
-    from pend_storage.legacy.record_files import records
+    from pend_storage.legacy._record_files import records
     from pend_storage.schema import collection
 
     assert inspect.signature(ps.collection) == inspect.signature(collection)
@@ -143,7 +143,7 @@ def known_names() -> dict[str, Any]:
     return {name: getattr(ps, name) for name in PUBLIC} | {
         name: getattr(importlib.import_module(module), name)
         for module, name in (
-            ("pend_storage.dualwrite.roles", "View"),
+            ("pend_storage.dualwrite._roles", "View"),
             ("pend_storage.aio", "AsyncStore"),
         )
     }

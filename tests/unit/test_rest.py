@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from pend_storage.layout import Layout
+from pend_storage._layouts.layout import Layout
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileSignature,
     signature_of,

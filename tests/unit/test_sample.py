@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from pend_storage.pend.sample import FILES, SampleReport, generate
-from pend_storage.pend.sample.__main__ import main
+from pend_storage.sample_data import FILES, SampleReport, generate
+from pend_storage.sample_data.__main__ import main
 
 WRAPPERS: Final = {
     "admin-opportunities.json": "opportunities",

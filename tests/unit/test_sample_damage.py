@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from pend_storage.pend.sample import FILES, Damage, SampleReport, generate
+from pend_storage.sample_data import FILES, Damage, SampleReport, generate
 
 NAMES: Final = [file.name for file in FILES]
 LOG: Final = "explorer-data/transactions-log.json"

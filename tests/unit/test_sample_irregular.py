@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from pend_storage.pend.sample import (
+from pend_storage.sample_data import (
     FILES,
     IRREGULARITIES,
     Expected,
@@ -117,7 +117,7 @@ def test_occurrences_agree_with_the_counts(wild: SampleReport) -> None:
 def test_the_list_of_occurrences_is_bounded_file_by_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pend_storage.pend.sample.writer.OCCURRENCES", 3)
+    monkeypatch.setattr("pend_storage.sample_data.writer.OCCURRENCES", 3)
 
     report = generate(tmp_path, users=90, irregular=0.9)
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import pytest
 
+from pend_storage._model.fields import Limit
 from pend_storage.errors import ConfigError, InvalidRecord, UnknownCollection
-from pend_storage.fields import Limit
 from pend_storage.records import JSON, Delete, LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import (
     FINDINGS,

@@ -12,14 +12,14 @@ from hypothesis import given
 from typing_extensions import override
 
 from pend_storage import errors
-from pend_storage.cli.output import Output
+from pend_storage._model.diff import Difference, differences
+from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._shown import MOST_SHOWN, bounded, cut, listed, path_text, shown
+from pend_storage.cli._output import Output
 from pend_storage.codec import value_checker
-from pend_storage.diff import Difference, differences
 from pend_storage.errors import InvalidQuery, PendStorageError
 from pend_storage.events import Event, log_event
-from pend_storage.fields import FieldSpec, Kind, Limit
 from pend_storage.query import field, make_query
-from pend_storage.shown import MOST_SHOWN, bounded, cut, listed, path_text, shown
 from pend_storage.testing.domain import SCHEMA
 from pend_storage.testing.strategies import json_values
 

@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 
 from pend_storage.errors import StoreUnavailable
-from pend_storage.stores.signal_shield import in_main_thread, later, shielded
+from pend_storage.stores._signal_shield import in_main_thread, later, shielded
 
 
 class TimeIsUp(Exception):

@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 
-from pend_storage import sizes
+from pend_storage._model import sizes
+from pend_storage._model.sizes import (
+    SizeLimits,
+    TooLargeError,
+    check_value,
+    jsonb_bytes,
+)
 from pend_storage.codec import dump_json
 from pend_storage.errors import InvalidRecord
-from pend_storage.sizes import SizeLimits, TooLargeError, check_value, jsonb_bytes
 from pend_storage.testing.domain import SCHEMA, a_log, a_ship
 
 REAL_LOOK = sizes.CLOSER_LOOK

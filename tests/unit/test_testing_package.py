@@ -15,7 +15,7 @@ from _pytest.assertion.rewrite import AssertionRewritingHook
 
 from pend_storage import testing
 from pend_storage.testing import StoreContract, contract
-from pend_storage.testing.contract.harness import Harness
+from pend_storage.testing.contract._harness import Harness
 from pend_storage.testing.plugin import REWRITTEN
 
 HOME = Path(testing.__file__).parent
@@ -114,7 +114,7 @@ def test_the_assertions_of_shipped_tests_are_rewritten() -> None:
     }
 
     assert {name.rpartition(".")[2] for name in REWRITTEN} == asserting
-    for name in (*REWRITTEN, "pend_storage.testing.contract.writing"):
+    for name in (*REWRITTEN, "pend_storage.testing.contract._writing"):
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert isinstance(spec.loader, AssertionRewritingHook), (

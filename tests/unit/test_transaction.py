@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pend_storage._transaction import Transaction
 from pend_storage.errors import Conflict, InvalidQuery, StoreUnavailable
 from pend_storage.query import field
 from pend_storage.stores.memory import MemoryStore
@@ -19,7 +20,6 @@ from pend_storage.testing.domain import (
     a_ship,
     a_tally,
 )
-from pend_storage.transaction import Transaction
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 from typing_extensions import override
 
 import pend_storage as ps
+from pend_storage._model.diff import ABSENT, Difference
 from pend_storage.backfill import backfill
-from pend_storage.diff import ABSENT, Difference
 from pend_storage.records import ChangedRecord, Row
 from pend_storage.reports import Confirmed, Divergence
 from pend_storage.stores.wrapper import WrapperStore
 from pend_storage.validation import CollectionCheck, validate
-from pend_storage.validation.exact import unequal
+from pend_storage.validation._exact_json_compare import unequal
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class _Restless(WrapperStore):
 def test_what_never_holds_still_is_neither_equal_nor_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pend_storage.validation.looking._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("pend_storage.validation._confirmation._FIRST_PAUSE", 0.0)
     right = _Restless(store(Wallet("k", owner="b")))
 
     report = validate(store(Wallet("k", owner="a")), right)

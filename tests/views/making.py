@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pend_storage.layout import Layout
+from pend_storage._layouts.layout import Layout
 from pend_storage.legacy import LIST, MAP, WRAPPED, RecordLayout
 from pend_storage.pend import SCHEMA
-from pend_storage.pend.files.documents import DocumentMapping
+from pend_storage.pend._files.documents import DocumentMapping
 from pend_storage.schema import LEGACY_FILES
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore

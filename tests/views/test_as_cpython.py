@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pend_storage.legacy.views import LegacyMapping, LegacySequence
-from pend_storage.live.nested import NestedList, NestedMap
+from pend_storage.live._nested import NestedList, NestedMap
 from tests.views.making import LIST_FILE, MAP_FILE, memory
 
 mapping_tests = pytest.importorskip("test.mapping_tests")

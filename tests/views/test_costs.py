@@ -87,7 +87,7 @@ def test_what_another_process_writes_is_seen_within_a_moment(
     held = postgres.legacy(MAP_FILE)["k7"]
     with PostgresStore(SCHEMA, _urls[postgres], layouts=LAYOUTS) as other:
         other.legacy(MAP_FILE)["k7"]["n"] = 99
-    monkeypatch.setattr("pend_storage.live.recent.monotonic", lambda: 1e12)
+    monkeypatch.setattr("pend_storage.live._recent.monotonic", lambda: 1e12)
 
     assert held["n"] == 99
 
@@ -181,7 +181,7 @@ def test_a_listing_is_made_anew_from_what_was_set(tmp_path: Any) -> None:
 def test_a_file_of_very_many_records_has_no_listing(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pend_storage.stores.listings.MOST_LISTED", 3)
+    monkeypatch.setattr("pend_storage.stores._inmemory.listings.MOST_LISTED", 3)
     with files(tmp_path) as store:
         view = store.legacy(LIST_FILE)
         view.extend([{"n": n} for n in range(5)])

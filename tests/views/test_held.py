@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.listing import Listing
 from pend_storage.errors import StoreUnavailable
-from pend_storage.layout import Layout
-from pend_storage.listing import Listing
 from pend_storage.pend import SCHEMA
 from pend_storage.store import Store
 from pend_storage.stores.memory import MemoryStore

@@ -15,7 +15,7 @@ from typing_extensions import override
 from pend_storage import Schema, collection
 from pend_storage.events import Event
 from pend_storage.legacy import LIST, MAP, Member, ObjectMapping, RecordLayout, Source
-from pend_storage.legacy.convert import text
+from pend_storage.legacy._convert import text
 from pend_storage.operations.quarantine import list_quarantined, retry
 from pend_storage.records import JSON
 from pend_storage.stores.json import JsonStore

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pend_storage.backfill import backfill
 from pend_storage.dualwrite import CODES, DualWriteStore
 from pend_storage.pend import SCHEMA, UserProfile
-from pend_storage.pend.identity import user_id_of
+from pend_storage.pend._identity import user_id_of
 from pend_storage.phases import Phase
 from pend_storage.schema import Schema
 from pend_storage.store import Store

@@ -14,7 +14,7 @@ import pytest
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.events import Event
 from pend_storage.pend import Investment, KycApplication, User, UserProfile
-from pend_storage.pend.identity import user_id_of
+from pend_storage.pend._identity import user_id_of
 from pend_storage.records import QuarantinedRecord
 from pend_storage.store import Store
 from tests.ages import age

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvicorn
 from app import create_app
 
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 
 
 def main() -> None:

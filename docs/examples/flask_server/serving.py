@@ -18,7 +18,7 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 import pend_storage as ps
 from pend_storage.config import load_settings
 from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 
 __all__ = ["serve", "site"]
 

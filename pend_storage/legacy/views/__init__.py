@@ -10,14 +10,14 @@ Where one of them has the very name of a placed record, the placed one is shown.
 
 from __future__ import annotations
 
-from pend_storage.legacy.file_envelope import MAP, OBJECT, SCALAR, WRAPPERS
-from pend_storage.legacy.placement import RecordPlacement, envelope_of
-from pend_storage.legacy.views.envelope import LegacyEnvelope
-from pend_storage.legacy.views.lists import LegacySequence
-from pend_storage.legacy.views.maps import LegacyMapping
-from pend_storage.legacy.views.single import LegacyObject, LegacyScalar
+from pend_storage._transaction import Transaction
+from pend_storage.legacy._file_envelope import MAP, OBJECT, SCALAR, WRAPPERS
+from pend_storage.legacy._placement import RecordPlacement, envelope_of
+from pend_storage.legacy.views._envelope import LegacyEnvelope
+from pend_storage.legacy.views._lists import LegacySequence
+from pend_storage.legacy.views._maps import LegacyMapping
+from pend_storage.legacy.views._single import LegacyObject, LegacyScalar
 from pend_storage.store import Store
-from pend_storage.transaction import Transaction
 
 __all__ = [
     "LegacyEnvelope",

@@ -3,7 +3,7 @@
 Changes nothing, except that a switch whose process died is finished or undone.
 """
 
-from pend_storage.operations.doctor.findings import Finding, State
-from pend_storage.operations.doctor.run import Diagnosis, examine
+from pend_storage.operations.doctor._findings import Finding, State
+from pend_storage.operations.doctor._run import Diagnosis, examine
 
 __all__ = ["Diagnosis", "Finding", "State", "examine"]

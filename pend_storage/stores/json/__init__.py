@@ -2,9 +2,9 @@
 
 from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
-from pend_storage.stores.json.store import JsonStore
-from pend_storage.stores.json.store_directory import OWN_DIRECTORY, has_store
-from pend_storage.stores.json.unclaimed_files import DATA, keeper_of, unclaimed
+from pend_storage.stores.json._store import JsonStore
+from pend_storage.stores.json._store_directory import OWN_DIRECTORY, has_store
+from pend_storage.stores.json._unclaimed_files import DATA, keeper_of, unclaimed
 
 __all__ = [
     "DATA",

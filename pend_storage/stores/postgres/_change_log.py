@@ -16,7 +16,7 @@ from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage._records import Change, Pending
+from pend_storage._model.records import Change, Pending
 from pend_storage.errors import ChangesExpired, StoreUnavailable
 from pend_storage.schema import Schema
 from pend_storage.stores.postgres._client.database_client import DatabaseClient

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pend_storage._records import JSON
+from pend_storage._model.diff import equal
+from pend_storage._model.records import JSON
 from pend_storage.codec import dump_json, load_json
-from pend_storage.diff import equal
 from pend_storage.phases import ROLE_META
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.connection import (

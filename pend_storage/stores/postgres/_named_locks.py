@@ -23,10 +23,10 @@ from typing import Final
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from pend_storage import jitter
+from pend_storage import _jitter as jitter
 from pend_storage._fork import on_fork
+from pend_storage._whole_files.exclusive_use import EXCLUSIVE_USER, IsHeld
 from pend_storage.errors import LockTimeout, StoreUnavailable
-from pend_storage.holding import EXCLUSIVE_USER, IsHeld
 from pend_storage.stores.postgres._connection.connection import (
     LibpqConnection,
     Statement,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pend_storage._records import Row
+from pend_storage._model.records import Row
+from pend_storage._model.storable_text import storable_part
 from pend_storage.query import Condition, Query
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._connection.wire_format import number
@@ -21,7 +22,6 @@ from pend_storage.stores.postgres._queries.rows import (
     tombstone_rows_of,
 )
 from pend_storage.stores.postgres._queries.statements import CollectionStatements
-from pend_storage.text import storable_part
 
 __all__ = ["QueryReader"]
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from typing_extensions import override
 
-from pend_storage._records import (
+from pend_storage._layouts.layout import Layout, one_each
+from pend_storage._model.records import (
     JSON,
     Advance,
     Batch,
@@ -19,12 +20,12 @@ from pend_storage._records import (
     Pending,
     Row,
 )
+from pend_storage._model.storable_text import is_storable
+from pend_storage._schema_changes import Evolution
+from pend_storage._whole_files.exclusive_use import IsHeld
 from pend_storage.events import Hook, guarded, log_event
-from pend_storage.holding import IsHeld
-from pend_storage.layout import Layout, one_each
 from pend_storage.query import Condition, Query
 from pend_storage.schema import Schema
-from pend_storage.schema_changes import Evolution
 from pend_storage.store import Store
 from pend_storage.stores.postgres._change_log import ChangeLog
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
@@ -55,7 +56,6 @@ from pend_storage.stores.postgres._writes.violations import (
     as_operations,
     raise_violation,
 )
-from pend_storage.text import is_storable
 
 __all__ = ["PostgresStore"]
 

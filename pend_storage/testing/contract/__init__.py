@@ -9,47 +9,47 @@ Subclass :class:`StoreContract` in a test module, and say how to make a store::
             return MyStore(schema, ...)
 
 pytest then runs every test of the contract on it. The tests are grouped by verb, in one
-module each; :class:`~pend_storage.testing.contract.harness.Harness` is all that a
+module each; :class:`~pend_storage.testing.contract._harness.Harness` is all that a
 backend overrides.
 """
 
 from __future__ import annotations
 
-from pend_storage.testing.contract.changelog import ChangesContract
-from pend_storage.testing.contract.concurrency import ConcurrencyContract
-from pend_storage.testing.contract.feeding import ApplyContract, FollowContract
-from pend_storage.testing.contract.grouping import CommitEachContract
-from pend_storage.testing.contract.harness import Harness
-from pend_storage.testing.contract.isolation import IsolationContract
-from pend_storage.testing.contract.lifetime import (
+from pend_storage.testing.contract._changelog import ChangesContract
+from pend_storage.testing.contract._concurrency import ConcurrencyContract
+from pend_storage.testing.contract._feeding import ApplyContract, FollowContract
+from pend_storage.testing.contract._grouping import CommitEachContract
+from pend_storage.testing.contract._harness import Harness
+from pend_storage.testing.contract._isolation import IsolationContract
+from pend_storage.testing.contract._lifetime import (
     CloseContract,
     ProcessContract,
     ReopenContract,
 )
-from pend_storage.testing.contract.locking import LockContract
-from pend_storage.testing.contract.paging import OrderContract, PageContract
-from pend_storage.testing.contract.querying import (
+from pend_storage.testing.contract._locking import LockContract
+from pend_storage.testing.contract._paging import OrderContract, PageContract
+from pend_storage.testing.contract._querying import (
     ConditionContract,
     JsonConditionContract,
 )
-from pend_storage.testing.contract.reading import (
+from pend_storage.testing.contract._reading import (
     GetByContract,
     GetContract,
     GetManyContract,
     ReadContract,
 )
-from pend_storage.testing.contract.rules import ReferenceContract, UniqueContract
-from pend_storage.testing.contract.scanning import ScanContract
-from pend_storage.testing.contract.standing import EpochContract, MetaContract
-from pend_storage.testing.contract.tokens import (
+from pend_storage.testing.contract._rules import ReferenceContract, UniqueContract
+from pend_storage.testing.contract._scanning import ScanContract
+from pend_storage.testing.contract._standing import EpochContract, MetaContract
+from pend_storage.testing.contract._tokens import (
     AttributionContract,
     PendingContract,
     TokenContract,
 )
-from pend_storage.testing.contract.transactions import TransactionContract
-from pend_storage.testing.contract.unstorable import UnstorableTextContract
-from pend_storage.testing.contract.values import AcceptedContract, RefusedContract
-from pend_storage.testing.contract.writing import (
+from pend_storage.testing.contract._transactions import TransactionContract
+from pend_storage.testing.contract._unstorable import UnstorableTextContract
+from pend_storage.testing.contract._values import AcceptedContract, RefusedContract
+from pend_storage.testing.contract._writing import (
     CommitContract,
     DeleteContract,
     PutContract,

@@ -8,13 +8,13 @@ the pair heals, or refuses and a vote leads out of it; the stores are equal at t
 
 from __future__ import annotations
 
-from pend_storage.testing.hostile.address import Address, Manner, Wire
-from pend_storage.testing.hostile.clusters import PostgresServers, Templates
-from pend_storage.testing.hostile.driver import SCHEMA, Note
-from pend_storage.testing.hostile.ledger import Contents
-from pend_storage.testing.hostile.plans import Call, Plan, Step, Verb, plans
-from pend_storage.testing.hostile.run import Verdict, run
-from pend_storage.testing.hostile.servers import Exchange, Servers
+from pend_storage.testing.hostile._address import Address, Manner, Wire
+from pend_storage.testing.hostile._clusters import PostgresServers, Templates
+from pend_storage.testing.hostile._driver import SCHEMA, Note
+from pend_storage.testing.hostile._ledger import Contents
+from pend_storage.testing.hostile._plans import Call, Plan, Step, Verb, plans
+from pend_storage.testing.hostile._run import Verdict, run
+from pend_storage.testing.hostile._servers import Exchange, Servers
 
 __all__ = [
     "SCHEMA",

@@ -13,14 +13,14 @@ The servers trust everybody who can reach them: the socket directory is private 
 owner, and TCP is off unless asked for. They are not meant for production.
 """
 
-from pend_storage.testing.servers.discovery import find_postgres, find_redis
-from pend_storage.testing.servers.pgbouncer import (
+from pend_storage.testing.servers._discovery import find_postgres, find_redis
+from pend_storage.testing.servers._pgbouncer import (
     EmbeddedPgBouncer,
     find_pgbouncer,
     temporary_pgbouncer,
 )
-from pend_storage.testing.servers.postgres import EmbeddedPostgres, temporary_postgres
-from pend_storage.testing.servers.redis import EmbeddedRedis, temporary_redis
+from pend_storage.testing.servers._postgres import EmbeddedPostgres, temporary_postgres
+from pend_storage.testing.servers._redis import EmbeddedRedis, temporary_redis
 
 __all__ = [
     "EmbeddedPgBouncer",

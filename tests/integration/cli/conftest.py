@@ -19,7 +19,7 @@ from psycopg import sql
 
 import pend_storage as ps
 from pend_storage.pend import SCHEMA
-from pend_storage.pend.sample import generate
+from pend_storage.sample_data import generate
 from pend_storage.testing.fork_server import fork_server
 
 _FOREIGN = ("PEND_", "DB_", "PG", "REDIS_", "DATABASE_")

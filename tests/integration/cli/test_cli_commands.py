@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from pend_storage.cli.app import _COMMANDS, root
+from pend_storage.cli._app import _COMMANDS, root
 
 if TYPE_CHECKING:
     from tests.integration.cli.conftest import Site
@@ -321,7 +321,7 @@ def test_help_is_there(site: Site, arguments: list[str]) -> None:
 def test_help_does_not_load_what_commands_need(site: Site) -> None:
     probe = (
         "import sys\n"
-        "from pend_storage.cli.app import run\n"
+        "from pend_storage.cli._app import run\n"
         "run(['--help'])\n"
         "heavy = {'sqlalchemy', 'psycopg', 'alembic', 'rich', 'msgspec', 'asyncio'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)\n"

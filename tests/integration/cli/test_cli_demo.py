@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pend_storage.cli.demo.proof import count_lost
-from pend_storage.cli.demo.worker import Ledger
+from pend_storage.demo._proof import count_lost
+from pend_storage.demo._worker import Ledger
 from pend_storage.stores.memory import MemoryStore
 from pend_storage.testing.domain import SCHEMA, Log, a_log
 

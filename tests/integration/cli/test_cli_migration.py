@@ -11,7 +11,7 @@ import pytest
 
 import pend_storage as ps
 from pend_storage.pend import SCHEMA, UserProfile
-from pend_storage.validation.exact import unequal
+from pend_storage.validation._exact_json_compare import unequal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

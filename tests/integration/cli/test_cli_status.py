@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pend_storage as ps
-from pend_storage.dualwrite.replication_position import POSITION_META
+from pend_storage.dualwrite._replication_position import POSITION_META
 from pend_storage.factory import open_pair
 from pend_storage.operations.database_status import database_status
 from pend_storage.operations.doctor import State, examine

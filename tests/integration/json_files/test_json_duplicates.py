@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from pend_storage.errors import InvalidRecord
 from pend_storage.events import Event
-from pend_storage.legacy.quarantine import make
+from pend_storage.legacy._quarantine import make
 from pend_storage.operations.quarantine import accept, retry
 from pend_storage.pend import LAYOUTS, SCHEMA, Document, User, UserProfile
 from pend_storage.phases import Role
 from pend_storage.query import field
 from pend_storage.records import ChangedRecord, QuarantinedRecord
 from pend_storage.stores.json import JsonStore
-from pend_storage.testing.contract.harness import become
-from pend_storage.validation.render import render_check
+from pend_storage.testing.contract._harness import become
+from pend_storage.validation._render_check import render_check
 
 from .conftest import Editor
 

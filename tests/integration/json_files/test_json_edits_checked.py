@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from pend_storage._transaction import Transaction
 from pend_storage.errors import Conflict
 from pend_storage.events import Event
 from pend_storage.pend import AdminLog, KycApplication, User, UserProfile
-from pend_storage.pend.identity import user_id_of
+from pend_storage.pend._identity import user_id_of
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import Schema, collection
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._legacy_sync import external_edits
-from pend_storage.transaction import Transaction
 from tests.ages import age
 from tests.checked_reads import watch_edits
 from tests.integration.json_files.conftest import Editor

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from pend_storage.cli.quarantine import _chosen
+from pend_storage.cli._quarantine import _chosen
 from pend_storage.events import Event
 from pend_storage.operations.quarantine import accept, list_quarantined, retry
 from pend_storage.pend import BlockchainEvent, User

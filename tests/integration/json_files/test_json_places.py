@@ -21,9 +21,9 @@ from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.events import Event
 from pend_storage.legacy import MAP, RecordLayout
 from pend_storage.operations.doctor import State, examine
-from pend_storage.operations.doctor.places import place_findings
+from pend_storage.operations.doctor._places import place_findings
 from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.pend.files.documents import DocumentMapping
+from pend_storage.pend._files.documents import DocumentMapping
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.json._legacy_sync import file_sync, preflight
@@ -207,7 +207,7 @@ from pathlib import Path
 from pend_storage.errors import PendStorageError
 from pend_storage.legacy import MAP, RecordLayout
 from pend_storage.pend import LAYOUTS, SCHEMA
-from pend_storage.pend.files.documents import DocumentMapping
+from pend_storage.pend._files.documents import DocumentMapping
 from pend_storage.stores.json import JsonStore
 
 directory, act = Path(sys.argv[1]), sys.argv[2]

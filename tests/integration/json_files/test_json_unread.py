@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from pend_storage import AsyncStore, field
+from pend_storage._layouts.unread_files import as_stored
 from pend_storage.errors import Conflict, CorruptFile
 from pend_storage.events import Event
 from pend_storage.legacy import LIST, MAP, RecordLayout
 from pend_storage.operations import quarantine
 from pend_storage.pend import SCHEMA, Document, KycApplication, User, UserProfile
-from pend_storage.pend.files.documents import DocumentMapping
+from pend_storage.pend._files.documents import DocumentMapping
 from pend_storage.phases import ROLE_META, Role, RoleState
 from pend_storage.query import And
 from pend_storage.records import ChangedRecord, LegacyFile, QuarantinedRecord
 from pend_storage.store import Store
 from pend_storage.stores.json import JsonStore
 from pend_storage.stores.wrapper import WrapperStore
-from pend_storage.unread import as_stored
 from tests.ages import age
 
 WALLETS = "wallet-db.json"

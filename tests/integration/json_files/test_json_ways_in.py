@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from pend_storage.broken_files import is_whole_file
+from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage.legacy import (
     LIST,
     MAP,
@@ -23,7 +23,7 @@ from pend_storage.legacy import (
     RecordLayout,
     Source,
 )
-from pend_storage.legacy.convert import text
+from pend_storage.legacy._convert import text
 from pend_storage.operations.quarantine import find, list_quarantined, retry
 from pend_storage.pend import LAYOUTS, SCHEMA
 from pend_storage.records import JSON, QuarantinedRecord

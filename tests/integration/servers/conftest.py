@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pend_storage.testing.servers import discovery
-from pend_storage.testing.servers.places import server_account, temporary_home
+from pend_storage.testing.servers import _discovery as discovery
+from pend_storage.testing.servers._places import server_account, temporary_home
 
 SECONDS = 20.0
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from pend_storage.errors import ConfigError
-from pend_storage.testing.servers import discovery, find_postgres, find_redis
+from pend_storage.testing.servers import _discovery as discovery
+from pend_storage.testing.servers import find_postgres, find_redis
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from pend_storage.errors import StoreUnavailable
 from pend_storage.testing.servers import EmbeddedPostgres, temporary_postgres
-from pend_storage.testing.servers.places import server_account
+from pend_storage.testing.servers._places import server_account
 
 Begin = Callable[..., subprocess.Popen[str]]
 Holder = Callable[[Path], int]
@@ -235,7 +235,7 @@ def test_a_user_who_forgets_to_stop_leaves_nothing(
 ) -> None:
     forgetful = """
         from pend_storage.testing.servers import EmbeddedPostgres
-        from pend_storage.testing.servers.places import server_account, temporary_home
+        from pend_storage.testing.servers._places import server_account, temporary_home
         server = EmbeddedPostgres(temporary_home(server_account()), temporary=True)
         server.start()
         print(server.home)

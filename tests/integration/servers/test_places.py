@@ -15,7 +15,7 @@ import pytest
 import pend_storage
 from pend_storage.errors import ConfigError
 from pend_storage.testing.servers import EmbeddedPostgres, EmbeddedRedis
-from pend_storage.testing.servers.places import Account, server_account
+from pend_storage.testing.servers._places import Account, server_account
 
 ACCOUNT = server_account()
 # Durability is not the subject here, and files that never were synced go quickly.

@@ -10,7 +10,7 @@ import pytest
 
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.testing.servers import EmbeddedPostgres, temporary_postgres
-from pend_storage.testing.servers.discovery import version
+from pend_storage.testing.servers._discovery import version
 
 Begin = Callable[..., subprocess.Popen[str]]
 Holder = Callable[[Path], int]

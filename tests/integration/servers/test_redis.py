@@ -10,7 +10,7 @@ import redis
 
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.testing.servers import EmbeddedRedis, temporary_redis
-from pend_storage.testing.servers.discovery import version
+from pend_storage.testing.servers._discovery import version
 
 Begin = Callable[..., subprocess.Popen[str]]
 Holder = Callable[[Path], int]

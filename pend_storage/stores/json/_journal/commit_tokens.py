@@ -6,8 +6,8 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Final
 
-from pend_storage.attribution import token_time
-from pend_storage.stores.state import LogRecord
+from pend_storage._model.attribution import token_time
+from pend_storage.stores._inmemory.state import LogRecord
 
 __all__ = ["TokenIndex"]
 

@@ -17,19 +17,20 @@ from time import monotonic
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from pend_storage._group_commit import CallerLedQueue, Request
+from pend_storage._layouts.layout import Layout
 from pend_storage.errors import (
     LockTimeout,
     PendStorageError,
 )
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout
 from pend_storage.schema import Schema
-from pend_storage.stores._write_planner import Plan
-from pend_storage.stores.interrupt_deferral import (
+from pend_storage.stores._inmemory.write_planner import Plan
+from pend_storage.stores._interrupt_deferral import (
     NOT_NOW,
     NotNow,
     with_interrupt_deferred,
 )
+from pend_storage.stores._signal_shield import in_main_thread, shielded
 from pend_storage.stores.json._journal.atomic_files import translate
 from pend_storage.stores.json._journal.commit_failures import CommitFailures
 from pend_storage.stores.json._journal.log_records import encode_effects
@@ -39,7 +40,6 @@ from pend_storage.stores.json._journal.replica_state import (
 )
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
 from pend_storage.stores.json._journal.shared_replica import SharedReplica
-from pend_storage.stores.signal_shield import in_main_thread, shielded
 
 __all__ = ["Engine", "Submit"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pend_storage.attribution import token_time
+from pend_storage._model.attribution import token_time
 from pend_storage.errors import ChangesExpired
 from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.segments import (
     SegmentReader,
@@ -17,7 +18,6 @@ from pend_storage.stores.json._journal.segments import (
     snapshot_path,
 )
 from pend_storage.stores.json._journal.snapshot import read_snapshot
-from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["effects_after", "entry_of", "oldest_kept", "state_at"]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pend_storage import crashpoints
 from pend_storage.errors import CorruptFile, PendStorageError, StoreUnavailable
+from pend_storage.stores._inmemory.state import LogRecord
 from pend_storage.stores.json._journal.atomic_files import (
     create,
     sync,
@@ -40,7 +41,6 @@ from pend_storage.stores.json._journal.log_records import (
     encode_start,
 )
 from pend_storage.stores.json._journal.segments import SegmentReader, segment_path
-from pend_storage.stores.state import LogRecord
 
 __all__ = ["Journal", "Position", "SegmentDropped", "create_segment"]
 

@@ -22,9 +22,9 @@ from typing import Any, Final
 
 import msgspec
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
 from pend_storage.codec import dump_json
-from pend_storage.stores.state import ChangedRow, LogRecord
+from pend_storage.stores._inmemory.state import ChangedRow, LogRecord
 
 __all__ = [
     "FramePayload",

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pend_storage.stores.state import LogRecord
+from pend_storage.stores._inmemory.state import LogRecord
 
 __all__ = ["LogTimeline"]
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from pend_storage._fork import on_fork
+from pend_storage._whole_files.exclusive_use import EXCLUSIVE_USER, IsHeld
 from pend_storage.errors import LockTimeout
-from pend_storage.holding import EXCLUSIVE_USER, IsHeld
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.process_locks import FlockLock, ProcessLock
 

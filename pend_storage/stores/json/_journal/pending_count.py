@@ -6,7 +6,7 @@ import contextlib
 from functools import partial
 from typing import Final
 
-from pend_storage._records import Pending
+from pend_storage._model.records import Pending
 from pend_storage.errors import ChangesExpired
 from pend_storage.stores.json._journal.atomic_files import translated
 from pend_storage.stores.json._journal.engine import Engine

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
 from pend_storage.errors import CorruptFile
 from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json._journal.commit_tokens import TokenIndex
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.history_reader import entry_of, oldest_kept
@@ -23,7 +24,6 @@ from pend_storage.stores.json._journal.snapshot import (
     contents_of,
     read_snapshot,
 )
-from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["Checkpoint", "History", "ReplicaState", "load"]
 

@@ -14,20 +14,20 @@ from typing import Final
 
 import msgspec
 
-from pend_storage._records import JSON
-from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
-from pend_storage.events import Event, Hook
-from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.schema_changes import (
+from pend_storage._model.records import JSON
+from pend_storage._schema_changes import (
     SchemaChange,
     changes_between,
     in_words,
     only_added,
 )
-from pend_storage.schema_note import Description, describe
-from pend_storage.shown import cut, shown
-from pend_storage.stores.state import SCHEMA_META, State
-from pend_storage.stores.table import Table
+from pend_storage._schema_note import Description, describe
+from pend_storage._shown import cut, shown
+from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
+from pend_storage.events import Event, Hook
+from pend_storage.schema import CollectionSpec, Schema
+from pend_storage.stores._inmemory.state import SCHEMA_META, State
+from pend_storage.stores._inmemory.table import Table
 
 __all__ = ["SchemaAdmission", "require_fitting"]
 

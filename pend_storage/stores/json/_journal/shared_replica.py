@@ -15,19 +15,19 @@ from typing import Literal, TypeVar
 
 from pend_storage.errors import CorruptFile, StoreUnavailable
 from pend_storage.schema import Schema
-from pend_storage.stores.interrupt_deferral import (
+from pend_storage.stores._inmemory.state import State
+from pend_storage.stores._interrupt_deferral import (
     NOT_NOW,
     NotNow,
     with_interrupt_deferred,
 )
+from pend_storage.stores._signal_shield import shielded
 from pend_storage.stores.json._journal.atomic_files import translate
 from pend_storage.stores.json._journal.directory_handle import DirectoryHandle
 from pend_storage.stores.json._journal.journal import SegmentDropped
 from pend_storage.stores.json._journal.process_locks import FlockLock
 from pend_storage.stores.json._journal.replica_state import ReplicaState, load
 from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
-from pend_storage.stores.signal_shield import shielded
-from pend_storage.stores.state import State
 
 __all__ = ["SharedReplica"]
 

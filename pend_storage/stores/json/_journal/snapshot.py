@@ -20,16 +20,16 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
-from pend_storage._records import JSON
+from pend_storage._model.records import JSON
 from pend_storage.errors import CorruptFile, SchemaOutOfDate
 from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.state import LogRecord, State
 from pend_storage.stores.json._journal.log_frames import (
     HEADER_SIZE,
     encode_frame,
     read_frame,
     wanted_size,
 )
-from pend_storage.stores.state import LogRecord, State
 
 __all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
 

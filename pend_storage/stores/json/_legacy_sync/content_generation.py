@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pend_storage.layout import Layout
+from pend_storage._layouts.layout import Layout
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._legacy_sync.file_manifest import token_of

@@ -15,14 +15,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from pend_storage._records import JSON, Batch, Delete, LegacyFile, Put
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.removal import Removal
+from pend_storage._model.records import JSON, Batch, Delete, LegacyFile, Put
+from pend_storage._shown import shown
 from pend_storage.errors import PendStorageError, ReferenceViolation, UniqueViolation
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout
-from pend_storage.removal import Removal
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
-from pend_storage.shown import shown
-from pend_storage.stores._write_planner import Plan
+from pend_storage.stores._inmemory.table import index_value
+from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores.json._journal.engine import Engine, Submit
 from pend_storage.stores.json._legacy_sync.edit_lookups import EditLookups
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
@@ -34,7 +35,6 @@ from pend_storage.stores.json._legacy_sync.overruled_values import (
 )
 from pend_storage.stores.json._legacy_sync.read_set import Place
 from pend_storage.stores.json._legacy_sync.three_way_merge import merge
-from pend_storage.stores.table import index_value
 
 __all__ = ["EditCommit"]
 

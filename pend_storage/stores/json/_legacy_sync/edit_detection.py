@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from pend_storage._records import LegacyFile, Put, QuarantinedRecord
-from pend_storage.broken_files import is_whole_file
-from pend_storage.layout import Entry, Layout, ParsedFile
-from pend_storage.namesakes import is_beside
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.duplicate_members import is_beside
+from pend_storage._layouts.layout import Entry, Layout, ParsedFile
+from pend_storage._layouts.unread_files import marked
+from pend_storage._model.records import LegacyFile, Put, QuarantinedRecord
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.history_reader import state_at
@@ -31,7 +32,6 @@ from pend_storage.stores.json._legacy_sync.file_manifest import (
 )
 from pend_storage.stores.json._legacy_sync.read_set import ReadSet
 from pend_storage.stores.json._legacy_sync.text_history import UNCLEAR, digest_of_text
-from pend_storage.unread import marked
 
 __all__ = ["EditDetector", "broken_entry"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pend_storage.layout import Layout
+from pend_storage._layouts.layout import Layout
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._legacy_sync.read_set import ReadSet
@@ -14,7 +14,7 @@ __all__ = ["EditLookups"]
 
 
 class EditLookups:
-    """Read records by key; see :class:`~pend_storage.removal.RecordLookups`."""
+    """Read records by key; see :class:`~pend_storage._layouts.removal.RecordLookups`."""
 
     def __init__(self, engine: Engine, reads: ReadSet) -> None:
         """Make one.
@@ -27,14 +27,14 @@ class EditLookups:
         self._reads = reads
 
     def find(self, collection: str, key: str) -> Any:
-        """See :class:`~pend_storage.removal.RecordLookups`."""
+        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
         with self._engine.live() as live:
             row = live.state.table(collection).row(key)
         self._reads.note((collection, key), 0 if row is None else row.version)
         return None if row is None else row.record
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
-        """See :class:`~pend_storage.removal.RecordLookups`."""
+        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
         with self._engine.live() as live:
             table = live.state.table(spec.name)
             keys = list(table.index((name,)).keys((key,)))
@@ -45,7 +45,7 @@ class EditLookups:
                 yield row.record
 
     def records(self, layout: Layout) -> Iterator[Any]:
-        """See :class:`~pend_storage.removal.RecordLookups`."""
+        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
         with self._engine.live() as live:
             table = live.state.table(layout.collection)
             rows = [table.row(key) for key in list(table.rows)]
@@ -55,6 +55,6 @@ class EditLookups:
                 yield row.record
 
     def was_deleted(self, collection: str, key: str) -> bool:
-        """See :class:`~pend_storage.removal.RecordLookups`."""
+        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
         with self._engine.live() as live:
             return key in live.state.table(collection).tombstones

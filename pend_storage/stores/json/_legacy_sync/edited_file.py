@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pend_storage._records import Delete, LegacyFile, Put
-from pend_storage.layout import ParsedFile
+from pend_storage._layouts.layout import ParsedFile
+from pend_storage._model.records import Delete, LegacyFile, Put
 from pend_storage.stores.json._legacy_sync.file_contents import FileContents, SeenRecord
 from pend_storage.stores.json._legacy_sync.read_set import ReadSet
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal
 
-from pend_storage._records import JSON, FindingRecord, Put
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import JSON, FindingRecord, Put
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout
 from pend_storage.schema import FINDINGS, LEGACY_FILES, QUARANTINE
-from pend_storage.stores._write_planner import Plan
+from pend_storage.stores._inmemory.write_planner import Plan
 from pend_storage.stores.json._journal.engine import Submit
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, token_of

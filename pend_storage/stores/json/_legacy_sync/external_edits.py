@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pend_storage._records import JSON, Put, QuarantinedRecord
-from pend_storage.broken_files import is_whole_file
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.unread_files import is_marked
+from pend_storage._model.records import JSON, Put, QuarantinedRecord
 from pend_storage.errors import Conflict, StaleEpoch
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine, Submit
@@ -52,7 +53,6 @@ from pend_storage.stores.json._legacy_sync.text_history import (
     digest_of_text,
 )
 from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
-from pend_storage.unread import is_marked
 
 __all__ = ["ExternalEdit", "adopted_meta", "note_as_secondary"]
 

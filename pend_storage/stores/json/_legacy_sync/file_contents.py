@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pend_storage._records import LegacyFile, QuarantinedRecord
-from pend_storage.broken_files import BROKEN, broken_record
-from pend_storage.layout import Entry, Layout
+from pend_storage._layouts.broken_files import BROKEN, broken_record
+from pend_storage._layouts.layout import Entry, Layout
+from pend_storage._layouts.unread_files import is_marked
+from pend_storage._model.records import LegacyFile, QuarantinedRecord
 from pend_storage.schema import QUARANTINE, Schema
+from pend_storage.stores._inmemory.state import State
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._journal.replica_state import ReplicaState
 from pend_storage.stores.json._legacy_sync.content_generation import generation, touched
@@ -27,8 +29,6 @@ from pend_storage.stores.json._legacy_sync.file_permissions import (
     permissions_key,
 )
 from pend_storage.stores.json._legacy_sync.hidden_texts import HiddenTexts
-from pend_storage.stores.state import State
-from pend_storage.unread import is_marked
 
 __all__ = [
     "FileContents",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from pend_storage._records import QuarantinedRecord
-from pend_storage.layout import Layout
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import QuarantinedRecord
 from pend_storage.phases import Role
 from pend_storage.schema import QUARANTINE
 from pend_storage.stores.json._journal.engine import Engine

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pend_storage._records import LegacyFile
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import LegacyFile
 from pend_storage.errors import Conflict, StaleEpoch
-from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.schema import LEGACY_FILES
+from pend_storage.stores._inmemory.state import State
 from pend_storage.stores.json._journal.engine import Engine
-from pend_storage.stores.state import State
 
 try:
     import grp

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from pend_storage import crashpoints
+from pend_storage._layouts.layout import Layout
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.stores.json._journal.engine import Engine
 from pend_storage.stores.json._journal.journal import Position

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from pend_storage._records import Put, QuarantinedRecord
+from pend_storage._layouts.duplicate_members import SUPERSEDED, Text, hidden, text_of
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import Put, QuarantinedRecord
 from pend_storage.errors import Conflict, StaleEpoch
-from pend_storage.layout import Layout
-from pend_storage.namesakes import SUPERSEDED, Text, hidden, text_of
 from pend_storage.phases import Role
 from pend_storage.schema import QUARANTINE, Schema
 from pend_storage.stores.json._journal.engine import Engine

@@ -16,13 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
-from pend_storage.broken_files import is_whole_file
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
+from pend_storage._layouts.unread_files import marked
+from pend_storage._model.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage._shown import shown
 from pend_storage.errors import StoreUnavailable
 from pend_storage.events import Event, Hook, Progress
-from pend_storage.layout import Entry, Find, Layout, ParsedFile
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
-from pend_storage.shown import shown
+from pend_storage.stores._inmemory.state import State
+from pend_storage.stores._inmemory.table import index_value
 from pend_storage.stores.json._journal.journal import Position
 from pend_storage.stores.json._legacy_sync.file_contents import file_contents_at, match
 from pend_storage.stores.json._legacy_sync.file_manifest import (
@@ -40,9 +43,6 @@ from pend_storage.stores.json._legacy_sync.row_spill import (
 )
 from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
-from pend_storage.stores.state import State
-from pend_storage.stores.table import index_value
-from pend_storage.unread import marked
 
 __all__ = ["AdoptedFile", "InitialImport"]
 

@@ -11,7 +11,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pend_storage._records import (
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import (
     BESIDE,
     EDIT_MARK,
     EDITED,
@@ -20,10 +21,9 @@ from pend_storage._records import (
     Put,
     QuarantinedRecord,
 )
+from pend_storage._model.storable_text import safe_text
 from pend_storage.codec import dump_json
-from pend_storage.layout import Layout
 from pend_storage.schema import QUARANTINE, Schema
-from pend_storage.text import safe_text
 
 __all__ = ["aside_of", "beside_of", "name_of"]
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
+from pend_storage._layouts.layout import Layout
+from pend_storage._shown import shown
 from pend_storage.codec import dump_json
 from pend_storage.errors import ConfigError, CorruptFile
-from pend_storage.layout import Layout
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.shown import shown
 from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
     RecordPerLineLayout,
 )

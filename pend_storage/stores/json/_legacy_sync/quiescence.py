@@ -21,10 +21,10 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
-from pend_storage import jitter
-from pend_storage._records import QuarantinedRecord
-from pend_storage.broken_files import is_whole_file
-from pend_storage.layout import Layout
+from pend_storage import _jitter as jitter
+from pend_storage._layouts.broken_files import is_whole_file
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import QuarantinedRecord
 from pend_storage.schema import Schema
 from pend_storage.stores.json._legacy_sync.file_manifest import (
     FileSignature,

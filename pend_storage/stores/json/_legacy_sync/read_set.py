@@ -16,7 +16,7 @@ Place: TypeAlias = tuple[str, str]
 class ReadSet:
     """Map collection and key to the version that was read; 0 where there was no record.
 
-    :class:`~pend_storage.transaction.Transaction` does the same for callers that work with a
+    :class:`~pend_storage._transaction.Transaction` does the same for callers that work with a
     store. The keeper of legacy files works below it, with the rows themselves.
     """
 

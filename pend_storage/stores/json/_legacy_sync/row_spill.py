@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pend_storage.layout import Entry
+from pend_storage._layouts.layout import Entry
 from pend_storage.stores.json._legacy_sync.file_contents import SeenRecord
 from pend_storage.stores.json._legacy_sync.file_manifest import UNKNOWN, token_of
 

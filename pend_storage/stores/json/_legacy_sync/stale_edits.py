@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from pend_storage._records import LegacyFile, Put
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.records import LegacyFile, Put
 from pend_storage.events import Event, Hook
-from pend_storage.layout import Layout
 from pend_storage.stores.json._legacy_sync.edit_detection import EditDetector
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.overruled_values import (

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Container, Mapping
 from typing import Any
 
-from pend_storage.diff import ABSENT, equal
+from pend_storage._model.diff import ABSENT, equal
 
 __all__ = ["merge"]
 

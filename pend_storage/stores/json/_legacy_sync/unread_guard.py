@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pend_storage._records import Batch, QuarantinedRecord, Row
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.unread_files import UnreadFile, UnreadFiles, unread_of
+from pend_storage._model.records import Batch, QuarantinedRecord, Row
 from pend_storage.errors import CorruptFile, ReferenceViolation
 from pend_storage.events import Event
-from pend_storage.layout import Layout
 from pend_storage.phases import Role
 from pend_storage.query import Condition, make_query
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
-from pend_storage.stores._write_planner import Plan
-from pend_storage.stores.state import State
-from pend_storage.unread import UnreadFile, UnreadFiles, unread_of
+from pend_storage.stores._inmemory.state import State
+from pend_storage.stores._inmemory.write_planner import Plan
 
 __all__ = ["UnreadFileGuard", "file_broken"]
 

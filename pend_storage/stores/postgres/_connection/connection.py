@@ -28,6 +28,7 @@ import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from pend_storage.stores._signal_shield import in_main_thread
 from pend_storage.stores.postgres._connection.server_errors import (
     ConnectionLost,
     parse_refusal,
@@ -44,7 +45,6 @@ from pend_storage.stores.postgres._connection.server_messages import (
     text_of,
 )
 from pend_storage.stores.postgres._connection.wire_format import Value
-from pend_storage.stores.signal_shield import in_main_thread
 
 __all__ = ["LibpqConnection", "Statement"]
 

@@ -10,7 +10,7 @@ import psycopg
 import tenacity
 from psycopg.conninfo import make_conninfo
 
-from pend_storage import jitter
+from pend_storage import _jitter as jitter
 from pend_storage.errors import ConfigError, StoreUnavailable
 from pend_storage.stores.postgres._connection.address import Address
 from pend_storage.stores.postgres._connection.connect_errors import (

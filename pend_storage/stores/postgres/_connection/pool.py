@@ -19,7 +19,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-from pend_storage import jitter
+from pend_storage import _jitter as jitter
 from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import ConnectionLost
 

@@ -13,6 +13,7 @@ from typing import Final
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
+from pend_storage._shown import cut
 from pend_storage.errors import (
     ChangesExpired,
     ConfigError,
@@ -22,7 +23,6 @@ from pend_storage.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
-from pend_storage.shown import cut
 
 __all__ = [
     "POOLER_ADVICE",

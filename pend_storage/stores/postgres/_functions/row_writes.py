@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pend_storage.fields import FieldSpec, Kind
+from pend_storage._model.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres._schema.column_types import type_text
 from pend_storage.stores.postgres._schema.literals import default_text, quoted_text

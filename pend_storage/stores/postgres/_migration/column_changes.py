@@ -1,7 +1,7 @@
 """Column changes: columns renamed, converted, narrowed or dropped.
 
 Every record of the collections concerned is checked before anything is changed, by the
-same rules as a JSON directory (:mod:`pend_storage.stores.rewriting`). Converted values
+same rules as a JSON directory (:mod:`pend_storage.stores._schema_rewriting`). Converted values
 wait in a temporary table while their columns are rebuilt.
 """
 
@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, CursorResult
 
+from pend_storage._model.fields import FieldSpec
+from pend_storage._schema_changes import ChangeNeed, SchemaChange, unmet
+from pend_storage._schema_note import CollectionShape, Description
+from pend_storage._shown import shown
 from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import SchemaOutOfDate
-from pend_storage.fields import FieldSpec
 from pend_storage.schema import CollectionSpec, Schema
-from pend_storage.schema_changes import ChangeNeed, SchemaChange, unmet
-from pend_storage.schema_note import CollectionShape, Description
-from pend_storage.shown import shown
+from pend_storage.stores._schema_rewriting import Misfits, Rewriting, check_unique
 from pend_storage.stores.postgres._functions.row_writes import (
     column_from_json,
     record_types,
@@ -33,7 +34,6 @@ from pend_storage.stores.postgres._schema.tables import (
     quoted,
     table_name,
 )
-from pend_storage.stores.rewriting import Misfits, Rewriting, check_unique
 
 __all__ = ["CONVERTED_TABLE", "ColumnChanges", "drop_tables", "run_with"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
+from pend_storage._schema_note import CollectionShape, Description
 from pend_storage.errors import SchemaOutOfDate
 from pend_storage.schema import SYSTEM_NAMES, Schema
-from pend_storage.schema_note import CollectionShape, Description
 from pend_storage.stores.postgres._migration.column_changes import drop_tables, run_with
 from pend_storage.stores.postgres._schema.tables import quoted, table_name
 

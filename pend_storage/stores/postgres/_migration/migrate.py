@@ -23,17 +23,17 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
-from pend_storage import jitter
-from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
-from pend_storage.events import Event, Hook
-from pend_storage.schema import Schema
-from pend_storage.schema_changes import (
+from pend_storage import _jitter as jitter
+from pend_storage._schema_changes import (
     Evolution,
     SchemaChange,
     changes_between,
     only_added,
 )
-from pend_storage.schema_note import describe
+from pend_storage._schema_note import describe
+from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
+from pend_storage.events import Event, Hook
+from pend_storage.schema import Schema
 from pend_storage.stores.postgres._client.schema_revision import (
     KNOWN_REVISIONS,
     SCHEMA_META,

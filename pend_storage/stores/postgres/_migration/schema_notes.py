@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, text
 
+from pend_storage._schema_note import Description
 from pend_storage.codec import dump_json
-from pend_storage.schema_note import Description
 from pend_storage.stores.postgres._client.schema_revision import SCHEMA_META, Revision
 
 __all__ = ["DESCRIPTION_META", "read_description", "read_revision", "write_meta"]

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pend_storage._model.fields import FieldSpec
 from pend_storage.codec import dump_json
-from pend_storage.fields import FieldSpec
 from pend_storage.query import (
     And,
     Comparison,

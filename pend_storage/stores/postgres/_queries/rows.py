@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from psycopg.pq.abc import PGresult
 
-from pend_storage._records import Change, ChangedRecord, Row
+from pend_storage._model.records import Change, ChangedRecord, Row
 from pend_storage.errors import CorruptFile
 from pend_storage.schema import CollectionSpec, Schema
 

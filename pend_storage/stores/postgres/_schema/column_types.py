@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
-from pend_storage.fields import FieldSpec, Kind, Limit
+from pend_storage._model.fields import FieldSpec, Kind, Limit
 from pend_storage.stores.postgres._schema.literals import fits_bigint, quoted_text
 
 __all__ = ["check_text", "column_type", "literal", "type_text"]

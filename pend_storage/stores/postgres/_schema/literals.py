@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from pend_storage._model.fields import FieldSpec, Kind
 from pend_storage.codec import dump_json
-from pend_storage.fields import FieldSpec, Kind
 
 __all__ = ["default_text", "fits_bigint", "quoted_text", "to_parameter"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pend_storage.fields import FieldSpec, Kind
+from pend_storage._model.fields import FieldSpec, Kind
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres._schema.tables import column_name, quoted
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage._records import JSON, Advance, ChangedRecord
+from pend_storage._model.records import JSON, Advance, ChangedRecord
 from pend_storage.codec import dump_json
 from pend_storage.errors import StalePosition
 from pend_storage.schema import Schema

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import psycopg
 
-from pend_storage import sizes
-from pend_storage._records import ChangedRecord
+from pend_storage._model import sizes
+from pend_storage._model.fields import FieldSpec
+from pend_storage._model.records import ChangedRecord
 from pend_storage.codec import dump_json
-from pend_storage.fields import FieldSpec
 from pend_storage.schema import CollectionSpec
 from pend_storage.stores.postgres._connection.connection import LibpqConnection
 from pend_storage.stores.postgres._connection.server_errors import (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from pend_storage._records import Batch, Delete, Put
+from pend_storage._model.records import Batch, Delete, Put
 from pend_storage.schema import CollectionSpec, Schema
 
 __all__ = ["MOST_BYTES", "MOST_KEYS", "CommitBatches"]

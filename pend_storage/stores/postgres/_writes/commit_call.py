@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pend_storage._records import Batch, Delete, Outcome, Put
+from pend_storage._model.records import Batch, Delete, Outcome, Put
 from pend_storage.errors import Conflict
 from pend_storage.stores.postgres._connection.wire_format import (
     Value,

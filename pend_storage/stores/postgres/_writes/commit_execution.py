@@ -7,7 +7,7 @@ from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from pend_storage._records import Batch, Change, Outcome, Put
+from pend_storage._model.records import Batch, Change, Outcome, Put
 from pend_storage.errors import (
     ConfigError,
     Conflict,

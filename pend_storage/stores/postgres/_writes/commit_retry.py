@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from pend_storage import jitter
-from pend_storage._records import Batch
+from pend_storage import _jitter as jitter
+from pend_storage._model.records import Batch
 from pend_storage.errors import PendStorageError, StoreUnavailable
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._client.lock_waits import describe_lock_holders

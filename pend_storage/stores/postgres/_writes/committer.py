@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pend_storage._group_commit import CallerLedQueue, Request
-from pend_storage._records import Batch, Change, Outcome
+from pend_storage._model.records import Batch, Change, Outcome
 from pend_storage.errors import (
     PendStorageError,
     StoreUnavailable,
     own_copy,
 )
 from pend_storage.store import Store
+from pend_storage.stores._signal_shield import in_main_thread
 from pend_storage.stores.postgres._client.database_client import DatabaseClient
 from pend_storage.stores.postgres._client.lock_waits import describe_lock_holders
 from pend_storage.stores.postgres._connection.wire_format import Value
@@ -29,7 +30,6 @@ from pend_storage.stores.postgres._writes.commit_retry import (
     SharedLockTimeout,
 )
 from pend_storage.stores.postgres._writes.storable_batch import StorableBatch
-from pend_storage.stores.signal_shield import in_main_thread
 
 __all__ = ["SLOTS", "Committer"]
 

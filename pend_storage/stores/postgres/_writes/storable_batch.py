@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pend_storage._records import Batch
+from pend_storage._model.records import Batch
+from pend_storage._model.storable_text import is_storable
 from pend_storage.errors import Conflict, InvalidRecord
 from pend_storage.store import Store
 from pend_storage.stores.postgres._connection.wire_format import is_token
-from pend_storage.text import is_storable
 
 __all__ = ["StorableBatch"]
 

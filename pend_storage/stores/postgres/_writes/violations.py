@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pend_storage._records import ChangedRecord, Delete, Put
+from pend_storage._model.records import ChangedRecord, Delete, Put
 from pend_storage.errors import ReferenceViolation, UniqueViolation
 from pend_storage.query import Comparison, Operator, Query, sort_values
 from pend_storage.query import SortKey as Field

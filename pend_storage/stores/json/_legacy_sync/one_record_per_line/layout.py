@@ -20,14 +20,16 @@ from typing import Any, Final
 import msgspec
 from typing_extensions import override
 
-from pend_storage._records import Delete, LegacyFile, Put, QuarantinedRecord
-from pend_storage.broken_files import broken_header, is_whole_file
-from pend_storage.diagnosis import diagnose
+from pend_storage._diagnosis import diagnose
+from pend_storage._layouts.broken_files import broken_header, is_whole_file
+from pend_storage._layouts.duplicate_members import SUPERSEDED, is_beside, is_superseded
+from pend_storage._layouts.layout import Entry, Find, Layout, ParsedFile
+from pend_storage._model.records import Delete, LegacyFile, Put, QuarantinedRecord
+from pend_storage._model.storable_text import safe_text
+from pend_storage._shown import shown
+from pend_storage._transaction import Transaction
 from pend_storage.errors import CorruptFile, InvalidRecord
-from pend_storage.layout import Entry, Find, Layout, ParsedFile
-from pend_storage.namesakes import SUPERSEDED, is_beside, is_superseded
 from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
-from pend_storage.shown import shown
 from pend_storage.store import Store
 from pend_storage.stores.json._legacy_sync.one_record_per_line.live_object import (
     RecordPerLineObject,
@@ -38,8 +40,6 @@ from pend_storage.stores.json._legacy_sync.one_record_per_line.members import (
     name_of_text,
     text_of_member,
 )
-from pend_storage.text import safe_text
-from pend_storage.transaction import Transaction
 
 __all__ = ["RecordPerLineLayout"]
 

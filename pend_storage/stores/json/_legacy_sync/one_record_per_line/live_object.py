@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from pend_storage._transaction import Transaction
 from pend_storage.codec import dump_json, load_json
 from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.live import MISSING, Members
 from pend_storage.schema import CollectionSpec
 from pend_storage.store import Store
-from pend_storage.transaction import Transaction
 
 __all__ = ["RecordPerLineObject"]
 

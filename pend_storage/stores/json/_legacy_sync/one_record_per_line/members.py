@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from pend_storage._model.storable_text import is_storable
 from pend_storage.codec import dump_json
-from pend_storage.text import is_storable
 
 __all__ = ["Member", "members_of", "name_of_text", "text_of_member"]
 

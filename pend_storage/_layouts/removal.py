@@ -1,0 +1,394 @@
+"""What goes with a record that leaves its file, and what comes back with it.
+
+A record that is *removed* is gone: its member is not in the file any more. One that is
+*displaced* is not: its member is there, with a text that cannot be placed; the record is
+kept whole, with whatever referred to it, and comes back with a text that can.
+
+Of what refers to such a record,
+
+- a reference that may be null becomes null;
+- a record that needs it goes with it where it says no more than the files tell anyway;
+- any other record that needs it goes to quarantine, in its place in its own file.
+
+Pure: who reads, checks and writes is the caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, TypeAlias
+
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.references import absorbed, merged_fact
+from pend_storage._layouts.retained_forms import (
+    KEPT,
+    REFERENCE_LOST,
+    DisplacedRecord,
+    Operation,
+    content_of,
+    kept_id,
+    record_of,
+    same_place,
+    says_more,
+    text_instead,
+    without_file,
+)
+from pend_storage._model.diff import differences
+from pend_storage._model.records import Delete, Put, QuarantinedRecord
+from pend_storage._shown import shown
+from pend_storage.errors import CorruptFile, InvalidRecord
+from pend_storage.events import Event
+from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
+
+__all__ = ["KEPT", "REFERENCE_LOST", "RecordLookups", "Removal"]
+
+Place: TypeAlias = tuple[str, str]
+
+_MOST_NAMED: Final = 5
+"""Records that an event names."""
+
+
+class RecordLookups(Protocol):
+    """How the records of a store are read; whatever is found is checked at the commit."""
+
+    def find(self, collection: str, key: str) -> Any:
+        """The record under a key, or None."""
+
+    def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
+        """The records of a collection that refer to a key by this field."""
+
+    def records(self, layout: Layout) -> Iterable[Any]:
+        """The placed records of a file, and maybe others of its collection."""
+
+    def was_deleted(self, collection: str, key: str) -> bool:
+        """Whether a record of this key was deleted, and is not there now."""
+
+
+class Removal:
+    """One edit of one file, made complete."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        layouts: Sequence[Layout],
+        layout: Layout,
+        looks: RecordLookups,
+    ) -> None:
+        """Make one.
+
+        Args:
+            schema: of the store.
+            layouts: of all files that the store knows.
+            layout: of the file that is edited.
+            looks: reads the store as it was before the edit.
+        """
+        self._schema = schema
+        self._layouts = layouts
+        self._layout = layout
+        self._looks = looks
+        self._all: dict[Place, Operation] = {}
+        self._gone: list[str] = []
+        self._let: list[str] = []
+        self._aside: list[str] = []
+
+    def settle(self, wanted: Iterable[Operation]) -> dict[Place, Operation]:
+        """The operations of an edit, and what follows from them.
+
+        Args:
+            wanted: as :meth:`Layout.adopt` gives them; of one place the last one counts.
+        """
+        self._all = {(o.collection, o.key): o for o in wanted}
+        self._gone, self._let, self._aside = [], [], []
+        first = list(self._all.values())
+        for operation in first:
+            if isinstance(operation, Delete) and operation.collection != QUARANTINE:
+                self._leave(operation, first)
+        for operation in first:
+            if isinstance(operation, Delete) and operation.collection == QUARANTINE:
+                self._come_back(operation.key, first)
+        for operation in first:
+            if isinstance(operation, Put) and operation.collection != QUARANTINE:
+                self._hear_others(operation)
+        return self._all
+
+    def event(self) -> Event | None:
+        """What an operator should know of it, if anything."""
+        parts = [
+            f"{len(names)} {what} ({_named(names)})"
+            for names, what in (
+                (self._let, "records refer to it no longer"),
+                (self._aside, "records that need it are in quarantine"),
+            )
+            if names
+        ]
+        if not parts:
+            return None
+        return Event(
+            "file-record-removed",
+            f"{_named(self._gone)} left {self._layout.file}: {'; '.join(parts)}. Put the "
+            "record back, or accept what is in quarantine",
+            logging.WARNING,
+        )
+
+    # -- what leaves --------------------------------------------------------------------
+
+    def _leave(self, operation: Delete, edit: Sequence[Operation]) -> None:
+        record = self._looks.find(operation.collection, operation.key)
+        if record is None:
+            return
+        self._gone.append(f"{operation.collection}[{shown(operation.key)}]")
+        instead = text_instead(self._layout, record, edit)
+        if instead is None:
+            self._let_go(operation.collection, operation.key, record, None)
+            return
+        spec = self._schema[operation.collection]
+        kept = DisplacedRecord(spec.name, operation.key, content_of(spec, record))
+        self._let_go(spec.name, operation.key, record, kept)
+        self._keep(kept, instead, record)
+
+    def _keep(
+        self, kept: DisplacedRecord, instead: QuarantinedRecord, record: Any
+    ) -> None:
+        """Keep a displaced record, unless its text alone tells everything."""
+        if not (
+            kept.needing
+            or kept.referrers
+            or says_more(self._layout, self._schema, record)
+        ):
+            return
+        for part in (kept, replace(kept, referrers=[])):
+            aside = part.aside(self._layout.file, instead.id)
+            try:
+                self._want(self._schema.put(QUARANTINE, aside))
+            except InvalidRecord as error:
+                if error.code != "too-large":
+                    raise
+            else:
+                return
+
+    def _let_go(
+        self, collection: str, key: str, record: Any, kept: DisplacedRecord | None
+    ) -> None:
+        """Free what refers to a record that is deleted."""
+        told = self._told_by(collection, record)
+        for spec, name in self._schema.referrers(collection):
+            for other in self._referring(spec, name, key):
+                if spec.fields[name].optional:
+                    freed = self._schema.put(spec.name, replace(other, **{name: None}))
+                    self._want(freed)
+                    self._let.append(f"{spec.name}[{shown(freed.key)}]")
+                    if kept is not None:
+                        kept.referrers.append((spec.name, freed.key, name))
+                else:
+                    self._take_along(spec, name, other, told, kept)
+
+    def _referring(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
+        """The records that will refer to a key, as the edit leaves them."""
+        planned = {
+            o.key: o.record
+            for o in self._all.values()
+            if isinstance(o, Put) and o.collection == spec.name
+        }
+        stored = {spec.key_of(r): r for r in self._looks.referrers(spec, name, key)}
+        for other, record in {**stored, **planned}.items():
+            if isinstance(self._all.get((spec.name, other)), Delete):
+                continue
+            if getattr(record, name) == key:
+                yield record
+
+    def _take_along(
+        self,
+        spec: CollectionSpec,
+        name: str,
+        record: Any,
+        told: Mapping[Place, Any],
+        kept: DisplacedRecord | None,
+    ) -> None:
+        """Delete a record that cannot be without the one that is deleted."""
+        key = spec.key_of(record)
+        self._want(self._schema.delete(spec.name, key))
+        if kept is not None:
+            kept.needing.append((spec.name, key, content_of(spec, record)))
+        elif not self._is_told(spec, record, told):
+            self._set_aside(spec, name, record)
+        self._let_go(spec.name, key, record, kept)
+
+    def _told_by(self, collection: str, record: Any) -> dict[Place, Any]:
+        """What a record of the file tells of others."""
+        told: dict[Place, Any] = {}
+        if collection == self._layout.collection and self._layout.owns(record):
+            for put in self._layout.told(self._schema, record) or ():
+                told[put.collection, put.key] = put.record
+        return told
+
+    def _is_told(
+        self, spec: CollectionSpec, record: Any, told: Mapping[Place, Any]
+    ) -> bool:
+        """Whether a record says no more than the files do, which can tell it again."""
+        place = (spec.name, spec.key_of(record))
+        made = told.get(place)
+        if made is None:
+            return False
+        if not differences(record, made):
+            return True
+        for put in self._others_tell({place}):
+            made = absorbed(spec, made, put.record)
+        return not differences(record, made)
+
+    def _set_aside(self, spec: CollectionSpec, name: str, record: Any) -> None:
+        """Put a record in quarantine, in its place in its own file."""
+        key = spec.key_of(record)
+        reason = f"its {name} refers to a record that was removed"
+        owner = next(
+            (x for x in self._layouts if x.collection == spec.name and x.owns(record)),
+            None,
+        )
+        if owner is None:
+            aside = without_file(spec, key, content_of(spec, record))
+        else:
+            header = self._looks.find(LEGACY_FILES, owner.file) or owner.missing()
+            aside = owner.set_aside(self._schema, header, record, reason).record
+        seen = replace(
+            aside, code=REFERENCE_LOST, reason=reason, seen_at=datetime.now(UTC)
+        )
+        self._want(self._schema.put(QUARANTINE, seen))
+        self._aside.append(f"{spec.name}[{shown(key)}] as {seen.id}")
+
+    # -- what comes back ----------------------------------------------------------------
+
+    def _come_back(self, left: str, edit: Sequence[Operation]) -> None:
+        """Restore what was kept while a text, which has left now, was in its place."""
+        aside = self._looks.find(QUARANTINE, kept_id(left))
+        if aside is None or aside.code != KEPT:
+            return
+        kept = DisplacedRecord.load(aside.raw)
+        home = self._all.get((kept.collection, kept.key))
+        if isinstance(home, Put):
+            if self._restore(kept, home):
+                self._want(self._schema.delete(QUARANTINE, aside.id))
+            return
+        gone = self._looks.find(QUARANTINE, left)
+        for operation in edit:
+            if not isinstance(operation, Put) or operation.collection != QUARANTINE:
+                continue
+            other: QuarantinedRecord = operation.record
+            if self._layout.owns(other) and same_place(self._layout, gone, other):
+                linked = replace(aside, id=kept_id(other.id))
+                self._want(self._schema.delete(QUARANTINE, aside.id))
+                self._want(self._schema.put(QUARANTINE, linked))
+                return
+
+    def _restore(self, kept: DisplacedRecord, home: Put) -> bool:
+        """Write what was kept under what the file says now; False where nobody can."""
+        layout, looks = self._layout, self._looks
+        if looks.find(home.collection, home.key) is not None:
+            return False
+        try:
+            former = record_of(self._schema[kept.collection], kept.record)
+            record = layout.merged(former, home.record)
+            position = layout.position(home.record)
+            if position is not None:
+                record = layout.placed(record, position)
+            restored = self._schema.put(home.collection, record)
+            needing = [
+                (self._schema[name], key, record_of(self._schema[name], content))
+                for name, key, content in kept.needing
+            ]
+        except (CorruptFile, InvalidRecord):  # of another version of the schema
+            return False
+        self._want(restored)
+        for spec, key, record in needing:
+            if looks.find(spec.name, key) is None:
+                told = self._all.get((spec.name, key))
+                if isinstance(told, Put):
+                    record = absorbed(spec, record, told.record)  # noqa: PLW2901
+                self._want(self._schema.put(spec.name, record))
+        for name, key, attribute in kept.referrers:
+            other = looks.find(name, key)
+            if other is not None and getattr(other, attribute) is None:
+                found = replace(other, **{attribute: kept.key})
+                self._want(self._schema.put(name, found))
+        return True
+
+    def _hear_others(self, put: Put) -> None:
+        """What other files tell of a record that comes back, and of what it brings."""
+        layout, looks = self._layout, self._looks
+        if put.collection != layout.collection or not layout.owns(put.record):
+            return
+        if looks.find(put.collection, put.key) is not None:
+            return
+        mine = {layout.collection, QUARANTINE}
+        brought = {
+            place
+            for place, operation in self._all.items()
+            if place[0] not in mine and isinstance(operation, Put)
+        }
+        if not brought or not looks.was_deleted(put.collection, put.key):
+            return
+        places = brought.intersection(self._told_by(put.collection, put.record))
+        if not places:
+            return
+        for told in self._others_tell(places, of=put):
+            place = (told.collection, told.key)
+            known, spec = self._all[place], self._schema[told.collection]
+            assert isinstance(known, Put)  # noqa: S101 - only those were asked for
+            record = merged_fact(spec, known.record, told.record, self._leads)
+            if record is not None and differences(known.record, record):
+                self._want(self._schema.put(spec.name, record))
+
+    def _leads(self, collection: str, key: str) -> bool:
+        known = self._all.get((collection, key))
+        if known is not None:
+            return isinstance(known, Put)
+        return self._looks.find(collection, key) is not None
+
+    def _others_tell(self, places: set[Place], of: Put | None = None) -> Iterator[Put]:
+        """What the placed records of other files tell of these places.
+
+        Args:
+            places: collections and keys.
+            of: a record that comes back; who tells of it refers to it again.
+        """
+        for layout in self._layouts if places else ():
+            if layout.file == self._layout.file:
+                continue
+            for record in self._looks.records(layout):
+                if not layout.owns(record):
+                    continue
+                told = layout.told(self._schema, record)
+                if told is None:
+                    break
+                found = [p for p in told if (p.collection, p.key) in places]
+                if found and of is not None:
+                    self._refer_again(layout, record, of)
+                yield from found
+
+    def _refer_again(self, layout: Layout, record: Any, target: Put) -> None:
+        """Follow references again that led nowhere while their target was away."""
+        spec = self._schema[layout.collection]
+        text = layout.set_aside(self._schema, layout.missing(), record, "").record
+        entry = layout.retry(self._schema, replace(text, code=""))
+        if entry.home.collection != spec.name:
+            return
+        known = self._all.get((spec.name, spec.key_of(record)))
+        present = known.record if isinstance(known, Put) else record
+        changes = {
+            name: target.key
+            for name, collection in spec.references.items()
+            if collection == target.collection
+            and getattr(present, name) is None
+            and getattr(entry.home.record, name) == target.key
+        }
+        if changes:
+            self._want(self._schema.put(spec.name, replace(present, **changes)))
+
+    def _want(self, operation: Operation) -> None:
+        self._all[operation.collection, operation.key] = operation
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,163 @@
+"""The forms in which records wait that have left their file through no wish of theirs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.diff import differences
+from pend_storage._model.records import EDIT_MARK, JSON, Delete, Put, QuarantinedRecord
+from pend_storage._model.storable_text import safe_text
+from pend_storage.codec import dump_json, load_json
+from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
+
+__all__ = [
+    "KEPT",
+    "REFERENCE_LOST",
+    "DisplacedRecord",
+    "Operation",
+    "content_of",
+    "kept_id",
+    "record_of",
+    "same_place",
+    "says_more",
+    "text_instead",
+    "without_file",
+]
+
+Operation: TypeAlias = Put | Delete
+
+KEPT: Final = "kept"
+"""The code of a record that is kept whole while its member cannot be placed."""
+REFERENCE_LOST: Final = "reference-lost"
+"""The code of a record that needs one which was removed."""
+
+
+@dataclass(slots=True)
+class DisplacedRecord:
+    """What is kept of a displaced record."""
+
+    collection: str
+    key: str
+    record: JSON
+    needing: list[tuple[str, str, JSON]] = field(default_factory=list)
+    """Records that cannot be without it: collection, key and content."""
+    referrers: list[tuple[str, str, str]] = field(default_factory=list)
+    """Records that let go of it: collection, key and field."""
+
+    def dump(self) -> bytes:
+        """As it is stored."""
+        return dump_json(
+            {
+                "collection": self.collection,
+                "key": self.key,
+                "record": self.record,
+                "needing": [list(item) for item in self.needing],
+                "referrers": [list(item) for item in self.referrers],
+            }
+        )
+
+    def aside(self, file: str, instead: str) -> QuarantinedRecord:
+        """The row in quarantine that keeps it.
+
+        Args:
+            file: from which it was displaced.
+            instead: key of the quarantined text that stands in its place.
+        """
+        return QuarantinedRecord(
+            id=kept_id(instead),
+            file=f"{file}{EDIT_MARK}",
+            place=safe_text(f"{self.collection}/{self.key}"),
+            position=0,
+            raw=self.dump(),
+            code=KEPT,
+            reason="the store held it while its member could be placed",
+            status="accepted",
+            note="it comes back by itself with a text that can be placed",
+            seen_at=datetime.now(UTC),
+        )
+
+    @classmethod
+    def load(cls, raw: bytes) -> DisplacedRecord:
+        """From what is stored."""
+        made: Any = load_json(raw)
+        needing = [tuple(item) for item in made["needing"]]
+        referrers = [tuple(item) for item in made["referrers"]]
+        return cls(made["collection"], made["key"], made["record"], needing, referrers)
+
+
+def kept_id(aside: str) -> str:
+    """The key of what is kept while a quarantined text stands in its place."""
+    return hashlib.sha256(b"kept\0" + aside.encode()).hexdigest()[:32]
+
+
+def content_of(spec: CollectionSpec, record: Any) -> JSON:
+    """A record as JSON, with every field."""
+    return load_json(spec.codec.encode(record))
+
+
+def record_of(spec: CollectionSpec, content: JSON) -> Any:
+    """The record again.
+
+    Raises:
+        CorruptFile: another version of the schema has made it.
+    """
+    return spec.codec.decode(dump_json(content))
+
+
+def without_file(spec: CollectionSpec, key: str, content: JSON) -> QuarantinedRecord:
+    """A record of a collection that no layout of this store shows, as its file would."""
+    file, place = f"{spec.name}.json", safe_text(key)
+    raw = b"%b: %b" % (dump_json(key), dump_json(content))
+    digest = hashlib.sha256(b"%b\n%b" % (place.encode(), raw)).hexdigest()
+    return QuarantinedRecord(
+        id=f"{file}#{digest[:32]}",
+        file=file,
+        place=place,
+        position=0,
+        raw=raw,
+        code=REFERENCE_LOST,
+        reason="",
+        seen_at=datetime.now(UTC),
+    )
+
+
+def says_more(layout: Layout, schema: Schema, record: Any) -> bool:
+    """Whether new code has written what the file of a record cannot tell."""
+    spec = schema[layout.collection]
+    text = layout.set_aside(schema, layout.missing(), record, "").record
+    entry = layout.retry(schema, replace(text, code=""))
+    if entry.home.collection != layout.collection:
+        return True
+    ignored = {spec.key, *layout.computed, *spec.references}
+    found = differences(record, entry.home.record)
+    return any(difference.path[0] not in ignored for difference in found)
+
+
+def text_instead(
+    layout: Layout, record: Any, edit: Iterable[Operation]
+) -> QuarantinedRecord | None:
+    """The text that stands in the place of a record now, and cannot be placed."""
+    if not layout.owns(record):
+        return None
+    for operation in edit:
+        if not isinstance(operation, Put) or operation.collection != QUARANTINE:
+            continue
+        other: QuarantinedRecord = operation.record
+        if layout.owns(other) and same_place(layout, record, other):
+            return other
+    return None
+
+
+def same_place(layout: Layout, one: Any, other: QuarantinedRecord) -> bool:
+    """Whether a record and a quarantined text have one name, or one position."""
+    if other.position is None:
+        return False
+    name = layout.member_name(other)
+    if name is not None:
+        return layout.member_name(one) == name
+    return layout.position(one) == other.position

@@ -1,0 +1,1 @@
+"""Record model: the values that stores exchange, and what a field may hold. No I/O."""

@@ -1,0 +1,104 @@
+"""Attribution of commits (author and reason), and the tokens that identify them.
+
+Both belong to the caller's context: what makes a batch takes them from here, so that a
+batch carries them through threads, merged commits and a switch of the primary.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Final, NamedTuple
+
+from pend_storage._fork import on_fork
+from pend_storage._model.storable_text import is_storable
+from pend_storage._shown import shown
+from pend_storage.errors import ConfigError
+
+__all__ = ["Actor", "acting", "actor", "new_token", "token_moment", "token_time"]
+
+_COUNTER_MASK: Final = 2**32 - 1
+_PROCESS_BITS: Final = 48
+
+
+class Actor(NamedTuple):
+    """Author of a commit, and its reason; None where not given."""
+
+    by: str | None = None
+    reason: str | None = None
+
+
+_actor: Final[ContextVar[Actor]] = ContextVar(
+    "pend_storage_actor",
+    default=Actor(),  # noqa: B039 - immutable
+)
+
+
+def actor() -> Actor:
+    """Return the author of this context."""
+    return _actor.get()
+
+
+@contextmanager
+def acting(*, by: str | None = None, reason: str | None = None) -> Iterator[None]:
+    """Attribute the commits of a block; see :meth:`Store.acting`."""
+    for name, text in (("by", by), ("reason", reason)):
+        if text is not None and not is_storable(text):
+            raise ConfigError(
+                f"acting({name}={shown(text)}): U+0000 and lone surrogates cannot be kept. "
+                "Leave them out."
+            )
+    outer = _actor.get()
+    inner = Actor(
+        outer.by if by is None else by, outer.reason if reason is None else reason
+    )
+    held = _actor.set(inner)
+    try:
+        yield
+    finally:
+        _actor.reset(held)
+
+
+def token_moment() -> str:
+    """With what the tokens begin that are made now: they sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}"
+
+
+class _Tokens:
+    """Makes the tokens of one process."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin a series of tokens that no other process has."""
+        self._process = f"{secrets.randbits(_PROCESS_BITS):012x}"
+        self._next = count().__next__  # atomic: no lock
+
+    def make(self) -> str:
+        moment, number = time.time_ns() // 1_000_000, self._next() & _COUNTER_MASK
+        return f"{moment:012x}{self._process}{number:08x}"
+
+
+_tokens: Final = _Tokens()
+new_token: Final = _tokens.make
+"""Makes a token that no other commit has: 32 hexadecimal digits.
+
+The first 12 are the milliseconds since 1970, as in a UUID of version 7 (RFC 9562), so
+that an index of tokens grows at its end, and so that a store knows how far back it must
+look for one. 12 name the process at random, 8 count.
+"""
+
+on_fork(_tokens.renew)
+
+
+def token_time(token: str) -> float | None:
+    """Return when a token was made, in seconds since 1970; None for other texts."""
+    try:
+        return int(token[:12], 16) / 1000
+    except ValueError:
+        return None

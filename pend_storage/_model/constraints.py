@@ -1,0 +1,118 @@
+"""Constraints of a field beyond its kind: bounds, sizes, the shape of a container.
+
+Each check returns None, or a few words on what is wrong with a value of the right kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, Final, cast
+
+import msgspec
+
+from pend_storage._model.fields import FieldSpec, Kind, Limit
+from pend_storage._shown import cut, shown
+
+__all__ = ["MAX_INDEXED_BYTES", "MAX_INDEXED_DIGITS", "bound_checks"]
+
+MAX_INDEXED_BYTES: Final = 640
+"""Of text or bytes in a key or an index. A row of a PostgreSQL B-tree holds 2,704 bytes
+(BTMaxItemSize of its source): three columns of this size and the key."""
+MAX_INDEXED_DIGITS: Final = 1_000
+"""Of a number in an index; PostgreSQL packs four digits into two bytes."""
+
+_Check = Callable[[Any], str | None]
+
+
+def bound_checks(spec: FieldSpec) -> list[_Check]:
+    """The checks of one field, cheapest first; none where it has no limits."""
+    return [*_checks(spec.limit), *_index_checks(spec), *_shape_checks(spec)]
+
+
+def _checks(limit: Limit) -> Iterator[_Check]:
+    if (ge := limit.ge) is not None:
+        yield lambda v: None if v >= ge else f"{cut(str(v))} is less than {ge}"
+    if (gt := limit.gt) is not None:
+        yield lambda v: None if v > gt else f"{cut(str(v))} is not more than {gt}"
+    if (le := limit.le) is not None:
+        yield lambda v: None if v <= le else f"{cut(str(v))} is more than {le}"
+    if (lt := limit.lt) is not None:
+        yield lambda v: None if v < lt else f"{cut(str(v))} is not less than {lt}"
+    if (low := limit.min_length) is not None:
+        yield lambda v: None if len(v) >= low else f"shorter than {low}"
+    if (high := limit.max_length) is not None:
+        yield lambda v: None if len(v) <= high else f"{len(v)} long, {high} allowed"
+    if limit.pattern is not None:
+        search = re.compile(limit.pattern).search
+        yield (
+            lambda v: (
+                None if search(v) else f"{shown(v)} does not match {limit.pattern}"
+            )
+        )
+    if limit.digits is not None or limit.places is not None:
+        yield lambda v: _digits_excess(Decimal(v), limit)
+
+
+def _digits_excess(value: Decimal, limit: Limit) -> str | None:
+    places = max(0, -cast("int", _stripped(value).as_tuple().exponent))
+    if limit.places is not None and places > limit.places:
+        return f"{cut(str(value))} has more than {limit.places} digits after the point"
+    if limit.digits is None:
+        return None
+    before = max(0, value.adjusted() + 1) if value else 0
+    if before > limit.digits - (limit.places or 0):
+        return f"{cut(str(value))} has too many digits before the point"
+    return None
+
+
+def _stripped(value: Decimal) -> Decimal:
+    """Without trailing zeros; ``Decimal.normalize`` would round to the context."""
+    sign, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    if not text:
+        return Decimal(0)
+    kept = tuple(map(int, text))
+    return Decimal((sign, kept, cast("int", exponent) + len(digits) - len(text)))
+
+
+def _index_checks(spec: FieldSpec) -> Iterator[_Check]:
+    if not spec.indexed:
+        return
+    if spec.kind is Kind.STR:
+        yield lambda v: _size_excess(v if v.isascii() else v.encode())
+    elif spec.kind is Kind.BYTES:
+        yield _size_excess
+    elif spec.kind in {Kind.INT, Kind.DECIMAL}:
+        yield lambda v: _number_excess(Decimal(v))
+
+
+def _size_excess(value: str | bytes) -> str | None:
+    if len(value) <= MAX_INDEXED_BYTES:
+        return None
+    return f"{len(value)} bytes long; an index holds {MAX_INDEXED_BYTES}"
+
+
+def _number_excess(value: Decimal) -> str | None:
+    exponent = cast("int", value.as_tuple().exponent)
+    if not value or max(value.adjusted(), -exponent) < MAX_INDEXED_DIGITS:
+        return None
+    return f"it has more than the {MAX_INDEXED_DIGITS} digits that an index holds"
+
+
+def _shape_checks(spec: FieldSpec) -> Iterator[_Check]:
+    shape = spec.shape
+    if shape is None:
+        return
+
+    def check(value: Any) -> str | None:
+        try:
+            read_back = msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            return cut(str(error))
+        if read_back == value:
+            return None
+        return f"{shown(value)} would become {shown(read_back)}"
+
+    yield check

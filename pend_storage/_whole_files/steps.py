@@ -1,0 +1,397 @@
+"""What the verbs of whole files do, whether they wait or are awaited."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from dataclasses import replace as altered
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from pend_storage import _jitter as jitter
+from pend_storage._layouts.layout import Layout
+from pend_storage._model.diff import ABSENT
+from pend_storage._model.records import Batch, Delete, Put
+from pend_storage._shown import shown
+from pend_storage._unit_of_work import Place
+from pend_storage._whole_files.exclusive_use import Holds, Lockable
+from pend_storage._whole_files.serialization import Home, Plan, look, plan
+from pend_storage._whole_files.three_way_merge import merge, same
+from pend_storage._whole_files.working_copies import (
+    NEVER,
+    WorkingCopies,
+    as_json,
+    plain_copy,
+)
+from pend_storage.errors import (
+    ConfigError,
+    Conflict,
+    InvalidRecord,
+    MergeConflict,
+    StoreUnavailable,
+    UniqueViolation,
+)
+from pend_storage.events import Event
+from pend_storage.schema import QUARANTINE, Schema
+
+__all__ = [
+    "MISSING",
+    "Draft",
+    "Files",
+    "copies_of",
+    "drafts_of",
+    "file_of",
+    "finished",
+    "given",
+    "holds_of",
+    "layout_of",
+    "opened",
+    "value_of",
+    "write",
+]
+
+MISSING: Final[Any] = object()
+"""Stands for an argument that was not given."""
+_PATIENCE: Final = 30.0
+"""Seconds in which a write that meets others is repeated."""
+_MOST_PAUSE: Final = 0.1
+_MOST_DOUBLINGS: Final = 10
+
+
+class Files(Home, Lockable, Protocol):
+    """What is needed of a store."""
+
+    def tell(self, event: Event) -> None:
+        """As that of a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file that is to be written."""
+
+    layout: Layout
+    base: Any
+    """What its writer began with; ``NEVER``: with nothing, it replaces the file."""
+    new: Any
+    """Of plain types, and changed by nobody any more."""
+
+
+def layout_of(store: Files, file: str) -> Layout:
+    """The layout that claims a file.
+
+    Raises:
+        ConfigError: none does.
+    """
+    for layout in store.layouts:
+        if layout.file == file:
+            return layout
+    known = ", ".join(layout.file for layout in store.layouts) or "none"
+    raise ConfigError(
+        f"no layout claims the file {shown(file)}; this store knows: {known}."
+    )
+
+
+def file_of(store: Files, file: str) -> str:
+    """The name of a file that some layout claims."""
+    return layout_of(store, file).file
+
+
+def holds_of(store: Files) -> Holds:
+    """The exclusive uses of a store's files."""
+    found: Holds | None = store.__dict__.get("_holds")
+    return found or store.__dict__.setdefault("_holds", Holds(store))
+
+
+def copies_of(store: Files) -> WorkingCopies:
+    """What a store's callers have loaded."""
+    found: WorkingCopies | None = store.__dict__.get("_copies")
+    if found is None:
+        found = store.__dict__.setdefault("_copies", WorkingCopies())
+    return found
+
+
+def given(file: str, base: Any, default: Any) -> Any:
+    """What a caller gets of a file.
+
+    Raises:
+        FileNotFoundError: it does not exist, and there is no default.
+    """
+    if base is not ABSENT:
+        return plain_copy(base)
+    if default is MISSING:
+        raise FileNotFoundError(
+            errno.ENOENT, "The store has no such file; give a default, or save it", file
+        )
+    return default
+
+
+def empty_of(layout: Layout) -> Any:
+    """What an empty file of this layout says."""
+    parts = {name: empty_of(part) for name, part in _parts_of(layout).items()}
+    empty = layout.content(layout.missing(), ())
+    return {**empty, **parts} if parts else empty
+
+
+def _parts_of(layout: Layout) -> Mapping[str, Layout]:
+    """The members of a file that have layouts of their own."""
+    return {part.member: part for part in getattr(layout, "parts", ())}
+
+
+def value_of(store: Home, layout: Layout) -> Any:
+    """What a file says, exactly; ``ABSENT`` if it does not exist.
+
+    Raises:
+        CorruptFile: nothing of it could ever be read.
+    """
+    rest = look(store, layout).value
+    parts = {n: look(store, part).value for n, part in _parts_of(layout).items()}
+    there = {name: value for name, value in parts.items() if value is not ABSENT}
+    if not there:
+        return rest
+    return {**({} if rest is ABSENT else rest), **there}
+
+
+def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
+    """What is to be written of a file, for each layout that holds a part of it."""
+    parts = _parts_of(layout)
+    if not parts or not isinstance(new, dict):
+        return [Draft(layout, base, new)]
+    is_known = isinstance(base, dict)
+    rest = (
+        {name: value for name, value in base.items() if name not in parts}
+        if is_known
+        else base
+    )
+    drafts = [
+        Draft(layout, rest, {n: value for n, value in new.items() if n not in parts})
+    ]
+    for name, part in parts.items():
+        before = base.get(name, ABSENT) if is_known else base
+        if name in new or before is not ABSENT:
+            drafts.append(Draft(part, before, new.get(name, empty_of(part))))
+    return drafts
+
+
+def opened(
+    store: Files, files: Sequence[str]
+) -> tuple[list[tuple[Layout, Any]], list[Any]]:
+    """Files that are to be changed: their layouts, what they say, and copies of that.
+
+    Raises:
+        ConfigError: none, one of them twice, or one that no layout claims.
+    """
+    if not files or len(set(files)) < len(files):
+        raise ConfigError("edit() takes one or more files, each of them once.")
+    bases, values = [], []
+    for file in files:
+        layout = layout_of(store, file)
+        found = value_of(store, layout)
+        base = empty_of(layout) if found is ABSENT else found
+        bases.append((layout, base))
+        values.append(plain_copy(base))
+    return bases, values
+
+
+def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list[Draft]:
+    """What is to be written of files that were changed.
+
+    Raises:
+        TypeError: ``json.dump`` would not write it.
+    """
+    drafts: list[Draft] = []
+    for (layout, base), value in zip(bases, values, strict=True):
+        drafts += drafts_of(layout, base, as_json(value))
+    return drafts
+
+
+def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
+    """Write files in one transaction; again, with back-off, as long as it conflicts.
+
+    Writers of one process take turns, so that they meet those of others only.
+
+    Raises: as :meth:`FileVerbs.save`.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    attempt = 0
+    refused: set[Place] = set()
+    plans: list[Plan] = []
+    files = sorted(draft.layout.file for draft in drafts)
+    with ExitStack() as stack:
+        for file in files:
+            stack.enter_context(holds_of(store).writing(file, _PATIENCE))
+        while True:
+            try:
+                plans = _planned(store, drafts)
+                _commit(store, plans, deadline, refused, strict=strict)
+            except MergeConflict:
+                raise
+            except UniqueViolation as error:
+                place = (error.collection, error.key)
+                if strict or place in refused:
+                    raise
+                refused.add(place)  # perhaps the file as it is by now tells why
+            except Conflict:
+                if time.monotonic() > deadline:
+                    raise
+                attempt = min(attempt + 1, _MOST_DOUBLINGS)
+                pause = min(_MOST_PAUSE, 0.001 * 2.0**attempt)
+                time.sleep(jitter.between(0.0, pause))
+            else:
+                break
+    _tell(store, plans)
+
+
+def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:
+    """What drafts change in the store as it is now."""
+    plans: list[Plan] = []
+    pending: dict[Place, Put | Delete] = {}
+    for draft in drafts:
+        state = look(store, draft.layout)
+        value = _merged(draft, state.value)
+        if value is not ABSENT:
+            made = plan(store, state, value, pending)
+            pending |= made.wanted
+            plans.append(made)
+    return plans
+
+
+def _merged(draft: Draft, now: Any) -> Any:
+    """What a file is to say; ``ABSENT``: it stays away."""
+    base, new, layout = draft.base, draft.new, draft.layout
+    if base is NEVER:
+        base = now
+    if now is not ABSENT or base is ABSENT:
+        return merge(base, now, new, file=layout.file, key=layout.key_member)
+    if same(new, base):
+        return ABSENT
+    if not same(base, empty_of(layout)):
+        raise MergeConflict(file=layout.file, member=())
+    return new
+
+
+def _commit(
+    store: Files,
+    plans: Sequence[Plan],
+    deadline: float,
+    refused: set[Place],
+    *,
+    strict: bool,
+) -> None:
+    """Commit plans together; what the store refuses once more stands aside.
+
+    Raises: as :meth:`FileVerbs.save`, and:
+        Conflict: something that was read has changed.
+    """
+    while True:
+        for made in plans:
+            _refuse_strictly(made, strict=strict)
+        wanted = [operation for made in plans for operation in made.wanted.values()]
+        if not wanted:
+            return
+        batch = store.schema.batch(wanted, _checks(plans))
+        try:
+            _commit_once(store, batch, deadline)
+        except UniqueViolation as error:
+            if (error.collection, error.key) not in refused:
+                raise
+            if not any(_set_aside(store, made, error) for made in plans):
+                raise
+        else:
+            return
+
+
+def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
+    """What was read for all of them.
+
+    Raises:
+        Conflict: one of them has seen another version than another one.
+    """
+    checks: dict[Place, int] = {}
+    for made in plans:
+        for place, version in made.reads.items():
+            known = checks.setdefault(place, version)
+            if known != version:
+                collection, key = place
+                raise Conflict(
+                    collection=collection, key=key, expected=known, actual=version
+                )
+    return checks
+
+
+def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
+    """Commit; again, with the same token, as long as it is not known whether it was."""
+    while True:
+        try:
+            store.commit(batch)
+        except StoreUnavailable as error:
+            if error.outcome_known or time.monotonic() > deadline:
+                raise
+            time.sleep(_MOST_PAUSE)
+        else:
+            return
+
+
+def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
+    """Have a new record wait in its place of the file, because its value is taken."""
+    layout, place = made.state.layout, (error.collection, error.key)
+    operation = made.wanted.get(place)
+    if error.collection != layout.collection or not isinstance(operation, Put):
+        return False
+    if place in made.state.rows:
+        return False  # a record that is there has no second place
+    record = operation.record
+    aside = layout.set_aside(store.schema, made.header, record, str(error))
+    seen = altered(aside.record, seen_at=datetime.now(UTC))
+    del made.wanted[place]
+    _drop_derived(store.schema, made, place)
+    made.wanted[QUARANTINE, aside.key] = store.schema.put(QUARANTINE, seen)
+    made.aside.append(seen)
+    return True
+
+
+def _drop_derived(schema: Schema, made: Plan, gone: Place) -> None:
+    """Leave out what refers to a record that is not written after all."""
+    target, key = gone
+    for spec, name in schema.referrers(target):
+        for place, operation in list(made.wanted.items()):
+            if place[0] != spec.name or not isinstance(operation, Put):
+                continue
+            if getattr(operation.record, name) != key:
+                continue
+            if spec.fields[name].optional:
+                freed = altered(operation.record, **{name: None})
+                made.wanted[place] = schema.put(spec.name, freed)
+            else:
+                del made.wanted[place]
+
+
+def _refuse_strictly(made: Plan, *, strict: bool) -> None:
+    layout = made.state.layout
+    for record in made.aside if strict else ():
+        raise InvalidRecord(
+            f"{record.reason} (at {shown(record.place)} of {layout.file})",
+            collection=layout.collection,
+            code=record.code,
+        )
+
+
+def _tell(store: Files, plans: Sequence[Plan]) -> None:
+    """Tell the store's hook what could not be placed, and what has left."""
+    for made in plans:
+        for record in made.aside:
+            store.tell(
+                Event(
+                    "file-write-quarantined",
+                    f"{record.file} was saved with what cannot be placed, at "
+                    f"{shown(record.place)} ({record.code}: {record.reason}). It stands "
+                    f"in the file, and waits in quarantine as {record.id}: save another "
+                    "value, or see `pend-storage quarantine show`",
+                    logging.WARNING,
+                )
+            )
+        if made.event is not None:
+            store.tell(made.event)

@@ -1,0 +1,270 @@
+"""Three-way merges of JSON values. Pure.
+
+Two writers began with the same value, the *base*. One of them has written already, the
+other one is about to. Both changes are kept: objects are merged by member, lists of
+records by the member that names a record, other lists by position. Numbers, texts and
+whatever else has no parts are merged whole. Only where both have changed one member to
+different values is there a :class:`~pend_storage.errors.MergeConflict`.
+
+The result is built from the objects of what is written already, wherever it says the same:
+so digits that a float does not hold, and texts that are not JSON, stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, Final, NoReturn, TypeAlias
+
+from pend_storage._model.diff import ABSENT
+from pend_storage.errors import MergeConflict
+
+__all__ = ["KEY_MEMBERS", "KeptText", "merge", "same"]
+
+Path: TypeAlias = tuple[str | int, ...]
+
+KEY_MEMBERS: Final = ("id", "_id", "uid", "uuid", "key")
+"""Members by which a record of a list is known, the first that fits."""
+
+_MOST_COMPARED: Final = 4_000_000
+"""Pairs of items of two lists up to which they are aligned; larger ones are paired."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptText:
+    """A text of a file that is no exact value: it is shown, and stays as it is."""
+
+    raw: bytes
+    """In an object with its name."""
+    shown: Any
+    """What a lenient parser makes of it."""
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two JSON values say the same: numbers by value, but true is not 1."""
+    if isinstance(left, KeptText) or isinstance(right, KeptText):
+        return _same_kept(left, right)
+    if isinstance(left, dict):
+        return (
+            isinstance(right, dict)
+            and left.keys() == right.keys()
+            and all(same(value, right[name]) for name, value in left.items())
+        )
+    if isinstance(left, list):
+        return (
+            isinstance(right, list)
+            and len(left) == len(right)
+            and all(map(same, left, right))
+        )
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right) or (left != left and right != right)  # noqa: PLR0124 - NaN
+
+
+def _same_kept(left: Any, right: Any) -> bool:
+    if isinstance(left, KeptText) and isinstance(right, KeptText):
+        return left.raw == right.raw
+    if isinstance(left, KeptText):
+        return same(left.shown, right)
+    return same(left, right.shown)
+
+
+def merge(base: Any, now: Any, new: Any, *, file: str, key: str | None = None) -> Any:
+    """What becomes of a value that two writers have changed.
+
+    Args:
+        base: what both began with.
+        now: what the other one has written meanwhile.
+        new: what this one wants to write.
+        file: for messages.
+        key: the member that names the records of the file, if its layout knows it.
+
+    Raises:
+        MergeConflict: both have changed the same member to different values.
+    """
+    names = KEY_MEMBERS if key is None else (key, *KEY_MEMBERS)
+    return _Merge(file, names).merged(base, now, new, ())
+
+
+class _Merge:
+    """One merge."""
+
+    def __init__(self, file: str, names: Sequence[str]) -> None:
+        self._file = file
+        self._names = names
+
+    def merged(self, base: Any, now: Any, new: Any, path: Path) -> Any:
+        """One value. ``ABSENT`` stands for a member that is not there."""
+        if isinstance(now, dict) and isinstance(new, dict):
+            return self._members(base if isinstance(base, dict) else {}, now, new, path)
+        if isinstance(now, list) and isinstance(new, list):
+            return self._items(base if isinstance(base, list) else [], now, new, path)
+        if same(new, base) or same(new, now):
+            return now
+        if same(now, base):
+            return new
+        return self._refuse(path)
+
+    def _refuse(self, path: Path) -> NoReturn:
+        raise MergeConflict(file=self._file, member=path)
+
+    def _members(
+        self,
+        base: Mapping[Any, Any],
+        now: Mapping[Any, Any],
+        new: Mapping[Any, Any],
+        path: Path,
+    ) -> dict[Any, Any]:
+        """Members of objects, or records of a list by their keys."""
+        result = {}
+        for name in _order(list(base), list(now), list(new)):
+            value = self.merged(
+                base.get(name, ABSENT),
+                now.get(name, ABSENT),
+                new.get(name, ABSENT),
+                (*path, name),
+            )
+            if value is not ABSENT:
+                result[name] = value
+        return result
+
+    # -- lists --------------------------------------------------------------------------
+
+    def _items(
+        self, base: list[Any], now: list[Any], new: list[Any], path: Path
+    ) -> list[Any]:
+        for name in self._names:
+            keyed = [_by_key(items, name) for items in (base, now, new)]
+            if all(found is not None for found in keyed):
+                before, theirs, mine = (found or {} for found in keyed)
+                return list(self._members(before, theirs, mine, path).values())
+        return self._by_position(base, now, new, path)
+
+    def _by_position(
+        self, base: list[Any], now: list[Any], new: list[Any], path: Path
+    ) -> list[Any]:
+        theirs, mine = _Script(base, now), _Script(base, new)
+        result: list[Any] = []
+        for place in range(len(base) + 1):
+            result += theirs.added.get(place, ())
+            result += mine.added.get(place, ())
+            if place == len(base):
+                break
+            value = self.merged(
+                base[place],
+                theirs.made.get(place, ABSENT),
+                mine.made.get(place, ABSENT),
+                (*path, place),
+            )
+            if value is not ABSENT:
+                result.append(value)
+        return result
+
+
+class _Script:
+    """What was done to a list."""
+
+    def __init__(self, base: list[Any], changed: list[Any]) -> None:
+        self.made: dict[int, Any] = {}
+        """What became of the items of the base that are still there, by their places."""
+        self.added: dict[int, list[Any]] = {}
+        """What was put in front of them; at the end, behind the last one."""
+        for tag, i1, i2, j1, j2 in _steps(base, changed):
+            paired = 0
+            if tag in {"equal", "replace"}:
+                paired = min(i2 - i1, j2 - j1)
+                for offset in range(paired):
+                    self.made[i1 + offset] = changed[j1 + offset]
+            if j1 + paired < j2:
+                self.added.setdefault(i2, []).extend(changed[j1 + paired : j2])
+
+
+_Step: TypeAlias = tuple[str, int, int, int, int]
+
+
+def _steps(base: list[Any], changed: list[Any]) -> Iterable[_Step]:
+    """How one list becomes the other one, as :meth:`SequenceMatcher.get_opcodes`."""
+    head = _equal_items(base, changed)
+    most = min(len(base), len(changed)) - head
+    tail = min(_equal_items(base[::-1], changed[::-1]), most)
+    i2, j2 = len(base) - tail, len(changed) - tail
+    steps: list[_Step] = [("equal", 0, head, 0, head)]
+    if (i2 - head) * (j2 - head) > _MOST_COMPARED:
+        steps.append(("replace", head, i2, head, j2))
+    elif i2 > head or j2 > head:
+        left, right = ([_text(v) for v in x] for x in (base[head:i2], changed[head:j2]))
+        found = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+        steps += [
+            (tag, i + head, k + head, j + head, n + head) for tag, i, k, j, n in found
+        ]
+    steps.append(("equal", i2, len(base), j2, len(changed)))
+    return steps
+
+
+def _equal_items(left: list[Any], right: list[Any]) -> int:
+    """How many items at the beginning of two lists are the same."""
+    count = 0
+    for one, other in zip(left, right, strict=False):
+        if not same(one, other):
+            break
+        count += 1
+    return count
+
+
+def _text(value: Any) -> str:
+    """A text that two values have in common where they are the same."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, KeptText):
+        return _plain(value.shown)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else float(value)
+    return value
+
+
+def _by_key(items: list[Any], name: str) -> dict[Any, Any] | None:
+    """The records of a list by their keys; None where they are not known by it."""
+    found: dict[Any, Any] = {}
+    for item in items:
+        key = item.get(name) if isinstance(item, dict) else None
+        if not isinstance(key, str | int) or isinstance(key, bool) or key in found:
+            return None
+        found[key] = item
+    return found
+
+
+def _order(base: list[Any], now: list[Any], new: list[Any]) -> list[Any]:
+    """The order of all names: that of who has changed it, with what is added.
+
+    An addition stands behind what it stood behind. At the end stand those of ``now``, and
+    behind them those of ``new``.
+    """
+    old, there = set(base), set(now)
+    moved = [n for n in now if n in old] != [n for n in base if n in there]
+    kept = [name for name in (now if moved else new) if name in old]
+    anchors = set(kept)
+    behind: dict[Any, list[Any]] = {}
+    ends: list[Any] = []
+    known = set(kept)
+    for source in (now, new):
+        last = max((i for i, name in enumerate(source) if name in old), default=-1)
+        before = ABSENT
+        for place, name in enumerate(source):
+            if name in old:
+                before = name if name in anchors else before
+            elif name not in known:
+                known.add(name)
+                added = ends if place > last else behind.setdefault(before, [])
+                added.append(name)
+    result = list(behind.get(ABSENT, ()))
+    for name in kept:
+        result += [name, *behind.get(name, ())]
+    return [*result, *ends, *(name for name in base if name not in known)]

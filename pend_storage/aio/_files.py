@@ -1,0 +1,168 @@
+"""Whole files as plain data, to be awaited.
+
+What is loaded is remembered in the context of the coroutine; what waits for a store does so
+in a thread.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar, overload
+
+from pend_storage._model.diff import ABSENT
+from pend_storage._whole_files.steps import (
+    MISSING,
+    copies_of,
+    drafts_of,
+    file_of,
+    finished,
+    given,
+    holds_of,
+    layout_of,
+    opened,
+    value_of,
+    write,
+)
+from pend_storage._whole_files.working_copies import as_json
+from pend_storage.aio._holding import AsyncHolds
+from pend_storage.errors import MergeConflict
+from pend_storage.store import Store
+
+__all__ = ["AsyncFileVerbs"]
+
+T = TypeVar("T")
+
+
+class AsyncFileVerbs:
+    """The verbs of :class:`~pend_storage._whole_files.verbs.FileVerbs` with ``await``."""
+
+    _store: Store
+
+    async def load(
+        self,
+        file: str,
+        default: Any = MISSING,
+        *,
+        exclusive: bool = False,
+        timeout: float = 30.0,  # noqa: ASYNC109 - of the exclusive use alone
+    ) -> Any:
+        """As :meth:`Store.load <pend_storage.store.Store.load>`."""
+        layout = layout_of(self._store, file)
+        if exclusive:
+            await self._async_holds.borrow(file, timeout)
+        try:
+            base = await self._wait(partial(value_of, self._store, layout))
+            value = given(file, base, default)
+        except BaseException:
+            if exclusive:
+                await self._async_holds.bring_back(file)
+            raise
+        copies_of(self._store).note(file, value, base)
+        return value
+
+    async def save(self, file: str, value: Any, *, strict: bool = False) -> None:
+        """As :meth:`Store.save <pend_storage.store.Store.save>`."""
+        copies = copies_of(self._store)
+        try:
+            layout = layout_of(self._store, file)
+            new = as_json(value)
+            self._async_holds.require(file)
+            drafts = drafts_of(layout, copies.base(file, value), new)
+            await self._wait(partial(write, self._store, drafts, strict=strict))
+        finally:
+            await self._async_holds.bring_back(file)
+        copies.note(file, value, new)
+
+    @asynccontextmanager
+    async def edit(self, *files: str, strict: bool = False) -> AsyncIterator[Any]:
+        """As :meth:`Store.edit <pend_storage.store.Store.edit>`, with ``async with``."""
+        bases, values = await self._wait(partial(opened, self._store, files))
+        yield values[0] if len(values) == 1 else tuple(values)
+        drafts = finished(bases, values)
+        for file in files:
+            self._async_holds.require(file)
+        await self._wait(partial(write, self._store, drafts, strict=strict))
+
+    @overload
+    async def update(
+        self,
+        file: str,
+        fn: Callable[[Any], Awaitable[T]],
+        *,
+        timeout: float = ...,  # noqa: ASYNC109 - of the exclusive use
+        strict: bool = ...,
+    ) -> T: ...
+    @overload
+    async def update(
+        self,
+        file: str,
+        fn: Callable[[Any], T],
+        *,
+        timeout: float = ...,  # noqa: ASYNC109 - of the exclusive use
+        strict: bool = ...,
+    ) -> T: ...
+    async def update(
+        self,
+        file: str,
+        fn: Callable[[Any], Any],
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109 - of the exclusive use
+        strict: bool = False,
+    ) -> Any:
+        """As :meth:`Store.update <pend_storage.store.Store.update>`.
+
+        The function runs in the event loop; what it gives is awaited, where it can be.
+        """
+        deadline = time.monotonic() + timeout
+        async with self.exclusive(file, timeout=timeout):
+            while True:
+                bases, values = await self._wait(partial(opened, self._store, (file,)))
+                result = fn(values[0])
+                if inspect.isawaitable(result):
+                    result = await result
+                drafts = finished(bases, values)
+                self._async_holds.require(file)
+                try:
+                    await self._wait(partial(write, self._store, drafts, strict=strict))
+                except MergeConflict:
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return result
+
+    async def exists(self, file: str) -> bool:
+        """As :meth:`Store.exists <pend_storage.store.Store.exists>`."""
+        layout = layout_of(self._store, file)
+        value = await self._wait(partial(value_of, self._store, layout))
+        return value is not ABSENT
+
+    def exclusive(
+        self, file: str, *, timeout: float = 30.0
+    ) -> AbstractAsyncContextManager[None]:
+        """As :meth:`Store.exclusive <pend_storage.store.Store.exclusive>`.
+
+        With ``async with``. It belongs to the task: the tasks that it starts have to wait
+        for it like any others.
+        """
+        return self._async_holds.exclusive(file_of(self._store, file), timeout)
+
+    @property
+    def _async_holds(self) -> AsyncHolds:
+        found: AsyncHolds | None = self.__dict__.get("_exclusive_uses")
+        if found is None:
+            found = AsyncHolds(holds_of(self._store))
+            found = self.__dict__.setdefault("_exclusive_uses", found)
+        return found
+
+    async def _wait(self, do: Callable[[], T]) -> T:
+        """Have a thread do it, in this context: who writes is told by it."""
+        return await self._in_thread(partial(contextvars.copy_context().run, do))
+
+    async def _in_thread(self, do: Callable[[], T]) -> T:
+        """Have a thread do it."""
+        raise NotImplementedError

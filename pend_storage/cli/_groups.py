@@ -1,0 +1,58 @@
+"""Groups of commands, with messages for a missing and an unknown command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from typing_extensions import override
+
+from pend_storage._shown import did_you_mean
+
+__all__ = ["CommandGroup", "NoCommand"]
+
+
+class NoCommand(click.UsageError):
+    """Call of a group without one of its commands; the message is the group's help."""
+
+
+class _UnknownCommand(click.UsageError):
+    """Call of a command that a group does not have."""
+
+
+class CommandGroup(click.Group):
+    """Group that suggests a command for a mistyped one, and shows its help for none."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            raise NoCommand(ctx.get_help(), ctx)
+        return super().parse_args(ctx, args)
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if (
+            self.get_command(ctx, name) is None
+            and not ctx.resilient_parsing
+            and not name.startswith("-")
+        ):
+            known = self.list_commands(ctx)
+            raise _UnknownCommand(
+                f"there is no command {name!r}{did_you_mean(name, known)} The commands "
+                f"are: {', '.join(known)}.",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            is_own = error.ctx is ctx and ctx.invoked_subcommand is None
+            if not is_own or isinstance(error, _UnknownCommand):
+                raise
+            raise NoCommand(ctx.get_help(), ctx) from error  # options, and no command

@@ -1,0 +1,128 @@
+"""Rendering of facts for people: phase, roles, lag, blockers, broken files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pend_storage._shown import moment
+from pend_storage.cli._output import Cell, Output, seconds
+
+if TYPE_CHECKING:
+    from pend_storage.operations.facts import Obstacle, PairFacts, StoreFacts
+    from pend_storage.operations.quarantine import BrokenFile
+    from pend_storage.operations.status import EnvironmentStatus
+
+__all__ = ["show_broken", "show_details", "show_obstacles", "show_phase"]
+
+
+def show_phase(out: Output, status: EnvironmentStatus) -> None:
+    """Render the phase, the flag, and the roles of both stores."""
+    now = "none yet" if status.phase is None else status.phase.value
+    out.line(f"{status.environment}: phase {now}", style="title")
+    flag = status.flag
+    wanted = (
+        f"nothing; it may be said by {flag.place}"
+        if flag.wanted is None
+        else f"{flag.wanted.value}, by {flag.place}"
+    )
+    rows: list[tuple[Cell, ...]] = [
+        ("configuration", status.configuration),
+        ("wanted", wanted),
+        ("JSON", _side(status.json)),
+        ("PostgreSQL", _side(status.postgres)),
+    ]
+    if status.json is not None and status.json.files:
+        rows.insert(3, ("legacy files", _files(status.json)))
+    out.facts(rows)
+    if flag.problem is not None:
+        out.line(f"the flag: {flag.problem}", style="warn")
+    if status.problem is not None:
+        out.line(status.problem, style="fail")
+    elif status.is_fresh:
+        out.line("the stores were not used as a pair yet", style="quiet")
+    if status.differs and flag.wanted is not None:
+        out.line(
+            f"not in the wanted phase: pend-storage phase set {flag.wanted.value}",
+            style="warn",
+        )
+
+
+def show_broken(out: Output, files: Sequence[BrokenFile]) -> None:
+    """Render the legacy files that are broken as a whole, and the ways to repair them."""
+    for file in files:
+        rest = (
+            "what rests on it is refused" if file.unread else "the store has the rest"
+        )
+        out.line(f"{file.file} cannot be read, {rest}: {file.reason}", style="fail")
+        out.line(
+            f"  repair it in its place, or: pend-storage quarantine retry {file.id} "
+            f"--with FILE, or: pend-storage quarantine accept {file.id} --reason ...",
+            style="fail",
+        )
+
+
+def _side(side: StoreFacts | None) -> str:
+    if side is None:
+        return "not configured"
+    if side.problem is not None:
+        return f"cannot be asked: {side.problem}"
+    if side.role is None:
+        return f"no role yet; {side.place}"
+    return f"{side.role.value} at epoch {side.epoch}; {side.place}"
+
+
+def _files(side: StoreFacts) -> str:
+    """Lag of the legacy files behind the commits."""
+    oldest = side.files[0]
+    more = f"; {len(side.files) - 1:,} more are behind" if side.files[1:] else ""
+    what = "record" if oldest.records == 1 else "records"
+    age = seconds(oldest.seconds)
+    return f"{oldest.file} is {age} behind, {oldest.records:,} {what}{more}"
+
+
+def show_details(out: Output, details: PairFacts) -> None:
+    """Render the replication between the stores, and the blockers of the next phase."""
+    lag = details.lag
+    rows: list[tuple[Cell, ...]] = []
+    if lag is not None:
+        state = "" if lag.secondary_up else "; the secondary is down"
+        rows.append(("lag", f"{lag.commits:,} commits, {seconds(lag.seconds)}{state}"))
+        if lag.blocked is not None:
+            rows.append(("blocked", lag.blocked))
+    if details.backfill is not None:
+        rows.append(("backfill", details.backfill))
+        rows.append(("validation", _validation(details.validation)))
+    if details.divergences:
+        rows.append(("divergences", f"{details.divergences:,} open: see repair"))
+    if details.waiting is not None:
+        rows.append(("quarantine", f"{details.waiting:,} wait"))
+    if details.history:
+        last = details.history[-1]
+        way = f"{last.before.value} to {last.after.value}"
+        rows.append(("last switch", f"{moment(last.at)}, {way}, by {last.by}"))
+    out.facts(rows)
+    ahead = details.ahead
+    if ahead is not None:
+        if ahead.ready:
+            out.line(f"ready for {ahead.phase.value}", style="ok")
+        else:
+            out.line(f"not ready for {ahead.phase.value}:", style="quiet")
+            show_obstacles(out, ahead.blockers)
+
+
+def _validation(fact: Any) -> str:
+    if not isinstance(fact, Mapping):
+        return "never since the secondary began to follow"
+    at, found = moment(str(fact.get("at"))), fact.get("found")
+    return f"{at}: clean" if not found else f"{at}: {found:,} records differ"
+
+
+def show_obstacles(out: Output, found: tuple[Obstacle, ...]) -> None:
+    """Render blockers: code, sentence, and the command that removes each."""
+    for obstacle in found:
+        out.line(f"{obstacle.code}: {obstacle.sentence}", style="warn")
+        way = f"    -> {obstacle.remedy}"
+        if obstacle.can_be_accepted:
+            way += f"; or let it pass with --accept {obstacle.code}"
+        out.line(way)

@@ -1,0 +1,135 @@
+"""The clients of the demo, seen from the process that starts, kills and watches them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from pend_storage.demo._worker import Ledger, Tally
+from pend_storage.errors import StoreUnavailable
+
+__all__ = ["Crew", "Kind"]
+
+Kind: TypeAlias = Literal["writer", "reader"]
+
+_ENDING: Final = 30.0
+"""Seconds that a client may take to end: a call of its own may still be under way."""
+_BEGINNING: Final = 30.0
+
+
+@dataclass(slots=True)
+class _Client:
+    kind: Kind
+    process: subprocess.Popen[str]
+    tally: Tally = field(default_factory=Tally)
+    has_begun: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Take in what it tells, until it ends."""
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in self.process.stdout:
+            if line.endswith("\n"):
+                self.tally = Tally(**json.loads(line))
+                self.has_begun.set()
+
+
+class Crew:
+    """Writers and readers in processes of their own, all on one configuration."""
+
+    def __init__(self, config: Path, folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self._log = folder / "clients.log"
+        self._clients: list[_Client] = []
+
+    def start(self, kind: Kind) -> None:
+        """One more client; returns when it has begun to work.
+
+        Raises:
+            StoreUnavailable: it does not begin.
+        """
+        number = str(len(self._clients))
+        command = [sys.executable, "-m", "pend_storage.demo._worker"]
+        arguments = [kind, number, str(self._config), str(self._ledger(number))]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                command + arguments,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(),
+                text=True,
+            )
+        client = _Client(kind, process)
+        self._clients.append(client)
+        threading.Thread(target=client.watch, daemon=True).start()
+        if not client.has_begun.wait(_BEGINNING):
+            said = self._log.read_text(errors="replace").strip().splitlines()
+            reason = f"a client does not begin to work ({said[-1] if said else 'mute'})"
+            raise StoreUnavailable(reason, store="the demo")
+
+    def kill_a_writer(self) -> None:
+        """As the kernel does it where memory runs out, or an operator in a hurry."""
+        victim = next(
+            client
+            for client in self._clients
+            if client.kind == "writer" and client.process.poll() is None
+        )
+        victim.process.kill()
+        victim.process.wait()
+
+    def stop(self) -> None:
+        """Have all of them finish what they are at, and end."""
+        for client in self._clients:
+            if client.process.poll() is None:
+                client.process.send_signal(signal.SIGTERM)
+        for client in self._clients:
+            try:
+                client.process.wait(_ENDING)
+            except subprocess.TimeoutExpired:
+                client.process.kill()
+                client.process.wait()
+
+    def tally(self, kind: Kind | None = None) -> Tally:
+        """All together, those that have ended included."""
+        total = Tally()
+        for client in self._clients:
+            if kind in {None, client.kind}:
+                _add(total, client.tally)
+        return total
+
+    def count(self, kind: Kind) -> int:
+        """How many are at work."""
+        return sum(c.kind == kind and c.process.poll() is None for c in self._clients)
+
+    def acknowledged(self) -> Iterator[tuple[str, str, int]]:
+        """Collection, key and version of every record that any writer was told of."""
+        for ledger in self._folder.glob("writer-*.ledger"):
+            yield from Ledger.read(ledger)
+
+    def _ledger(self, number: str) -> Path:
+        return self._folder / f"writer-{number}.ledger"
+
+
+def _add(total: Tally, one: Tally) -> None:
+    for member in fields(Tally):
+        mine, other = getattr(total, member.name), getattr(one, member.name)
+        if member.name == "slowest":
+            total.slowest = max(mine, other)
+        elif member.name == "error":
+            total.error = mine or other
+        else:
+            setattr(total, member.name, mine + other)
+
+
+def _environment() -> dict[str, str]:
+    """Without what is configured there: it wins over files, and is not the demo's."""
+    ours = ("PEND_", "DB_")
+    return {n: value for n, value in os.environ.items() if not n.startswith(ours)}

@@ -1,0 +1,364 @@
+"""Registry of divergences: findings as rows of the primary, seen by every process.
+
+Findings are ordinary commits, so the relay brings them to the secondary and they are there
+after every switch. Their commits never wait for the secondary, and are made by the thread
+that compares, never by a call that reads. Only so many are kept: an operator who sees a
+thousand knows enough, and a broken secondary must not fill the primary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from pend_storage._model.diff import Difference
+from pend_storage._model.records import JSON, Delete, FindingRecord, Put, Row
+from pend_storage._shown import bounded_path, cut, shown
+from pend_storage.dualwrite._divergence_check import Finding, Place, State
+from pend_storage.dualwrite._relay_schedule import RelaySchedule
+from pend_storage.dualwrite._route import Route
+from pend_storage.dualwrite._router import Router
+from pend_storage.errors import Conflict, PendStorageError
+from pend_storage.events import Event, Hook
+from pend_storage.query import Condition, field, make_query
+from pend_storage.schema import FINDINGS
+from pend_storage.store import Store
+
+__all__ = ["DivergenceRegistry", "to_finding"]
+
+_MOST: Final = 1_000
+"""Findings kept; where more come, closed ones make room, and then no more are taken."""
+_AT_ONCE: Final = 100
+_ATTEMPTS: Final = 5
+_FRESH: Final = 1.0
+"""Seconds for which it is believed which findings are open."""
+_RENEW: Final = 60.0
+"""Seconds after which a finding that is seen again and again is written again."""
+_MOST_DIFFERENCES: Final = 20
+
+
+class _Plan(NamedTuple):
+    """One commit to the findings, made from what is there now."""
+
+    operations: list[Put | Delete]
+    checks: dict[str, int]
+    """Key to the version that must still be there."""
+    news: list[str]
+    """Ids of findings that are opened."""
+
+
+class DivergenceRegistry:
+    """Records the findings of a pair. Safe to share between threads."""
+
+    def __init__(
+        self,
+        router: Router,
+        hook: Hook,
+        schedule: RelaySchedule,
+        *,
+        most: int = _MOST,
+    ) -> None:
+        """Make a registry.
+
+        Args:
+            router: knows the primary.
+            hook: gets an event for each new finding.
+            schedule: of the relay, notified of commits that the secondary does not have.
+            most: findings kept.
+        """
+        self._router = router
+        self._hook = hook
+        self._schedule = schedule
+        self._most = most
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Make a new lock in a forked child: a thread of the parent may hold the old one."""
+        self._lock = threading.Lock()
+        self._known: frozenset[str] = frozenset()
+        self._known_at = -_FRESH
+        self._written: dict[str, float] = {}
+        self._is_full = False
+
+    # -- reading ------------------------------------------------------------------------
+
+    def findings(self, *, closed: bool = False) -> tuple[Finding, ...]:
+        """Return the open findings, or all of them, ordered by when they were first seen.
+
+        Raises:
+            StoreUnavailable: the primary cannot be reached.
+        """
+        where = () if closed else (field("state") == "open",)
+        return tuple(to_finding(row.record) for row in self._rows(where))
+
+    def _rows(self, where: tuple[Condition, ...]) -> list[Row]:
+        spec = self._router.pair.json.schema[FINDINGS]
+        query = make_query(spec, where, order_by=("first_seen",))
+        return self._router.call_reading(
+            lambda store, at: store.query(FINDINGS, query, epoch=at)
+        )
+
+    def _open(self) -> frozenset[str]:
+        """Return the ids of open findings, at most a second old."""
+        with self._lock:
+            if time.monotonic() - self._known_at < _FRESH:
+                return self._known
+        rows = self._rows((field("state") == "open",))
+        return self._learn(frozenset(row.key for row in rows))
+
+    def _learn(self, known: frozenset[str]) -> frozenset[str]:
+        with self._lock:
+            self._known, self._known_at = known, time.monotonic()
+            self._written = {i: at for i, at in self._written.items() if i in known}
+        return known
+
+    # -- what was found -----------------------------------------------------------------
+
+    def record(self, findings: Iterable[Finding]) -> None:
+        """Open findings, or record that they were seen again.
+
+        What cannot be written is emitted and not raised: it will be found again.
+        """
+        wanted = {id_of(f.collection, f.key): f for f in findings}
+        try:
+            known = self._open()
+            due = [i for i in wanted if i not in known or self._is_due(i)]
+            for start in range(0, len(due), _AT_ONCE):
+                part = due[start : start + _AT_ONCE]
+                news = self._write(partial(self._opening, part, wanted))
+                self._written.update(dict.fromkeys(part, time.monotonic()))
+                for identity in news:
+                    self._emit(wanted[identity])
+        except PendStorageError as error:
+            self._emit_not_recorded(error)
+
+    def _is_due(self, identity: str) -> bool:
+        return time.monotonic() - self._written.get(identity, -_RENEW) >= _RENEW
+
+    def _opening(
+        self, part: Sequence[str], wanted: dict[str, Finding], route: Route
+    ) -> _Plan:
+        """Plan a commit that opens these findings, or records that they were seen again."""
+        rows = route.store.read(FINDINGS, part, deleted=True, epoch=route.epoch)
+        open_ones = {i for i, row in rows.items() if row.record and _is_open(row)}
+        news = [identity for identity in part if identity not in open_ones]
+        fresh = [i for i in news if i not in rows or rows[i].record is None]
+        room = self._most - route.store.count(
+            FINDINGS, _everything(route.store), epoch=route.epoch
+        )
+        leaving = self._closed(route, max(0, len(fresh) - room), set(news))
+        excess = set(fresh[max(0, room + len(leaving)) :])
+        self._emit_full(bool(excess))
+        kept = [identity for identity in part if identity not in excess]
+        operations: list[Put | Delete] = [
+            route.store.schema.put(
+                FINDINGS,
+                _record(i, wanted[i], rows[i].record if i in open_ones else None),
+            )
+            for i in kept
+        ]
+        checks = {i: rows[i].version if _is_there(rows.get(i)) else 0 for i in kept}
+        operations += [Delete(FINDINGS, row.key) for row in leaving]
+        checks |= {row.key: row.version for row in leaving}
+        return _Plan(operations, checks, [i for i in news if i not in excess])
+
+    def _closed(self, route: Route, wanted: int, but: Collection[str]) -> list[Row]:
+        """Return the oldest closed findings, which may make room for others."""
+        if not wanted:
+            return []
+        query = make_query(
+            route.store.schema[FINDINGS],
+            (field("state") != "open",),
+            order_by=("last_seen",),
+            limit=wanted + len(but),
+        )
+        rows = route.store.query(FINDINGS, query, epoch=route.epoch)
+        return [row for row in rows if row.key not in but][:wanted]
+
+    def _emit_full(self, full: bool) -> None:  # noqa: FBT001 - the fact itself
+        if full and not self._is_full:
+            message = (
+                f"{self._most} findings are open, and no more are kept: repair, or see "
+                "what is wrong with the secondary"
+            )
+            self._hook(Event("findings-full", message, logging.ERROR))
+        self._is_full = full
+
+    def _emit(self, finding: Finding) -> None:
+        self._hook(
+            Event(
+                "divergence",
+                f"{finding.collection}[{shown(finding.key)}] is {finding.kind} in the "
+                "secondary: `pend-storage repair` brings it in line",
+                logging.ERROR,
+            )
+        )
+
+    def _emit_not_recorded(self, error: PendStorageError) -> None:
+        self._hook(
+            Event(
+                "findings-not-kept",
+                f"what a comparison found could not be written down: {error}",
+                logging.WARNING,
+            )
+        )
+
+    # -- what became of it ----------------------------------------------------------------
+
+    def record_equal(self, places: Iterable[Place]) -> None:
+        """Close the open findings of records that were seen to be equal."""
+        try:
+            known = self._open()
+            if known:
+                self._close(known & {id_of(*place) for place in places}, "gone")
+        except PendStorageError as error:
+            self._emit_not_recorded(error)
+
+    def record_repaired(self, places: Iterable[Place]) -> None:
+        """Close the findings of records that were repaired."""
+        try:
+            self._close({id_of(*place) for place in places}, "repaired")
+        except PendStorageError as error:
+            self._emit_not_recorded(error)
+
+    def emit_edits(self, edits: Iterable[FindingRecord]) -> None:
+        """Emit edits that were made in vain, and are findings by now."""
+        for record in edits:
+            if record.state == "open":
+                self._hook(
+                    Event(
+                        "divergence",
+                        f"{record.collection}[{shown(record.key)}] was changed in a legacy "
+                        "file while JSON is secondary: what it said is in quarantine "
+                        f"as {record.quarantined!r}",
+                        logging.WARNING,
+                    )
+                )
+
+    def record_accepted(self, identities: Collection[str]) -> None:
+        """Close findings of edits that an operator has settled in quarantine."""
+        self._close(identities, "accepted")
+
+    def _close(self, identities: Collection[str], state: State) -> None:
+        ordered = sorted(identities)
+        for start in range(0, len(ordered), _AT_ONCE):
+            part = ordered[start : start + _AT_ONCE]
+            self._write(partial(_closing, part, state))
+        if ordered:
+            with self._lock:
+                self._known -= frozenset(ordered)
+
+    # -- writing --------------------------------------------------------------------------
+
+    def _write(
+        self,
+        plan: Callable[[Route], _Plan],
+    ) -> list[str]:
+        """Commit what is planned; again where another process has written meanwhile."""
+
+        def attempt(route: Route) -> list[str]:
+            wanted = plan(route)
+            if wanted.operations:
+                checks = {(FINDINGS, key): at for key, at in wanted.checks.items()}
+                batch = route.store.schema.batch(wanted.operations, checks)
+                route.store.commit(batch, epoch=route.epoch)
+            return wanted.news
+
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                news = self._router.call(attempt)
+            except Conflict:
+                if not left:
+                    raise
+                continue
+            with self._lock:
+                self._known |= frozenset(news)
+            self._schedule.notify()
+            return news
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _closing(part: Sequence[str], state: State, route: Route) -> _Plan:
+    rows = route.store.read(FINDINGS, part, epoch=route.epoch)
+    mine = [row for row in rows.values() if _is_open(row)]
+    puts: list[Put | Delete] = [
+        route.store.schema.put(FINDINGS, replace(row.record, state=state))
+        for row in mine
+    ]
+    return _Plan(puts, {row.key: row.version for row in mine}, [])
+
+
+def id_of(collection: str, key: str) -> str:
+    """Return the id of a finding that a comparison makes."""
+    return hashlib.sha256(f"{collection}\0{key}".encode()).hexdigest()[:32]
+
+
+def to_finding(record: FindingRecord) -> Finding:
+    """Return the finding that a record holds."""
+    return Finding(
+        collection=record.collection,
+        key=record.key,
+        kind=record.kind,
+        versions=(record.primary_version, record.secondary_version),
+        differences=tuple(_parsed(record.differences)),
+        first_seen=record.first_seen,
+        last_seen=record.last_seen,
+        source=record.source,
+        state=record.state,
+    )
+
+
+def _record(
+    identity: str, finding: Finding, known: FindingRecord | None
+) -> FindingRecord:
+    return FindingRecord(
+        id=identity,
+        collection=finding.collection,
+        key=finding.key,
+        kind=finding.kind,
+        source=finding.source if known is None else known.source,
+        primary_version=finding.versions[0],
+        secondary_version=finding.versions[1],
+        differences=[
+            {
+                "path": list(bounded_path(found.path)),
+                "left": _shown(found.left),
+                "right": _shown(found.right),
+            }
+            for found in finding.differences[:_MOST_DIFFERENCES]
+        ],
+        first_seen=finding.first_seen if known is None else known.first_seen,
+        last_seen=finding.last_seen,
+    )
+
+
+def _shown(value: Any) -> JSON:
+    """Return what may be shown of a value, in a form that every store can hold."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping | list | tuple):
+        return shown(value)
+    return cut(value if isinstance(value, str) else str(value))
+
+
+def _parsed(differences: Iterable[Any]) -> Iterator[Difference]:
+    for found in differences:
+        yield Difference(tuple(found["path"]), found["left"], found["right"])
+
+
+def _is_open(row: Row) -> bool:
+    return bool(row.record.state == "open")
+
+
+def _is_there(row: Row | None) -> bool:
+    return row is not None and row.record is not None
+
+
+def _everything(store: Store) -> Condition:
+    return make_query(store.schema[FINDINGS], ()).where

@@ -1,0 +1,302 @@
+"""Dual-write store: writes go to both stores, reads to the primary, phases change live."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Final
+
+from typing_extensions import override
+
+from pend_storage._fork import on_fork
+from pend_storage._layouts.layout import Layout
+from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.dualwrite._divergence_check import Finding, Redact, hide_values
+from pend_storage.dualwrite._lag import Lag
+from pend_storage.dualwrite._maintenance import Backfill, Validate
+from pend_storage.dualwrite._pair import Pair
+from pend_storage.dualwrite._pair_locks import lock_both
+from pend_storage.dualwrite._phase_controller import ALONE, SwitchReport
+from pend_storage.dualwrite._readiness import Check, Readiness
+from pend_storage.dualwrite._repair import RepairReport
+from pend_storage.dualwrite._roles import RolePair
+from pend_storage.dualwrite._route import Route
+from pend_storage.dualwrite._routed_store import RoutedStore
+from pend_storage.dualwrite._shadow_reads import Compared
+from pend_storage.dualwrite._switch_history import (
+    Switch,
+    current_actor,
+    recorded_switches,
+)
+from pend_storage.dualwrite._unread_file_guard import UnreadFileGuard
+from pend_storage.dualwrite._wiring import PairOptions, wire
+from pend_storage.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
+from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.phases import Phase
+from pend_storage.reports import BackfillReport, ValidationReport
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+
+__all__ = ["DualWriteStore"]
+
+_RETENTION: Final = timedelta(days=7)
+_CLOSING: Final = 5.0
+"""Seconds that closing waits for a thread at most."""
+
+
+class DualWriteStore(RoutedStore):
+    """Keeps a JSON store and a PostgreSQL store alike, and moves between phases.
+
+    It knows nothing of either but the contract: any two stores with one schema will do.
+    A fresh pair starts ``json-only``; or ``postgres-only`` where PostgreSQL was written
+    to before and JSON is empty.
+
+    Nor does it know the jobs that copy and compare: without ``backfill`` and ``validate``
+    it writes to both stores and switches. ``pend_storage.DualWriteStore`` knows both jobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        json: Store,
+        postgres: Store,
+        secondary_timeout: float | None = 1.0,
+        compare: float = 0.05,
+        ignore: Iterable[str] = (),
+        redact: Redact = hide_values,
+        switch_patience: float = 30.0,
+        relay_interval: float | None = 0.2,
+        retention: timedelta = _RETENTION,
+        begin: Phase | None = None,
+        backfill: Backfill | None = None,
+        validate: Validate | None = None,
+        checks: Mapping[str, Check] | None = None,
+        hook: Hook = log_event,
+    ) -> None:
+        """Wire two stores together; they are closed with this one.
+
+        Args:
+            json: primary at first.
+            postgres: primary at last.
+            secondary_timeout: seconds that a write waits for the secondary; the relay brings
+                what did not arrive. 0: never wait; None: as long as it takes.
+            compare: share of the reads that are compared with the secondary, 0 to 1.
+            ignore: places that need not be equal: ``users.last_seen``, ``*.extra.note``.
+            redact: what of a difference may be shown.
+            switch_patience: seconds that a call waits while a switch is under way.
+            relay_interval: seconds between two looks of the relay at the change log; None:
+                it looks only when :meth:`catch_up` is called.
+            retention: how long a change log is kept that the other side has passed.
+            begin: first phase of a fresh pair, where it is not to be found out.
+            backfill: copies a store into its follower; None: the default of the class.
+            validate: compares two stores; likewise.
+            checks: by code of a blocker: what is wrong, in a sentence, or None.
+            hook: gets events; what it raises is logged once, and has no other effect.
+
+        Raises:
+            ConfigError: the schemas differ, a setting makes no sense, or the stores do not
+                belong together any more: one was restored from a backup. They are not closed
+                then.
+        """
+        if not 0 <= compare <= 1:
+            raise ConfigError(f"compare must be a share from 0 to 1, not {compare}.")
+        default_backfill, default_validate = self._default_jobs()
+        options = PairOptions(
+            secondary_timeout=secondary_timeout,
+            compare=compare,
+            ignore=ignore,
+            redact=redact,
+            switch_patience=switch_patience,
+            relay_interval=relay_interval,
+            retention=retention,
+            backfill=backfill or default_backfill,
+            validate=validate or default_validate,
+            checks=checks or {},
+            hook=guarded(hook),
+        )
+        self._take_parts(Pair(json, postgres, begin=begin), options)
+        self._refuse_rewound()
+        on_fork(self._after_fork)
+
+    def _take_parts(self, pair: Pair, options: PairOptions) -> None:
+        """Make the parts, and hold them where the verbs find them without a detour."""
+        self.schema: Schema = pair.json.schema
+        self.layouts: tuple[Layout, ...] = pair.json.layouts or pair.postgres.layouts
+        parts = wire(pair, options)
+        self._pair = pair
+        self._hook = options.hook
+        self._timeout = options.secondary_timeout
+        self._unread = UnreadFileGuard(self.layouts)
+        self._router = parts.router
+        self._continuity = parts.continuity
+        self._breaker = parts.breaker
+        self._schedule = parts.schedule
+        self._relay = parts.relay
+        self._replicator = parts.replicator
+        self._metadata = parts.metadata
+        self._registry = parts.registry
+        self._shadow_reads = parts.shadow_reads
+        self._maintenance = parts.maintenance
+        self._phases = parts.phases
+
+    def _default_jobs(self) -> tuple[Backfill | None, Validate | None]:
+        """Return the jobs that copy and compare where no argument names others."""
+        return None, None
+
+    def _refuse_rewound(self) -> None:
+        """Raise where a store was restored from a backup, before anything is written."""
+        with contextlib.suppress(StoreUnavailable, SchemaOutOfDate):
+            view = self._pair.read_roles()
+            if view.primary is None or not view.is_settled:
+                return
+            self._continuity.require(self._router.route_of(view, view.primary))
+            self._router.adopt(view)  # not before: it starts the relay
+
+    def _after_fork(self) -> None:
+        for part in (self._router, self._replicator, self._relay, self._shadow_reads):
+            part.after_fork()
+        self._registry.after_fork()
+        self._continuity.after_fork()
+        self._phases.after_fork()
+        self._router.invalidate()
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._pair.json!r}, {self._pair.postgres!r})"
+
+    @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        return lock_both(self._router, self._breaker, name, timeout)
+
+    # -- phases ---------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        """Phase; in the middle of a switch, the one that still or already holds.
+
+        Raises:
+            StoreUnavailable: the store that would decide it cannot be reached.
+        """
+        return self._phases.phase()
+
+    def roles(self) -> RolePair:
+        """Read the roles of both stores; None for one that cannot be reached."""
+        return self._pair.read_roles()
+
+    def readiness(self, phase: Phase | str) -> Readiness:
+        """Return what stands in the way of a phase, and the steps that would lead there."""
+        return self._phases.readiness(Phase(phase))
+
+    def switch(
+        self,
+        phase: Phase | str,
+        *,
+        accept: Iterable[str] = (),
+        timeout: float = 30.0,
+        by: str | None = None,
+    ) -> SwitchReport:
+        """Move to a phase, through those between, under live traffic.
+
+        Args:
+            phase: where to.
+            accept: codes of blockers to let pass. ``backfill`` cannot be: records would
+                be lost.
+            timeout: seconds after which to give up.
+            by: who asks for it, for the history; None: this user, machine and process.
+
+        Raises:
+            SwitchRefused: something is in the way; nothing was changed.
+            SwitchTimeout: not finished in time; nothing is lost, call it again.
+            StoreUnavailable: one of the stores cannot be reached; likewise.
+        """
+        return self._phases.switch(
+            Phase(phase), accept=accept, timeout=timeout, by=by or current_actor()
+        )
+
+    def history(self) -> tuple[Switch, ...]:
+        """Return the latest switches, oldest first."""
+        return recorded_switches(self._metadata)
+
+    def recover(self) -> RolePair:
+        """Finish or undo a half-done switch, without waiting for its heartbeat to stop."""
+        return self._router.maintain(now=True)
+
+    # -- keeping the stores alike ---------------------------------------------------------
+
+    def backfill(
+        self, *, progress: Progress | None = None, rate: float | None = None
+    ) -> BackfillReport:
+        """Copy what was there before the secondary began to follow; resumable."""
+        return self._maintenance.backfill(progress=progress, rate=rate)
+
+    def validate(
+        self, *, sample: float | None = None, progress: Progress | None = None
+    ) -> ValidationReport:
+        """Compare every record by value, in both directions; only certain ones count."""
+        return self._maintenance.validate(sample=sample, progress=progress)
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Bring the secondary in line with the primary, wherever it certainly is not."""
+        return self._maintenance.repair(dry_run=dry_run)
+
+    def divergences(self, *, closed: bool = False) -> tuple[Finding, ...]:
+        """Return what any process found to differ, and is not known to be equal since.
+
+        Args:
+            closed: also what was repaired, or seen to be equal again.
+        """
+        return self._registry.findings(closed=closed)
+
+    def compared(self) -> Compared:
+        """Return how many reads were compared, dropped, and found to differ."""
+        return self._shadow_reads.compared()
+
+    def catch_up(self) -> int:
+        """Apply the rest of the change log now; return how many commits that were."""
+        return self._relay.catch_up()
+
+    def lag(self) -> Lag:
+        """Measure how far the secondary is behind; out of reach, as far as is known here.
+
+        Raises:
+            StoreUnavailable: the primary cannot be reached.
+        """
+        phase = self._phases.phase()  # reads the roles, so that the route is not old
+        route = self._router.route
+        if phase in ALONE.values():
+            return Lag(0, 0.0, secondary_up=route.is_certain)
+        self._continuity.refresh(route)
+        return self._relay.lag(route)
+
+    def relay(self, *, interval: float | None = None) -> None:
+        """Relay in the calling thread until :meth:`close`: for a process of its own.
+
+        Args:
+            interval: as ``relay_interval`` of the store, which it stands for if None.
+        """
+        self._relay.run(interval)
+
+    @override
+    def close(self) -> None:
+        """Close both stores, when what is on its way to the secondary has arrived.
+
+        A witness of the last commit of this process is left beside the secondary's data,
+        so that a primary which loses it later is noticed. That takes 2 seconds at most,
+        and is skipped where the secondary is out of reach.
+        """
+        is_first, route = not self._router.is_closed, self._router.known_route
+        self._router.close()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._pair.postgres.close)
+            stack.callback(self._pair.json.close)
+            if is_first:
+                stack.callback(self._leave_witness, route)
+            stack.callback(self._relay.stop, _CLOSING)
+            stack.callback(self._shadow_reads.stop, _CLOSING)
+            stack.callback(self._replicator.stop, _CLOSING)
+
+    def _leave_witness(self, route: Route | None) -> None:
+        if route and (route.follower is None or self._breaker.is_closed):
+            self._continuity.leave_witness(route)

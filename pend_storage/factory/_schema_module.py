@@ -1,0 +1,104 @@
+"""Schema module: the declarations of a server's records."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pend_storage._layouts.layout import Layout, one_each
+from pend_storage.config import Settings
+from pend_storage.errors import ConfigError
+from pend_storage.schema import Schema
+
+__all__ = ["SchemaModule", "load_schema"]
+
+
+IN_CODE: Final = "schema="
+"""In place of a module's name where a program passes its schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaModule:
+    """Declarations of the configured schema module."""
+
+    name: str
+    schema: Schema
+    layouts: tuple[Layout, ...] = ()
+    """Its ``LAYOUTS``: the legacy files."""
+    seed: tuple[Any, ...] = ()
+    """Its ``SEED``: records that a new store must have before all others."""
+
+
+def load_schema(settings: Settings) -> SchemaModule:
+    """Import the schema module, unless a program has declared what would be in it.
+
+    It is looked for where Python looks, and then beside the configuration file.
+
+    Raises:
+        ConfigError: there is no such module, or it declares no schema.
+    """
+    declared = settings.declared
+    if declared is None:
+        return _imported(settings)
+    if declared.schema is not None:
+        return SchemaModule(IN_CODE, declared.schema, declared.layouts or ())
+    return replace(_imported(settings), layouts=declared.layouts or ())
+
+
+def _imported(settings: Settings) -> SchemaModule:
+    name = settings.schema
+    place = _place(settings)
+    with _importable_from(settings.file):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and lacks a package of its own
+            raise ConfigError(
+                f"{place}: there is no module {name!r}. Correct the name, or install "
+                "the package that has it."
+            ) from error
+    schema = getattr(module, "SCHEMA", None)
+    if not isinstance(schema, Schema):
+        raise ConfigError(
+            f"{place}: the module {name!r} has no SCHEMA. Assign a pend_storage.Schema "
+            "to that name in it."
+        )
+    schema.module = name
+    return SchemaModule(
+        name,
+        schema,
+        one_each(_tuple_of(module, "LAYOUTS", place)),
+        _tuple_of(module, "SEED", place),
+    )
+
+
+def _place(settings: Settings) -> str:
+    """Place at which the module is named, for messages."""
+    return settings.schema_named_by or f"{settings.place}.schema"
+
+
+def _tuple_of(module: object, name: str, place: str) -> tuple[Any, ...]:
+    value = getattr(module, name, ())
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise ConfigError(f"{place}: {name} in that module must be a list.")
+    return tuple(value)
+
+
+@contextmanager
+def _importable_from(file: Path | None) -> Iterator[None]:
+    """Allow imports from beside the configuration file, after all other places."""
+    if file is None:
+        yield
+        return
+    folder = str(file.parent)
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

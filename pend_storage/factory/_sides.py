@@ -1,0 +1,182 @@
+"""Single stores, as the settings describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pend_storage._extras import with_packages
+from pend_storage.backup import Keeps
+from pend_storage.config import JsonSettings, Settings
+from pend_storage.errors import ConfigError
+from pend_storage.events import Hooks, guarded, log_event
+from pend_storage.factory._schema_module import SchemaModule, load_schema
+from pend_storage.phases import ROLE_META
+from pend_storage.store import Store
+
+if TYPE_CHECKING:
+    from pend_storage.stores.json import JsonStore
+    from pend_storage.stores.postgres import PostgresStore
+
+__all__ = [
+    "ENVIRONMENT_META",
+    "MIGRATION_META",
+    "has_begun",
+    "kept_files",
+    "open_json",
+    "open_postgres",
+    "require_directory",
+    "require_environment",
+    "unclaimed_files",
+]
+
+ENVIRONMENT_META: Final = "environment"
+"""Name of the meta entry that says which environment a database belongs to."""
+MIGRATION_META: Final = "migrate-json"
+"""Name of the meta entry of the database that says which copy was made, when it was
+verified, and whether the migration that it was made for has ended."""
+
+
+def open_json(
+    settings: Settings, *, create: bool = False, hook: Hooks = log_event
+) -> JsonStore:
+    """Open the JSON directory; the first time, its legacy files are adopted.
+
+    Args:
+        settings: of the environment.
+        create: make the directory if it is missing.
+        hook: gets the store's events; or several hooks.
+
+    Raises:
+        ConfigError: no directory is configured, or it is not there.
+        LockTimeout: another process holds the directory.
+        CorruptFile: a file of the store is damaged.
+    """
+    from pend_storage.stores.json import JsonStore, Retention
+
+    wanted = settings.require_json()
+    if not create:
+        require_directory(settings, wanted.directory)
+    module = load_schema(settings)
+    return JsonStore(
+        module.schema,
+        wanted.directory,
+        layouts=module.layouts,
+        files=wanted.files,
+        include=() if wanted.unclaimed == "ignore" else _included(wanted),
+        checkpoint_interval=wanted.checkpoint_interval,
+        retain=Retention(seconds=settings.dual_write.retention_days * 24 * 3600),
+        hook=guarded(hook),
+    )
+
+
+def require_directory(settings: Settings, directory: Path) -> None:
+    """Refuse a JSON directory that is missing: a mistyped one must not become a store.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if directory.is_dir():
+        return
+    where = f"{settings.place}: the JSON directory {directory}"
+    if directory.exists():
+        raise ConfigError(f"{where} is not a directory. Correct json.directory.")
+    raise ConfigError(
+        f"{where} does not exist. Correct json.directory; for a new server make the "
+        "directory, or pass create=True to open_store; and remove json.directory where "
+        "JSON was given up for good."
+    )
+
+
+def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresStore:
+    """Connect to the database.
+
+    Args:
+        settings: of the environment.
+        hook: gets the store's events; or several hooks.
+
+    Raises:
+        ConfigError: no database is configured, or its packages are not installed.
+        StoreUnavailable: it cannot be reached.
+    """
+    wanted = settings.require_postgres()
+    module = load_schema(settings)
+    with with_packages():
+        from pend_storage.stores.postgres import PostgresStore
+    return PostgresStore(
+        module.schema,
+        wanted.full_url,
+        layouts=module.layouts,
+        pool_size=wanted.pool,
+        connect_timeout=wanted.connect_timeout,
+        idle_timeout=wanted.idle_timeout,
+        connection_max_age=wanted.connection_max_age,
+        statement_timeout=wanted.statement_timeout,
+        pooler=wanted.pooler,
+        hook=guarded(hook),
+    )
+
+
+def require_environment(settings: Settings, postgres: Store) -> None:
+    """Refuse a database that belongs to another environment.
+
+    Raises:
+        ConfigError: it does.
+        SchemaOutOfDate: it must be migrated first.
+        StoreUnavailable: it cannot be reached.
+    """
+    owner = postgres.meta(ENVIRONMENT_META)
+    if owner not in {None, settings.environment}:
+        raise ConfigError(
+            f"{settings.place}: the database belongs to the environment {owner!r}. "
+            "Correct the URL, or choose that environment by --env or PEND_ENV."
+        )
+
+
+def has_begun(settings: Settings) -> bool:
+    """Whether the JSON store has a role, so that it is one of a pair. Changes nothing."""
+    from pend_storage.stores.json import has_store
+
+    if not has_store(settings.require_json().directory):
+        return False  # opening it would adopt its files
+    with open_json(settings) as store:
+        return store.meta(ROLE_META) is not None
+
+
+# -- the files of a directory -------------------------------------------------------------
+
+
+def kept_files(module: SchemaModule, wanted: JsonSettings) -> Keeps:
+    """Return what decides which files of a directory belong to a copy of it.
+
+    Claimed files, data, and the store's own do. No store need have opened it.
+    """
+    from pend_storage.stores.json import keeper_of
+
+    return keeper_of(_claimed(module), _included(wanted))
+
+
+def unclaimed_files(module: SchemaModule, wanted: JsonSettings) -> tuple[Path, ...]:
+    """List the data files that no layout claims; none where they are to be ignored."""
+    from pend_storage.stores.json import unclaimed
+
+    if wanted.unclaimed == "ignore":
+        return ()
+    claimed = {wanted.directory / name for name in _claimed(module)}
+    return tuple(unclaimed(wanted.directory, claimed, _included(wanted)))
+
+
+def _included(wanted: JsonSettings) -> Sequence[str]:
+    """Patterns of the files that are data."""
+    from pend_storage.stores.json import DATA
+
+    return DATA if wanted.include is None else wanted.include
+
+
+def _claimed(module: SchemaModule) -> list[str]:
+    """Files of the layouts, and of the collections that have none."""
+    names = [layout.source for layout in module.layouts]
+    for spec in module.schema:
+        names += [f"{spec.name}.json", f"{spec.name}.rows.json"]
+    return names

@@ -1,0 +1,146 @@
+"""Store of an environment: the pair, or the only store that is configured."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from pend_storage._layouts.layout import Layout
+from pend_storage.config import Settings, settings_in_code
+from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.events import Event, Hook, Hooks, guarded, log_event
+from pend_storage.factory._pair import DualWriteStore, open_pair
+from pend_storage.factory._sides import (
+    has_begun,
+    open_json,
+    open_postgres,
+    require_environment,
+)
+from pend_storage.phases import Phase, Role
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+
+__all__ = ["open_primary", "open_store"]
+
+
+def open_store(
+    path: str | Path | None = None,
+    *,
+    environment: str | None = None,
+    schema: Schema | str | None = None,
+    layouts: Iterable[Layout] | None = None,
+    json: str | Path | None = None,
+    postgres: str | None = None,
+    phase: Phase | str | None = None,
+    create: bool = False,
+    hook: Hooks = log_event,
+) -> Store:
+    """Open the store of a configured environment.
+
+    With both sides configured it is a :class:`~pend_storage.DualWriteStore`,
+    whatever the phase: the roles in the stores say which phase it is, and the configured
+    one is only what is wanted. With one side it is that store alone.
+
+    A server with a configuration of its own needs no file:
+    ``open_store(schema=SCHEMA, layouts=LAYOUTS, json="data", postgres=url)``. Where a
+    store is given like this and no file is named, the arguments are all that counts. With
+    a file, they take the place of what it says.
+
+    Args:
+        path: the configuration file; see :func:`~pend_storage.config.load_settings`.
+        environment: which of its environments; without a file, its name.
+        schema: the :class:`~pend_storage.Schema`, or the name of a module with ``SCHEMA``.
+        layouts: of the legacy files; if None, those of the module.
+        json: the JSON directory.
+        postgres: URL of the database.
+        phase: the phase that is wanted.
+        create: make the JSON directory if it is missing. Otherwise a missing directory is
+            an error, since it may be a mistyped one.
+        hook: gets every :class:`~pend_storage.Event` of the stores, of the pair with its
+            long jobs, and of what follows the phase flag, in place of the default,
+            which logs them; or several hooks: ``hook=[ps.log_event, mine]``. They are
+            called in the thread where something happens, so they must be quick and
+            thread-safe. What a hook raises is logged once, and has no other effect.
+
+    Raises:
+        ConfigError: the configuration is wrong, or does not fit the stores.
+        StoreUnavailable: the only store cannot be reached.
+        SchemaOutOfDate: the database must be migrated first.
+    """
+    settings = settings_in_code(
+        path,
+        environment,
+        schema=schema,
+        layouts=layouts,
+        json=json,
+        postgres=postgres,
+        phase=phase,
+    )
+    hook = guarded(hook)
+    if settings.json is None or settings.postgres is None:
+        return _open_alone(settings, hook, create=create)
+    store = open_pair(settings, serving=True, create=create, hook=hook)
+    if not settings.auto_switch:
+        _report_difference(settings, store, hook)
+    return store
+
+
+def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
+    """Open the only store that is configured, if it may serve by itself."""
+    if settings.phase.json_role is not Role.DETACHED:
+        settings.require_json()
+    if settings.phase.postgres_role is not Role.DETACHED:
+        settings.require_postgres()
+    with contextlib.ExitStack() as opened:
+        store: Store
+        if settings.json is not None:
+            name, missing = "the JSON directory", "the database"
+            store = opened.enter_context(open_json(settings, create=create, hook=hook))
+        else:
+            name, missing = "the database", "the JSON directory"
+            store = opened.enter_context(open_postgres(settings, hook=hook))
+            require_environment(settings, store)
+        state = store.role()
+        if state.role is not Role.PRIMARY:
+            raise ConfigError(
+                f"{settings.place}: {name} is {state.role.value} at epoch {state.epoch}, "
+                f"so it does not hold the truth by itself. Configure {missing}, too: "
+                "with both, the store that is primary is found."
+            )
+        opened.pop_all()
+    return store
+
+
+def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
+    """Emit an event where the phase is not the configured one; nothing depends on it."""
+    with contextlib.suppress(PendStorageError):
+        phase = store.phase
+        if phase is not settings.phase:
+            hook(
+                Event(
+                    "phase-differs",
+                    f"the stores are in the phase {phase.value}, and {settings.place} "
+                    f"wants {settings.phase.value}: pend-storage phase show",
+                    logging.WARNING,
+                )
+            )
+
+
+def open_primary(settings: Settings) -> Store:
+    """Open the store from which the environment reads, in whatever phase it is.
+
+    A pair without roles is left as it is: then the configured phase says which of its
+    stores that is.
+
+    Raises:
+        ConfigError: it is not configured.
+        StoreUnavailable: it cannot be reached.
+    """
+    both = settings.json is not None and settings.postgres is not None
+    if both and has_begun(settings):
+        return open_pair(settings)
+    if settings.phase.postgres_role is Role.PRIMARY:
+        return open_postgres(settings)
+    return open_json(settings)

@@ -1,0 +1,45 @@
+"""Member names that occur more than once in one object, as its text says them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pend_storage.legacy._scan import Container, name_at
+
+__all__ = ["superseded"]
+
+_PLAIN: Final = re.compile(rb'"([^"\\]*+)"').match
+
+
+def superseded(raw: bytes, members: Container) -> frozenset[int]:
+    """The places of the members of an object after which another has the same name.
+
+    Names are the same if they are equal once unescaped, as for every parser.
+
+    Args:
+        raw: the file.
+        members: the object in it.
+    """
+    if members.is_list:
+        return frozenset()
+    count = len(members)
+    # Numbers need less memory than the names, of which there may be millions.
+    if len({hash(_name(raw, start)) for start in members.starts}) == count:
+        return frozenset()
+    later: set[bytes] = set()
+    found = set()
+    for index in range(count - 1, -1, -1):
+        name = _name(raw, members.starts[index])
+        if name in later:
+            found.add(index)
+        later.add(name)
+    return frozenset(found)
+
+
+def _name(raw: bytes, start: int) -> bytes:
+    """The member name that begins here, unescaped."""
+    plain = _PLAIN(raw, start)
+    if plain is not None:
+        return plain[1]
+    return name_at(raw, start).encode("utf-8", "surrogatepass")

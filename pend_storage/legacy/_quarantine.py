@@ -1,0 +1,154 @@
+"""Quarantine of legacy records that cannot be placed: codes, reasons, and their rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from pend_storage._layouts.duplicate_members import SUPERSEDED
+from pend_storage._layouts.retained_forms import KEPT, REFERENCE_LOST
+from pend_storage._model.records import Put, QuarantinedRecord
+from pend_storage._model.storable_text import safe_text
+from pend_storage._shown import shown
+from pend_storage.errors import CorruptFile, InvalidRecord
+from pend_storage.legacy._scan import BrokenFileError, name_at, top_level
+from pend_storage.schema import QUARANTINE, Schema
+
+__all__ = ["CODES", "kept", "make", "name_of", "renumbered", "value", "value_start"]
+
+CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "not-utf8": "the file is not UTF-8 text",
+        "not-json": "the file, or the record, is not JSON",
+        "blank": "the file has nothing in it, or nothing but white space",
+        "half-written": "the file ends before its JSON does",
+        "wrong-shape": "the file is JSON, but neither the list nor the object expected",
+        "duplicate-member": "a member name occurs twice in one object of the record",
+        SUPERSEDED: "a later member of the same object has the same name, and counts",
+        "not-a-number": "NaN or Infinity stands where JSON has a number",
+        "number-too-long": "a number has more digits than the stores take",
+        "too-large": "it is larger than every store can hold",
+        "too-deep": "it is nested deeper than parsers go",
+        "wrong-type": "something else stands where a record is expected",
+        "bad-key": "the member name is not what the file's records are named by",
+        "missing-member": "a member is missing, or null, without which there is no record",
+        "bad-value": "a member cannot be read, without which there is no record",
+        "unstorable": "a value that some store cannot hold, such as an escaped NUL",
+        "key-taken": "an earlier record of the file has the same key",
+        "value-taken": "another record has a value that must be unique",
+        REFERENCE_LOST: "a record that it refers to, and needs, was removed",
+        KEPT: "what the store held of a record whose member cannot be placed now",
+    }
+)
+"""Every reason for quarantine: its code and what it means."""
+
+_NAMESPACE: Final = uuid.UUID("5f0e2c1a-8d4b-5c39-9a51-6f1c0e7b2d48")
+_UNSEEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a record was first seen is not in its file: the store that adopts it knows."""
+
+
+def make(
+    file: str,
+    place: str,
+    raw: bytes,
+    *,
+    position: int | None,
+    occurrence: int,
+    code: str,
+    reason: str,
+) -> QuarantinedRecord:
+    """A quarantined record with a key of its file, its text and its occurrence.
+
+    The key says nothing else but whether the text is superseded.
+
+    Args:
+        file: the legacy file.
+        place: member name or index; "" for a whole file.
+        raw: its bytes, in a map with its name.
+        position: as of placed records; None for a whole file.
+        occurrence: how many equal texts of the file are older.
+        code: one of :data:`CODES`.
+        reason: a sentence.
+    """
+    name = f"{file}\n{hashlib.sha256(raw).hexdigest()}\n{occurrence}"
+    if code == SUPERSEDED:  # apart from the same text where it counts
+        name += f"\n{code}"
+    return QuarantinedRecord(
+        id=str(uuid.uuid5(_NAMESPACE, name)),
+        file=file,
+        place=safe_text(place),
+        position=position,
+        raw=raw,
+        code=code,
+        reason=safe_text(reason),
+        seen_at=_UNSEEN,
+    )
+
+
+def renumbered(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
+    """The record as a later one of its text."""
+    return make(
+        record.file,
+        record.place,
+        record.raw,
+        position=record.position,
+        occurrence=occurrence,
+        code=record.code,
+        reason=record.reason,
+    )
+
+
+def value_start(raw: bytes) -> int:
+    """Where the value of a quarantined record begins; 0 where it has no name."""
+    if raw[:1] != b'"':
+        return 0
+    try:
+        top = top_level(b"{%b}" % raw)
+    except BrokenFileError:
+        return 0
+    return top.values[0] - 1 if top is not None and len(top) == 1 else 0
+
+
+def name_of(record: QuarantinedRecord) -> str | None:
+    """The member name of a quarantined record; None where it has none."""
+    return name_at(record.raw, 0) if value_start(record.raw) else None
+
+
+def value(record: QuarantinedRecord) -> Any:
+    """What a quarantined record says; its text where that is not JSON."""
+    text = record.raw[value_start(record.raw) :]
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        return text.decode(errors="replace")
+
+
+def kept(schema: Schema, record: QuarantinedRecord, offset: int | None = None) -> Put:
+    """The operation that writes a quarantined record.
+
+    Args:
+        schema: of the store.
+        record: as :func:`make` gives it.
+        offset: where in the file its text begins.
+
+    Raises:
+        CorruptFile: its text is larger than quarantine can hold, on any store.
+    """
+    try:
+        return schema.put(QUARANTINE, record)
+    except InvalidRecord as error:
+        if error.code != "too-large":
+            raise
+        what = f"the record {shown(record.place)}" if record.place else "the file"
+        raise CorruptFile(
+            f"{what} cannot be placed ({record.code}: {record.reason}), and its text of "
+            f"{len(record.raw):,} bytes is too large for quarantine as well: take it out "
+            "of the file, or divide it",
+            path=record.file,
+            offset=offset,
+        ) from error

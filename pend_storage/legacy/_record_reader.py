@@ -1,0 +1,178 @@
+"""Reader of the records of a legacy file: placed, or set aside with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pend_storage._layouts.duplicate_members import SUPERSEDED
+from pend_storage._layouts.layout import Entry
+from pend_storage._model.records import Put
+from pend_storage._model.storable_text import safe_text
+from pend_storage._shown import shown
+from pend_storage.errors import InvalidRecord
+from pend_storage.legacy import _quarantine as quarantine
+from pend_storage.legacy._exact_json import UnreadableError, digest, read
+from pend_storage.legacy._mapping import RecordMapping, Source
+from pend_storage.schema import Schema
+
+__all__ = ["Piece", "RecordReader", "newest", "taken"]
+
+
+class Piece(NamedTuple):
+    """The text of one record, cut out of its file."""
+
+    name: str | None
+    """Its member name; None in a list."""
+    text: bytes
+    """In a map with its name."""
+    value: int
+    """Where in the text the value begins."""
+    number: int = 0
+    """Its place in a list, for messages."""
+    position: int | None = 0
+    """None where it stands beside the records of the file."""
+    span: tuple[int, int] | None = None
+    """Where in the file the text stands."""
+
+
+@dataclass(slots=True)
+class RecordReader:
+    """Turns the texts of one file's records into entries, one after the other."""
+
+    file: str
+    mapping: RecordMapping
+    schema: Schema
+    equal: dict[int, int] = field(default_factory=dict)
+    """How many records of a digest have been seen; the first 64 bits tell it apart."""
+    raws: Counter[bytes] = field(default_factory=Counter)
+    taken: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    """Keys and guarded values, and the place that has them."""
+
+    def entry(self, piece: Piece) -> Entry:
+        """The entry of one record; what cannot be placed is quarantined."""
+        place = str(piece.number) if piece.name is None else piece.name
+        try:
+            return self._placed(piece, place)
+        except UnreadableError as error:
+            return self._set_aside(piece, place, error.code, error.reason)
+        except RecursionError:
+            reason = "it is nested too deeply"
+            return self._set_aside(piece, place, "too-deep", reason)
+
+    def superseded(self, piece: Piece) -> Entry:
+        """The entry of a member after which another has the same name: no record."""
+        place = str(piece.name) or '""'
+        reason = (
+            "a later member of the file has the same name, and only that one counts"
+        )
+        return self._set_aside(piece, place, SUPERSEDED, reason)
+
+    def _placed(self, piece: Piece, place: str) -> Entry:
+        position = piece.position or 0
+        source = self._source(piece.name, piece.text[piece.value :], position)
+        home = self._home(source)
+        self._claim(home, place)
+        derived = tuple(self.derived(home.record, source.value))
+        return Entry(safe_text(place), home, derived, piece.span)
+
+    def _source(self, name: str | None, text: bytes, position: int) -> Source:
+        value, exact = read(text)
+        found = digest(value)
+        occurrence = 0
+        if name is None:
+            short = int(found[:16], 16)
+            occurrence = self.equal.get(short, 0)
+            self.equal[short] = occurrence + 1
+        return Source(name, value, found, occurrence, position, exact)
+
+    def _home(self, source: Source) -> Put:
+        mapping = self.mapping
+        refused: frozenset[str] = frozenset()
+        while True:
+            record = mapping.read(source, refused)
+            try:
+                return self.schema.put(mapping.collection, record)
+            except InvalidRecord as error:
+                if error.code == "too-large":  # it would be as large in `extra`
+                    raise UnreadableError(error.code, _large(error)) from error
+                column = mapping.demote(error.field)
+                if column is None or column in refused:
+                    raise UnreadableError("unstorable", str(error.reason)) from error
+                refused |= {column}
+
+    def _claim(self, home: Put, place: str) -> None:
+        """Take key and guarded values for this record, unless another one has them."""
+        claims = self.claims(home)
+        for claim in claims:
+            if claim in self.taken:
+                raise taken(claim, self.taken[claim])
+        self.taken.update(dict.fromkeys(claims, place))
+
+    def claims(self, home: Put) -> list[tuple[Any, ...]]:
+        """What no other record of the file may have: its key, and guarded values."""
+        mapping, record = self.mapping, home.record
+        claims: list[tuple[Any, ...]] = []
+        if not mapping.by_content(record):
+            claims.append((home.key,))
+        for group in mapping.guarded:
+            values = tuple(getattr(record, column) for column in group)
+            if None not in values:
+                claims.append((group, *values))
+        return claims
+
+    def derived(self, record: Any, value: Any) -> Iterator[Put]:
+        """What a record tells of others, as far as they can be stored."""
+        for collection, further in self.mapping.derive(record, value):
+            try:
+                yield self.schema.put(collection, further)
+            except InvalidRecord:
+                continue  # the legacy record itself is kept whole in any case
+
+    def set_aside(self, piece: Piece, code: str, reason: str) -> Entry:
+        """The entry of a record that is to be quarantined for this reason."""
+        place = str(piece.number) if piece.name is None else piece.name
+        return self._set_aside(piece, place, code, reason)
+
+    def _set_aside(self, piece: Piece, place: str, code: str, reason: str) -> Entry:
+        fingerprint = hashlib.sha256(piece.text).digest()
+        if code == SUPERSEDED:  # counted apart from those that count
+            fingerprint += code.encode()
+        record = quarantine.make(
+            self.file,
+            place,
+            piece.text,
+            position=piece.position,
+            occurrence=self.raws[fingerprint],
+            code=code,
+            reason=reason,
+        )
+        self.raws[fingerprint] += 1
+        start = piece.span and piece.span[0]
+        home = quarantine.kept(self.schema, record, start)
+        return Entry(record.place, home, span=piece.span)
+
+
+def _large(error: InvalidRecord) -> str:
+    return error.reason if error.field is None else f"{error.field}: {error.reason}"
+
+
+def taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
+    """Why a record is quarantined: one at an earlier place has what it claims."""
+    if len(claim) == 1:
+        return UnreadableError(
+            "key-taken", f"{shown(place)} earlier in the file has its key"
+        )
+    columns = ", ".join(claim[0])
+    return UnreadableError(
+        "value-taken", f"{shown(place)} earlier in the file has its {columns}"
+    )
+
+
+def newest() -> int:
+    """A position behind every other: positions from files are small numbers."""
+    return time.time_ns() // 1_000

@@ -1,0 +1,252 @@
+"""Live mapping whose members are kept one by one, each found without the others."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+from typing_extensions import override
+
+from pend_storage._model.diff import equal
+from pend_storage._shown import shown
+from pend_storage._transaction import Transaction
+from pend_storage.errors import StoreUnavailable
+from pend_storage.live._maps import MISSING, LiveMap, told
+from pend_storage.live._nested import Root, wrapped
+from pend_storage.live._recent import NEVER, Moment, is_closed, settled
+from pend_storage.live._values import as_json, key_text
+from pend_storage.store import Store
+
+__all__ = ["MemberRoot", "Members"]
+
+T = TypeVar("T")
+
+
+class Members(LiveMap):
+    """Member name to value.
+
+    Over a store each method is one look or one transaction of its own; over a transaction
+    it is part of that.
+    """
+
+    def __init__(self, file: str, store: Store, tx: Transaction | None = None) -> None:
+        self._file: Final = file
+        self._store: Final = store
+        self._tx: Final = tx
+
+    @abstractmethod
+    def _value(self, reads: Store | Transaction, name: str) -> Any:
+        """The value of a member as plain data, or ``MISSING``."""
+
+    @abstractmethod
+    def _set(self, tx: Transaction, name: str, value: Any) -> None:
+        """Write a member."""
+
+    @abstractmethod
+    def _remove(self, tx: Transaction, name: str) -> None:
+        """Take out a member that is there."""
+
+    @abstractmethod
+    def _all(self, reads: Store | Transaction) -> dict[str, Any]:
+        """All members as plain data, in order."""
+
+    @property
+    def _reads(self) -> Store | Transaction:
+        return self._store if self._tx is None else self._tx
+
+    def _run(self, change: Callable[[Transaction], T]) -> T:
+        return settled(self._store, self._tx, change)
+
+    # -- reading -------------------------------------------------------------------------
+
+    @override
+    def _data(self) -> dict[str, Any]:
+        return self._all(self._reads)
+
+    @override
+    def _child(self, name: str, value: Any, moment: Moment = NEVER) -> Any:
+        if isinstance(value, dict | list):
+            return wrapped(MemberRoot(self, name, value, moment), (), value)
+        return value
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        moment = Moment.now(self._store, self._tx)
+        found = self._looked_up(name)
+        if found is MISSING:
+            raise KeyError(name)
+        return self._child(name, found, moment)
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return self._looked_up(name) is not MISSING
+
+    def _looked_up(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            hash(name)  # what a dict refuses is refused
+            return MISSING
+        return self._value(self._reads, name)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._data()))
+
+    @override
+    def __repr__(self) -> str:
+        return f"<live view of {self._file}: {shown(self._data())}>"
+
+    @override
+    def __str__(self) -> str:
+        return str(self._data())
+
+    # -- writing -------------------------------------------------------------------------
+
+    @override
+    def _apply(self, change: Callable[[dict[str, Any]], T]) -> T:
+        raise NotImplementedError("each change of a whole file has its own way")
+
+    @override
+    def __setitem__(self, name: Any, value: Any) -> None:
+        text, new = key_text(name), as_json(value)
+        self._run(lambda tx: self._set(tx, text, new))
+
+    @override
+    def __delitem__(self, name: str) -> None:
+        if self._taken(name) is MISSING:
+            raise KeyError(name)
+
+    @override
+    def pop(self, name: str, *default: Any) -> Any:
+        """As that of a dict: what it gives is what it took out, as plain data."""
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        found = self._taken(name)
+        if found is not MISSING:
+            return found
+        if default:
+            return default[0]
+        raise KeyError(name)
+
+    def _taken(self, name: Any) -> Any:
+        """Take out a member; gives its value, or ``MISSING``."""
+        if not isinstance(name, str):
+            hash(name)
+            return MISSING
+
+        def take(tx: Transaction) -> Any:
+            found = self._value(tx, name)
+            if found is not MISSING:
+                self._remove(tx, name)
+            return found
+
+        return self._run(take)
+
+    def _poppable(self) -> list[str]:
+        """The members that can be taken out, in order."""
+        return list(self)
+
+    @override
+    def popitem(self) -> tuple[str, Any]:
+        """As that of a dict: the last member."""
+        while names := self._poppable():
+            found = self._taken(names[-1])
+            if found is not MISSING:  # else another writer has taken it
+                return names[-1], found
+        raise KeyError("popitem(): the file has no member")
+
+    @override
+    def clear(self) -> None:
+        def take_all(tx: Transaction) -> None:
+            for name in list(self):
+                if self._value(tx, name) is not MISSING:
+                    self._remove(tx, name)
+
+        self._run(take_all)
+
+    @override
+    def setdefault(self, name: Any, default: Any = None) -> Any:
+        """As that of a dict: never overwrites a member that another writer has set."""
+        text, new = key_text(name), as_json(default)
+
+        def settle(tx: Transaction) -> Any:
+            found = self._value(tx, text)
+            if found is not MISSING:
+                return found
+            self._set(tx, text, new)
+            return new
+
+        return self._child(text, self._run(settle))
+
+    @override
+    def update(self, *args: Any, **members: Any) -> None:
+        """As that of a dict, in one transaction."""
+        new = told(*args, **members)
+        if new:
+            self._run(lambda tx: self._set_all(tx, new))
+
+    def _set_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
+        for name, value in items.items():
+            self._set(tx, name, value)
+
+
+class MemberRoot(Root):
+    """A member of an object, known by its name."""
+
+    __slots__ = ("_moment", "_name", "_seen", "_view")
+
+    def __init__(self, view: Members, name: str, seen: Any, moment: Moment) -> None:
+        self._view = view
+        self._name = name
+        self._seen = seen
+        self._moment = moment
+
+    @override
+    def value(self) -> Any:
+        view = self._view
+        if self._moment.holds(view._store):  # noqa: SLF001 - its own view
+            return self._seen
+        moment = Moment.now(view._store, view._tx)  # noqa: SLF001
+        try:
+            found = view._value(view._reads, self._name)  # noqa: SLF001
+        except StoreUnavailable as error:
+            if is_closed(error):
+                return self._last()  # an object outlives the file that it came from
+            raise
+        if found is MISSING:
+            return self._last()
+        self._seen, self._moment = found, moment
+        return found
+
+    def _last(self) -> Any:
+        """What it said when it was looked at last."""
+        if self._seen is MISSING:
+            raise self._gone()
+        return self._seen
+
+    @override
+    def change(self, change: Callable[[Any], T]) -> T:
+        view, name = self._view, self._name
+
+        def write(tx: Transaction) -> T:
+            value = view._value(tx, name)  # noqa: SLF001
+            if value is MISSING:
+                raise self._gone()
+            new = as_json(value)
+            result = change(new)
+            if not equal(value, new):
+                view._set(tx, name, new)  # noqa: SLF001
+            return result
+
+        self._moment = NEVER
+        return view._run(write)  # noqa: SLF001
+
+    def _gone(self) -> LookupError:
+        return LookupError(
+            f"{self.place()} is not there any more: a view of it is held that was taken "
+            "before. Nothing was changed; put it into the file again."
+        )
+
+    @override
+    def place(self) -> str:
+        return f"{self._view._file}[{shown(self._name)}]"  # noqa: SLF001

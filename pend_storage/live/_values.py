@@ -1,0 +1,119 @@
+"""Values on their way into a view, and out of one: what ``json`` makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pend_storage._model.diff import equal
+
+__all__ = ["as_json", "json_default", "key_text", "plain", "whereabouts"]
+
+_PLAIN: Final = frozenset({str, int, bool, float, type(None)})
+_DEEP: Final = 400
+"""More levels than any store takes."""
+
+
+def json_default(value: Any) -> Any:
+    """For ``json.dumps(..., default=json_default)``: the plain content of a view.
+
+    Also for Flask's and FastAPI's encoders. Views are no subclasses of ``dict`` and
+    ``list``, because the C code of ``json`` would read the empty base and print ``{}``.
+
+    Raises:
+        TypeError: it is not a view, as from ``json`` itself.
+    """
+    snapshot = getattr(value, "snapshot", None)
+    if isinstance(value, Mapping | Sequence) and callable(snapshot):
+        return snapshot()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def key_text(key: Any) -> str:
+    """A member name as ``json.dump`` writes it: ``5`` becomes ``"5"``.
+
+    Raises:
+        TypeError: neither text, number, bool nor None; as from a dict, or from ``json``.
+    """
+    if type(key) is str:
+        return key
+    hash(key)  # what a dict refuses is refused with its error
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None:
+        return "null"
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int):
+        return int.__repr__(key)
+    if isinstance(key, float):
+        return float.__repr__(key)
+    raise TypeError(
+        f"keys must be str, int, float, bool or None, not {type(key).__name__}"
+    )
+
+
+def as_json(value: Any, depth: int = 0) -> Any:
+    """A copy of a value as it is after ``json.dump`` and ``json.load``.
+
+    What is no JSON stays as it is: the write says what is wrong.
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        for name, item in value.items():
+            if type(name) is not str or type(item) not in _PLAIN:
+                break
+        else:  # nearly always
+            return value.copy()
+    if depth > _DEEP:  # a circle, perhaps; the check of the depth refuses it
+        return value
+    if isinstance(value, Mapping):
+        return {key_text(k): as_json(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple) or hasattr(value, "snapshot"):
+        return [as_json(item, depth + 1) for item in value]
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value with the plain content of the views in it, to compare with plain data."""
+    kind = type(value)
+    if kind is dict:
+        return {name: plain(item) for name, item in value.items()}
+    if kind is list:
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping | Sequence) and hasattr(value, "snapshot"):
+        return value.snapshot()
+    return value
+
+
+def whereabouts(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | None:
+    """Where an item of a list stands after the list has changed.
+
+    Args:
+        seen: the list as it was.
+        index: of the item, in it.
+        now: the list as it is.
+
+    Returns:
+        Its index now; None where that cannot be told for certain.
+    """
+    if seen is now:
+        return index
+    shorter = min(len(seen), len(now))
+    front = 0
+    while front < shorter and equal(seen[front], now[front]):
+        front += 1
+    if index < front:
+        return index
+    back = 0
+    while back < shorter - front and equal(seen[-1 - back], now[-1 - back]):
+        back += 1
+    if index >= len(seen) - back:
+        return len(now) - len(seen) + index
+    found = [i for i in range(front, len(now) - back) if equal(seen[index], now[i])]
+    if len(found) == 1:
+        return found[0]
+    # Changed in its place, with nothing put in or taken out.
+    return index if len(seen) == len(now) and not found else None

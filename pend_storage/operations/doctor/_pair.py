@@ -1,0 +1,138 @@
+"""Checks of both stores as a pair; a switch whose process died is finished or undone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from pend_storage.config import Settings
+from pend_storage.dualwrite._roles import RolePair
+from pend_storage.errors import ConfigError, PendStorageError
+from pend_storage.factory import (
+    ConfiguredPair,
+    has_begun,
+    open_pair,
+    open_postgres,
+)
+from pend_storage.flags import flag_source
+from pend_storage.operations.doctor._findings import Finding, fail, ok, warn
+from pend_storage.operations.facts import read_flag_of
+
+__all__ = ["pair_findings"]
+
+_PATIENCE: Final = 5.0
+"""Seconds that a switch gets to end by itself, or to prove dead."""
+_PAUSE: Final = 0.1
+_MUCH: Final = 1_000
+"""Commits of lag that need attention."""
+
+
+def pair_findings(settings: Settings) -> Iterator[Finding]:
+    """Check the roles, the flag and the lag of the pair, if the stores are one."""
+    try:
+        if not has_begun(settings) and not _is_database_of_a_pair(settings):
+            yield ok("pair", "the stores were not used as a pair yet")
+            return
+        with open_pair(settings) as pair:
+            yield from _examined(settings, pair)
+    except ConfigError as error:
+        yield fail("pair", str(error), "See docs/how-to/go-back.md", error=error)
+    except PendStorageError as error:
+        yield fail("pair", str(error), error=error)
+
+
+def _is_database_of_a_pair(settings: Settings) -> bool:
+    """Whether the database has a role in a pair, whose JSON store may be lost."""
+    try:
+        with open_postgres(settings) as database:
+            return database.role().epoch > 0
+    except PendStorageError:
+        return False  # a finding of the checks of the database
+
+
+def _examined(settings: Settings, pair: ConfiguredPair) -> Iterator[Finding]:
+    before = pair.roles()
+    if not before.is_whole:
+        yield warn(
+            "pair",
+            f"one of the stores is out of reach; {_roles(before)}",
+            "What it misses is brought to it when it is back.",
+        )
+        return
+    if not before.is_settled:
+        yield _recovered(pair, before)
+    after = pair.roles()
+    if not after.is_settled:
+        return
+    yield ok("pair", f"phase {pair.phase.value}; {_roles(after)}")
+    yield _flag(settings, pair)
+    yield _lag(pair)
+
+
+def _recovered(pair: ConfiguredPair, before: RolePair) -> Finding:
+    """Wait for a live switch to end; finish or undo one that is dead."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        _ = pair.phase  # heals what is abandoned, and leaves alone what is alive
+        if pair.roles().is_settled:
+            break
+        time.sleep(_PAUSE)
+    after = pair.roles()
+    if not after.is_settled:
+        return fail(
+            "switch",
+            f"a switch is under way, and does not come to an end; {_roles(after)}",
+            "Somebody is at it: see who, or call doctor again.",
+        )
+    return warn(
+        "switch",
+        f"a switch was found half done ({_roles(before)}), and is settled now",
+        "See pend-storage phase show, and repeat the switch if it was undone.",
+    )
+
+
+def _roles(view: RolePair) -> str:
+    sides = {"JSON": view.json, "PostgreSQL": view.postgres}
+    return ", ".join(
+        f"{name} out of reach"
+        if state is None
+        else f"{name} {state.role.value} at epoch {state.epoch}"
+        for name, state in sides.items()
+    )
+
+
+def _flag(settings: Settings, pair: ConfiguredPair) -> Finding:
+    phase, source = pair.phase, flag_source(settings)
+    try:
+        flag = read_flag_of(pair, source)
+    finally:
+        source.close()
+    if flag.problem is not None:
+        return warn("phase flag", flag.problem, "Correct it: nothing follows it now.")
+    if flag.wanted is None:
+        return ok("phase flag", f"set nowhere: {flag.place}")
+    message = f"{flag.place} wants {flag.wanted.value}"
+    if flag.wanted is phase:
+        return ok("phase flag", message)
+    return warn(
+        "phase flag",
+        f"{message}, and the phase is {phase.value}",
+        f"Run: pend-storage phase set {flag.wanted.value}",
+    )
+
+
+def _lag(pair: ConfiguredPair) -> Finding:
+    lag = pair.lag()
+    age = "" if math.isinf(lag.seconds) else f", {lag.seconds:.1f} s"
+    message = f"{lag.commits:,} commits{age}"
+    if lag.blocked is not None:
+        return fail(
+            "lag",
+            f"{message}; the secondary does not get on: {lag.blocked}",
+            "Remove what stands in the way; for a refused commit: pend-storage repair",
+        )
+    if lag.commits > _MUCH:
+        return warn("lag", message, "Start a server, or run: pend-storage relay")
+    return ok("lag", message)

@@ -1,0 +1,207 @@
+"""What becomes of stored records when their schema changes. Pure; the same on every store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from pend_storage._model.fields import FieldSpec, Kind
+from pend_storage._schema_changes import former_names
+from pend_storage._schema_note import CollectionShape, FieldShape
+from pend_storage._shown import cut, shown
+from pend_storage.codec import dump_json, value_checker
+from pend_storage.errors import CorruptFile, InvalidRecord, SchemaOutOfDate
+from pend_storage.schema import CollectionSpec
+
+__all__ = ["Misfits", "Rewriting", "check_unique", "is_of", "value_in"]
+
+_MOST_SHOWN: Final = 10
+_MOST_REASON: Final = 200
+_TYPES: Final[Mapping[Kind, Any]] = {
+    Kind.STR: str,
+    Kind.INT: int,
+    Kind.BOOL: bool,
+    Kind.FLOAT: float,
+    Kind.DECIMAL: Decimal,
+    Kind.DATETIME: datetime,
+    Kind.DATE: date,
+    Kind.BYTES: bytes,
+}
+_NULL: Final = msgspec.Raw(b"null")
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Misfits:
+    """What does not fit a schema, for one report."""
+
+    def __init__(self) -> None:
+        self._shown: list[str] = []
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def add(self, place: str, reason: str) -> None:
+        """Note one of them."""
+        self._count += 1
+        if len(self._shown) < _MOST_SHOWN:
+            self._shown.append(f"{place}: {cut(reason, _MOST_REASON)}")
+
+    def refusal(self, store: str) -> SchemaOutOfDate:
+        """Why the schema cannot be taken."""
+        more = self._count - len(self._shown)
+        tail = f"; and {more:,} more" if more else ""
+        return SchemaOutOfDate(
+            f"{store}: {self._count:,} stored values do not fit the schema of this "
+            f"program: {'; '.join(self._shown)}{tail}. Correct them with the program of "
+            "before, declare what they become (evolve=ps.Evolve(convert=...)), or change "
+            "the schema; nothing was changed."
+        )
+
+
+class Rewritten(NamedTuple):
+    """A record of the present schema."""
+
+    record: Any
+    body: bytes
+
+
+class Rewriting:
+    """What becomes of the records of one collection."""
+
+    def __init__(
+        self, spec: CollectionSpec, former: CollectionShape, present: CollectionShape
+    ) -> None:
+        """Make one.
+
+        Args:
+            spec: the declared collection.
+            former: as it was noted with the records.
+            present: what is noted of it now.
+        """
+        self._spec = spec
+        self._former = former
+        self._present = present
+        self._names = former_names(former, present, spec.evolve)
+        self._functions = {
+            field: function
+            for field, function in spec.evolve.convert.items()
+            if self._differs(field)
+        }
+
+    def _differs(self, field: str) -> bool:
+        was = self._names.get(field)
+        return was is None or self._former.fields[was] != self._present.fields[field]
+
+    def rewritten(self, body: bytes) -> Rewritten:
+        """The record that a stored one becomes.
+
+        Raises:
+            ValueError: it does not fit; with the reason.
+        """
+        old = _members(body)
+        new = {}
+        for field, shape in self._present.fields.items():
+            value = self._value(field, shape, old)
+            if value is not None:
+                new[field] = value
+        codec = self._spec.codec
+        try:
+            record = codec.check(codec.decode(_encode(new)))
+        except CorruptFile as error:
+            raise ValueError(error.reason) from error
+        except InvalidRecord as error:
+            raise ValueError(f"{error.field or 'record'}: {error.reason}") from error
+        return Rewritten(record, codec.encode(record))
+
+    def _value(
+        self, field: str, shape: FieldShape, old: Mapping[str, msgspec.Raw]
+    ) -> Any:
+        """The member of the new record; None where its default is meant."""
+        was, function = self._names.get(field), self._functions.get(field)
+        declared = self._spec.fields[field]
+        if was is None:
+            if function is not None:
+                return value_in(declared, function, self._as_dict(old))
+            return None if shape.has_default or not shape.optional else _NULL
+        former = self._former.fields[was]
+        raw = old.get(was)
+        if raw is None:
+            if not former.has_default:
+                return None
+            raw = msgspec.Raw(dump_json(former.default))
+        if function is None:
+            return raw
+        return value_in(declared, function, _python(former, raw))
+
+    def _as_dict(self, old: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+        """The whole former record."""
+        return {
+            name: _python(shape, old[name]) if name in old else shape.default
+            for name, shape in self._former.fields.items()
+        }
+
+
+def _python(shape: FieldShape, raw: msgspec.Raw) -> Any:
+    """A stored value as the former field gave it."""
+    kind = _TYPES.get(Kind(shape.kind), Any)
+    return msgspec.json.decode(raw, type=kind if kind is Any else kind | None)
+
+
+def is_of(shape: FieldShape, raw: msgspec.Raw) -> bool:
+    """Whether a stored value is one of a field, as far as its kind goes."""
+    try:
+        value = _python(shape, raw)
+    except msgspec.DecodeError:
+        return False
+    return not shape.choices or value is None or value in shape.choices
+
+
+def value_in(
+    field: FieldSpec, function: Callable[[Any], Any], former: Any
+) -> msgspec.Raw:
+    """The JSON of a field's value that a function makes of the former one.
+
+    Raises:
+        ValueError: the function fails, or gives what the field does not take.
+    """
+    if former is None and field.optional:
+        return _NULL
+    try:
+        value = function(former)
+    except Exception as error:
+        raise ValueError(
+            f"{field.name}: the function of convert failed on {shown(former)} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if value is None and field.optional:
+        return _NULL
+    try:
+        checked = value_checker(field)(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{field.name}: {error}") from error
+    return msgspec.Raw(dump_json(checked) if field.kind.is_json else _encode(checked))
+
+
+def check_unique(
+    spec: CollectionSpec, records: Iterable[tuple[str, Any]], misfits: Misfits
+) -> None:
+    """Note the records that have a unique value of another one."""
+    owners: dict[tuple[Any, ...], str] = {}
+    for key, record in records:
+        for group in spec.unique:
+            value = tuple(getattr(record, name) for name in group)
+            if None in value:
+                continue
+            owner = owners.setdefault((group, value), key)
+            if owner != key:
+                misfits.add(
+                    f"{spec.name}[{shown(key)}]",
+                    f"{', '.join(group)} must be unique, and {spec.name}[{shown(owner)}] "
+                    f"has {shown(value[0] if len(value) == 1 else value)} too",
+                )

@@ -1,0 +1,80 @@
+"""The change log of an open directory, as its readers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pend_storage._model.records import Change, Pending
+from pend_storage.errors import ChangesExpired
+from pend_storage.stores.json._journal.atomic_files import translated
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.history_reader import effects_after
+from pend_storage.stores.json._journal.pending_count import count_pending
+from pend_storage.stores.json._journal.replica_state import ReplicaState
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
+
+__all__ = ["ChangeLog"]
+
+
+class ChangeLog:
+    """Read entries of the journal as changes of records of the present schema."""
+
+    def __init__(self, admission: SchemaAdmission, name: str) -> None:
+        """Make one.
+
+        Args:
+            admission: tells which entries are of the present schema.
+            name: of the store, in errors.
+        """
+        self._admission = admission
+        self._name = name
+
+    def read(self, engine: Engine, after: int) -> Iterator[Change]:
+        """Yield the changes after a sequence number, in order.
+
+        Raises:
+            ChangesExpired: some of them are not kept, or are of a former schema.
+        """
+        self._admission.require_whole()
+        self._require_readable(after)
+        state, end, found = engine.consult(
+            lambda live: (live.state, live.journal.position, live.history.since(after))
+        )
+        if found is None:
+            with translated(engine.directory):
+                effects = effects_after(engine.directory, after, end, state.name)
+                yield from map(state.change_of, effects)
+        else:
+            yield from map(state.change_of, found)
+
+    def find(self, engine: Engine, token: str) -> Change | None:
+        """Return the commit that carries a token; None where the log has none."""
+
+        def look(live: ReplicaState) -> Change | None:
+            with translated(engine.directory):
+                effect = live.find(token)
+            if effect is None:
+                return None
+            if effect.sequence <= self._admission.floor:  # its records cannot be read
+                rows = tuple(row._replace(body=None) for row in effect.rows)
+                effect = replace(effect, rows=rows)
+            return live.state.change_of(effect)
+
+        return engine.consult(look)
+
+    def pending(self, engine: Engine, after: int) -> Pending | None:
+        """Count the changes after a sequence number; None where only a walk can tell."""
+        engine.look(lambda _: None)
+        self._require_readable(after)
+        return count_pending(engine, after)
+
+    def _require_readable(self, after: int) -> None:
+        """Refuse to read entries of the change log that are of a former schema.
+
+        Raises:
+            ChangesExpired: some of those that are asked for are.
+        """
+        floor = self._admission.floor
+        if after < floor:
+            raise ChangesExpired(store=self._name, after=after, oldest=floor)

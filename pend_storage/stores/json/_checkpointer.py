@@ -1,0 +1,257 @@
+"""Checkpointer: keeps all legacy files in step in the background, one process at a time."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pend_storage import _jitter as jitter
+from pend_storage._layouts.layout import Layout
+from pend_storage.errors import PendStorageError, StoreUnavailable
+from pend_storage.events import Event, Hook
+from pend_storage.stores.json._journal.atomic_files import translate, translated
+from pend_storage.stores.json._journal.compaction import (
+    Retention,
+    clear_leavings,
+    compact,
+    is_due,
+)
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.journal import Position
+from pend_storage.stores.json._journal.process_locks import FlockLock
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
+from pend_storage.stores.json._legacy_sync.file_sync import FileSync
+from pend_storage.stores.json._legacy_sync.quiescence import SETTLE
+from pend_storage.stores.json._unclaimed_files import unclaimed
+
+__all__ = ["Checkpointer"]
+
+_COMPACT_AGAIN: Final = 30.0
+"""Seconds between two looks at whether a snapshot is due; twice as many after each that
+failed, for each may leave a segment of the journal."""
+_LONGEST_AGAIN: Final = 3600.0
+_SNAPSHOT: Final = "a snapshot"
+_REPEAT: Final = 60
+"""A failure is reported again after so many rounds in which it has lasted."""
+
+
+class Checkpointer:
+    """Synchronise the legacy files of one store, in rounds."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        layouts: Sequence[Layout],
+        paths: Mapping[str, Path],
+        *,
+        directory: Path,
+        include: Sequence[str],
+        retention: Retention,
+        lock_timeout: float,
+        hook: Hook,
+        admission: SchemaAdmission,
+    ) -> None:
+        """Make one.
+
+        Args:
+            engine: the store.
+            layouts: of the files.
+            paths: where each file is.
+            directory: where files may be that no layout claims.
+            include: patterns of those that are data.
+            retention: how much of the change log to keep.
+            lock_timeout: seconds to wait for another process at most.
+            hook: receives events of what was done, and what could not be.
+            admission: tells whether the files are left to newer programs.
+        """
+        self._engine = engine
+        self._admission = admission
+        files = Counter(layout.collection for layout in layouts)
+        self._syncs = [
+            FileSync(engine, x, paths[x.file], hook, is_shared=files[x.collection] > 1)
+            for x in layouts
+        ]
+        self._directory: Path | None = directory
+        self._claimed = set(paths.values())
+        self._include = include
+        self._retention = retention
+        self._timeout = lock_timeout
+        self._hook = hook
+        self._lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failures: dict[str, int] = {}
+        self._compact_after = 0.0
+
+    @property
+    def _kept(self) -> list[FileSync]:
+        """The files that this program keeps: none that it could not show whole."""
+        return [] if self._admission.is_behind else self._syncs
+
+    # -- rounds -----------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Take in what others changed in the files, unless another process does so."""
+        with self._mutex, self._lock.tried() as mine:
+            if mine and not self._admission.is_behind:
+                clear_leavings(self._engine.own)
+                for sync in self._syncs:
+                    sync.look_only()
+
+    def round(self) -> None:
+        """One round in the background; failures are reported and tried again."""
+        self._attempt("any file", self._round)
+
+    def _round(self) -> None:
+        with self._mutex, self._lock.tried() as mine:
+            if mine:
+                self._tell_unclaimed()
+                self._keep_all()
+            if mine and time.monotonic() >= self._compact_after:
+                self._attempt(_SNAPSHOT, self._compact_if_due)
+                failed = min(self._failures.get(_SNAPSHOT, -1) + 1, 10)
+                pause = min(_COMPACT_AGAIN * 2**failed, _LONGEST_AGAIN)
+                self._compact_after = time.monotonic() + pause
+
+    def _keep_all(self) -> None:
+        """Keep every file; look once more at those that were being written just now."""
+        left = self._kept
+        for is_last in (False, True):
+            for sync in left:
+                keep = functools.partial(sync.keep, force=False, wait=False)
+                self._attempt(sync.layout.file, keep)
+            left = [sync for sync in left if sync.is_busy]
+            if is_last or not left or self._stop.wait(_jittered(SETTLE, 0.4)):
+                return
+
+    def checkpoint(self) -> None:
+        """Bring every file up to date now.
+
+        Raises:
+            LockTimeout: another process is doing so for too long.
+            StoreUnavailable: a file cannot be written, or another program writes it
+                without a pause; the others were.
+        """
+        errors: list[PendStorageError] = []
+        with self._mutex, self._lock.held(self._timeout):
+            self._tell_unclaimed()
+            for sync in self._kept:
+                try:
+                    sync.keep(force=True, wait=True)
+                    if sync.is_busy:
+                        errors.append(_busy(sync))
+                except PendStorageError as error:
+                    errors.append(error)
+                except OSError as error:
+                    errors.append(translate(error, sync.path))
+            if not errors:
+                self._compact_if_due()
+        if errors:
+            raise errors[0]
+
+    def compact(self) -> None:
+        """Write a snapshot now, and drop what it replaces."""
+        with self._mutex, self._lock.held(self._timeout):
+            self._compact()
+
+    def _tell_unclaimed(self) -> None:
+        """Report once the files that no layout claims."""
+        directory, self._directory = self._directory, None
+        if directory is None:
+            return
+        found = list(unclaimed(directory, self._claimed, self._include))
+        if found:
+            names = ", ".join(str(path.relative_to(directory)) for path in found[:5])
+            self._hook(
+                Event(
+                    "files-unclaimed",
+                    f"{len(found)} JSON files in {directory} are claimed by no layout and "
+                    f"are left alone: {names}{', ...' if found[5:] else ''}",
+                    logging.WARNING,
+                )
+            )
+
+    def _compact_if_due(self) -> None:
+        with translated(self._engine.directory):
+            if is_due(self._engine):
+                self._compact()
+
+    def _compact(self) -> None:
+        def needed(now: Position) -> list[Position]:
+            return [p for sync in self._syncs for p in sync.positions(now)]
+
+        with translated(self._engine.directory):
+            compact(self._engine, self._retention, needed)
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (PendStorageError, OSError) as error:
+            count = self._failures[what] = self._failures.get(what, -1) + 1
+            if count % _REPEAT == 0:
+                self._hook(
+                    Event(
+                        "checkpoint-failed",
+                        f"{what} could not be written: {error}. Nothing is lost, it will "
+                        "be tried again",
+                        logging.ERROR,
+                    )
+                )
+        else:
+            self._failures.pop(what, None)
+
+    # -- life -------------------------------------------------------------------------
+
+    def start(self, interval: float) -> None:
+        """Begin to work in the background, one round every so many seconds."""
+        self._thread = threading.Thread(
+            target=self._run, args=(interval,), name="pend-checkpoint", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, interval: float) -> None:
+        # Not in step with a program that writes a file at the same interval.
+        while not self._stop.wait(_jittered(interval, -0.15)):
+            self.round()
+
+    def close(self) -> None:
+        """Stop working, and bring the files up to date one last time."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self.checkpoint()
+        except PendStorageError as error:
+            self._hook(
+                Event(
+                    "checkpoint-failed",
+                    f"the files could not be brought up to date at the end: {error} "
+                    "Nothing is lost; the next process will do it",
+                    logging.ERROR,
+                )
+            )
+        self._lock.close()
+
+    def abandon(self) -> None:
+        """Close the files and nothing else, in a forked child."""
+        self._lock.close()
+
+
+def _busy(sync: FileSync) -> StoreUnavailable:
+    return StoreUnavailable(
+        "another program writes it without a pause. Nothing is lost: it is brought up to "
+        "date when that program pauses",
+        store=str(sync.path),
+    )
+
+
+def _jittered(seconds: float, share: float) -> float:
+    """So many seconds and up to that share of them more; less, where it is negative."""
+    return seconds * (1 + share * jitter.between(0.0, 1.0))

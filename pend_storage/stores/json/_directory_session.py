@@ -1,0 +1,192 @@
+"""The lifetime of an open directory: opening, reopening after a fork, and closing."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pend_storage._model.records import JSON
+from pend_storage.errors import StoreUnavailable
+from pend_storage.events import Hook, Progress
+from pend_storage.phases import Role
+from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.state import SCHEMA_META
+from pend_storage.stores._inmemory.write_planner import Plan
+from pend_storage.stores._signal_shield import later, shielded
+from pend_storage.stores.json._checkpointer import Checkpointer
+from pend_storage.stores.json._file_layouts import FileLayouts
+from pend_storage.stores.json._journal.atomic_files import translated
+from pend_storage.stores.json._journal.compaction import Retention
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
+from pend_storage.stores.json._legacy_sync.preexisting_files import require_fitting
+from pend_storage.stores.json._legacy_sync.preflight import check_places
+from pend_storage.stores.json._store_directory import (
+    check_directory,
+    open_store_directory,
+)
+
+__all__ = ["DirectorySession", "SessionOptions"]
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """Settings of an open directory, as given to the store."""
+
+    include: Sequence[str]
+    """Patterns of the files below the directory that are data."""
+    checkpoint_interval: float | None
+    """Seconds between two rounds of the checkpointer; None: no thread is started."""
+    lock_timeout: float
+    retention: Retention
+
+
+class DirectorySession:
+    """Hold the engine and the checkpointer of one directory in one process.
+
+    A fork inherits neither: the child drops them, and opens its own when it needs them.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        files: FileLayouts,
+        admission: SchemaAdmission,
+        hook: Hook,
+        options: SessionOptions,
+    ) -> None:
+        self._schema = schema
+        self._files = files
+        self._admission = admission
+        self._hook = hook
+        self._options = options
+        self._opening = threading.Lock()
+        self._closed = False
+        self.engine: Engine | None = None
+        self.checkpointer: Checkpointer | None = None
+
+    def start(self, progress: Progress | None) -> None:
+        """Open the directory for the first time; import its legacy files if needed."""
+        try:
+            shielded(partial(self._start, progress))
+        except BaseException:
+            later(self.close)  # what is opened by now, or comes to be when we have gone
+            raise
+
+    def _start(self, progress: Progress | None) -> None:
+        with self._opening:
+            self._open(progress)
+
+    def opened(self) -> Engine:
+        """Return the engine; open it again in a process that was forked.
+
+        Raises:
+            StoreUnavailable: the session is closed.
+        """
+        return self.engine or shielded(self._opened_again)
+
+    def _opened_again(self) -> Engine:
+        with self._opening:
+            if self._closed:
+                name = str(self._files.directory)
+                raise StoreUnavailable("the store is closed", store=name)
+            return self.engine or self._open()
+
+    def _open(self, progress: Progress | None = None) -> Engine:
+        files, timeout = self._files, self._options.lock_timeout
+        check_directory(files.directory)
+        require_fitting(self._schema, files.layouts, files.synced_files())
+        own = open_store_directory(
+            self._schema,
+            files.directory,
+            files.layouts,
+            files.synced_files(),
+            timeout=timeout,
+            hook=self._hook,
+            progress=progress,
+        )
+        with translated(files.directory):
+            engine = Engine(
+                self._schema,
+                own,
+                name=str(files.directory),
+                lock_timeout=timeout,
+                hook=self._hook,
+                admission=self._admission,
+                layouts=files.layouts,
+            )
+            try:
+                self._note_schema(engine)
+                with engine.live() as live:
+                    detached = live.state.role.role is Role.DETACHED
+                paths = {x.source: files.paths[x.file] for x in files.layouts}
+                check_places(paths, self._hook, detached=detached)
+                self._start_checkpointer(engine)
+            except BaseException:
+                engine.close()
+                raise
+        self.engine = engine
+        return engine
+
+    def _note_schema(self, engine: Engine) -> None:
+        """Note the schema of the rows where it is not noted, or is added to."""
+        is_noted = False
+        while not is_noted:
+            noted, wanted = engine.look(self._admission.next_note)
+            is_noted = noted is wanted or engine.submit(
+                partial(_note, noted=noted, wanted=wanted)
+            )
+        self._admission.opened()
+
+    def _start_checkpointer(self, engine: Engine) -> None:
+        checkpointer = Checkpointer(
+            engine,
+            self._files.layouts,
+            self._files.paths,
+            directory=self._files.directory,
+            include=self._options.include,
+            retention=self._options.retention,
+            lock_timeout=self._options.lock_timeout,
+            hook=self._hook,
+            admission=self._admission,
+        )
+        try:
+            checkpointer.look()
+        except BaseException:
+            checkpointer.abandon()
+            raise
+        self.checkpointer = checkpointer
+        if self._options.checkpoint_interval is not None:
+            checkpointer.start(self._options.checkpoint_interval)
+
+    def close(self) -> None:
+        """Bring the legacy files up to date, and close all files."""
+        shielded(self._close)
+
+    def _close(self) -> None:
+        with self._opening:
+            self._closed = True
+            engine, self.engine = self.engine, None
+            checkpointer, self.checkpointer = self.checkpointer, None
+        if checkpointer is not None:
+            checkpointer.close()
+        if engine is not None:
+            engine.close()
+
+    def forked(self) -> None:
+        """Drop what belongs to the parent, in a forked child."""
+        self._opening = threading.Lock()
+        engine, self.engine = self.engine, None
+        checkpointer, self.checkpointer = self.checkpointer, None
+        for part in (checkpointer, engine):
+            # A thread of the parent may have closed a file that it had not forgotten yet.
+            with contextlib.suppress(OSError):
+                if part is not None:
+                    part.abandon()
+
+
+def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
+    return plan.set_meta(SCHEMA_META, noted, wanted)

@@ -1,0 +1,73 @@
+"""Layouts and paths of the files of one directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pend_storage._layouts.layout import Layout, one_each
+from pend_storage.schema import SYSTEM_NAMES, Schema
+from pend_storage.stores.json._legacy_sync.one_record_per_line.layout import (
+    RecordPerLineLayout,
+)
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
+from pend_storage.stores.json._legacy_sync.synced_folder import synced_file_for
+from pend_storage.stores.json._store_directory import OWN_DIRECTORY
+
+__all__ = ["FileLayouts", "resolve_layouts"]
+
+
+@dataclass(frozen=True)
+class FileLayouts:
+    """A directory, its layouts, and the path of each layout's file."""
+
+    directory: Path
+    layouts: tuple[Layout, ...]
+    paths: dict[str, Path]
+
+    @property
+    def own(self) -> Path:
+        """The store's own directory."""
+        return self.directory / OWN_DIRECTORY
+
+    def synced_files(self) -> dict[str, SyncedFile]:
+        """Each file, with the manifest of it."""
+        paths = self.paths
+        return {
+            x.file: synced_file_for(x, paths[x.file], self.own) for x in self.layouts
+        }
+
+
+def resolve_layouts(
+    schema: Schema,
+    directory: str | os.PathLike[str],
+    layouts: Sequence[Layout],
+    files: Mapping[str, str | os.PathLike[str]] | None,
+) -> FileLayouts:
+    """Give a layout to each collection that has none, and a path to each file.
+
+    Raises:
+        ConfigError: some layouts claim one file and cannot share it, or need a collection
+            that the schema does not have.
+    """
+    home = Path(directory).absolute()
+    given = {name: Path(path).absolute() for name, path in (files or {}).items()}
+    layouts = one_each(layouts)
+    for layout in layouts:
+        layout.require(schema)
+    every = (*layouts, *_plain_layouts(schema, layouts))
+    paths = {x.file: given.get(x.source, home / x.source) for x in every}
+    return FileLayouts(home, every, paths)
+
+
+def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout]:
+    have = {layout.collection for layout in layouts} | SYSTEM_NAMES
+    taken = {layout.file for layout in layouts}
+    for spec in schema:
+        if spec.name not in have:
+            file = f"{spec.name}.json"
+            yield RecordPerLineLayout(
+                spec, f"{spec.name}.rows.json" if file in taken else file
+            )

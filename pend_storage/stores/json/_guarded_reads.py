@@ -1,0 +1,156 @@
+"""Queries and scans that refuse to answer from a legacy file that was never read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, TypeVar
+
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.listing import Listing
+from pend_storage._layouts.unread_files import names_one
+from pend_storage._model.records import Row
+from pend_storage.errors import CorruptFile
+from pend_storage.query import And, Condition, Query
+from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.listings import Listings, is_current
+from pend_storage.stores._inmemory.state import State
+from pend_storage.stores._inmemory.table import StoredRow, Table
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._legacy_sync.unread_guard import UnreadFileGuard
+
+__all__ = ["GuardedReads"]
+
+T = TypeVar("T")
+
+_PAGE: Final = 500
+"""Rows that a scan takes under the lock at a time."""
+
+
+class GuardedReads:
+    """Answer from the state of an engine, at an epoch, as far as all files were read.
+
+    Args, of every method: ``epoch``: of which the caller believes the store to be primary;
+    None: any role may be read.
+
+    Raises, from every method:
+        CorruptFile: the answer rests on a legacy file that was never read.
+        StaleEpoch: the store has another role or epoch by now.
+    """
+
+    def __init__(self, schema: Schema, guard: UnreadFileGuard) -> None:
+        self._schema = schema
+        self._guard = guard
+        self._listings = Listings()
+
+    def read(
+        self,
+        engine: Engine,
+        collection: str,
+        keys: Collection[str],
+        epoch: int | None,
+        *,
+        deleted: bool,
+    ) -> dict[str, Row]:
+        """Return the rows of some keys, and their tombstones if those are rows, too."""
+
+        def look(state: State) -> dict[str, Row]:
+            state.require_read(epoch)
+            rows = state.read(collection, keys, deleted=deleted)
+            if not deleted:
+                self._guard.require_rows(state, collection, keys, rows)
+            return rows
+
+        return engine.look(look)
+
+    def query(
+        self, engine: Engine, collection: str, query: Query, epoch: int | None
+    ) -> list[Row]:
+        """Return the rows that a query finds, in its order."""
+
+        def look(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
+            state.require_read(epoch)
+            refusal = self._guard.refusal(state, collection, query.where)
+            return state, state.candidates(collection, query), refusal
+
+        state, candidates, refusal = engine.look(look)
+        rows = state.answer(collection, query, candidates)
+        if refusal is not None and not (
+            rows and names_one(self._schema[collection], query.where)
+        ):
+            raise refusal
+        return rows
+
+    def count(
+        self, engine: Engine, collection: str, where: Condition, epoch: int | None
+    ) -> int:
+        """Count the rows that a condition finds."""
+        if where != And(()):
+            return len(self.query(engine, collection, Query(where), epoch))
+
+        def look(state: State) -> int:
+            state.require_read(epoch)
+            self._guard.require_all(state, collection, where)
+            return len(state.table(collection))
+
+        return engine.look(look)
+
+    def listing(
+        self, engine: Engine, layout: Layout, epoch: int | None
+    ) -> Listing | None:
+        """Return what is in a layout's file by name; None where the file is too large."""
+        version, known = engine.version, self._listings.known(layout)
+        state = engine.glance()
+        if (
+            known is not None
+            and state is not None
+            and state.is_read
+            and is_current(known, state)
+            and engine.version == version
+        ):  # nearly always; no lock is taken
+            state.require_read(epoch)
+            return known
+
+        def look(job: Callable[[State], T]) -> T:
+            def careful(state: State) -> T:
+                state.require_read(epoch)
+                self._guard.require_file(state, layout)
+                return job(state)
+
+            return engine.look(careful)
+
+        return self._listings.of(layout, look)
+
+    def scan(
+        self,
+        opened: Callable[[], Engine],
+        collection: str,
+        after: str | None,
+        *,
+        deleted: bool,
+        epoch: int | None,
+    ) -> Iterator[Row]:
+        """Yield the rows after a key, in the order of keys.
+
+        A page of them is taken at once, under the lock, and decoded without it.
+
+        Args:
+            opened: returns the engine, which may be another one for the next page.
+            collection: to be read.
+            after: a key; None: from the beginning.
+            deleted: whether tombstones are rows, too.
+            epoch: see the class.
+        """
+
+        def look(state: State) -> tuple[Table, list[StoredRow]]:
+            state.require_read(epoch)
+            if not deleted:
+                self._guard.require_all(state, collection, And(()))
+            rows = state.page(collection, after, deleted=deleted, size=_PAGE)
+            return state.table(collection), rows
+
+        while True:
+            table, rows = opened().look(look)
+            yield from table.decoded(rows)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]

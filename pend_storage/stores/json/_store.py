@@ -1,0 +1,382 @@
+"""JSON store: a directory on a local disk, for many threads and many processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+
+from typing_extensions import override
+
+from pend_storage._fork import on_fork
+from pend_storage._layouts.layout import Layout
+from pend_storage._layouts.listing import Listing
+from pend_storage._layouts.unread_files import UnreadFile
+from pend_storage._model.records import (
+    JSON,
+    Advance,
+    Batch,
+    Change,
+    ChangedRecord,
+    Outcome,
+    Pending,
+    Row,
+)
+from pend_storage._schema_changes import Evolution
+from pend_storage._whole_files.exclusive_use import IsHeld
+from pend_storage.errors import PendStorageError, own_copy
+from pend_storage.events import Hook, Progress, guarded, log_event
+from pend_storage.query import Condition, Query
+from pend_storage.schema import Schema
+from pend_storage.store import Store
+from pend_storage.stores._inmemory.write_planner import Plan
+from pend_storage.stores._signal_shield import shielded
+from pend_storage.stores.json._change_log import ChangeLog
+from pend_storage.stores.json._directory_session import DirectorySession, SessionOptions
+from pend_storage.stores.json._file_layouts import resolve_layouts
+from pend_storage.stores.json._guarded_reads import GuardedReads
+from pend_storage.stores.json._journal.atomic_files import translated
+from pend_storage.stores.json._journal.compaction import KEEP_A_WEEK, Retention
+from pend_storage.stores.json._journal.engine import Engine
+from pend_storage.stores.json._journal.named_locks import named_lock
+from pend_storage.stores.json._journal.schema_admission import SchemaAdmission
+from pend_storage.stores.json._legacy_sync.file_lag import FileLag, file_lags
+from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile
+from pend_storage.stores.json._legacy_sync.unread_guard import UnreadFileGuard
+from pend_storage.stores.json._schema_evolution import migrate_directory
+from pend_storage.stores.json._store_directory import adoption_report, incarnation
+from pend_storage.stores.json._unclaimed_files import DATA, unclaimed
+
+__all__ = ["JsonStore"]
+
+
+class JsonStore(Store):
+    """Keep records in a directory whose legacy JSON files stay in step.
+
+    What is true is in the directory ``.pend-storage``: a snapshot, and a journal of all
+    commits since, which is the change log too. The legacy files follow it, and what
+    others change in them is adopted.
+    """
+
+    refuses_unread = True
+
+    def __init__(
+        self,
+        schema: Schema,
+        directory: str | os.PathLike[str],
+        *,
+        layouts: Sequence[Layout] = (),
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
+        include: Sequence[str] = DATA,
+        checkpoint_interval: float | None = 1.0,
+        lock_timeout: float = 5.0,
+        retain: Retention = KEEP_A_WEEK,
+        hook: Hook = log_event,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open a directory; the first time its legacy files are adopted.
+
+        Args:
+            schema: the collections.
+            directory: where the legacy files are; it is made if it is missing.
+            layouts: how legacy files map to collections. A collection without one is
+                kept in a file of its own name.
+            files: where a layout's file is, if not below the directory.
+            include: patterns of the files below the directory that are data, so that
+                :meth:`unclaimed_files` tells of those that no layout claims: ``*.json``
+                in any folder, ``/*.json`` in the directory itself, ``!package.json``
+                not; none at all: it tells of none.
+            checkpoint_interval: seconds in which the legacy files follow, large ones
+                later (:meth:`file_lags`); None: only when :meth:`checkpoint` is called,
+                and at the end.
+            lock_timeout: seconds to wait for another process at most.
+            retain: how much of the change log to keep.
+            hook: receives every event that should not go unnoticed.
+            progress: is called with how far the import of legacy files is.
+
+        Raises:
+            ConfigError: not a directory, or not ours to read and write.
+            CorruptFile: a file of the store is damaged.
+            LockTimeout: another process holds the directory for too long.
+            SchemaOutOfDate: a newer version of the library has written it, or a program
+                with another schema: see :meth:`migrate`.
+            StoreUnavailable: the disk is full, read-only, or out of order.
+        """
+        self.schema = schema
+        self._files = resolve_layouts(schema, directory, layouts, files)
+        self.directory: Path = self._files.directory
+        self.layouts: tuple[Layout, ...] = self._files.layouts
+        self._include = include = tuple(include)
+        self._guard = UnreadFileGuard(self.layouts, self._files.paths)
+        self._hook = guarded(hook)
+        self._admission = SchemaAdmission(schema, str(self.directory), self._hook)
+        self._reads = GuardedReads(schema, self._guard)
+        options = SessionOptions(include, checkpoint_interval, lock_timeout, retain)
+        self._session = DirectorySession(
+            schema, self._files, self._admission, self._hook, options
+        )
+        self._log = ChangeLog(self._admission, str(self.directory))
+        self._session.start(progress)
+        on_fork(self._forked)
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.directory)!r})"
+
+    @classmethod
+    def migrate(
+        cls,
+        schema: Schema,
+        directory: str | os.PathLike[str],
+        *,
+        layouts: Sequence[Layout] = (),
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
+        drop: bool = False,
+        dry_run: bool = False,
+        lock_timeout: float = 5.0,
+        hook: Hook = log_event,
+    ) -> Evolution:
+        """Bring the records of a directory to another schema: all of them, or none.
+
+        Additions need no migration: opening takes them. What was renamed, and how values
+        are converted, is declared in the schema (:class:`~pend_storage.Evolve`). Records
+        keep their versions. Running programs with the former schema are refused from
+        then on, but for programs since which there were only additions. Harmless to
+        repeat.
+
+        Args:
+            schema: the collections as they are to be.
+            directory: as for the store.
+            layouts: as for the store.
+            files: as for the store.
+            drop: whether what the schema does not have any more may be deleted.
+            dry_run: whether only to say what would be done.
+            lock_timeout: seconds to wait for another process at most.
+            hook: receives events of what was done.
+
+        Returns:
+            What was changed, or would be.
+
+        Raises:
+            SchemaOutOfDate: something would be lost, or stored values do not fit; they
+                are named.
+            LockTimeout: another process holds the directory for too long.
+            CorruptFile: a file of the store is damaged.
+            StoreUnavailable: the disk is full, read-only, or out of order.
+        """
+        done = shielded(
+            partial(
+                migrate_directory,
+                schema,
+                resolve_layouts(schema, directory, layouts, files),
+                drop=drop,
+                dry_run=dry_run,
+                timeout=lock_timeout,
+                hook=guarded(hook),
+            )
+        )
+        if not dry_run:  # and with it the files
+            cls(
+                schema,
+                directory,
+                layouts=layouts,
+                files=files,
+                checkpoint_interval=None,
+                lock_timeout=lock_timeout,
+                hook=hook,
+            ).close()
+        return done
+
+    # -- life ---------------------------------------------------------------------------
+
+    def _opened(self) -> Engine:
+        """Return the engine; open it again in a process that was forked."""
+        return self._session.engine or self._session.opened()
+
+    @override
+    def close(self) -> None:
+        self._session.close()
+
+    def _forked(self) -> None:
+        """Share nothing with the parent in a forked child."""
+        self._session.forked()
+
+    # -- the contract ---------------------------------------------------------------------
+
+    @override
+    def read(
+        self,
+        collection: str,
+        keys: Iterable[str],
+        *,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> dict[str, Row]:
+        engine = self._session.engine or self._session.opened()
+        keys = tuple(keys)
+        version = engine.version
+        state = None if deleted else engine.glance()
+        if state is not None and (
+            state.is_read or self._guard.is_free(state, collection)
+        ):  # nearly always; no lock is taken
+            if epoch is not None:
+                state.require_read(epoch)
+            table = state.table(collection)
+            rows = table.__dict__.get("rows")  # not there: left for later
+            if rows is not None:
+                found = [(key, rows.get(key)) for key in keys]
+                if engine.version == version:
+                    decode = table.spec.codec.decode
+                    return {
+                        key: Row(key, row[0], decode(row[1]))
+                        for key, row in found
+                        if row is not None
+                    }
+
+        return self._reads.read(engine, collection, keys, epoch, deleted=deleted)
+
+    @override
+    def query(
+        self, collection: str, query: Query, *, epoch: int | None = None
+    ) -> list[Row]:
+        return self._reads.query(self._opened(), collection, query, epoch)
+
+    @override
+    def count(
+        self, collection: str, where: Condition, *, epoch: int | None = None
+    ) -> int:
+        return self._reads.count(self._opened(), collection, where, epoch)
+
+    @override
+    def listing(self, layout: Layout, *, epoch: int | None = None) -> Listing | None:
+        engine = self._session.engine or self._session.opened()
+        return self._reads.listing(engine, layout, epoch)
+
+    @override
+    def scan(
+        self,
+        collection: str,
+        *,
+        after: str | None = None,
+        deleted: bool = False,
+        epoch: int | None = None,
+    ) -> Iterator[Row]:
+        return self._reads.scan(
+            self._opened, collection, after, deleted=deleted, epoch=epoch
+        )
+
+    @override
+    def commit(self, batch: Batch, *, epoch: int | None = None) -> tuple[int, ...]:
+        return self._opened().submit(partial(self._guard.add, batch, epoch))
+
+    @override
+    def commit_each(
+        self, batches: Sequence[Batch], *, epoch: int | None = None
+    ) -> list[Outcome]:
+        try:
+            engine = self._opened()
+        except PendStorageError as error:
+            return [own_copy(error) for _ in batches]
+        add = self._guard.add
+        return engine.submit_each([partial(add, batch, epoch) for batch in batches])
+
+    @override
+    def apply(
+        self,
+        records: Sequence[ChangedRecord],
+        *,
+        epoch: int | None = None,
+        mark: Advance | None = None,
+    ) -> int:
+        def follow(plan: Plan) -> int:
+            self._admission.require_whole()
+            return plan.apply_changes(records, epoch, mark)
+
+        return self._opened().submit(follow)
+
+    @override
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        yield from self._log.read(self._opened(), after)
+
+    @override
+    def find_commit(self, token: str) -> Change | None:
+        return self._log.find(self._opened(), token)
+
+    @override
+    def incarnation(self) -> str:
+        own = self._opened().directory
+        with translated(own):
+            return incarnation(own)
+
+    @override
+    def pending(self, after: int) -> Pending:
+        found = self._log.pending(self._opened(), after)
+        return super().pending(after) if found is None else found
+
+    @override
+    def head(self) -> int:
+        return self._opened().look(lambda state: state.sequence)
+
+    @override
+    def meta(self, name: str) -> JSON:
+        return self._opened().look(lambda state: deepcopy(state.meta.get(name)))
+
+    @override
+    def compare_and_set_meta(
+        self,
+        name: str,
+        expected: JSON,
+        value: JSON,
+        *,
+        given: Mapping[str, JSON] | None = None,
+    ) -> bool:
+        return self._opened().submit(
+            lambda plan: plan.set_meta(name, expected, value, given)
+        )
+
+    @override
+    def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
+        return named_lock(self._opened().own, name, timeout)
+
+    # -- legacy files ---------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Bring every legacy file up to date now.
+
+        Raises:
+            LockTimeout: another process is doing so for too long.
+            StoreUnavailable: a file cannot be written; the others were.
+        """
+        self._opened()
+        if self._session.checkpointer is not None:
+            shielded(self._session.checkpointer.checkpoint)
+
+    def compact(self) -> None:
+        """Write a snapshot now, so that the next opening has less to read."""
+        self._opened()
+        if self._session.checkpointer is not None:
+            shielded(self._session.checkpointer.compact)
+
+    def file_lags(self) -> tuple[FileLag, ...]:
+        """The legacy files that do not show every commit yet, and for how long."""
+        engine = self._opened()
+        with translated(engine.directory):
+            return file_lags(engine, self.layouts)
+
+    @override
+    def unread_files(self) -> tuple[UnreadFile, ...]:
+        return self._opened().look(self._guard.files)
+
+    def adoption_report(self) -> tuple[AdoptedFile, ...]:
+        """What became of each legacy file when the directory was first opened."""
+        with translated(self.directory):
+            return adoption_report(self._opened().directory)
+
+    def unclaimed_files(self) -> tuple[Path, ...]:
+        """The JSON files below the directory that no layout claims; never touched."""
+        with translated(self.directory):
+            claimed = set(self._files.paths.values())
+            return tuple(unclaimed(self.directory, claimed, self._include))

@@ -1,0 +1,255 @@
+"""Directory of a store: its own directory ``.pend-storage``, beside the legacy files.
+
+The own directory is made under another name and renamed when it is complete, so that it
+is either there, and what is in it is true, or not there, and the legacy files are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pend_storage import crashpoints
+from pend_storage._layouts.layout import Layout
+from pend_storage._schema_note import describe
+from pend_storage.errors import ConfigError, CorruptFile, SchemaOutOfDate
+from pend_storage.events import Hook, Progress
+from pend_storage.schema import Schema
+from pend_storage.stores._inmemory.state import SCHEMA_META
+from pend_storage.stores.json._journal.atomic_files import (
+    give_to,
+    replace_file,
+    sync_directory,
+    translated,
+)
+from pend_storage.stores.json._journal.journal import Journal, Position, create_segment
+from pend_storage.stores.json._journal.log_records import SegmentStart
+from pend_storage.stores.json._journal.process_locks import directory_lock
+from pend_storage.stores.json._journal.segments import snapshot_path
+from pend_storage.stores.json._journal.snapshot import FORMAT, contents_of, snapshot
+from pend_storage.stores.json._legacy_sync.file_manifest import (
+    manifest_path,
+    save_manifest,
+)
+from pend_storage.stores.json._legacy_sync.initial_import import (
+    AdoptedFile,
+    InitialImport,
+)
+from pend_storage.stores.json._legacy_sync.preflight import require_usable
+from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
+
+__all__ = [
+    "OWN_DIRECTORY",
+    "adoption_report",
+    "check_directory",
+    "has_store",
+    "incarnation",
+    "open_store_directory",
+    "require_format",
+]
+
+OWN_DIRECTORY: Final = ".pend-storage"
+"""Name of the store's own directory, inside of the one with the legacy files."""
+_FORMAT_FILE: Final = "format"
+_REPORT_FILE: Final = "adoption.json"
+
+_ADOPTED = crashpoints.declare(
+    "json.adopted", "all that the legacy files say is written, but not in its place"
+)
+_IN_PLACE = crashpoints.declare(
+    "json.adoption-in-place", "the store's own directory has its name"
+)
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+    id: str = ""
+
+
+def incarnation(own: Path) -> str:
+    """Identify a store's own directory: its id, device and inode."""
+    status = own.stat()
+    return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
+
+
+def has_store(directory: Path) -> bool:
+    """Whether a directory has a store; if not, opening it adopts its legacy files.
+
+    Args:
+        directory: the one with the legacy files.
+    """
+    return (directory / OWN_DIRECTORY).exists()
+
+
+def check_directory(directory: Path) -> None:
+    """Require that a directory is there; make it if only its last part is missing.
+
+    Raises:
+        ConfigError: it is not a directory, its parent is missing, or it is not ours.
+        StoreUnavailable: the file system is read-only, and so on.
+    """
+    with translated(directory):
+        try:
+            directory.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{directory}: its parent directory does not exist. Correct the path, or "
+                "make the directory."
+            ) from None
+        except FileExistsError:
+            raise ConfigError(
+                f"{directory}: this is not a directory. Give the directory that holds "
+                "the JSON files."
+            ) from None
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
+
+
+def open_store_directory(
+    schema: Schema,
+    directory: Path,
+    layouts: Sequence[Layout],
+    synced_files: Mapping[str, SyncedFile],
+    *,
+    timeout: float,
+    hook: Hook,
+    progress: Progress | None = None,
+) -> Path:
+    """Open the store's own directory; make it from the legacy files if it is not there yet.
+
+    Raises:
+        ConfigError: a legacy file can never be read or written where it is.
+        CorruptFile: it is there, but not complete.
+        LockTimeout: another process is making it for too long.
+        SchemaOutOfDate: a newer version of the library has written it.
+    """
+    own = directory / OWN_DIRECTORY
+    with translated(directory):
+        if not own.exists():
+            require_usable({x.source: synced_files[x.file].path for x in layouts})
+            lock = directory / f"{OWN_DIRECTORY}.lock"
+            with directory_lock(lock, timeout):
+                if not own.exists():
+                    importer = InitialImport(schema, hook, progress)
+                    _adopt(directory, layouts, synced_files, importer)
+                lock.unlink(missing_ok=True)  # who waits for it finds the directory
+        require_format(own)
+    return own
+
+
+def _read_format(own: Path) -> _Format:
+    path = own / _FORMAT_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Format)
+    except FileNotFoundError:
+        if own.is_dir() and not any(own.iterdir()):
+            raise ConfigError(
+                f"{own} is an empty directory. If a volume is mounted there, mount the "
+                "whole directory of the JSON files instead; if its content was lost, bring "
+                "it back, or remove the directory to have the files read anew."
+            ) from None
+        raise CorruptFile("the file is missing", path=str(path)) from None
+    except msgspec.DecodeError as error:
+        raise CorruptFile(str(error), path=str(path)) from error
+
+
+def require_format(own: Path, *, mark: bool = True) -> None:
+    """Refuse what a newer version wrote, and mark what an older one wrote as ours.
+
+    Before anything is written in the present format, which programs of the older version
+    would read as if nothing was missing.
+
+    Args:
+        own: the store's own directory.
+        mark: False where nothing is going to be written.
+
+    Raises:
+        SchemaOutOfDate: a newer version of the library has written it.
+    """
+    found = _read_format(own)
+    if mark and found.format < FORMAT:
+        marked = msgspec.structs.replace(found, format=FORMAT)
+        replace_file(own / _FORMAT_FILE, [msgspec.json.encode(marked), b"\n"])
+    if found.format > FORMAT:
+        raise SchemaOutOfDate(
+            f"{own}: written by a newer version of pend_storage (on-disk format "
+            f"{found.format}, this version knows {FORMAT}). Upgrade pend_storage."
+        )
+
+
+def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
+    """Return what became of the legacy files when the directory was first opened."""
+    raw = (own / _REPORT_FILE).read_bytes()
+    return msgspec.json.decode(raw, type=tuple[AdoptedFile, ...])
+
+
+def _adopt(
+    directory: Path,
+    layouts: Sequence[Layout],
+    synced_files: Mapping[str, SyncedFile],
+    importer: InitialImport,
+) -> None:
+    new = directory / f"{OWN_DIRECTORY}.new"
+    if new.exists():
+        shutil.rmtree(new)  # an adoption that did not come to its end
+    try:
+        _make_directory(new, directory.stat())
+        _make_directory(new / "views", directory.stat())
+        with importer.spooled(new):
+            importer.read(layouts, synced_files)
+            _write(new, importer)
+        _ADOPTED()
+        new.rename(directory / OWN_DIRECTORY)
+    except BaseException:  # above all a full disk, which it must not keep full
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    sync_directory(directory)
+    _IN_PLACE()
+
+
+def _make_directory(path: Path, parent: os.stat_result) -> None:
+    """Only for the owner, unless a group shares the directory of the legacy files."""
+    shared = stat.S_IMODE(parent.st_mode) & stat.S_IWGRP
+    path.mkdir(mode=0o700)
+    path.chmod(0o770 if shared else 0o700)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        give_to(fd, parent)
+    finally:
+        os.close(fd)
+
+
+def _write(new: Path, importer: InitialImport) -> None:
+    state = importer.state(str(new.parent))
+    start = SegmentStart(number=1, chain=0, base=0, at=datetime.now(UTC))
+    reader = create_segment(new, start)
+    position = Position(1, reader.end)
+    reader.close()
+    first = Journal(new, 1, 0)
+    first.publish()
+    first.close()
+    replace_file(
+        snapshot_path(new, 1),
+        snapshot(
+            contents_of(state),
+            segment=1,
+            chain=0,
+            sequence=state.sequence,
+            meta={SCHEMA_META: describe(state.schema).to_json()},
+        ),
+    )
+    for layout, manifest in importer.manifests(state, position):
+        save_manifest(manifest_path(new, layout.file), manifest)
+    report = msgspec.json.format(msgspec.json.encode(importer.report()))
+    replace_file(new / _REPORT_FILE, [report, b"\n"])
+    made = _Format(FORMAT, uuid.uuid4().hex)
+    replace_file(new / _FORMAT_FILE, [msgspec.json.encode(made), b"\n"])

