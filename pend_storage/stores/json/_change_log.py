@@ -38,7 +38,7 @@ class ChangeLog:
         """
         self._admission.require_whole()
         self._require_readable(after)
-        state, end, found = engine.consult(
+        state, end, found = engine.read_replica(
             lambda live: (live.state, live.journal.position, live.history.since(after))
         )
         if found is None:
@@ -51,7 +51,7 @@ class ChangeLog:
     def find(self, engine: Engine, token: str) -> Change | None:
         """Return the commit that carries a token; None where the log has none."""
 
-        def look(live: ReplicaState) -> Change | None:
+        def read(live: ReplicaState) -> Change | None:
             with translated(engine.directory):
                 effect = live.find(token)
             if effect is None:
@@ -61,11 +61,11 @@ class ChangeLog:
                 effect = replace(effect, rows=rows)
             return live.state.change_of(effect)
 
-        return engine.consult(look)
+        return engine.read_replica(read)
 
     def pending(self, engine: Engine, after: int) -> Pending | None:
         """Count the changes after a sequence number; None where only a walk can tell."""
-        engine.look(lambda _: None)
+        engine.read_state(lambda _: None)
         self._require_readable(after)
         return count_pending(engine, after)
 

@@ -18,8 +18,8 @@ from pend_storage.events import Event, Hook
 from pend_storage.stores.json._journal.atomic_files import translate, translated
 from pend_storage.stores.json._journal.compaction import (
     Retention,
-    clear_leavings,
     compact,
+    delete_leftovers,
     is_due,
 )
 from pend_storage.stores.json._journal.engine import Engine
@@ -91,19 +91,19 @@ class Checkpointer:
         self._compact_after = 0.0
 
     @property
-    def _kept(self) -> list[FileSync]:
+    def _managed_syncs(self) -> list[FileSync]:
         """The files that this program keeps: none that it could not show whole."""
         return [] if self._admission.is_behind else self._syncs
 
     # -- rounds -----------------------------------------------------------------------
 
-    def look(self) -> None:
+    def adopt_edits(self) -> None:
         """Take in what others changed in the files, unless another process does so."""
         with self._mutex, self._lock.tried() as mine:
             if mine and not self._admission.is_behind:
-                clear_leavings(self._engine.own)
+                delete_leftovers(self._engine.own)
                 for sync in self._syncs:
-                    sync.look_only()
+                    sync.adopt_only()
 
     def round(self) -> None:
         """One round in the background; failures are reported and tried again."""
@@ -112,21 +112,23 @@ class Checkpointer:
     def _round(self) -> None:
         with self._mutex, self._lock.tried() as mine:
             if mine:
-                self._tell_unclaimed()
-                self._keep_all()
+                self._emit_unclaimed()
+                self._sync_all()
             if mine and time.monotonic() >= self._compact_after:
                 self._attempt(_SNAPSHOT, self._compact_if_due)
                 failed = min(self._failures.get(_SNAPSHOT, -1) + 1, 10)
                 pause = min(_COMPACT_AGAIN * 2**failed, _LONGEST_AGAIN)
                 self._compact_after = time.monotonic() + pause
 
-    def _keep_all(self) -> None:
-        """Keep every file; look once more at those that were being written just now."""
-        left = self._kept
+    def _sync_all(self) -> None:
+        """Keep every file; adopt_edits once more at those that were being written just now."""
+        left = self._managed_syncs
         for is_last in (False, True):
             for sync in left:
-                keep = functools.partial(sync.keep, force=False, wait=False)
-                self._attempt(sync.layout.file, keep)
+                synchronise = functools.partial(
+                    sync.synchronise, force=False, wait=False
+                )
+                self._attempt(sync.layout.file, synchronise)
             left = [sync for sync in left if sync.is_busy]
             if is_last or not left or self._stop.wait(_jittered(SETTLE, 0.4)):
                 return
@@ -141,10 +143,10 @@ class Checkpointer:
         """
         errors: list[PendStorageError] = []
         with self._mutex, self._lock.held(self._timeout):
-            self._tell_unclaimed()
-            for sync in self._kept:
+            self._emit_unclaimed()
+            for sync in self._managed_syncs:
                 try:
-                    sync.keep(force=True, wait=True)
+                    sync.synchronise(force=True, wait=True)
                     if sync.is_busy:
                         errors.append(_busy(sync))
                 except PendStorageError as error:
@@ -161,7 +163,7 @@ class Checkpointer:
         with self._mutex, self._lock.held(self._timeout):
             self._compact()
 
-    def _tell_unclaimed(self) -> None:
+    def _emit_unclaimed(self) -> None:
         """Report once the files that no layout claims."""
         directory, self._directory = self._directory, None
         if directory is None:

@@ -86,9 +86,9 @@ class DirectorySession:
         Raises:
             StoreUnavailable: the session is closed.
         """
-        return self.engine or shielded(self._opened_again)
+        return self.engine or shielded(self._reopen)
 
-    def _opened_again(self) -> Engine:
+    def _reopen(self) -> Engine:
         with self._opening:
             if self._closed:
                 name = str(self._files.directory)
@@ -119,7 +119,7 @@ class DirectorySession:
                 layouts=files.layouts,
             )
             try:
-                self._note_schema(engine)
+                self._record_schema(engine)
                 with engine.live() as live:
                     detached = live.state.role.role is Role.DETACHED
                 paths = {x.source: files.paths[x.file] for x in files.layouts}
@@ -131,15 +131,15 @@ class DirectorySession:
         self.engine = engine
         return engine
 
-    def _note_schema(self, engine: Engine) -> None:
+    def _record_schema(self, engine: Engine) -> None:
         """Note the schema of the rows where it is not noted, or is added to."""
         is_noted = False
         while not is_noted:
-            noted, wanted = engine.look(self._admission.next_note)
+            noted, wanted = engine.read_state(self._admission.next_description)
             is_noted = noted is wanted or engine.submit(
-                partial(_note, noted=noted, wanted=wanted)
+                partial(_set_schema_note, noted=noted, wanted=wanted)
             )
-        self._admission.opened()
+        self._admission.finish_opening()
 
     def _start_checkpointer(self, engine: Engine) -> None:
         checkpointer = Checkpointer(
@@ -154,7 +154,7 @@ class DirectorySession:
             admission=self._admission,
         )
         try:
-            checkpointer.look()
+            checkpointer.adopt_edits()
         except BaseException:
             checkpointer.abandon()
             raise
@@ -188,5 +188,5 @@ class DirectorySession:
                     part.abandon()
 
 
-def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
+def _set_schema_note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
     return plan.set_meta(SCHEMA_META, noted, wanted)

@@ -53,26 +53,26 @@ class GuardedReads:
     ) -> dict[str, Row]:
         """Return the rows of some keys, and their tombstones if those are rows, too."""
 
-        def look(state: State) -> dict[str, Row]:
+        def read(state: State) -> dict[str, Row]:
             state.require_read(epoch)
             rows = state.read(collection, keys, deleted=deleted)
             if not deleted:
                 self._guard.require_rows(state, collection, keys, rows)
             return rows
 
-        return engine.look(look)
+        return engine.read_state(read)
 
     def query(
         self, engine: Engine, collection: str, query: Query, epoch: int | None
     ) -> list[Row]:
         """Return the rows that a query finds, in its order."""
 
-        def look(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
+        def read(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
             state.require_read(epoch)
             refusal = self._guard.refusal(state, collection, query.where)
             return state, state.candidates(collection, query), refusal
 
-        state, candidates, refusal = engine.look(look)
+        state, candidates, refusal = engine.read_state(read)
         rows = state.answer(collection, query, candidates)
         if refusal is not None and not (
             rows and names_one(self._schema[collection], query.where)
@@ -87,19 +87,19 @@ class GuardedReads:
         if where != And(()):
             return len(self.query(engine, collection, Query(where), epoch))
 
-        def look(state: State) -> int:
+        def read(state: State) -> int:
             state.require_read(epoch)
             self._guard.require_all(state, collection, where)
             return len(state.table(collection))
 
-        return engine.look(look)
+        return engine.read_state(read)
 
     def listing(
         self, engine: Engine, layout: Layout, epoch: int | None
     ) -> Listing | None:
         """Return what is in a layout's file by name; None where the file is too large."""
         version, known = engine.version, self._listings.known(layout)
-        state = engine.glance()
+        state = engine.unlocked_state()
         if (
             known is not None
             and state is not None
@@ -110,15 +110,15 @@ class GuardedReads:
             state.require_read(epoch)
             return known
 
-        def look(job: Callable[[State], T]) -> T:
+        def read(job: Callable[[State], T]) -> T:
             def careful(state: State) -> T:
                 state.require_read(epoch)
                 self._guard.require_file(state, layout)
                 return job(state)
 
-            return engine.look(careful)
+            return engine.read_state(careful)
 
-        return self._listings.of(layout, look)
+        return self._listings.of(layout, read)
 
     def scan(
         self,
@@ -141,7 +141,7 @@ class GuardedReads:
             epoch: see the class.
         """
 
-        def look(state: State) -> tuple[Table, list[StoredRow]]:
+        def read(state: State) -> tuple[Table, list[StoredRow]]:
             state.require_read(epoch)
             if not deleted:
                 self._guard.require_all(state, collection, And(()))
@@ -149,7 +149,7 @@ class GuardedReads:
             return state.table(collection), rows
 
         while True:
-            table, rows = opened().look(look)
+            table, rows = opened().read_state(read)
             yield from table.decoded(rows)
             if len(rows) < _PAGE:
                 return

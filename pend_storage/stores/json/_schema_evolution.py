@@ -132,7 +132,7 @@ def _migrate(
     name = str(file_layouts.directory)
     lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
     try:
-        with lock.held(timeout), engine.alone() as submit:
+        with lock.held(timeout), engine.exclusive() as submit:
             live = engine.current()
             draft = _draft(live, engine.schema, name, drop=drop)
             done = Evolution(name, draft.changes, draft.records)
@@ -249,12 +249,12 @@ def _inferred_shape(
 
 def _is_as_left(file: SyncedFile) -> bool:
     """Whether a file says what the store wrote or read last."""
-    if file.untouched():
+    if file.is_unmodified():
         return True
     manifest, read = file.manifest(), file.read()
     return (
         manifest is not None
-        and not file.has_leavings()
+        and not file.has_leftovers()
         and (read is None or manifest.digest == digest_of(read[0]))
     )
 

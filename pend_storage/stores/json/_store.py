@@ -218,7 +218,7 @@ class JsonStore(Store):
         engine = self._session.engine or self._session.opened()
         keys = tuple(keys)
         version = engine.version
-        state = None if deleted else engine.glance()
+        state = None if deleted else engine.unlocked_state()
         if state is not None and (
             state.is_read or self._guard.is_free(state, collection)
         ):  # nearly always; no lock is taken
@@ -318,11 +318,11 @@ class JsonStore(Store):
 
     @override
     def head(self) -> int:
-        return self._opened().look(lambda state: state.sequence)
+        return self._opened().read_state(lambda state: state.sequence)
 
     @override
     def meta(self, name: str) -> JSON:
-        return self._opened().look(lambda state: deepcopy(state.meta.get(name)))
+        return self._opened().read_state(lambda state: deepcopy(state.meta.get(name)))
 
     @override
     def compare_and_set_meta(
@@ -368,7 +368,7 @@ class JsonStore(Store):
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:
-        return self._opened().look(self._guard.files)
+        return self._opened().read_state(self._guard.files)
 
     def adoption_report(self) -> tuple[AdoptedFile, ...]:
         """What became of each legacy file when the directory was first opened."""

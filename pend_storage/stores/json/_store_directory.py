@@ -204,7 +204,7 @@ def _adopt(
     try:
         _make_directory(new, directory.stat())
         _make_directory(new / "views", directory.stat())
-        with importer.spooled(new):
+        with importer.spilling(new):
             importer.read(layouts, synced_files)
             _write(new, importer)
         _ADOPTED()

@@ -361,7 +361,7 @@ def test_nobody_commits_while_an_edit_has_the_store_to_itself(
         target=lambda: done.append(store.collection(UserProfile).put(mine))
     )
 
-    with store._opened().alone() as submit:
+    with store._opened().exclusive() as submit:
         thread.start()
         thread.join(0.2)
         assert not done

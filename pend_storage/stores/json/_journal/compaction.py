@@ -26,7 +26,7 @@ from pend_storage.stores.json._journal.segments import (
 )
 from pend_storage.stores.json._journal.snapshot import snapshot
 
-__all__ = ["KEEP_A_WEEK", "Retention", "clear_leavings", "compact", "is_due"]
+__all__ = ["KEEP_A_WEEK", "Retention", "compact", "delete_leftovers", "is_due"]
 
 _LEAST: Final = 8 << 20
 """Bytes of journal below which a snapshot is not worth its while: they load in 0.1 s."""
@@ -94,9 +94,9 @@ def compact(
         OSError: the disk is full; where that is seen before, no segment is begun.
     """
     _require_space(engine)
-    cut = engine.cut()
+    cut = engine.begin_checkpoint()
     places = [Position(cut.segment), *needed(cut.position)]
-    engine.own.look()
+    engine.own.verify_path()
     replace_file(
         snapshot_path(engine.directory, cut.segment),
         snapshot(
@@ -132,7 +132,7 @@ def drop_old(own: DirectoryHandle, retention: Retention, needed: int) -> None:
         retention: how much of the change log to keep.
         needed: the first segment of which the state may have to be made again.
     """
-    own.look()
+    own.verify_path()
     snapshots = [n for n in numbered(own.path, "snapshot") if n <= needed]
     for number in snapshots[:-1]:
         own.unlink(snapshot_path(own.path, number).name)
@@ -159,7 +159,7 @@ def _drop_segments(own: DirectoryHandle, retention: Retention, base: int) -> Non
     sync_directory(directory, own.fd)
 
 
-def clear_leavings(own: DirectoryHandle) -> None:
+def delete_leftovers(own: DirectoryHandle) -> None:
     """Delete the temporary files of a process that died. Hold the lock."""
     for name in own.names():
         if name.endswith(".new"):

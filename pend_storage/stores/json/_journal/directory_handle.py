@@ -46,7 +46,7 @@ class DirectoryHandle:
         self._stamp = (0, 0)
         self._rests = False
         self.generation = 0
-        """What :meth:`look` gave last."""
+        """What `look` last."""
         self.is_elsewhere = False
         """Its path did not name it at the last look."""
 
@@ -60,7 +60,7 @@ class DirectoryHandle:
         if fd is not None:
             os.close(fd)
 
-    def look(self) -> int:
+    def verify_path(self) -> int:
         """See that its path still names it; takes two microseconds.
 
         Returns:

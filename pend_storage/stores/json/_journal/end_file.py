@@ -44,7 +44,7 @@ class EndFile:
             self.fd = os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
             self.fd = create(path, at=at)
-        self.seen = self.peek()
+        self.observed = self.read_raw()
         """As it was when all that it tells of had been read."""
 
     def __del__(self) -> None:
@@ -57,24 +57,24 @@ class EndFile:
         if fd >= 0:
             os.close(fd)
 
-    def peek(self) -> bytes:
+    def read_raw(self) -> bytes:
         """Its content now."""
         return os.pread(self.fd, _SIZE, 0)
 
     def changed(self) -> bool:
         """Whether it tells something else than was taken notice of."""
-        return os.pread(self.fd, _SIZE, 0) != self.seen
+        return os.pread(self.fd, _SIZE, 0) != self.observed
 
-    def told(self) -> Position:
+    def published(self) -> Position:
         """What it tells now; the beginning where it is damaged."""
-        return unpacked(self.peek()) or Position()
+        return unpacked(self.read_raw()) or Position()
 
-    def tell(self, position: Position) -> None:
+    def publish(self, position: Position) -> None:
         """Tell everyone how far the journal reaches."""
         body = struct.pack("<QQ", *position)
         content = body + struct.pack("<I", zlib.crc32(body))
         os.pwrite(self.fd, content, 0)
-        self.seen = content
+        self.observed = content
 
     def identity(self) -> Identity:
         """Of the file that is open."""

@@ -92,7 +92,7 @@ class Engine(SharedReplica):
         """Held by whoever writes to the journal, as long as that takes."""
         self._is_quick = False
         """Whether the last sync was: not known before the first one."""
-        self._torn: list[Path] = []
+        self._torn_files: list[Path] = []
         super().__init__(
             schema,
             directory,
@@ -115,18 +115,18 @@ class Engine(SharedReplica):
         """
         outcome: T | PendStorageError | Literal[NotNow.NOT_NOW] = NOT_NOW
         if not in_main_thread():
-            outcome = self._submit_at_once(job)
+            outcome = self._try_submit(job)
         elif self._is_quick:
-            outcome = with_interrupt_deferred(partial(self._submit_at_once, job))
+            outcome = with_interrupt_deferred(partial(self._try_submit, job))
         if outcome is NOT_NOW:
             (outcome,) = self.submit_each([job])
-        elif self._torn:
-            self._tell_torn()
+        elif self._torn_files:
+            self._emit_torn_tail()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def _submit_at_once(
+    def _try_submit(
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         """Submit where nobody else is writing: without a wait for others."""
@@ -136,13 +136,13 @@ class Engine(SharedReplica):
             if not self._writing.acquire(blocking=False):
                 return NOT_NOW
             try:
-                return self._write_at_once(job)
+                return self._try_commit(job)
             finally:
                 self._writing.release()
         finally:
             self._queue.leave()
 
-    def _write_at_once(
+    def _try_commit(
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         request = Request(job)
@@ -154,7 +154,7 @@ class Engine(SharedReplica):
             except LockTimeout:
                 return NOT_NOW
             try:
-                self._commit_or_doubt([request], looked=True)
+                self._commit_or_mark_stale([request], is_verified=True)
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
@@ -179,8 +179,8 @@ class Engine(SharedReplica):
             for request in requests:
                 request.withdrawn = True
             raise
-        if self._torn:
-            self._tell_torn()
+        if self._torn_files:
+            self._emit_torn_tail()
         return [self._outcome(request) for request in requests]
 
     @staticmethod
@@ -195,10 +195,10 @@ class Engine(SharedReplica):
         with self._failures.assigned_to(requests), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(requests, looked=True)
+                self._commit_or_mark_stale(requests, is_verified=True)
 
     @contextmanager
-    def alone(self) -> Iterator[Submit]:
+    def exclusive(self) -> Iterator[Submit]:
         """Keep everybody else from committing; gives what submits in the meantime.
 
         Reads go on. All other writers wait for the block, so it must be short, and must
@@ -212,31 +212,31 @@ class Engine(SharedReplica):
             with self._lock.held(self._timeout):
                 with self.mutex:
                     self._caught_up()
-                yield self._submit_alone
+                yield self._submit_exclusively
 
-    def _submit_alone(self, job: Callable[[Plan], T]) -> T:
+    def _submit_exclusively(self, job: Callable[[Plan], T]) -> T:
         request = Request(job)
         with self._failures.assigned_to([request]):
-            self._commit_or_doubt([request])
+            self._commit_or_mark_stale([request])
         outcome: T = request.outcome()
         return outcome
 
-    def _commit_or_doubt(
-        self, requests: list[Request], *, looked: bool = False
+    def _commit_or_mark_stale(
+        self, requests: list[Request], *, is_verified: bool = False
     ) -> None:
         """Commit; where it fails in a way that was not foreseen, only the files know."""
         try:
-            self._commit(requests, looked=looked)
+            self._commit(requests, is_verified=is_verified)
         except PendStorageError:
             raise
         except BaseException:
             self._stale = True
             raise
 
-    def _commit(self, requests: list[Request], *, looked: bool) -> None:
+    def _commit(self, requests: list[Request], *, is_verified: bool) -> None:
         """Plan what the requests want, write it as one frame, make it visible."""
         with self.mutex:
-            live = self._caught_up(looked=looked)
+            live = self._caught_up(is_verified=is_verified)
             plan = Plan(live.state, live.find)
             planned: list[Request] = []
             for request in requests:
@@ -247,7 +247,7 @@ class Engine(SharedReplica):
                 planned.append(request)
         if plan.effects:
             if self._tail_is_torn:
-                self._set_aside_torn(live)
+                self._retain_torn_tail(live)
             frame = encode_effects(plan.effects)
             began = monotonic()
             live.journal.append(frame)
@@ -262,9 +262,9 @@ class Engine(SharedReplica):
         for request in planned:
             request.done = True
 
-    def _set_aside_torn(self, live: ReplicaState) -> None:
+    def _retain_torn_tail(self, live: ReplicaState) -> None:
         if self._tail_is_torn:
-            self._torn.append(live.journal.set_aside_tail())
+            self._torn_files.append(live.journal.cut_torn_tail())
             self._tail_is_torn = False
 
     def _publish(self, live: ReplicaState) -> None:
@@ -274,9 +274,9 @@ class Engine(SharedReplica):
         except OSError as error:
             raise translate(error, self.directory, outcome_known=False) from error
 
-    def _tell_torn(self) -> None:
-        while self._torn:
-            aside = self._torn.pop()
+    def _emit_torn_tail(self) -> None:
+        while self._torn_files:
+            aside = self._torn_files.pop()
             self._hook(
                 Event(
                     "torn-tail-dropped",
@@ -288,26 +288,26 @@ class Engine(SharedReplica):
 
     # -- the rest -----------------------------------------------------------------------
 
-    def cut(self) -> Checkpoint:
+    def begin_checkpoint(self) -> Checkpoint:
         """Begin a new segment of the journal, and copy the state as it is there."""
         with self._writing:
             self._require_open()
-            return self._cut()
+            return self._begin_checkpoint()
 
-    def _cut(self) -> Checkpoint:
+    def _begin_checkpoint(self) -> Checkpoint:
         with self._lock.held(self._timeout):
             with self.mutex:
                 live = self._caught_up()
             try:
                 if self._tail_is_torn:
-                    self._set_aside_torn(live)
+                    self._retain_torn_tail(live)
                 following = None
                 if not live.journal.is_fresh:  # as after a snapshot that failed
                     following = live.journal.end_segment(live.state.sequence)
                 with self.mutex:
                     if following is not None:
-                        live.journal.go_on(following)
-                    return live.cut()
+                        live.journal.continue_in(following)
+                    return live.checkpoint()
             except PendStorageError:
                 raise
             except BaseException:

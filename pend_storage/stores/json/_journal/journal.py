@@ -165,7 +165,7 @@ class Journal:
         Raises:
             StoreUnavailable: an older or another state was put in its place.
         """
-        told, found = self._told(), later.position
+        told, found = self._acknowledged_end(), later.position
         if found >= told and later.has_passed(self.position, self._reader.chain):
             return
         raise StoreUnavailable(
@@ -177,9 +177,9 @@ class Journal:
             store=str(self.directory),
         )
 
-    def _told(self) -> Position:
+    def _acknowledged_end(self) -> Position:
         """How far it is known that commits were acknowledged."""
-        return min(unpacked(self.end.seen) or Position(), self.position)
+        return min(unpacked(self.end.observed) or Position(), self.position)
 
     def has_passed(self, place: Position, chain: int) -> bool:
         """Whether the frames up to a place, if it is there, lead to this checksum."""
@@ -198,28 +198,28 @@ class Journal:
     # -- reading ------------------------------------------------------------------------
 
     def changed(self) -> bool:
-        """Whether there may be news; the quick, usual answer is no."""
+        """Whether there may be unread_end; the quick, usual answer is no."""
         return self.end.changed()
 
-    def news(self) -> Position | None:
+    def unread_end(self) -> Position | None:
         """How far the journal reaches, if that is further than was read.
 
-        It is news until it has been read: a reader that cannot read it is told each time.
+        It is unread_end until it has been read: a reader that cannot read it is told each time.
         """
-        found = self.end.peek()
-        if found == self.end.seen:
+        found = self.end.read_raw()
+        if found == self.end.observed:
             return None
         position = unpacked(found)
         if position is None:  # a writer is just about to change it
             return None
         if position <= self.position:
-            self.end.seen = found
+            self.end.observed = found
             return None
         return position
 
     def published(self) -> Position:
         """How far readers have been told that the journal reaches."""
-        return self.end.told()
+        return self.end.published()
 
     def effects(self, limit: Position | None = None) -> Iterator[LogRecord]:
         """What the frames from here on do.
@@ -245,11 +245,11 @@ class Journal:
                 return
             if limit is None and self.published().segment < following:
                 self.make_durable(begun)  # else what follows it might lose its name
-            self._follow(following)
+            self._open_next_segment(following)
 
     def _check_end(self, limit: Position | None) -> None:
         """See that nothing published is missing, and that only a torn frame is left."""
-        found = self.end.peek()
+        found = self.end.read_raw()
         told = (unpacked(found) or Position()) if limit is None else limit
         if limit is not None and self.position >= limit:
             return
@@ -258,7 +258,7 @@ class Journal:
             raise self._reader.corrupt(damage.reason)
         if self.position < told:
             raise self._missing(told)
-        self.end.seen = found
+        self.end.observed = found
 
     def _missing(self, told: Position) -> CorruptFile:
         here = self.position
@@ -268,7 +268,7 @@ class Journal:
             f"tells that it reached byte {told.end} of segment {told.segment}"
         )
 
-    def _follow(self, number: int) -> None:
+    def _open_next_segment(self, number: int) -> None:
         try:
             following = self._open(number, self._reader.chain)
         except FileNotFoundError:
@@ -298,7 +298,7 @@ class Journal:
             )
         return status.st_size > self._reader.end
 
-    def set_aside_tail(self) -> Path:
+    def cut_torn_tail(self) -> Path:
         """Keep what a crash left of a frame in a file of its own, and cut it off."""
         tail = self._reader.tail()
         number, end = self.position
@@ -325,12 +325,12 @@ class Journal:
             _WRITTEN()
             sync(self._reader.fd)
         except OSError as error:
-            raise self._undone(error) from error
+            raise self._roll_back_append(error) from error
         _SYNCED()
         self._reader.end += len(frame)
         self._reader.chain = chain
 
-    def _undone(self, error: OSError) -> PendStorageError:
+    def _roll_back_append(self, error: OSError) -> PendStorageError:
         """Cut off what was written of a frame that could not be synced.
 
         Only now, while the lock is held. If that fails, what stands there is read by the
@@ -360,7 +360,7 @@ class Journal:
 
     def publish(self) -> None:
         """Tell readers how far the journal reaches now."""
-        self.end.tell(self.position)
+        self.end.publish(self.position)
 
     def end_segment(self, base: int) -> SegmentReader:
         """Make a new segment, and name it as the last thing in the present one.
@@ -369,7 +369,7 @@ class Journal:
             base: the highest sequence of the change log so far.
 
         Returns:
-            The new segment, for :meth:`go_on`.
+            The new segment, for :meth:`continue_in`.
         """
         start = SegmentStart(
             number=self.start.number + 1,
@@ -392,7 +392,7 @@ class Journal:
         _SEGMENT_ENDED()
         return following
 
-    def go_on(self, following: SegmentReader) -> None:
+    def continue_in(self, following: SegmentReader) -> None:
         """Read and write in a new segment from now on."""
         self._first = following.end
         self.start, self._reader = following.reread_start(), following

@@ -27,7 +27,7 @@ def count_pending(engine: Engine, after: int) -> Pending | None:
     """
     with translated(engine.directory):
         for _ in range(_ATTEMPTS):
-            found, name, end = engine.consult(
+            found, name, end = engine.read_replica(
                 lambda live: (live.count(after), live.state.name, live.journal.position)
             )
             if found is not None:
@@ -37,5 +37,7 @@ def count_pending(engine: Engine, after: int) -> Pending | None:
             log = effects_after(engine.directory, oldest, end, name)
             with contextlib.suppress(ChangesExpired):  # some of it at this moment
                 timeline = LogTimeline(log, oldest)
-                engine.consult(partial(ReplicaState.take_timeline, timeline=timeline))
+                engine.read_replica(
+                    partial(ReplicaState.adopt_timeline, timeline=timeline)
+                )
     return None

@@ -114,7 +114,7 @@ class FlockLock(ProcessLock):
 
     def _is_named(self) -> bool:
         """Whether the lock is the one that others find."""
-        generation = self._own.look()
+        generation = self._own.verify_path()
         if generation != self._checked:
             for name, fd in zip(self._names, (self._fd, self._turn_fd), strict=True):
                 if self._own.identity(name) != identity_of(os.fstat(fd)):
@@ -136,21 +136,21 @@ class FlockLock(ProcessLock):
         It waits with descriptors of its own. If we give up before it is served, they are
         closed as soon as it is.
         """
-        visit = _LockWait(self._own, self._names)
+        wait = _LockWait(self._own, self._names)
         try:
-            visit.start()
-            served = visit.done.wait(timeout)
+            wait.start()
+            served = wait.done.wait(timeout)
         except BaseException:
-            visit.drop()
+            wait.abandon_and_release()
             raise
-        if not served and visit.give_up():
+        if not served and wait.abandon():
             raise LockTimeout(path=str(self.path), seconds=timeout)
-        if isinstance(visit.error, OSError):
-            raise translate(visit.error, self.path)
-        if visit.error is not None:
-            raise visit.error
+        if isinstance(wait.error, OSError):
+            raise translate(wait.error, self.path)
+        if wait.error is not None:
+            raise wait.error
         os.close(self._fd)
-        self._fd = visit.fd
+        self._fd = wait.fd
 
     def __del__(self) -> None:
         """An opening that was given up lets go of it."""
@@ -171,7 +171,7 @@ class FlockLock(ProcessLock):
 def _open(own: DirectoryHandle, name: str) -> int:
     path, at = own.path / name, own.fd
     with translated(path):
-        own.look()
+        own.verify_path()
         try:
             place = path if at is None else name
             return os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
@@ -201,22 +201,22 @@ class _LockWait:
         self._own = own
         self._names = names
         self._guard = threading.Lock()
-        self._given_up = False
+        self._is_abandoned = False
 
     def start(self) -> None:
         """Begin to wait."""
         self.under_way.add(self)
         threading.Thread(target=self._run, name="pend-lock", daemon=True).start()
 
-    def give_up(self) -> bool:
+    def abandon(self) -> bool:
         """Stop waiting; False where the lock has come at the last moment."""
         with self._guard:
-            self._given_up = not self.done.is_set()
-            return self._given_up
+            self._is_abandoned = not self.done.is_set()
+            return self._is_abandoned
 
-    def drop(self) -> None:
+    def abandon_and_release(self) -> None:
         """Give up, and let go of the lock if it has come."""
-        if not self.give_up() and self.fd >= 0:
+        if not self.abandon() and self.fd >= 0:
             os.close(self.fd)
 
     def _run(self) -> None:
@@ -227,14 +227,14 @@ class _LockWait:
         with self._guard:
             self.under_way.discard(self)
             self.done.set()
-            if self._given_up and self.fd >= 0:
+            if self._is_abandoned and self.fd >= 0:
                 os.close(self.fd)
 
     def _queue(self) -> None:
         self.turn_fd = _open(self._own, self._names[1])
         try:
             fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
-            if not self._given_up:
+            if not self._is_abandoned:
                 self.fd = _open(self._own, self._names[0])
                 fcntl.flock(self.fd, fcntl.LOCK_EX)
             fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
@@ -248,8 +248,8 @@ def _forget_waits() -> None:
 
     Else the child would keep the lock if the parent gets it and is killed.
     """
-    for visit in list(_LockWait.under_way):
-        for fd in (visit.fd, visit.turn_fd):
+    for wait in list(_LockWait.under_way):
+        for fd in (wait.fd, wait.turn_fd):
             if fd >= 0:
                 with contextlib.suppress(OSError):  # its thread had just closed it
                     os.close(fd)

@@ -140,7 +140,7 @@ class ReplicaState:
         self.timeline.forget(oldest)
         return self.timeline.count(after)
 
-    def take_timeline(self, timeline: LogTimeline) -> bool:
+    def adopt_timeline(self, timeline: LogTimeline) -> bool:
         """Keep one that was read from the files; False where it ends too early by now."""
         since = self.history.since(timeline.last)
         if since is None:
@@ -159,15 +159,15 @@ class ReplicaState:
         journal = self.journal
         return found or entry_of(journal.directory, token, journal.position)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See what other processes have committed.
 
         Raises:
             SegmentDropped: this process has slept for too long.
         """
-        news = self.journal.news()
-        if news is not None:
-            self.install(self.journal.effects(news))
+        end = self.journal.unread_end()
+        if end is not None:
+            self.install(self.journal.effects(end))
 
     def catch_up(self) -> bool:
         """Read to the very end, under the commit lock.
@@ -197,7 +197,7 @@ class ReplicaState:
         last = self.history.last
         return self.journal.start.base if last is None else last.sequence
 
-    def cut(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
         """A copy of the state at the start of a segment."""
         journal, state = self.journal, self.state
         return Checkpoint(
@@ -224,7 +224,7 @@ def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
     """
     directory = own.path
     for _ in range(_ATTEMPTS):
-        own.look()
+        own.verify_path()
         numbers = numbered(directory, "snapshot")
         if not numbers:
             break

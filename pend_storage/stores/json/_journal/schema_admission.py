@@ -49,14 +49,14 @@ class SchemaAdmission:
         self.wanted = describe(schema)
         self._name = name
         self._hook = hook
-        self._seen: JSON = None
+        self._admitted_note: JSON = None
         self._is_open = False
         self.is_behind = False
         """A newer program has added to the schema."""
         self._module = ""
         self.floor = 0
         """Entries of the change log up to this sequence are of a former schema."""
-        self._kept: Mapping[str, frozenset[str]] = {}
+        self._retained_members: Mapping[str, frozenset[str]] = {}
 
     def admit(self, state: State) -> None:
         """See that the rows of a state are of this schema; quick if nothing has changed.
@@ -65,25 +65,29 @@ class SchemaAdmission:
             SchemaOutOfDate: they are not.
         """
         noted = state.meta.get(SCHEMA_META)
-        if noted is not self._seen:
-            self._judge(noted)
-            self._seen = noted
-        state.kept = self._kept
+        if noted is not self._admitted_note:
+            self._compare_note(noted)
+            self._admitted_note = noted
+        state.kept = self._retained_members
 
-    def _judge(self, noted: JSON) -> None:
+    def _compare_note(self, noted: JSON) -> None:
         if noted is None:
             return
         former = Description.from_json(noted)
         wanted = self.wanted
-        self._kept, self.floor, self._module = {}, former.floor, former.module
+        self._retained_members, self.floor, self._module = (
+            {},
+            former.floor,
+            former.module,
+        )
         was_behind, self.is_behind = self.is_behind, False
         if wanted.fingerprint == former.fingerprint:
             return
         if wanted.fingerprint in former.ancestors:
-            self._kept = _unknown(former, wanted)
+            self._retained_members = _unknown(former, wanted)
             self.is_behind = True
             if not was_behind:
-                self._tell_behind(former)
+                self._emit_schema_behind(former)
             return
         changes = changes_between(former, wanted, self.schema)
         if self._is_open and changes:
@@ -109,7 +113,7 @@ class SchemaAdmission:
             "that would do). Else deploy the program that fits; nothing was changed."
         )
 
-    def _tell_behind(self, former: Description) -> None:
+    def _emit_schema_behind(self, former: Description) -> None:
         added = changes_between(self.wanted, former, self.schema)
         self._hook(
             Event(
@@ -136,7 +140,7 @@ class SchemaAdmission:
                 "program, or update this one; nothing was changed."
             )
 
-    def next_note(self, state: State) -> tuple[JSON, JSON]:
+    def next_description(self, state: State) -> tuple[JSON, JSON]:
         """What is noted, and what should be; the same where nothing is to be done.
 
         Raises:
@@ -167,7 +171,7 @@ class SchemaAdmission:
                     "or do not index the field; nothing was changed."
                 ) from error
 
-    def opened(self) -> None:
+    def finish_opening(self) -> None:
         """From now on, a schema that is not a known one is another program's."""
         self._is_open = True
 

@@ -72,7 +72,7 @@ class SharedReplica:
         """Only the files know the state: a commit or a reading failed on the way."""
         self._tail_is_torn = False
         self.own = DirectoryHandle(directory)
-        self._checked = 0
+        self._checked_generation = 0
         self._lock = FlockLock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
@@ -108,7 +108,7 @@ class SharedReplica:
 
     # -- looking ------------------------------------------------------------------------
 
-    def glance(self) -> State | None:
+    def unlocked_state(self) -> State | None:
         """The state with all that is committed by now, without taking a lock.
 
         None where something is new, or changes at this moment: then :meth:`look`. What
@@ -124,34 +124,38 @@ class SharedReplica:
             return None  # found again, and told, on the longer way
         return None if self.version & 1 else live.state
 
-    def look(self, job: Callable[[State], T]) -> T:
+    def read_state(self, job: Callable[[State], T]) -> T:
         """What a job finds in the state with all that is committed by now.
 
         Raises:
             StoreUnavailable: the store is closed.
         """
-        found = with_interrupt_deferred(partial(self._looked_at_once, job))
-        return shielded(partial(self._looked, job)) if found is NOT_NOW else found
+        found = with_interrupt_deferred(partial(self._try_read_state, job))
+        return (
+            shielded(partial(self._read_state_locked, job))
+            if found is NOT_NOW
+            else found
+        )
 
-    def _looked_at_once(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
+    def _try_read_state(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
         """Look where nothing is new, and nobody has the state: without waiting."""
         if not self.mutex.acquire(blocking=False):
             return NOT_NOW
         try:
-            state = self.glance()
+            state = self.unlocked_state()
             return NOT_NOW if state is None else job(state)
         finally:
             self.mutex.release()
 
-    def _looked(self, job: Callable[[State], T]) -> T:
+    def _read_state_locked(self, job: Callable[[State], T]) -> T:
         with self.mutex:
-            return job(self.glance() or self._current().state)
+            return job(self.unlocked_state() or self._current().state)
 
-    def consult(self, job: Callable[[ReplicaState], T]) -> T:
+    def read_replica(self, job: Callable[[ReplicaState], T]) -> T:
         """What a job finds in state and journal, up to date."""
-        return shielded(partial(self._consulted, job))
+        return shielded(partial(self._read_replica_locked, job))
 
-    def _consulted(self, job: Callable[[ReplicaState], T]) -> T:
+    def _read_replica_locked(self, job: Callable[[ReplicaState], T]) -> T:
         with self.live() as live:
             return job(live)
 
@@ -162,12 +166,12 @@ class SharedReplica:
     def _current(self) -> ReplicaState:
         self._require_open()
         if self.own.is_elsewhere:
-            self.own.look()
+            self.own.verify_path()
         if self._stale:
             self._reload()
         self.version += 1
         try:
-            self._live.look()
+            self._live.refresh()
         except SegmentDropped:
             self._reload()
         except OSError as error:
@@ -200,7 +204,7 @@ class SharedReplica:
     def live(self) -> Iterator[ReplicaState]:
         """The state and the journal, up to date, for the length of the block.
 
-        Not in the main thread, where the block might be interrupted: :meth:`consult`.
+        Not in the main thread, where the block might be interrupted: :meth:`read_replica`.
         """
         with self.mutex:
             yield self._current()
@@ -209,21 +213,21 @@ class SharedReplica:
         """State and journal as they are; hold the mutex, and what keeps others out."""
         return self._live
 
-    def _caught_up(self, *, looked: bool = False) -> ReplicaState:
+    def _caught_up(self, *, is_verified: bool = False) -> ReplicaState:
         """The state with all that is in the journal. Hold the commit lock.
 
         Where it fails on the way, the next caller reads the files anew: what was read is
         in the state, and may not be on the disk.
 
         Args:
-            looked: whether the lock has just seen that the directory is still the one.
+            is_verified: whether the lock has just seen that the directory is still the one.
         """
-        generation = self.own.generation if looked else self.own.look()
-        if generation != self._checked and not self._live.journal.is_named():
+        generation = self.own.generation if is_verified else self.own.verify_path()
+        if generation != self._checked_generation and not self._live.journal.is_named():
             self._stale = True
         if self._stale:
             self._reload(to_the_end=True)
-        self._checked = generation
+        self._checked_generation = generation
         self.version += 1
         try:
             try:

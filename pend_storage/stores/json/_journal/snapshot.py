@@ -78,7 +78,7 @@ class _Parts(NamedTuple):
     start: int
 
 
-class _Kept:
+class _OpenSnapshot:
     """A snapshot that stays open until all of its rows were read.
 
     A newer one may take its place meanwhile; the descriptor still leads to this one. It is
@@ -219,9 +219,9 @@ class _Reader:
         while (payload := self._frame()) != b'{"end":true}':
             block = self._decode(payload, _Block)
             tables.setdefault(block.collection, []).append(self._parts(block))
-        kept = _Kept(self._path, self._file.fileno())
+        source = _OpenSnapshot(self._path, self._file.fileno())
         for collection, parts in tables.items():
-            state.any_table(collection).load_later(partial(_contents, kept, parts))
+            state.any_table(collection).load_later(partial(_contents, source, parts))
         return Snapshot(state, head.segment, head.chain)
 
     def _parts(self, block: _Block) -> _Parts:
@@ -256,12 +256,14 @@ class _Reader:
         return CorruptFile(reason, path=str(self._path), offset=offset)
 
 
-def _contents(kept: _Kept, places: list[_Parts]) -> tuple[Rows, dict[str, int]]:
+def _contents(
+    source: _OpenSnapshot, places: list[_Parts]
+) -> tuple[Rows, dict[str, int]]:
     """Take blocks apart, when the collection is first looked at; one at a time."""
     rows: Rows = {}
     tombstones: dict[str, int] = {}
     for parts in places:
-        block, body = parts.block, kept.body(parts)
+        block, body = parts.block, source.body(parts)
         behind = block.keys + block.versions
         keys = _keys(body[: block.keys])
         versions = _versions(body[block.keys : behind])

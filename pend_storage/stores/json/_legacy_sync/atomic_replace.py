@@ -68,7 +68,7 @@ class SingleFile(SyncedFile):
             ctime_ns=0
         )  # the swap changes it
         save_manifest(self._next_path, manifest)
-        self._made.append(self._next_path)
+        self._temporary_files.append(self._next_path)
         _FILE_NOTED()
         if not self._swap(manifest, before):
             self.new.unlink(missing_ok=True)
@@ -81,10 +81,10 @@ class SingleFile(SyncedFile):
         with contextlib.suppress(FileNotFoundError):  # there was none before
             os.replace(self._manifest_path, self._before_path)  # noqa: PTH105 - as in disk
         self._confirm()
-        self._take_ctime(manifest)
+        self._record_ctime(manifest)
         return True
 
-    def _take_ctime(self, manifest: FileManifest) -> None:
+    def _record_ctime(self, manifest: FileManifest) -> None:
         """Recognise the file that was just put in place; its content is verified later."""
         status = self.status()
         found = None if status is None else signature_of(status)
@@ -102,12 +102,12 @@ class SingleFile(SyncedFile):
         exchanged = exchange(self.new, self.target)
         if not exchanged:
             os.replace(self.new, self.target)  # noqa: PTH105 - as in disk
-        self._made.clear()  # from here on what is beside is the old one
+        self._temporary_files.clear()  # from here on what is beside is the old one
         if not exchanged:
             return True
         if signature_of(self.new.stat()).is_but_for_ctime(before):
             return True
-        self._put_back(manifest)
+        self._restore_original(manifest)
         return False
 
     def _move_new(self) -> bool:
@@ -115,20 +115,20 @@ class SingleFile(SyncedFile):
             move_new(self.new, self.target)
         except FileExistsError:
             return False
-        self._made.clear()
+        self._temporary_files.clear()
         return True
 
-    def _put_back(self, manifest: FileManifest) -> None:
+    def _restore_original(self, manifest: FileManifest) -> None:
         """The old file was changed at the very last moment: it is the one that counts."""
         exchange(self.new, self.target)
         found = signature_of(self.new.stat())
         if found.inode != manifest.signature.inode:
             # And replaced once more, before we could put it back: the last one counts.
             exchange(self.new, self.target)
-            self._unsaid = self._keep(self.new)
+            self._unreported_edit = self._retain(self.new)
         elif not found.is_but_for_ctime(manifest.signature):
             # A program has written into the new one meanwhile.
-            self._unsaid = self._keep(self.new)
+            self._unreported_edit = self._retain(self.new)
 
     def _retire_old(self) -> None:
         """Keep the old file a little longer: a program may have it open for writing."""
@@ -144,7 +144,7 @@ class SingleFile(SyncedFile):
 
     @override
     def late_edit(self, manifest: FileManifest | None) -> Path | None:
-        unsaid, self._unsaid = self._unsaid, None
+        unsaid, self._unreported_edit = self._unreported_edit, None
         if unsaid is not None or not self._old_path.exists():
             return unsaid
         if (
@@ -152,7 +152,7 @@ class SingleFile(SyncedFile):
             and manifest.replaced is not None
             and self._was_written(manifest)
         ):
-            return self._keep(self._old_path)
+            return self._retain(self._old_path)
         self._old_path.unlink()
         self.forget_replaced()
         return None
@@ -167,7 +167,7 @@ class SingleFile(SyncedFile):
         return bool(digest) and digest_of(self._old_path.read_bytes()) != digest
 
     @override
-    def make_room(self, permissions: FilePermissions | None) -> None:
+    def make_parent(self, permissions: FilePermissions | None) -> None:
         refuse_problems(self.path)
         if permissions is None:
             _make_folders(self.target.parent)
@@ -185,13 +185,13 @@ class SingleFile(SyncedFile):
     def _recover_swap(self) -> Path | None:
         coming = load_manifest(self._next_path)
         beside = signature_of(self.new.stat()) if self.new.exists() else None
-        if coming is None or self._never_came(coming, beside):
+        if coming is None or self._was_not_installed(coming, beside):
             self._next_path.unlink()
             return None
         kept = None
         before = self.manifest() or self.replaced_manifest()
         if beside is not None and not (before and self._shows(before, beside)):
-            kept = self._keep(self.new)
+            kept = self._retain(self.new)
         self._confirm()
         return kept
 
@@ -201,7 +201,9 @@ class SingleFile(SyncedFile):
             return False
         return digest_of(self.new.read_bytes()) == manifest.digest
 
-    def _never_came(self, coming: FileManifest, beside: FileSignature | None) -> bool:
+    def _was_not_installed(
+        self, coming: FileManifest, beside: FileSignature | None
+    ) -> bool:
         """Whether the new file did not get to its place.
 
         It stands beside the old one; or it is gone because the power failed before its name
@@ -215,7 +217,7 @@ class SingleFile(SyncedFile):
             found = False
         return found is (beside is not None)
 
-    def _keep(self, path: Path) -> Path:
+    def _retain(self, path: Path) -> Path:
         folder = self._own / _KEPT
         folder.mkdir(exist_ok=True)
         kept = folder / fitting(self.target.name, f"-{time.time_ns()}")

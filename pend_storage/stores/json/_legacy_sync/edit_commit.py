@@ -69,7 +69,7 @@ class EditCommit:
         self._found = found
         self._schema = found.content.schema
         self._hook = hook
-        self._wanted: dict[Place, Operation] = {}
+        self._planned: dict[Place, Operation] = {}
         self._overruled: dict[Place, Place] = {}
         """Records to where in quarantine is what a commit had made of them."""
         self._removed: Event | None = None
@@ -85,51 +85,51 @@ class EditCommit:
             StaleEpoch: the store is not primary any more.
         """
         for aside in self._found.asides:
-            self._want(aside)
+            self._plan(aside)
         for operation in self._found.operations:
             rebased = self._rebased(operation)
             if rebased is not None:
-                self._want(rebased)
-        self._want_header()
+                self._plan(rebased)
+        self._plan_header()
         while True:
-            wanted = self._complete()
+            wanted = self._with_dependents()
             checks = self._checks(wanted)
             batch = self._schema.batch(wanted.values(), checks, limited=False)
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
-                if self._complete().keys() == wanted.keys():
-                    self._drop(error)
+                if self._with_dependents().keys() == wanted.keys():
+                    self._withdraw(error)
                 # Else something has come to refer to what is to be deleted.
             else:
                 if self._removed is not None:
                     self._hook(self._removed)
                 return list(zip(batch.operations, versions, strict=True))
 
-    def _want(self, operation: Operation) -> None:
-        self._wanted[operation.collection, operation.key] = operation
+    def _plan(self, operation: Operation) -> None:
+        self._planned[operation.collection, operation.key] = operation
 
-    def _want_header(self) -> None:
+    def _plan_header(self) -> None:
         """What stands beside the records, if the editor has changed it."""
         found, (version, shown) = self._found, self._found.header
         if found.parsed.header in (found.content.header, shown):
             return
         header, present = found.parsed.header, found.content
         if version != present.header_version:
-            self._keep_members(shown, present.header, header)
+            self._retain_members(shown, present.header, header)
             if shown is not None:
                 header = self._layout.merged_header(shown, present.header, header)
-        self._want(self._schema.put(LEGACY_FILES, header))
+        self._plan(self._schema.put(LEGACY_FILES, header))
 
-    def _keep_members(
+    def _retain_members(
         self, shown: LegacyFile | None, present: LegacyFile, edited: LegacyFile
     ) -> None:
         """What stands beside the records was committed to and edited: keep what loses."""
         lost = self._layout.overruled_members(shown, present, edited)
         for name, value in lost.items():
             reason = "a commit set it, and somebody else set it in the file meanwhile"
-            self._want(beside_of(self._schema, self._layout, name, value, reason))
-        self._tell(
+            self._plan(beside_of(self._schema, self._layout, name, value, reason))
+        self._emit(
             "outside-edit-met-commit",
             f"what stands beside the records of {self._layout.file} was changed by "
             "somebody else and by a commit at the same time; "
@@ -151,9 +151,9 @@ class EditCommit:
         for place in wanted:
             if place[0] in {self._layout.collection, QUARANTINE}:
                 row = content.row(token_of(*place))
-                reads.note(place, row[0] if row else self._version(place))
+                reads.record(place, row[0] if row else self._version(place))
             elif place[0] == LEGACY_FILES:
-                reads.note(place, content.header_version)
+                reads.record(place, content.header_version)
         return reads.checks
 
     def _version(self, place: Place) -> int:
@@ -166,27 +166,27 @@ class EditCommit:
 
     # -- what is refused ----------------------------------------------------------------
 
-    def _drop(self, error: UniqueViolation | ReferenceViolation) -> None:
+    def _withdraw(self, error: UniqueViolation | ReferenceViolation) -> None:
         """Take out the operation that the store has refused."""
         if isinstance(error, UniqueViolation):
             place = (error.collection, error.key)
         else:
-            place = _refused_place(self._wanted, error)
-        if place not in self._wanted:  # of what follows from the edit
+            place = _refused_place(self._planned, error)
+        if place not in self._planned:  # of what follows from the edit
             raise error
-        operation = self._wanted.pop(place)
+        operation = self._planned.pop(place)
         overruled = self._overruled.pop(place, None)
         if overruled is not None:  # it is not, after all
-            self._wanted.pop(overruled, None)
+            self._planned.pop(overruled, None)
         if isinstance(operation, Put) and place[0] == self._layout.collection:
             self._set_aside(operation, error)
-        self._tell(
+        self._emit(
             "outside-edit-refused",
             f"{self._layout.file} was changed by somebody else, and what it says of "
-            f"{self._called(operation)} cannot be: {error}",
+            f"{self._label(operation)} cannot be: {error}",
         )
 
-    def _called(self, operation: Operation) -> str:
+    def _label(self, operation: Operation) -> str:
         """As the file names what an operation is about."""
         found = self._found
         if operation.collection == self._layout.collection:
@@ -202,11 +202,11 @@ class EditCommit:
         """Keep what was refused: in its place in the file, unless that is taken."""
         header = self._found.parsed.header
         if self._is_taken(put, error):
-            self._lose(put.record, header, f"the store refused it: {error}")
+            self._quarantine(put.record, header, f"the store refused it: {error}")
             return
         aside = self._layout.set_aside(self._schema, header, put.record, str(error))
         seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
-        self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
+        self._planned[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
 
     def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
         """Whether another value of the store stands in the same place of the file."""
@@ -214,7 +214,7 @@ class EditCommit:
             return True
         if isinstance(error, ReferenceViolation):
             return False
-        called = self._called(put)
+        called = self._label(put)
         with self._engine.live() as live:
             table = live.state.table(put.collection)
             values = index_value(put.record, error.fields) or ()
@@ -226,10 +226,10 @@ class EditCommit:
             if self._layout.owns(record)
         )
 
-    def _lose(self, record: Any, header: LegacyFile, reason: str) -> Put:
+    def _quarantine(self, record: Any, header: LegacyFile, reason: str) -> Put:
         """Keep a value that loses, apart from the file."""
         aside = aside_of(self._schema, self._layout, header, record, reason)
-        self._want(aside)
+        self._plan(aside)
         return aside
 
     # -- what was committed meanwhile ---------------------------------------------------
@@ -245,15 +245,15 @@ class EditCommit:
         before, now = self._found.base.get(key), content.row(key)
         if _version(before) == _version(now):
             return operation
-        if self._says_the_same(operation, now):
+        if self._has_same_text(operation, now):
             return None
-        return self._settled(operation, before, now)
+        return self._resolved(operation, before, now)
 
-    def _settled(self, operation: Operation, before: _Row, now: _Row) -> Operation:
+    def _resolved(self, operation: Operation, before: _Row, now: _Row) -> Operation:
         """What becomes of a record that an edit and a commit have made different."""
         content, key = self._found.content, operation.key
         if now is None:
-            self._tell_met(operation, "deleted", "changed", "the edit counts")
+            self._emit_met_commit(operation, "deleted", "changed", "the edit counts")
             return operation
         committed = content.decode(key, now[1])
         if isinstance(operation, Delete):
@@ -280,7 +280,9 @@ class EditCommit:
             how = f"of {', '.join(lost)} the edit counts"
             self._overrule(operation, committed, "changed", "changed", how)
         else:
-            self._tell_met(operation, "changed", "changed", "both changes are kept")
+            self._emit_met_commit(
+                operation, "changed", "changed", "both changes are kept"
+            )
         return self._schema.put(operation.collection, record)
 
     def _placed(self, record: Any, edited: Put) -> Any:
@@ -299,19 +301,21 @@ class EditCommit:
         reason = (
             f"a commit had {did} it, and somebody else {edit} it in the file: {how}"
         )
-        aside = self._lose(committed, self._found.parsed.header, reason)
+        aside = self._quarantine(committed, self._found.parsed.header, reason)
         self._overruled[operation.collection, operation.key] = (QUARANTINE, aside.key)
         kept = f"{how}, and what the commit had written is in quarantine as {aside.key}"
-        self._tell_met(operation, did, edit, kept)
+        self._emit_met_commit(operation, did, edit, kept)
 
-    def _tell_met(self, operation: Operation, did: str, edit: str, how: str) -> None:
-        self._tell(
+    def _emit_met_commit(
+        self, operation: Operation, did: str, edit: str, how: str
+    ) -> None:
+        self._emit(
             "outside-edit-met-commit",
-            f"{self._layout.file}: {self._called(operation)} was {did} by a commit and "
+            f"{self._layout.file}: {self._label(operation)} was {did} by a commit and "
             f"{edit} by somebody else at the same time; {how}",
         )
 
-    def _says_the_same(self, operation: Operation, now: _Row) -> bool:
+    def _has_same_text(self, operation: Operation, now: _Row) -> bool:
         if now is None or isinstance(operation, Delete):
             return now is None and isinstance(operation, Delete)
         content, layout = self._found.content, self._layout
@@ -319,20 +323,20 @@ class EditCommit:
         text = layout.render_one(content.header, committed)
         return text == layout.render_one(content.header, operation.record)
 
-    def _complete(self) -> dict[Place, Operation]:
+    def _with_dependents(self) -> dict[Place, Operation]:
         """What is wanted, and what follows from it for what refers to it.
 
         Raises:
             Conflict: a record was changed since it was read for the same edit.
         """
         schema, layouts = self._schema, self._engine.layouts
-        looks = EditLookups(self._engine, self._found.reads)
-        removal = Removal(schema, layouts, self._layout, looks)
-        wanted = removal.settle(self._wanted.values())
+        lookups = EditLookups(self._engine, self._found.reads)
+        removal = Removal(schema, layouts, self._layout, lookups)
+        wanted = removal.settle(self._planned.values())
         self._removed = removal.event()
         return wanted
 
-    def _tell(self, name: str, message: str) -> None:
+    def _emit(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))
 
 

@@ -80,25 +80,25 @@ class EditDetector:
             for token, row in base.items()
             if token not in without
         ]
-        told = self._layout.adopt(
+        adopted = self._layout.adopt(
             content.schema,
-            ParsedFile(parsed.header, _noted(parsed.entries, seen, skip)),
+            ParsedFile(parsed.header, _recorded(parsed.entries, seen, skip)),
             present,
-            lambda c, k: self._look(base, reads, c, k),
+            lambda c, k: self._find_record(base, reads, c, k),
         )
         # What it did not show before was not taken out.
         removable = base if _shows_records(self._manifest) else _whole_files(content)
         operations: list[Operation] = []
-        told_by: dict[str, int] = {}
-        for operation in told:
+        source_entry: dict[str, int] = {}
+        for operation in adopted:
             if isinstance(operation, Put):
                 if operation.collection == self._layout.collection:
-                    told_by[operation.key] = len(seen) - 1
+                    source_entry[operation.key] = len(seen) - 1
             elif token_of(operation.collection, operation.key) not in removable:
                 continue
             operations.append(operation)
         found = EditedFile(
-            parsed, seen, content, base, header, operations, reads, told_by
+            parsed, seen, content, base, header, operations, reads, source_entry
         )
         if broken_entry(found) is not None and self._was_never_read(content):
             found.parsed = replace(parsed, header=marked(parsed.header))
@@ -190,7 +190,9 @@ class EditDetector:
         rows = ((token, content.row(token)) for token in content.tokens())
         return {**_whole_files(content), **{t: r for t, r in rows if r is not None}}
 
-    def _look(self, base: Rows, reads: ReadSet, collection: str, key: str) -> Any:
+    def _find_record(
+        self, base: Rows, reads: ReadSet, collection: str, key: str
+    ) -> Any:
         """A record for the layout: of this file as it was, of others as they are.
 
         Raises:
@@ -202,7 +204,7 @@ class EditDetector:
             return self._engine.schema[collection].codec.decode(row[1])
         with self._engine.live() as live:
             found = live.state.table(collection).row(key)
-        reads.note((collection, key), 0 if found is None else found.version)
+        reads.record((collection, key), 0 if found is None else found.version)
         if found is None or (mine and self._layout.owns(found.record)):
             return None  # committed to this file, but never shown in it
         return found.record
@@ -216,7 +218,7 @@ def _shows_records(manifest: FileManifest | None) -> bool:
     return manifest is not None and (bool(manifest.tokens) or not manifest.broken)
 
 
-def _noted(
+def _recorded(
     entries: Iterable[Entry], seen: list[SeenRecord], skip: Collection[int]
 ) -> Iterator[Entry]:
     for place, entry in enumerate(entries):

@@ -32,7 +32,7 @@ class EditedFile:
     operations: list[Operation]
     reads: ReadSet
     """What else was read of the store to compute the operations."""
-    told_by: dict[str, int]
+    source_entry: dict[str, int]
     """Keys of records of the file that the operations put: to which of its entries says
     so."""
     asides: list[Put] = field(default_factory=list)

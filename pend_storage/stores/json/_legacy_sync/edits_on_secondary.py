@@ -18,7 +18,7 @@ from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operat
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, token_of
 from pend_storage.stores.json._legacy_sync.overruled_values import aside_of, beside_of
 
-__all__ = ["SecondaryEdit", "note_as_secondary"]
+__all__ = ["SecondaryEdit", "write_as_secondary"]
 
 _IN_VAIN: Final = "the file was changed while another store was primary"
 _FOREIGN: Final = -1
@@ -68,15 +68,15 @@ class SecondaryEdit:
         if beside:  # by no header of the store's: it is written anew
             found.header = (_FOREIGN, found.header[1])
         puts = [*asides.values(), *beside]
-        told: list[tuple[Operation, Put | None]] = [
+        affected: list[tuple[Operation, Put | None]] = [
             (o, asides.get((o.collection, o.key))) for o in changed
         ]
         header = found.content.schema.put(LEGACY_FILES, found.content.header)
-        told += [(header, aside) for aside in beside]
-        findings = [self._finding(found, *one) for one in told[:_MOST_FOUND]]
-        submit(partial(note_as_secondary, [*puts, *findings], meta))
+        affected += [(header, aside) for aside in beside]
+        findings = [self._finding(found, *one) for one in affected[:_MOST_FOUND]]
+        submit(partial(write_as_secondary, [*puts, *findings], meta))
         if found.operations or beside:
-            self._tell(
+            self._emit(
                 "outside-edit-quarantined",
                 f"{self._layout.file} was changed by somebody else while another store is "
                 f"primary; {len(puts)} records were put in quarantine, and the file will "
@@ -105,7 +105,7 @@ class SecondaryEdit:
     def _finding(
         self, found: EditedFile, operation: Operation, aside: Put | None
     ) -> Put:
-        """What an operator is told of an edit; one that deletes is undone at once."""
+        """What an operator is affected of an edit; one that deletes is undone at once."""
         key, now = operation.key, datetime.now(UTC)
         kind: Literal["missing", "extra", "different"] = "missing"
         if aside is not None:
@@ -127,11 +127,11 @@ class SecondaryEdit:
         )
         return found.content.schema.put(FINDINGS, record)
 
-    def _tell(self, name: str, message: str, level: int) -> None:
+    def _emit(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
 
 
-def note_as_secondary(
+def write_as_secondary(
     puts: list[Put], meta: tuple[tuple[str, JSON], ...], plan: Plan
 ) -> None:
     """Plan rows that a secondary writes of its own accord, outside of the change log.

@@ -30,7 +30,7 @@ from pend_storage.stores.json._legacy_sync.edit_detection import (
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.edits_on_secondary import (
     SecondaryEdit,
-    note_as_secondary,
+    write_as_secondary,
 )
 from pend_storage.stores.json._legacy_sync.file_contents import (
     FileContents,
@@ -54,7 +54,7 @@ from pend_storage.stores.json._legacy_sync.text_history import (
 )
 from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
 
-__all__ = ["ExternalEdit", "adopted_meta", "note_as_secondary"]
+__all__ = ["ExternalEdit", "adopted_meta", "write_as_secondary"]
 
 _UNWANTED: Final = token_of(QUARANTINE, "unwanted-")
 """Stands for a text of a file that no record has."""
@@ -95,7 +95,7 @@ class ExternalEdit:
         self._manifest = manifest
         self._hook = hook
         self._reader = EditDetector(engine, layout, raw, manifest)
-        self._told: list[Event] = []
+        self._pending_events: list[Event] = []
         """Of the present attempt; the hook hears of the one that succeeds."""
         self._adopted: dict[str, str] = {}
         """Tokens of the records that were written; what the file showed before."""
@@ -112,14 +112,14 @@ class ExternalEdit:
             signature: of the edited file.
         """
         try:
-            manifest = self._in_turn(signature)
+            manifest = self._adopt_between_commits(signature)
         except (Conflict, StaleEpoch):
             return None
-        for event in self._told if manifest is not None else ():
+        for event in self._pending_events if manifest is not None else ():
             self._hook(event)
         return manifest
 
-    def _in_turn(self, signature: FileSignature) -> FileManifest | None:
+    def _adopt_between_commits(self, signature: FileSignature) -> FileManifest | None:
         """Adopt between the commits of others; at last, keep them waiting for it.
 
         Raises:
@@ -132,11 +132,11 @@ class ExternalEdit:
             except Conflict:  # a commit came between: look again
                 if not left and self._compared_in > _LONGEST_HOLD:
                     raise
-        with self._engine.alone() as submit:
+        with self._engine.exclusive() as submit:
             return self._attempt(signature, submit)
 
     def _attempt(self, signature: FileSignature, submit: Submit) -> FileManifest | None:
-        self._told.clear()
+        self._pending_events.clear()
         self._adopted.clear()
         begun = time.monotonic()
         found = self._reader.find()
@@ -151,20 +151,24 @@ class ExternalEdit:
             already = live.state.meta.get(adopted_meta(self._layout.file))
         manifest = FileManifest(signature, digest_of(self._raw), self._positions(found))
         manifest.broken = broken_entry(found) is not None
-        if already == self._mark(manifest):  # and then we died before we could note it
+        if already == self._adoption_mark(
+            manifest
+        ):  # and then we died before we could note it
             found.base = self._reader.current(found.content)
             found.header = (0, None)
         elif role is Role.SECONDARY:
-            meta = ((adopted_meta(self._layout.file), self._mark(manifest)),)
-            aside = SecondaryEdit(self._layout, self._raw, found, self._told.append)
+            meta = ((adopted_meta(self._layout.file), self._adoption_mark(manifest)),)
+            aside = SecondaryEdit(
+                self._layout, self._raw, found, self._pending_events.append
+            )
             aside.run(meta, submit)
         elif role is Role.PRIMARY:
-            found = self._commit_all(found, self._mark(manifest), submit)
+            found = self._commit_all(found, self._adoption_mark(manifest), submit)
         else:
             return None
         return self._adopted_manifest(manifest, found)
 
-    def _mark(self, manifest: FileManifest) -> JSON:
+    def _adoption_mark(self, manifest: FileManifest) -> JSON:
         """By which this edit, of the file as it was before, is known to be adopted."""
         before = self._manifest
         # With the version: the same file may be edited in the same way once more, later.
@@ -185,29 +189,37 @@ class ExternalEdit:
     def _commit_all(self, found: EditedFile, mark: JSON, submit: Submit) -> EditedFile:
         """Commit the edit; gives it without what an older copy says in it."""
         if self._manifest is not None and self._manifest.shown.states:
-            check = StaleEditCheck(self._reader, self._layout, found, self._told.append)
+            check = StaleEditCheck(
+                self._reader, self._layout, found, self._pending_events.append
+            )
             found = check.run(self._manifest.shown)
         meta = ((adopted_meta(self._layout.file), mark),)
         entry = broken_entry(found)
         if entry is not None:
             found.operations += _superseded(found.content, entry)
         commit = EditCommit(
-            self._engine, self._layout, found, submit=submit, hook=self._told.append
+            self._engine,
+            self._layout,
+            found,
+            submit=submit,
+            hook=self._pending_events.append,
         )
         written = commit.run(meta)
-        adopted = self._note(found, written)
+        adopted = self._record_written(found, written)
         if entry is not None:
             is_unread = is_marked(found.parsed.header)
-            self._told.append(file_broken(entry, is_unread=is_unread))
+            self._pending_events.append(file_broken(entry, is_unread=is_unread))
         elif adopted:
-            self._tell(
+            self._emit(
                 "outside-edit-adopted",
                 f"{self._layout.file} was changed by somebody else; {adopted} "
                 "changes were adopted as commits",
             )
         return found
 
-    def _note(self, found: EditedFile, written: list[tuple[Operation, int]]) -> int:
+    def _record_written(
+        self, found: EditedFile, written: list[tuple[Operation, int]]
+    ) -> int:
         """Bring the base to what the file shows now; gives how many changes that is."""
         count = 0
         for operation, version in written:
@@ -258,11 +270,11 @@ class ExternalEdit:
             manifest.shown = old.shown
             return manifest
         shown = dataclasses.replace(content, homes=found.base, aside={}, others={})
-        self._note_unlike(manifest, match(manifest, found.seen, shown), found)
+        self._record_unlike(manifest, match(manifest, found.seen, shown), found)
         manifest.remember(found.base, content.row)
         return manifest
 
-    def _note_unlike(
+    def _record_unlike(
         self, manifest: FileManifest, texts: list[SeenRecord], found: EditedFile
     ) -> None:
         """What no record says is written anew, or taken out, with the next version."""
@@ -280,8 +292,8 @@ class ExternalEdit:
                     before[token] = old.unlike.get(token) or self._shown(found, token)
             manifest.shown = old.adopted(before, self._adopted, unlike)
 
-    def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
-        self._told.append(Event(name, message, level))
+    def _emit(self, name: str, message: str, level: int = logging.INFO) -> None:
+        self._pending_events.append(Event(name, message, level))
 
 
 def _superseded(content: FileContents, entry: QuarantinedRecord) -> Iterator[Put]:

@@ -76,11 +76,11 @@ def apply(fd: int, wanted: FileAttributes) -> tuple[str, ...]:
         What could not be kept, in words; empty where everything was.
     """
     _copy_extended(fd, wanted)  # those of users need the right to write: before chown
-    has_owner, has_group = _give(fd, wanted)
+    has_owner, has_group = _set_owner(fd, wanted)
     lost = []
     if not (has_owner and has_group):
         lost.append(f"owner {wanted.uid}:{wanted.gid}")
-    lost += _permit(fd, wanted, has_owner=has_owner, has_group=has_group)
+    lost += _set_mode_and_acl(fd, wanted, has_owner=has_owner, has_group=has_group)
     lost += _copy_extended(fd, wanted)  # a change of the owner takes some of them away
     lost += wanted.unreadable
     if wanted.links > 1:
@@ -125,7 +125,7 @@ def _value(fd: int, name: str) -> bytes | None:
         return None
 
 
-def _give(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
+def _set_owner(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
     """Give the file its owner and group; tells which of them it has then."""
     for owner in (wanted.uid, -1):  # the group alone may be among our own
         mine = os.fstat(fd)
@@ -137,7 +137,7 @@ def _give(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
     return mine.st_uid == wanted.uid, mine.st_gid == wanted.gid
 
 
-def _permit(
+def _set_mode_and_acl(
     fd: int, wanted: FileAttributes, *, has_owner: bool, has_group: bool
 ) -> Iterator[str]:
     """Set mode and ACL; gives what cannot be kept.
@@ -148,7 +148,7 @@ def _permit(
     entries = list(_entries(wanted.extended.get(_ACL, b"")))
     mode = wanted.mode if not entries else wanted.mode & ~0o070 | _group(entries) << 3
     if not has_group:
-        mode = _alike(mode)
+        mode = _narrowed(mode)
     if not (has_owner and has_group):
         mode &= 0o777  # no set-uid of another user
     _clear_acl(fd)
@@ -170,7 +170,7 @@ def _clear_acl(fd: int) -> None:
             os.removexattr(fd, _ACL)
 
 
-def _alike(mode: int) -> int:
+def _narrowed(mode: int) -> int:
     """A mode that gives group and others only what both had: the group is another one."""
     both = mode >> 3 & mode & 0o7
     return mode & ~0o077 | both << 3 | both

@@ -25,7 +25,7 @@ class BusyFileEvents:
         self._hook = hook
         self._lost_since: float | None = None
         """When edits began to come before each attempt to write the file."""
-        self._is_told = False
+        self._is_reported = False
 
     def won(self) -> None:
         """The file was written, or need not be."""
@@ -36,7 +36,7 @@ class BusyFileEvents:
         if self._lost_since is None:
             self._lost_since = self._reader.clock.monotonic()
 
-    def tell(self, *, is_busy: bool) -> None:
+    def report(self, *, is_busy: bool) -> None:
         """Tell what must be told after a round.
 
         Args:
@@ -44,12 +44,12 @@ class BusyFileEvents:
         """
         lost = self._lost_since
         behind = 0.0 if lost is None else self._reader.clock.monotonic() - lost
-        if not self._is_told and max(behind, self._reader.restless) >= _BUSY:
-            self._is_told = True
+        if not self._is_reported and max(behind, self._reader.restless) >= _BUSY:
+            self._is_reported = True
             message = self._message(behind, is_busy=is_busy)
             self._hook(Event("file-busy", message, logging.WARNING))
-        elif self._is_told and self._reader.is_quiet and lost is None:
-            self._is_told = False
+        elif self._is_reported and self._reader.is_quiet and lost is None:
+            self._is_reported = False
             message = f"{self._file} is not written without a pause any more"
             self._hook(Event("file-busy-over", message))
 

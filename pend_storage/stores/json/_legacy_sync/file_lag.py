@@ -43,7 +43,9 @@ def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
     found = []
     for layout in layouts:
         manifest = load_manifest(manifest_path(engine.directory, layout.file))
-        waiting = engine.consult(partial(_waiting, layout=layout, manifest=manifest))
+        waiting = engine.read_replica(
+            partial(_waiting, layout=layout, manifest=manifest)
+        )
         if waiting:
             oldest = datetime.now(UTC) - min(waiting.values())
             seconds = max(0.0, oldest.total_seconds())

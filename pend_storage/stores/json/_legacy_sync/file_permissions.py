@@ -109,7 +109,7 @@ class FilePermissions:
         The owner is changed as far as the system allows it. Where the group cannot be
         kept, the group that the file has instead may do no more than everybody may.
         """
-        _own(fd, _user_number(self.owner), _group_number(self.group))
+        _set_owner(fd, _user_number(self.owner), _group_number(self.group))
         mode = self.mode
         if self.group is not None and _group_name(os.fstat(fd).st_gid) != self.group:
             mode = mode & ~0o070 | mode & (mode & 0o007) << 3
@@ -146,7 +146,7 @@ class PermissionRecorder:
         self._layout = layout
         self._is_shared = is_shared
 
-    def look(self, status: os.stat_result | None) -> None:
+    def record(self, status: os.stat_result | None) -> None:
         """Note mode and owner, if this store is primary and does not know them.
 
         Where something else is committed to them at the same time, or roles are changing,
@@ -165,8 +165,8 @@ class PermissionRecorder:
             version, known = legacy_row(live.state, key)
         if role is not Role.PRIMARY or FilePermissions.of_row(known) == found:
             return
-        is_told = has_header or known is not None or self._is_shared
-        if not is_told and found.mode == _USUAL & ~_umask():
+        is_known = has_header or known is not None or self._is_shared
+        if not is_known and found.mode == _USUAL & ~_umask():
             return  # made by this store, as any other new file is
         schema = self._engine.schema
         put = schema.put(LEGACY_FILES, found.row(self._layout.file))
@@ -180,36 +180,36 @@ class PermissionRecorder:
 
 @functools.lru_cache(maxsize=64)
 def _user_name(number: int) -> str:
-    return _found(lambda: pwd.getpwuid(number).pw_name) or str(number)
+    return _lookup(lambda: pwd.getpwuid(number).pw_name) or str(number)
 
 
 @functools.lru_cache(maxsize=64)
 def _group_name(number: int) -> str:
-    return _found(lambda: grp.getgrgid(number).gr_name) or str(number)
+    return _lookup(lambda: grp.getgrgid(number).gr_name) or str(number)
 
 
 def _user_number(name: str | None) -> int:
     """The number of a user; -1, which changes nothing, where there is no such user."""
     if name is None or name.isdecimal():
         return -1 if name is None else int(name)
-    found = _found(lambda: pwd.getpwnam(name).pw_uid)
+    found = _lookup(lambda: pwd.getpwnam(name).pw_uid)
     return -1 if found is None else found
 
 
 def _group_number(name: str | None) -> int:
     if name is None or name.isdecimal():
         return -1 if name is None else int(name)
-    found = _found(lambda: grp.getgrnam(name).gr_gid)
+    found = _lookup(lambda: grp.getgrnam(name).gr_gid)
     return -1 if found is None else found
 
 
-def _found(look: Callable[[], Any]) -> Any:
+def _lookup(find: Callable[[], Any]) -> Any:
     with contextlib.suppress(KeyError, AttributeError):
-        return look()
+        return find()
     return None
 
 
-def _own(fd: int, user: int, group: int) -> None:
+def _set_owner(fd: int, user: int, group: int) -> None:
     mine = os.fstat(fd)
     wanted = [(user, group), (-1, group)]  # only an administrator gives a file away
     for uid, gid in wanted:

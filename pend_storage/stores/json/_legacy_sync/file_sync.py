@@ -109,7 +109,7 @@ class FileSync:
         """What belongs to the file, in case that it is deleted and written again."""
         self._attributed: FileSignature | None = None
 
-    def keep(self, *, force: bool, wait: bool) -> None:
+    def synchronise(self, *, force: bool, wait: bool) -> None:
         """Take in what others changed, then write what is new.
 
         Args:
@@ -117,19 +117,19 @@ class FileSync:
             wait: for a file that a program is writing just now, a little.
         """
         try:
-            self._keep(force=force, wait=wait)
+            self._synchronise(force=force, wait=wait)
         finally:
             self._save_manifest()
-        self._busy.tell(is_busy=self.is_busy)
+        self._busy.report(is_busy=self.is_busy)
 
-    def _keep(self, *, force: bool, wait: bool) -> None:
+    def _synchronise(self, *, force: bool, wait: bool) -> None:
         end = time.monotonic() + _LONG
         for number in range(_TRIES):
             if number >= _FEW and time.monotonic() >= end:
                 break
-            if self._role() is Role.DETACHED or not self.look(wait=wait):
+            if self._role() is Role.DETACHED or not self.adopt_edits(wait=wait):
                 return
-            self._permissions.look(self._file.status())
+            self._permissions.record(self._file.status())
             if not force and self._pace.is_resting():
                 return
             if self._write():
@@ -138,10 +138,10 @@ class FileSync:
         if self.is_busy:
             self._busy.lost()
 
-    def look_only(self) -> None:
+    def adopt_only(self) -> None:
         """Take in what others changed, and write nothing."""
-        if self._role() is not Role.DETACHED and not self._file.untouched():
-            self.look(wait=True)
+        if self._role() is not Role.DETACHED and not self._file.is_unmodified():
+            self.adopt_edits(wait=True)
             self._save_manifest()
 
     def _save_manifest(self) -> None:
@@ -174,7 +174,7 @@ class FileSync:
 
     # -- what others did ----------------------------------------------------------------
 
-    def look(self, *, wait: bool) -> bool:
+    def adopt_edits(self, *, wait: bool) -> bool:
         """Take in what others changed; False where the file must not be written now."""
         self.is_busy = False
         self._locate()
@@ -190,7 +190,7 @@ class FileSync:
             manifest is not None and manifest.signature == now and not _due(manifest)
         )
         if known and not self._is_elsewhere:
-            self._reader.calm()
+            self._reader.record_rest()
             return True
         return self._read(_PATIENCE if wait else 0.0)
 
@@ -199,9 +199,9 @@ class FileSync:
         before = self._file.target
         if not self._file.locate():
             return
-        self._engine.own.look()  # or the whole directory is another one
+        self._engine.own.verify_path()  # or the whole directory is another one
         self._is_elsewhere = True
-        self._tell(
+        self._emit(
             "file-relinked",
             f"{self.layout.file} leads to {self._file.target} now, and no longer to "
             f"{before}. From now on that file is read and written; what is in it counts as "
@@ -214,14 +214,14 @@ class FileSync:
         stamp = self._file.manifest_stamp()
         known = self._manifest is not None and self._manifest.stamp == stamp
         late = None
-        if not known or self._file.has_leavings():
+        if not known or self._file.has_leftovers():
             late = self._file.recover()
             self._manifest = self._file.manifest()
             self._generation = None
         late = late or self._file.late_edit(self._manifest)
         if late is not None:
             adopted = self._adopt_late(late)
-            self._tell(
+            self._emit(
                 "late-edit-kept",
                 f"{self.layout.file} was changed by a program that had opened it before "
                 f"it was written anew; what it wrote is in {late}"
@@ -246,7 +246,7 @@ class FileSync:
         """The file is missing: what it showed will be written again."""
         self._is_elsewhere = False
         if self._manifest is not None:
-            self._tell(
+            self._emit(
                 "file-restored",
                 f"{self.layout.file} was missing, and is written again from the store",
                 logging.WARNING,
@@ -287,7 +287,7 @@ class FileSync:
 
     def _emptied(self, manifest: FileManifest, status: os.stat_result) -> bool:
         """Nothing is in the file any more: cut off rather than edited."""
-        self._tell(
+        self._emit(
             "file-restored",
             f"{self.layout.file} was emptied, and is written again from the store",
             logging.WARNING,
@@ -349,7 +349,7 @@ class FileSync:
             if status is not None:
                 self.is_busy = True
                 return False
-            self._file.make_room(content.permissions)
+            self._file.make_parent(content.permissions)
         else:
             read = self._file.read_unchanged(manifest)
             if read is None:
@@ -369,7 +369,7 @@ class FileSync:
                 model=model,
             )
             new.replaced_digest = digest
-            self._engine.own.look()  # the file is one of a directory that was moved away
+            self._engine.own.verify_path()  # the file is one of a directory that was moved away
             if not self._file.replace(new, before):
                 self.is_busy = True
                 return False
@@ -378,7 +378,7 @@ class FileSync:
         self._lost_attributes.report(self._file.target, new.lost)
         return True
 
-    def _tell(self, name: str, message: str, level: int) -> None:
+    def _emit(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
 
 

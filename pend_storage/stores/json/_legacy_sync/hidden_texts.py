@@ -41,7 +41,7 @@ class Rows(Protocol):
 class HiddenTexts:
     """Track the records of one file that share a member name with a quarantined one.
 
-    All records are looked at once, if any quarantined one has a member name at all;
+    All records are current at once, if any quarantined one has a member name at all;
     afterwards only those that were written since.
     """
 
@@ -51,9 +51,9 @@ class HiddenTexts:
         self._changed: frozenset[str] | None = None
         """Records to look at again; None: all."""
         self._names: frozenset[str] = frozenset()
-        """Of the quarantined records when the placed ones were looked at."""
+        """Of the quarantined records when the placed ones were current at."""
         self._aside: dict[str, tuple[int, Text | None]] = {}
-        """By token: the version that was looked at, and what it is."""
+        """By token: the version that was current at, and what it is."""
         self._placed: dict[str, Text] = {}
 
     def catch_up(self, changed: frozenset[str] | None, now: Generation) -> None:
@@ -64,15 +64,15 @@ class HiddenTexts:
 
     def aside(self, content: Rows) -> list[Text]:
         """The quarantined records that have a member name."""
-        looked: dict[str, tuple[int, Text | None]] = {}
+        current: dict[str, tuple[int, Text | None]] = {}
         for token, (version, body) in content.aside.items():
             known = self._aside.get(token)
             if known is None or known[0] != version:
                 record = content.decode(token, body)
                 known = version, text_of(content.layout, record, version, token)
-            looked[token] = known
-        self._aside = looked
-        return [text for _, text in looked.values() if text is not None]
+            current[token] = known
+        self._aside = current
+        return [text for _, text in current.values() if text is not None]
 
     def hidden(self, content: Rows) -> frozenset[str]:
         """The tokens of the quarantined records that do not stand in the file."""
@@ -85,11 +85,11 @@ class HiddenTexts:
         if changed is None:
             self._placed = {}
         for token in content.homes if changed is None else changed:
-            self._look(content, token, names)
+            self._refresh_placed(content, token, names)
         self._names, self._changed = names, frozenset()
         return frozenset(hidden([*aside, *self._placed.values()]))
 
-    def _look(self, content: Rows, token: str, names: frozenset[str]) -> None:
+    def _refresh_placed(self, content: Rows, token: str, names: frozenset[str]) -> None:
         self._placed.pop(token, None)
         row = content.homes.get(token)
         if row is None:
@@ -106,7 +106,7 @@ def release_hidden(engine: Engine, content: Rows) -> bool:
     A secondary leaves that to the primary: until then it does not write them. Where
     something else is committed to them at the same time, the next round does it.
     """
-    leaving = _left_by(content)
+    leaving = _released_by(content)
     if not leaving:
         return False
     with engine.live() as live:
@@ -121,7 +121,7 @@ def release_hidden(engine: Engine, content: Rows) -> bool:
     return True
 
 
-def _left_by(content: Rows) -> dict[str, Put]:
+def _released_by(content: Rows) -> dict[str, Put]:
     """The quarantined records that leave their file, by token, as they are afterwards.
 
     Superseded for good, so that what replaced them can be deleted.

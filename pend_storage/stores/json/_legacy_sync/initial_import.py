@@ -1,6 +1,6 @@
 """Initial import: the legacy files become rows when a directory is first opened.
 
-Each layout decides what its file says. What only all files together can tell is decided
+Each layout decides what its file says. What only all files together can report is decided
 here: a unique value that two files claim, and references to what no file has.
 """
 
@@ -46,7 +46,7 @@ from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
 
 __all__ = ["AdoptedFile", "InitialImport"]
 
-_TOLD_EVERY: Final = 1_000
+_REPORT_EVERY: Final = 1_000
 _PATIENCE: Final = 10.0
 """Seconds to wait for a file that another program is writing."""
 ADOPTED_VERSION: Final = 1
@@ -94,19 +94,19 @@ class InitialImport:
         self._files: list[_ImportedFile] = []
 
     @contextmanager
-    def spooled(self, directory: Path) -> Iterator[None]:
+    def spilling(self, directory: Path) -> Iterator[None]:
         """Keep rows in a file of this directory, which is gone at the end.
 
         Raises:
             OSError: there is no place for it.
         """
-        self._spool = RowSpill(directory)
+        self._spill = RowSpill(directory)
         names = self._schema.names
-        self._rows = {n: SpilledRows(self._spool, ADOPTED_VERSION) for n in names}
+        self._rows = {n: SpilledRows(self._spill, ADOPTED_VERSION) for n in names}
         try:
             yield
         finally:
-            self._spool.close()
+            self._spill.close()
 
     # -- reading ------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class InitialImport:
                 noted = FilePermissions.of_file(status).row(layout.file)
                 self._set(self._schema.put(LEGACY_FILES, noted))
                 del read, raw  # as large as all that was made of it
-        while self._mend_references():
+        while self._resolve_references():
             pass
 
     def _read_whole(
@@ -144,19 +144,19 @@ class InitialImport:
         self, layout: Layout, synced: SyncedFile, raw: bytes, manifest: FileManifest
     ) -> None:
         parsed = layout.parse(self._schema, raw)
-        seen = SeenRows(self._spool, self._rows)
+        seen = SeenRows(self._spill, self._rows)
         file = _ImportedFile(layout, synced, parsed.header, manifest, seen)
         self._files.append(file)
         entries = self._progress.watched(parsed.entries, len(raw))
-        noted = ParsedFile(parsed.header, seen.noted(entries))
+        noted = ParsedFile(parsed.header, seen.recorded(entries))
         for operation in layout.adopt(
             self._schema, noted, (), _Current(self._find, self._rows)
         ):
             if isinstance(operation, Delete):
                 self._remove((operation.collection, operation.key))
             else:
-                self._take(file, operation)
-        seen.settle()
+                self._add(file, operation)
+        seen.record_last()
         header = parsed.header if self._broken(file) is None else marked(parsed.header)
         self._set(self._schema.put(LEGACY_FILES, header))
 
@@ -166,9 +166,9 @@ class InitialImport:
 
     # -- writing ------------------------------------------------------------------------
 
-    def _take(self, file: _ImportedFile, put: Put) -> None:
+    def _add(self, file: _ImportedFile, put: Put) -> None:
         spec = self._schema[put.collection]
-        taken = self._taken(spec, put)
+        taken = self._conflicting_claim(spec, put)
         if taken is not None:
             fields = ", ".join(taken[1])
             reason = f"{shown(self._claims[taken])} has the same {fields}"
@@ -185,7 +185,7 @@ class InitialImport:
         seen = replace(aside.record, seen_at=datetime.now(UTC))
         return self._schema.put(QUARANTINE, seen)
 
-    def _taken(self, spec: CollectionSpec, put: Put) -> _Claim | None:
+    def _conflicting_claim(self, spec: CollectionSpec, put: Put) -> _Claim | None:
         """A unique value of this record that another one has."""
         for claim in _claims_of(spec, put.record):
             if self._claims.get(claim, put.key) != put.key:
@@ -195,12 +195,12 @@ class InitialImport:
     def _set(self, put: Put) -> None:
         spec = self._schema[put.collection]
         if spec.unique:
-            self._free((put.collection, put.key))
+            self._release_claims((put.collection, put.key))
             claims = _claims_of(spec, put.record)
             self._claims.update(dict.fromkeys(claims, put.key))
         self._rows[put.collection][put.key] = put.body
 
-    def _free(self, place: _Place) -> None:
+    def _release_claims(self, place: _Place) -> None:
         collection, key = place
         spec = self._schema[collection]
         if not spec.unique or key not in self._rows[collection]:
@@ -210,15 +210,15 @@ class InitialImport:
                 del self._claims[claim]
 
     def _remove(self, place: _Place) -> None:
-        self._free(place)
+        self._release_claims(place)
         self._rows[place[0]].pop(place[1], None)
 
-    def _mend_references(self) -> bool:
+    def _resolve_references(self) -> bool:
         """Let no reference lead nowhere; True where that may have made others do so."""
         removed = False
         for place, file in self._referring():
             spec, record = self._schema[place[0]], self._find(*place)
-            lost = [] if record is None else self._lost(spec, record)
+            lost = [] if record is None else self._dangling_references(spec, record)
             if not lost:
                 continue
             if all(spec.fields[name].optional for name in lost):
@@ -240,7 +240,7 @@ class InitialImport:
             for key, file in list(files.items()):
                 yield (collection, key), file
 
-    def _lost(self, spec: CollectionSpec, record: Any) -> list[str]:
+    def _dangling_references(self, spec: CollectionSpec, record: Any) -> list[str]:
         return [
             name
             for name, target in spec.references.items()
@@ -293,12 +293,12 @@ class InitialImport:
             made.append(one)
             broken = self._broken(file)
             if broken is None:
-                self._tell(one)
+                self._emit(one)
             else:
                 self._hook(file_broken(broken, is_unread=True))
         return tuple(made)
 
-    def _tell(self, one: AdoptedFile) -> None:
+    def _emit(self, one: AdoptedFile) -> None:
         level = logging.WARNING if one.quarantined else logging.INFO
         self._hook(
             Event(
@@ -313,16 +313,16 @@ class InitialImport:
 class _Progress:
     """Report how many records were read, and how many there are by the files' sizes."""
 
-    def __init__(self, tell: Progress | None) -> None:
+    def __init__(self, report: Progress | None) -> None:
         self.total = 0
         """Bytes of all files."""
-        self._tell = tell
+        self._emit = report
         self._bytes = 0
         self._records = 0
 
     def watched(self, entries: Iterable[Entry], size: int) -> Iterator[Entry]:
         """The entries of a file of so many bytes; progress is told as they pass."""
-        if self._tell is None:
+        if self._emit is None:
             yield from entries
             return
         before = self._bytes
@@ -331,10 +331,10 @@ class _Progress:
             start, end = entry.span or (0, 0)
             self._bytes += end - start
             self._records += 1
-            if self._records % _TOLD_EVERY == 0:
-                self._tell(self._records, self._estimate())
+            if self._records % _REPORT_EVERY == 0:
+                self._emit(self._records, self._estimate())
         self._bytes = before + size
-        self._tell(self._records, self._estimate())
+        self._emit(self._records, self._estimate())
 
     def _estimate(self) -> int:
         share = self._bytes / self.total if self.total else 1.0

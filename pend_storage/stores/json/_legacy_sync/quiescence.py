@@ -103,13 +103,13 @@ class QuiescentReader:
         """Whether it was not written in place for a while."""
         return self._since is None
 
-    def calm(self) -> None:
+    def record_rest(self) -> None:
         """Note that it was found at rest, or as its reader has left it."""
         self._unrested = None
         if self.clock.monotonic() - self._last >= _QUIET:
             self._since = None
 
-    def _note(self) -> None:
+    def _record_write(self) -> None:
         """Note that it is being written in place."""
         self._last = now = self.clock.monotonic()
         self._since = now if self._since is None else self._since
@@ -149,15 +149,15 @@ class QuiescentReader:
             return None
         rested = self._rested(status, SETTLE)
         if not rested and not _was_renamed(status, known):
-            return self._hurried(sound)
+            return self._read_busy(sound)
         read = self._file.read()
         if read is not None and signature_of(read[1]) != signature_of(status):
             raise _being_written(self._file)
         long = self._rested(status, UNSOUND)
         if read is not None and not long and not sound(read[0]):
-            self._note()
+            self._record_write()
             raise _being_written(self._file)
-        self.calm()
+        self.record_rest()
         return read
 
     def _rested(self, status: os.stat_result, seconds: float) -> bool:
@@ -171,9 +171,9 @@ class QuiescentReader:
                 return
             self.clock.sleep(_STEP)
 
-    def _hurried(self, sound: Callable[[bytes], bool]) -> Read | None:
+    def _read_busy(self, sound: Callable[[bytes], bool]) -> Read | None:
         """Read a file that is being written, where that has been going on for long."""
-        self._note()
+        self._record_write()
         if self._last - (self._since or 0.0) < HURRY_AFTER:
             raise _being_written(self._file)
         self._await_write()

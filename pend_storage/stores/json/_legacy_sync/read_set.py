@@ -28,7 +28,7 @@ class ReadSet:
         """For the batch that is computed from what was read."""
         return self._seen
 
-    def note(self, place: Place, version: int) -> None:
+    def record(self, place: Place, version: int) -> None:
         """Take note of a read.
 
         Args:

@@ -215,7 +215,7 @@ def write_file(
         is_broken,
         lost=lost,
     )
-    _note_places(new, pieces, places, manifest, content)
+    _record_places(new, pieces, places, manifest, content)
     if manifest is not None:
         new.shown = _shown_after(manifest, old, changes)
     return new
@@ -275,7 +275,7 @@ class _Output:
         places: list[tuple[int, int]] = []
         taken: deque[bytes] = deque()
         place = 0
-        for chunk in _chunks(content, _noted(texts, taken), old):
+        for chunk in _chunks(content, _recorded(texts, taken), old):
             end = place + len(chunk)
             if taken and chunk is taken[0]:
                 taken.popleft()
@@ -307,13 +307,13 @@ def _chunks(
     return content.layout.assemble_in(content.header, texts, old)
 
 
-def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
+def _recorded(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
     for text in texts:
         taken.append(text)
         yield text
 
 
-def _note_places(
+def _record_places(
     new: FileManifest,
     pieces: list[Piece],
     places: list[tuple[int, int]],
@@ -324,13 +324,13 @@ def _note_places(
     known = places or [(UNKNOWN, UNKNOWN)] * len(pieces)
     for piece, (start, end) in zip(pieces, known, strict=True):
         if isinstance(piece, Run) and old is not None:
-            _note_run(new, piece, start, old)
+            _record_run(new, piece, start, old)
         elif isinstance(piece, str):
             row = content.row(piece)
             new.add(piece, row[0] if row else 0, start, end)
 
 
-def _note_run(new: FileManifest, run: Run, start: int, old: FileManifest) -> None:
+def _record_run(new: FileManifest, run: Run, start: int, old: FileManifest) -> None:
     first, end = run
     new.tokens += old.tokens[first:end]
     new.versions += old.versions[first:end]

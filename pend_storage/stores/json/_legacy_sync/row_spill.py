@@ -88,8 +88,8 @@ class RowSpill:
 class SpilledRows:
     """Rows of one collection, all of one version, as a mapping."""
 
-    def __init__(self, spool: RowSpill, version: int) -> None:
-        self._spool = spool
+    def __init__(self, spill: RowSpill, version: int) -> None:
+        self._spill = spill
         self._version = version
         self._places: dict[str, int] = {}
 
@@ -103,10 +103,10 @@ class SpilledRows:
         return key in self._places
 
     def __getitem__(self, key: str) -> tuple[int, bytes]:
-        return self._version, self._spool.at(self._places[key])
+        return self._version, self._spill.at(self._places[key])
 
     def __setitem__(self, key: str, body: bytes) -> None:
-        self._places[key] = self._spool.add(body)
+        self._places[key] = self._spill.add(body)
 
     def get(
         self, key: str, default: tuple[int, bytes] | None = None
@@ -124,7 +124,7 @@ class SpilledRows:
 
     def items(self) -> Iterator[tuple[str, tuple[int, bytes]]]:
         """Every row, in the order in which their keys came."""
-        bodies = self._spool.in_order(iter(self._places.values()))
+        bodies = self._spill.in_order(iter(self._places.values()))
         for key, body in zip(self._places, bodies, strict=True):
             yield key, (self._version, body)
 
@@ -136,15 +136,15 @@ class SpilledRows:
         """Where a body is kept: with its row if that says the same, else anew."""
         place = self._places.get(key)
         if place is None or place & _LENGTH != len(body):
-            return self._spool.add(body)
-        return place if self._spool.at(place) == body else self._spool.add(body)
+            return self._spill.add(body)
+        return place if self._spill.at(place) == body else self._spill.add(body)
 
 
 class SeenRows:
     """The entries of a file, as :class:`SeenRecord`, with their bodies on disk."""
 
-    def __init__(self, spool: RowSpill, rows: dict[str, SpilledRows]) -> None:
-        self._spool = spool
+    def __init__(self, spill: RowSpill, rows: dict[str, SpilledRows]) -> None:
+        self._spill = spill
         self._rows = rows
         self._last: Entry | None = None
         self._bodies = array("q")
@@ -157,17 +157,17 @@ class SeenRows:
 
     def __iter__(self) -> Iterator[SeenRecord]:
         columns = (self._starts, self._ends)
-        bodies = self._spool.in_order(iter(self._bodies))
+        bodies = self._spill.in_order(iter(self._bodies))
         yield from map(SeenRecord, self.tokens, bodies, *columns)
 
-    def noted(self, entries: Iterator[Entry]) -> Iterator[Entry]:
-        """The entries, each noted when what became of it is known."""
+    def recorded(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """The entries, each recorded when what became of it is known."""
         for entry in entries:
             self._last = entry
             yield entry
-            self.settle()
+            self.record_last()
 
-    def settle(self) -> None:
+    def record_last(self) -> None:
         """Note the last entry; its row may have its very body."""
         entry, self._last = self._last, None
         if entry is None:

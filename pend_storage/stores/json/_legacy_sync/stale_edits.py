@@ -60,26 +60,26 @@ class StaleEditCheck:
         Args:
             shown: what the file showed.
         """
-        copy = older_copy(shown, self._said(shown)) if self._changes else None
+        copy = older_copy(shown, self._edited_texts(shown)) if self._changes else None
         if copy is None:
             return self._found
         if not self._is_certain(copy):
-            self._keep_replaced(copy)
+            self._retain_replaced(copy)
             return self._found
         skip = [
-            self._found.told_by[token]
+            self._found.source_entry[token]
             for token in copy.stale
             if isinstance(self._changes[token], Put)
         ]
         rest = self._reader.find(skip, copy.stale)
         rest.asides = [*self._stale_asides(copy), *self._members_aside()]
         rest.kept = copy.stale
-        self._tell_stale(copy)
+        self._emit_stale_copy(copy)
         return rest
 
     # -- what the edit says -----------------------------------------------------------------
 
-    def _said(self, shown: TextHistory) -> dict[str, EditedText]:
+    def _edited_texts(self, shown: TextHistory) -> dict[str, EditedText]:
         """Of each record of which it is known what the file showed before."""
         tokens = {state.token for state in shown.states}
         places = {
@@ -87,12 +87,12 @@ class StaleEditCheck:
             for place, item in enumerate(self._found.seen)
             if item.token in tokens
         }
-        return {token: self._said_of(token, places.get(token)) for token in tokens}
+        return {token: self._edited_text(token, places.get(token)) for token in tokens}
 
-    def _said_of(self, token: str, place: int | None) -> EditedText:
+    def _edited_text(self, token: str, place: int | None) -> EditedText:
         found, change = self._found, self._changes.get(token)
         if isinstance(change, Put):
-            digest = self._reader.digest(found, found.seen[found.told_by[token]])
+            digest = self._reader.digest(found, found.seen[found.source_entry[token]])
             return EditedText(digest, self._is_new(change))
         if change is not None:
             return EditedText(ABSENT, is_change=True)
@@ -135,7 +135,7 @@ class StaleEditCheck:
             if token not in copy.stale
         )
 
-    def _keep_replaced(self, copy: OlderCopy) -> None:
+    def _retain_replaced(self, copy: OlderCopy) -> None:
         """It may be on purpose: the edit counts, and what was committed is kept."""
         found = self._found
         tokens = [  # of others it is found that they have met a commit
@@ -150,7 +150,7 @@ class StaleEditCheck:
         found.asides = self._asides(tokens, reason)
         kept = ", ".join(aside.key for aside in found.asides)
         where = f"; what was committed is in quarantine as {kept}" if kept else ""
-        self._tell(
+        self._emit(
             f"{self._layout.file}: {self._names(copy.stale)} was set back by somebody else "
             "to what the file showed before a commit: on purpose, or with a stale copy of "
             f"the file. The edit counts{where}"
@@ -196,7 +196,7 @@ class StaleEditCheck:
 
     # -- telling ------------------------------------------------------------------------------
 
-    def _tell_stale(self, copy: OlderCopy) -> None:
+    def _emit_stale_copy(self, copy: OlderCopy) -> None:
         text = (
             f"{self._layout.file} was overwritten with a stale copy, which lacks what was "
             f"committed since of {self._names(copy.stale)}. The store's values stay, and "
@@ -207,7 +207,7 @@ class StaleEditCheck:
                 f". Of {self._names(copy.overwritten)}, which it changes, the copy counts, "
                 "and what was committed is in quarantine"
             )
-        self._tell(text)
+        self._emit(text)
 
     def _names(self, tokens: Iterable[str]) -> str:
         names = sorted(self._name(token) for token in tokens)
@@ -225,5 +225,5 @@ class StaleEditCheck:
         record = found.content.decode(token, row[1])
         return name_of(self._layout, found.parsed.header, record)
 
-    def _tell(self, message: str) -> None:
+    def _emit(self, message: str) -> None:
         self._hook(Event("stale-copy", message, logging.WARNING))

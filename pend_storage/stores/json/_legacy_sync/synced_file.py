@@ -57,9 +57,9 @@ class SyncedFile(ABC):
         self._old_path = manifest_path.with_suffix(".old")
         self._before_path = manifest_path.with_suffix(".prev")
         self._own = manifest_path.parent.parent
-        self._unsaid: Path | None = None
+        self._unreported_edit: Path | None = None
         """Where an edit is kept that was not reported yet."""
-        self._made: list[Path] = []
+        self._temporary_files: list[Path] = []
         """Files of a version under way, to be deleted if it fails."""
         self.locate()
 
@@ -78,7 +78,7 @@ class SyncedFile(ABC):
         Raises:
             ConfigError: there is a loop of links in its place, and so on.
         """
-        with self._explaining():
+        with self._translated_errors():
             try:
                 return self.target.stat()
             except FileNotFoundError:
@@ -96,7 +96,7 @@ class SyncedFile(ABC):
             os.close(fd)
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -145,13 +145,13 @@ class SyncedFile(ABC):
         """What the file showed when this store wrote or read it last."""
         return load_manifest(self._manifest_path)
 
-    def untouched(self) -> bool:
+    def is_unmodified(self) -> bool:
         """Whether the file seems to be as it was left, with nothing to tidy up."""
         status = self.status()
         shown = load_signature(self._manifest_path)
         if status is None or shown != signature_of(status):
             return status is None and shown is None
-        return not self.has_leavings()
+        return not self.has_leftovers()
 
     def manifest_stamp(self) -> FileSignature | None:
         """By which a change of the manifest by another process is noticed."""
@@ -189,17 +189,17 @@ class SyncedFile(ABC):
         Raises:
             ConfigError: the file can never be written where it is.
         """
-        self._made = [self.new]
+        self._temporary_files = [self.new]
         try:
-            with self._explaining():
+            with self._translated_errors():
                 yield
         except BaseException:
-            for path in self._made:
+            for path in self._temporary_files:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             raise
         finally:
-            self._made = []
+            self._temporary_files = []
 
     @abstractmethod
     def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
@@ -222,12 +222,12 @@ class SyncedFile(ABC):
                 process has put it aside.
         """
 
-    def has_leavings(self) -> bool:
+    def has_leftovers(self) -> bool:
         """Whether a process has died, or failed, on the way."""
         return self._next_path.exists() or self.new.exists()
 
     @abstractmethod
-    def make_room(self, permissions: FilePermissions | None) -> None:
+    def make_parent(self, permissions: FilePermissions | None) -> None:
         """Make the directory of a file that is not there.
 
         Args:

@@ -61,7 +61,7 @@ class SyncedFolder(SyncedFile):
 
     @override
     def status(self) -> os.stat_result | None:
-        with self._explaining():
+        with self._translated_errors():
             try:
                 folder = self._folder.stat()
                 found = [(f.name, f.path.stat()) for f in files_in(self.path)]
@@ -96,22 +96,22 @@ class SyncedFolder(SyncedFile):
         if (None if status is None else signature_of(status)) != before:
             return False
         save_manifest(self._next_path, manifest)
-        self._made.append(self._next_path)
+        self._temporary_files.append(self._next_path)
         wanted = {n: bytes(text) for n, text in _members(self.new.read_bytes()).items()}
         for file in list(files_in(self.path)) if status is not None else ():
             raw = file.path.read_bytes()
             if self._read is None or raw != self._read.get(file.name):
-                return self._given_up()
+                return self._abandon()
             text = wanted.pop(file.name, None)
             if text is None:
                 file.path.unlink()
             elif text_of({"": raw}) != text_of({"": text}):
-                self._replace(file.path, _like(raw, text))
+                self._replace(file.path, _with_spacing_of(raw, text))
         for name, text in wanted.items():
             self._replace(self._folder / file_name(self.path, name), text)
         sync_directory(self._folder)
         self.new.unlink()
-        self._made.clear()
+        self._temporary_files.clear()
         after = self.status()
         if after is not None:
             manifest.signature = signature_of(after)
@@ -119,16 +119,16 @@ class SyncedFolder(SyncedFile):
         save_manifest(self._manifest_path, manifest)
         return True
 
-    def _given_up(self) -> bool:
+    def _abandon(self) -> bool:
         """A program has changed a file meanwhile: the next look finds what that was."""
         self._next_path.unlink()
         self.new.unlink()
-        self._made.clear()
+        self._temporary_files.clear()
         return False
 
     def _replace(self, path: Path, raw: bytes) -> None:
         new = path.with_name(f".{path.name}{self._suffix}")
-        self._made.append(new)
+        self._temporary_files.append(new)
         with new.open("wb") as file:
             file.write(raw)
             file.flush()
@@ -145,18 +145,18 @@ class SyncedFolder(SyncedFile):
         return None
 
     @override
-    def make_room(self, permissions: FilePermissions | None) -> None:
+    def make_parent(self, permissions: FilePermissions | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     @override
     def recover(self) -> Path | None:
         self._next_path.unlink(missing_ok=True)
         self.new.unlink(missing_ok=True)
-        for left in self._leavings():
+        for left in self._leftovers():
             left.unlink()
         return None
 
-    def _leavings(self) -> Iterator[Path]:
+    def _leftovers(self) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             yield from self._folder.glob(f".*{self._suffix}")
 
@@ -175,7 +175,7 @@ def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
     return SingleFile(path, kept, layout.file if layout.is_part else "")
 
 
-def _like(old: bytes, text: bytes) -> bytes:
+def _with_spacing_of(old: bytes, text: bytes) -> bytes:
     """A text with the white space that stood around another one."""
     end = len(old.rstrip(b" \t\r\n"))
     return text + old[end:] if end else text

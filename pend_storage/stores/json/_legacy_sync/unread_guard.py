@@ -42,15 +42,15 @@ class UnreadFileGuard:
 
     def files(self, state: State) -> tuple[UnreadFile, ...]:
         """The files that are unread, whatever the store's role. Hold the mutex."""
-        return () if state.is_read else self._known(state).files
+        return () if state.is_read else self._unread_files(state).files
 
-    def _known(self, state: State) -> UnreadFiles:
+    def _unread_files(self, state: State) -> UnreadFiles:
         if state.unread is None:
-            found = UnreadFiles(self._find(state), self._layouts)
+            found = UnreadFiles(self._find_unread(state), self._layouts)
             state.is_read, state.unread = not found.files, found
         return state.unread
 
-    def _find(self, state: State) -> Iterator[UnreadFile]:
+    def _find_unread(self, state: State) -> Iterator[UnreadFile]:
         headers = state.table(LEGACY_FILES)
         aside = state.table(QUARANTINE)
 
@@ -66,11 +66,11 @@ class UnreadFileGuard:
         ]
         return unread_of(present, entries, self._layouts, self._paths)
 
-    def _judging(self, state: State) -> UnreadFiles | None:
+    def _active_guard(self, state: State) -> UnreadFiles | None:
         """What is refused; None where nothing is."""
         if state.is_read or state.role.role is not Role.PRIMARY:
             return None
-        return self._known(state)
+        return self._unread_files(state)
 
     # -- hold the mutex -------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class UnreadFileGuard:
         found: Mapping[str, Row],
     ) -> None:
         """See :meth:`UnreadFiles.require_rows`."""
-        unread = self._judging(state)
+        unread = self._active_guard(state)
         if unread is not None:
             unread.require_rows(state.schema[collection].name, keys, found)
 
@@ -90,7 +90,7 @@ class UnreadFileGuard:
         self, state: State, collection: str, where: Condition
     ) -> CorruptFile | None:
         """See :meth:`UnreadFiles.refusal`."""
-        unread = self._judging(state)
+        unread = self._active_guard(state)
         return (
             None if unread is None else unread.refusal(state.schema[collection], where)
         )
@@ -111,7 +111,7 @@ class UnreadFileGuard:
         Raises:
             CorruptFile: it is.
         """
-        if not state.is_read and self._judging(state) is not None:
+        if not state.is_read and self._active_guard(state) is not None:
             where = make_query(state.schema[layout.collection], layout.where).where
             self.require_all(state, layout.collection, where)
 
@@ -122,7 +122,7 @@ class UnreadFileGuard:
             CorruptFile: it does.
         """
         state = plan.state
-        unread = self._judging(state)
+        unread = self._active_guard(state)
         if unread is None or plan.is_done(batch):
             return plan.add(batch, epoch)
         state.require(Role.PRIMARY, epoch)
