@@ -330,7 +330,7 @@ def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
     """A legacy file whose new version is not found is taken for replaced."""
     patched.setattr(
         SingleFile,
-        "_never_came",
+        "_was_not_installed",
         lambda _, coming, beside: beside and beside.inode == coming.signature.inode,
     )
 

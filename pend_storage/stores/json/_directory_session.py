@@ -1,4 +1,4 @@
-"""The lifetime of an open directory: opening, reopening after a fork, and closing."""
+"""Directory session: opening a store's directory, reopening it after a fork, closing it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["DirectorySession", "SessionOptions"]
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """Settings of an open directory, as given to the store."""
+    """Settings of an open directory, as the caller of the store gave them."""
 
     include: Sequence[str]
     """Patterns of the files below the directory that are data."""
@@ -45,9 +45,9 @@ class SessionOptions:
 
 
 class DirectorySession:
-    """Hold the engine and the checkpointer of one directory in one process.
+    """Own the engine and the checkpointer of one directory in one process.
 
-    A fork inherits neither: the child drops them, and opens its own when it needs them.
+    A fork inherits neither: the child drops them, and opens its own at the first call.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class DirectorySession:
         try:
             shielded(partial(self._start, progress))
         except BaseException:
-            later(self.close)  # what is opened by now, or comes to be when we have gone
+            # A signal may end this call while a helper thread still opens: close that too.
+            later(self.close)
             raise
 
     def _start(self, progress: Progress | None) -> None:
@@ -81,7 +82,7 @@ class DirectorySession:
             self._open(progress)
 
     def opened(self) -> Engine:
-        """Return the engine; open it again in a process that was forked.
+        """Return the engine; reopen it in a forked process.
 
         Raises:
             StoreUnavailable: the session is closed.
@@ -132,7 +133,10 @@ class DirectorySession:
         return engine
 
     def _record_schema(self, engine: Engine) -> None:
-        """Note the schema of the rows where it is not noted, or is added to."""
+        """Record the schema in the meta if it is not there, or if this program adds to it.
+
+        Repeated until the compare-and-set succeeds: other processes open at the same time.
+        """
         is_noted = False
         while not is_noted:
             noted, wanted = engine.read_state(self._admission.next_description)
@@ -163,7 +167,7 @@ class DirectorySession:
             checkpointer.start(self._options.checkpoint_interval)
 
     def close(self) -> None:
-        """Bring the legacy files up to date, and close all files."""
+        """Write the legacy files a last time, and close all descriptors."""
         shielded(self._close)
 
     def _close(self) -> None:
@@ -177,12 +181,15 @@ class DirectorySession:
             engine.close()
 
     def forked(self) -> None:
-        """Drop what belongs to the parent, in a forked child."""
-        self._opening = threading.Lock()
+        """Drop the parent's engine and checkpointer, in a forked child."""
+        self._opening = (
+            threading.Lock()
+        )  # a thread of the parent may have held the old one
         engine, self.engine = self.engine, None
         checkpointer, self.checkpointer = self.checkpointer, None
         for part in (checkpointer, engine):
-            # A thread of the parent may have closed a file that it had not forgotten yet.
+            # A thread of the parent may have closed a descriptor just before the fork, and
+            # not cleared its number yet.
             with contextlib.suppress(OSError):
                 if part is not None:
                     part.abandon()

@@ -1,4 +1,4 @@
-"""Queries and scans that refuse to answer from a legacy file that was never read."""
+"""Guarded reads: reads, queries and scans, refused if they rest on an unread legacy file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ _PAGE: Final = 500
 
 
 class GuardedReads:
-    """Answer from the state of an engine, at an epoch, as far as all files were read.
+    """Answer from the state of an engine, at an epoch, unless a file is unread.
 
-    Args, of every method: ``epoch``: of which the caller believes the store to be primary;
-    None: any role may be read.
+    Every method takes an ``epoch`` at which the caller believes the store to be primary;
+    with None any role may be read. Every method raises:
 
-    Raises, from every method:
-        CorruptFile: the answer rests on a legacy file that was never read.
-        StaleEpoch: the store has another role or epoch by now.
+    - ``CorruptFile``: the answer rests on a legacy file that was never read.
+    - ``StaleEpoch``: the store has another role or epoch by now.
     """
 
     def __init__(self, schema: Schema, guard: UnreadFileGuard) -> None:
@@ -51,7 +50,7 @@ class GuardedReads:
         *,
         deleted: bool,
     ) -> dict[str, Row]:
-        """Return the rows of some keys, and their tombstones if those are rows, too."""
+        """Return the rows of some keys; with ``deleted``, tombstones too."""
 
         def read(state: State) -> dict[str, Row]:
             state.require_read(epoch)
@@ -65,13 +64,14 @@ class GuardedReads:
     def query(
         self, engine: Engine, collection: str, query: Query, epoch: int | None
     ) -> list[Row]:
-        """Return the rows that a query finds, in its order."""
+        """Return the rows that match a query, in its order."""
 
         def read(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
             state.require_read(epoch)
             refusal = self._guard.refusal(state, collection, query.where)
             return state, state.candidates(collection, query), refusal
 
+        # Candidates are taken under the lock; decoding and sorting happen without it.
         state, candidates, refusal = engine.read_state(read)
         rows = state.answer(collection, query, candidates)
         if refusal is not None and not (
@@ -83,7 +83,7 @@ class GuardedReads:
     def count(
         self, engine: Engine, collection: str, where: Condition, epoch: int | None
     ) -> int:
-        """Count the rows that a condition finds."""
+        """Count the rows that match a condition."""
         if where != And(()):
             return len(self.query(engine, collection, Query(where), epoch))
 
@@ -97,7 +97,7 @@ class GuardedReads:
     def listing(
         self, engine: Engine, layout: Layout, epoch: int | None
     ) -> Listing | None:
-        """Return what is in a layout's file by name; None where the file is too large."""
+        """Return the records of a layout's file by name; None if there are too many."""
         version, known = engine.version, self._listings.known(layout)
         state = engine.unlocked_state()
         if (
@@ -106,7 +106,7 @@ class GuardedReads:
             and state.is_read
             and is_current(known, state)
             and engine.version == version
-        ):  # nearly always; no lock is taken
+        ):  # the usual case; the version, read before and after, replaces the lock
             state.require_read(epoch)
             return known
 
@@ -129,15 +129,15 @@ class GuardedReads:
         deleted: bool,
         epoch: int | None,
     ) -> Iterator[Row]:
-        """Yield the rows after a key, in the order of keys.
+        """Scan a collection: yield the rows after a key, in the order of keys.
 
-        A page of them is taken at once, under the lock, and decoded without it.
+        Each page is taken under the lock, and decoded without it.
 
         Args:
-            opened: returns the engine, which may be another one for the next page.
-            collection: to be read.
+            opened: returns the engine; after a fork it is another one for the next page.
+            collection: name.
             after: a key; None: from the beginning.
-            deleted: whether tombstones are rows, too.
+            deleted: yield tombstones too.
             epoch: see the class.
         """
 
