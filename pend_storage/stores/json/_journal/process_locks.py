@@ -1,8 +1,8 @@
-"""Locks between processes: kept open, freed by the system when their holder dies.
+"""Process locks: advisory file locks, released by the kernel when their holder dies.
 
-A lock is taken through a turnstile, a second lock held only while waiting for the first.
-A process that has just let go must pass the turnstile again, behind those who wait already, so
-that one busy process cannot starve the others.
+A lock is taken through a turnstile, a second lock that is held only while waiting for the
+first. A process that has just released the lock must pass the turnstile again, behind those
+that wait already, so that one busy process cannot starve the others.
 
 The lock of a whole directory, which is rarely needed, is a lock file of the filelock
 package: it lies beside the directory, which may be moved away meanwhile.
@@ -40,11 +40,14 @@ __all__ = [
 
 
 class ProcessLock(ABC):
-    """A lock that one process holds at a time. Its threads must take turns themselves."""
+    """Mutual exclusion between processes. Threads of one process must exclude each other."""
 
     @abstractmethod
     def acquire(self, timeout: float) -> None:
-        """Take the lock, waiting up to so many seconds.
+        """Acquire the lock.
+
+        Args:
+            timeout: seconds to wait; 0: fail at once.
 
         Raises:
             LockTimeout: another process holds it all that time.
@@ -52,11 +55,11 @@ class ProcessLock(ABC):
 
     @abstractmethod
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the files, without touching a lock that a forked parent holds."""
+        """Close the descriptors, without releasing a lock that a forked parent holds."""
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -69,7 +72,7 @@ class ProcessLock(ABC):
 
     @contextmanager
     def tried(self) -> Iterator[bool]:
-        """Hold the lock within the block if it is free at once; tells whether it was."""
+        """Hold the lock within the block if it is free at once; yields True if it was."""
         try:
             self.acquire(0)
         except LockTimeout:
@@ -82,7 +85,7 @@ class ProcessLock(ABC):
 
 
 class FlockLock(ProcessLock):
-    """Lock by ``flock`` on a descriptor that is kept open: two microseconds when it is free."""
+    """Lock by ``flock`` on a descriptor that stays open: two microseconds if uncontended."""
 
     def __init__(self, path: Path, own: DirectoryHandle | None = None) -> None:
         self.path = path
@@ -109,11 +112,11 @@ class FlockLock(ProcessLock):
             except BaseException:
                 self.release()
                 raise
-            # The file was deleted or replaced, and the others use another one.
+            # The lock file was deleted or replaced: other processes lock another file.
             self._reopen()
 
     def _is_named(self) -> bool:
-        """Whether the lock is the one that others find."""
+        """Return True if the names still lead to the locked files."""
         generation = self._own.verify_path()
         if generation != self._checked:
             for name, fd in zip(self._names, (self._fd, self._turn_fd), strict=True):
@@ -131,10 +134,10 @@ class FlockLock(ProcessLock):
             fcntl.flock(self._turn_fd, fcntl.LOCK_UN)
 
     def _wait(self, timeout: float) -> None:
-        """Let a thread wait in the kernel, where the queue is, and wait for the thread.
+        """Wait in a helper thread: the kernel has the queue, but no timeout for ``flock``.
 
-        It waits with descriptors of its own. If we give up before it is served, they are
-        closed as soon as it is.
+        The thread uses descriptors of its own. If the timeout passes first, it closes them
+        as soon as it gets the lock.
         """
         wait = _LockWait(self._own, self._names)
         try:
@@ -149,11 +152,13 @@ class FlockLock(ProcessLock):
             raise translate(wait.error, self.path)
         if wait.error is not None:
             raise wait.error
-        os.close(self._fd)
+        os.close(
+            self._fd
+        )  # the lock belongs to the thread's descriptor: adopt that one
         self._fd = wait.fd
 
     def __del__(self) -> None:
-        """An opening that was given up lets go of it."""
+        """Close the descriptors of a store whose opening failed."""
         self.close()
 
     @override
@@ -196,7 +201,7 @@ class _LockWait:
         self.done = threading.Event()
         self.error: OSError | PendStorageError | None = None
         self.fd = -1
-        """Holds the lock when all went well."""
+        """Descriptor that holds the lock after a success."""
         self.turn_fd = -1
         self._own = own
         self._names = names
@@ -204,18 +209,18 @@ class _LockWait:
         self._is_abandoned = False
 
     def start(self) -> None:
-        """Begin to wait."""
+        """Start the thread."""
         self.under_way.add(self)
         threading.Thread(target=self._run, name="pend-lock", daemon=True).start()
 
     def abandon(self) -> bool:
-        """Stop waiting; False where the lock has come at the last moment."""
+        """Abandon the wait; False if the lock was acquired at the last moment."""
         with self._guard:
             self._is_abandoned = not self.done.is_set()
             return self._is_abandoned
 
     def abandon_and_release(self) -> None:
-        """Give up, and let go of the lock if it has come."""
+        """Abandon the wait, and release the lock if it was acquired."""
         if not self.abandon() and self.fd >= 0:
             os.close(self.fd)
 
@@ -244,14 +249,16 @@ class _LockWait:
 
 
 def _forget_waits() -> None:
-    """Close what threads of the parent had opened to wait with, in a forked child.
+    """Close the descriptors of the parent's waiting threads, in a forked child.
 
-    Else the child would keep the lock if the parent gets it and is killed.
+    Otherwise the child would hold the lock if the parent acquires it and is killed.
     """
     for wait in list(_LockWait.under_way):
         for fd in (wait.fd, wait.turn_fd):
             if fd >= 0:
-                with contextlib.suppress(OSError):  # its thread had just closed it
+                with contextlib.suppress(
+                    OSError
+                ):  # closed by its thread just before the fork
                     os.close(fd)
     _LockWait.under_way.clear()
 
@@ -260,7 +267,7 @@ on_fork(_forget_waits)
 
 
 class FileLock(ProcessLock):
-    """Lock by a file of the filelock package: slower, for what is rarely done."""
+    """Lock by the filelock package, which polls: for rare operations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -280,15 +287,19 @@ class FileLock(ProcessLock):
 
     @override
     def close(self) -> None:
-        """Nothing is kept open between two uses."""
+        """Do nothing: no descriptor stays open between two uses."""
 
 
 @contextmanager
 def directory_lock(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock under which a whole directory is taken over; rarely needed.
+    """Hold the lock under which a directory's own store is created or replaced.
+
+    Args:
+        path: of the lock file, beside the directory.
+        timeout: seconds to wait.
 
     Raises:
-        LockTimeout: another process holds it for longer than that.
+        LockTimeout: another process holds it all that time.
     """
     with FileLock(path).held(timeout):
         yield
