@@ -186,8 +186,7 @@ class Journal:
     def has_passed(self, place: Position, chain: int) -> bool:
         """Return True if the frames up to a position lead to this checksum.
 
-        The chain covers every frame before: equal checksums mean equal histories. True
-        as well if the position is not reached, or its segment was dropped.
+        The chain covers every frame before. True too if the segment was dropped.
         """
         if place > self.position:
             return True

@@ -1,4 +1,4 @@
-"""Lookups of records that an edited file does not show, noted to be checked at the commit."""
+"""Edit lookups: read records outside an edited file, with their versions in a read set."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class EditLookups:
     """Read records by key; see :class:`~pend_storage._layouts.removal.RecordLookups`."""
 
     def __init__(self, engine: Engine, reads: ReadSet) -> None:
-        """Make one.
+        """Create them.
 
         Args:
-            engine: is read.
-            reads: takes note of every version.
+            engine: the open store.
+            reads: records every version that was read.
         """
         self._engine = engine
         self._reads = reads

@@ -1,4 +1,4 @@
-"""Events about a legacy file: written without a pause, or without its attributes."""
+"""File events: ``file-busy`` and ``attributes-lost``, each reported once."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader
 __all__ = ["BusyFileEvents", "LostAttributeEvents"]
 
 _BUSY: Final = 3.0
-"""Seconds after which it is reported."""
+"""Seconds after which a busy file is reported."""
 
 
 class BusyFileEvents:
-    """Report once that a file is written without a pause, and once that this is over."""
+    """Report ``file-busy`` once, and ``file-busy-over`` once."""
 
     def __init__(self, file: str, reader: QuiescentReader, hook: Hook) -> None:
-        """Args: file: its name. reader: knows whether it rests. hook: receives the events."""
+        """Create it.
+
+        Args:
+            file: name.
+            reader: of the file; knows whether it is quiescent.
+            hook: receives the events.
+        """
         self._file = file
         self._reader = reader
         self._hook = hook
         self._lost_since: float | None = None
-        """When edits began to come before each attempt to write the file."""
+        """Monotonic time since which every attempt to write the file met an edit."""
         self._is_reported = False
 
     def won(self) -> None:
-        """The file was written, or need not be."""
+        """Record a round in which the file was written, or need not be."""
         self._lost_since = None
 
     def lost(self) -> None:
-        """Each attempt of this round met an edit."""
+        """Record a round in which each attempt to write met an edit."""
         if self._lost_since is None:
             self._lost_since = self._reader.clock.monotonic()
 
@@ -74,14 +80,14 @@ class BusyFileEvents:
 
 
 class LostAttributeEvents:
-    """Report once what belonged to a file and could not be kept when it was written."""
+    """Report ``attributes-lost`` once for each attribute that a rewrite could not keep."""
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
         self._reported: set[str] = set()
 
     def report(self, target: Path, lost: tuple[str, ...]) -> None:
-        """Report what was not reported before.
+        """Report attributes that were not reported before.
 
         Args:
             target: the file.

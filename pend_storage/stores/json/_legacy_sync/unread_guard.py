@@ -1,7 +1,7 @@
-"""Guard against answers that rest on a legacy file of which nothing could ever be read.
+"""Unread file guard: refuses answers that rest on a legacy file that was never readable.
 
-Looked at together with the state, so that no answer is given from before a file was read
-under the belief that it was read by then.
+Evaluated together with the state, under one lock: otherwise an answer could come from
+before a file was read, while the guard already sees it as read.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["UnreadFileGuard", "file_broken"]
 
 
 class UnreadFileGuard:
-    """Refuse such reads and writes while the store is primary, or stands alone."""
+    """Refuse reads and writes that rest on an unread file, while the store is primary."""
 
     def __init__(self, layouts: Iterable[Layout], paths: Mapping[str, Path]) -> None:
         self._layouts: Final = {layout.file: layout for layout in layouts}
         self._paths: Final = paths
 
     def is_free(self, state: State, collection: str) -> bool:
-        """Whether no look into a collection is refused; False where that is not known.
+        """Return True if no read of a collection is refused; False if that is not known.
 
         Needs no mutex.
         """
@@ -41,7 +41,7 @@ class UnreadFileGuard:
         return unread is not None and not unread.concern(collection)
 
     def files(self, state: State) -> tuple[UnreadFile, ...]:
-        """The files that are unread, whatever the store's role. Hold the mutex."""
+        """Return the unread files, in any role of the store. Hold the mutex."""
         return () if state.is_read else self._unread_files(state).files
 
     def _unread_files(self, state: State) -> UnreadFiles:
@@ -67,7 +67,7 @@ class UnreadFileGuard:
         return unread_of(present, entries, self._layouts, self._paths)
 
     def _active_guard(self, state: State) -> UnreadFiles | None:
-        """What is refused; None where nothing is."""
+        """Return the unread files to guard; None if nothing is refused."""
         if state.is_read or state.role.role is not Role.PRIMARY:
             return None
         return self._unread_files(state)
@@ -96,27 +96,27 @@ class UnreadFileGuard:
         )
 
     def require_all(self, state: State, collection: str, where: Condition) -> None:
-        """Refuse an answer that may lack a record.
+        """Require that no record of an unread file could match a condition.
 
         Raises:
-            CorruptFile: it may.
+            CorruptFile: one could.
         """
         refusal = self.refusal(state, collection, where)
         if refusal is not None:
             raise refusal
 
     def require_file(self, state: State, layout: Layout) -> None:
-        """Refuse to say what is in a file that is unread.
+        """Require that a layout's file was read.
 
         Raises:
-            CorruptFile: it is.
+            CorruptFile: it was not.
         """
         if not state.is_read and self._active_guard(state) is not None:
             where = make_query(state.schema[layout.collection], layout.where).where
             self.require_all(state, layout.collection, where)
 
     def add(self, batch: Batch, epoch: int | None, plan: Plan) -> tuple[int, ...]:
-        """Plan a commit, unless it rests on what is not known.
+        """Plan a commit, unless it rests on an unread file.
 
         Raises:
             CorruptFile: it does.
@@ -141,11 +141,11 @@ class UnreadFileGuard:
 
 
 def file_broken(entry: QuarantinedRecord, *, is_unread: bool) -> Event:
-    """Return the event that a file is broken as a whole.
+    """Return the event ``file-broken``.
 
     Args:
-        entry: the file's, in quarantine.
-        is_unread: whether nothing of the file could ever be read.
+        entry: quarantine entry of the whole file.
+        is_unread: nothing of the file could ever be read.
     """
     rest = (
         "Nothing of it could be read: look-ups and writes that rest on it are refused"
