@@ -43,7 +43,7 @@ class BusyFileEvents:
             self._lost_since = self._reader.clock.monotonic()
 
     def report(self, *, is_busy: bool) -> None:
-        """Tell what must be told after a round.
+        """Report a change after a round.
 
         Args:
             is_busy: the file could not be read or written in this round.

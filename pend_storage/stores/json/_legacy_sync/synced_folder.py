@@ -1,9 +1,9 @@
-"""Folder with one file for each record, kept in step like a file.
+"""Synchronised folder: one file for each record, treated as one legacy file.
 
 It is read as one object. A new version is written as one, too, beside the files; then each
-file of which it says something else is replaced by a rename. After a crash on the way some
-files are new and some are old. Neither is an edit: the new ones say what the store says, and
-the old ones what they said before.
+file whose content differs is replaced by a rename. After a crash midway some files are new
+and some are old. Neither counts as an edit: the new ones have the store's content, and the
+old ones that of before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SyncedFolder(SyncedFile):
     """Read a folder as one object, and replace the files that have changed."""
 
     _read: dict[str, bytes] | None = None
-    """What the files said when they were read last."""
+    """Content of the files at the last read, by record name."""
 
     @property
     def _folder(self) -> Path:
@@ -120,7 +120,7 @@ class SyncedFolder(SyncedFile):
         return True
 
     def _abandon(self) -> bool:
-        """A program has changed a file meanwhile: the next look finds what that was."""
+        """Abandon the new version: another program has changed a file. The next round reads it."""
         self._next_path.unlink()
         self.new.unlink()
         self._temporary_files.clear()
@@ -162,12 +162,12 @@ class SyncedFolder(SyncedFile):
 
 
 def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
-    """Return the file, or the folder of files, that a layout reads and writes.
+    """Return the synchronised file, or folder, of a layout.
 
     Args:
         layout: of the file.
         path: of the file; of a folder, the pattern of its files.
-        own: the store's own directory, where what is known of it is kept.
+        own: the store's own directory, which has the manifest.
     """
     kept = manifest_path(own, layout.file)
     if layout.is_folder:
@@ -176,7 +176,7 @@ def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
 
 
 def _with_spacing_of(old: bytes, text: bytes) -> bytes:
-    """A text with the white space that stood around another one."""
+    """Return a text with the trailing white space of the old file."""
     end = len(old.rstrip(b" \t\r\n"))
     return text + old[end:] if end else text
 
@@ -184,7 +184,7 @@ def _with_spacing_of(old: bytes, text: bytes) -> bytes:
 def _combined(
     folder: os.stat_result, files: list[tuple[str, os.stat_result]]
 ) -> os.stat_result:
-    """What tells all files from others, in the form of the status of one."""
+    """Return one status for all files: it changes if any of theirs does."""
     known = [
         (name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files
     ]

@@ -26,7 +26,7 @@ def merge(
         computed: fields that are taken from the edit, because no program sets them.
 
     Returns:
-            The merged record, and the names of fields in which a committed value is lost.
+        The merged record, and the names of fields in which a committed value is lost.
     """
     values, lost = {}, []
     for field in dataclasses.fields(base):
