@@ -65,7 +65,7 @@ class SharedReplica:
         self._timeout = lock_timeout
         self.mutex = threading.Lock()
         """Guards the state; held for microseconds. The main thread never waits for it: a
-        signal handler that reads the store would deadlock."""
+        signal handler may interrupt it there, and call the store itself."""
         self.version = 0
         """Sequence lock: odd while the state changes, another even number afterwards."""
         self._closed = False

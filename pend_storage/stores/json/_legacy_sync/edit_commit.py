@@ -1,9 +1,9 @@
-"""Commit of an external edit, as far as the rules allow.
+"""Edit commit: commits an external edit, merges it with commits, quarantines what is refused.
 
 Whole records are written, computed from records that were read: of the file, of those
 that it derives, of those that refer to a deleted one. The commit checks the version of
 each, so that a commit made in between is never overwritten: it raises ``Conflict``, and
-the edit is compared again with what the store holds by then.
+the edit is compared with the store again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _Meta: TypeAlias = tuple[tuple[str, JSON], ...]
 
 
 class EditCommit:
-    """Commit one edit. What the store refuses goes to quarantine."""
+    """Commit one edit. Values that the store refuses are quarantined."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class EditCommit:
         submit: Submit,
         hook: Hook,
     ) -> None:
-        """Make one.
+        """Create it.
 
         Args:
-            engine: is read.
+            engine: the open store, for reads.
             layout: of the file.
             found: the edit.
-            submit: carries the commit out.
-            hook: receives events of what was refused, and what met a commit.
+            submit: commits.
+            hook: receives ``outside-edit-refused`` and ``outside-edit-met-commit``.
         """
         self._engine = engine
         self._submit = submit
@@ -71,14 +71,17 @@ class EditCommit:
         self._hook = hook
         self._planned: dict[Place, Operation] = {}
         self._overruled: dict[Place, Place] = {}
-        """Records to where in quarantine is what a commit had made of them."""
+        """Place of a record to the place of its overruled value in quarantine."""
         self._removed: Event | None = None
 
     def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
-        """Commit; gives what was written, with its versions.
+        """Commit; repeat without each operation that the store refuses.
 
         Args:
-            meta: named values to set together with it.
+            meta: meta entries to set in the same commit.
+
+        Returns:
+            The operations that were written, with their versions.
 
         Raises:
             Conflict: a record that was read was committed to since.
@@ -100,7 +103,7 @@ class EditCommit:
             except (UniqueViolation, ReferenceViolation) as error:
                 if self._with_dependents().keys() == wanted.keys():
                     self._withdraw(error)
-                # Else something has come to refer to what is to be deleted.
+                # Else a new reference to a deleted record: it is one more dependent.
             else:
                 if self._removed is not None:
                     self._hook(self._removed)
@@ -110,7 +113,7 @@ class EditCommit:
         self._planned[operation.collection, operation.key] = operation
 
     def _plan_header(self) -> None:
-        """What stands beside the records, if the editor has changed it."""
+        """Plan the header, if the editor has changed members beside the records."""
         found, (version, shown) = self._found, self._found.header
         if found.parsed.header in (found.content.header, shown):
             return
@@ -124,15 +127,15 @@ class EditCommit:
     def _retain_members(
         self, shown: LegacyFile | None, present: LegacyFile, edited: LegacyFile
     ) -> None:
-        """What stands beside the records was committed to and edited: keep what loses."""
+        """Quarantine the overruled members beside the records, after a conflict."""
         lost = self._layout.overruled_members(shown, present, edited)
         for name, value in lost.items():
-            reason = "a commit set it, and somebody else set it in the file meanwhile"
+            reason = "a commit set it, and another program set it in the file meanwhile"
             self._plan(beside_of(self._schema, self._layout, name, value, reason))
         self._emit(
             "outside-edit-met-commit",
             f"what stands beside the records of {self._layout.file} was changed by "
-            "somebody else and by a commit at the same time; "
+            "another program and by a commit at the same time; "
             + (
                 f"of {', '.join(map(repr, lost))} the edit counts, and what the commit "
                 "had set is in quarantine"
@@ -142,10 +145,10 @@ class EditCommit:
         )
 
     def _checks(self, wanted: Iterable[Place]) -> Mapping[Place, int]:
-        """What was read must not have changed until the commit.
+        """Return the expected versions for the commit.
 
-        Of the file's own records only those that are written: what the others are is
-        compared with the file alone.
+        Of the file's own records only those that are written: the others were compared
+        with the file alone.
         """
         content, reads = self._found.content, self._found.reads
         for place in wanted:
@@ -157,37 +160,37 @@ class EditCommit:
         return reads.checks
 
     def _version(self, place: Place) -> int:
-        """Of a row that does not stand in the file."""
+        """Return the version of a row that does not stand in the file."""
         if place[0] != QUARANTINE:
             return 0
         with self._engine.live() as live:
             row = live.state.table(QUARANTINE).row(place[1])
         return 0 if row is None else row.version
 
-    # -- what is refused ----------------------------------------------------------------
+    # -- refused operations -------------------------------------------------------------
 
     def _withdraw(self, error: UniqueViolation | ReferenceViolation) -> None:
-        """Take out the operation that the store has refused."""
+        """Withdraw the operation that the store has refused, and quarantine its value."""
         if isinstance(error, UniqueViolation):
             place = (error.collection, error.key)
         else:
             place = _refused_place(self._planned, error)
-        if place not in self._planned:  # of what follows from the edit
+        if place not in self._planned:  # a dependent was refused: nothing to withdraw
             raise error
         operation = self._planned.pop(place)
         overruled = self._overruled.pop(place, None)
-        if overruled is not None:  # it is not, after all
+        if overruled is not None:  # the committed value stays: it is not overruled
             self._planned.pop(overruled, None)
         if isinstance(operation, Put) and place[0] == self._layout.collection:
             self._set_aside(operation, error)
         self._emit(
             "outside-edit-refused",
-            f"{self._layout.file} was changed by somebody else, and what it says of "
+            f"{self._layout.file} was changed by another program, and what it says of "
             f"{self._label(operation)} cannot be: {error}",
         )
 
     def _label(self, operation: Operation) -> str:
-        """As the file names what an operation is about."""
+        """Return the name of an operation's record, as the file shows it."""
         found = self._found
         if operation.collection == self._layout.collection:
             if isinstance(operation, Put):
@@ -199,7 +202,7 @@ class EditCommit:
         return f"{operation.collection}[{shown(operation.key)}]"
 
     def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
-        """Keep what was refused: in its place in the file, unless that is taken."""
+        """Quarantine a refused value: in its place in the file, unless that is taken."""
         header = self._found.parsed.header
         if self._is_taken(put, error):
             self._quarantine(put.record, header, f"the store refused it: {error}")
@@ -209,7 +212,7 @@ class EditCommit:
         self._planned[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
 
     def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
-        """Whether another value of the store stands in the same place of the file."""
+        """Return True if a value of the store stands in the same place of the file."""
         if self._found.content.row(put.key) is not None:
             return True
         if isinstance(error, ReferenceViolation):
@@ -227,17 +230,17 @@ class EditCommit:
         )
 
     def _quarantine(self, record: Any, header: LegacyFile, reason: str) -> Put:
-        """Keep a value that loses, apart from the file."""
+        """Quarantine an overruled value, apart from the file."""
         aside = aside_of(self._schema, self._layout, header, record, reason)
         self._plan(aside)
         return aside
 
-    # -- what was committed meanwhile ---------------------------------------------------
+    # -- conflicts with commits ---------------------------------------------------------
 
     def _rebased(self, operation: Operation) -> Operation | None:
-        """The edit of a record, on top of what was committed to it meanwhile.
+        """Rebase the edit of a record onto commits made since the file was written.
 
-        None where the commit has made of the record what the file says.
+        None if the commits resulted in the same text as the edit.
         """
         content, key = self._found.content, operation.key
         if operation.collection != content.collection:
@@ -250,7 +253,7 @@ class EditCommit:
         return self._resolved(operation, before, now)
 
     def _resolved(self, operation: Operation, before: _Row, now: _Row) -> Operation:
-        """What becomes of a record that an edit and a commit have made different."""
+        """Resolve a conflict of an edit and a commit on one record."""
         content, key = self._found.content, operation.key
         if now is None:
             self._emit_met_commit(operation, "deleted", "changed", "the edit counts")
@@ -268,10 +271,10 @@ class EditCommit:
         return self._merged(operation, content.decode(key, before[1]), committed)
 
     def _merged(self, operation: Put, base: Any, committed: Any) -> Put:
-        """Both have changed it: each side keeps its own."""
+        """Merge both changes of a record, three-way."""
         layout, schema = self._layout, self._schema
         record, lost = merge(base, committed, operation.record, layout.computed)
-        # Read as the file will show it, so that what is computed of it fits.
+        # Parsed back from its text, so that computed fields agree with the merged ones.
         text = aside_of(schema, layout, self._found.parsed.header, record, "").record
         entry = layout.retry(schema, text)
         if entry.home.collection == operation.collection:
@@ -297,9 +300,9 @@ class EditCommit:
         edit: str,
         how: str = "the edit counts",
     ) -> None:
-        """Keep what a commit wrote, and an edit takes back."""
+        """Quarantine a committed value that an edit overrules."""
         reason = (
-            f"a commit had {did} it, and somebody else {edit} it in the file: {how}"
+            f"a commit had {did} it, and another program {edit} it in the file: {how}"
         )
         aside = self._quarantine(committed, self._found.parsed.header, reason)
         self._overruled[operation.collection, operation.key] = (QUARANTINE, aside.key)
@@ -312,7 +315,7 @@ class EditCommit:
         self._emit(
             "outside-edit-met-commit",
             f"{self._layout.file}: {self._label(operation)} was {did} by a commit and "
-            f"{edit} by somebody else at the same time; {how}",
+            f"{edit} by another program at the same time; {how}",
         )
 
     def _has_same_text(self, operation: Operation, now: _Row) -> bool:
@@ -324,7 +327,7 @@ class EditCommit:
         return text == layout.render_one(content.header, operation.record)
 
     def _with_dependents(self) -> dict[Place, Operation]:
-        """What is wanted, and what follows from it for what refers to it.
+        """Return the planned operations and their dependents: what refers to deleted records.
 
         Raises:
             Conflict: a record was changed since it was read for the same edit.
@@ -351,7 +354,7 @@ def _add(batch: Batch, meta: _Meta, plan: Plan) -> tuple[int, ...]:
 def _refused_place(
     wanted: dict[tuple[str, str], Operation], error: ReferenceViolation
 ) -> tuple[str, str]:
-    """The operation that a reference stands against."""
+    """Return the place of the operation that a reference violation refuses."""
     target = (error.target, error.value)
     if isinstance(wanted.get(target), Delete):
         return target

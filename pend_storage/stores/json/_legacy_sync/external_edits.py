@@ -152,9 +152,8 @@ class ExternalEdit:
             already = live.state.meta.get(adopted_meta(self._layout.file))
         manifest = FileManifest(signature, digest_of(self._raw), self._positions(found))
         manifest.broken = broken_entry(found) is not None
-        if already == self._adoption_mark(
-            manifest
-        ):  # and then we died before we could note it
+        # Equal if a process died between this commit and saving the manifest.
+        if already == self._adoption_mark(manifest):
             found.base = self._reader.current(found.content)
             found.header = (0, None)
         elif role is Role.SECONDARY:
