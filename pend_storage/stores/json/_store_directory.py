@@ -267,5 +267,6 @@ def _write(new: Path, importer: InitialImport) -> None:
         save_manifest(manifest_path(new, layout.file), manifest)
     report = msgspec.json.format(msgspec.json.encode(importer.report()))
     replace_file(new / _REPORT_FILE, [report, b"\n"])
+    # Last: without a format file the directory counts as incomplete.
     made = _Format(FORMAT, uuid.uuid4().hex)
     replace_file(new / _FORMAT_FILE, [msgspec.json.encode(made), b"\n"])

@@ -126,6 +126,7 @@ class FlockLock(ProcessLock):
         return True
 
     def _try_at_once(self) -> bool:
+        # Through the turnstile even without waiting: otherwise this would overtake waiters.
         if not _try_flock(self._turn_fd):
             return False
         try:
@@ -229,6 +230,7 @@ class _LockWait:
             self._queue()
         except (OSError, PendStorageError) as error:
             self.error = error
+        # Under the guard: abandon() sees either a pending wait or its final outcome.
         with self._guard:
             self.under_way.discard(self)
             self.done.set()
@@ -239,6 +241,7 @@ class _LockWait:
         self.turn_fd = _open(self._own, self._names[1])
         try:
             fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
+            # Waiting for the turnstile may have outlasted the caller's timeout.
             if not self._is_abandoned:
                 self.fd = _open(self._own, self._names[0])
                 fcntl.flock(self.fd, fcntl.LOCK_EX)

@@ -116,13 +116,15 @@ class ReplicaState:
         """Apply log records to the state, and index them."""
         for effect in effects:
             self.state.install(effect)
-            if effect.sequence:
+            if (
+                effect.sequence
+            ):  # others are meta changes, and rows outside of the change log
                 self.history.add(effect)
                 self._tokens.add(effect)
                 if self.timeline is not None:
                     self.timeline.add(effect)
         if self.timeline is not None and not self.timeline.is_wanted:
-            self.timeline = None
+            self.timeline = None  # no reader has asked for long: free its memory
 
     def count(self, after: int) -> tuple[int, datetime | None] | None:
         """Return number and first time of the entries after a sequence number.
@@ -159,6 +161,7 @@ class ReplicaState:
     def find(self, token: str) -> LogRecord | None:
         """Return the change-log entry of a token, as far back as the log is retained."""
         sequence = self._tokens.find(token)
+        # Not indexed, and younger than what was evicted: it was never committed.
         if sequence is None and not self._tokens.is_older(token):
             return None
         found = None if sequence is None else self.history.entry(sequence)
@@ -241,6 +244,7 @@ def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
             continue  # another process has just written a newer one, and dropped this
         live = ReplicaState(found.state, journal)
         try:
+            # A damaged end file reads as the beginning: never go behind the snapshot.
             live.install(journal.effects(max(journal.published(), journal.position)))
         except SegmentDropped:
             journal.close()

@@ -88,6 +88,7 @@ class SchemaAdmission:
         was_behind, self.is_behind = self.is_behind, False
         if wanted.fingerprint == former.fingerprint:
             return
+        # Only added to since: go on, and retain the members that this program lacks.
         if wanted.fingerprint in former.ancestors:
             self._retained_members = _unknown(former, wanted)
             self.is_behind = True

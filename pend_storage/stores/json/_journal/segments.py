@@ -108,7 +108,9 @@ class SegmentReader:
                 wanted = wanted_size(data, 0)
                 if len(data) < room or wanted is None or wanted <= len(data):
                     return
-                size = max(wanted, _CHUNK)
+                size = max(
+                    wanted, _CHUNK
+                )  # a frame larger than the window: read all of it
 
     def _decode(self, payload: bytes) -> FramePayload:
         try:

@@ -88,7 +88,7 @@ class _OpenSnapshot:
 
     def __init__(self, path: Path, fd: int) -> None:
         self._path = path
-        self._fd = os.dup(fd)
+        self._fd = os.dup(fd)  # the reader closes its own descriptor
 
     def __del__(self) -> None:
         os.close(self._fd)
@@ -153,6 +153,7 @@ def snapshot(
             frame, after = encode_frame(_encode(block), after)
             yield frame
             yield body
+    # A snapshot that was cut off between two blocks lacks this frame.
     yield encode_frame(b'{"end":true}', after)[0]
 
 
@@ -227,6 +228,7 @@ class _Reader:
 
     def _parts(self, block: _Block) -> _Parts:
         start = self._file.tell()
+        # Read through now, to detect damage at opening; decoded at the first use.
         left, crc = block.keys + block.versions + block.bodies, 0
         while left and (piece := self._file.read(min(left, _PIECE))):
             left, crc = left - len(piece), zlib.crc32(piece, crc)
@@ -238,6 +240,7 @@ class _Reader:
         start = self._file.tell()
         data = self._file.read(HEADER_SIZE)
         size = wanted_size(data, 0) or 0
+        # Bounded by the file: a damaged size must not allocate gigabytes.
         data += self._file.read(max(0, min(size, self._size) - HEADER_SIZE))
         frame = read_frame(data, 0, self._chain)
         if frame is None:
@@ -269,6 +272,7 @@ def _contents(
         keys = _keys(body[: block.keys])
         versions = _versions(body[block.keys : behind])
         if block.bodies:
+            # JSON text has no raw line breaks inside of strings: a line is a record.
             bodies = body[behind:-1].split(b"\n")
             rows.update(zip(keys, zip(versions, bodies, strict=True), strict=True))
         else:

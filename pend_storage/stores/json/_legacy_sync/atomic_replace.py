@@ -64,7 +64,7 @@ class SingleFile(SyncedFile):
     @override
     def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         _FILE_WRITTEN()
-        manifest.replaced = before
+        manifest.replaced = before  # recognises a late edit of the replaced file
         manifest.signature = manifest.signature._replace(
             ctime_ns=0
         )  # the swap changes it
@@ -76,7 +76,9 @@ class SingleFile(SyncedFile):
             self._next_path.unlink(missing_ok=True)
             return False
         _FILE_SWAPPED()
-        sync_directory(self.target.parent)
+        sync_directory(
+            self.target.parent
+        )  # the exchange is durable before the old one goes
         self._retire_old()
         _FILE_SETTLED()
         with contextlib.suppress(FileNotFoundError):  # the first version of the file

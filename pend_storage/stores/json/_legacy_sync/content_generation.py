@@ -39,6 +39,7 @@ def touched(
 
     Tables remember only the latest changes, and a reload remembers none.
     """
+    # Another serial: the state was loaded again, and its counters began at zero.
     if since is None or since.state != live.state.serial:
         return None
     tables = live.state.tables

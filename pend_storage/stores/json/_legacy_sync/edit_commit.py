@@ -97,6 +97,7 @@ class EditCommit:
         while True:
             wanted = self._with_dependents()
             checks = self._checks(wanted)
+            # Not limited: an edit may touch every record of a file, and is one commit.
             batch = self._schema.batch(wanted.values(), checks, limited=False)
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
@@ -246,7 +247,7 @@ class EditCommit:
         if operation.collection != content.collection:
             return operation
         before, now = self._found.base.get(key), content.row(key)
-        if _version(before) == _version(now):
+        if _version(before) == _version(now):  # no commit since the file was written
             return operation
         if self._has_same_text(operation, now):
             return None

@@ -139,7 +139,7 @@ class FileContents:
 
     def is_shown_broken(self, manifest: FileManifest | None) -> bool:
         """Return True if the file shows its broken content, byte by byte."""
-        if manifest is None or manifest.anew or self.broken is None:
+        if manifest is None or manifest.render_all or self.broken is None:
             return False
         is_same = self.layout.is_part or manifest.digest == digest_of(self.broken)
         return manifest.broken and is_same
@@ -181,6 +181,7 @@ def file_contents_at(
     aside = _aside(state, layout.file)
     broken = None if header is None else _broken(schema, header, aside)
     is_unread = broken is not None and header is not None and is_marked(header)
+    # The header of a broken file describes nothing: render with the default one.
     if header is None or header.format.get("shape") == BROKEN:
         header = layout.missing()
     return FileContents(

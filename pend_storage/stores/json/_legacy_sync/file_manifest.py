@@ -106,7 +106,7 @@ class FileManifest:
     ends: array[int] = field(default_factory=lambda: array("q"))
     stamp: FileSignature | None = None
     """Signature of the manifest's own file."""
-    anew: bool = False
+    render_all: bool = False
     """No text of the file can be copied: render all of it."""
     verified: bool = False
     """The digest was verified again, some time after the signature was taken."""
@@ -137,7 +137,7 @@ class FileManifest:
 
     def shows_all(self, position: Position) -> bool:
         """Return True if it was written from the state at this position."""
-        return self.positions == (position,) and not (self.anew or self.broken)
+        return self.positions == (position,) and not (self.render_all or self.broken)
 
     def add(self, token: str, version: int, start: int, end: int) -> None:
         """Add a record, with the byte offsets of its text."""

@@ -127,6 +127,7 @@ class FileSync:
         for number in range(_TRIES):
             if number >= _FEW and time.monotonic() >= end:
                 break
+            # Before every attempt: a write must not replace an edit that was not adopted.
             if self._role() is Role.DETACHED or not self.adopt_edits(wait=wait):
                 return
             self._permissions.record(self._file.status())
@@ -292,7 +293,7 @@ class FileSync:
             f"{self.layout.file} was emptied, and is written again from the store",
             logging.WARNING,
         )
-        manifest.signature, manifest.anew = signature_of(status), True
+        manifest.signature, manifest.render_all = signature_of(status), True
         return True
 
     def _adopt(self, raw: bytes, signature: FileSignature) -> bool:
@@ -317,7 +318,7 @@ class FileSync:
         manifest = self._manifest
         with self._engine.live() as live:
             found = generation(live, self.layout)
-            if found == self._generation and not (manifest and manifest.anew):
+            if found == self._generation and not (manifest and manifest.render_all):
                 return True
             if manifest is not None and manifest.shows_all(live.journal.position):
                 self._generation = found
@@ -331,7 +332,7 @@ class FileSync:
         if content.is_shown_broken(manifest):
             return True
         if release_hidden(self._engine, content):
-            return False
+            return False  # that was a commit: the contents are outdated
         changes = Changes(manifest, content, maybe)
         is_there = manifest is not None or content.is_there or had_records
         if changes and (is_there or changes.written):
@@ -346,7 +347,7 @@ class FileSync:
     ) -> bool:
         old, digest, status = b"", "", self._file.status()
         if manifest is None:
-            if status is not None:
+            if status is not None:  # created since adopt_edits: read it first
                 self.is_busy = True
                 return False
             self._file.make_parent(content.permissions)

@@ -90,6 +90,7 @@ class HiddenTexts:
         if not names:
             self._names, self._changed, self._placed = names, None, {}
             return frozenset()
+        # A new name may be that of any record: compare all of them again.
         changed = self._changed if names <= self._names else None
         if changed is None:
             self._placed = {}

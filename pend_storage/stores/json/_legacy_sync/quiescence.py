@@ -153,9 +153,11 @@ class QuiescentReader:
         if status is None:
             return None
         rested = self._rested(status, SETTLE)
+        # Written in place moments ago: its writer may not have finished.
         if not rested and not _was_renamed(status, known):
             return self._read_busy(sound)
         read = self._file.read()
+        # It changed since its status was taken: the decision was about another version.
         if read is not None and signature_of(read[1]) != signature_of(status):
             raise _being_written(self._file)
         long = self._rested(status, UNSOUND)
@@ -166,6 +168,7 @@ class QuiescentReader:
         return read
 
     def _rested(self, status: os.stat_result, seconds: float) -> bool:
+        # A time in the future, from another clock, counts as rested: it may stay so for long.
         return not 0 <= self.clock.time() - status.st_mtime < seconds
 
     def _await_write(self) -> None:
@@ -181,7 +184,7 @@ class QuiescentReader:
         self._record_write()
         if self._last - (self._since or 0.0) < HURRY_AFTER:
             raise _being_written(self._file)
-        self._await_write()
+        self._await_write()  # right after a write, the next one is furthest away
         for _ in range(_HURRIED):
             first = self._file.read()
             self.clock.sleep(jitter.between(_AGREE, 2 * _AGREE))

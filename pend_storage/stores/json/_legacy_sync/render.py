@@ -71,9 +71,9 @@ class Changes:
             content: the store's rows.
             touched: tokens that may have changed; None: any.
         """
-        self.anew = (
+        self.render_all = (
             manifest is None
-            or manifest.anew
+            or manifest.render_all
             or manifest.broken
             or content.broken is not None
             or manifest.header != content.header_version
@@ -101,7 +101,7 @@ class Changes:
         } | {token for token in content.hidden if token in shown}
 
     def __bool__(self) -> bool:
-        return self.anew or bool(self.written or self.gone)
+        return self.render_all or bool(self.written or self.gone)
 
 
 def _same(row: tuple[int, bytes] | None, version: int | None) -> bool:
@@ -116,10 +116,12 @@ def pieces_of(
         order: list[str] = sorted(changes.written, key=lambda t: _place(content, t))
         return list(order)
     index = manifest.index()
+    # A text without known offsets cannot be copied: render it too.
     written = changes.written | (manifest.unplaced() - changes.gone)
     out = sorted(index[t] for t in written | changes.gone if t in index)
+    # Beyond that, one sort of all records is faster than a search for each.
     many = len(written) > _FEW + len(index) // 20
-    if many or changes.anew or not manifest.ordered:
+    if many or changes.render_all or not manifest.ordered:
         return _sorted_pieces(manifest, content, changes, written)
     kept = [i for first, end in _runs(0, len(index), out) for i in range(first, end)]
     pieces: list[Piece] = []
@@ -159,7 +161,7 @@ def _sorted_pieces(
     index = manifest.index()
     kept = index.keys() - written - changes.gone
     order = sorted([*kept, *written], key=lambda token: _place(content, token))
-    if changes.anew:
+    if changes.render_all:
         return list(order)
     return [t if t in written else Run(index[t], index[t] + 1) for t in order]
 
@@ -226,7 +228,7 @@ def write_file(
 def _shown_after(manifest: FileManifest, old: bytes, changes: Changes) -> TextHistory:
     """Return the history with the texts that the new version replaces."""
     before, index = {}, manifest.index()
-    no_texts = manifest.anew or manifest.broken
+    no_texts = manifest.render_all or manifest.broken
     for token in changes.written | changes.gone:
         place = index.get(token)
         if place_of(token, "")[0] == QUARANTINE:
@@ -338,7 +340,7 @@ def _record_run(new: FileManifest, run: Run, start: int, old: FileManifest) -> N
     new.tokens += old.tokens[first:end]
     new.versions += old.versions[first:end]
     starts, ends = old.starts[first:end], old.ends[first:end]
-    by = start - starts[0]
+    by = start - starts[0]  # the run moves as a whole
     if start == UNKNOWN:
         starts = ends = array("q", [UNKNOWN]) * len(starts)
     elif by:

@@ -68,6 +68,7 @@ class RowSpill:
         window, begin = b"", 0
         for place in places:
             start, length = place >> _LENGTH_BITS, place & _LENGTH
+            # Rows follow each other as a rule: one read serves many of them.
             if start < begin or start + length > begin + len(window):
                 begin, window = start, self._read(start, max(length, _WINDOW))
             yield window[start - begin : start - begin + length]

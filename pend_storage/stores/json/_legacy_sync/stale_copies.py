@@ -69,12 +69,14 @@ def older_copy(shown: TextHistory, said: Mapping[str, EditedText]) -> OlderCopy 
             then[state.token] = state.digest
             one = said[state.token]
             is_same = one.digest == state.digest
+            # A text that the file showed just before, too, proves nothing.
             _set(stale, state.token, member=is_same and one.is_change)
             is_newer = not is_same and not one.is_change
             is_there = one.digest != ABSENT
             _set(newer, state.token, member=is_newer and is_there)
             _set(missing, state.token, member=is_newer and not is_there)
         committed = stale - shown.edited
+        # One newer text proves that the editor had loaded a later version.
         if newer or not committed:
             continue
         changed = {token for token in then if said[token].is_change}

@@ -135,7 +135,11 @@ class SyncedFile(ABC):
             return None
         if read is None or signature_of(read[1]) != manifest.signature:
             return None
-        if read[0].strip() if manifest.anew else digest_of(read[0]) != manifest.digest:
+        if (
+            read[0].strip()
+            if manifest.render_all
+            else digest_of(read[0]) != manifest.digest
+        ):
             # An edit that left size and times: an unknown ctime makes the next round read it.
             manifest.signature = manifest.signature._replace(ctime_ns=0)
             return None

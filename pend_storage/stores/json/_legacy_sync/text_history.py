@@ -93,6 +93,7 @@ class TextHistory:
         unlike: Mapping[str, str],
     ) -> TextHistory:
         version = self.version + 1
+        # Bounds memory: a stale copy of before this version is not recognised any more.
         if len(before) > MOST_AT_ONCE:
             return TextHistory(version, version, unlike=unlike)
         states = [
@@ -108,6 +109,7 @@ class TextHistory:
                 kept.append(state)
         floor = self.floor
         if len(kept) > _MOST:
+            # Whole versions: an incomplete one cannot be compared with an edit.
             floor = kept[len(kept) - _MOST - 1].until + 1
             kept = [state for state in kept if state.until >= floor]
         known = edited & {state.token for state in kept}

@@ -123,6 +123,7 @@ class UnreadFileGuard:
         """
         state = plan.state
         unread = self._active_guard(state)
+        # A repeated commit that succeeded before is answered, not refused.
         if unread is None or plan.is_done(batch):
             return plan.add(batch, epoch)
         state.require(Role.PRIMARY, epoch)
@@ -135,6 +136,7 @@ class UnreadFileGuard:
         try:
             return plan.add(batch, epoch)
         except ReferenceViolation as error:
+            # The missing target may be in an unread file: that is the better answer.
             if find(error.target, str(error.value)) is None:
                 unread.require_target(error.target, str(error.value))
             raise
