@@ -75,7 +75,7 @@ def segment_ends(recorder: Recorder, directory: Path) -> None:
     """A commit comes between the end of a segment and its snapshot."""
     store = open_store(directory)
     put(recorder, store, "t", 1)
-    store._opened().cut()
+    store._opened().begin_checkpoint()
     put(recorder, store, "t", 2)
     put(recorder, store, "u", 1)
 
@@ -138,7 +138,7 @@ def a_death_before_the_sync(recorder: Recorder, directory: Path) -> None:
 def a_death_at_the_end_of_a_segment(recorder: Recorder, directory: Path) -> None:
     store = open_store(directory)
     put(recorder, store, "t", 1)
-    _die_at("json.frame-written", lambda: store._opened().cut())
+    _die_at("json.frame-written", lambda: store._opened().begin_checkpoint())
     other = open_store(directory)
     put(recorder, other, "t", 2)
     put(recorder, other, "u", 1)
@@ -313,7 +313,7 @@ def published_first(patched: pytest.MonkeyPatch) -> None:
         for one in list(_journals):
             if one._reader.fd == fd and offset is not None:
                 segment, end = one.position
-                one.end.tell(Position(segment, end + len(data)))
+                one.end.publish(Position(segment, end + len(data)))
 
     begin = Journal.__init__
 
@@ -330,7 +330,7 @@ def no_look_for_the_new_file(patched: pytest.MonkeyPatch) -> None:
     """A legacy file whose new version is not found is taken for replaced."""
     patched.setattr(
         SingleFile,
-        "_never_came",
+        "_was_not_installed",
         lambda _, coming, beside: beside and beside.inode == coming.signature.inode,
     )
 

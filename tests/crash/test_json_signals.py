@@ -469,7 +469,7 @@ def by_itself(report: Report, directory: Path) -> None:
     engine._is_quick = True
     for _ in range(2):
         report(engine.submit(lambda _: threading.get_ident()) == main)
-        report(engine.look(lambda _: threading.get_ident()) == main)
+        report(engine.read_state(lambda _: threading.get_ident()) == main)
         signal.signal(signal.SIGUSR1, late)
     store.close()
 

@@ -306,13 +306,13 @@ KNOWN_WRITERS: Final = {
     "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/_legacy_sync/edits_on_secondary.py": {
         "SecondaryEdit.run",
-        "note_as_secondary",
+        "write_as_secondary",
     },
     "stores/json/_journal/engine.py": {"Engine.submit"},
     "stores/json/_schema_evolution.py": {"_migrate"},
     "stores/json/_legacy_sync/unread_guard.py": {"UnreadFileGuard.add"},
     "stores/json/_legacy_sync/hidden_texts.py": {"release_hidden"},
-    "stores/json/_legacy_sync/file_permissions.py": {"PermissionRecorder.look"},
+    "stores/json/_legacy_sync/file_permissions.py": {"PermissionRecorder.record"},
     "stores/json/_legacy_sync/one_record_per_line/live_object.py": {
         "RecordPerLineObject._remove",
         "RecordPerLineObject._set",

@@ -89,14 +89,14 @@ def test_what_is_published_is_news_to_another_process_and_only_once(
 ) -> None:
     with journal(directory) as mine, journal(directory) as other:
         mine.append(encode_effects([effect(1)]))
-        assert other.news() is None
+        assert other.unread_end() is None
         mine.publish()
 
-        end = other.news()
+        end = other.unread_end()
 
         assert end == mine.position
         assert [found.sequence for found in other.effects(end)] == [1]
-        assert other.news() is None
+        assert other.unread_end() is None
 
 
 def test_a_frame_that_is_not_published_is_not_read_up_to_what_is(
@@ -107,7 +107,7 @@ def test_a_frame_that_is_not_published_is_not_read_up_to_what_is(
         mine.publish()
         mine.append(encode_effects([effect(2)]))
 
-        found = [one.sequence for one in other.effects(other.news())]
+        found = [one.sequence for one in other.effects(other.unread_end())]
 
         assert found == [1]
 
@@ -115,13 +115,13 @@ def test_a_frame_that_is_not_published_is_not_read_up_to_what_is(
 def test_readers_follow_into_the_next_segment(directory: Path) -> None:
     with journal(directory) as mine, journal(directory) as other:
         mine.append(encode_effects([effect(1)]))
-        mine.go_on(mine.end_segment(1))
+        mine.continue_in(mine.end_segment(1))
         mine.append(encode_effects([effect(2)]))
-        mine.go_on(mine.end_segment(2))
+        mine.continue_in(mine.end_segment(2))
         mine.append(encode_effects([effect(3)]))
         mine.publish()
 
-        found = [one.sequence for one in other.effects(other.news())]
+        found = [one.sequence for one in other.effects(other.unread_end())]
 
         assert found == [1, 2, 3]
         assert other.position == mine.position
@@ -132,7 +132,7 @@ def test_a_segment_that_was_made_but_never_named_is_made_again(directory: Path) 
     segment_path(directory, 2).write_bytes(b"left by a process that died")
 
     with journal(directory) as mine:
-        mine.go_on(mine.end_segment(0))
+        mine.continue_in(mine.end_segment(0))
         mine.append(encode_effects([effect(1)]))
 
     assert read(directory) == [1]
@@ -190,7 +190,7 @@ def test_a_running_reader_is_told_each_time_that_published_frames_are_missing(
         for _ in range(3):
             assert other.changed()
             with pytest.raises(CorruptFile, match="acknowledged"):
-                list(other.effects(other.news()))
+                list(other.effects(other.unread_end()))
 
 
 def test_a_published_segment_of_which_nothing_is_known_is_corruption(
@@ -199,7 +199,7 @@ def test_a_published_segment_of_which_nothing_is_known_is_corruption(
     with journal(directory) as mine:
         mine.append(encode_effects([effect(1)]))
         end = mine.position.end
-        mine.go_on(mine.end_segment(1))
+        mine.continue_in(mine.end_segment(1))
     os.truncate(segment_path(directory, 1), end)
 
     with pytest.raises(CorruptFile, match="segment 2"):
@@ -218,7 +218,7 @@ def test_a_torn_frame_is_set_aside_by_the_next_writer_and_by_nobody_else(
 
     with journal(directory) as mine:
         list(mine.effects())
-        aside = mine.set_aside_tail()
+        aside = mine.cut_torn_tail()
         mine.append(encode_effects([effect(3)]))
 
     assert aside.read_bytes() == whole[before:-5]
@@ -250,7 +250,7 @@ def test_a_segment_that_lost_its_last_frame_is_not_continued(directory: Path) ->
         mine.append(encode_effects([effect(1)]))
         end = mine.position.end
         mine.append(encode_effects([effect(2)]))
-        mine.go_on(mine.end_segment(2))
+        mine.continue_in(mine.end_segment(2))
     path = segment_path(directory, 1)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:-2], lines[-1]]))
@@ -344,4 +344,4 @@ def test_a_published_place_that_is_damaged_is_no_place(directory: Path) -> None:
 
     with journal(directory) as mine:
         assert mine.published() == Position()
-        assert mine.news() is None
+        assert mine.unread_end() is None

@@ -1,4 +1,4 @@
-"""JSON store: a journal of commits, snapshots, and legacy files that are kept in step."""
+"""JSON store: a journal of commits, snapshots, and legacy files synchronised with them."""
 
 from pend_storage.stores.json._journal.compaction import Retention
 from pend_storage.stores.json._legacy_sync.initial_import import AdoptedFile

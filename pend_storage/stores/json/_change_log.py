@@ -1,4 +1,4 @@
-"""The change log of an open directory, as its readers see it."""
+"""Change log of an open directory: entries as changes of records, by position or token."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class ChangeLog:
     """Read entries of the journal as changes of records of the present schema."""
 
     def __init__(self, admission: SchemaAdmission, name: str) -> None:
-        """Make one.
+        """Create a reader.
 
         Args:
-            admission: tells which entries are of the present schema.
+            admission: knows the floor: entries up to it are of a former schema.
             name: of the store, in errors.
         """
         self._admission = admission
@@ -33,15 +33,20 @@ class ChangeLog:
     def read(self, engine: Engine, after: int) -> Iterator[Change]:
         """Yield the changes after a sequence number, in order.
 
+        Args:
+            engine: the open store.
+            after: sequence number of the last entry that the caller has.
+
         Raises:
-            ChangesExpired: some of them are not kept, or are of a former schema.
+            ChangesExpired: some of them are not retained, or are of a former schema.
+            SchemaOutOfDate: a newer program has added to the schema.
         """
         self._admission.require_whole()
         self._require_readable(after)
-        state, end, found = engine.consult(
+        state, end, found = engine.read_replica(
             lambda live: (live.state, live.journal.position, live.history.since(after))
         )
-        if found is None:
+        if found is None:  # further back than memory reaches: read the segments
             with translated(engine.directory):
                 effects = effects_after(engine.directory, after, end, state.name)
                 yield from map(state.change_of, effects)
@@ -49,23 +54,31 @@ class ChangeLog:
             yield from map(state.change_of, found)
 
     def find(self, engine: Engine, token: str) -> Change | None:
-        """Return the commit that carries a token; None where the log has none."""
+        """Return the commit that carries a token; None if the log has no such entry."""
 
-        def look(live: ReplicaState) -> Change | None:
+        def read(live: ReplicaState) -> Change | None:
             with translated(engine.directory):
                 effect = live.find(token)
             if effect is None:
                 return None
-            if effect.sequence <= self._admission.floor:  # its records cannot be read
+            # A record of a former schema cannot be decoded; that the commit succeeded,
+            # which is what a caller asks by a token, is known all the same.
+            if effect.sequence <= self._admission.floor:
                 rows = tuple(row._replace(body=None) for row in effect.rows)
                 effect = replace(effect, rows=rows)
             return live.state.change_of(effect)
 
-        return engine.consult(look)
+        return engine.read_replica(read)
 
     def pending(self, engine: Engine, after: int) -> Pending | None:
-        """Count the changes after a sequence number; None where only a walk can tell."""
-        engine.look(lambda _: None)
+        """Count the changes after a sequence number; None if only reading the log can.
+
+        Raises:
+            ChangesExpired: some of them are not retained, or are of a former schema.
+        """
+        engine.read_state(
+            lambda _: None
+        )  # refreshes, so that the floor is the present one
         self._require_readable(after)
         return count_pending(engine, after)
 
@@ -73,7 +86,7 @@ class ChangeLog:
         """Refuse to read entries of the change log that are of a former schema.
 
         Raises:
-            ChangesExpired: some of those that are asked for are.
+            ChangesExpired: some of the requested entries are.
         """
         floor = self._admission.floor
         if after < floor:

@@ -1,4 +1,7 @@
-"""Checkpointer: keeps all legacy files in step in the background, one process at a time."""
+"""Checkpointer: synchronises all legacy files in the background, and compacts the journal.
+
+One process at a time does so, under the checkpoint lock; the others skip the round.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from pend_storage.events import Event, Hook
 from pend_storage.stores.json._journal.atomic_files import translate, translated
 from pend_storage.stores.json._journal.compaction import (
     Retention,
-    clear_leavings,
     compact,
+    delete_leftovers,
     is_due,
 )
 from pend_storage.stores.json._journal.engine import Engine
@@ -33,12 +36,12 @@ from pend_storage.stores.json._unclaimed_files import unclaimed
 __all__ = ["Checkpointer"]
 
 _COMPACT_AGAIN: Final = 30.0
-"""Seconds between two looks at whether a snapshot is due; twice as many after each that
-failed, for each may leave a segment of the journal."""
+"""Seconds between two checks whether a snapshot is due; twice as many after each failure,
+because each attempt may leave a segment of the journal."""
 _LONGEST_AGAIN: Final = 3600.0
 _SNAPSHOT: Final = "a snapshot"
 _REPEAT: Final = 60
-"""A failure is reported again after so many rounds in which it has lasted."""
+"""Rounds after which a failure that lasts is reported again."""
 
 
 class Checkpointer:
@@ -57,18 +60,18 @@ class Checkpointer:
         hook: Hook,
         admission: SchemaAdmission,
     ) -> None:
-        """Make one.
+        """Create a checkpointer; :meth:`start` runs it in the background.
 
         Args:
-            engine: the store.
+            engine: the open store.
             layouts: of the files.
-            paths: where each file is.
-            directory: where files may be that no layout claims.
-            include: patterns of those that are data.
-            retention: how much of the change log to keep.
+            paths: file to its path.
+            directory: is searched once for files that no layout claims.
+            include: patterns of the files that are data.
+            retention: how much of the change log to retain.
             lock_timeout: seconds to wait for another process at most.
-            hook: receives events of what was done, and what could not be.
-            admission: tells whether the files are left to newer programs.
+            hook: receives events of files and of failures.
+            admission: knows whether a newer program has added to the schema.
         """
         self._engine = engine
         self._admission = admission
@@ -91,60 +94,68 @@ class Checkpointer:
         self._compact_after = 0.0
 
     @property
-    def _kept(self) -> list[FileSync]:
-        """The files that this program keeps: none that it could not show whole."""
+    def _managed_syncs(self) -> list[FileSync]:
+        """Files that this program synchronises: none if its schema is behind.
+
+        A program that lacks fields of a newer schema would write files without them.
+        """
         return [] if self._admission.is_behind else self._syncs
 
     # -- rounds -----------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Take in what others changed in the files, unless another process does so."""
+    def adopt_edits(self) -> None:
+        """Adopt external edits of all files, unless another process is at work."""
         with self._mutex, self._lock.tried() as mine:
             if mine and not self._admission.is_behind:
-                clear_leavings(self._engine.own)
+                delete_leftovers(self._engine.own)
                 for sync in self._syncs:
-                    sync.look_only()
+                    sync.adopt_only()
 
     def round(self) -> None:
-        """One round in the background; failures are reported and tried again."""
+        """Run one round: synchronise every file, write a snapshot if one is due.
+
+        Failures are reported as ``checkpoint-failed``, and retried in the next round.
+        """
         self._attempt("any file", self._round)
 
     def _round(self) -> None:
         with self._mutex, self._lock.tried() as mine:
             if mine:
-                self._tell_unclaimed()
-                self._keep_all()
+                self._emit_unclaimed()
+                self._sync_all()
             if mine and time.monotonic() >= self._compact_after:
                 self._attempt(_SNAPSHOT, self._compact_if_due)
                 failed = min(self._failures.get(_SNAPSHOT, -1) + 1, 10)
                 pause = min(_COMPACT_AGAIN * 2**failed, _LONGEST_AGAIN)
                 self._compact_after = time.monotonic() + pause
 
-    def _keep_all(self) -> None:
-        """Keep every file; look once more at those that were being written just now."""
-        left = self._kept
+    def _sync_all(self) -> None:
+        """Synchronise every file; retry once those that were being written just now."""
+        left = self._managed_syncs
         for is_last in (False, True):
             for sync in left:
-                keep = functools.partial(sync.keep, force=False, wait=False)
-                self._attempt(sync.layout.file, keep)
+                synchronise = functools.partial(
+                    sync.synchronise, force=False, wait=False
+                )
+                self._attempt(sync.layout.file, synchronise)
             left = [sync for sync in left if sync.is_busy]
             if is_last or not left or self._stop.wait(_jittered(SETTLE, 0.4)):
                 return
 
     def checkpoint(self) -> None:
-        """Bring every file up to date now.
+        """Write all commits to the legacy files now.
 
         Raises:
-            LockTimeout: another process is doing so for too long.
+            LockTimeout: another process held the checkpoint lock for too long.
             StoreUnavailable: a file cannot be written, or another program writes it
-                without a pause; the others were.
+                without a pause; the other files were written.
         """
         errors: list[PendStorageError] = []
         with self._mutex, self._lock.held(self._timeout):
-            self._tell_unclaimed()
-            for sync in self._kept:
+            self._emit_unclaimed()
+            for sync in self._managed_syncs:
                 try:
-                    sync.keep(force=True, wait=True)
+                    sync.synchronise(force=True, wait=True)
                     if sync.is_busy:
                         errors.append(_busy(sync))
                 except PendStorageError as error:
@@ -157,12 +168,12 @@ class Checkpointer:
             raise errors[0]
 
     def compact(self) -> None:
-        """Write a snapshot now, and drop what it replaces."""
+        """Write a snapshot now, and drop the segments that it replaces."""
         with self._mutex, self._lock.held(self._timeout):
             self._compact()
 
-    def _tell_unclaimed(self) -> None:
-        """Report once the files that no layout claims."""
+    def _emit_unclaimed(self) -> None:
+        """Emit ``files-unclaimed``, once for each opening."""
         directory, self._directory = self._directory, None
         if directory is None:
             return
@@ -184,6 +195,7 @@ class Checkpointer:
                 self._compact()
 
     def _compact(self) -> None:
+        # A manifest names positions; edit detection reads the state at them again.
         def needed(now: Position) -> list[Position]:
             return [p for sync in self._syncs for p in sync.positions(now)]
 
@@ -210,19 +222,23 @@ class Checkpointer:
     # -- life -------------------------------------------------------------------------
 
     def start(self, interval: float) -> None:
-        """Begin to work in the background, one round every so many seconds."""
+        """Start the background thread.
+
+        Args:
+            interval: seconds between two rounds, about.
+        """
         self._thread = threading.Thread(
             target=self._run, args=(interval,), name="pend-checkpoint", daemon=True
         )
         self._thread.start()
 
     def _run(self, interval: float) -> None:
-        # Not in step with a program that writes a file at the same interval.
+        # Jitter: else a program that writes at the same interval would be met each time.
         while not self._stop.wait(_jittered(interval, -0.15)):
             self.round()
 
     def close(self) -> None:
-        """Stop working, and bring the files up to date one last time."""
+        """Stop the background thread, and write all files a last time."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -240,7 +256,7 @@ class Checkpointer:
         self._lock.close()
 
     def abandon(self) -> None:
-        """Close the files and nothing else, in a forked child."""
+        """Close the lock's descriptors, in a forked child: the parent goes on."""
         self._lock.close()
 
 
@@ -253,5 +269,5 @@ def _busy(sync: FileSync) -> StoreUnavailable:
 
 
 def _jittered(seconds: float, share: float) -> float:
-    """So many seconds and up to that share of them more; less, where it is negative."""
+    """Return seconds plus a random part of up to a share of them; a negative one subtracts."""
     return seconds * (1 + share * jitter.between(0.0, 1.0))

@@ -1,4 +1,4 @@
-"""The lifetime of an open directory: opening, reopening after a fork, and closing."""
+"""Directory session: opening a store's directory, reopening it after a fork, closing it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["DirectorySession", "SessionOptions"]
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """Settings of an open directory, as given to the store."""
+    """Settings of an open directory, as the caller of the store gave them."""
 
     include: Sequence[str]
     """Patterns of the files below the directory that are data."""
@@ -45,9 +45,9 @@ class SessionOptions:
 
 
 class DirectorySession:
-    """Hold the engine and the checkpointer of one directory in one process.
+    """Own the engine and the checkpointer of one directory in one process.
 
-    A fork inherits neither: the child drops them, and opens its own when it needs them.
+    A fork inherits neither: the child drops them, and opens its own at the first call.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class DirectorySession:
         try:
             shielded(partial(self._start, progress))
         except BaseException:
-            later(self.close)  # what is opened by now, or comes to be when we have gone
+            # A signal may end this call while a helper thread still opens: close that too.
+            later(self.close)
             raise
 
     def _start(self, progress: Progress | None) -> None:
@@ -81,14 +82,14 @@ class DirectorySession:
             self._open(progress)
 
     def opened(self) -> Engine:
-        """Return the engine; open it again in a process that was forked.
+        """Return the engine; reopen it in a forked process.
 
         Raises:
             StoreUnavailable: the session is closed.
         """
-        return self.engine or shielded(self._opened_again)
+        return self.engine or shielded(self._reopen)
 
-    def _opened_again(self) -> Engine:
+    def _reopen(self) -> Engine:
         with self._opening:
             if self._closed:
                 name = str(self._files.directory)
@@ -119,7 +120,7 @@ class DirectorySession:
                 layouts=files.layouts,
             )
             try:
-                self._note_schema(engine)
+                self._record_schema(engine)
                 with engine.live() as live:
                     detached = live.state.role.role is Role.DETACHED
                 paths = {x.source: files.paths[x.file] for x in files.layouts}
@@ -131,15 +132,18 @@ class DirectorySession:
         self.engine = engine
         return engine
 
-    def _note_schema(self, engine: Engine) -> None:
-        """Note the schema of the rows where it is not noted, or is added to."""
+    def _record_schema(self, engine: Engine) -> None:
+        """Record the schema in the meta if it is not there, or if this program adds to it.
+
+        Repeated until the compare-and-set succeeds: other processes open at the same time.
+        """
         is_noted = False
         while not is_noted:
-            noted, wanted = engine.look(self._admission.next_note)
+            noted, wanted = engine.read_state(self._admission.next_description)
             is_noted = noted is wanted or engine.submit(
-                partial(_note, noted=noted, wanted=wanted)
+                partial(_set_schema_note, noted=noted, wanted=wanted)
             )
-        self._admission.opened()
+        self._admission.finish_opening()
 
     def _start_checkpointer(self, engine: Engine) -> None:
         checkpointer = Checkpointer(
@@ -154,7 +158,7 @@ class DirectorySession:
             admission=self._admission,
         )
         try:
-            checkpointer.look()
+            checkpointer.adopt_edits()
         except BaseException:
             checkpointer.abandon()
             raise
@@ -163,7 +167,7 @@ class DirectorySession:
             checkpointer.start(self._options.checkpoint_interval)
 
     def close(self) -> None:
-        """Bring the legacy files up to date, and close all files."""
+        """Write the legacy files a last time, and close all descriptors."""
         shielded(self._close)
 
     def _close(self) -> None:
@@ -177,16 +181,19 @@ class DirectorySession:
             engine.close()
 
     def forked(self) -> None:
-        """Drop what belongs to the parent, in a forked child."""
-        self._opening = threading.Lock()
+        """Drop the parent's engine and checkpointer, in a forked child."""
+        self._opening = (
+            threading.Lock()
+        )  # a thread of the parent may have held the old one
         engine, self.engine = self.engine, None
         checkpointer, self.checkpointer = self.checkpointer, None
         for part in (checkpointer, engine):
-            # A thread of the parent may have closed a file that it had not forgotten yet.
+            # A thread of the parent may have closed a descriptor just before the fork, and
+            # not cleared its number yet.
             with contextlib.suppress(OSError):
                 if part is not None:
                     part.abandon()
 
 
-def _note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
+def _set_schema_note(plan: Plan, *, noted: JSON, wanted: JSON) -> bool:
     return plan.set_meta(SCHEMA_META, noted, wanted)

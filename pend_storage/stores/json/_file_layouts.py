@@ -1,4 +1,4 @@
-"""Layouts and paths of the files of one directory."""
+"""File layouts: the layout and the path of each legacy file of one directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FileLayouts", "resolve_layouts"]
 
 @dataclass(frozen=True)
 class FileLayouts:
-    """A directory, its layouts, and the path of each layout's file."""
+    """Directory of a store, its layouts, and the path of each layout's file."""
 
     directory: Path
     layouts: tuple[Layout, ...]
@@ -29,11 +29,11 @@ class FileLayouts:
 
     @property
     def own(self) -> Path:
-        """The store's own directory."""
+        """The store's own directory, ``.pend-storage``."""
         return self.directory / OWN_DIRECTORY
 
     def synced_files(self) -> dict[str, SyncedFile]:
-        """Each file, with the manifest of it."""
+        """Return the synchronised file, with its manifest, of each layout."""
         paths = self.paths
         return {
             x.file: synced_file_for(x, paths[x.file], self.own) for x in self.layouts
@@ -46,7 +46,15 @@ def resolve_layouts(
     layouts: Sequence[Layout],
     files: Mapping[str, str | os.PathLike[str]] | None,
 ) -> FileLayouts:
-    """Give a layout to each collection that has none, and a path to each file.
+    """Resolve the layout of each collection, and the path of each file.
+
+    A collection without a layout gets a :class:`RecordPerLineLayout`.
+
+    Args:
+        schema: the collections.
+        directory: of the legacy files.
+        layouts: as given to the store.
+        files: paths of files that are not below the directory.
 
     Raises:
         ConfigError: some layouts claim one file and cannot share it, or need a collection
@@ -68,6 +76,7 @@ def _plain_layouts(schema: Schema, layouts: Sequence[Layout]) -> Iterator[Layout
     for spec in schema:
         if spec.name not in have:
             file = f"{spec.name}.json"
+            # A declared layout has the usual name: this collection takes another.
             yield RecordPerLineLayout(
                 spec, f"{spec.name}.rows.json" if file in taken else file
             )

@@ -1,4 +1,4 @@
-"""Queries and scans that refuse to answer from a legacy file that was never read."""
+"""Guarded reads: reads, queries and scans, refused if they rest on an unread legacy file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ _PAGE: Final = 500
 
 
 class GuardedReads:
-    """Answer from the state of an engine, at an epoch, as far as all files were read.
+    """Answer from the state of an engine, at an epoch, unless a file is unread.
 
-    Args, of every method: ``epoch``: of which the caller believes the store to be primary;
-    None: any role may be read.
+    Every method takes an ``epoch`` at which the caller believes the store to be primary;
+    with None any role may be read. Every method raises:
 
-    Raises, from every method:
-        CorruptFile: the answer rests on a legacy file that was never read.
-        StaleEpoch: the store has another role or epoch by now.
+    - ``CorruptFile``: the answer rests on a legacy file that was never read.
+    - ``StaleEpoch``: the store has another role or epoch by now.
     """
 
     def __init__(self, schema: Schema, guard: UnreadFileGuard) -> None:
@@ -51,28 +50,29 @@ class GuardedReads:
         *,
         deleted: bool,
     ) -> dict[str, Row]:
-        """Return the rows of some keys, and their tombstones if those are rows, too."""
+        """Return the rows of some keys; with ``deleted``, tombstones too."""
 
-        def look(state: State) -> dict[str, Row]:
+        def read(state: State) -> dict[str, Row]:
             state.require_read(epoch)
             rows = state.read(collection, keys, deleted=deleted)
             if not deleted:
                 self._guard.require_rows(state, collection, keys, rows)
             return rows
 
-        return engine.look(look)
+        return engine.read_state(read)
 
     def query(
         self, engine: Engine, collection: str, query: Query, epoch: int | None
     ) -> list[Row]:
-        """Return the rows that a query finds, in its order."""
+        """Return the rows that match a query, in its order."""
 
-        def look(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
+        def read(state: State) -> tuple[State, list[StoredRow], CorruptFile | None]:
             state.require_read(epoch)
             refusal = self._guard.refusal(state, collection, query.where)
             return state, state.candidates(collection, query), refusal
 
-        state, candidates, refusal = engine.look(look)
+        # Candidates are taken under the lock; decoding and sorting happen without it.
+        state, candidates, refusal = engine.read_state(read)
         rows = state.answer(collection, query, candidates)
         if refusal is not None and not (
             rows and names_one(self._schema[collection], query.where)
@@ -83,42 +83,42 @@ class GuardedReads:
     def count(
         self, engine: Engine, collection: str, where: Condition, epoch: int | None
     ) -> int:
-        """Count the rows that a condition finds."""
+        """Count the rows that match a condition."""
         if where != And(()):
             return len(self.query(engine, collection, Query(where), epoch))
 
-        def look(state: State) -> int:
+        def read(state: State) -> int:
             state.require_read(epoch)
             self._guard.require_all(state, collection, where)
             return len(state.table(collection))
 
-        return engine.look(look)
+        return engine.read_state(read)
 
     def listing(
         self, engine: Engine, layout: Layout, epoch: int | None
     ) -> Listing | None:
-        """Return what is in a layout's file by name; None where the file is too large."""
+        """Return the records of a layout's file by name; None if there are too many."""
         version, known = engine.version, self._listings.known(layout)
-        state = engine.glance()
+        state = engine.unlocked_state()
         if (
             known is not None
             and state is not None
             and state.is_read
             and is_current(known, state)
             and engine.version == version
-        ):  # nearly always; no lock is taken
+        ):  # the usual case; the version, read before and after, replaces the lock
             state.require_read(epoch)
             return known
 
-        def look(job: Callable[[State], T]) -> T:
+        def read(job: Callable[[State], T]) -> T:
             def careful(state: State) -> T:
                 state.require_read(epoch)
                 self._guard.require_file(state, layout)
                 return job(state)
 
-            return engine.look(careful)
+            return engine.read_state(careful)
 
-        return self._listings.of(layout, look)
+        return self._listings.of(layout, read)
 
     def scan(
         self,
@@ -129,19 +129,19 @@ class GuardedReads:
         deleted: bool,
         epoch: int | None,
     ) -> Iterator[Row]:
-        """Yield the rows after a key, in the order of keys.
+        """Scan a collection: yield the rows after a key, in the order of keys.
 
-        A page of them is taken at once, under the lock, and decoded without it.
+        Each page is taken under the lock, and decoded without it.
 
         Args:
-            opened: returns the engine, which may be another one for the next page.
-            collection: to be read.
+            opened: returns the engine; after a fork it is another one for the next page.
+            collection: name.
             after: a key; None: from the beginning.
-            deleted: whether tombstones are rows, too.
+            deleted: yield tombstones too.
             epoch: see the class.
         """
 
-        def look(state: State) -> tuple[Table, list[StoredRow]]:
+        def read(state: State) -> tuple[Table, list[StoredRow]]:
             state.require_read(epoch)
             if not deleted:
                 self._guard.require_all(state, collection, And(()))
@@ -149,7 +149,7 @@ class GuardedReads:
             return state.table(collection), rows
 
         while True:
-            table, rows = opened().look(look)
+            table, rows = opened().read_state(read)
             yield from table.decoded(rows)
             if len(rows) < _PAGE:
                 return

@@ -61,7 +61,7 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @dataclass
 class _Draft:
-    """What a migration would write."""
+    """Planned migration: the changes, the new description, the rows to write."""
 
     changes: tuple[SchemaChange, ...]
     description: Description
@@ -69,7 +69,7 @@ class _Draft:
 
     @property
     def records(self) -> dict[str, int]:
-        """Changed or deleted rows of each collection."""
+        """Number of changed or deleted rows, by collection."""
         found: dict[str, int] = {}
         for row in self.rows:
             found[row.collection] = found.get(row.collection, 0) + 1
@@ -85,19 +85,27 @@ def migrate_directory(
     timeout: float,
     hook: Hook,
 ) -> Evolution:
-    """Bring a directory to another schema: :meth:`JsonStore.migrate`.
+    """Migrate a directory to another schema: :meth:`JsonStore.migrate`.
 
     Args:
-        schema: the collections as they are to be.
+        schema: the target.
         file_layouts: the directory and its files.
-        drop: whether what the schema does not have any more may be deleted.
-        dry_run: whether only to look.
-        timeout: seconds to wait for others.
-        hook: receives events of what was done.
+        drop: delete collections and fields that the schema does not have any more.
+        dry_run: report the changes, write nothing.
+        timeout: seconds to wait for other processes.
+        hook: receives ``schema-migrated``.
+
+    Returns:
+        The changes, made or planned.
+
+    Raises:
+        SchemaOutOfDate: something would be lost, or stored values do not fit.
+        LockTimeout: another process holds the directory for too long.
     """
     name = str(file_layouts.directory)
     with translated(file_layouts.directory):
-        if not file_layouts.own.exists():  # opening it will read the files as they are
+        # Without a store there are no rows to migrate: opening imports the files.
+        if not file_layouts.own.exists():
             return Evolution(name, (), {})
         require_format(file_layouts.own, mark=not dry_run)
         engine = Engine(
@@ -132,7 +140,7 @@ def _migrate(
     name = str(file_layouts.directory)
     lock = FlockLock(engine.directory / "checkpoint.lock", engine.own)
     try:
-        with lock.held(timeout), engine.alone() as submit:
+        with lock.held(timeout), engine.exclusive() as submit:
             live = engine.current()
             draft = _draft(live, engine.schema, name, drop=drop)
             done = Evolution(name, draft.changes, draft.records)
@@ -159,7 +167,7 @@ def _noted(state: State) -> Description | None:
 
 
 def _draft(live: ReplicaState, schema: Schema, name: str, *, drop: bool) -> _Draft:
-    """Plan it.
+    """Plan the migration.
 
     Raises:
         SchemaOutOfDate: it cannot be done without a loss.
@@ -172,7 +180,7 @@ def _draft(live: ReplicaState, schema: Schema, name: str, *, drop: bool) -> _Dra
     if obstacles := unmet(changes, drop=drop, filled=filled):
         raise SchemaOutOfDate(f"{name}: {'. '.join(obstacles)}. Nothing was changed.")
     description = wanted.after(former, only_added=only_added(changes))
-    if not only_added(changes):
+    if not only_added(changes):  # the log before it cannot be decoded any more
         description = msgspec.structs.replace(description, floor=live.log_end)
     draft = _Draft(changes, description)
     misfits = Misfits()
@@ -195,7 +203,7 @@ def _draft(live: ReplicaState, schema: Schema, name: str, *, drop: bool) -> _Dra
 def _rewritten(
     spec: CollectionSpec, rewriting: Rewriting, state: State, misfits: Misfits
 ) -> Iterator[ChangedRow]:
-    """The rows of a collection that become others."""
+    """Yield the rows of a collection that change; collect values that do not fit."""
     records = {}
     for key, (version, body) in state.table(spec.name).rows.items():
         place = f"{spec.name}[{shown(key)}]"
@@ -220,7 +228,7 @@ def _rewritten(
 
 
 def _inferred(state: State, schema: Schema) -> Description:
-    """The schema that the rows of a directory seem to be of, where none is noted."""
+    """Infer the schema of a directory's rows, if none is recorded."""
     wanted = describe(schema)
     shapes = {
         spec.name: _inferred_shape(
@@ -248,13 +256,13 @@ def _inferred_shape(
 
 
 def _is_as_left(file: SyncedFile) -> bool:
-    """Whether a file says what the store wrote or read last."""
-    if file.untouched():
+    """Return True if a file has the content that the store wrote or read last."""
+    if file.is_unmodified():
         return True
     manifest, read = file.manifest(), file.read()
     return (
         manifest is not None
-        and not file.has_leavings()
+        and not file.has_leftovers()
         and (read is None or manifest.digest == digest_of(read[0]))
     )
 
@@ -265,12 +273,13 @@ def _is_as_left(file: SyncedFile) -> bool:
 def _mark_files(
     file_layouts: Sequence[Layout], files: Mapping[str, SyncedFile], name: str
 ) -> None:
-    """Have the files written anew, of which the records become others.
+    """Mark the files whose records change, so that they are rendered anew.
 
-    Done before that is committed: a program of before would only write them once more.
+    Done before the commit: should it fail, a program with the former schema only writes
+    the files once more.
 
     Raises:
-        SchemaOutOfDate: a program has changed one, and that is not adopted yet.
+        SchemaOutOfDate: a program has edited a file, and that is not adopted yet.
     """
     for layout in file_layouts:
         if not _is_as_left(files[layout.file]):

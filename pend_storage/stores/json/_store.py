@@ -1,4 +1,4 @@
-"""JSON store: a directory on a local disk, for many threads and many processes."""
+"""JSON store: records in a directory on a local disk, for many threads and processes."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ __all__ = ["JsonStore"]
 
 
 class JsonStore(Store):
-    """Keep records in a directory whose legacy JSON files stay in step.
+    """Store records in a directory, synchronised with its legacy JSON files.
 
-    What is true is in the directory ``.pend-storage``: a snapshot, and a journal of all
-    commits since, which is the change log too. The legacy files follow it, and what
-    others change in them is adopted.
+    The source of truth is the directory ``.pend-storage``: a snapshot, and a journal of
+    all commits since, which is the change log too. Commits are written to the legacy files
+    in the background, and edits of other programs in them are adopted as commits.
     """
 
     refuses_unread = True
@@ -77,31 +77,31 @@ class JsonStore(Store):
         hook: Hook = log_event,
         progress: Progress | None = None,
     ) -> None:
-        """Open a directory; the first time its legacy files are adopted.
+        """Open a directory; the first opening adopts its legacy files.
 
         Args:
             schema: the collections.
-            directory: where the legacy files are; it is made if it is missing.
-            layouts: how legacy files map to collections. A collection without one is
-                kept in a file of its own name.
-            files: where a layout's file is, if not below the directory.
+            directory: of the legacy files; it is created if it is missing.
+            layouts: how legacy files map to collections. A collection without one has a
+                file of its own name.
+            files: path of a layout's file, if it is not below the directory.
             include: patterns of the files below the directory that are data, so that
-                :meth:`unclaimed_files` tells of those that no layout claims: ``*.json``
+                :meth:`unclaimed_files` lists those that no layout claims: ``*.json``
                 in any folder, ``/*.json`` in the directory itself, ``!package.json``
-                not; none at all: it tells of none.
-            checkpoint_interval: seconds in which the legacy files follow, large ones
-                later (:meth:`file_lags`); None: only when :meth:`checkpoint` is called,
-                and at the end.
+                not; without any pattern it lists none.
+            checkpoint_interval: seconds after which commits are in the legacy files, large
+                ones later (:meth:`file_lags`); None: only when :meth:`checkpoint` is
+                called, and at :meth:`close`.
             lock_timeout: seconds to wait for another process at most.
-            retain: how much of the change log to keep.
-            hook: receives every event that should not go unnoticed.
-            progress: is called with how far the import of legacy files is.
+            retain: how much of the change log to retain.
+            hook: receives the events for operators; they are logged by default.
+            progress: is called with the progress of the first import of legacy files.
 
         Raises:
-            ConfigError: not a directory, or not ours to read and write.
+            ConfigError: not a directory, or this user may not read and write it.
             CorruptFile: a file of the store is damaged.
             LockTimeout: another process holds the directory for too long.
-            SchemaOutOfDate: a newer version of the library has written it, or a program
+            SchemaOutOfDate: written by a newer version of the library, or by a program
                 with another schema: see :meth:`migrate`.
             StoreUnavailable: the disk is full, read-only, or out of order.
         """
@@ -139,26 +139,25 @@ class JsonStore(Store):
         lock_timeout: float = 5.0,
         hook: Hook = log_event,
     ) -> Evolution:
-        """Bring the records of a directory to another schema: all of them, or none.
+        """Migrate the records of a directory to another schema: all of them, or none.
 
-        Additions need no migration: opening takes them. What was renamed, and how values
+        Additions need no migration: opening records them. What was renamed, and how values
         are converted, is declared in the schema (:class:`~pend_storage.Evolve`). Records
         keep their versions. Running programs with the former schema are refused from
-        then on, but for programs since which there were only additions. Harmless to
-        repeat.
+        then on, but for programs since which there were only additions. Idempotent.
 
         Args:
-            schema: the collections as they are to be.
+            schema: the target.
             directory: as for the store.
             layouts: as for the store.
             files: as for the store.
-            drop: whether what the schema does not have any more may be deleted.
-            dry_run: whether only to say what would be done.
+            drop: delete collections and fields that the schema does not have any more.
+            dry_run: report the changes, write nothing.
             lock_timeout: seconds to wait for another process at most.
-            hook: receives events of what was done.
+            hook: receives ``schema-migrated``.
 
         Returns:
-            What was changed, or would be.
+            The changes, made or planned.
 
         Raises:
             SchemaOutOfDate: something would be lost, or stored values do not fit; they
@@ -178,7 +177,7 @@ class JsonStore(Store):
                 hook=guarded(hook),
             )
         )
-        if not dry_run:  # and with it the files
+        if not dry_run:  # opening and closing writes the legacy files in the new schema
             cls(
                 schema,
                 directory,
@@ -193,7 +192,7 @@ class JsonStore(Store):
     # -- life ---------------------------------------------------------------------------
 
     def _opened(self) -> Engine:
-        """Return the engine; open it again in a process that was forked."""
+        """Return the engine; reopen it in a forked process."""
         return self._session.engine or self._session.opened()
 
     @override
@@ -201,7 +200,7 @@ class JsonStore(Store):
         self._session.close()
 
     def _forked(self) -> None:
-        """Share nothing with the parent in a forked child."""
+        """Drop everything that is shared with the parent, in a forked child."""
         self._session.forked()
 
     # -- the contract ---------------------------------------------------------------------
@@ -218,14 +217,15 @@ class JsonStore(Store):
         engine = self._session.engine or self._session.opened()
         keys = tuple(keys)
         version = engine.version
-        state = None if deleted else engine.glance()
+        state = None if deleted else engine.unlocked_state()
         if state is not None and (
             state.is_read or self._guard.is_free(state, collection)
-        ):  # nearly always; no lock is taken
+        ):  # the usual case; the version, read before and after, replaces the lock
             if epoch is not None:
                 state.require_read(epoch)
             table = state.table(collection)
-            rows = table.__dict__.get("rows")  # not there: left for later
+            # Absent until the first use of a collection: decoding takes the lock.
+            rows = table.__dict__.get("rows")
             if rows is not None:
                 found = [(key, rows.get(key)) for key in keys]
                 if engine.version == version:
@@ -318,11 +318,11 @@ class JsonStore(Store):
 
     @override
     def head(self) -> int:
-        return self._opened().look(lambda state: state.sequence)
+        return self._opened().read_state(lambda state: state.sequence)
 
     @override
     def meta(self, name: str) -> JSON:
-        return self._opened().look(lambda state: deepcopy(state.meta.get(name)))
+        return self._opened().read_state(lambda state: deepcopy(state.meta.get(name)))
 
     @override
     def compare_and_set_meta(
@@ -344,39 +344,39 @@ class JsonStore(Store):
     # -- legacy files ---------------------------------------------------------------------
 
     def checkpoint(self) -> None:
-        """Bring every legacy file up to date now.
+        """Write all commits to the legacy files now.
 
         Raises:
-            LockTimeout: another process is doing so for too long.
-            StoreUnavailable: a file cannot be written; the others were.
+            LockTimeout: another process held the checkpoint lock for too long.
+            StoreUnavailable: a file cannot be written; the other files were.
         """
         self._opened()
         if self._session.checkpointer is not None:
             shielded(self._session.checkpointer.checkpoint)
 
     def compact(self) -> None:
-        """Write a snapshot now, so that the next opening has less to read."""
+        """Write a snapshot now, and drop journal segments: the next opening reads less."""
         self._opened()
         if self._session.checkpointer is not None:
             shielded(self._session.checkpointer.compact)
 
     def file_lags(self) -> tuple[FileLag, ...]:
-        """The legacy files that do not show every commit yet, and for how long."""
+        """Return the lag of each legacy file that does not show every commit yet."""
         engine = self._opened()
         with translated(engine.directory):
             return file_lags(engine, self.layouts)
 
     @override
     def unread_files(self) -> tuple[UnreadFile, ...]:
-        return self._opened().look(self._guard.files)
+        return self._opened().read_state(self._guard.files)
 
     def adoption_report(self) -> tuple[AdoptedFile, ...]:
-        """What became of each legacy file when the directory was first opened."""
+        """Return the outcome of the first import, by legacy file."""
         with translated(self.directory):
             return adoption_report(self._opened().directory)
 
     def unclaimed_files(self) -> tuple[Path, ...]:
-        """The JSON files below the directory that no layout claims; never touched."""
+        """Return the JSON files below the directory that no layout claims; never written."""
         with translated(self.directory):
             claimed = set(self._files.paths.values())
             return tuple(unclaimed(self.directory, claimed, self._include))

@@ -1,7 +1,7 @@
-"""Directory of a store: its own directory ``.pend-storage``, beside the legacy files.
+"""Store directory: ``.pend-storage``, beside the legacy files of a directory.
 
-The own directory is made under another name and renamed when it is complete, so that it
-is either there, and what is in it is true, or not there, and the legacy files are.
+It is created under another name and renamed when it is complete. So either it exists,
+and is the source of truth, or it does not, and the legacy files are.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 OWN_DIRECTORY: Final = ".pend-storage"
-"""Name of the store's own directory, inside of the one with the legacy files."""
+"""Name of the store's own directory, inside the one with the legacy files."""
 _FORMAT_FILE: Final = "format"
 _REPORT_FILE: Final = "adoption.json"
 
@@ -76,13 +76,16 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def incarnation(own: Path) -> str:
-    """Identify a store's own directory: its id, device and inode."""
+    """Return the identity of a store's own directory: its id, device and inode.
+
+    A copy has the same id, but another inode: its log may go another way from now on.
+    """
     status = own.stat()
     return f"{_read_format(own).id}/{status.st_dev}:{status.st_ino}"
 
 
 def has_store(directory: Path) -> bool:
-    """Whether a directory has a store; if not, opening it adopts its legacy files.
+    """Return True if a directory has a store; if not, opening it imports its legacy files.
 
     Args:
         directory: the one with the legacy files.
@@ -91,10 +94,10 @@ def has_store(directory: Path) -> bool:
 
 
 def check_directory(directory: Path) -> None:
-    """Require that a directory is there; make it if only its last part is missing.
+    """Require that a directory exists; create it if only its last part is missing.
 
     Raises:
-        ConfigError: it is not a directory, its parent is missing, or it is not ours.
+        ConfigError: not a directory, the parent is missing, or permission is denied.
         StoreUnavailable: the file system is read-only, and so on.
     """
     with translated(directory):
@@ -124,13 +127,25 @@ def open_store_directory(
     hook: Hook,
     progress: Progress | None = None,
 ) -> Path:
-    """Open the store's own directory; make it from the legacy files if it is not there yet.
+    """Open the store's own directory; create it from the legacy files if it is missing.
+
+    Args:
+        schema: the collections.
+        directory: of the legacy files.
+        layouts: of the files.
+        synced_files: file to its path and manifest.
+        timeout: seconds to wait for another process that imports.
+        hook: receives events of the import.
+        progress: is called with the progress of the import.
+
+    Returns:
+        Path of the store's own directory.
 
     Raises:
         ConfigError: a legacy file can never be read or written where it is.
-        CorruptFile: it is there, but not complete.
-        LockTimeout: another process is making it for too long.
-        SchemaOutOfDate: a newer version of the library has written it.
+        CorruptFile: the own directory is incomplete.
+        LockTimeout: another process has been importing for too long.
+        SchemaOutOfDate: written by a newer version of the library.
     """
     own = directory / OWN_DIRECTORY
     with translated(directory):
@@ -141,7 +156,8 @@ def open_store_directory(
                 if not own.exists():
                     importer = InitialImport(schema, hook, progress)
                     _adopt(directory, layouts, synced_files, importer)
-                lock.unlink(missing_ok=True)  # who waits for it finds the directory
+                # Unlinked while held: a process that waited finds the directory.
+                lock.unlink(missing_ok=True)
         require_format(own)
     return own
 
@@ -163,17 +179,17 @@ def _read_format(own: Path) -> _Format:
 
 
 def require_format(own: Path, *, mark: bool = True) -> None:
-    """Refuse what a newer version wrote, and mark what an older one wrote as ours.
+    """Check the on-disk format: refuse a newer one, mark an older one as the present one.
 
-    Before anything is written in the present format, which programs of the older version
-    would read as if nothing was missing.
+    Marked before anything is written in the present format: programs of the older version
+    would read it as if nothing was missing.
 
     Args:
         own: the store's own directory.
-        mark: False where nothing is going to be written.
+        mark: False if nothing is going to be written.
 
     Raises:
-        SchemaOutOfDate: a newer version of the library has written it.
+        SchemaOutOfDate: written by a newer version of the library.
     """
     found = _read_format(own)
     if mark and found.format < FORMAT:
@@ -187,7 +203,7 @@ def require_format(own: Path, *, mark: bool = True) -> None:
 
 
 def adoption_report(own: Path) -> tuple[AdoptedFile, ...]:
-    """Return what became of the legacy files when the directory was first opened."""
+    """Return the outcome of the first import, by legacy file."""
     raw = (own / _REPORT_FILE).read_bytes()
     return msgspec.json.decode(raw, type=tuple[AdoptedFile, ...])
 
@@ -200,16 +216,16 @@ def _adopt(
 ) -> None:
     new = directory / f"{OWN_DIRECTORY}.new"
     if new.exists():
-        shutil.rmtree(new)  # an adoption that did not come to its end
+        shutil.rmtree(new)  # an import that was interrupted
     try:
         _make_directory(new, directory.stat())
         _make_directory(new / "views", directory.stat())
-        with importer.spooled(new):
+        with importer.spilling(new):
             importer.read(layouts, synced_files)
             _write(new, importer)
         _ADOPTED()
         new.rename(directory / OWN_DIRECTORY)
-    except BaseException:  # above all a full disk, which it must not keep full
+    except BaseException:  # a full disk, above all: the rest must not keep it full
         shutil.rmtree(new, ignore_errors=True)
         raise
     sync_directory(directory)
@@ -217,7 +233,7 @@ def _adopt(
 
 
 def _make_directory(path: Path, parent: os.stat_result) -> None:
-    """Only for the owner, unless a group shares the directory of the legacy files."""
+    """Create a directory for the owner only, unless a group shares the legacy files."""
     shared = stat.S_IMODE(parent.st_mode) & stat.S_IWGRP
     path.mkdir(mode=0o700)
     path.chmod(0o770 if shared else 0o700)
@@ -251,5 +267,6 @@ def _write(new: Path, importer: InitialImport) -> None:
         save_manifest(manifest_path(new, layout.file), manifest)
     report = msgspec.json.format(msgspec.json.encode(importer.report()))
     replace_file(new / _REPORT_FILE, [report, b"\n"])
+    # Last: without a format file the directory counts as incomplete.
     made = _Format(FORMAT, uuid.uuid4().hex)
     replace_file(new / _FORMAT_FILE, [msgspec.json.encode(made), b"\n"])

@@ -1,4 +1,4 @@
-"""Unclaimed files: data below a directory that no layout claims."""
+"""Unclaimed files: data files below a directory that no layout claims."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pend_storage.stores.json._store_directory import OWN_DIRECTORY
 __all__ = ["DATA", "is_included", "keeper_of", "unclaimed"]
 
 DATA: Final = ("*.json", "*.jsonl", "*.ndjson")
-"""Patterns of the files that are taken for data unless others are given."""
+"""Default patterns of data files."""
 _OF_TOOLS: Final = frozenset({"node_modules", "__pycache__", "site-packages"})
 _COPY: Final = re.compile(r"-backup-\d{8}T\d{6}Z")
-"""In the name of a copy that this library made."""
+"""Part of the name of a backup that this library made."""
 _VIRTUAL: Final = "pyvenv.cfg"
-"""File at the top of a virtual environment of Python."""
+"""Marker file at the top of a Python virtual environment."""
 
 
 def is_included(path: PurePosixPath, patterns: Sequence[str]) -> bool:
-    """Whether patterns take in a file; of those that fit, the last one decides.
+    """Return True if patterns include a file; the last one that matches decides.
 
     Args:
         path: relative to the directory.
-        patterns: ``*.json`` fits in every folder, ``/*.json`` in the directory itself
-            only; ``!package.json`` leaves out what a pattern before it takes in. The
-            ending of a file may be in capitals: ``*.json`` fits ``DATA.JSON``.
+        patterns: ``*.json`` matches in every folder, ``/*.json`` in the directory itself
+            only; ``!package.json`` excludes what a pattern before it includes. The
+            suffix may be in capitals: ``*.json`` matches ``DATA.JSON``.
     """
     spelled, included = PurePosixPath("/", path), False
     usual = spelled.with_suffix(spelled.suffix.lower())
@@ -42,10 +42,10 @@ def is_included(path: PurePosixPath, patterns: Sequence[str]) -> bool:
 def unclaimed(
     directory: Path, claimed: Collection[Path], patterns: Sequence[str] = DATA
 ) -> Iterator[Path]:
-    """Yield the files below a directory that are data and that no layout claims.
+    """Walk a directory: yield the data files that no layout claims.
 
-    Hidden files and folders are passed over, and so is what belongs to tools: packages
-    of Node and Python, virtual environments, copies that this library made.
+    Skipped: hidden files and folders, packages of Node and Python, virtual environments,
+    backups that this library made.
 
     Args:
         directory: the directory of the legacy files.
@@ -82,14 +82,16 @@ def _is_skipped(folder: Path) -> bool:
 def keeper_of(
     claimed: Collection[str], patterns: Sequence[str] = DATA
 ) -> Callable[[Path, PurePosixPath], bool]:
-    """Return what says that a file or folder belongs to a copy of the directory.
+    """Return the filter of a backup: True for a file or folder that is copied.
 
-    What the store keeps does, and so do the files that are claimed and those that are
-    data. It takes the entry, and its path relative to the directory.
+    Copied are the store's own directory, the claimed files, and data files.
 
     Args:
         claimed: paths of the claimed files, or patterns, relative to the directory.
         patterns: of the files that are data.
+
+    Returns:
+        A function of an entry and its path relative to the directory.
     """
     ways = {parent for name in claimed for parent in PurePosixPath(name).parents}
     files = {PurePosixPath(name) for name in claimed}

@@ -93,7 +93,7 @@ def test_adoption_tells_how_far_it_is(
 ) -> None:
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(
-        "pend_storage.stores.json._legacy_sync.initial_import._TOLD_EVERY", 2
+        "pend_storage.stores.json._legacy_sync.initial_import._REPORT_EVERY", 2
     )
 
     JsonStore(

@@ -191,7 +191,7 @@ def test_a_note_of_an_older_version_costs_one_look_at_the_content(
 
     assert shown(store) == {"a": "10.00", "b": "20.00", "c": "1"}
     assert names(events) == []
-    assert SingleFile(path, note).untouched()
+    assert SingleFile(path, note).is_unmodified()
 
 
 def test_a_late_edit_that_leaves_size_and_time_is_kept_and_adopted(
@@ -379,13 +379,13 @@ def test_an_adopted_edit_is_noted_for_the_next_process(
     old.save(MAP, {"a": "11.00", "b": "20.00"})
     store.checkpoint()
     place = keeper_of(store)._file
-    assert place.untouched()
+    assert place.is_unmodified()
 
     old.save(MAP, {"a": "12.00", "b": "20.00"})
     let_go(store)
     open_store()
 
-    assert place.untouched()
+    assert place.is_unmodified()
 
 
 @pytest.mark.parametrize("reopened", [False, True])
@@ -406,7 +406,7 @@ def test_edits_in_a_row_leave_commits_that_the_file_does_not_show_yet(
             let_go(store)
             store = open_store()
         else:
-            keeper_of(store).look(wait=True)
+            keeper_of(store).adopt_edits(wait=True)
         assert shown(store)["c"] == "2"
         if n == 0:
             store.legacy(MAP)["n0"] = "ours"

@@ -267,11 +267,11 @@ def test_a_commit_to_the_record_that_was_edited_keeps_its_fields(
 @pytest.mark.parametrize(
     ("committed", "edited", "told"),
     [
-        ({"k": 1}, {"k": 2}, "written by a commit and added by somebody else"),
+        ({"k": 1}, {"k": 2}, "written by a commit and added by another program"),
         ({"k": 1}, {"k": 1}, None),
-        ({"a": None}, {"a": 9}, "deleted by a commit and changed by somebody else"),
+        ({"a": None}, {"a": 9}, "deleted by a commit and changed by another program"),
         ({"a": None}, {"a": None}, None),
-        ({"a": 5}, {"a": None}, "written by a commit and deleted by somebody else"),
+        ({"a": 5}, {"a": None}, "written by a commit and deleted by another program"),
         ({"k": 1}, {"l": 2}, None),
     ],
 )
@@ -361,7 +361,7 @@ def test_nobody_commits_while_an_edit_has_the_store_to_itself(
         target=lambda: done.append(store.collection(UserProfile).put(mine))
     )
 
-    with store._opened().alone() as submit:
+    with store._opened().exclusive() as submit:
         thread.start()
         thread.join(0.2)
         assert not done

@@ -59,7 +59,7 @@ def test_a_file_that_is_being_written_just_now_is_left_for_the_next_look(
     )
     (directory / EVENTS).write_text('[{"id": 9, "ty')
 
-    keeper.keep(force=False, wait=False)
+    keeper.synchronise(force=False, wait=False)
 
     assert store.collection(QuarantinedRecord).count() == 0
     assert store.collection(BlockchainEvent).count() == 5

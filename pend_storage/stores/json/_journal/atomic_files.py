@@ -1,6 +1,6 @@
-"""Durable files: written whole or not at all, synced, with the owner they should have.
+"""Atomic files: durable replacement by write, sync, rename and directory sync.
 
-Whatever the operating system reports becomes an error of the library here.
+Also translates errors of the operating system into errors of the library.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCHANGE: Final = 2
 
 NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
-"""Flag with which opening never waits, whatever is in a file's place."""
+"""Flag with which opening never blocks, even on a FIFO or a device."""
 _LONGEST_NAME: Final = 255  # bytes, on nearly all file systems
 _FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
@@ -57,7 +57,13 @@ _FDATASYNC: Final = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 def translate(
     error: OSError, path: str | os.PathLike[str], *, outcome_known: bool = True
 ) -> PendStorageError:
-    """Return the error of the library for an error of the operating system."""
+    """Translate an error of the operating system into one of the library.
+
+    Args:
+        error: with a file name, or without.
+        path: named in the message if the error has no file name.
+        outcome_known: False if the write may have reached the disk.
+    """
     place = error.filename if isinstance(error.filename, str) else str(path)
     if error.errno in _FULL:
         reason = (
@@ -79,13 +85,13 @@ def translate(
 
 
 def user() -> str:
-    """Return the name by which messages call the user of this process."""
+    """Return the user of this process, for messages."""
     return str(os.geteuid()) if hasattr(os, "geteuid") else os.getlogin()
 
 
 @contextmanager
 def translated(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Translate errors of the operating system within the block."""
+    """Translate errors of the operating system that the block raises."""
     try:
         yield
     except OSError as error:
@@ -93,7 +99,7 @@ def translated(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def write_all(fd: int, data: bytes, offset: int | None = None) -> None:
-    """Write everything, here or at an offset; one call unless it takes only a part."""
+    """Write all bytes, at the file position or at an offset; retry short writes."""
     rest: bytes | memoryview = data
     while rest:
         if offset is None:
@@ -111,12 +117,17 @@ def _fdatasync(fd: int) -> None:
 
 
 def sync(fd: int) -> None:
-    """Sync the content of a file to the disk."""
+    """Sync the content of a file to the disk (``fdatasync``)."""
     _fdatasync(fd)
 
 
 def sync_directory(path: Path, at: int | None = None) -> None:
-    """Sync the names in a directory to the disk; ``at``: a descriptor of it, if it is open."""
+    """Sync the names in a directory to the disk.
+
+    Args:
+        path: of the directory.
+        at: descriptor of it, if it is open.
+    """
     if at is not None:
         os.fsync(at)
         return
@@ -128,15 +139,18 @@ def sync_directory(path: Path, at: int | None = None) -> None:
 
 
 def create(path: Path, flags: int = 0, at: int | None = None) -> int:
-    """Open a new, empty file of the store's own directory for reading and writing.
+    """Create an empty file in the store's own directory, open for reading and writing.
 
-    It belongs to whom the directory belongs to, so that an administrator's call does not
-    lock the server out of its own store.
+    It gets the owner of the directory, so that a command that root runs does not lock the
+    server out of its own store.
 
     Args:
         path: of the file.
-        flags: beside those for a new file.
-        at: a descriptor of its directory, whatever stands at the directory's path now.
+        flags: in addition to those of a new file.
+        at: descriptor of its directory; the directory's path may name another by now.
+
+    Returns:
+        The descriptor.
     """
     directory = path.parent.stat() if at is None else os.fstat(at)
     mode = stat.S_IMODE(directory.st_mode) & 0o660 | 0o600
@@ -152,7 +166,7 @@ def create(path: Path, flags: int = 0, at: int | None = None) -> int:
 
 
 def give_to(fd: int, owner: os.stat_result) -> None:
-    """Give an open file the owner of another one, as far as the system allows."""
+    """Change the owner of an open file to that of another one, if the system allows it."""
     mine = os.fstat(fd)
     if (mine.st_uid, mine.st_gid) != (owner.st_uid, owner.st_gid):
         with contextlib.suppress(PermissionError):
@@ -160,7 +174,7 @@ def give_to(fd: int, owner: os.stat_result) -> None:
 
 
 def fitting(name: str, ending: str) -> str:
-    """Return a file name with an ending; a digest stands for the name where both are too long."""
+    """Return a file name with an ending; a digest replaces a name that is too long."""
     whole = name + ending
     if len(os.fsencode(whole)) <= _LONGEST_NAME:
         return whole
@@ -169,15 +183,15 @@ def fitting(name: str, ending: str) -> str:
 
 
 def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) -> None:
-    """Replace a file of the store's own directory atomically.
+    """Replace a file of the store's own directory, atomically and durably.
 
     Args:
         path: of the file.
         chunks: its content.
-        at: a descriptor of its directory, whatever stands at the directory's path now.
+        at: descriptor of its directory; the directory's path may name another by now.
 
     Raises:
-        OSError: the disk is full, and so on; the old file is there still.
+        OSError: the disk is full, and so on; the old file is left as it was.
     """
     new = path.with_name(fitting(path.name, f".{os.getpid()}.new"))
     source, target = (new, path) if at is None else (new.name, path.name)
@@ -186,7 +200,7 @@ def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) 
         try:
             for chunk in chunks:
                 write_all(fd, chunk)
-            sync(fd)
+            sync(fd)  # before the rename: else the new name may lead to an empty file
         finally:
             os.close(fd)
         os.replace(source, target, src_dir_fd=at, dst_dir_fd=at)
@@ -194,11 +208,11 @@ def replace_file(path: Path, chunks: Iterable[bytes], *, at: int | None = None) 
         with contextlib.suppress(FileNotFoundError):
             os.unlink(source, dir_fd=at)
         raise
-    sync_directory(path.parent, at)
+    sync_directory(path.parent, at)  # else a power failure may bring the old file back
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool:
-    """Rename in a special way; False where this system or file system cannot."""
+    """Call ``renameat2`` with a flag; False if this system or file system lacks it."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is None:
         return False
@@ -212,15 +226,15 @@ def _renameat2(source: Path, target: Path, flag: int) -> bool:
 
 
 def exchange(left: Path, right: Path) -> bool:
-    """Exchange two files in one step; False where the system cannot."""
+    """Exchange two files atomically; False if the system cannot."""
     return _renameat2(left, right, _RENAME_EXCHANGE)
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Rename a file to a name that must not be taken.
+    """Rename a file, without replacing another one.
 
     Raises:
-        FileExistsError: it is.
+        FileExistsError: the name is taken.
     """
     if not _renameat2(source, target, _RENAME_NOREPLACE):
         os.link(source, target)  # fails where the name is taken

@@ -1,4 +1,4 @@
-"""Failed commits: which error each request of a batch ends with."""
+"""Failed commits: assigns each request of a batch its error."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ __all__ = ["CommitFailures"]
 
 
 class CommitFailures:
-    """Errors of the requests of one store."""
+    """Translate what a failed batch raised into errors of its requests."""
 
     def __init__(self, name: str, directory: Path) -> None:
-        """Make one.
+        """Create it.
 
         Args:
-            name: how errors call the store.
-            directory: where its files are.
+            name: of the store, in errors.
+            directory: of its files, in errors.
         """
         self._name = name
         self._directory = directory
 
     @contextmanager
     def assigned_to(self, requests: Sequence[Request]) -> Iterator[None]:
-        """Have requests that are not done at its error fail with that error."""
+        """Fail the requests that are not done when the block raises, with its error."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
             self.fail(requests, error)
 
     def fail(self, requests: Sequence[Request], error: BaseException) -> None:
-        """Have those that are not done fail; raises what is no error of a store."""
+        """Fail the requests that are not done; raise again what is no error of a store.
+
+        An interrupt belongs to the thread that led the batch. The other threads get
+        ``StoreUnavailable`` with ``outcome_known=False``: the frame may be on the disk.
+        """
         if isinstance(error, OSError):
             error = translate(error, self._directory)
         failure = error

@@ -1,4 +1,4 @@
-"""Index of commit tokens: the change-log entry of each, for the latest entries."""
+"""Token index: maps commit tokens to change-log entries, for the latest entries."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pend_storage.stores._inmemory.state import LogRecord
 __all__ = ["TokenIndex"]
 
 _MOST: Final = 50_000
-"""Tokens kept: some seconds of the fastest writing there is, at 200 bytes each. A commit
-that waited for longer costs a walk along the journal."""
+"""Tokens in memory: some seconds of the fastest writing, at 200 bytes each. An older token
+costs a scan of the journal."""
 
 
 class TokenIndex:
-    """Map tokens to sequence numbers. An older token is still found in the journal."""
+    """Map tokens to sequence numbers; older tokens are found in the journal only."""
 
     def __init__(self, since: datetime) -> None:
-        """Begin with nothing.
+        """Create an empty index.
 
         Args:
-            since: no entry that will not be added was made later than this.
+            since: entries made before this time may be missing from the index.
         """
         self._sequences: dict[str, int] = {}
         self._latest: deque[tuple[str, datetime]] = deque()
         self._forgotten_at = since
 
     def add(self, effect: LogRecord) -> None:
-        """Take note of an entry; the oldest is forgotten when there are very many."""
+        """Index an entry; evict the oldest one beyond the limit."""
         if effect.token is None or effect.at is None:
             return
         self._sequences[effect.token] = effect.sequence
@@ -40,14 +40,14 @@ class TokenIndex:
             self._sequences.pop(token, None)
 
     def find(self, token: str) -> int | None:
-        """The sequence of the entry with a token, if it is one of the latest."""
+        """Return the sequence number of a token's entry; None if it is not in the index."""
         return self._sequences.get(token)
 
     def is_older(self, token: str) -> bool:
-        """Whether the entry with a token, if there is one, may be forgotten here.
+        """Return True if a token's entry may have been evicted, or never indexed.
 
-        A token is made before its commit, so a young one cannot be. One that does not
-        tell when it was made may be of any age.
+        A token is made before its commit. So the entry of one that is younger than the last
+        evicted entry would be indexed. A token without a time may be of any age.
         """
         made = token_time(token)
         return made is None or datetime.fromtimestamp(made, UTC) <= self._forgotten_at

@@ -1,4 +1,4 @@
-"""Compaction: snapshots in the background, and removal of old segments."""
+"""Compaction: writes snapshots, and drops old segments by retention."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pend_storage.stores.json._journal.segments import (
 )
 from pend_storage.stores.json._journal.snapshot import snapshot
 
-__all__ = ["KEEP_A_WEEK", "Retention", "clear_leavings", "compact", "is_due"]
+__all__ = ["KEEP_A_WEEK", "Retention", "compact", "delete_leftovers", "is_due"]
 
 _LEAST: Final = 8 << 20
-"""Bytes of journal below which a snapshot is not worth its while: they load in 0.1 s."""
+"""Bytes of journal below which no snapshot is due: they load in 0.1 s."""
 
 _SNAPSHOT_WRITTEN = crashpoints.declare(
     "json.snapshot-written", "a new snapshot is in its place; the old one is too"
@@ -41,7 +41,7 @@ _OLD_DROPPED = crashpoints.declare(
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of the change log is kept for those who follow it.
+    """Retention of the change log, for its readers: by age and by size.
 
     A segment of the journal is dropped when it exceeds either limit.
     """
@@ -56,7 +56,7 @@ KEEP_A_WEEK: Final = Retention()
 
 
 def is_due(engine: Engine) -> bool:
-    """Whether the journal since the last snapshot has become long."""
+    """Return True if the journal since the last snapshot is long enough for another one."""
     numbers = numbered(engine.directory, "snapshot")
     if not numbers:
         return False
@@ -82,21 +82,21 @@ def compact(
     retention: Retention,
     needed: Callable[[Position], Iterable[Position]],
 ) -> None:
-    """Write a snapshot, then drop what it replaces. Hold the checkpoint lock.
+    """Write a snapshot, then drop the segments it replaces. Hold the checkpoint lock.
 
     Args:
-        engine: the store.
-        retention: how much of the change log to keep.
-        needed: gives the places of which the state may have to be made again; it is
-            told the place at which the snapshot is made.
+        engine: the open store.
+        retention: how much of the change log to retain.
+        needed: returns the positions whose state may be read again, given the position
+            of the snapshot.
 
     Raises:
-        OSError: the disk is full; where that is seen before, no segment is begun.
+        OSError: the disk is full; if that is known before, no segment is begun.
     """
     _require_space(engine)
-    cut = engine.cut()
+    cut = engine.begin_checkpoint()
     places = [Position(cut.segment), *needed(cut.position)]
-    engine.own.look()
+    engine.own.verify_path()
     replace_file(
         snapshot_path(engine.directory, cut.segment),
         snapshot(
@@ -113,9 +113,10 @@ def compact(
 
 
 def _require_space(engine: Engine) -> None:
-    """See that there is room for a snapshot of the size of the last one.
+    """Require free space for a snapshot of the size of the last one.
 
-    Each attempt begins a segment of the journal if commits came since the one before.
+    Each attempt begins a segment if there were commits since the attempt before: on a
+    full disk, segments would pile up.
     """
     for number in numbered(engine.directory, "snapshot")[-1:]:
         wanted = _size(snapshot_path(engine.directory, number))
@@ -125,17 +126,18 @@ def _require_space(engine: Engine) -> None:
 
 
 def drop_old(own: DirectoryHandle, retention: Retention, needed: int) -> None:
-    """Drop segments that are older than the retention and that no reader needs.
+    """Drop superseded snapshots, then segments beyond the retention.
 
     Args:
         own: the store's own directory.
-        retention: how much of the change log to keep.
-        needed: the first segment of which the state may have to be made again.
+        retention: how much of the change log to retain.
+        needed: first segment whose state may be read again.
     """
-    own.look()
+    own.verify_path()
     snapshots = [n for n in numbered(own.path, "snapshot") if n <= needed]
     for number in snapshots[:-1]:
         own.unlink(snapshot_path(own.path, number).name)
+    # Snapshots first: after a power failure, none may be left whose segments are gone.
     sync_directory(own.path, own.fd)
     _OLD_DROPPED()
     base = snapshots[-1] if snapshots else needed
@@ -143,13 +145,13 @@ def drop_old(own: DirectoryHandle, retention: Retention, needed: int) -> None:
 
 
 def _drop_segments(own: DirectoryHandle, retention: Retention, base: int) -> None:
-    """Drop segments from the oldest on, so that those that are left follow each other."""
+    """Drop segments from the oldest on, so that the rest is contiguous."""
     directory = own.path
     numbers = numbered(directory, "journal")
     total = sum(_size(segment_path(directory, number)) for number in numbers)
     oldest = time.time() - retention.seconds
     for number, following in itertools.pairwise(numbers):
-        # It has ended when the next one began.
+        # A segment has no end time of its own: it ended when the next one began.
         ended = read_start(directory, following).at.timestamp()
         if number >= base or (total <= retention.size and ended >= oldest):
             break
@@ -159,8 +161,8 @@ def _drop_segments(own: DirectoryHandle, retention: Retention, base: int) -> Non
     sync_directory(directory, own.fd)
 
 
-def clear_leavings(own: DirectoryHandle) -> None:
-    """Delete the temporary files of a process that died. Hold the lock."""
+def delete_leftovers(own: DirectoryHandle) -> None:
+    """Delete temporary files of a process that died. Hold the checkpoint lock."""
     for name in own.names():
         if name.endswith(".new"):
             own.unlink(name)

@@ -1,9 +1,9 @@
-"""Handle of the store's own directory: what was opened is compared with what its path names.
+"""Directory handle: detects that the store's own directory was moved or replaced.
 
 A directory can be moved while a process has it open: restored by ``mv``, replaced by a copy,
-rotated. The process would go on in files that no other process opens, or write by path into a
-directory that is not its own. So the path is looked up under each lock, and files are made,
-renamed and deleted through the descriptor.
+rotated. The process would go on in files that no other process opens, or write by path into
+a directory that is not its own. So the path is verified under each lock, and files are
+created, renamed and deleted through the descriptor.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["DirectoryHandle", "Identity", "identity_of"]
 
 _HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 _TICK: Final = 2 * 10**9
-"""Nanoseconds: changes of a directory that are closer together may leave one time stamp."""
+"""Nanoseconds: two changes of a directory closer together may leave one time stamp."""
 
 Identity = tuple[int, int]
 """Device and inode."""
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Return device and inode, by which a file is told from another one of the same name."""
+    """Return device and inode, which differ between files that had the same name."""
     return status.st_dev, status.st_ino
 
 
 class DirectoryHandle:
-    """Hold a directory open, and notice that its path names another one."""
+    """Hold a directory open, and verify that its path still names it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._name = os.fspath(path)
         self.fd: int | None = None
-        """For ``dir_fd``; None where the system has no such thing."""
+        """Descriptor for ``dir_fd`` arguments; None if the system does not support them."""
         if _HAS_DIR_FD:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         status = path.stat() if self.fd is None else os.fstat(self.fd)
@@ -46,25 +46,25 @@ class DirectoryHandle:
         self._stamp = (0, 0)
         self._rests = False
         self.generation = 0
-        """What :meth:`look` gave last."""
+        """What `look` last."""
         self.is_elsewhere = False
-        """Its path did not name it at the last look."""
+        """The path did not name the directory when it was verified last."""
 
     def __del__(self) -> None:
-        """Close it when its last user drops it."""
+        """Close the descriptor when the last user drops the object."""
         self.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor; idempotent."""
         fd, self.fd = self.fd, None
         if fd is not None:
             os.close(fd)
 
-    def look(self) -> int:
-        """See that its path still names it; takes two microseconds.
+    def verify_path(self) -> int:
+        """Verify that the path still names this directory; takes two microseconds.
 
         Returns:
-            A number that is another one when names in it may have changed.
+            The generation: another number when names in the directory may have changed.
 
         Raises:
             StoreUnavailable: the path names another directory, or none.
@@ -78,6 +78,8 @@ class DirectoryHandle:
         if self.is_elsewhere:
             raise self._moved(f"another one is there now ({_id(identity_of(status))})")
         stamp = (status.st_mtime_ns, status.st_ctime_ns)
+        # A stamp of the last two seconds may stand for a later change too: until it is
+        # older, every call counts as a change.
         if not self._rests or stamp != self._stamp:
             self._stamp = stamp
             self._rests = time.time_ns() - max(stamp) > _TICK
@@ -102,7 +104,7 @@ class DirectoryHandle:
         return "elsewhere"
 
     def identity(self, name: str) -> Identity | None:
-        """What a name in it stands for; None: nothing."""
+        """Return device and inode of a name in the directory; None if there is no such name."""
         place, at = self._at(name)
         try:
             return identity_of(os.stat(place, **at))  # noqa: PTH116 - with dir_fd
@@ -110,13 +112,13 @@ class DirectoryHandle:
             return None
 
     def unlink(self, name: str) -> None:
-        """Delete a file in it, if it is there."""
+        """Delete a file in the directory, if it exists."""
         place, at = self._at(name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place, **at)
 
     def names(self) -> list[str]:
-        """What is in it."""
+        """Return the names in the directory."""
         place = self.path if self.fd is None else self.fd
         return os.listdir(place)  # noqa: PTH208 - of a descriptor
 

@@ -1,7 +1,7 @@
-"""End of the journal, in a file of its own: up to where readers may read, and the proof of it.
+"""End file: publishes the position up to which the journal is durable.
 
-It is written after the sync of what it tells of. So it never tells more than the disk
-holds, and a journal that ends before it has lost commits that were acknowledged.
+It is written after the sync of the frames before that position. So it never claims more
+than the disk holds, and a journal that ends before it has lost acknowledged commits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Position(NamedTuple):
 
 
 class EndFile:
-    """Publish and watch the end of the journal."""
+    """Publish and observe the end of the journal."""
 
     def __init__(self, directory: Path, own: DirectoryHandle | None) -> None:
         path, at = directory / END_FILE, None if own is None else own.fd
@@ -44,45 +44,45 @@ class EndFile:
             self.fd = os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
             self.fd = create(path, at=at)
-        self.seen = self.peek()
-        """As it was when all that it tells of had been read."""
+        self.observed = self.read_raw()
+        """Raw content as of which this process has read every published frame."""
 
     def __del__(self) -> None:
-        """Close it when its last user drops it."""
+        """Close the descriptor when the last user drops the object."""
         self.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor; idempotent."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
-    def peek(self) -> bytes:
-        """Its content now."""
+    def read_raw(self) -> bytes:
+        """Return the present content, undecoded."""
         return os.pread(self.fd, _SIZE, 0)
 
     def changed(self) -> bool:
-        """Whether it tells something else than was taken notice of."""
-        return os.pread(self.fd, _SIZE, 0) != self.seen
+        """Return True if another process has published since; costs one system call."""
+        return os.pread(self.fd, _SIZE, 0) != self.observed
 
-    def told(self) -> Position:
-        """What it tells now; the beginning where it is damaged."""
-        return unpacked(self.peek()) or Position()
+    def published(self) -> Position:
+        """Return the published position; the beginning if the content is damaged."""
+        return unpacked(self.read_raw()) or Position()
 
-    def tell(self, position: Position) -> None:
-        """Tell everyone how far the journal reaches."""
+    def publish(self, position: Position) -> None:
+        """Publish a position, in one write: readers that race see it torn, and retry."""
         body = struct.pack("<QQ", *position)
         content = body + struct.pack("<I", zlib.crc32(body))
         os.pwrite(self.fd, content, 0)
-        self.seen = content
+        self.observed = content
 
     def identity(self) -> Identity:
-        """Of the file that is open."""
+        """Return device and inode of the open file."""
         return identity_of(os.fstat(self.fd))
 
 
 def unpacked(found: bytes) -> Position | None:
-    """Decode the content of the file; None where it is damaged, or just being written."""
+    """Decode the content of the file; None if it is damaged, or just being written."""
     if len(found) != _END.size:
         return None
     number, end, check = _END.unpack(found)

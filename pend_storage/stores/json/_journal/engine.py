@@ -1,8 +1,8 @@
-"""Commit requests of many threads and processes, one frame at a time.
+"""Storage engine: group commit to the journal, for many threads and processes.
 
-Threads of one process share a frame and its sync (group commit): a request that comes while
-one is under way waits, and the next leader commits all that wait. Between processes the
-commit lock decides, and each writer first reads what the others wrote.
+Threads of one process share a frame and its sync: requests that arrive during a commit wait,
+and the next leader commits all of them. Between processes the commit lock decides, and each
+writer first reads what the others wrote.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ __all__ = ["Engine", "Submit"]
 T = TypeVar("T")
 
 _QUICK: Final = 0.01
-"""Seconds that a sync may take to be waited for where Ctrl-C cannot interrupt."""
+"""Seconds up to which a sync is waited for with Ctrl-C deferred."""
 
 
 class Submit(Protocol):
-    """Plans something and carries it out: :meth:`Engine.submit`."""
+    """Signature of :meth:`Engine.submit`."""
 
     def __call__(self, job: Callable[[Plan], T], /) -> T:
-        """Give what the job gives; nothing is written where it raises."""
+        """Commit what the job plans, and return its result; nothing is written if it raises."""
 
 
 class Engine(SharedReplica):
@@ -75,10 +75,10 @@ class Engine(SharedReplica):
         Args:
             schema: the collections.
             directory: the store's own directory.
-            name: how errors call the store.
+            name: of the store, in errors.
             lock_timeout: seconds to wait for another process at most.
-            hook: receives events of torn frames.
-            admission: judges the schema; None: the rows may be of any schema.
+            hook: receives ``torn-tail-dropped``.
+            admission: admits the schema; None: the rows may be of any schema.
             layouts: of the legacy files.
 
         Raises:
@@ -89,10 +89,10 @@ class Engine(SharedReplica):
         self._queue = CallerLedQueue(self._execute)
         self._failures = CommitFailures(name, directory)
         self._writing = threading.Lock()
-        """Held by whoever writes to the journal, as long as that takes."""
+        """Held by the thread that writes to the journal, sync included."""
         self._is_quick = False
-        """Whether the last sync was: not known before the first one."""
-        self._torn: list[Path] = []
+        """The last sync took less than :data:`_QUICK`; False before the first one."""
+        self._torn_files: list[Path] = []
         super().__init__(
             schema,
             directory,
@@ -101,48 +101,54 @@ class Engine(SharedReplica):
             admission=admission,
         )
 
-    # -- changing -----------------------------------------------------------------------
+    # -- committing -----------------------------------------------------------------------
 
     def submit(self, job: Callable[[Plan], T]) -> T:
-        """Plan something, write it to the journal, and make it visible.
+        """Commit what a job plans: write a frame, sync, apply, publish.
 
         Args:
-            job: plans it; what it raises is raised here, and nothing is written.
+            job: plans rows and meta. What it raises is raised here, and nothing is written.
+
+        Returns:
+            The result of the job.
 
         Raises:
             LockTimeout: another process holds the commit lock for too long.
             StoreUnavailable: the disk refuses.
         """
         outcome: T | PendStorageError | Literal[NotNow.NOT_NOW] = NOT_NOW
+        # A signal handler runs in the main thread, between any two lines. So that thread
+        # commits itself only if interrupts can be deferred for the short time of a sync;
+        # otherwise a helper thread leads.
         if not in_main_thread():
-            outcome = self._submit_at_once(job)
+            outcome = self._try_submit(job)
         elif self._is_quick:
-            outcome = with_interrupt_deferred(partial(self._submit_at_once, job))
+            outcome = with_interrupt_deferred(partial(self._try_submit, job))
         if outcome is NOT_NOW:
             (outcome,) = self.submit_each([job])
-        elif self._torn:
-            self._tell_torn()
+        elif self._torn_files:
+            self._emit_torn_tail()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def _submit_at_once(
+    def _try_submit(
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
-        """Submit where nobody else is writing: without a wait for others."""
+        """Commit if no other thread or process is writing: without waiting."""
         if self._stale or not self._queue.try_enter():
             return NOT_NOW
         try:
             if not self._writing.acquire(blocking=False):
                 return NOT_NOW
             try:
-                return self._write_at_once(job)
+                return self._try_commit(job)
             finally:
                 self._writing.release()
         finally:
             self._queue.leave()
 
-    def _write_at_once(
+    def _try_commit(
         self, job: Callable[[Plan], T]
     ) -> T | PendStorageError | Literal[NotNow.NOT_NOW]:
         request = Request(job)
@@ -151,10 +157,10 @@ class Engine(SharedReplica):
                 self._require_open()
             try:
                 self._lock.acquire(0)
-            except LockTimeout:
+            except LockTimeout:  # another process commits: wait in the queue instead
                 return NOT_NOW
             try:
-                self._commit_or_doubt([request], looked=True)
+                self._commit_or_mark_stale([request], is_verified=True)
             finally:
                 self._lock.release()
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again
@@ -167,25 +173,26 @@ class Engine(SharedReplica):
     def submit_each(
         self, jobs: Sequence[Callable[[Plan], T]]
     ) -> list[T | PendStorageError]:
-        """Do the same for several jobs, each for itself, in their order.
+        """Commit several jobs in their order, each independent of the others.
 
         Returns:
-            For each what it gave, or the error.
+            For each job its result, or its error.
         """
         requests = [Request(job) for job in jobs]
         try:
             shielded(partial(self._queue.run, *requests))
         except BaseException:
+            # Interrupted: a leader that has not planned these yet must skip them.
             for request in requests:
                 request.withdrawn = True
             raise
-        if self._torn:
-            self._tell_torn()
+        if self._torn_files:
+            self._emit_torn_tail()
         return [self._outcome(request) for request in requests]
 
     @staticmethod
     def _outcome(request: Request) -> Any:
-        """What a job gave, or the error; raises what is no error of a store."""
+        """Return the result of a job, or its error; raise what is no error of a store."""
         error = request.error
         if error is not None and not isinstance(error, PendStorageError):
             raise error
@@ -195,11 +202,11 @@ class Engine(SharedReplica):
         with self._failures.assigned_to(requests), self._writing:
             self._require_open()
             with self._lock.held(self._timeout):
-                self._commit_or_doubt(requests, looked=True)
+                self._commit_or_mark_stale(requests, is_verified=True)
 
     @contextmanager
-    def alone(self) -> Iterator[Submit]:
-        """Keep everybody else from committing; gives what submits in the meantime.
+    def exclusive(self) -> Iterator[Submit]:
+        """Hold the commit lock: yield a function that commits in the meantime.
 
         Reads go on. All other writers wait for the block, so it must be short, and must
         not call :meth:`submit` or code that is not this library's.
@@ -212,31 +219,31 @@ class Engine(SharedReplica):
             with self._lock.held(self._timeout):
                 with self.mutex:
                     self._caught_up()
-                yield self._submit_alone
+                yield self._submit_exclusively
 
-    def _submit_alone(self, job: Callable[[Plan], T]) -> T:
+    def _submit_exclusively(self, job: Callable[[Plan], T]) -> T:
         request = Request(job)
         with self._failures.assigned_to([request]):
-            self._commit_or_doubt([request])
+            self._commit_or_mark_stale([request])
         outcome: T = request.outcome()
         return outcome
 
-    def _commit_or_doubt(
-        self, requests: list[Request], *, looked: bool = False
+    def _commit_or_mark_stale(
+        self, requests: list[Request], *, is_verified: bool = False
     ) -> None:
-        """Commit; where it fails in a way that was not foreseen, only the files know."""
+        """Commit; after an unforeseen failure, mark the state in memory as stale."""
         try:
-            self._commit(requests, looked=looked)
+            self._commit(requests, is_verified=is_verified)
         except PendStorageError:
             raise
         except BaseException:
             self._stale = True
             raise
 
-    def _commit(self, requests: list[Request], *, looked: bool) -> None:
-        """Plan what the requests want, write it as one frame, make it visible."""
+    def _commit(self, requests: list[Request], *, is_verified: bool) -> None:
+        """Plan the requests, write one frame, apply it, publish it."""
         with self.mutex:
-            live = self._caught_up(looked=looked)
+            live = self._caught_up(is_verified=is_verified)
             plan = Plan(live.state, live.find)
             planned: list[Request] = []
             for request in requests:
@@ -247,9 +254,10 @@ class Engine(SharedReplica):
                 planned.append(request)
         if plan.effects:
             if self._tail_is_torn:
-                self._set_aside_torn(live)
+                self._retain_torn_tail(live)
             frame = encode_effects(plan.effects)
             began = monotonic()
+            # The mutex is free meanwhile: readers do not wait for the disk.
             live.journal.append(frame)
             self._is_quick = monotonic() - began < _QUICK
             with self.mutex:
@@ -262,52 +270,53 @@ class Engine(SharedReplica):
         for request in planned:
             request.done = True
 
-    def _set_aside_torn(self, live: ReplicaState) -> None:
+    def _retain_torn_tail(self, live: ReplicaState) -> None:
         if self._tail_is_torn:
-            self._torn.append(live.journal.set_aside_tail())
+            self._torn_files.append(live.journal.cut_torn_tail())
             self._tail_is_torn = False
 
     def _publish(self, live: ReplicaState) -> None:
-        """Tell other processes; what cannot be told is on the disk nevertheless."""
+        """Publish the end; if that fails, the frame is on the disk all the same."""
         try:
             live.journal.publish()
         except OSError as error:
             raise translate(error, self.directory, outcome_known=False) from error
 
-    def _tell_torn(self) -> None:
-        while self._torn:
-            aside = self._torn.pop()
+    def _emit_torn_tail(self) -> None:
+        while self._torn_files:
+            aside = self._torn_files.pop()
             self._hook(
                 Event(
                     "torn-tail-dropped",
-                    "a commit that a crash had interrupted, and that nobody was told had "
-                    f"succeeded, was dropped; what there was of it is in {aside}",
+                    "a commit that a crash had interrupted before it was acknowledged "
+                    f"was dropped; what there was of it is in {aside}",
                     logging.WARNING,
                 )
             )
 
-    # -- the rest -----------------------------------------------------------------------
+    # -- checkpoints and closing --------------------------------------------------------------
 
-    def cut(self) -> Checkpoint:
-        """Begin a new segment of the journal, and copy the state as it is there."""
+    def begin_checkpoint(self) -> Checkpoint:
+        """Begin a new segment of the journal, and copy the state at its start."""
         with self._writing:
             self._require_open()
-            return self._cut()
+            return self._begin_checkpoint()
 
-    def _cut(self) -> Checkpoint:
+    def _begin_checkpoint(self) -> Checkpoint:
         with self._lock.held(self._timeout):
             with self.mutex:
                 live = self._caught_up()
             try:
                 if self._tail_is_torn:
-                    self._set_aside_torn(live)
+                    self._retain_torn_tail(live)
                 following = None
-                if not live.journal.is_fresh:  # as after a snapshot that failed
+                # A snapshot that failed left a fresh segment: use that one.
+                if not live.journal.is_fresh:
                     following = live.journal.end_segment(live.state.sequence)
                 with self.mutex:
                     if following is not None:
-                        live.journal.go_on(following)
-                    return live.cut()
+                        live.journal.continue_in(following)
+                    return live.checkpoint()
             except PendStorageError:
                 raise
             except BaseException:
@@ -315,7 +324,7 @@ class Engine(SharedReplica):
                 raise
 
     def close(self) -> None:
-        """Let go of the files; later calls are refused."""
+        """Close all descriptors; later calls raise ``StoreUnavailable``."""
         with self._writing, self.mutex:
             if not self._closed:
                 self._closed = self._stale = True

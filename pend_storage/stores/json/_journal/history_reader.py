@@ -1,4 +1,4 @@
-"""Reader of the history: change-log entries, and the state at an earlier position."""
+"""History reader: change-log entries, and point-in-time state, read from the files."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ __all__ = ["effects_after", "entry_of", "oldest_kept", "state_at"]
 def effects_after(
     directory: Path, after: int, end: Position, name: str
 ) -> Iterator[LogRecord]:
-    """Yield the entries of the change log after a sequence number, read from the journal.
+    """Yield the entries of the change log after a sequence number, read from the segments.
 
     Args:
-        directory: where the journal is.
-        after: the sequence.
-        end: how far to read.
-        name: how errors call the store.
+        directory: the store's own directory.
+        after: sequence number.
+        end: published position up to which to read.
+        name: of the store, in errors.
 
     Raises:
         ChangesExpired: the journal does not reach back so far.
+        CorruptFile: a segment is damaged.
     """
     first = _first_segment(directory, after, end, name)
     for number in range(first, end.segment + 1):
         try:
             reader = SegmentReader.open(segment_path(directory, number))
-        except FileNotFoundError:  # dropped while we were reading the one before
+        except FileNotFoundError:  # compaction dropped it while the one before was read
             raise ChangesExpired(
                 store=name, after=after, oldest=_oldest(directory)
             ) from None
@@ -58,15 +59,15 @@ def effects_after(
 
 
 def entry_of(directory: Path, token: str, end: Position) -> LogRecord | None:
-    """Return the entry of the change log that has a token; None where it is not kept.
+    """Return the change-log entry of a token; None if there is none in the journal.
 
-    A commit is made after its token, so the journal is read from the segment on which
-    was begun last when the token was made.
+    A commit is made after its token. So the scan begins with the segment that was the
+    present one at the time of the token.
 
     Args:
-        directory: where the journal is.
+        directory: the store's own directory.
         token: of the commit.
-        end: how far to read.
+        end: published position up to which to read.
     """
     numbers = [n for n in numbered(directory, "journal") if n <= end.segment]
     made = token_time(token)
@@ -87,7 +88,7 @@ def entry_of(directory: Path, token: str, end: Position) -> LogRecord | None:
 
 
 def _first_segment(directory: Path, after: int, end: Position, name: str) -> int:
-    """The segment in which the first entry after a sequence may be."""
+    """Return the segment that may hold the first entry after a sequence number."""
     number = end.segment
     base = read_start(directory, number).base
     while base > after:
@@ -102,10 +103,10 @@ def _first_segment(directory: Path, after: int, end: Position, name: str) -> int
 def oldest_kept(directory: Path, after: int, end: Position, name: str) -> int:
     """Return the sequence number up to which the change log is dropped.
 
-    Args: as for :func:`effects_after`.
+    Arguments as for :func:`effects_after`.
 
     Raises:
-        ChangesExpired: it lies above the sequence asked about.
+        ChangesExpired: it is above ``after``.
     """
     _first_segment(directory, after, end, name)
     return _oldest(directory)
@@ -121,7 +122,7 @@ def _oldest(directory: Path) -> int:
 
 
 def state_at(directory: Path, schema: Schema, position: Position) -> State | None:
-    """Return the state at an earlier position; None where that is not kept any more."""
+    """Return the state at an earlier position; None if no snapshot before it is left."""
     numbers = [n for n in numbered(directory, "snapshot") if n <= position.segment]
     if not numbers:
         return None

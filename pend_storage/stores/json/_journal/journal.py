@@ -1,7 +1,7 @@
-"""Journal: the source of truth. Frames in segments, one writer at a time, many readers.
+"""Journal: the write-ahead log. Frames in segments, one writer at a time, many readers.
 
 A writer holds the commit lock. It appends a frame, syncs it, and then publishes the new end,
-in a file of its own. Readers hold no lock: they compare that file with what they saw last,
+in a file of its own. Readers hold no lock: they compare that file with what they read last,
 and read on if it has changed. So no reader ever sees a frame that is not on the disk yet.
 """
 
@@ -48,7 +48,7 @@ _WRITTEN = crashpoints.declare(
     "json.frame-written", "a frame is in the journal's file, but not synced"
 )
 _SYNCED = crashpoints.declare(
-    "json.frame-synced", "a frame is synced, but no other process is told"
+    "json.frame-synced", "a frame is synced, but not published"
 )
 _SEGMENT_MADE = crashpoints.declare(
     "json.segment-made", "a new segment exists, but the old one does not name it"
@@ -59,22 +59,22 @@ _SEGMENT_ENDED = crashpoints.declare(
 
 
 class SegmentDropped(Exception):
-    """The journal goes on in a segment that was dropped: load a snapshot."""
+    """The next segment was dropped by compaction: load the newest snapshot."""
 
 
 def create_segment(
     directory: Path, start: SegmentStart, at: int | None = None
 ) -> SegmentReader:
-    """Create a segment with nothing in it but its first frame, durable.
+    """Create a segment with its first frame, sync it, and return its reader.
 
     Args:
-        directory: where to.
-        start: what the first frame says.
-        at: a descriptor of the directory, whatever stands at its path now.
+        directory: the store's own directory.
+        start: payload of the first frame.
+        at: descriptor of the directory; its path may name another by now.
     """
     path = segment_path(directory, start.number)
     with contextlib.suppress(FileNotFoundError):
-        # left by a process that died before it was named
+        # Left by a process that died before the segment before named it.
         os.unlink(path if at is None else path.name, dir_fd=at)
     reader = SegmentReader(path, create(path, os.O_EXCL, at))
     frame, chain = encode_frame(encode_start(start), 0)
@@ -90,7 +90,7 @@ def create_segment(
 
 
 class Journal:
-    """The position of one process in the journal. Not thread-safe: its owner locks."""
+    """Cursor of one process in the journal. Not thread-safe: the owner locks."""
 
     def __init__(
         self,
@@ -102,13 +102,13 @@ class Journal:
         """Open the journal at the start of a segment.
 
         Args:
-            directory: where its files are.
-            number: the segment.
-            chain: the checksum at the end of the one before.
-            own: the directory, if it is open.
+            directory: the store's own directory.
+            number: of the segment.
+            chain: checksum at the end of the segment before.
+            own: handle of the directory, if it is open.
 
         Raises:
-            CorruptFile: that segment does not continue the one before.
+            CorruptFile: the segment does not continue the one before.
             FileNotFoundError: it has been dropped.
         """
         self.directory = directory
@@ -124,7 +124,7 @@ class Journal:
         reader = SegmentReader.open(segment_path(self.directory, number), self._at)
         try:
             self.start = reader.expected_start(number, chain)
-            """What the first frame of the present segment says."""
+            """Payload of the first frame of the present segment."""
         except BaseException:
             reader.close()
             raise
@@ -132,24 +132,24 @@ class Journal:
         return reader
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close all descriptors."""
         self.end.close()
         self._reader.close()
 
     @property
     def position(self) -> Position:
-        """How far this process has read or written."""
+        """Position up to which this process has read or written."""
         return Position(self.start.number, self._reader.end)
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nothing stands in the present segment but its first frame."""
+        """True if the present segment has only its first frame."""
         return self._reader.end == self._first
 
     def is_named(self) -> bool:
-        """Whether the names of its files still stand for what is open.
+        """Return True if the names of its files still lead to the open ones.
 
-        A file without any name left is no matter here: it was dropped or deleted.
+        A file without any name left does not count here: :meth:`size_changed` notices it.
         """
         if self._own is None:
             return True
@@ -160,29 +160,34 @@ class Journal:
         return self._own.identity(END_FILE) == self.end.identity()
 
     def require_continued(self, later: Journal) -> None:
-        """See that another reading of the directory holds all that was seen here.
+        """Require that ``later``, the journal loaded again, has every acknowledged commit.
 
         Raises:
-            StoreUnavailable: an older or another state was put in its place.
+            StoreUnavailable: the files were replaced by an older or another state.
         """
-        told, found = self._told(), later.position
-        if found >= told and later.has_passed(self.position, self._reader.chain):
+        acknowledged, found = self._acknowledged_end(), later.position
+        if found >= acknowledged and later.has_passed(
+            self.position, self._reader.chain
+        ):
             return
         raise StoreUnavailable(
             f"its files were replaced by those of an older or another state: the journal "
             f"there ends at byte {found.end} of segment {found.segment}, and this process "
-            f"has seen commits up to byte {told.end} of segment {told.segment} that are "
+            f"has seen commits up to byte {acknowledged.end} of segment {acknowledged.segment} that are "
             "not in it. Put back what was there, or restart the process to go on with what "
             "is there now",
             store=str(self.directory),
         )
 
-    def _told(self) -> Position:
-        """How far it is known that commits were acknowledged."""
-        return min(unpacked(self.end.seen) or Position(), self.position)
+    def _acknowledged_end(self) -> Position:
+        """Return the position up to which commits are known to be acknowledged."""
+        return min(unpacked(self.end.observed) or Position(), self.position)
 
     def has_passed(self, place: Position, chain: int) -> bool:
-        """Whether the frames up to a place, if it is there, lead to this checksum."""
+        """Return True if the frames up to a position lead to this checksum.
+
+        The chain covers every frame before. True too if the segment was dropped.
+        """
         if place > self.position:
             return True
         try:
@@ -198,39 +203,38 @@ class Journal:
     # -- reading ------------------------------------------------------------------------
 
     def changed(self) -> bool:
-        """Whether there may be news; the quick, usual answer is no."""
+        """Return True if another process may have published; usually not."""
         return self.end.changed()
 
-    def news(self) -> Position | None:
-        """How far the journal reaches, if that is further than was read.
+    def unread_end(self) -> Position | None:
+        """Return the published end if this process has not read up to it; else None.
 
-        It is news until it has been read: a reader that cannot read it is told each time.
+        Not marked as observed before it was read: a reader that fails gets it again.
         """
-        found = self.end.peek()
-        if found == self.end.seen:
+        found = self.end.read_raw()
+        if found == self.end.observed:
             return None
         position = unpacked(found)
-        if position is None:  # a writer is just about to change it
+        if position is None:  # torn: another process is writing it at this moment
             return None
         if position <= self.position:
-            self.end.seen = found
+            self.end.observed = found
             return None
         return position
 
     def published(self) -> Position:
-        """How far readers have been told that the journal reaches."""
-        return self.end.told()
+        """Return the published end of the journal."""
+        return self.end.published()
 
     def effects(self, limit: Position | None = None) -> Iterator[LogRecord]:
-        """What the frames from here on do.
+        """Yield the log records from the present position on, through all segments.
 
         Args:
-            limit: up to this place, which was published; None: to the last whole frame.
-                That is for who holds the commit lock.
+            limit: a published position to stop at; None: the last whole frame, which
+                only a holder of the commit lock may ask for.
 
         Raises:
-            CorruptFile: a frame on the way is damaged, or the journal ends before what
-                was published.
+            CorruptFile: a frame is damaged, or one before the published end is missing.
             SegmentDropped: this process has slept for too long.
         """
         while True:
@@ -244,31 +248,33 @@ class Journal:
                 self._check_end(limit)
                 return
             if limit is None and self.published().segment < following:
-                self.make_durable(begun)  # else what follows it might lose its name
-            self._follow(following)
+                # A dead writer may not have synced the frame that names the next segment:
+                # after a power failure, that segment could not be found.
+                self.make_durable(begun)
+            self._open_next_segment(following)
 
     def _check_end(self, limit: Position | None) -> None:
-        """See that nothing published is missing, and that only a torn frame is left."""
-        found = self.end.peek()
-        told = (unpacked(found) or Position()) if limit is None else limit
+        """Require that every published frame was read, and that only a torn frame is left."""
+        found = self.end.read_raw()
+        published = (unpacked(found) or Position()) if limit is None else limit
         if limit is not None and self.position >= limit:
             return
         damage = self._reader.damage()
         if damage is not None and not damage.torn:
             raise self._reader.corrupt(damage.reason)
-        if self.position < told:
-            raise self._missing(told)
-        self.end.seen = found
+        if self.position < published:
+            raise self._missing(published)
+        self.end.observed = found
 
-    def _missing(self, told: Position) -> CorruptFile:
+    def _missing(self, published: Position) -> CorruptFile:
         here = self.position
         return self._reader.corrupt(
             f"commits are missing that were acknowledged: the journal ends at byte "
             f"{here.end} of segment {here.segment}, and {self.directory / END_FILE} "
-            f"tells that it reached byte {told.end} of segment {told.segment}"
+            f"tells that it reached byte {published.end} of segment {published.segment}"
         )
 
-    def _follow(self, number: int) -> None:
+    def _open_next_segment(self, number: int) -> None:
         try:
             following = self._open(number, self._reader.chain)
         except FileNotFoundError:
@@ -278,16 +284,16 @@ class Journal:
     # -- writing: under the commit lock, and after reading to the end ------------------------
 
     def grown(self) -> bool:
-        """Whether there is more than was read, or should be.
+        """Return True if the journal has, or should have, more than was read.
 
         Raises:
-            CorruptFile: there is less than was read.
-            SegmentDropped: the file is not there any more.
+            CorruptFile: it has less than was read.
+            SegmentDropped: the file was deleted.
         """
         return self.size_changed() or self.changed()
 
     def size_changed(self) -> bool:
-        """Whether there is more in the segment than was read; raises as :meth:`grown`."""
+        """Return True if the segment is longer than was read; raises as :meth:`grown`."""
         status = os.fstat(self._reader.fd)
         if status.st_nlink == 0:
             raise SegmentDropped
@@ -298,8 +304,8 @@ class Journal:
             )
         return status.st_size > self._reader.end
 
-    def set_aside_tail(self) -> Path:
-        """Keep what a crash left of a frame in a file of its own, and cut it off."""
+    def cut_torn_tail(self) -> Path:
+        """Move a torn frame to a file of its own; return the path of that file."""
         tail = self._reader.tail()
         number, end = self.position
         aside = self.directory / f"torn-{number:08}-{end}-{time.time_ns()}"
@@ -314,10 +320,10 @@ class Journal:
         return aside
 
     def append(self, payload: bytes) -> None:
-        """Write a frame, durable when this returns; readers are told by ``publish``.
+        """Append a frame and sync it; readers see it after :meth:`publish`.
 
         Raises:
-            StoreUnavailable: the disk refuses; nothing has changed, if it says so.
+            StoreUnavailable: the disk refuses; ``outcome_known``: the frame was removed.
         """
         frame, chain = encode_frame(payload, self._reader.chain)
         try:
@@ -325,51 +331,45 @@ class Journal:
             _WRITTEN()
             sync(self._reader.fd)
         except OSError as error:
-            raise self._undone(error) from error
+            raise self._roll_back_append(error) from error
         _SYNCED()
         self._reader.end += len(frame)
         self._reader.chain = chain
 
-    def _undone(self, error: OSError) -> PendStorageError:
-        """Cut off what was written of a frame that could not be synced.
+    def _roll_back_append(self, error: OSError) -> PendStorageError:
+        """Truncate a frame that could not be written or synced; return the error to raise.
 
-        Only now, while the lock is held. If that fails, what stands there is read by the
-        next writer as what is left by a process that died.
+        Only now, while the lock is held. If truncation fails, the next writer reads the
+        frame as one of a process that died: it may still be committed.
         """
         try:
             os.ftruncate(self._reader.fd, self._reader.end)
-            # After a failed sync, the system takes the pages for clean: only a sync that
-            # succeeds with the old length tells that the disk holds what we think it does.
+            # After a failed sync, the kernel marks the pages as clean: only a sync that
+            # succeeds with the old length proves what the disk holds.
             os.fsync(self._reader.fd)
         except OSError:
             return translate(error, self._reader.path, outcome_known=False)
         return translate(error, self._reader.path)
 
     def make_durable(self, begun: int) -> None:
-        """Have on the disk what another process wrote before it died.
+        """Sync frames that another process wrote before it died.
 
-        It is written once more: after a sync that failed, the system takes pages for
-        clean that never reached the disk, and the next sync would not write them.
-
-        Args:
-            begun: from which byte of the present segment on.
+        They are written once more, from the offset ``begun`` on: after a failed sync, the
+        kernel marks pages as clean that never reached the disk, and would skip them.
         """
         fd = self._reader.fd
         write_all(fd, os.pread(fd, self._reader.end - begun, begun), begun)
         sync(fd)
 
     def publish(self) -> None:
-        """Tell readers how far the journal reaches now."""
-        self.end.tell(self.position)
+        """Publish the present position: readers may read up to it."""
+        self.end.publish(self.position)
 
     def end_segment(self, base: int) -> SegmentReader:
-        """Make a new segment, and name it as the last thing in the present one.
+        """Create the next segment, and name it in the last frame of the present one.
 
         Args:
-            base: the highest sequence of the change log so far.
-
-        Returns:
-            The new segment, for :meth:`go_on`.
+            base: the highest sequence number of the change log so far.
         """
         start = SegmentStart(
             number=self.start.number + 1,
@@ -392,8 +392,8 @@ class Journal:
         _SEGMENT_ENDED()
         return following
 
-    def go_on(self, following: SegmentReader) -> None:
-        """Read and write in a new segment from now on."""
+    def continue_in(self, following: SegmentReader) -> None:
+        """Move the cursor to a new segment, and publish it."""
         self._first = following.end
         self.start, self._reader = following.reread_start(), following
         self.publish()

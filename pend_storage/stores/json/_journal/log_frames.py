@@ -1,13 +1,13 @@
-"""Log frames: checksummed lines, in which any damage is found and located. Pure.
+"""Log frames: checksummed lines, in which damage is detected and located. No I/O.
 
 A frame is one line of text::
 
     0000002a 8c7dd922 5f1e03b7 {"effects": ... }
 
-The length of the payload, a checksum that goes over the payload and over every frame
-before it, and a checksum of these two, all in hexadecimal. The last one makes the length
-trustworthy: a frame that goes on beyond the end of the file was cut off, and is not
-merely one whose length was damaged.
+The length of the payload, a CRC over the payload and over every frame before it (the
+chain), and a CRC of these two, all in hexadecimal. The last one makes the length
+trustworthy: a frame that reaches beyond the end of the file was cut off, rather than one
+whose length was damaged.
 """
 
 from __future__ import annotations
@@ -41,22 +41,30 @@ class LogFrame(NamedTuple):
 
     payload: bytes
     end: int
-    """Place of the byte after it, counted as the start was."""
+    """Offset of the byte after it, counted as the start was."""
     chain: int
     """The checksum that the next frame continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """The reason why what stands at a position is not a frame."""
+    """Damage at a position: why the bytes there are no frame."""
 
     torn: bool
-    """It is what a crash leaves of a write that nobody was told had succeeded."""
+    """What a crash leaves of a write that was never acknowledged."""
     reason: str
 
 
 def encode_frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """Encode a payload; returns the frame, and the checksum that the next frame continues."""
+    """Encode a payload as a frame.
+
+    Args:
+        payload: one line of JSON.
+        chain: checksum at the end of the frame before.
+
+    Returns:
+        The frame, and the checksum that the next frame continues.
+    """
     after = zlib.crc32(payload, chain)
     prefix = b"%08x %08x " % (len(payload), after)
     check = zlib.crc32(prefix)
@@ -64,7 +72,7 @@ def encode_frame(payload: bytes, chain: int) -> tuple[bytes, int]:
 
 
 def _header(data: bytes, start: int) -> tuple[int, int] | None:
-    """Length and checksum that a sound header tells; None where there is none."""
+    """Return length and checksum of a sound header; None if there is none."""
     found = _HEADER.match(data, start)
     if found is None:
         return None
@@ -74,7 +82,7 @@ def _header(data: bytes, start: int) -> tuple[int, int] | None:
 
 
 def read_frame(data: bytes, start: int, chain: int) -> LogFrame | None:
-    """Return the frame at a position; None where there is no whole, sound one."""
+    """Decode the frame at a position; None if it is incomplete or damaged."""
     header = _header(data, start)
     if header is None:
         return None
@@ -89,25 +97,26 @@ def read_frame(data: bytes, start: int, chain: int) -> LogFrame | None:
 
 
 def wanted_size(data: bytes, start: int) -> int | None:
-    """Return the size of the whole frame at a position; None where unknown."""
+    """Return the size of the whole frame at a position; None if its header is damaged."""
     header = _header(data, start)
     return None if header is None else HEADER_SIZE + header[0] + 1
 
 
 def diagnose(tail: bytes, offset: int) -> Damage:
-    """Say what is wrong with the end of a file that does not begin with a whole frame.
+    """Classify the end of a file that does not begin with a whole frame: torn or damaged.
 
-    Torn is a beginning of a frame, or what a power failure leaves of the last one:
+    Torn is the beginning of a frame, or what a power failure leaves of the last one:
     blocks that were never written, and read as NUL bytes.
 
     Args:
-        tail: everything from the place on to the end of the file; not empty.
-        offset: the place in the file.
+        tail: everything from the offset to the end of the file; not empty.
+        offset: in the file, in bytes.
     """
     size = wanted_size(tail, 0)
     begun = len(tail) < (size or HEADER_SIZE)
     if begun and (size is not None or _HEADER_START.fullmatch(tail)):
         return Damage(torn=True, reason="the last frame was not written to its end")
+    # A frame that others follow was written whole once: that is no torn write.
     last = size == len(tail) if size is not None else not _has_header(tail)
     if last and _has_unwritten_blocks(tail, offset):
         return Damage(torn=True, reason="the last frame never reached the disk whole")
@@ -116,13 +125,13 @@ def diagnose(tail: bytes, offset: int) -> Damage:
 
 
 def _has_header(tail: bytes) -> bool:
-    """Whether another frame begins somewhere: then it is not the last one that is bad."""
+    """Return True if a sound header follows: the damage is not in the last frame."""
     lines = (m.end() for m in re.finditer(rb"\n", tail))
     return any(_header(tail, place) is not None for place in lines)
 
 
 def _has_unwritten_blocks(tail: bytes, offset: int) -> bool:
-    """Whether there are NULs, and each run of them looks like blocks of the disk."""
+    """Return True if there are NULs, and each run of them begins or ends at a disk block."""
     runs = [(offset + m.start(), offset + m.end()) for m in _NULS.finditer(tail)]
     end = offset + len(tail)
     return bool(runs) and all(

@@ -1,4 +1,4 @@
-"""Log records: the payloads of frames, as JSON. Pure.
+"""Log records: the payloads of frames, as JSON. No I/O.
 
 A frame of the journal holds the effects of one or more commits, or it begins a segment,
 or it ends one by naming the next. Members have short names, because a journal is long:
@@ -36,13 +36,13 @@ __all__ = [
 
 
 class SegmentStart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The payload of the first frame of a segment."""
+    """Payload of the first frame of a segment."""
 
     number: int
     chain: int
     """The checksum at the end of the segment before."""
     base: int
-    """Every later entry of the change log has a sequence above it, no earlier one has."""
+    """Entries of this and later segments have a sequence above it; earlier ones do not."""
     at: datetime
 
 
@@ -87,7 +87,7 @@ class _Frame(msgspec.Struct, frozen=True):
 
 
 class FramePayload:
-    """The payload of one frame."""
+    """Decoded payload of one frame."""
 
     __slots__ = ("effects", "next", "segment")
 
@@ -106,7 +106,7 @@ def decode_payload(payload: bytes) -> FramePayload:
     """Decode the payload of a frame.
 
     Raises:
-        msgspec.DecodeError: it is none of ours.
+        msgspec.DecodeError: it has another shape.
     """
     return FramePayload(_decode(payload))
 
@@ -116,6 +116,7 @@ def encode_effects(effects: Iterable[LogRecord]) -> bytes:
     return b'{"effects":[%b]}' % b",".join(map(_effect_text, effects))
 
 
+# By hand: bodies are JSON already, and are copied instead of encoded again.
 def _effect_text(effect: LogRecord) -> bytes:
     parts = []
     if effect.sequence:

@@ -1,7 +1,7 @@
-"""Timeline: sequence and time of every change-log entry, to count from any position at once.
+"""Log timeline: sequence number and time of every change-log entry, in 16 bytes each.
 
-Only the latest entries are kept whole in memory. Where a reader is further behind, the log
-is read once, and from then on each commit adds 16 bytes here, as long as readers ask.
+Only the latest entries are in memory as a whole. If a reader is further behind, the log is
+read once into a timeline, to which commits are added as long as readers ask for its lag.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
 _NO_TIME: Final = -(1 << 63)
 _MOST_UNASKED: Final = 200_000
-"""Entries added without a question, after which it is not worth its memory."""
+"""Entries added without a request, after which the timeline is dropped."""
 _WORTH_TRIMMING: Final = 4_096
 
 
 class LogTimeline:
-    """Count and date the entries after a sequence number. Not thread-safe: its owner locks."""
+    """Count and date the entries after a sequence number. Not thread-safe: the owner locks."""
 
     def __init__(self, effects: Iterable[LogRecord], base: int = 0) -> None:
-        """Args: base: no entry has a sequence up to this."""
+        """Create it from the retained log.
+
+        Args:
+            effects: the entries, in order.
+            base: sequence number up to which entries are dropped.
+        """
         self._base = base
         self._sequences = array("q")
         self._times = array("q")
@@ -42,23 +47,23 @@ class LogTimeline:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a reader has asked not too long ago."""
+        """True if a reader has asked for the lag recently."""
         return self._unasked < _MOST_UNASKED
 
     @property
     def last(self) -> int:
-        """The sequence up to which it is complete."""
+        """The sequence number up to which it is complete."""
         return self._sequences[-1] if self._sequences else self._base
 
     def add(self, effect: LogRecord) -> None:
-        """One more entry, in the order of the log."""
+        """Append an entry, in the order of the log."""
         at = effect.at
         self._sequences.append(effect.sequence)
         self._times.append(_NO_TIME if at is None else (at - _EPOCH) // _TICK)
         self._unasked += 1
 
     def count(self, after: int) -> tuple[int, datetime | None]:
-        """Entries after a sequence, and the time of the first of them."""
+        """Return the number of entries after a sequence number, and the time of the first."""
         self._unasked = 0
         place = bisect_right(self._sequences, after)
         left = len(self._sequences) - place
@@ -67,7 +72,7 @@ class LogTimeline:
         return left, _EPOCH + self._times[place] * _TICK
 
     def forget(self, upto: int) -> None:
-        """Entries up to a sequence are not kept any more; done when it is worth it."""
+        """Remove entries up to a sequence number, in bulk: deleting shifts the arrays."""
         gone = bisect_right(self._sequences, upto)
         if gone >= _WORTH_TRIMMING or gone == len(self._sequences):
             del self._sequences[:gone], self._times[:gone]

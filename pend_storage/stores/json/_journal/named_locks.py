@@ -1,7 +1,7 @@
-"""Named locks of a directory, between all threads and processes that use it.
+"""Named locks: advisory locks of a directory, between all threads and processes.
 
-Each is a file of its own in the store's directory, opened anew by each holder, so that it
-keeps out threads of the same process as well. The system frees it when its holder dies.
+Each is a lock file in the store's directory, opened anew by each holder, so that it
+excludes threads of the same process as well. The kernel releases it when its holder dies.
 """
 
 from __future__ import annotations
@@ -22,12 +22,22 @@ from pend_storage.stores.json._journal.process_locks import FlockLock, ProcessLo
 __all__ = ["named_lock"]
 
 _held: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
-"""Those of this process."""
+"""Locks that this process holds, for its forked children to close."""
 
 
 @contextmanager
 def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHeld]:
-    """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`."""
+    """Hold the lock of a name; see :meth:`pend_storage.store.Store.lock`.
+
+    Args:
+        own: the store's own directory.
+        name: of the lock.
+        timeout: seconds to wait.
+
+    Raises:
+        LockTimeout: another thread or process holds it all that time.
+    """
+    # A name may hold any character, and be longer than a file name may.
     digest = hashlib.sha256(name.encode()).hexdigest()[:24]
     lock = FlockLock(own.path / f"exclusive-{digest}.lock", own)
     process = os.getpid()
@@ -42,7 +52,9 @@ def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHe
         try:
             yield lambda: not own.is_elsewhere
         finally:
-            if os.getpid() == process:  # else it is the parent's
+            if (
+                os.getpid() == process
+            ):  # a child that was forked in the block must not unlock
                 lock.release()
     finally:
         _held.discard(lock)
@@ -50,7 +62,11 @@ def named_lock(own: DirectoryHandle, name: str, timeout: float) -> Iterator[IsHe
 
 
 def _forget_held() -> None:
-    """Close what the parent holds, in a forked child: it would outlive the parent."""
+    """Close the parent's locks, in a forked child.
+
+    ``flock`` belongs to the open file, which parent and child share: an open descriptor
+    of the child would hold the lock after the parent has died.
+    """
     for lock in list(_held):
         lock.close()
     _held.clear()

@@ -1,4 +1,4 @@
-"""Count of the changes after a position, without a walk along the log each time."""
+"""Replication lag: counts the changes after a position without reading the log each time."""
 
 from __future__ import annotations
 
@@ -20,22 +20,28 @@ _ATTEMPTS: Final = 3
 
 
 def count_pending(engine: Engine, after: int) -> Pending | None:
-    """Count the pending changes; None where writers are quicker than the reading.
+    """Count the pending changes; None if commits came faster than the log was read.
+
+    Args:
+        engine: the open store.
+        after: sequence number of the last entry that was applied elsewhere.
 
     Raises:
-        ChangesExpired: the log is not kept so far back.
+        ChangesExpired: the log is not retained so far back.
     """
     with translated(engine.directory):
         for _ in range(_ATTEMPTS):
-            found, name, end = engine.consult(
+            found, name, end = engine.read_replica(
                 lambda live: (live.count(after), live.state.name, live.journal.position)
             )
             if found is not None:
                 return Pending(*found)
-            # Read without the lock: whatever was committed meanwhile is added later.
+            # Read without the lock: adopt_timeline adds what was committed meanwhile.
             oldest = oldest_kept(engine.directory, after, end, name)
             log = effects_after(engine.directory, oldest, end, name)
             with contextlib.suppress(ChangesExpired):  # some of it at this moment
                 timeline = LogTimeline(log, oldest)
-                engine.consult(partial(ReplicaState.take_timeline, timeline=timeline))
+                engine.read_replica(
+                    partial(ReplicaState.adopt_timeline, timeline=timeline)
+                )
     return None

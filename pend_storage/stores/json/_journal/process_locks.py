@@ -1,8 +1,8 @@
-"""Locks between processes: kept open, freed by the system when their holder dies.
+"""Process locks: advisory file locks, released by the kernel when their holder dies.
 
-A lock is taken through a turnstile, a second lock held only while waiting for the first.
-A process that has just let go must pass the turnstile again, behind those who wait already, so
-that one busy process cannot starve the others.
+A lock is taken through a turnstile, a second lock that is held only while waiting for the
+first. A process that has just released the lock must pass the turnstile again, behind those
+that wait already, so that one busy process cannot starve the others.
 
 The lock of a whole directory, which is rarely needed, is a lock file of the filelock
 package: it lies beside the directory, which may be moved away meanwhile.
@@ -40,11 +40,14 @@ __all__ = [
 
 
 class ProcessLock(ABC):
-    """A lock that one process holds at a time. Its threads must take turns themselves."""
+    """Mutual exclusion between processes. Threads of one process must exclude each other."""
 
     @abstractmethod
     def acquire(self, timeout: float) -> None:
-        """Take the lock, waiting up to so many seconds.
+        """Acquire the lock.
+
+        Args:
+            timeout: seconds to wait; 0: fail at once.
 
         Raises:
             LockTimeout: another process holds it all that time.
@@ -52,11 +55,11 @@ class ProcessLock(ABC):
 
     @abstractmethod
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the files, without touching a lock that a forked parent holds."""
+        """Close the descriptors, without releasing a lock that a forked parent holds."""
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -69,7 +72,7 @@ class ProcessLock(ABC):
 
     @contextmanager
     def tried(self) -> Iterator[bool]:
-        """Hold the lock within the block if it is free at once; tells whether it was."""
+        """Hold the lock within the block if it is free at once; yields True if it was."""
         try:
             self.acquire(0)
         except LockTimeout:
@@ -82,7 +85,7 @@ class ProcessLock(ABC):
 
 
 class FlockLock(ProcessLock):
-    """Lock by ``flock`` on a descriptor that is kept open: two microseconds when it is free."""
+    """Lock by ``flock`` on a descriptor that stays open: two microseconds if uncontended."""
 
     def __init__(self, path: Path, own: DirectoryHandle | None = None) -> None:
         self.path = path
@@ -109,12 +112,12 @@ class FlockLock(ProcessLock):
             except BaseException:
                 self.release()
                 raise
-            # The file was deleted or replaced, and the others use another one.
+            # The lock file was deleted or replaced: other processes lock another file.
             self._reopen()
 
     def _is_named(self) -> bool:
-        """Whether the lock is the one that others find."""
-        generation = self._own.look()
+        """Return True if the names still lead to the locked files."""
+        generation = self._own.verify_path()
         if generation != self._checked:
             for name, fd in zip(self._names, (self._fd, self._turn_fd), strict=True):
                 if self._own.identity(name) != identity_of(os.fstat(fd)):
@@ -123,6 +126,7 @@ class FlockLock(ProcessLock):
         return True
 
     def _try_at_once(self) -> bool:
+        # Through the turnstile even without waiting: otherwise this would overtake waiters.
         if not _try_flock(self._turn_fd):
             return False
         try:
@@ -131,29 +135,31 @@ class FlockLock(ProcessLock):
             fcntl.flock(self._turn_fd, fcntl.LOCK_UN)
 
     def _wait(self, timeout: float) -> None:
-        """Let a thread wait in the kernel, where the queue is, and wait for the thread.
+        """Wait in a helper thread: the kernel has the queue, but no timeout for ``flock``.
 
-        It waits with descriptors of its own. If we give up before it is served, they are
-        closed as soon as it is.
+        The thread uses descriptors of its own. If the timeout passes first, it closes them
+        as soon as it gets the lock.
         """
-        visit = _LockWait(self._own, self._names)
+        wait = _LockWait(self._own, self._names)
         try:
-            visit.start()
-            served = visit.done.wait(timeout)
+            wait.start()
+            served = wait.done.wait(timeout)
         except BaseException:
-            visit.drop()
+            wait.abandon_and_release()
             raise
-        if not served and visit.give_up():
+        if not served and wait.abandon():
             raise LockTimeout(path=str(self.path), seconds=timeout)
-        if isinstance(visit.error, OSError):
-            raise translate(visit.error, self.path)
-        if visit.error is not None:
-            raise visit.error
-        os.close(self._fd)
-        self._fd = visit.fd
+        if isinstance(wait.error, OSError):
+            raise translate(wait.error, self.path)
+        if wait.error is not None:
+            raise wait.error
+        os.close(
+            self._fd
+        )  # the lock belongs to the thread's descriptor: adopt that one
+        self._fd = wait.fd
 
     def __del__(self) -> None:
-        """An opening that was given up lets go of it."""
+        """Close the descriptors of a store whose opening failed."""
         self.close()
 
     @override
@@ -171,7 +177,7 @@ class FlockLock(ProcessLock):
 def _open(own: DirectoryHandle, name: str) -> int:
     path, at = own.path / name, own.fd
     with translated(path):
-        own.look()
+        own.verify_path()
         try:
             place = path if at is None else name
             return os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at)
@@ -196,27 +202,27 @@ class _LockWait:
         self.done = threading.Event()
         self.error: OSError | PendStorageError | None = None
         self.fd = -1
-        """Holds the lock when all went well."""
+        """Descriptor that holds the lock after a success."""
         self.turn_fd = -1
         self._own = own
         self._names = names
         self._guard = threading.Lock()
-        self._given_up = False
+        self._is_abandoned = False
 
     def start(self) -> None:
-        """Begin to wait."""
+        """Start the thread."""
         self.under_way.add(self)
         threading.Thread(target=self._run, name="pend-lock", daemon=True).start()
 
-    def give_up(self) -> bool:
-        """Stop waiting; False where the lock has come at the last moment."""
+    def abandon(self) -> bool:
+        """Abandon the wait; False if the lock was acquired at the last moment."""
         with self._guard:
-            self._given_up = not self.done.is_set()
-            return self._given_up
+            self._is_abandoned = not self.done.is_set()
+            return self._is_abandoned
 
-    def drop(self) -> None:
-        """Give up, and let go of the lock if it has come."""
-        if not self.give_up() and self.fd >= 0:
+    def abandon_and_release(self) -> None:
+        """Abandon the wait, and release the lock if it was acquired."""
+        if not self.abandon() and self.fd >= 0:
             os.close(self.fd)
 
     def _run(self) -> None:
@@ -224,17 +230,19 @@ class _LockWait:
             self._queue()
         except (OSError, PendStorageError) as error:
             self.error = error
+        # Under the guard: abandon() sees either a pending wait or its final outcome.
         with self._guard:
             self.under_way.discard(self)
             self.done.set()
-            if self._given_up and self.fd >= 0:
+            if self._is_abandoned and self.fd >= 0:
                 os.close(self.fd)
 
     def _queue(self) -> None:
         self.turn_fd = _open(self._own, self._names[1])
         try:
             fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
-            if not self._given_up:
+            # Waiting for the turnstile may have outlasted the caller's timeout.
+            if not self._is_abandoned:
                 self.fd = _open(self._own, self._names[0])
                 fcntl.flock(self.fd, fcntl.LOCK_EX)
             fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
@@ -244,14 +252,16 @@ class _LockWait:
 
 
 def _forget_waits() -> None:
-    """Close what threads of the parent had opened to wait with, in a forked child.
+    """Close the descriptors of the parent's waiting threads, in a forked child.
 
-    Else the child would keep the lock if the parent gets it and is killed.
+    Otherwise the child would hold the lock if the parent acquires it and is killed.
     """
-    for visit in list(_LockWait.under_way):
-        for fd in (visit.fd, visit.turn_fd):
+    for wait in list(_LockWait.under_way):
+        for fd in (wait.fd, wait.turn_fd):
             if fd >= 0:
-                with contextlib.suppress(OSError):  # its thread had just closed it
+                with contextlib.suppress(
+                    OSError
+                ):  # closed by its thread just before the fork
                     os.close(fd)
     _LockWait.under_way.clear()
 
@@ -260,7 +270,7 @@ on_fork(_forget_waits)
 
 
 class FileLock(ProcessLock):
-    """Lock by a file of the filelock package: slower, for what is rarely done."""
+    """Lock by the filelock package, which polls: for rare operations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -280,15 +290,19 @@ class FileLock(ProcessLock):
 
     @override
     def close(self) -> None:
-        """Nothing is kept open between two uses."""
+        """Do nothing: no descriptor stays open between two uses."""
 
 
 @contextmanager
 def directory_lock(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock under which a whole directory is taken over; rarely needed.
+    """Hold the lock under which a directory's own store is created or replaced.
+
+    Args:
+        path: of the lock file, beside the directory.
+        timeout: seconds to wait.
 
     Raises:
-        LockTimeout: another process holds it for longer than that.
+        LockTimeout: another process holds it all that time.
     """
     with FileLock(path).held(timeout):
         yield

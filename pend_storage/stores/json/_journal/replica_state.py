@@ -1,4 +1,4 @@
-"""Replica of the state: rows and journal position of one process, kept in step."""
+"""Replica state: rows, journal position and latest history of one process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ATTEMPTS: Final = 10
 
 
 class History:
-    """Keep the latest entries of the change log in memory, for feeds that are nearly up to date."""
+    """Cache of the latest change-log entries, for readers that are nearly up to date."""
 
     def __init__(self, start: SegmentStart) -> None:
         self._floor = start.base
@@ -41,7 +41,7 @@ class History:
         self._size = 0
 
     def add(self, effect: LogRecord) -> None:
-        """Take note of an entry; the oldest ones are forgotten when there are many."""
+        """Add an entry; evict the oldest ones beyond 4 MiB."""
         self._effects.append(effect)
         self._size += _size(effect)
         while self._size > _HISTORY_BYTES:
@@ -50,13 +50,13 @@ class History:
             self._floor = oldest.sequence
 
     def entry(self, sequence: int) -> LogRecord | None:
-        """The entry with a sequence; None where it is forgotten."""
+        """Return the entry of a sequence number; None if it was evicted."""
         place = bisect_left(self._effects, sequence, key=lambda e: e.sequence)
         found = self._effects[place] if place < len(self._effects) else None
         return found if found is not None and found.sequence == sequence else None
 
     def count(self, after: int) -> tuple[int, datetime | None] | None:
-        """Entries after a sequence, and the time of the first; None as :meth:`since`."""
+        """Return number and first time of the entries after a sequence; None as in :meth:`since`."""
         if after < self._floor:
             return None
         place = bisect_right(self._effects, after, key=lambda e: e.sequence)
@@ -65,16 +65,16 @@ class History:
 
     @property
     def last(self) -> LogRecord | None:
-        """The latest entry; None where there is none since the journal was begun."""
+        """The latest entry; None if there is none."""
         return self._effects[-1] if self._effects else None
 
     @property
     def floor(self) -> int:
-        """The sequence up to which entries are forgotten."""
+        """The sequence number up to which entries were evicted."""
         return self._floor
 
     def since(self, after: int) -> list[LogRecord] | None:
-        """Every entry after a sequence; None where some of them are forgotten."""
+        """Return every entry after a sequence number; None if some of them were evicted."""
         if after < self._floor:
             return None
         found: list[LogRecord] = []
@@ -91,7 +91,7 @@ def _size(effect: LogRecord) -> int:
 
 
 class Checkpoint(NamedTuple):
-    """A copy of the whole state, as it was between two segments."""
+    """Checkpoint: a copy of the whole state, as it was between two segments."""
 
     contents: Contents
     position: Position
@@ -102,7 +102,7 @@ class Checkpoint(NamedTuple):
 
 
 class ReplicaState:
-    """Apply the journal to the state. Not thread-safe: its owner locks."""
+    """Apply the journal to the state. Not thread-safe: the owner locks."""
 
     def __init__(self, state: State, journal: Journal) -> None:
         self.state = state
@@ -110,25 +110,30 @@ class ReplicaState:
         self.history = History(journal.start)
         self._tokens = TokenIndex(journal.start.at)
         self.timeline: LogTimeline | None = None
-        """Of the whole log, as long as a reader is further behind than the history."""
+        """Of the whole log; only while a reader is further behind than the history."""
 
     def install(self, effects: Iterable[LogRecord]) -> None:
-        """Make what is in the journal visible."""
+        """Apply log records to the state, and index them."""
         for effect in effects:
             self.state.install(effect)
-            if effect.sequence:
+            if (
+                effect.sequence
+            ):  # others are meta changes, and rows outside of the change log
                 self.history.add(effect)
                 self._tokens.add(effect)
                 if self.timeline is not None:
                     self.timeline.add(effect)
         if self.timeline is not None and not self.timeline.is_wanted:
-            self.timeline = None
+            self.timeline = None  # no reader has asked for long: free its memory
 
     def count(self, after: int) -> tuple[int, datetime | None] | None:
-        """Entries after a sequence, and the time of the first; None: read them first.
+        """Return number and first time of the entries after a sequence number.
+
+        None if they are neither in the history nor in a timeline: read the log, and
+        :meth:`adopt_timeline`.
 
         Raises:
-            ChangesExpired: the log is not kept so far back.
+            ChangesExpired: the log is not retained so far back.
         """
         found = self.history.count(after)
         if found is not None or self.timeline is None:
@@ -140,8 +145,11 @@ class ReplicaState:
         self.timeline.forget(oldest)
         return self.timeline.count(after)
 
-    def take_timeline(self, timeline: LogTimeline) -> bool:
-        """Keep one that was read from the files; False where it ends too early by now."""
+    def adopt_timeline(self, timeline: LogTimeline) -> bool:
+        """Adopt a timeline that was read from the files; False if it ends too early by now.
+
+        Entries committed since it was read are added from the history.
+        """
         since = self.history.since(timeline.last)
         if since is None:
             return False
@@ -151,29 +159,30 @@ class ReplicaState:
         return True
 
     def find(self, token: str) -> LogRecord | None:
-        """The entry of the change log with a token, as far back as it is kept."""
+        """Return the change-log entry of a token, as far back as the log is retained."""
         sequence = self._tokens.find(token)
+        # Not indexed, and younger than what was evicted: it was never committed.
         if sequence is None and not self._tokens.is_older(token):
             return None
         found = None if sequence is None else self.history.entry(sequence)
         journal = self.journal
         return found or entry_of(journal.directory, token, journal.position)
 
-    def look(self) -> None:
-        """See what other processes have committed.
+    def refresh(self) -> None:
+        """Apply what other processes have published.
 
         Raises:
             SegmentDropped: this process has slept for too long.
         """
-        news = self.journal.news()
-        if news is not None:
-            self.install(self.journal.effects(news))
+        end = self.journal.unread_end()
+        if end is not None:
+            self.install(self.journal.effects(end))
 
     def catch_up(self) -> bool:
-        """Read to the very end, under the commit lock.
+        """Apply every whole frame, published or not. Hold the commit lock.
 
         Returns:
-            Whether what is left of a frame stands there, that was never finished.
+            True if a torn frame follows.
 
         Raises:
             CorruptFile: a frame is damaged, or acknowledged ones are missing.
@@ -185,7 +194,7 @@ class ReplicaState:
         begun = journal.position
         self.install(journal.effects())
         if journal.position > max(begun, journal.published()):
-            # Its writer died before it could tell anyone, perhaps before the sync.
+            # Recovery: its writer died before it published, perhaps before the sync.
             same = journal.position.segment == begun.segment
             journal.make_durable(begun.end if same else 0)
             journal.publish()
@@ -193,12 +202,12 @@ class ReplicaState:
 
     @property
     def log_end(self) -> int:
-        """The sequence of the last entry of the change log."""
+        """The sequence number of the last change-log entry."""
         last = self.history.last
         return self.journal.start.base if last is None else last.sequence
 
-    def cut(self) -> Checkpoint:
-        """A copy of the state at the start of a segment."""
+    def checkpoint(self) -> Checkpoint:
+        """Copy the state at the start of a segment."""
         journal, state = self.journal, self.state
         return Checkpoint(
             contents_of(state),
@@ -211,20 +220,20 @@ class ReplicaState:
 
 
 def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
-    """Load the newest snapshot, and what is published in the journal after it.
+    """Load the newest snapshot, and the published part of the journal after it.
 
     Args:
         own: the store's own directory.
         schema: the collections.
-        name: how errors call the store.
+        name: of the store, in errors.
 
     Raises:
         CorruptFile: a file is damaged.
-        SchemaOutOfDate: a newer version of the library has written it.
+        SchemaOutOfDate: written by a newer version of the library.
     """
     directory = own.path
     for _ in range(_ATTEMPTS):
-        own.look()
+        own.verify_path()
         numbers = numbered(directory, "snapshot")
         if not numbers:
             break
@@ -232,9 +241,10 @@ def load(own: DirectoryHandle, schema: Schema, name: str) -> ReplicaState:
             found = read_snapshot(snapshot_path(directory, numbers[-1]), schema, name)
             journal = Journal(directory, found.segment, found.chain, own)
         except FileNotFoundError:
-            continue  # another process has just replaced it by a newer one
+            continue  # another process has just written a newer one, and dropped this
         live = ReplicaState(found.state, journal)
         try:
+            # A damaged end file reads as the beginning: never go behind the snapshot.
             live.install(journal.effects(max(journal.published(), journal.position)))
         except SegmentDropped:
             journal.close()

@@ -1,9 +1,13 @@
-"""Schema admission: whether a program's schema fits what a directory holds.
+"""Schema admission: admits a program by the schema that is recorded in the directory.
 
-The schema of the rows is noted in the store's meta. A program with the same one goes on,
-and so does one that only adds to it, which is noted, and one of before that was added to
-since: it reads and commits, and leaves alone what it cannot do without a loss (the legacy
-files, the change log, following another store). All others are refused.
+The schema of the rows is recorded in the store's meta. Admitted are:
+
+- a program with the same schema;
+- one that only adds to it: the addition is recorded;
+- an older one, whose schema was only added to since: it reads and commits, but is refused
+  what it cannot do without a loss (legacy files, change log, following another store).
+
+All others are refused.
 """
 
 from __future__ import annotations
@@ -35,55 +39,61 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class SchemaAdmission:
-    """Admit or refuse the schema of one store, each time that another one is noted."""
+    """Admit or refuse the schema of one program, again whenever another one is recorded."""
 
     def __init__(self, schema: Schema, name: str, hook: Hook) -> None:
-        """Make one.
+        """Create it.
 
         Args:
             schema: of the program.
-            name: how errors call the store.
-            hook: receives an event where a newer program has added to the schema.
+            name: of the store, in errors.
+            hook: receives ``schema-behind``.
         """
         self.schema = schema
         self.wanted = describe(schema)
         self._name = name
         self._hook = hook
-        self._seen: JSON = None
+        self._admitted_note: JSON = None
         self._is_open = False
         self.is_behind = False
         """A newer program has added to the schema."""
         self._module = ""
         self.floor = 0
         """Entries of the change log up to this sequence are of a former schema."""
-        self._kept: Mapping[str, frozenset[str]] = {}
+        self._retained_members: Mapping[str, frozenset[str]] = {}
 
     def admit(self, state: State) -> None:
-        """See that the rows of a state are of this schema; quick if nothing has changed.
+        """Require that the rows of a state are of this schema; quick if nothing has changed.
 
         Raises:
             SchemaOutOfDate: they are not.
         """
         noted = state.meta.get(SCHEMA_META)
-        if noted is not self._seen:
-            self._judge(noted)
-            self._seen = noted
-        state.kept = self._kept
+        # By identity: the meta value is replaced as a whole, and this runs at every read.
+        if noted is not self._admitted_note:
+            self._compare_note(noted)
+            self._admitted_note = noted
+        state.kept = self._retained_members
 
-    def _judge(self, noted: JSON) -> None:
+    def _compare_note(self, noted: JSON) -> None:
         if noted is None:
             return
         former = Description.from_json(noted)
         wanted = self.wanted
-        self._kept, self.floor, self._module = {}, former.floor, former.module
+        self._retained_members, self.floor, self._module = (
+            {},
+            former.floor,
+            former.module,
+        )
         was_behind, self.is_behind = self.is_behind, False
         if wanted.fingerprint == former.fingerprint:
             return
+        # Only added to since: go on, and retain the members that this program lacks.
         if wanted.fingerprint in former.ancestors:
-            self._kept = _unknown(former, wanted)
+            self._retained_members = _unknown(former, wanted)
             self.is_behind = True
             if not was_behind:
-                self._tell_behind(former)
+                self._emit_schema_behind(former)
             return
         changes = changes_between(former, wanted, self.schema)
         if self._is_open and changes:
@@ -109,7 +119,7 @@ class SchemaAdmission:
             "that would do). Else deploy the program that fits; nothing was changed."
         )
 
-    def _tell_behind(self, former: Description) -> None:
+    def _emit_schema_behind(self, former: Description) -> None:
         added = changes_between(self.wanted, former, self.schema)
         self._hook(
             Event(
@@ -124,7 +134,7 @@ class SchemaAdmission:
         )
 
     def require_whole(self) -> None:
-        """Refuse what a program with an older schema cannot do without a loss.
+        """Refuse an operation that needs every field of a record.
 
         Raises:
             SchemaOutOfDate: a newer program has added to the schema.
@@ -136,11 +146,11 @@ class SchemaAdmission:
                 "program, or update this one; nothing was changed."
             )
 
-    def next_note(self, state: State) -> tuple[JSON, JSON]:
-        """What is noted, and what should be; the same where nothing is to be done.
+    def next_description(self, state: State) -> tuple[JSON, JSON]:
+        """Return the recorded description, and the one to record; the same if it stays.
 
         Raises:
-            SchemaOutOfDate: nothing is noted, and the records do not fit.
+            SchemaOutOfDate: nothing is recorded, and the records do not fit.
         """
         noted = state.meta.get(SCHEMA_META)
         if noted is None:
@@ -167,13 +177,13 @@ class SchemaAdmission:
                     "or do not index the field; nothing was changed."
                 ) from error
 
-    def opened(self) -> None:
-        """From now on, a schema that is not a known one is another program's."""
+    def finish_opening(self) -> None:
+        """Mark the opening as finished: a schema recorded from now on is another program's."""
         self._is_open = True
 
 
 def _unknown(former: Description, wanted: Description) -> dict[str, frozenset[str]]:
-    """The members that records may have and this program does not know."""
+    """Return the members that records may have and this program does not know."""
     found = {}
     for name, shape in wanted.collections.items():
         there = former.collections.get(name)
@@ -184,10 +194,10 @@ def _unknown(former: Description, wanted: Description) -> dict[str, frozenset[st
 
 
 def require_fitting(state: State, schema: Schema, name: str) -> None:
-    """Require that records of a directory without a note are of this schema.
+    """Require that the records of a directory without a recorded schema are of this one.
 
     Raises:
-        SchemaOutOfDate: one cannot be read, or has a member that would be lost.
+        SchemaOutOfDate: one cannot be decoded, or has a member that would be lost.
     """
     for spec in schema:
         fault = _misfit(spec, state.table(spec.name))

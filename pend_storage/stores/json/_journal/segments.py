@@ -1,4 +1,4 @@
-"""Segment files of the journal: their names, and a reader of their frames."""
+"""Segments: the journal's files, their names, and the reader of their frames."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def segment_path(directory: Path, number: int) -> Path:
 
 
 def snapshot_path(directory: Path, number: int) -> Path:
-    """Return the path of the snapshot that holds everything before a segment."""
+    """Return the path of the snapshot of the state before a segment."""
     return directory / f"snapshot-{number:08}.jsonl"
 
 
@@ -52,33 +52,45 @@ def numbered(directory: Path, kind: str) -> list[int]:
 
 
 class SegmentReader:
-    """Read the frames of one segment, in order, as far as they are whole."""
+    """Read the frames of one segment in order, as far as they are whole."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
         self.end = 0
-        """Place after the last frame that was read."""
+        """Offset after the last frame that was read."""
         self.chain = 0
 
     @classmethod
     def open(cls, path: Path, at: int | None = None) -> SegmentReader:
-        """Open a segment for reading and writing; ``at``: its directory, if it is open."""
+        """Open a segment for reading and writing.
+
+        Args:
+            path: of the segment.
+            at: descriptor of its directory, if that is open.
+        """
         place = path if at is None else path.name
         return cls(path, os.open(place, os.O_RDWR | os.O_CLOEXEC, dir_fd=at))
 
     def __del__(self) -> None:
-        """Close it when its last user drops it."""
+        """Close the descriptor when the last user drops the object."""
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the descriptor; idempotent."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     def payloads(self, limit: int | None = None) -> Iterator[FramePayload]:
-        """What the following frames say, up to a place or the end of whole frames."""
+        """Yield the payloads of the following frames.
+
+        Args:
+            limit: offset to stop at; None: at the first byte that is no whole frame.
+
+        Raises:
+            CorruptFile: a frame is sound, but its payload cannot be decoded.
+        """
         size = _CHUNK
         while limit is None or self.end < limit:
             room = size if limit is None else min(size, limit - self.end)
@@ -90,11 +102,15 @@ class SegmentReader:
                 self.chain = frame.chain
                 start = frame.end
                 yield payload
-            if start == 0:
+            if (
+                start == 0
+            ):  # no whole frame in the window: cut off, or larger than the window
                 wanted = wanted_size(data, 0)
                 if len(data) < room or wanted is None or wanted <= len(data):
                     return
-                size = max(wanted, _CHUNK)
+                size = max(
+                    wanted, _CHUNK
+                )  # a frame larger than the window: read all of it
 
     def _decode(self, payload: bytes) -> FramePayload:
         try:
@@ -107,24 +123,28 @@ class SegmentReader:
             ) from error
 
     def tail(self) -> bytes:
-        """What stands behind the last frame that was read."""
+        """Return the bytes behind the last frame that was read."""
         size = os.fstat(self.fd).st_size - self.end
         return os.pread(self.fd, size, self.end) if size > 0 else b""
 
     def damage(self) -> Damage | None:
-        """Why the reading stopped; None at the end of the file."""
+        """Return the damage at which reading stopped; None at the end of the file."""
         tail = self.tail()
         return diagnose(tail, self.end) if tail else None
 
     def corrupt(self, reason: str) -> CorruptFile:
-        """The error for damage at the place that was reached."""
+        """Return the error for damage at the offset that was reached."""
         return CorruptFile(reason, path=str(self.path), offset=self.end)
 
     def expected_start(self, number: int, chain: int) -> SegmentStart:
-        """Read the first frame; it must continue the segment before.
+        """Read the first frame, and verify that it continues the segment before.
+
+        Args:
+            number: of the segment.
+            chain: checksum at the end of the segment before.
 
         Raises:
-            CorruptFile: it does not.
+            CorruptFile: another number or checksum.
         """
         start = self.start()
         if (start.number, start.chain) != (number, chain):
@@ -132,7 +152,7 @@ class SegmentReader:
         return start
 
     def reread_start(self) -> SegmentStart:
-        """What the first frame says, for a reader that has read further."""
+        """Return the first frame again, after the reader has moved on."""
         again = SegmentReader(self.path, os.dup(self.fd))
         return again.start()
 
@@ -140,7 +160,7 @@ class SegmentReader:
         """Read the first frame.
 
         Raises:
-            CorruptFile: the file does not begin as a segment does.
+            CorruptFile: it is not the start of a segment.
         """
         for payload in self.payloads():
             if payload.segment is None:
@@ -157,7 +177,7 @@ def read_start(directory: Path, number: int) -> SegmentStart:
     """Read the first frame of a segment.
 
     Raises:
-        FileNotFoundError: it has been dropped.
+        FileNotFoundError: compaction has dropped it.
     """
     reader = SegmentReader.open(segment_path(directory, number))
     try:

@@ -1,7 +1,7 @@
-"""Shared replica: the state of a directory in one process, with what all others committed.
+"""Shared replica: the state of a directory in one process, with the commits of all others.
 
 Readers take no lock between processes: they compare the published end of the journal with
-what they have read, and read on if it has changed.
+the one they have read up to, and read on if it has changed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SharedReplica:
             directory: the store's own directory.
             name: of the store, in errors.
             lock_timeout: seconds to wait for another process at most.
-            admission: judges the schema; None: the rows may be of any schema.
+            admission: admits the schema; None: the rows may be of any schema.
 
         Raises:
             SchemaOutOfDate: the rows are of another schema.
@@ -64,15 +64,16 @@ class SharedReplica:
         self._name = name
         self._timeout = lock_timeout
         self.mutex = threading.Lock()
-        """Guards the state; held for microseconds, and never by the main thread."""
+        """Guards the state; held for microseconds. The main thread never waits for it: a
+        signal handler may interrupt it there, and call the store itself."""
         self.version = 0
-        """Changes with the state; odd while that is under way."""
+        """Sequence lock: odd while the state changes, another even number afterwards."""
         self._closed = False
         self._stale = False
-        """Only the files know the state: a commit or a reading failed on the way."""
+        """The state in memory is not that of the files: a commit or a refresh failed midway."""
         self._tail_is_torn = False
         self.own = DirectoryHandle(directory)
-        self._checked = 0
+        self._checked_generation = 0
         self._lock = FlockLock(directory / "lock", self.own)
         try:
             self._live = self._loaded()
@@ -82,7 +83,7 @@ class SharedReplica:
             raise
 
     def _admit(self, live: ReplicaState) -> None:
-        """See that the rows are of this program's schema, now and at each later look."""
+        """Require that the rows are of this program's schema; checked at each refresh."""
         if self.admission is None:
             return
         try:
@@ -92,7 +93,7 @@ class SharedReplica:
             raise
 
     def _loaded(self) -> ReplicaState:
-        """Load, and bring to an end what a process that died had begun."""
+        """Load the state, and recover: publish what a process wrote before it died."""
         live = load(self.own, self.schema, self._name)
         try:
             if live.journal.size_changed():
@@ -106,13 +107,14 @@ class SharedReplica:
             raise
         return live
 
-    # -- looking ------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------
 
-    def glance(self) -> State | None:
-        """The state with all that is committed by now, without taking a lock.
+    def unlocked_state(self) -> State | None:
+        """Return the state without taking a lock, if it is up to date.
 
-        None where something is new, or changes at this moment: then :meth:`look`. What
-        was found in the state counts if :attr:`version` is still as it was before.
+        None if another process has published, or the state is changing: call
+        :meth:`read_state` then. What was read of the state is valid if :attr:`version` is
+        still as it was before.
         """
         live = self._live
         try:
@@ -121,37 +123,44 @@ class SharedReplica:
         except OSError as error:
             if error.errno is None or isinstance(error, TimeoutError):
                 raise  # out of the handler of a signal
-            return None  # found again, and told, on the longer way
+            return None  # read_state meets the error again, and raises it
         return None if self.version & 1 else live.state
 
-    def look(self, job: Callable[[State], T]) -> T:
-        """What a job finds in the state with all that is committed by now.
+    def read_state(self, job: Callable[[State], T]) -> T:
+        """Run a job on the state, with every commit that is acknowledged by now.
+
+        Args:
+            job: reads the state, under the mutex; must be short.
 
         Raises:
             StoreUnavailable: the store is closed.
         """
-        found = with_interrupt_deferred(partial(self._looked_at_once, job))
-        return shielded(partial(self._looked, job)) if found is NOT_NOW else found
+        found = with_interrupt_deferred(partial(self._try_read_state, job))
+        return (
+            shielded(partial(self._read_state_locked, job))
+            if found is NOT_NOW
+            else found
+        )
 
-    def _looked_at_once(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
-        """Look where nothing is new, and nobody has the state: without waiting."""
+    def _try_read_state(self, job: Callable[[State], T]) -> T | Literal[NotNow.NOT_NOW]:
+        """Read if nothing is new and the mutex is free: without waiting."""
         if not self.mutex.acquire(blocking=False):
             return NOT_NOW
         try:
-            state = self.glance()
+            state = self.unlocked_state()
             return NOT_NOW if state is None else job(state)
         finally:
             self.mutex.release()
 
-    def _looked(self, job: Callable[[State], T]) -> T:
+    def _read_state_locked(self, job: Callable[[State], T]) -> T:
         with self.mutex:
-            return job(self.glance() or self._current().state)
+            return job(self.unlocked_state() or self._current().state)
 
-    def consult(self, job: Callable[[ReplicaState], T]) -> T:
-        """What a job finds in state and journal, up to date."""
-        return shielded(partial(self._consulted, job))
+    def read_replica(self, job: Callable[[ReplicaState], T]) -> T:
+        """Run a job on state and journal, with every commit that is acknowledged by now."""
+        return shielded(partial(self._read_replica_locked, job))
 
-    def _consulted(self, job: Callable[[ReplicaState], T]) -> T:
+    def _read_replica_locked(self, job: Callable[[ReplicaState], T]) -> T:
         with self.live() as live:
             return job(live)
 
@@ -162,12 +171,14 @@ class SharedReplica:
     def _current(self) -> ReplicaState:
         self._require_open()
         if self.own.is_elsewhere:
-            self.own.look()
+            self.own.verify_path()
         if self._stale:
             self._reload()
-        self.version += 1
+        self.version += (
+            1  # odd: readers without a lock discard what they find from here on
+        )
         try:
-            self._live.look()
+            self._live.refresh()
         except SegmentDropped:
             self._reload()
         except OSError as error:
@@ -181,49 +192,60 @@ class SharedReplica:
         return self._live
 
     def _reload(self, *, to_the_end: bool = False) -> None:
-        """Read the files anew; to the very end only under the commit lock."""
+        """Load the files again.
+
+        Args:
+            to_the_end: also what was written but not published; only under the commit lock.
+
+        Raises:
+            StoreUnavailable: the files lack commits that this process has seen.
+        """
         live = load(self.own, self.schema, self._name)
         if to_the_end:
             try:
                 live.catch_up()
-            except SegmentDropped:  # nobody drops any while we hold the lock
+            except (
+                SegmentDropped
+            ):  # impossible under the lock, unless files were removed
                 raise CorruptFile(
                     "the journal goes on in a segment that is not there",
                     path=str(self.directory),
                 ) from None
         self._live.journal.require_continued(live.journal)
-        # The one before is closed when the last writer or reader has let go of it.
+        # Not closed here: a reader without a lock may still use the former one. Its
+        # descriptors are closed with the last reference.
         self._live = live
         self._stale = False
 
     @contextmanager
     def live(self) -> Iterator[ReplicaState]:
-        """The state and the journal, up to date, for the length of the block.
+        """Hold the mutex, with state and journal up to date.
 
-        Not in the main thread, where the block might be interrupted: :meth:`consult`.
+        Not in the main thread, where a signal handler may interrupt the block: call
+        :meth:`read_replica` there.
         """
         with self.mutex:
             yield self._current()
 
     def current(self) -> ReplicaState:
-        """State and journal as they are; hold the mutex, and what keeps others out."""
+        """Return state and journal without a refresh; hold the mutex or the commit lock."""
         return self._live
 
-    def _caught_up(self, *, looked: bool = False) -> ReplicaState:
-        """The state with all that is in the journal. Hold the commit lock.
+    def _caught_up(self, *, is_verified: bool = False) -> ReplicaState:
+        """Return the state with every frame of the journal. Hold the commit lock.
 
-        Where it fails on the way, the next caller reads the files anew: what was read is
-        in the state, and may not be on the disk.
+        If it fails midway, the next caller loads the files again: what was read is in the
+        state, and may not be on the disk.
 
         Args:
-            looked: whether the lock has just seen that the directory is still the one.
+            is_verified: the lock has just verified the path of the directory.
         """
-        generation = self.own.generation if looked else self.own.look()
-        if generation != self._checked and not self._live.journal.is_named():
+        generation = self.own.generation if is_verified else self.own.verify_path()
+        if generation != self._checked_generation and not self._live.journal.is_named():
             self._stale = True
         if self._stale:
             self._reload(to_the_end=True)
-        self._checked = generation
+        self._checked_generation = generation
         self.version += 1
         try:
             try:
@@ -240,7 +262,7 @@ class SharedReplica:
         return self._live
 
     def abandon(self) -> None:
-        """Close the files and nothing else; for a forked child, whose locks mean nothing."""
+        """Close all descriptors, in a forked child: unlocking would unlock the parent's lock."""
         self._live.journal.close()
         self._lock.close()
         self.own.close()

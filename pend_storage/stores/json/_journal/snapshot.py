@@ -1,10 +1,10 @@
-"""Snapshots: the whole state in one file, read without a look into a single record.
+"""Snapshots: the whole state in one file, loaded lazily.
 
-A collection is taken apart when it is first used.
+Opening checks the checksums and decodes no record; a collection is decoded at its first use.
 
 A snapshot is a sequence of frames, each but the first and the last one followed by a
 block of rows: a line with their keys, a line with their versions, and a line for each
-record. So the file can be read by eye, and taken apart by splitting lines.
+record. So the file is readable by eye, and is decoded by splitting lines.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ from pend_storage.stores.json._journal.log_frames import (
 __all__ = ["FORMAT", "Contents", "Snapshot", "contents_of", "read_snapshot", "snapshot"]
 
 FORMAT: Final = 3
-"""Version of everything in the store's own directory.
+"""On-disk format: version of everything in the store's own directory.
 
-1: the first. 2: entries of the change log carry a token, who wrote and why. 3: the schema
-of the rows is noted in the meta, and records may have members that a program does not know.
+1: the first. 2: entries of the change log carry a token, an author and a reason. 3: the
+schema of the rows is recorded in the meta, and records may have members that a program does
+not know.
 """
 _PIECE: Final = 1 << 20
 _WRONG_BLOCK: Final = "the checksum of a block of rows is wrong"
 _BLOCK: Final = 5_000
-"""Rows in a block: enough to be quick, little enough to be copied while others work."""
+"""Rows in a block: enough to be fast, few enough to be copied while others work."""
 
 _keys: Final = msgspec.json.Decoder(list[str]).decode
 _versions: Final = msgspec.json.Decoder(list[int]).decode
@@ -72,31 +73,31 @@ class _Block(msgspec.Struct, frozen=True):
 
 
 class _Parts(NamedTuple):
-    """A block, and where the lines that follow it begin in the file."""
+    """A block, and the offset of its lines in the file."""
 
     block: _Block
     start: int
 
 
-class _Kept:
-    """A snapshot that stays open until all of its rows were read.
+class _OpenSnapshot:
+    """An open snapshot, from which collections are loaded at their first use.
 
-    A newer one may take its place meanwhile; the descriptor still leads to this one. It is
-    closed with the last table that has not been looked at.
+    A newer snapshot may replace the file meanwhile; the descriptor still leads to this
+    one. It is closed when no collection is left to be loaded.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
         self._path = path
-        self._fd = os.dup(fd)
+        self._fd = os.dup(fd)  # the reader closes its own descriptor
 
     def __del__(self) -> None:
         os.close(self._fd)
 
     def body(self, parts: _Parts) -> bytes:
-        """The lines of a block.
+        """Read the lines of a block, and verify their checksum again.
 
         Raises:
-            CorruptFile: they are not any more what they were.
+            CorruptFile: they have changed since the snapshot was opened.
         """
         block, start = parts
         wanted = block.keys + block.versions + block.bodies
@@ -112,7 +113,7 @@ class _Kept:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state, and where the journal goes on from it."""
+    """A loaded snapshot: the state, and the segment with which the journal goes on."""
 
     state: State
     segment: int
@@ -121,7 +122,7 @@ class Snapshot:
 
 
 def contents_of(state: State) -> Contents:
-    """Copy all rows, flat and quick, so that later commits do not change the copy."""
+    """Copy all rows; a flat copy, which later commits do not change."""
     return {n: (t.rows.copy(), t.tombstones.copy()) for n, t in state.tables.items()}
 
 
@@ -133,14 +134,14 @@ def snapshot(
     sequence: int,
     meta: Mapping[str, JSON],
 ) -> Iterator[bytes]:
-    """Yield the text of a snapshot, piece by piece.
+    """Encode a snapshot: yield its text in chunks.
 
     Args:
         contents: all rows.
         segment: the first segment that is not in it.
-        chain: the checksum at the end of the segment before.
-        sequence: the highest sequence or version given so far.
-        meta: all named values.
+        chain: checksum at the end of the segment before.
+        sequence: the highest sequence number or version so far.
+        meta: all meta entries.
     """
     head = _Head(FORMAT, segment, chain, sequence, dict(meta))
     frame, after = encode_frame(_encode(head), 0)
@@ -152,6 +153,7 @@ def snapshot(
             frame, after = encode_frame(_encode(block), after)
             yield frame
             yield body
+    # A snapshot that was cut off between two blocks lacks this frame.
     yield encode_frame(b'{"end":true}', after)[0]
 
 
@@ -186,14 +188,14 @@ def read_snapshot(path: Path, schema: Schema, name: str) -> Snapshot:
     """Read a snapshot.
 
     Args:
-        path: the file.
-        schema: what the state is for.
-        name: how errors call the store.
+        path: of the file.
+        schema: the collections.
+        name: of the store, in errors.
 
     Raises:
         CorruptFile: it is damaged.
-        FileNotFoundError: it has been replaced by a newer one.
-        SchemaOutOfDate: a newer version of the library has written it.
+        FileNotFoundError: a newer one has replaced it.
+        SchemaOutOfDate: written by a newer version of the library.
     """
     with path.open("rb") as file:
         return _Reader(path, file).read(schema, name)
@@ -219,13 +221,14 @@ class _Reader:
         while (payload := self._frame()) != b'{"end":true}':
             block = self._decode(payload, _Block)
             tables.setdefault(block.collection, []).append(self._parts(block))
-        kept = _Kept(self._path, self._file.fileno())
+        source = _OpenSnapshot(self._path, self._file.fileno())
         for collection, parts in tables.items():
-            state.any_table(collection).load_later(partial(_contents, kept, parts))
+            state.any_table(collection).load_later(partial(_contents, source, parts))
         return Snapshot(state, head.segment, head.chain)
 
     def _parts(self, block: _Block) -> _Parts:
         start = self._file.tell()
+        # Read through now, to detect damage at opening; decoded at the first use.
         left, crc = block.keys + block.versions + block.bodies, 0
         while left and (piece := self._file.read(min(left, _PIECE))):
             left, crc = left - len(piece), zlib.crc32(piece, crc)
@@ -237,6 +240,7 @@ class _Reader:
         start = self._file.tell()
         data = self._file.read(HEADER_SIZE)
         size = wanted_size(data, 0) or 0
+        # Bounded by the file: a damaged size must not allocate gigabytes.
         data += self._file.read(max(0, min(size, self._size) - HEADER_SIZE))
         frame = read_frame(data, 0, self._chain)
         if frame is None:
@@ -256,16 +260,19 @@ class _Reader:
         return CorruptFile(reason, path=str(self._path), offset=offset)
 
 
-def _contents(kept: _Kept, places: list[_Parts]) -> tuple[Rows, dict[str, int]]:
-    """Take blocks apart, when the collection is first looked at; one at a time."""
+def _contents(
+    source: _OpenSnapshot, places: list[_Parts]
+) -> tuple[Rows, dict[str, int]]:
+    """Decode the blocks of one collection, one at a time."""
     rows: Rows = {}
     tombstones: dict[str, int] = {}
     for parts in places:
-        block, body = parts.block, kept.body(parts)
+        block, body = parts.block, source.body(parts)
         behind = block.keys + block.versions
         keys = _keys(body[: block.keys])
         versions = _versions(body[block.keys : behind])
         if block.bodies:
+            # JSON text has no raw line breaks inside of strings: a line is a record.
             bodies = body[behind:-1].split(b"\n")
             rows.update(zip(keys, zip(versions, bodies, strict=True), strict=True))
         else:

@@ -1,5 +1,5 @@
-"""Synchronisation of legacy JSON files with the journal, in both directions.
+"""Legacy file synchronisation: between legacy JSON files and the journal, both ways.
 
-The first opening imports the files. From then on commits are written into them, and what
-other programs change in them is detected and committed.
+The first opening imports the files. From then on commits are written into them, and edits
+of other programs in them are detected and committed.
 """

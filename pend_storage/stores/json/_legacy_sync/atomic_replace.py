@@ -1,8 +1,9 @@
-"""Atomic replacement of a legacy file, so that no edit of another program is lost.
+"""Atomic replacement of a legacy file, without losing an edit of another program.
 
-Where the system can, the two files are exchanged in one step, and the old one is looked
-at afterwards: if another program has changed it at the last moment, it is put back. What
-the new file shows is noted before, so that a crash anywhere in between can be understood.
+If the system can, the two files are exchanged in one step, and the old one is verified
+afterwards: if another program has changed it at the last moment, it is put back. The manifest
+of the new file is written before the exchange, so that recovery can tell how far a crashed
+process got.
 """
 
 from __future__ import annotations
@@ -58,34 +59,36 @@ _FILE_SETTLED = crashpoints.declare(
 
 
 class SingleFile(SyncedFile):
-    """A legacy file of its own: a new version replaces it as a whole."""
+    """A single legacy file: a new version replaces it as a whole."""
 
     @override
     def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         _FILE_WRITTEN()
-        manifest.replaced = before
+        manifest.replaced = before  # recognises a late edit of the replaced file
         manifest.signature = manifest.signature._replace(
             ctime_ns=0
         )  # the swap changes it
         save_manifest(self._next_path, manifest)
-        self._made.append(self._next_path)
+        self._temporary_files.append(self._next_path)
         _FILE_NOTED()
         if not self._swap(manifest, before):
             self.new.unlink(missing_ok=True)
             self._next_path.unlink(missing_ok=True)
             return False
         _FILE_SWAPPED()
-        sync_directory(self.target.parent)
+        sync_directory(
+            self.target.parent
+        )  # the exchange is durable before the old one goes
         self._retire_old()
         _FILE_SETTLED()
-        with contextlib.suppress(FileNotFoundError):  # there was none before
+        with contextlib.suppress(FileNotFoundError):  # the first version of the file
             os.replace(self._manifest_path, self._before_path)  # noqa: PTH105 - as in disk
         self._confirm()
-        self._take_ctime(manifest)
+        self._record_ctime(manifest)
         return True
 
-    def _take_ctime(self, manifest: FileManifest) -> None:
-        """Recognise the file that was just put in place; its content is verified later."""
+    def _record_ctime(self, manifest: FileManifest) -> None:
+        """Record the ctime of the installed file; its content is verified in a later round."""
         status = self.status()
         found = None if status is None else signature_of(status)
         if found is not None and found.is_but_for_ctime(manifest.signature):
@@ -93,7 +96,7 @@ class SingleFile(SyncedFile):
 
     def _swap(self, manifest: FileManifest, before: FileSignature | None) -> bool:
         if os.path.realpath(self.path) != str(self.target):
-            return False  # a link leads to another file by now
+            return False  # the symbolic link was changed meanwhile
         if before is None:
             return self._move_new()
         status = self.status()
@@ -102,12 +105,14 @@ class SingleFile(SyncedFile):
         exchanged = exchange(self.new, self.target)
         if not exchanged:
             os.replace(self.new, self.target)  # noqa: PTH105 - as in disk
-        self._made.clear()  # from here on what is beside is the old one
+        # From here on the name beside leads to the old file, which may hold an edit: a
+        # failure must not delete it.
+        self._temporary_files.clear()
         if not exchanged:
             return True
         if signature_of(self.new.stat()).is_but_for_ctime(before):
             return True
-        self._put_back(manifest)
+        self._restore_original(manifest)
         return False
 
     def _move_new(self) -> bool:
@@ -115,36 +120,36 @@ class SingleFile(SyncedFile):
             move_new(self.new, self.target)
         except FileExistsError:
             return False
-        self._made.clear()
+        self._temporary_files.clear()
         return True
 
-    def _put_back(self, manifest: FileManifest) -> None:
-        """The old file was changed at the very last moment: it is the one that counts."""
+    def _restore_original(self, manifest: FileManifest) -> None:
+        """Put the old file back: another program changed it just before the exchange."""
         exchange(self.new, self.target)
         found = signature_of(self.new.stat())
         if found.inode != manifest.signature.inode:
-            # And replaced once more, before we could put it back: the last one counts.
+            # Replaced once more, before it could be put back: the latest file counts.
             exchange(self.new, self.target)
-            self._unsaid = self._keep(self.new)
+            self._unreported_edit = self._retain(self.new)
         elif not found.is_but_for_ctime(manifest.signature):
-            # A program has written into the new one meanwhile.
-            self._unsaid = self._keep(self.new)
+            # A program has written into the new file meanwhile: retain that as a late edit.
+            self._unreported_edit = self._retain(self.new)
 
     def _retire_old(self) -> None:
-        """Keep the old file a little longer: a program may have it open for writing."""
+        """Retain the old file for a round: a program may have it open for writing."""
         with contextlib.suppress(FileNotFoundError):
             try:
                 os.replace(self.new, self._old_path)  # noqa: PTH105 - as in disk
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                self.new.unlink()  # it is on another file system
+                self.new.unlink()  # another file system: a rename cannot move it there
 
     # -- afterwards --------------------------------------------------------------------
 
     @override
     def late_edit(self, manifest: FileManifest | None) -> Path | None:
-        unsaid, self._unsaid = self._unsaid, None
+        unsaid, self._unreported_edit = self._unreported_edit, None
         if unsaid is not None or not self._old_path.exists():
             return unsaid
         if (
@@ -152,22 +157,24 @@ class SingleFile(SyncedFile):
             and manifest.replaced is not None
             and self._was_written(manifest)
         ):
-            return self._keep(self._old_path)
+            return self._retain(self._old_path)
         self._old_path.unlink()
         self.forget_replaced()
         return None
 
     def _was_written(self, manifest: FileManifest) -> bool:
-        """Whether the old file is another one than this manifest's file took the place of."""
+        """Return True if the old file was written after it had been replaced."""
         known = manifest.replaced
         found = signature_of(self._old_path.stat())
         if known is None or not found.is_but_for_ctime(known):
             return True
-        digest = manifest.replaced_digest  # its times may have been put back
+        digest = (
+            manifest.replaced_digest
+        )  # a program can set the times back, not the content
         return bool(digest) and digest_of(self._old_path.read_bytes()) != digest
 
     @override
-    def make_room(self, permissions: FilePermissions | None) -> None:
+    def make_parent(self, permissions: FilePermissions | None) -> None:
         refuse_problems(self.path)
         if permissions is None:
             _make_folders(self.target.parent)
@@ -185,27 +192,30 @@ class SingleFile(SyncedFile):
     def _recover_swap(self) -> Path | None:
         coming = load_manifest(self._next_path)
         beside = signature_of(self.new.stat()) if self.new.exists() else None
-        if coming is None or self._never_came(coming, beside):
+        if coming is None or self._was_not_installed(coming, beside):
             self._next_path.unlink()
             return None
         kept = None
         before = self.manifest() or self.replaced_manifest()
         if beside is not None and not (before and self._shows(before, beside)):
-            kept = self._keep(self.new)
+            kept = self._retain(self.new)
         self._confirm()
         return kept
 
     def _shows(self, manifest: FileManifest, beside: FileSignature) -> bool:
-        """Whether the file beside the new one is as a manifest says that it was."""
+        """Return True if the file beside the target is the one that a manifest describes."""
         if not manifest.signature.is_but_for_ctime(beside):
             return False
         return digest_of(self.new.read_bytes()) == manifest.digest
 
-    def _never_came(self, coming: FileManifest, beside: FileSignature | None) -> bool:
-        """Whether the new file did not get to its place.
+    def _was_not_installed(
+        self, coming: FileManifest, beside: FileSignature | None
+    ) -> bool:
+        """Return True if a crash came before the new file was installed.
 
-        It stands beside the old one; or it is gone because the power failed before its name
-        was on the disk. In a copy of the directory it is known by its content.
+        Then it stands beside the old one; or it is gone because the power failed before its
+        name was on the disk. The digest recognises it in a copy of the directory, where
+        inodes differ.
         """
         path = self.target if beside is None else self.new
         try:
@@ -215,7 +225,7 @@ class SingleFile(SyncedFile):
             found = False
         return found is (beside is not None)
 
-    def _keep(self, path: Path) -> Path:
+    def _retain(self, path: Path) -> Path:
         folder = self._own / _KEPT
         folder.mkdir(exist_ok=True)
         kept = folder / fitting(self.target.name, f"-{time.time_ns()}")
@@ -225,7 +235,7 @@ class SingleFile(SyncedFile):
 
 
 def _make_folders(folder: Path) -> None:
-    """Make a folder and those above it; each belongs to whom the one above belongs to."""
+    """Create a directory and its parents; each gets the owner of its parent."""
     missing = [at for at in (folder, *folder.parents) if not at.exists()]
     for at in reversed(missing):
         at.mkdir(exist_ok=True)

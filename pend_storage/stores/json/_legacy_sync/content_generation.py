@@ -1,4 +1,4 @@
-"""Change counters of what a legacy file shows: whether it must be looked at again."""
+"""Content generation: change counters, to skip a file without changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Generation", "generation", "touched"]
 
 
 class Generation(NamedTuple):
-    """Counters that change with anything that a file may show."""
+    """Counters, one of which changes with every change that a file may show."""
 
     state: int
     homes: int
@@ -35,7 +35,11 @@ def generation(live: ReplicaState, layout: Layout) -> Generation:
 def touched(
     live: ReplicaState, layout: Layout, since: Generation | None
 ) -> frozenset[str] | None:
-    """Return tokens that may have changed since then; None where that is not remembered."""
+    """Return tokens that may have changed since a generation; None: any may have.
+
+    Tables remember only the latest changes, and a reload remembers none.
+    """
+    # Another serial: the state was loaded again, and its counters began at zero.
     if since is None or since.state != live.state.serial:
         return None
     tables = live.state.tables

@@ -1,9 +1,9 @@
-"""Commit of an external edit, as far as the rules allow.
+"""Edit commit: commits an external edit, merges it with commits, quarantines what is refused.
 
 Whole records are written, computed from records that were read: of the file, of those
 that it derives, of those that refer to a deleted one. The commit checks the version of
 each, so that a commit made in between is never overwritten: it raises ``Conflict``, and
-the edit is compared again with what the store holds by then.
+the edit is compared with the store again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _Meta: TypeAlias = tuple[tuple[str, JSON], ...]
 
 
 class EditCommit:
-    """Commit one edit. What the store refuses goes to quarantine."""
+    """Commit one edit. Values that the store refuses are quarantined."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class EditCommit:
         submit: Submit,
         hook: Hook,
     ) -> None:
-        """Make one.
+        """Create it.
 
         Args:
-            engine: is read.
+            engine: the open store, for reads.
             layout: of the file.
             found: the edit.
-            submit: carries the commit out.
-            hook: receives events of what was refused, and what met a commit.
+            submit: commits.
+            hook: receives ``outside-edit-refused`` and ``outside-edit-met-commit``.
         """
         self._engine = engine
         self._submit = submit
@@ -69,70 +69,74 @@ class EditCommit:
         self._found = found
         self._schema = found.content.schema
         self._hook = hook
-        self._wanted: dict[Place, Operation] = {}
+        self._planned: dict[Place, Operation] = {}
         self._overruled: dict[Place, Place] = {}
-        """Records to where in quarantine is what a commit had made of them."""
+        """Place of a record to the place of its overruled value in quarantine."""
         self._removed: Event | None = None
 
     def run(self, meta: _Meta) -> list[tuple[Operation, int]]:
-        """Commit; gives what was written, with its versions.
+        """Commit; repeat without each operation that the store refuses.
 
         Args:
-            meta: named values to set together with it.
+            meta: meta entries to set in the same commit.
+
+        Returns:
+            The operations that were written, with their versions.
 
         Raises:
             Conflict: a record that was read was committed to since.
             StaleEpoch: the store is not primary any more.
         """
         for aside in self._found.asides:
-            self._want(aside)
+            self._plan(aside)
         for operation in self._found.operations:
             rebased = self._rebased(operation)
             if rebased is not None:
-                self._want(rebased)
-        self._want_header()
+                self._plan(rebased)
+        self._plan_header()
         while True:
-            wanted = self._complete()
+            wanted = self._with_dependents()
             checks = self._checks(wanted)
+            # Not limited: an edit may touch every record of a file, and is one commit.
             batch = self._schema.batch(wanted.values(), checks, limited=False)
             try:
                 versions = self._submit(functools.partial(_add, batch, meta))
             except (UniqueViolation, ReferenceViolation) as error:
-                if self._complete().keys() == wanted.keys():
-                    self._drop(error)
-                # Else something has come to refer to what is to be deleted.
+                if self._with_dependents().keys() == wanted.keys():
+                    self._withdraw(error)
+                # Else a new reference to a deleted record: it is one more dependent.
             else:
                 if self._removed is not None:
                     self._hook(self._removed)
                 return list(zip(batch.operations, versions, strict=True))
 
-    def _want(self, operation: Operation) -> None:
-        self._wanted[operation.collection, operation.key] = operation
+    def _plan(self, operation: Operation) -> None:
+        self._planned[operation.collection, operation.key] = operation
 
-    def _want_header(self) -> None:
-        """What stands beside the records, if the editor has changed it."""
+    def _plan_header(self) -> None:
+        """Plan the header, if the editor has changed members beside the records."""
         found, (version, shown) = self._found, self._found.header
         if found.parsed.header in (found.content.header, shown):
             return
         header, present = found.parsed.header, found.content
         if version != present.header_version:
-            self._keep_members(shown, present.header, header)
+            self._retain_members(shown, present.header, header)
             if shown is not None:
                 header = self._layout.merged_header(shown, present.header, header)
-        self._want(self._schema.put(LEGACY_FILES, header))
+        self._plan(self._schema.put(LEGACY_FILES, header))
 
-    def _keep_members(
+    def _retain_members(
         self, shown: LegacyFile | None, present: LegacyFile, edited: LegacyFile
     ) -> None:
-        """What stands beside the records was committed to and edited: keep what loses."""
+        """Quarantine the overruled members beside the records, after a conflict."""
         lost = self._layout.overruled_members(shown, present, edited)
         for name, value in lost.items():
-            reason = "a commit set it, and somebody else set it in the file meanwhile"
-            self._want(beside_of(self._schema, self._layout, name, value, reason))
-        self._tell(
+            reason = "a commit set it, and another program set it in the file meanwhile"
+            self._plan(beside_of(self._schema, self._layout, name, value, reason))
+        self._emit(
             "outside-edit-met-commit",
             f"what stands beside the records of {self._layout.file} was changed by "
-            "somebody else and by a commit at the same time; "
+            "another program and by a commit at the same time; "
             + (
                 f"of {', '.join(map(repr, lost))} the edit counts, and what the commit "
                 "had set is in quarantine"
@@ -142,52 +146,52 @@ class EditCommit:
         )
 
     def _checks(self, wanted: Iterable[Place]) -> Mapping[Place, int]:
-        """What was read must not have changed until the commit.
+        """Return the expected versions for the commit.
 
-        Of the file's own records only those that are written: what the others are is
-        compared with the file alone.
+        Of the file's own records only those that are written: the others were compared
+        with the file alone.
         """
         content, reads = self._found.content, self._found.reads
         for place in wanted:
             if place[0] in {self._layout.collection, QUARANTINE}:
                 row = content.row(token_of(*place))
-                reads.note(place, row[0] if row else self._version(place))
+                reads.record(place, row[0] if row else self._version(place))
             elif place[0] == LEGACY_FILES:
-                reads.note(place, content.header_version)
+                reads.record(place, content.header_version)
         return reads.checks
 
     def _version(self, place: Place) -> int:
-        """Of a row that does not stand in the file."""
+        """Return the version of a row that does not stand in the file."""
         if place[0] != QUARANTINE:
             return 0
         with self._engine.live() as live:
             row = live.state.table(QUARANTINE).row(place[1])
         return 0 if row is None else row.version
 
-    # -- what is refused ----------------------------------------------------------------
+    # -- refused operations -------------------------------------------------------------
 
-    def _drop(self, error: UniqueViolation | ReferenceViolation) -> None:
-        """Take out the operation that the store has refused."""
+    def _withdraw(self, error: UniqueViolation | ReferenceViolation) -> None:
+        """Withdraw the operation that the store has refused, and quarantine its value."""
         if isinstance(error, UniqueViolation):
             place = (error.collection, error.key)
         else:
-            place = _refused_place(self._wanted, error)
-        if place not in self._wanted:  # of what follows from the edit
+            place = _refused_place(self._planned, error)
+        if place not in self._planned:  # a dependent was refused: nothing to withdraw
             raise error
-        operation = self._wanted.pop(place)
+        operation = self._planned.pop(place)
         overruled = self._overruled.pop(place, None)
-        if overruled is not None:  # it is not, after all
-            self._wanted.pop(overruled, None)
+        if overruled is not None:  # the committed value stays: it is not overruled
+            self._planned.pop(overruled, None)
         if isinstance(operation, Put) and place[0] == self._layout.collection:
             self._set_aside(operation, error)
-        self._tell(
+        self._emit(
             "outside-edit-refused",
-            f"{self._layout.file} was changed by somebody else, and what it says of "
-            f"{self._called(operation)} cannot be: {error}",
+            f"{self._layout.file} was changed by another program, and what it says of "
+            f"{self._label(operation)} cannot be: {error}",
         )
 
-    def _called(self, operation: Operation) -> str:
-        """As the file names what an operation is about."""
+    def _label(self, operation: Operation) -> str:
+        """Return the name of an operation's record, as the file shows it."""
         found = self._found
         if operation.collection == self._layout.collection:
             if isinstance(operation, Put):
@@ -199,22 +203,22 @@ class EditCommit:
         return f"{operation.collection}[{shown(operation.key)}]"
 
     def _set_aside(self, put: Put, error: UniqueViolation | ReferenceViolation) -> None:
-        """Keep what was refused: in its place in the file, unless that is taken."""
+        """Quarantine a refused value: in its place in the file, unless that is taken."""
         header = self._found.parsed.header
         if self._is_taken(put, error):
-            self._lose(put.record, header, f"the store refused it: {error}")
+            self._quarantine(put.record, header, f"the store refused it: {error}")
             return
         aside = self._layout.set_aside(self._schema, header, put.record, str(error))
         seen = dataclasses.replace(aside.record, seen_at=datetime.now(UTC))
-        self._wanted[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
+        self._planned[aside.collection, aside.key] = self._schema.put(QUARANTINE, seen)
 
     def _is_taken(self, put: Put, error: UniqueViolation | ReferenceViolation) -> bool:
-        """Whether another value of the store stands in the same place of the file."""
+        """Return True if a value of the store stands in the same place of the file."""
         if self._found.content.row(put.key) is not None:
             return True
         if isinstance(error, ReferenceViolation):
             return False
-        called = self._called(put)
+        called = self._label(put)
         with self._engine.live() as live:
             table = live.state.table(put.collection)
             values = index_value(put.record, error.fields) or ()
@@ -226,34 +230,34 @@ class EditCommit:
             if self._layout.owns(record)
         )
 
-    def _lose(self, record: Any, header: LegacyFile, reason: str) -> Put:
-        """Keep a value that loses, apart from the file."""
+    def _quarantine(self, record: Any, header: LegacyFile, reason: str) -> Put:
+        """Quarantine an overruled value, apart from the file."""
         aside = aside_of(self._schema, self._layout, header, record, reason)
-        self._want(aside)
+        self._plan(aside)
         return aside
 
-    # -- what was committed meanwhile ---------------------------------------------------
+    # -- conflicts with commits ---------------------------------------------------------
 
     def _rebased(self, operation: Operation) -> Operation | None:
-        """The edit of a record, on top of what was committed to it meanwhile.
+        """Rebase the edit of a record onto commits made since the file was written.
 
-        None where the commit has made of the record what the file says.
+        None if the commits resulted in the same text as the edit.
         """
         content, key = self._found.content, operation.key
         if operation.collection != content.collection:
             return operation
         before, now = self._found.base.get(key), content.row(key)
-        if _version(before) == _version(now):
+        if _version(before) == _version(now):  # no commit since the file was written
             return operation
-        if self._says_the_same(operation, now):
+        if self._has_same_text(operation, now):
             return None
-        return self._settled(operation, before, now)
+        return self._resolved(operation, before, now)
 
-    def _settled(self, operation: Operation, before: _Row, now: _Row) -> Operation:
-        """What becomes of a record that an edit and a commit have made different."""
+    def _resolved(self, operation: Operation, before: _Row, now: _Row) -> Operation:
+        """Resolve a conflict of an edit and a commit on one record."""
         content, key = self._found.content, operation.key
         if now is None:
-            self._tell_met(operation, "deleted", "changed", "the edit counts")
+            self._emit_met_commit(operation, "deleted", "changed", "the edit counts")
             return operation
         committed = content.decode(key, now[1])
         if isinstance(operation, Delete):
@@ -268,10 +272,10 @@ class EditCommit:
         return self._merged(operation, content.decode(key, before[1]), committed)
 
     def _merged(self, operation: Put, base: Any, committed: Any) -> Put:
-        """Both have changed it: each side keeps its own."""
+        """Merge both changes of a record, three-way."""
         layout, schema = self._layout, self._schema
         record, lost = merge(base, committed, operation.record, layout.computed)
-        # Read as the file will show it, so that what is computed of it fits.
+        # Parsed back from its text, so that computed fields agree with the merged ones.
         text = aside_of(schema, layout, self._found.parsed.header, record, "").record
         entry = layout.retry(schema, text)
         if entry.home.collection == operation.collection:
@@ -280,7 +284,9 @@ class EditCommit:
             how = f"of {', '.join(lost)} the edit counts"
             self._overrule(operation, committed, "changed", "changed", how)
         else:
-            self._tell_met(operation, "changed", "changed", "both changes are kept")
+            self._emit_met_commit(
+                operation, "changed", "changed", "both changes are kept"
+            )
         return self._schema.put(operation.collection, record)
 
     def _placed(self, record: Any, edited: Put) -> Any:
@@ -295,23 +301,25 @@ class EditCommit:
         edit: str,
         how: str = "the edit counts",
     ) -> None:
-        """Keep what a commit wrote, and an edit takes back."""
+        """Quarantine a committed value that an edit overrules."""
         reason = (
-            f"a commit had {did} it, and somebody else {edit} it in the file: {how}"
+            f"a commit had {did} it, and another program {edit} it in the file: {how}"
         )
-        aside = self._lose(committed, self._found.parsed.header, reason)
+        aside = self._quarantine(committed, self._found.parsed.header, reason)
         self._overruled[operation.collection, operation.key] = (QUARANTINE, aside.key)
         kept = f"{how}, and what the commit had written is in quarantine as {aside.key}"
-        self._tell_met(operation, did, edit, kept)
+        self._emit_met_commit(operation, did, edit, kept)
 
-    def _tell_met(self, operation: Operation, did: str, edit: str, how: str) -> None:
-        self._tell(
+    def _emit_met_commit(
+        self, operation: Operation, did: str, edit: str, how: str
+    ) -> None:
+        self._emit(
             "outside-edit-met-commit",
-            f"{self._layout.file}: {self._called(operation)} was {did} by a commit and "
-            f"{edit} by somebody else at the same time; {how}",
+            f"{self._layout.file}: {self._label(operation)} was {did} by a commit and "
+            f"{edit} by another program at the same time; {how}",
         )
 
-    def _says_the_same(self, operation: Operation, now: _Row) -> bool:
+    def _has_same_text(self, operation: Operation, now: _Row) -> bool:
         if now is None or isinstance(operation, Delete):
             return now is None and isinstance(operation, Delete)
         content, layout = self._found.content, self._layout
@@ -319,20 +327,20 @@ class EditCommit:
         text = layout.render_one(content.header, committed)
         return text == layout.render_one(content.header, operation.record)
 
-    def _complete(self) -> dict[Place, Operation]:
-        """What is wanted, and what follows from it for what refers to it.
+    def _with_dependents(self) -> dict[Place, Operation]:
+        """Return the planned operations and their dependents: what refers to deleted records.
 
         Raises:
             Conflict: a record was changed since it was read for the same edit.
         """
         schema, layouts = self._schema, self._engine.layouts
-        looks = EditLookups(self._engine, self._found.reads)
-        removal = Removal(schema, layouts, self._layout, looks)
-        wanted = removal.settle(self._wanted.values())
+        lookups = EditLookups(self._engine, self._found.reads)
+        removal = Removal(schema, layouts, self._layout, lookups)
+        wanted = removal.settle(self._planned.values())
         self._removed = removal.event()
         return wanted
 
-    def _tell(self, name: str, message: str) -> None:
+    def _emit(self, name: str, message: str) -> None:
         self._hook(Event(name, message, logging.WARNING))
 
 
@@ -347,7 +355,7 @@ def _add(batch: Batch, meta: _Meta, plan: Plan) -> tuple[int, ...]:
 def _refused_place(
     wanted: dict[tuple[str, str], Operation], error: ReferenceViolation
 ) -> tuple[str, str]:
-    """The operation that a reference stands against."""
+    """Return the place of the operation that a reference violation refuses."""
     target = (error.target, error.value)
     if isinstance(wanted.get(target), Delete):
         return target

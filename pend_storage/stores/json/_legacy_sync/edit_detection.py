@@ -1,4 +1,4 @@
-"""Detection of edits: compares an edited file with what it showed before."""
+"""Edit detection: compares an edited file with what it showed before."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ __all__ = ["EditDetector", "broken_entry"]
 
 
 class EditDetector:
-    """Find what was changed in one file."""
+    """Detect the changes in one file: a diff against its manifest, not against the store."""
 
     def __init__(
         self, engine: Engine, layout: Layout, raw: bytes, manifest: FileManifest | None
     ) -> None:
-        """Make one.
+        """Create a detector.
 
         Args:
-            engine: the store.
+            engine: the open store.
             layout: of the file.
-            raw: the file as it is now.
-            manifest: what it showed before; None where it was not there.
+            raw: present content of the file.
+            manifest: of the file before the edit; None if there was no file.
         """
         self._engine = engine
         self._layout = layout
@@ -58,11 +58,11 @@ class EditDetector:
     def find(
         self, skip: Collection[int] = (), without: Collection[str] = ()
     ) -> EditedFile:
-        """Compare.
+        """Detect the edit.
 
         Args:
-            skip: entries of the file, by their places in it, that are not looked at.
-            without: tokens of records that are not compared with the file.
+            skip: indexes of entries of the file to ignore.
+            without: tokens of records to ignore.
         """
         with self._engine.live() as live:
             content = file_contents_of(live, self._layout, {})
@@ -80,38 +80,38 @@ class EditDetector:
             for token, row in base.items()
             if token not in without
         ]
-        told = self._layout.adopt(
+        adopted = self._layout.adopt(
             content.schema,
-            ParsedFile(parsed.header, _noted(parsed.entries, seen, skip)),
+            ParsedFile(parsed.header, _recorded(parsed.entries, seen, skip)),
             present,
-            lambda c, k: self._look(base, reads, c, k),
+            lambda c, k: self._find_record(base, reads, c, k),
         )
-        # What it did not show before was not taken out.
+        # A record that the file did not show before was not deleted by the edit.
         removable = base if _shows_records(self._manifest) else _whole_files(content)
         operations: list[Operation] = []
-        told_by: dict[str, int] = {}
-        for operation in told:
+        source_entry: dict[str, int] = {}
+        for operation in adopted:
             if isinstance(operation, Put):
                 if operation.collection == self._layout.collection:
-                    told_by[operation.key] = len(seen) - 1
+                    source_entry[operation.key] = len(seen) - 1
             elif token_of(operation.collection, operation.key) not in removable:
                 continue
             operations.append(operation)
         found = EditedFile(
-            parsed, seen, content, base, header, operations, reads, told_by
+            parsed, seen, content, base, header, operations, reads, source_entry
         )
         if broken_entry(found) is not None and self._was_never_read(content):
             found.parsed = replace(parsed, header=marked(parsed.header))
         return found
 
     def _was_never_read(self, content: FileContents) -> bool:
-        """Whether nothing of the file, which is broken now, was ever known."""
+        """Return True if nothing of a file that is broken now was ever read."""
         if self._manifest is None and not content.header_version:
             return True
         return content.is_unread
 
     def digest(self, found: EditedFile, item: SeenRecord) -> str:
-        """The digest of what the file says in one of its entries."""
+        """Return the digest of the text of an entry."""
         return self._digest(found.parsed.header, item, found.content)
 
     def _digest(
@@ -129,12 +129,12 @@ class EditDetector:
         content: FileContents,
         base: Rows,
     ) -> list[int]:
-        """Entries that say what they said before, though no record does.
+        """Return the indexes of entries that are unchanged, though no record has their text.
 
-        An edit that was adopted had met commits, and the file was not written since. Of
-        the records that it showed so, those stay in the base that it does not show now.
+        An adopted edit had met commits, and the file was not written since. Records whose
+        text of that time is missing now are added to the base: the edit deletes them.
         """
-        assert self._manifest is not None  # noqa: S101 - its caller has looked
+        assert self._manifest is not None  # noqa: S101 - the caller has checked
         unlike = self._manifest.shown.unlike
         known = {d: token for token, d in unlike.items() if d != UNCLEAR}
         same, missing = [], dict(unlike)
@@ -154,7 +154,7 @@ class EditDetector:
     def _base(
         self, content: FileContents
     ) -> tuple[Rows, tuple[int, LegacyFile | None]]:
-        """The rows, and the header, that the file showed before it was changed."""
+        """Return the rows, and the header, that the file showed before the edit."""
         header = (content.header_version, content.header)
         if self._manifest is None or not _shows_records(self._manifest):
             return self.current(content), header
@@ -171,6 +171,7 @@ class EditDetector:
                 missing[token] = version
         shown = self._manifest.header
         is_known = shown == content.header_version
+        # Rows that were committed to since are read from the journal, as of the write.
         for position in () if is_known and not missing else self._manifest.positions:
             state = state_at(self._engine.directory, content.schema, position)
             if state is None:
@@ -186,15 +187,17 @@ class EditDetector:
         return base, header if is_known else (shown, None)
 
     def current(self, content: FileContents) -> Rows:
-        """Every record of the file, as the store has it."""
+        """Return every record of the file, as the store has it."""
         rows = ((token, content.row(token)) for token in content.tokens())
         return {**_whole_files(content), **{t: r for t, r in rows if r is not None}}
 
-    def _look(self, base: Rows, reads: ReadSet, collection: str, key: str) -> Any:
-        """A record for the layout: of this file as it was, of others as they are.
+    def _find_record(
+        self, base: Rows, reads: ReadSet, collection: str, key: str
+    ) -> Any:
+        """Return a record for the layout: of this file as it was, of others as they are.
 
         Raises:
-            Conflict: it is not what it was when it was looked at before.
+            Conflict: an earlier read found another version.
         """
         mine = collection in {self._layout.collection, QUARANTINE}
         row = base.get(token_of(collection, key)) if mine else None
@@ -202,21 +205,21 @@ class EditDetector:
             return self._engine.schema[collection].codec.decode(row[1])
         with self._engine.live() as live:
             found = live.state.table(collection).row(key)
-        reads.note((collection, key), 0 if found is None else found.version)
+        reads.record((collection, key), 0 if found is None else found.version)
         if found is None or (mine and self._layout.owns(found.record)):
             return None  # committed to this file, but never shown in it
         return found.record
 
 
 def _shows_records(manifest: FileManifest | None) -> bool:
-    """Whether it is known which records the file showed before.
+    """Return True if it is known which records the file showed before.
 
-    Not of one that was missing, or that was never anything but broken.
+    False for a file that was missing, or was always broken.
     """
     return manifest is not None and (bool(manifest.tokens) or not manifest.broken)
 
 
-def _noted(
+def _recorded(
     entries: Iterable[Entry], seen: list[SeenRecord], skip: Collection[int]
 ) -> Iterator[Entry]:
     for place, entry in enumerate(entries):
@@ -226,13 +229,13 @@ def _noted(
 
 
 def _whole_files(content: FileContents) -> Rows:
-    """The rows that say what was wrong beside the records, or with the whole file."""
+    """Return the quarantine rows of the whole file, or of members beside its records."""
     records = ((t, row, content.decode(t, row[1])) for t, row in content.aside.items())
     return {t: row for t, row, r in records if is_whole_file(r) or is_beside(r)}
 
 
 def broken_entry(found: EditedFile) -> QuarantinedRecord | None:
-    """Return the entry of a file that is broken as a whole; None where it is not."""
+    """Return the entry of a file that is broken as a whole; None if it is not."""
     seen, content = found.seen, found.content
     if len(seen) != 1 or place_of(seen[0].token, "")[0] != QUARANTINE:
         return None

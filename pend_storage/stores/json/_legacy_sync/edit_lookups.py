@@ -1,4 +1,4 @@
-"""Lookups of records that an edited file does not show, noted to be checked at the commit."""
+"""Edit lookups: read records outside an edited file, with their versions in a read set."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class EditLookups:
     """Read records by key; see :class:`~pend_storage._layouts.removal.RecordLookups`."""
 
     def __init__(self, engine: Engine, reads: ReadSet) -> None:
-        """Make one.
+        """Create them.
 
         Args:
-            engine: is read.
-            reads: takes note of every version.
+            engine: the open store.
+            reads: records every version that was read.
         """
         self._engine = engine
         self._reads = reads
@@ -30,7 +30,7 @@ class EditLookups:
         """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
         with self._engine.live() as live:
             row = live.state.table(collection).row(key)
-        self._reads.note((collection, key), 0 if row is None else row.version)
+        self._reads.record((collection, key), 0 if row is None else row.version)
         return None if row is None else row.record
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
@@ -41,7 +41,7 @@ class EditLookups:
             rows = [table.row(key) for key in keys]
         for row in rows:
             if row is not None:
-                self._reads.note((spec.name, row.key), row.version)
+                self._reads.record((spec.name, row.key), row.version)
                 yield row.record
 
     def records(self, layout: Layout) -> Iterator[Any]:
@@ -51,7 +51,7 @@ class EditLookups:
             rows = [table.row(key) for key in list(table.rows)]
         for row in rows:
             if row is not None and layout.owns(row.record):
-                self._reads.note((layout.collection, row.key), row.version)
+                self._reads.record((layout.collection, row.key), row.version)
                 yield row.record
 
     def was_deleted(self, collection: str, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""An edited file: what it says, beside what the store says."""
+"""Edited file: its parsed content, beside the store's rows that it showed."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ Operation: TypeAlias = Put | Delete
 
 @dataclass(slots=True)
 class EditedFile:
-    """What an edited file says, beside what the store says."""
+    """An edited file, compared with the store."""
 
     parsed: ParsedFile
     seen: list[SeenRecord]
     content: FileContents
     base: Rows
-    """The rows that the file showed before the edit."""
+    """The rows that the file showed before the edit: base of the three-way merge."""
     header: tuple[int, LegacyFile | None]
-    """Version and content of the header by which the file was written before the edit;
-    no content where that is not known any more."""
+    """Version and content of the header with which the file was written before the edit;
+    None if the content is not known any more."""
     operations: list[Operation]
     reads: ReadSet
-    """What else was read of the store to compute the operations."""
-    told_by: dict[str, int]
-    """Keys of records of the file that the operations put: to which of its entries says
-    so."""
+    """Other records that were read to compute the operations, with their versions."""
+    source_entry: dict[str, int]
+    """Key of each put record to the index of its entry in the file."""
     asides: list[Put] = field(default_factory=list)
-    """Values that lose, whatever the commit finds."""
+    """Values to quarantine, independent of the outcome of the commit."""
     kept: frozenset[str] = frozenset()
-    """Tokens of records of which the file says what is stale."""
+    """Tokens of records whose text in the file is stale; the store's value stays."""

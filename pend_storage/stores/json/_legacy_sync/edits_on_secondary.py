@@ -1,4 +1,4 @@
-"""Edits of the files of a secondary: set aside in quarantine, and reported."""
+"""Secondary edits: edits of a secondary's files, quarantined and reported as divergences."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operat
 from pend_storage.stores.json._legacy_sync.file_manifest import digest_of, token_of
 from pend_storage.stores.json._legacy_sync.overruled_values import aside_of, beside_of
 
-__all__ = ["SecondaryEdit", "note_as_secondary"]
+__all__ = ["SecondaryEdit", "write_as_secondary"]
 
 _IN_VAIN: Final = "the file was changed while another store was primary"
 _FOREIGN: Final = -1
-"""Version of a header that only a file has."""
+"""Version of a header that is in a file, but not in the store."""
 _MOST_FOUND: Final = 100
-"""Findings made of one edit; all that it says is in quarantine all the same."""
+"""Findings recorded of one edit; its values are all quarantined, however many."""
 
 
 class SecondaryEdit:
-    """Set one edit aside: nothing of it is adopted, and nothing is lost."""
+    """Quarantine one edit: nothing of it is adopted, and nothing is lost."""
 
     def __init__(
         self, layout: Layout, raw: bytes, found: EditedFile, hook: Hook
     ) -> None:
-        """Make one.
+        """Create it.
 
         Args:
             layout: of the file.
-            raw: the file as it is now.
+            raw: present content of the file.
             found: the edit.
-            hook: receives events of what was put aside.
+            hook: receives ``outside-edit-quarantined``.
         """
         self._layout = layout
         self._raw = raw
@@ -47,11 +47,11 @@ class SecondaryEdit:
         self._hook = hook
 
     def run(self, meta: tuple[tuple[str, JSON], ...], submit: Submit) -> None:
-        """Put what the edit says aside.
+        """Write the edited values to quarantine, and a finding for each.
 
         Args:
-            meta: named values to set together with it.
-            submit: carries it out.
+            meta: meta entries to set in the same write.
+            submit: commits.
 
         Raises:
             StaleEpoch: the store has become primary since.
@@ -65,20 +65,20 @@ class SecondaryEdit:
             if isinstance(operation, Put)
         }
         beside = self._members_aside(found)
-        if beside:  # by no header of the store's: it is written anew
+        if beside:  # the file has no header of the store: this renders it anew
             found.header = (_FOREIGN, found.header[1])
         puts = [*asides.values(), *beside]
-        told: list[tuple[Operation, Put | None]] = [
+        affected: list[tuple[Operation, Put | None]] = [
             (o, asides.get((o.collection, o.key))) for o in changed
         ]
         header = found.content.schema.put(LEGACY_FILES, found.content.header)
-        told += [(header, aside) for aside in beside]
-        findings = [self._finding(found, *one) for one in told[:_MOST_FOUND]]
-        submit(partial(note_as_secondary, [*puts, *findings], meta))
+        affected += [(header, aside) for aside in beside]
+        findings = [self._finding(found, *one) for one in affected[:_MOST_FOUND]]
+        submit(partial(write_as_secondary, [*puts, *findings], meta))
         if found.operations or beside:
-            self._tell(
+            self._emit(
                 "outside-edit-quarantined",
-                f"{self._layout.file} was changed by somebody else while another store is "
+                f"{self._layout.file} was changed by another program while another store is "
                 f"primary; {len(puts)} records were put in quarantine, and the file will "
                 "be written again",
                 logging.WARNING,
@@ -89,7 +89,7 @@ class SecondaryEdit:
         return aside_of(schema, self._layout, header, operation.record, _IN_VAIN)
 
     def _members_aside(self, found: EditedFile) -> list[Put]:
-        """What the editor has set beside the records."""
+        """Return quarantine entries of members that the editor has set beside the records."""
         layout, edited, shown = self._layout, found.parsed.header, found.header[1]
         if edited in (found.content.header, shown):
             return []
@@ -105,7 +105,7 @@ class SecondaryEdit:
     def _finding(
         self, found: EditedFile, operation: Operation, aside: Put | None
     ) -> Put:
-        """What an operator is told of an edit; one that deletes is undone at once."""
+        """Return the finding of one edited record; a deletion is undone at once: repaired."""
         key, now = operation.key, datetime.now(UTC)
         kind: Literal["missing", "extra", "different"] = "missing"
         if aside is not None:
@@ -127,17 +127,17 @@ class SecondaryEdit:
         )
         return found.content.schema.put(FINDINGS, record)
 
-    def _tell(self, name: str, message: str, level: int) -> None:
+    def _emit(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
 
 
-def note_as_secondary(
+def write_as_secondary(
     puts: list[Put], meta: tuple[tuple[str, JSON], ...], plan: Plan
 ) -> None:
-    """Plan rows that a secondary writes of its own accord, outside of the change log.
+    """Plan rows that a secondary writes by itself, outside of the change log.
 
     Raises:
-        StaleEpoch: the store has become primary since: they must be committed.
+        StaleEpoch: the store has become primary since: it must commit them.
     """
     plan.apply_changes((), None, None)
     plan.note(puts, meta)

@@ -1,7 +1,7 @@
-"""External edits: changes that other programs made in legacy files, adopted as commits.
+"""External edits: changes of other programs in legacy files, adopted as commits.
 
-The file is compared with what it showed before, not with what the store holds now, so
-that a commit which is not in the file yet is not taken for a deletion by the editor.
+The file is compared with what it showed before, not with what the store holds now.
+Otherwise a commit that is not in the file yet would be taken for a deletion by the editor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pend_storage.stores.json._legacy_sync.edit_detection import (
 from pend_storage.stores.json._legacy_sync.edited_file import EditedFile, Operation
 from pend_storage.stores.json._legacy_sync.edits_on_secondary import (
     SecondaryEdit,
-    note_as_secondary,
+    write_as_secondary,
 )
 from pend_storage.stores.json._legacy_sync.file_contents import (
     FileContents,
@@ -54,23 +54,23 @@ from pend_storage.stores.json._legacy_sync.text_history import (
 )
 from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
 
-__all__ = ["ExternalEdit", "adopted_meta", "note_as_secondary"]
+__all__ = ["ExternalEdit", "adopted_meta", "write_as_secondary"]
 
 _UNWANTED: Final = token_of(QUARANTINE, "unwanted-")
-"""Stands for a text of a file that no record has."""
+"""Token prefix of a text in a file that no record has."""
 _ATTEMPTS: Final = 5
 _LONGEST_HOLD: Final = 0.5
-"""Seconds for which other writers may be kept waiting for the adoption of an edit that
-met commits each time; where a comparison takes longer, the next round tries again."""
+"""Seconds for which the commit lock may be held to adopt an edit that met a commit at each
+attempt; if the comparison takes longer, the next round tries again."""
 
 
 def adopted_meta(file: str) -> str:
-    """Return the name of the meta entry that tells which edit was adopted last."""
+    """Return the name of the meta entry that records the last adopted edit of a file."""
     return f"json.adopted:{file}"
 
 
 class ExternalEdit:
-    """Adopt one edited file."""
+    """Adopt one edit, as a commit with the versions that it was computed from."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class ExternalEdit:
         manifest: FileManifest | None,
         hook: Hook,
     ) -> None:
-        """Make one.
+        """Create it.
 
         Args:
-            engine: the store.
+            engine: the open store.
             layout: of the file.
-            raw: the file as it is now.
-            manifest: what it showed before; None where it was not there.
-            hook: receives events of what came of it.
+            raw: present content of the file.
+            manifest: of the file before the edit; None if there was no file.
+            hook: receives the events of the adoption.
         """
         self._engine = engine
         self._layout = layout
@@ -95,48 +95,49 @@ class ExternalEdit:
         self._manifest = manifest
         self._hook = hook
         self._reader = EditDetector(engine, layout, raw, manifest)
-        self._told: list[Event] = []
-        """Of the present attempt; the hook hears of the one that succeeds."""
+        self._pending_events: list[Event] = []
+        """Events of the present attempt; emitted if it succeeds."""
         self._adopted: dict[str, str] = {}
-        """Tokens of the records that were written; what the file showed before."""
+        """Token of each record that was written, to the digest that the file showed before."""
         self._compared_in = 0.0
-        """Seconds that the latest comparison with the store took."""
+        """Duration in seconds of the latest comparison with the store."""
 
     def adopt(self, signature: FileSignature) -> FileManifest | None:
-        """Bring the edit into the store; gives what the file shows now.
-
-        None where roles are changing, or others commit all the time to what it must
-        read: look again later.
+        """Adopt the edit.
 
         Args:
             signature: of the edited file.
+
+        Returns:
+            The manifest of the edited file. None if roles are changing, or every attempt
+            met a conflict: retry in the next round.
         """
         try:
-            manifest = self._in_turn(signature)
+            manifest = self._adopt_between_commits(signature)
         except (Conflict, StaleEpoch):
             return None
-        for event in self._told if manifest is not None else ():
+        for event in self._pending_events if manifest is not None else ():
             self._hook(event)
         return manifest
 
-    def _in_turn(self, signature: FileSignature) -> FileManifest | None:
-        """Adopt between the commits of others; at last, keep them waiting for it.
+    def _adopt_between_commits(self, signature: FileSignature) -> FileManifest | None:
+        """Adopt optimistically; after several conflicts, under the commit lock.
 
         Raises:
-            Conflict: not even then, or that would keep them waiting for too long.
+            Conflict: not even then, or the lock would be held for too long.
             StaleEpoch: roles are changing.
         """
         for left in reversed(range(_ATTEMPTS)):
             try:
                 return self._attempt(signature, self._engine.submit)
-            except Conflict:  # a commit came between: look again
+            except Conflict:  # a commit to a record that was read: compare again
                 if not left and self._compared_in > _LONGEST_HOLD:
                     raise
-        with self._engine.alone() as submit:
+        with self._engine.exclusive() as submit:
             return self._attempt(signature, submit)
 
     def _attempt(self, signature: FileSignature, submit: Submit) -> FileManifest | None:
-        self._told.clear()
+        self._pending_events.clear()
         self._adopted.clear()
         begun = time.monotonic()
         found = self._reader.find()
@@ -151,64 +152,75 @@ class ExternalEdit:
             already = live.state.meta.get(adopted_meta(self._layout.file))
         manifest = FileManifest(signature, digest_of(self._raw), self._positions(found))
         manifest.broken = broken_entry(found) is not None
-        if already == self._mark(manifest):  # and then we died before we could note it
+        # Equal if a process died between this commit and saving the manifest.
+        if already == self._adoption_mark(manifest):
             found.base = self._reader.current(found.content)
             found.header = (0, None)
         elif role is Role.SECONDARY:
-            meta = ((adopted_meta(self._layout.file), self._mark(manifest)),)
-            aside = SecondaryEdit(self._layout, self._raw, found, self._told.append)
+            meta = ((adopted_meta(self._layout.file), self._adoption_mark(manifest)),)
+            aside = SecondaryEdit(
+                self._layout, self._raw, found, self._pending_events.append
+            )
             aside.run(meta, submit)
         elif role is Role.PRIMARY:
-            found = self._commit_all(found, self._mark(manifest), submit)
+            found = self._commit_all(found, self._adoption_mark(manifest), submit)
         else:
             return None
         return self._adopted_manifest(manifest, found)
 
-    def _mark(self, manifest: FileManifest) -> JSON:
-        """By which this edit, of the file as it was before, is known to be adopted."""
+    def _adoption_mark(self, manifest: FileManifest) -> JSON:
+        """Return the idempotency mark of this edit: digests before and after, and the version."""
         before = self._manifest
-        # With the version: the same file may be edited in the same way once more, later.
+        # With the version: the same file may be edited in the same way again, later.
         known: list[JSON] = ["", 0]
         if before is not None:
             known = [before.digest, before.shown.version]
         return [*known, manifest.digest]
 
     def _positions(self, found: EditedFile) -> tuple[Any, ...]:
-        """Where the rows are found that the file shows now."""
+        """Return the journal positions of the rows that the file shows now."""
         old = () if self._manifest is None else self._manifest.positions
-        # The first one is where the file was written: what no edit has changed since is
-        # found there, whatever was committed to it.
+        # The first one is that of the last write: rows that no edit has changed since are
+        # found there, even if they were committed to.
         return (*dict.fromkeys((*old[:1], *old[-1:])), found.content.position)
 
     # -- as primary: ordinary commits -----------------------------------------------------
 
     def _commit_all(self, found: EditedFile, mark: JSON, submit: Submit) -> EditedFile:
-        """Commit the edit; gives it without what an older copy says in it."""
+        """Commit the edit; return it without the stale texts of an older copy."""
         if self._manifest is not None and self._manifest.shown.states:
-            check = StaleEditCheck(self._reader, self._layout, found, self._told.append)
+            check = StaleEditCheck(
+                self._reader, self._layout, found, self._pending_events.append
+            )
             found = check.run(self._manifest.shown)
         meta = ((adopted_meta(self._layout.file), mark),)
         entry = broken_entry(found)
         if entry is not None:
             found.operations += _superseded(found.content, entry)
         commit = EditCommit(
-            self._engine, self._layout, found, submit=submit, hook=self._told.append
+            self._engine,
+            self._layout,
+            found,
+            submit=submit,
+            hook=self._pending_events.append,
         )
         written = commit.run(meta)
-        adopted = self._note(found, written)
+        adopted = self._record_written(found, written)
         if entry is not None:
             is_unread = is_marked(found.parsed.header)
-            self._told.append(file_broken(entry, is_unread=is_unread))
+            self._pending_events.append(file_broken(entry, is_unread=is_unread))
         elif adopted:
-            self._tell(
+            self._emit(
                 "outside-edit-adopted",
-                f"{self._layout.file} was changed by somebody else; {adopted} "
+                f"{self._layout.file} was changed by another program; {adopted} "
                 "changes were adopted as commits",
             )
         return found
 
-    def _note(self, found: EditedFile, written: list[tuple[Operation, int]]) -> int:
-        """Bring the base to what the file shows now; gives how many changes that is."""
+    def _record_written(
+        self, found: EditedFile, written: list[tuple[Operation, int]]
+    ) -> int:
+        """Update the base to what the file shows now; return the number of changes."""
         count = 0
         for operation, version in written:
             if isinstance(operation, Put) and operation.record == found.parsed.header:
@@ -220,19 +232,19 @@ class ExternalEdit:
                 if not isinstance(operation, Put):
                     found.base.pop(token, None)
                 elif not self._layout.owns(operation.record):
-                    continue  # it lost, and does not stand in the file
+                    continue  # an overruled value, which does not stand in the file
                 else:
                     found.base[token] = (version, operation.body)
             count += 1
         return count
 
     def _shown(self, found: EditedFile, token: str) -> str:
-        """The digest of what the file showed of a record before the edit."""
+        """Return the digest of the text that the file showed of a record before the edit."""
         row = found.base.get(token)
         if row is None:
             return ABSENT
         if len(self._adopted) > MOST_AT_ONCE:
-            return UNCLEAR  # all is forgotten
+            return UNCLEAR  # so many changes clear the history
         record = found.content.decode(token, row[1])
         text = self._layout.render_one(found.parsed.header, record)
         return digest_of_text(text)
@@ -242,11 +254,11 @@ class ExternalEdit:
     def _adopted_manifest(
         self, manifest: FileManifest, found: EditedFile
     ) -> FileManifest:
-        """What the file shows now, row by row."""
+        """Return the manifest of the edited file, row by row."""
         with self._engine.live() as live:
             content = file_contents_of(live, self._layout, {})
         manifest.positions = (*manifest.positions, content.position)
-        # Not what is committed by now: that is not in the file yet.
+        # The edited header, not the committed one: that is not in the file yet.
         manifest.header = found.header[0]
         if found.parsed.header == found.content.header:
             manifest.header = found.content.header_version
@@ -258,14 +270,14 @@ class ExternalEdit:
             manifest.shown = old.shown
             return manifest
         shown = dataclasses.replace(content, homes=found.base, aside={}, others={})
-        self._note_unlike(manifest, match(manifest, found.seen, shown), found)
+        self._record_unlike(manifest, match(manifest, found.seen, shown), found)
         manifest.remember(found.base, content.row)
         return manifest
 
-    def _note_unlike(
+    def _record_unlike(
         self, manifest: FileManifest, texts: list[SeenRecord], found: EditedFile
     ) -> None:
-        """What no record says is written anew, or taken out, with the next version."""
+        """Record texts that no record has: the next version rewrites or removes them."""
         known, unlike = set(manifest.tokens if texts else ()), {}
         for number, item in enumerate(texts):
             token = item.token if item.token not in known else f"{_UNWANTED}{number}"
@@ -280,14 +292,15 @@ class ExternalEdit:
                     before[token] = old.unlike.get(token) or self._shown(found, token)
             manifest.shown = old.adopted(before, self._adopted, unlike)
 
-    def _tell(self, name: str, message: str, level: int = logging.INFO) -> None:
-        self._told.append(Event(name, message, level))
+    def _emit(self, name: str, message: str, level: int = logging.INFO) -> None:
+        self._pending_events.append(Event(name, message, level))
 
 
 def _superseded(content: FileContents, entry: QuarantinedRecord) -> Iterator[Put]:
-    """Entries of earlier texts that were broken as a whole: they wait no longer.
+    """Close the entries of earlier broken contents of the file.
 
-    Where the very text has come back of which an operator had decided, it waits again.
+    If the very content has come back that an operator had decided on, its entry is opened
+    again.
     """
     for token, (_, body) in content.aside.items():
         record: QuarantinedRecord = content.decode(token, body)

@@ -1,8 +1,8 @@
-"""File attributes beyond the bytes: mode, owner, extended attributes and the ACL.
+"""File attributes: mode, owner, extended attributes and ACL, kept when a file is replaced.
 
-A legacy file is written anew under a name of its own and renamed, so all of this is read from
-the old file and applied to the new one. Rights never widen: the new file is made for its owner
-only, and where owner or group cannot be kept, no user gets rights by that.
+A legacy file is written under a name of its own and renamed, so its attributes are read from
+the old file and applied to the new one. Permissions never widen: the new file is created for
+its owner only, and if owner or group cannot be kept, no user gains access.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Final
 __all__ = ["NARROW", "FileAttributes", "apply", "read"]
 
 NARROW: Final = 0o600
-"""Mode of a file until :func:`apply` has given it its own."""
+"""Mode of a new file until :func:`apply` sets the final one."""
 _ACL: Final = "system.posix_acl_access"
 _OF_CONTENT: Final = frozenset({"security.ima", "security.evm"})
-"""Signatures of the old content, which would be wrong on the new one."""
+"""Attributes that sign the old content, and would be invalid on the new one."""
 _HAS_XATTRS: Final = hasattr(os, "listxattr")
 
 _OWNING_GROUP, _MASK, _OTHERS = 0x04, 0x10, 0x20  # linux/posix_acl.h
@@ -30,16 +30,16 @@ _OWNING_GROUP, _MASK, _OTHERS = 0x04, 0x10, 0x20  # linux/posix_acl.h
 
 @dataclass(frozen=True, slots=True)
 class FileAttributes:
-    """Attributes of one file, as they were read."""
+    """Attributes of one file."""
 
     mode: int
-    """Permissions, without the type of the file."""
+    """Permission bits, without the file type."""
     uid: int
     gid: int
     links: int = 1
-    """Names of the file; a new one has one."""
+    """Number of hard links; a new file has one."""
     extended: dict[str, bytes] = field(default_factory=dict)
-    """Name to value, the ACL among them."""
+    """Extended attributes by name, the ACL included."""
     unreadable: tuple[str, ...] = ()
     """Names of attributes whose values this process may not read."""
 
@@ -66,21 +66,21 @@ def read(fd: int) -> FileAttributes:
 
 
 def apply(fd: int, wanted: FileAttributes) -> tuple[str, ...]:
-    """Apply attributes to a new file that was made with the mode :data:`NARROW`.
+    """Apply attributes to a new file that was created with the mode :data:`NARROW`.
 
     Args:
-        fd: the file, open for writing, with all of its content.
-        wanted: what to give it.
+        fd: descriptor of the file, open for writing, with all of its content.
+        wanted: attributes of the old file.
 
     Returns:
-        What could not be kept, in words; empty where everything was.
+        Descriptions of attributes that could not be kept.
     """
     _copy_extended(fd, wanted)  # those of users need the right to write: before chown
-    has_owner, has_group = _give(fd, wanted)
+    has_owner, has_group = _set_owner(fd, wanted)
     lost = []
     if not (has_owner and has_group):
         lost.append(f"owner {wanted.uid}:{wanted.gid}")
-    lost += _permit(fd, wanted, has_owner=has_owner, has_group=has_group)
+    lost += _set_mode_and_acl(fd, wanted, has_owner=has_owner, has_group=has_group)
     lost += _copy_extended(fd, wanted)  # a change of the owner takes some of them away
     lost += wanted.unreadable
     if wanted.links > 1:
@@ -100,7 +100,7 @@ def _names(fd: int) -> list[str]:
 
 
 def _copy_extended(fd: int, wanted: FileAttributes) -> list[str]:
-    """Copy what the file does not have yet, except for the ACL; gives what cannot be."""
+    """Copy missing extended attributes, except for the ACL; return those that failed."""
     lost = []
     for name, value in wanted.extended.items():
         if name == _ACL or _value(fd, name) == value:
@@ -125,8 +125,8 @@ def _value(fd: int, name: str) -> bytes | None:
         return None
 
 
-def _give(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
-    """Give the file its owner and group; tells which of them it has then."""
+def _set_owner(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
+    """Set owner and group; return which of them the file has afterwards."""
     for owner in (wanted.uid, -1):  # the group alone may be among our own
         mine = os.fstat(fd)
         if (mine.st_uid, mine.st_gid) == (wanted.uid, wanted.gid):
@@ -137,18 +137,18 @@ def _give(fd: int, wanted: FileAttributes) -> tuple[bool, bool]:
     return mine.st_uid == wanted.uid, mine.st_gid == wanted.gid
 
 
-def _permit(
+def _set_mode_and_acl(
     fd: int, wanted: FileAttributes, *, has_owner: bool, has_group: bool
 ) -> Iterator[str]:
-    """Set mode and ACL; gives what cannot be kept.
+    """Set mode and ACL; yield those that cannot be kept.
 
-    The mode of a file with an ACL shows the ACL's mask where the rights of the owning group
-    would stand, so without the ACL it would give that group the rights of others.
+    The group bits of a file with an ACL are the ACL's mask rather than the permissions of
+    the owning group. Without the ACL they would grant that group those of others.
     """
     entries = list(_entries(wanted.extended.get(_ACL, b"")))
     mode = wanted.mode if not entries else wanted.mode & ~0o070 | _group(entries) << 3
     if not has_group:
-        mode = _alike(mode)
+        mode = _narrowed(mode)
     if not (has_owner and has_group):
         mode &= 0o777  # no set-uid of another user
     _clear_acl(fd)
@@ -164,14 +164,14 @@ def _permit(
 
 
 def _clear_acl(fd: int) -> None:
-    """Drop what a new file inherits from the default ACL of its directory."""
+    """Remove the ACL that a new file inherits from the default ACL of its directory."""
     if _HAS_XATTRS:
         with contextlib.suppress(OSError):
             os.removexattr(fd, _ACL)
 
 
-def _alike(mode: int) -> int:
-    """A mode that gives group and others only what both had: the group is another one."""
+def _narrowed(mode: int) -> int:
+    """Return a mode with the intersection of group and others: the group is another one."""
     both = mode >> 3 & mode & 0o7
     return mode & ~0o077 | both << 3 | both
 
@@ -190,12 +190,12 @@ def _granted(entries: list[_Entry], tag: int, default: int) -> int:
 
 
 def _group(entries: list[_Entry]) -> int:
-    """What the owning group may do."""
+    """Return the effective permissions of the owning group."""
     return _granted(entries, _OWNING_GROUP, 0) & _granted(entries, _MASK, 0o7)
 
 
 def _without_group(entries: list[_Entry]) -> bytes:
-    """The ACL where the owning group is another one: it and others get what both had."""
+    """Return the ACL for another owning group: group and others get their intersection."""
     both = _group(entries) & _granted(entries, _OTHERS, 0)
     changed = {_OWNING_GROUP: both, _OTHERS: both}
     packed = (struct.pack("<HHI", t, changed.get(t, p), i) for t, p, i in entries)

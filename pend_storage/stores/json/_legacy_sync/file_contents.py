@@ -1,4 +1,4 @@
-"""Contents of one legacy file as the store has them, at one position in the journal."""
+"""File contents: the rows of one legacy file, at one position in the journal."""
 
 from __future__ import annotations
 
@@ -44,38 +44,38 @@ StoredRows = Mapping[str, tuple[int, bytes]]
 
 @dataclass(slots=True)
 class FileContents:
-    """The rows that belong to a file, or may."""
+    """Rows that belong, or may belong, to a file."""
 
     schema: Schema
     layout: Layout
     position: Position
     header: LegacyFile
-    """By which the file is written; of a broken file, by which it would be."""
+    """Header with which the file is written; for a broken file, the default one."""
     header_version: int
     homes: StoredRows
-    """Of the whole collection: other files may share it."""
+    """Rows of the whole collection: other files may share it."""
     aside: StoredRows
     """Quarantined records of the file."""
     others: dict[str, int] = field(default_factory=dict)
-    """Keys and versions of rows that are known to belong to another file."""
+    """Cache: key to version of rows that are known to belong to another file."""
     permissions: FilePermissions | None = None
-    """Mode and owner of the file when it was seen last; None: not known."""
+    """Mode and owner of the file as last recorded; None: not known."""
     broken: bytes | None = None
-    """The file, where it is broken as a whole and that is not accepted."""
+    """Content of a file that is broken as a whole, unless the entry was accepted."""
     is_there: bool = False
-    """Whether the file exists even without a record: a file of that name was read, or
-    written, before. A row of its own says so, or a deleted record."""
+    """The file exists even without a record: one of that name was read or written before. Its
+    row in ``legacy_files`` shows it, or a deleted record."""
     is_unread: bool = False
-    """Whether it is broken, and nothing of it could ever be read."""
+    """It is broken, and nothing of it could ever be read."""
     hidden_texts: HiddenTexts = field(default_factory=HiddenTexts)
-    """What is known of records that share a member name."""
+    """Tracker of records that share a member name."""
     _hidden: frozenset[str] | None = field(default=None, init=False)
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Tokens of quarantined records whose text must not stand in the file (now).
+        """Tokens of quarantined records whose text must not stand in the file.
 
-        A parser would take it for a record that was deleted.
+        A parser would take such a text for the record of the same name.
         """
         if self._hidden is None:
             self._hidden = self.hidden_texts.hidden(self)
@@ -83,36 +83,36 @@ class FileContents:
 
     @property
     def collection(self) -> str:
-        """Of the file's records, unless they are quarantined."""
+        """Collection of the file's records, unless they are quarantined."""
         return self.layout.collection
 
     def row(self, token: str) -> tuple[int, bytes] | None:
-        """Version and body of a record of the file."""
+        """Return version and body of a record of the file."""
         return self.homes.get(token) or self.aside.get(token)
 
     def record(self, token: str) -> Any:
-        """The record itself, which must be there."""
+        """Return a record, which must exist."""
         row = self.row(token)
-        assert row is not None  # noqa: S101 - the caller has looked
+        assert row is not None  # noqa: S101 - the caller has checked
         return self.decode(token, row[1])
 
     def decode(self, token: str, body: bytes) -> Any:
-        """A record of the file from its body."""
+        """Decode a record of the file."""
         name, _ = place_of(token, self.layout.collection)
         return self.schema[name].codec.decode(body)
 
     def changed(
         self, manifest: FileManifest | None, touched: frozenset[str] | None = None
     ) -> Iterator[str]:
-        """Tokens of records of the file that it does not show as they are.
+        """Yield the tokens of records that the file does not show at their versions.
 
         Args:
-            manifest: what it shows; None: nothing.
-            touched: where to look; None: everywhere.
+            manifest: of the file; None: it shows nothing.
+            touched: tokens to compare; None: all.
         """
         tokens: Iterable[str] = itertools.chain(self.homes, self.aside)
         if touched is not None:
-            # One that was hidden may stand in the file again: in front of a new record.
+            # A text that was hidden may stand in the file again, before a new record.
             tokens = touched.union(text.token for text in self.hidden_texts.aside(self))
         shown = (lambda _: None) if manifest is None else manifest.version
         for token in tokens:
@@ -123,7 +123,7 @@ class FileContents:
                 yield token
 
     def _is_other(self, token: str, row: tuple[int, bytes]) -> bool:
-        """Whether a row does not stand in the file."""
+        """Return True if a row belongs to another file, or to none."""
         version, body = row
         if self.others.get(token) == version:
             return True
@@ -138,14 +138,14 @@ class FileContents:
         return not stands
 
     def is_shown_broken(self, manifest: FileManifest | None) -> bool:
-        """Whether a file that is broken as a whole stands there as it was found."""
-        if manifest is None or manifest.anew or self.broken is None:
+        """Return True if the file shows its broken content, byte by byte."""
+        if manifest is None or manifest.render_all or self.broken is None:
             return False
         is_same = self.layout.is_part or manifest.digest == digest_of(self.broken)
         return manifest.broken and is_same
 
     def tokens(self) -> list[str]:
-        """Every record of the file."""
+        """Return the token of every record of the file."""
         return list(self.changed(None))
 
 
@@ -155,12 +155,12 @@ def file_contents_of(
     others: dict[str, int],
     hidden_texts: HiddenTexts | None = None,
 ) -> FileContents:
-    """Return what the store holds of a file now. Hold the mutex.
+    """Return the present contents of a file. Hold the mutex.
 
     Args:
-        live: the store.
+        live: state and journal.
         layout: of the file.
-        others: see :class:`FileContents`; kept from one content to the next.
+        others: see :class:`FileContents`; reused from one call to the next.
         hidden_texts: likewise.
     """
     content = file_contents_at(live.state, live.journal.position, layout, others)
@@ -174,13 +174,14 @@ def file_contents_of(
 def file_contents_at(
     state: State, position: Position, layout: Layout, others: dict[str, int]
 ) -> FileContents:
-    """Return what a state holds of a file."""
+    """Return the contents of a file in a state."""
     schema = state.schema
     version, header = legacy_row(state, layout.file)
     _, noted = legacy_row(state, permissions_key(layout.file))
     aside = _aside(state, layout.file)
     broken = None if header is None else _broken(schema, header, aside)
     is_unread = broken is not None and header is not None and is_marked(header)
+    # The header of a broken file describes nothing: render with the default one.
     if header is None or header.format.get("shape") == BROKEN:
         header = layout.missing()
     return FileContents(
@@ -212,7 +213,7 @@ def _aside(state: State, file: str) -> StoredRows:
 
 
 class SeenRecord(NamedTuple):
-    """What is remembered of an entry of a file that was parsed."""
+    """Token, body and byte offsets of an entry of a parsed file."""
 
     token: str
     body: bytes
@@ -221,7 +222,7 @@ class SeenRecord(NamedTuple):
 
     @classmethod
     def of(cls, entry: Entry) -> SeenRecord:
-        """Of an entry."""
+        """Return that of an entry."""
         start, end = entry.span or (UNKNOWN, UNKNOWN)
         home = entry.home
         return cls(token_of(home.collection, home.key), home.body, start, end)
@@ -230,13 +231,12 @@ class SeenRecord(NamedTuple):
 def match(
     manifest: FileManifest, seen: Iterable[SeenRecord], content: FileContents
 ) -> list[SeenRecord]:
-    """Fill a manifest: which text of a file that was read stands for which row.
+    """Fill a manifest: match the texts of a file that was read with rows of the store.
 
-    A text is taken for a row if it says exactly the same. So the order is not known
-    either.
+    A text matches a row of exactly the same content. The order is not known afterwards.
 
     Returns:
-        What stands for no row.
+        Entries that match no row.
     """
     left: list[SeenRecord] = []
     matched: set[str] = set()
@@ -257,7 +257,7 @@ def _match_by_text(
     matched: set[str],
     content: FileContents,
 ) -> list[SeenRecord]:
-    """Match what has another key or more fields in the store, but the same text."""
+    """Match rows with another key or more fields, if they would be rendered the same."""
     layout, header = content.layout, content.header
     waiting: dict[bytes, list[str]] = {}
     for token in content.tokens():

@@ -1,4 +1,4 @@
-"""Events about a legacy file: written without a pause, or without its attributes."""
+"""File events: ``file-busy`` and ``attributes-lost``, each reported once."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ from pend_storage.stores.json._legacy_sync.quiescence import QuiescentReader
 __all__ = ["BusyFileEvents", "LostAttributeEvents"]
 
 _BUSY: Final = 3.0
-"""Seconds after which it is reported."""
+"""Seconds after which a busy file is reported."""
 
 
 class BusyFileEvents:
-    """Report once that a file is written without a pause, and once that this is over."""
+    """Report ``file-busy`` once, and ``file-busy-over`` once."""
 
     def __init__(self, file: str, reader: QuiescentReader, hook: Hook) -> None:
-        """Args: file: its name. reader: knows whether it rests. hook: receives the events."""
+        """Create it.
+
+        Args:
+            file: name.
+            reader: of the file; knows whether it is quiescent.
+            hook: receives the events.
+        """
         self._file = file
         self._reader = reader
         self._hook = hook
         self._lost_since: float | None = None
-        """When edits began to come before each attempt to write the file."""
-        self._is_told = False
+        """Monotonic time since which every attempt to write the file met an edit."""
+        self._is_reported = False
 
     def won(self) -> None:
-        """The file was written, or need not be."""
+        """Record a round in which the file was written, or need not be."""
         self._lost_since = None
 
     def lost(self) -> None:
-        """Each attempt of this round met an edit."""
+        """Record a round in which each attempt to write met an edit."""
         if self._lost_since is None:
             self._lost_since = self._reader.clock.monotonic()
 
-    def tell(self, *, is_busy: bool) -> None:
-        """Tell what must be told after a round.
+    def report(self, *, is_busy: bool) -> None:
+        """Report a change after a round.
 
         Args:
             is_busy: the file could not be read or written in this round.
         """
         lost = self._lost_since
         behind = 0.0 if lost is None else self._reader.clock.monotonic() - lost
-        if not self._is_told and max(behind, self._reader.restless) >= _BUSY:
-            self._is_told = True
+        if not self._is_reported and max(behind, self._reader.restless) >= _BUSY:
+            self._is_reported = True
             message = self._message(behind, is_busy=is_busy)
             self._hook(Event("file-busy", message, logging.WARNING))
-        elif self._is_told and self._reader.is_quiet and lost is None:
-            self._is_told = False
+        elif self._is_reported and self._reader.is_quiet and lost is None:
+            self._is_reported = False
             message = f"{self._file} is not written without a pause any more"
             self._hook(Event("file-busy-over", message))
 
@@ -74,14 +80,14 @@ class BusyFileEvents:
 
 
 class LostAttributeEvents:
-    """Report once what belonged to a file and could not be kept when it was written."""
+    """Report ``attributes-lost`` once for each attribute that a rewrite could not keep."""
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
         self._reported: set[str] = set()
 
     def report(self, target: Path, lost: tuple[str, ...]) -> None:
-        """Report what was not reported before.
+        """Report attributes that were not reported before.
 
         Args:
             target: the file.

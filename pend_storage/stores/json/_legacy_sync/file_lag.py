@@ -1,4 +1,4 @@
-"""Lag of legacy files: the commits that they do not show yet."""
+"""File lag: commits that a legacy file does not show yet, in records and seconds."""
 
 from __future__ import annotations
 
@@ -25,25 +25,30 @@ __all__ = ["FileLag", "file_lags"]
 
 @dataclass(frozen=True, slots=True)
 class FileLag:
-    """A legacy file that does not show every commit yet."""
+    """Lag of one legacy file behind the store."""
 
     file: str
     records: int
-    """That were committed, or deleted, and are not in the file so."""
+    """Number of records that were committed or deleted, but not yet in the file."""
     seconds: float
-    """Since the oldest of these commits."""
+    """Age of the oldest of these commits."""
 
 
 def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
     """Return the files that are behind, the one with the oldest commit first.
 
-    Only commits that the store has in memory are looked at; older ones are in a snapshot,
-    and are in the files as a rule.
+    Only commits in memory count; older ones are in the files as a rule.
+
+    Args:
+        engine: the open store.
+        layouts: of the files.
     """
     found = []
     for layout in layouts:
         manifest = load_manifest(manifest_path(engine.directory, layout.file))
-        waiting = engine.consult(partial(_waiting, layout=layout, manifest=manifest))
+        waiting = engine.read_replica(
+            partial(_waiting, layout=layout, manifest=manifest)
+        )
         if waiting:
             oldest = datetime.now(UTC) - min(waiting.values())
             seconds = max(0.0, oldest.total_seconds())
@@ -54,7 +59,7 @@ def file_lags(engine: Engine, layouts: Sequence[Layout]) -> tuple[FileLag, ...]:
 def _waiting(
     live: ReplicaState, *, layout: Layout, manifest: FileManifest | None
 ) -> dict[str, datetime]:
-    """Tokens of records that a file does not show as they are, and when they changed."""
+    """Return the records that a file shows outdated, by token, with their commit times."""
     if live.state.role.role is Role.DETACHED:
         return {}
     found: dict[str, datetime] = {}

@@ -1,7 +1,7 @@
-"""File manifest: which records a legacy file shows, at which versions, and where.
+"""File manifest: the records that a legacy file shows, with versions and byte offsets.
 
-Kept beside the file, so that writing it again copies whatever has not changed, and so
-that an edit of another program can be told from our own doing.
+Stored in the store's own directory. With it, a rewrite copies the texts of unchanged
+records, and an edit of another program is distinguished from a write of the store.
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ __all__ = [
 ]
 
 UNKNOWN: Final = -1
-"""Start and end of a text that is not in the file as it should be."""
+"""Start and end of a text that is not in the file as it should be rendered."""
 Row: TypeAlias = tuple[int, bytes]
 Rows: TypeAlias = Mapping[str, Row]
 _MARK: Final = "\0"  # no key begins so, because no key may hold it
 
 
 def token_of(collection: str, key: str) -> str:
-    """Return one text for a record of a file: its key, marked if it is quarantined."""
+    """Return the token of a record in a file: its key, marked if it is quarantined."""
     return _MARK + key if collection == QUARANTINE else key
 
 
 def place_of(token: str, collection: str) -> tuple[str, str]:
-    """Return collection and key of a record of a file whose records are of that collection."""
+    """Return collection and key of a token, in a file of a collection."""
     if token.startswith(_MARK):
         return QUARANTINE, token[1:]
     return collection, token
 
 
 class FileSignature(NamedTuple):
-    """What tells a file from other versions of it without reading it."""
+    """File signature: status fields that differ between versions of a file."""
 
     size: int
     mtime_ns: int
     inode: int
     ctime_ns: int = 0
-    """No program can set it, as it can the others; 0: not known, which equals nothing.
-    A rename changes it too, so that of a file which this store renames is not kept."""
+    """Unlike the others, no program can set it; 0: not known, which equals nothing. A rename
+    changes it too, so it is not recorded for a file that this store is about to rename."""
 
     def is_but_for_ctime(self, other: FileSignature) -> bool:
-        """Whether it is the same file, which may have been renamed in between."""
+        """Return True if it is the same file, which may have been renamed in between."""
         return self[:3] == other[:3]
 
 
 def signature_of(status: os.stat_result) -> FileSignature:
-    """Return the signature of a file."""
+    """Return the signature of a file's status."""
     return FileSignature(
         status.st_size, status.st_mtime_ns, status.st_ino, _ctime_of(status)
     )
@@ -88,47 +88,47 @@ def digest_of(raw: bytes) -> str:
 
 @dataclass(slots=True)
 class FileManifest:
-    """A file as this store wrote it, or read it, last."""
+    """Manifest of a file at the last write or read by this store."""
 
     signature: FileSignature
     digest: str
     positions: tuple[Position, ...]
-    """Places in the journal; each row shown is part of the state at one of them."""
+    """Journal positions; each row shown is part of the state at one of them."""
     header: int = 0
-    """Version of the row in ``legacy_files`` by which it was written; 0: there is none."""
+    """Version of the row in ``legacy_files`` with which it was written; 0: none."""
     broken: bool = False
-    """The file is broken as a whole; the rest of the manifest tells what it was before."""
+    """The file is broken as a whole; the rest of the manifest is that of before."""
     ordered: bool = True
-    """The tokens stand in the order of the layout."""
+    """The tokens are in the order of the layout."""
     tokens: list[str] = field(default_factory=list)
     versions: array[int] = field(default_factory=lambda: array("q"))
     starts: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
     stamp: FileSignature | None = None
-    """Of the file in which this manifest is kept."""
-    anew: bool = False
-    """Nothing of the file's text can be used."""
+    """Signature of the manifest's own file."""
+    render_all: bool = False
+    """No text of the file can be copied: render all of it."""
     verified: bool = False
-    """The content was looked at again, some time after the signature was taken."""
+    """The digest was verified again, some time after the signature was taken."""
     replaced: FileSignature | None = None
-    """Of the file in whose place this one was put."""
+    """Signature of the file that this one replaced."""
     replaced_digest: str = ""
-    """Of its content; empty: not known."""
+    """Digest of that file; empty: not known."""
     rows: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    """Versions and bodies of records that it shows and that are others in the store by
-    now, by token; only in memory. What is not here is looked for at the positions."""
+    """Token to version and body of records that were committed to since; only in memory.
+    Others are read from the journal, at the positions."""
     lost: tuple[str, ...] = ()
-    """What belonged to that file and could not be kept; not kept in the manifest."""
+    """Attributes of the replaced file that could not be kept; not stored."""
     shown: TextHistory = field(default_factory=TextHistory)
-    """What it showed before."""
+    """History of its texts."""
     _index: dict[str, int] | None = None
 
     def remember(self, shown: Rows, current: Callable[[str], Row | None]) -> None:
-        """Keep the rows that are shown and are not in the store any more.
+        """Retain shown rows that the store has replaced: a base without reading the journal.
 
         Args:
-            shown: all that is shown, by token.
-            current: gives what is in the store.
+            shown: all rows that the file shows, by token.
+            current: returns the store's row of a token.
         """
         for token, row in shown.items():
             found = current(token)
@@ -136,11 +136,11 @@ class FileManifest:
                 self.rows[token] = row
 
     def shows_all(self, position: Position) -> bool:
-        """Whether it was written from the state as it is at this place."""
-        return self.positions == (position,) and not (self.anew or self.broken)
+        """Return True if it was written from the state at this position."""
+        return self.positions == (position,) and not (self.render_all or self.broken)
 
     def add(self, token: str, version: int, start: int, end: int) -> None:
-        """Take note of a record."""
+        """Add a record, with the byte offsets of its text."""
         self._index = None
         self.tokens.append(token)
         self.versions.append(version)
@@ -148,19 +148,19 @@ class FileManifest:
         self.ends.append(end)
 
     def version(self, token: str) -> int | None:
-        """The version at which a record is shown; None where it is not."""
+        """Return the version at which a record is shown; None if it is not."""
         place = self.index().get(token)
         return None if place is None else self.versions[place]
 
     def unplaced(self) -> set[str]:
-        """The records whose text is not where it should be."""
+        """Return the tokens of records whose text has no known offsets."""
         if UNKNOWN not in self.starts:
             return set()
         places = zip(self.tokens, self.starts, strict=True)
         return {token for token, start in places if start == UNKNOWN}
 
     def index(self) -> dict[str, int]:
-        """Token to its place in the columns."""
+        """Return the index of each token in the columns."""
         if self._index is None:
             self._index = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
         return self._index
@@ -186,16 +186,15 @@ class _Columns(msgspec.Struct, frozen=True):
 
 
 def manifest_path(directory: Path, file: str) -> Path:
-    """Return where the manifest of a legacy file is kept, in the store's own directory.
+    """Return the path of a legacy file's manifest, in the store's own directory.
 
-    By its name, or a digest of that where the name is too long: a byte that is not a letter
-    or digit takes three there.
+    Named after the file, or a digest if that is too long: quoting turns one byte into three.
     """
     return directory / "views" / fitting(quote(file, safe=""), ".view")
 
 
 def save_manifest(path: Path, manifest: FileManifest) -> None:
-    """Write a manifest, durable."""
+    """Write a manifest, durably."""
     replace_file(path, _lines(manifest))
     manifest.stamp = signature_of(path.stat())
 
@@ -223,7 +222,7 @@ def _lines(manifest: FileManifest) -> Iterable[bytes]:
 
 
 def load_signature(path: Path) -> FileSignature | None:
-    """Read the signature in a manifest, without the rest; None if there is none."""
+    """Read only the signature of a manifest; None if there is no manifest."""
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.readline(), type=_Head).signature
@@ -232,9 +231,9 @@ def load_signature(path: Path) -> FileSignature | None:
 
 
 def load_manifest(path: Path) -> FileManifest | None:
-    """Read a manifest; None if there is none, or it cannot be read.
+    """Read a manifest; None if there is none, or it is damaged.
 
-    It can be made again from the file and the state, so damage is no error.
+    Damage is no error: the manifest is made again from the file and the state.
     """
     try:
         raw = path.read_bytes()

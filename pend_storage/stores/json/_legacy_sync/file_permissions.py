@@ -1,14 +1,12 @@
-"""File permissions: mode and owner, kept in the store so that a new file gets them too.
+"""File permissions: mode and owner, recorded in the store for files that are recreated.
 
-While a file is there, it says itself what its mode is, and keeps it when it is written
-anew. For a file that is lost, or a directory that is made from the other store, each file
-has a second row in ``legacy_files``, beside its header: under its name and
-:data:`PERMISSIONS_MARK`. It is a row of its own because a header decides the text of the
-file, and ``chmod`` does not.
+An existing file keeps its mode when it is rewritten. For a file that is lost, or a directory
+that is made from the other store, each file has a second row in ``legacy_files``, beside its
+header: under its name and :data:`PERMISSIONS_MARK`. It is a row of its own because a change
+of the header renders the file anew, and ``chmod`` should not.
 
-The row is written when the file is adopted, and by the primary whenever the file has
-another mode or owner than the row says. A new file is never open to more people than its
-row allows, at no moment.
+The row is written when the file is adopted, and by the primary whenever mode or owner of the
+file differ from it. A new file is at no moment accessible to more users than its row allows.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ __all__ = [
 ]
 
 PERMISSIONS_MARK: Final = "#permissions"
-"""Behind the file name, in the key of the row that keeps the mode and the owner."""
+"""Suffix of the file name, in the key of the row with mode and owner."""
 _BITS: Final = 0o777
 _USUAL: Final = 0o666
 _READ: Final = 0o444
@@ -58,7 +56,7 @@ def permissions_key(file: str) -> str:
 
 
 def legacy_row(state: State, key: str) -> tuple[int, LegacyFile | None]:
-    """Return version and record of a row in ``legacy_files``; 0 and None where there is none."""
+    """Return version and record of a row in ``legacy_files``; 0 and None if there is none."""
     row = state.tables[LEGACY_FILES].rows.get(key)
     if row is None:
         return 0, None
@@ -72,18 +70,18 @@ class FilePermissions:
     mode: int
     """The permission bits."""
     owner: str | None = None
-    """Name of the user, or its number where it has no name; None: not known."""
+    """Name of the user, or its number if it has no name; None: not known."""
     group: str | None = None
 
     @classmethod
     def of_file(cls, status: os.stat_result) -> FilePermissions:
-        """Those of a file that is there."""
+        """Return the permissions of an existing file."""
         owner, group = _user_name(status.st_uid), _group_name(status.st_gid)
         return cls(stat.S_IMODE(status.st_mode) & _BITS, owner, group)
 
     @classmethod
     def of_row(cls, row: LegacyFile | None) -> FilePermissions | None:
-        """Those that a row keeps; None where there is no such row, or it says nothing."""
+        """Return the permissions of a row; None if there is no row, or it has no mode."""
         kept = {} if row is None else row.format
         mode, owner, group = kept.get("mode"), kept.get("owner"), kept.get("group")
         if not isinstance(mode, str):
@@ -95,7 +93,7 @@ class FilePermissions:
         )
 
     def row(self, file: str) -> LegacyFile:
-        """The row that keeps them."""
+        """Return the row that records them."""
         kept: dict[str, Any] = {"mode": f"{self.mode:04o}"}
         if self.owner is not None:
             kept["owner"] = self.owner
@@ -104,21 +102,25 @@ class FilePermissions:
         return LegacyFile(file=permissions_key(file), format=kept)
 
     def apply(self, fd: int, *, is_folder: bool = False) -> None:
-        """Give them to a file, or a directory, that was made for its maker alone.
+        """Apply them to a new file or directory that only its owner can access.
 
-        The owner is changed as far as the system allows it. Where the group cannot be
-        kept, the group that the file has instead may do no more than everybody may.
+        The owner is changed if the system allows it. If the group cannot be kept, the
+        group that the file has instead gets no more than others.
+
+        Args:
+            fd: descriptor.
+            is_folder: it is a directory.
         """
-        _own(fd, _user_number(self.owner), _group_number(self.group))
+        _set_owner(fd, _user_number(self.owner), _group_number(self.group))
         mode = self.mode
         if self.group is not None and _group_name(os.fstat(fd).st_gid) != self.group:
             mode = mode & ~0o070 | mode & (mode & 0o007) << 3
-        if is_folder:  # who may read the file may look for it, and we may make it
+        if is_folder:  # readers of the file may search its directory
             mode |= (mode & _READ) >> 2 | 0o700
         os.fchmod(fd, mode)
 
     def make_folders(self, folder: Path) -> None:
-        """Make the directories of a file, open to those who may read the file."""
+        """Create the directories of a file, searchable by the readers of the file."""
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
@@ -131,29 +133,29 @@ class FilePermissions:
 
 
 class PermissionRecorder:
-    """Keep the row of one file up to date."""
+    """Record mode and owner of one file, when they change."""
 
     def __init__(self, engine: Engine, layout: Layout, *, is_shared: bool) -> None:
-        """Make one.
+        """Create a recorder.
 
         Args:
-            engine: the store.
+            engine: the open store.
             layout: of the file.
-            is_shared: whether other files hold records of the same collection, so that
-                the collection does not tell whether this file exists.
+            is_shared: other files hold records of the same collection, so that the
+                collection does not show that this file exists.
         """
         self._engine = engine
         self._layout = layout
         self._is_shared = is_shared
 
-    def look(self, status: os.stat_result | None) -> None:
-        """Note mode and owner, if this store is primary and does not know them.
+    def record(self, status: os.stat_result | None) -> None:
+        """Record mode and owner, if this store is primary and they have changed.
 
-        Where something else is committed to them at the same time, or roles are changing,
-        nothing is noted; the next look does.
+        After a conflict with another commit, or while roles change, nothing is recorded;
+        the next round does it.
 
         Args:
-            status: of the file; None where it is missing.
+            status: of the file; None if it is missing.
         """
         if status is None:
             return
@@ -165,9 +167,9 @@ class PermissionRecorder:
             version, known = legacy_row(live.state, key)
         if role is not Role.PRIMARY or FilePermissions.of_row(known) == found:
             return
-        is_told = has_header or known is not None or self._is_shared
-        if not is_told and found.mode == _USUAL & ~_umask():
-            return  # made by this store, as any other new file is
+        is_known = has_header or known is not None or self._is_shared
+        if not is_known and found.mode == _USUAL & ~_umask():
+            return  # the default mode of a file that this store created
         schema = self._engine.schema
         put = schema.put(LEGACY_FILES, found.row(self._layout.file))
         batch = schema.batch((put,), {(LEGACY_FILES, key): version})
@@ -180,38 +182,38 @@ class PermissionRecorder:
 
 @functools.lru_cache(maxsize=64)
 def _user_name(number: int) -> str:
-    return _found(lambda: pwd.getpwuid(number).pw_name) or str(number)
+    return _lookup(lambda: pwd.getpwuid(number).pw_name) or str(number)
 
 
 @functools.lru_cache(maxsize=64)
 def _group_name(number: int) -> str:
-    return _found(lambda: grp.getgrgid(number).gr_name) or str(number)
+    return _lookup(lambda: grp.getgrgid(number).gr_name) or str(number)
 
 
 def _user_number(name: str | None) -> int:
-    """The number of a user; -1, which changes nothing, where there is no such user."""
+    """Return the number of a user; -1, which changes nothing, if there is no such user."""
     if name is None or name.isdecimal():
         return -1 if name is None else int(name)
-    found = _found(lambda: pwd.getpwnam(name).pw_uid)
+    found = _lookup(lambda: pwd.getpwnam(name).pw_uid)
     return -1 if found is None else found
 
 
 def _group_number(name: str | None) -> int:
     if name is None or name.isdecimal():
         return -1 if name is None else int(name)
-    found = _found(lambda: grp.getgrnam(name).gr_gid)
+    found = _lookup(lambda: grp.getgrnam(name).gr_gid)
     return -1 if found is None else found
 
 
-def _found(look: Callable[[], Any]) -> Any:
+def _lookup(find: Callable[[], Any]) -> Any:
     with contextlib.suppress(KeyError, AttributeError):
-        return look()
+        return find()
     return None
 
 
-def _own(fd: int, user: int, group: int) -> None:
+def _set_owner(fd: int, user: int, group: int) -> None:
     mine = os.fstat(fd)
-    wanted = [(user, group), (-1, group)]  # only an administrator gives a file away
+    wanted = [(user, group), (-1, group)]  # only root may change the owner
     for uid, gid in wanted:
         if uid in {-1, mine.st_uid} and gid in {-1, mine.st_gid}:
             return
@@ -221,7 +223,7 @@ def _own(fd: int, user: int, group: int) -> None:
 
 
 def _umask() -> int:
-    """The mask of this process, read without changing it for a moment."""
+    """Return the umask of this process: ``os.umask`` would change it for a moment."""
     with contextlib.suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("Umask:"):

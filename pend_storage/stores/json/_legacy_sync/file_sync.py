@@ -1,4 +1,4 @@
-"""Synchronisation of one legacy file: adopts edits of other programs, writes new commits."""
+"""File synchronisation of one legacy file: adopts external edits, writes new commits."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ _EDIT_ADOPTED = crashpoints.declare(
 _PATIENCE: Final = 3.0
 """Seconds that an opening or a checkpoint waits for a file that is being written."""
 _TRIES: Final = 10
-"""Times to write a file in one go, where an edit comes before each time."""
+"""Attempts in one round to write a file, if an edit comes before each of them."""
 _FEW: Final = 3
-"""The same where that takes longer than so many seconds:"""
+"""Attempts after which a round ends once it has taken :data:`_LONG` seconds."""
 _LONG: Final = 1.0
 _TICK: Final = 1.0
-"""Seconds after which two changes of a file certainly leave two times."""
+"""Seconds after which two changes of a file have two time stamps for certain."""
 
 
 class FileSync:
-    """Keep one legacy file in step. Used by one thread of one process at a time."""
+    """Synchronise one legacy file. Used by one thread of one process at a time."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class FileSync:
         *,
         is_shared: bool = False,
     ) -> None:
-        """Make one.
+        """Create it.
 
         Args:
-            engine: the store.
+            engine: the open store.
             layout: of the file.
             path: of the file.
-            hook: receives events of what was done.
-            is_shared: whether other files hold records of the same collection.
+            hook: receives the events of the file.
+            is_shared: other files hold records of the same collection.
         """
         self.layout = layout
         self.path = path
@@ -95,41 +95,42 @@ class FileSync:
         self._others: dict[str, int] = {}
         self._hidden_texts = HiddenTexts()
         self._generation: Generation | None = None
-        """Of the content when the file was known to show all of it."""
+        """Generation of the contents that the file shows completely."""
         self._pace = WritePace()
         self._reader = QuiescentReader(self._file)
         self.is_busy = False
-        """Another program was writing the file at the last look, or came before us each
-        time."""
+        """Another program was writing the file at the last read, or wrote it before each
+        attempt to replace it."""
         self._busy = BusyFileEvents(layout.file, self._reader, hook)
         self._is_elsewhere = False
-        """A link has led to another file since it was read last."""
+        """A symbolic link was changed since the file was read last."""
         self._lost_attributes = LostAttributeEvents(hook)
         self._attributes: FileAttributes | None = None
-        """What belongs to the file, in case that it is deleted and written again."""
+        """Attributes of the file, in case it is deleted and written again."""
         self._attributed: FileSignature | None = None
 
-    def keep(self, *, force: bool, wait: bool) -> None:
-        """Take in what others changed, then write what is new.
+    def synchronise(self, *, force: bool, wait: bool) -> None:
+        """Adopt external edits, then write new commits.
 
         Args:
-            force: write even if it was written a moment ago.
-            wait: for a file that a program is writing just now, a little.
+            force: write even during the pause after the last write.
+            wait: up to some seconds for a file that another program is writing.
         """
         try:
-            self._keep(force=force, wait=wait)
+            self._synchronise(force=force, wait=wait)
         finally:
             self._save_manifest()
-        self._busy.tell(is_busy=self.is_busy)
+        self._busy.report(is_busy=self.is_busy)
 
-    def _keep(self, *, force: bool, wait: bool) -> None:
+    def _synchronise(self, *, force: bool, wait: bool) -> None:
         end = time.monotonic() + _LONG
         for number in range(_TRIES):
             if number >= _FEW and time.monotonic() >= end:
                 break
-            if self._role() is Role.DETACHED or not self.look(wait=wait):
+            # Before every attempt: a write must not replace an edit that was not adopted.
+            if self._role() is Role.DETACHED or not self.adopt_edits(wait=wait):
                 return
-            self._permissions.look(self._file.status())
+            self._permissions.record(self._file.status())
             if not force and self._pace.is_resting():
                 return
             if self._write():
@@ -138,23 +139,23 @@ class FileSync:
         if self.is_busy:
             self._busy.lost()
 
-    def look_only(self) -> None:
-        """Take in what others changed, and write nothing."""
-        if self._role() is not Role.DETACHED and not self._file.untouched():
-            self.look(wait=True)
+    def adopt_only(self) -> None:
+        """Adopt external edits, and write nothing."""
+        if self._role() is not Role.DETACHED and not self._file.is_unmodified():
+            self.adopt_edits(wait=True)
             self._save_manifest()
 
     def _save_manifest(self) -> None:
-        """Note what was adopted; not before the file was written, which notes it too."""
+        """Save the manifest of an adopted edit, unless a write has saved a newer one."""
         if self._manifest is not None and self._is_unsaved:
             self._file.save_manifest(self._manifest)
         self._is_unsaved = False
 
     def positions(self, now: Position) -> tuple[Position, ...]:
-        """Where in the journal the rows are found that the file shows.
+        """Return the journal positions whose state has the rows that the file shows.
 
         Args:
-            now: a place at which they are found if nothing is left to be written.
+            now: the present position, which replaces all others if the file is complete.
         """
         manifest = self._file.manifest()
         if manifest is None:
@@ -172,10 +173,10 @@ class FileSync:
             self._manifest = manifest
         return manifest.positions
 
-    # -- what others did ----------------------------------------------------------------
+    # -- external edits -----------------------------------------------------------------
 
-    def look(self, *, wait: bool) -> bool:
-        """Take in what others changed; False where the file must not be written now."""
+    def adopt_edits(self, *, wait: bool) -> bool:
+        """Adopt external edits; return False if the file must not be written now."""
         self.is_busy = False
         self._locate()
         self._tidy()
@@ -190,18 +191,18 @@ class FileSync:
             manifest is not None and manifest.signature == now and not _due(manifest)
         )
         if known and not self._is_elsewhere:
-            self._reader.calm()
+            self._reader.record_rest()
             return True
         return self._read(_PATIENCE if wait else 0.0)
 
     def _locate(self) -> None:
-        """Follow a symbolic link that was pointed at another file meanwhile."""
+        """Follow a symbolic link that was changed meanwhile."""
         before = self._file.target
         if not self._file.locate():
             return
-        self._engine.own.look()  # or the whole directory is another one
+        self._engine.own.verify_path()  # else the whole directory may have been replaced
         self._is_elsewhere = True
-        self._tell(
+        self._emit(
             "file-relinked",
             f"{self.layout.file} leads to {self._file.target} now, and no longer to "
             f"{before}. From now on that file is read and written; what is in it counts as "
@@ -210,18 +211,18 @@ class FileSync:
         )
 
     def _tidy(self) -> None:
-        """Have the manifest as it is now, and clean up after a process that died."""
+        """Load the present manifest, recover from a crash, adopt a late edit."""
         stamp = self._file.manifest_stamp()
         known = self._manifest is not None and self._manifest.stamp == stamp
         late = None
-        if not known or self._file.has_leavings():
+        if not known or self._file.has_leftovers():
             late = self._file.recover()
             self._manifest = self._file.manifest()
             self._generation = None
         late = late or self._file.late_edit(self._manifest)
         if late is not None:
             adopted = self._adopt_late(late)
-            self._tell(
+            self._emit(
                 "late-edit-kept",
                 f"{self.layout.file} was changed by a program that had opened it before "
                 f"it was written anew; what it wrote is in {late}"
@@ -230,10 +231,10 @@ class FileSync:
             )
 
     def _adopt_late(self, late: Path) -> bool:
-        """Adopt what was written into the file that was replaced, if that is whole.
+        """Adopt an edit that was written into the replaced file, if that is whole.
 
-        It is compared with what that file showed. What comes of it is written into the
-        present file like any commit.
+        It is compared with the manifest of the replaced file. The result is written into
+        the present file like any commit.
         """
         raw, replaced = late.read_bytes(), self._file.replaced_manifest()
         self._file.forget_replaced()
@@ -243,10 +244,10 @@ class FileSync:
         return edit.adopt(replaced.signature) is not None
 
     def _restore(self) -> bool:
-        """The file is missing: what it showed will be written again."""
+        """Handle a missing file: it will be written again."""
         self._is_elsewhere = False
         if self._manifest is not None:
-            self._tell(
+            self._emit(
                 "file-restored",
                 f"{self.layout.file} was missing, and is written again from the store",
                 logging.WARNING,
@@ -263,7 +264,7 @@ class FileSync:
         return is_whole(self.layout, self._engine.schema, raw)
 
     def _read(self, patience: float) -> bool:
-        """Read the file, and adopt what is in it that was not there before."""
+        """Read the file, and adopt its changes."""
         known = None if self._manifest is None else self._manifest.signature
         try:
             read = self._reader.read(known, self._is_whole, patience=patience)
@@ -286,13 +287,13 @@ class FileSync:
         return self._adopt(raw, signature_of(status))
 
     def _emptied(self, manifest: FileManifest, status: os.stat_result) -> bool:
-        """Nothing is in the file any more: cut off rather than edited."""
-        self._tell(
+        """Handle an emptied file: truncated rather than edited, so it is written again."""
+        self._emit(
             "file-restored",
             f"{self.layout.file} was emptied, and is written again from the store",
             logging.WARNING,
         )
-        manifest.signature, manifest.anew = signature_of(status), True
+        manifest.signature, manifest.render_all = signature_of(status), True
         return True
 
     def _adopt(self, raw: bytes, signature: FileSignature) -> bool:
@@ -305,19 +306,19 @@ class FileSync:
         self._manifest, self._generation, self._is_unsaved = manifest, None, True
         return True
 
-    # -- what is new ----------------------------------------------------------------------
+    # -- new commits ----------------------------------------------------------------------
 
     def _role(self) -> Role:
         with self._engine.live() as live:
             return live.state.role.role
 
     def _write(self) -> bool:
-        """Write the file if it must be; False where something has come between."""
+        """Write the file if needed; return False if an edit or a commit intervened."""
         begun = time.monotonic()
         manifest = self._manifest
         with self._engine.live() as live:
             found = generation(live, self.layout)
-            if found == self._generation and not (manifest and manifest.anew):
+            if found == self._generation and not (manifest and manifest.render_all):
                 return True
             if manifest is not None and manifest.shows_all(live.journal.position):
                 self._generation = found
@@ -331,7 +332,7 @@ class FileSync:
         if content.is_shown_broken(manifest):
             return True
         if release_hidden(self._engine, content):
-            return False
+            return False  # that was a commit: the contents are outdated
         changes = Changes(manifest, content, maybe)
         is_there = manifest is not None or content.is_there or had_records
         if changes and (is_there or changes.written):
@@ -346,10 +347,10 @@ class FileSync:
     ) -> bool:
         old, digest, status = b"", "", self._file.status()
         if manifest is None:
-            if status is not None:
+            if status is not None:  # created since adopt_edits: read it first
                 self.is_busy = True
                 return False
-            self._file.make_room(content.permissions)
+            self._file.make_parent(content.permissions)
         else:
             read = self._file.read_unchanged(manifest)
             if read is None:
@@ -369,7 +370,7 @@ class FileSync:
                 model=model,
             )
             new.replaced_digest = digest
-            self._engine.own.look()  # the file is one of a directory that was moved away
+            self._engine.own.verify_path()  # else the file may belong to a replaced directory
             if not self._file.replace(new, before):
                 self.is_busy = True
                 return False
@@ -378,14 +379,14 @@ class FileSync:
         self._lost_attributes.report(self._file.target, new.lost)
         return True
 
-    def _tell(self, name: str, message: str, level: int) -> None:
+    def _emit(self, name: str, message: str, level: int) -> None:
         self._hook(Event(name, message, level))
 
 
 def _due(manifest: FileManifest) -> bool:
-    """Whether to look into a file once more that seems to be as it was written.
+    """Return True if a file with the right signature is to be verified by its digest.
 
-    A change of the same length, in the same tick of the clock, leaves no trace outside.
+    A change of the same length, in the same tick of the clock, leaves the signature.
     """
     age = time.time() - manifest.signature.ctime_ns / 1e9
     return not manifest.verified and not 0 <= age <= _TICK

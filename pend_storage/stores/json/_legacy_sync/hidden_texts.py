@@ -1,4 +1,8 @@
-"""Hidden texts: quarantined texts of a legacy file that do not stand in it."""
+"""Hidden texts: quarantined texts that must not stand in their legacy file.
+
+A quarantined text may have the member name of a record. A JSON parser takes the last of
+duplicate names, so that text would stand for the record.
+"""
 
 from __future__ import annotations
 
@@ -29,67 +33,73 @@ class Rows(Protocol):
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Tokens of the quarantined records that do not stand in the file."""
+        """Tokens of the hidden records."""
 
     def decode(self, token: str, body: bytes) -> Any:
-        """The record of a row."""
+        """Decode a row."""
 
     def record(self, token: str) -> Any:
-        """The record of a token."""
+        """Return the record of a token."""
 
 
 class HiddenTexts:
     """Track the records of one file that share a member name with a quarantined one.
 
-    All records are looked at once, if any quarantined one has a member name at all;
+    All records are compared once, if any quarantined one has a member name at all;
     afterwards only those that were written since.
     """
 
     def __init__(self) -> None:
         self.since: Generation | None = None
-        """Up to which changes have been noted."""
+        """Generation up to which changes are recorded."""
         self._changed: frozenset[str] | None = None
-        """Records to look at again; None: all."""
+        """Tokens of records to compare; None: all."""
         self._names: frozenset[str] = frozenset()
-        """Of the quarantined records when the placed ones were looked at."""
+        """Member names of the quarantined records at the last comparison."""
         self._aside: dict[str, tuple[int, Text | None]] = {}
-        """By token: the version that was looked at, and what it is."""
+        """Token to the version that was decoded, and its text."""
         self._placed: dict[str, Text] = {}
 
     def catch_up(self, changed: frozenset[str] | None, now: Generation) -> None:
-        """Take note of what was written since. Hold the mutex."""
+        """Record the changes since the last call. Hold the mutex.
+
+        Args:
+            changed: tokens of changed records; None: any may have changed.
+            now: present generation.
+        """
         known = self._changed if self.since is not None else None
         self._changed = None if changed is None or known is None else known | changed
         self.since = now
 
     def aside(self, content: Rows) -> list[Text]:
-        """The quarantined records that have a member name."""
-        looked: dict[str, tuple[int, Text | None]] = {}
+        """Return the quarantined records that have a member name."""
+        current: dict[str, tuple[int, Text | None]] = {}
         for token, (version, body) in content.aside.items():
             known = self._aside.get(token)
             if known is None or known[0] != version:
                 record = content.decode(token, body)
                 known = version, text_of(content.layout, record, version, token)
-            looked[token] = known
-        self._aside = looked
-        return [text for _, text in looked.values() if text is not None]
+            current[token] = known
+        self._aside = current
+        return [text for _, text in current.values() if text is not None]
 
     def hidden(self, content: Rows) -> frozenset[str]:
-        """The tokens of the quarantined records that do not stand in the file."""
+        """Return the tokens of the hidden records."""
         aside = self.aside(content)
         names = frozenset(text.name for text in aside)
         if not names:
             self._names, self._changed, self._placed = names, None, {}
             return frozenset()
+        # A new name may be that of any record: compare all of them again.
         changed = self._changed if names <= self._names else None
         if changed is None:
             self._placed = {}
         for token in content.homes if changed is None else changed:
-            self._look(content, token, names)
+            self._refresh_placed(content, token, names)
         self._names, self._changed = names, frozenset()
         return frozenset(hidden([*aside, *self._placed.values()]))
 
-    def _look(self, content: Rows, token: str, names: frozenset[str]) -> None:
+    def _refresh_placed(self, content: Rows, token: str, names: frozenset[str]) -> None:
         self._placed.pop(token, None)
         row = content.homes.get(token)
         if row is None:
@@ -101,12 +111,12 @@ class HiddenTexts:
 
 
 def release_hidden(engine: Engine, content: Rows) -> bool:
-    """Commit that quarantined texts leave their file for good; True where there are any.
+    """Commit that hidden texts leave their file for good; return True if there are any.
 
-    A secondary leaves that to the primary: until then it does not write them. Where
-    something else is committed to them at the same time, the next round does it.
+    A secondary leaves the commit to the primary: until then it does not write the texts.
+    After a conflict with another commit, the next round tries again.
     """
-    leaving = _left_by(content)
+    leaving = _released_by(content)
     if not leaving:
         return False
     with engine.live() as live:
@@ -121,10 +131,10 @@ def release_hidden(engine: Engine, content: Rows) -> bool:
     return True
 
 
-def _left_by(content: Rows) -> dict[str, Put]:
-    """The quarantined records that leave their file, by token, as they are afterwards.
+def _released_by(content: Rows) -> dict[str, Put]:
+    """Return the hidden records by token, as superseded entries without a position.
 
-    Superseded for good, so that what replaced them can be deleted.
+    Superseded for good: otherwise a deletion of the other record would bring the text back.
     """
     found = {}
     for token in content.hidden:

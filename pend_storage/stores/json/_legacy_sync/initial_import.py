@@ -1,7 +1,7 @@
-"""Initial import: the legacy files become rows when a directory is first opened.
+"""Initial import: legacy files become rows when a directory is first opened.
 
-Each layout decides what its file says. What only all files together can tell is decided
-here: a unique value that two files claim, and references to what no file has.
+Each layout parses its own file. Conflicts between files are resolved here: a unique value
+that two files claim, and references to a record that no file has.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pend_storage.stores.json._legacy_sync.unread_guard import file_broken
 
 __all__ = ["AdoptedFile", "InitialImport"]
 
-_TOLD_EVERY: Final = 1_000
+_REPORT_EVERY: Final = 1_000
 _PATIENCE: Final = 10.0
 """Seconds to wait for a file that another program is writing."""
 ADOPTED_VERSION: Final = 1
@@ -58,20 +58,20 @@ _Claim = tuple[str, tuple[str, ...], tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class AdoptedFile:
-    """What became of a legacy file when its directory was first opened."""
+    """Outcome of the initial import of one legacy file, in numbers of records."""
 
     file: str
     read: int
-    """Records found in it; 1 for a file that is broken as a whole."""
+    """Records in the file; 1 for a file that is broken as a whole."""
     adopted: int
     quarantined: int
     derived: int = 0
-    """Further records that it told of."""
+    """Records of other collections that were derived from it."""
 
 
 @dataclass(slots=True)
 class _ImportedFile:
-    """A file that was read."""
+    """A file that was read, with its manifest and entries."""
 
     layout: Layout
     synced: SyncedFile
@@ -82,7 +82,7 @@ class _ImportedFile:
 
 
 class InitialImport:
-    """Read all legacy files, and make the rows of the store of them."""
+    """Read all legacy files, and convert them to rows of the store."""
 
     def __init__(self, schema: Schema, hook: Hook, progress: Progress | None) -> None:
         self._schema = schema
@@ -94,24 +94,28 @@ class InitialImport:
         self._files: list[_ImportedFile] = []
 
     @contextmanager
-    def spooled(self, directory: Path) -> Iterator[None]:
-        """Keep rows in a file of this directory, which is gone at the end.
+    def spilling(self, directory: Path) -> Iterator[None]:
+        """Spill rows to a temporary file in this directory, within the block.
 
         Raises:
-            OSError: there is no place for it.
+            OSError: the file cannot be created.
         """
-        self._spool = RowSpill(directory)
+        self._spill = RowSpill(directory)
         names = self._schema.names
-        self._rows = {n: SpilledRows(self._spool, ADOPTED_VERSION) for n in names}
+        self._rows = {n: SpilledRows(self._spill, ADOPTED_VERSION) for n in names}
         try:
             yield
         finally:
-            self._spool.close()
+            self._spill.close()
 
     # -- reading ------------------------------------------------------------------------
 
     def read(self, layouts: Sequence[Layout], files: Mapping[str, SyncedFile]) -> None:
-        """Read every file that is there."""
+        """Read every file that exists, then resolve dangling references.
+
+        Raises:
+            StoreUnavailable: a program keeps writing a file.
+        """
         statuses = (file.status() for file in files.values())
         self._progress.total = sum(s.st_size for s in statuses if s is not None)
         for layout in layouts:
@@ -122,14 +126,14 @@ class InitialImport:
                 self._read(layout, files[layout.file], raw, manifest)
                 noted = FilePermissions.of_file(status).row(layout.file)
                 self._set(self._schema.put(LEGACY_FILES, noted))
-                del read, raw  # as large as all that was made of it
-        while self._mend_references():
+                del read, raw  # frees as much memory as everything else takes
+        while self._resolve_references():  # a removal may leave others dangling
             pass
 
     def _read_whole(
         self, layout: Layout, file: SyncedFile
     ) -> tuple[bytes, os.stat_result] | None:
-        """Read a file, waiting a little for one that is being written just now."""
+        """Read a file; wait some seconds for one that is being written."""
         sound = partial(is_whole, layout, self._schema)
         try:
             return QuiescentReader(file).read(None, sound, patience=_PATIENCE)
@@ -144,19 +148,19 @@ class InitialImport:
         self, layout: Layout, synced: SyncedFile, raw: bytes, manifest: FileManifest
     ) -> None:
         parsed = layout.parse(self._schema, raw)
-        seen = SeenRows(self._spool, self._rows)
+        seen = SeenRows(self._spill, self._rows)
         file = _ImportedFile(layout, synced, parsed.header, manifest, seen)
         self._files.append(file)
         entries = self._progress.watched(parsed.entries, len(raw))
-        noted = ParsedFile(parsed.header, seen.noted(entries))
+        noted = ParsedFile(parsed.header, seen.recorded(entries))
         for operation in layout.adopt(
             self._schema, noted, (), _Current(self._find, self._rows)
         ):
             if isinstance(operation, Delete):
                 self._remove((operation.collection, operation.key))
             else:
-                self._take(file, operation)
-        seen.settle()
+                self._add(file, operation)
+        seen.record_last()
         header = parsed.header if self._broken(file) is None else marked(parsed.header)
         self._set(self._schema.put(LEGACY_FILES, header))
 
@@ -166,9 +170,9 @@ class InitialImport:
 
     # -- writing ------------------------------------------------------------------------
 
-    def _take(self, file: _ImportedFile, put: Put) -> None:
+    def _add(self, file: _ImportedFile, put: Put) -> None:
         spec = self._schema[put.collection]
-        taken = self._taken(spec, put)
+        taken = self._conflicting_claim(spec, put)
         if taken is not None:
             fields = ", ".join(taken[1])
             reason = f"{shown(self._claims[taken])} has the same {fields}"
@@ -180,13 +184,13 @@ class InitialImport:
             self._references.setdefault(put.collection, {})[put.key] = file
 
     def _aside(self, file: _ImportedFile, put: Put, reason: str) -> Put:
-        """The record in quarantine instead; of derived ones nothing is lost."""
+        """Return the quarantine entry that replaces a record of the file."""
         aside = file.layout.set_aside(self._schema, file.header, put.record, reason)
         seen = replace(aside.record, seen_at=datetime.now(UTC))
         return self._schema.put(QUARANTINE, seen)
 
-    def _taken(self, spec: CollectionSpec, put: Put) -> _Claim | None:
-        """A unique value of this record that another one has."""
+    def _conflicting_claim(self, spec: CollectionSpec, put: Put) -> _Claim | None:
+        """Return a unique value of this record that another record has."""
         for claim in _claims_of(spec, put.record):
             if self._claims.get(claim, put.key) != put.key:
                 return claim
@@ -195,12 +199,12 @@ class InitialImport:
     def _set(self, put: Put) -> None:
         spec = self._schema[put.collection]
         if spec.unique:
-            self._free((put.collection, put.key))
+            self._release_claims((put.collection, put.key))
             claims = _claims_of(spec, put.record)
             self._claims.update(dict.fromkeys(claims, put.key))
         self._rows[put.collection][put.key] = put.body
 
-    def _free(self, place: _Place) -> None:
+    def _release_claims(self, place: _Place) -> None:
         collection, key = place
         spec = self._schema[collection]
         if not spec.unique or key not in self._rows[collection]:
@@ -210,17 +214,18 @@ class InitialImport:
                 del self._claims[claim]
 
     def _remove(self, place: _Place) -> None:
-        self._free(place)
+        self._release_claims(place)
         self._rows[place[0]].pop(place[1], None)
 
-    def _mend_references(self) -> bool:
-        """Let no reference lead nowhere; True where that may have made others do so."""
+    def _resolve_references(self) -> bool:
+        """Clear or quarantine records with dangling references; True if any was removed."""
         removed = False
         for place, file in self._referring():
             spec, record = self._schema[place[0]], self._find(*place)
-            lost = [] if record is None else self._lost(spec, record)
+            lost = [] if record is None else self._dangling_references(spec, record)
             if not lost:
                 continue
+            # An optional reference is cleared; a required one quarantines its record.
             if all(spec.fields[name].optional for name in lost):
                 mended = replace(record, **dict.fromkeys(lost))
                 self._set(self._schema.put(spec.name, mended))
@@ -235,12 +240,12 @@ class InitialImport:
         return removed
 
     def _referring(self) -> Iterator[tuple[_Place, _ImportedFile]]:
-        """Every record that may refer to others, and its file."""
+        """Yield every record with references, and its file."""
         for collection, files in self._references.items():
             for key, file in list(files.items()):
                 yield (collection, key), file
 
-    def _lost(self, spec: CollectionSpec, record: Any) -> list[str]:
+    def _dangling_references(self, spec: CollectionSpec, record: Any) -> list[str]:
         return [
             name
             for name, target in spec.references.items()
@@ -248,10 +253,10 @@ class InitialImport:
             and value not in self._rows[target]
         ]
 
-    # -- the end ------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------
 
     def state(self, name: str) -> State:
-        """The state that begins with these rows."""
+        """Return the initial state of the store."""
         state = State(self._schema, name)
         for collection, rows in self._rows.items():
             state.tables[collection].load(cast("Any", rows), {})
@@ -261,7 +266,7 @@ class InitialImport:
     def manifests(
         self, state: State, position: Position
     ) -> Iterator[tuple[Layout, FileManifest]]:
-        """What each file shows."""
+        """Yield the manifest of each file, at a journal position."""
         for file in self._files:
             manifest = file.manifest
             manifest.positions, manifest.header = (position,), ADOPTED_VERSION
@@ -271,7 +276,7 @@ class InitialImport:
             yield file.layout, manifest
 
     def _broken(self, file: _ImportedFile) -> QuarantinedRecord | None:
-        """The entry of a file that is broken as a whole; None where it is not."""
+        """Return the entry of a file that is broken as a whole; None if it is not."""
         if len(file.seen) != 1:
             return None
         collection, key = place_of(file.seen.tokens[0], file.layout.collection)
@@ -280,7 +285,7 @@ class InitialImport:
         return record if broken else None
 
     def report(self) -> tuple[AdoptedFile, ...]:
-        """What became of each file; tells the hook about it too."""
+        """Return the outcome of each file, and emit ``file-adopted`` or ``file-broken``."""
         aside: dict[str, int] = {}
         for key in self._rows[QUARANTINE]:
             record: QuarantinedRecord = self._find(QUARANTINE, key)
@@ -293,12 +298,12 @@ class InitialImport:
             made.append(one)
             broken = self._broken(file)
             if broken is None:
-                self._tell(one)
+                self._emit(one)
             else:
                 self._hook(file_broken(broken, is_unread=True))
         return tuple(made)
 
-    def _tell(self, one: AdoptedFile) -> None:
+    def _emit(self, one: AdoptedFile) -> None:
         level = logging.WARNING if one.quarantined else logging.INFO
         self._hook(
             Event(
@@ -311,18 +316,18 @@ class InitialImport:
 
 
 class _Progress:
-    """Report how many records were read, and how many there are by the files' sizes."""
+    """Report the number of records read, and an estimate of the total by file size."""
 
-    def __init__(self, tell: Progress | None) -> None:
+    def __init__(self, report: Progress | None) -> None:
         self.total = 0
-        """Bytes of all files."""
-        self._tell = tell
+        """Size of all files in bytes."""
+        self._emit = report
         self._bytes = 0
         self._records = 0
 
     def watched(self, entries: Iterable[Entry], size: int) -> Iterator[Entry]:
-        """The entries of a file of so many bytes; progress is told as they pass."""
-        if self._tell is None:
+        """Yield the entries of a file of a size in bytes, and report progress as they pass."""
+        if self._emit is None:
             yield from entries
             return
         before = self._bytes
@@ -331,10 +336,10 @@ class _Progress:
             start, end = entry.span or (0, 0)
             self._bytes += end - start
             self._records += 1
-            if self._records % _TOLD_EVERY == 0:
-                self._tell(self._records, self._estimate())
+            if self._records % _REPORT_EVERY == 0:
+                self._emit(self._records, self._estimate())
         self._bytes = before + size
-        self._tell(self._records, self._estimate())
+        self._emit(self._records, self._estimate())
 
     def _estimate(self) -> int:
         share = self._bytes / self.total if self.total else 1.0
@@ -342,14 +347,14 @@ class _Progress:
 
 
 class _Current:
-    """Look rows up as they are now, those given a moment ago included."""
+    """Lookup of the rows imported so far."""
 
     def __init__(self, find: Find, rows: Mapping[str, SpilledRows]) -> None:
         self._find = find
         self._rows = rows
 
     def has(self, collection: str, key: str) -> bool:
-        """Whether there is a record."""
+        """Return True if there is a record."""
         return key in self._rows[collection]
 
     def __call__(self, collection: str, key: str) -> Any:

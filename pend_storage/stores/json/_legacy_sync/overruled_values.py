@@ -1,7 +1,7 @@
-"""Overruled values: lost against an edit, or against a commit; kept in quarantine, whole.
+"""Overruled values: the losing side of a conflict, retained whole in quarantine.
 
-They do not stand in their file: its name is marked, so that neither the file, nor a view
-of it, nor its validation shows them.
+They do not stand in their file: the file name in their entry is marked, so that neither the
+file, nor a view of it, nor its validation shows them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = ["aside_of", "beside_of", "name_of"]
 def aside_of(
     schema: Schema, layout: Layout, header: LegacyFile, record: Any, reason: str
 ) -> Put:
-    """Return a record that lost, as its file would show it, for quarantine.
+    """Return a quarantine entry of a record that lost, with the text its file would show.
 
     Args:
         schema: of the store.
         layout: of the file.
-        header: how the file is written.
-        record: what lost; it may be one that could not be placed.
-        reason: in a sentence, why.
+        header: of the file.
+        record: the losing value; may be a quarantined one.
+        reason: a sentence for the operator.
     """
     raw = layout.render_one(header, record)
     return _aside(schema, layout, layout.place(record), raw, reason)
@@ -47,7 +47,7 @@ def aside_of(
 def beside_of(
     schema: Schema, layout: Layout, name: str, value: JSON, reason: str
 ) -> Put:
-    """Return a member beside the records that lost, for quarantine."""
+    """Return a quarantine entry of a member that stood beside the records, and lost."""
     raw = b"%b: %b" % (dump_json(name), dump_json(value))
     return _aside(schema, layout, name, raw, reason, at=BESIDE)
 
@@ -62,7 +62,7 @@ def _aside(
     at: int = 0,
 ) -> Put:
     file = f"{layout.file}{EDIT_MARK}"
-    # The same value that loses again is the same entry, and waits again.
+    # Idempotent: a value that loses twice has one entry, which is open again.
     name = b"%b\0%d\0%b" % (file.encode(), at, raw)
     record = QuarantinedRecord(
         id=hashlib.sha256(name).hexdigest()[:32],
@@ -78,7 +78,7 @@ def _aside(
 
 
 def name_of(layout: Layout, header: LegacyFile, record: Any) -> str:
-    """Return what an event calls a record: its member name, else its id and its position."""
+    """Return the name of a record for events: its member name, else its id or position."""
     place = layout.place(record)
     text = layout.render_one(header, record)
     try:

@@ -1,8 +1,8 @@
-"""Preexisting files under the name of a collection without a layout, in another shape.
+"""Preexisting files: detects one of another shape, under the name of a collection's file.
 
-Such a collection is kept in a file of the store's own shape. A file of that name which
-another program has written in another shape would wait in quarantine as a whole, and every
-record of it with it; so opening says what to declare instead.
+A collection without a layout has a file of the store's own shape. A file of that name which
+another program has written in another shape would be quarantined as a whole; so opening
+raises, and names the declaration that fits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pend_storage.stores.json._legacy_sync.synced_file import SyncedFile
 __all__ = ["require_fitting"]
 
 _SAMPLE: Final = 1_000
-"""Members that are looked at."""
+"""Number of members that are inspected."""
 
 
 def require_fitting(
@@ -37,7 +37,7 @@ def require_fitting(
     """Require that files which the store has not read yet are of its own shape.
 
     Raises:
-        ConfigError: one is JSON of another shape; it says how to declare it.
+        ConfigError: one is JSON of another shape; the message declares it.
     """
     for layout in layouts:
         if not isinstance(layout, RecordPerLineLayout):
@@ -51,7 +51,7 @@ def _require_fitting(schema: Schema, layout: RecordPerLineLayout, path: Path) ->
     try:
         value = _read(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return  # missing, or no JSON: that is dealt with when it is read
+        return  # missing, or no JSON: the import handles both
     spec = schema[layout.collection]
     found = _other_shape(spec, value)
     if found is None:
@@ -75,7 +75,7 @@ def _read(raw: bytes) -> Any:
 
 
 def _other_shape(spec: CollectionSpec, value: Any) -> tuple[str, str] | None:
-    """What a file is, and how it is declared; None where it is of the store's own shape."""
+    """Return the description and the declaration of a file; None if its shape fits."""
     if isinstance(value, list):
         count = f"a list of {len(value):,}" if value else "an empty list"
         return count, f", key={spec.key!r}"

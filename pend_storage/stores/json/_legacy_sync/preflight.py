@@ -1,8 +1,8 @@
-"""Preflight checks: why a legacy file cannot be read or written, found before it is tried.
+"""Preflight checks: find legacy files that can never be read or written where they are.
 
-A legacy file is written anew beside the old one and renamed onto it. There are places where
-that can never work, and things in a file's place that cannot be read, or never end. Each has a
-sentence that says what to do; it is what opening raises, and what ``doctor`` shows.
+A legacy file is written beside the old one and renamed onto it. There are places where that
+can never work, and file types that cannot be read, or never end. Each problem has a remedy;
+opening raises it, and ``doctor`` shows it.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ _CORRECT: Final = "Put a regular file in its place, or remove it."
 
 
 class Problem(NamedTuple):
-    """One reason why a file cannot be read or written where it is."""
+    """Problem of a file's place, with its remedy."""
 
     path: Path
     message: str
-    """After the path, it makes a sentence."""
+    """Predicate of a sentence that begins with the path."""
     remedy: str
     is_fatal: bool = True
-    """The file can never be written, or never be read, as things are."""
+    """The file can never be written, or never be read."""
 
     @override
     def __str__(self) -> str:
-        """Both sentences."""
+        """Return problem and remedy."""
         return f"{self.path} {self.message}. {self.remedy}"
 
 
 def problems_of(path: Path) -> Iterator[Problem]:
-    """Yield what is wrong with the place of a legacy file; changes nothing, and never waits.
+    """Yield the problems of a legacy file's place; read-only, and never blocks.
 
     Args:
-        path: of the file, which need not be there.
+        path: of the file, which need not exist.
     """
     try:
         status: os.stat_result | None = path.stat()
@@ -94,7 +94,7 @@ def problems_of(path: Path) -> Iterator[Problem]:
 
 
 def explained(path: Path, error: OSError) -> ConfigError | None:
-    """Return the problem that explains a failure to read or write a file; None: another one."""
+    """Return the problem that explains a failed read or write; None if there is none."""
     try:
         found = next((p for p in problems_of(path) if p.is_fatal), None)
     except OSError:
@@ -106,7 +106,7 @@ def refuse_problems(path: Path) -> None:
     """Require that one file can be read and written.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it can never be.
     """
     for problem in problems_of(path):
         if problem.is_fatal:
@@ -114,12 +114,12 @@ def refuse_problems(path: Path) -> None:
 
 
 def check_places(paths: Mapping[str, Path], hook: Hook, *, detached: bool) -> None:
-    """Require that every legacy file can be read and written, and report what is odd.
+    """Require that every legacy file can be read and written; report lesser problems.
 
     Args:
-        paths: file to where it is.
-        hook: receives events of problems that keep nothing from being written.
-        detached: nothing is read or written as things are, so nothing is refused either.
+        paths: file to its path.
+        hook: receives ``file-problem`` for problems that prevent no write.
+        detached: the store is detached and writes no file, so nothing is refused.
 
     Raises:
         ConfigError: a file can never be written, or two files are one.
@@ -138,10 +138,10 @@ def require_usable(paths: Mapping[str, Path]) -> list[Problem]:
     """Require that every legacy file can be read and written.
 
     Args:
-        paths: file to where it is.
+        paths: file to its path.
 
     Returns:
-        Problems that do not keep a file from being written.
+        Problems that prevent no write.
 
     Raises:
         ConfigError: a file can never be written, or two files are one.
@@ -156,10 +156,10 @@ def require_usable(paths: Mapping[str, Path]) -> list[Problem]:
 
 
 def same_files(paths: Mapping[str, Path]) -> Iterator[Problem]:
-    """Yield files that are one, by symbolic links or by the configuration.
+    """Yield the problems of files that resolve to one, by links or by configuration.
 
     Args:
-        paths: file to where it is.
+        paths: file to its path.
     """
     seen: dict[str, Path] = {}
     for path in paths.values():
@@ -171,13 +171,13 @@ def same_files(paths: Mapping[str, Path]) -> Iterator[Problem]:
 
 
 def open_regular(path: Path) -> int:
-    """Open a regular file for reading, without waiting for anything.
+    """Open a regular file for reading; never blocks.
 
     Raises:
         ConfigError: it is not a regular file.
         FileNotFoundError: it is missing.
     """
-    status = path.stat()  # to open a device may do something by itself
+    status = path.stat()  # before opening: to open a device may have an effect
     if stat.S_ISREG(status.st_mode):
         fd = os.open(path, os.O_RDONLY | NO_WAIT | os.O_CLOEXEC)
         status = os.fstat(fd)
@@ -187,7 +187,7 @@ def open_regular(path: Path) -> int:
     raise ConfigError(str(_irregular(path, status)))
 
 
-# -- what there is ------------------------------------------------------------------------
+# -- problems ---------------------------------------------------------------------------
 
 
 def _irregular(path: Path, status: os.stat_result) -> Problem:
@@ -196,7 +196,7 @@ def _irregular(path: Path, status: os.stat_result) -> Problem:
 
 
 def _unreachable(path: Path, error: OSError) -> Problem:
-    """What keeps us from even looking at the file."""
+    """Return the problem of a path whose status cannot be read."""
     if error.errno == errno.ELOOP:
         message = "is a loop of symbolic links"
         return Problem(path, message, "Point the link at a regular file, or remove it.")
@@ -212,7 +212,7 @@ def _unreachable(path: Path, error: OSError) -> Problem:
 
 
 def _dangling(path: Path) -> Iterator[Problem]:
-    """A symbolic link on the way to a file that leads nowhere."""
+    """Yield the problem of a dangling symbolic link, at the file or above it."""
     for place in (path, *path.parents):
         if not place.is_symlink() or place.exists():
             continue
@@ -233,7 +233,7 @@ def _dangling(path: Path) -> Iterator[Problem]:
 def _directory_problems(
     path: Path, target: Path, status: os.stat_result | None
 ) -> Iterator[Problem]:
-    """What keeps a new file from being made, and renamed, beside the old one."""
+    """Yield the problem of a directory in which no file can be created and renamed."""
     directory = next(d for d in target.parents if d.exists())
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         message = f"is in {directory}, whose file system is read-only"
@@ -285,11 +285,11 @@ def _file_problems(path: Path, target: Path) -> Iterator[Problem]:
         yield Problem(path, message, "Correct its owner or its rights.")
 
 
-# -- what the system knows -----------------------------------------------------------------
+# -- file attributes of the system ------------------------------------------------------
 
 
 def _special(path: Path) -> int:
-    """Which of the three special attributes a file has, as far as the system tells."""
+    """Return the special attributes of a file that the system knows of, as a bit mask."""
     function = _statx()
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     known = found = 0
@@ -306,12 +306,12 @@ def _special(path: Path) -> int:
 
 @functools.cache
 def _statx() -> Callable[..., int] | None:
-    """The system call of that name, where there is one."""
+    """Return the system call of that name, if there is one."""
     return getattr(ctypes.CDLL(None), "statx", None)
 
 
 def _mount_points() -> set[str]:
-    """Where something is mounted; empty where the system does not tell."""
+    """Return all mount points; empty if the system does not list them."""
     try:
         lines = _MOUNTS.read_bytes().splitlines()
     except OSError:
@@ -320,7 +320,7 @@ def _mount_points() -> set[str]:
 
 
 def _unescaped(field: bytes) -> bytes:
-    """Of the octal escapes for blanks and backslashes."""
+    """Decode the octal escapes of white space and backslashes."""
     for byte in b" \t\n\\":
         field = field.replace(b"\\%03o" % byte, bytes((byte,)))
     return field

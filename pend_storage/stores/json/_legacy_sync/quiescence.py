@@ -1,15 +1,15 @@
-"""Quiescence: when a legacy file that other programs write may be read.
+"""Quiescence: decides when a legacy file that other programs write may be read.
 
 A program that writes in place truncates the file first and fills it afterwards, so for a
-moment the file says less than the program means. One that renames a finished file into
-place has no such moment. Both readers of a legacy file, the first adoption and the keeper
-that looks at it in each round, go by the rule that is kept here:
+moment the file is incomplete. One that renames a finished file into place has no such moment.
+Both readers of a legacy file, the initial import and the rounds of file synchronisation,
+follow these rules:
 
 - A file that was renamed into place is read at once.
-- One that was written in place is read when it has rested for :data:`SETTLE` seconds.
-- Where it does not come to rest for :data:`HURRY_AFTER` seconds, it is read all the same, if
-  two reads in a row say the same. So no steady writer keeps the store from its file.
-- What is not whole (empty, cut off, not JSON) counts only after :data:`UNSOUND` seconds
+- One that was written in place is read after :data:`SETTLE` seconds without a write.
+- If it is not quiescent for :data:`HURRY_AFTER` seconds, it is read all the same, if two reads
+  in a row agree. So a steady writer does not block the synchronisation of its file.
+- Incomplete content (empty, cut off, not JSON) is accepted only after :data:`UNSOUND` seconds
   without a write.
 """
 
@@ -34,83 +34,88 @@ from pend_storage.stores.json._legacy_sync.file_manifest import (
 __all__ = ["HURRY_AFTER", "SETTLE", "UNSOUND", "Clock", "QuiescentReader", "is_whole"]
 
 SETTLE: Final = 0.25
-"""Seconds after the last write in place after which a file is taken for finished."""
+"""Seconds after the last write in place after which a file counts as finished."""
 UNSOUND: Final = 2.0
-"""The same for a file that is empty or broken: its writer may have stalled."""
+"""The same, for an empty or broken file: its writer may have stalled."""
 HURRY_AFTER: Final = 1.0
-"""Seconds after which a file is read that was found being written each time."""
+"""Seconds of continuous writing after which a file is read without a rest."""
 _QUIET: Final = 3.0
-"""Seconds without such a finding after which it must rest again to be read."""
+"""Seconds without a write in place after which a file must rest again to be read."""
 _AGREE: Final = 0.006
-"""Seconds between two reads that must say the same, and up to twice as long."""
+"""Shortest pause in seconds between two reads that must agree; the longest is twice that."""
 _NEXT: Final = 0.15
-"""Seconds to wait for the next write, so that there is time until the one after it."""
+"""Seconds to wait for the next write: right after it is the longest time without one."""
 _STEP: Final = 0.004
 _HURRIED: Final = 5
-"""Pairs of such reads in one go."""
+"""Pairs of reads in one attempt."""
 _POLL: Final = (0.03, 0.07)
-"""Seconds between two looks of a reader that waits, least and most."""
+"""Shortest and longest pause in seconds of a reader that polls."""
 
 Read: TypeAlias = tuple[bytes, os.stat_result]
 
 
 class Clock(Protocol):
-    """The functions of the module ``time`` that are used here; tests have another one."""
+    """Clock: the functions of the module ``time`` that are used here; a fake in tests."""
 
     def time(self) -> float:
         """Seconds since the epoch, as in the times of files."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment."""
+        """Seconds of a monotonic clock."""
 
     def sleep(self, seconds: float, /) -> None:
         """Wait."""
 
 
 class ReadableFile(Protocol):
-    """What is read: :class:`~pend_storage.stores.json._legacy_sync.synced_file.SyncedFile`."""
+    """Interface of :class:`~pend_storage.stores.json._legacy_sync.synced_file.SyncedFile`."""
 
     def status(self) -> os.stat_result | None:
-        """Of the file; None where it is missing."""
+        """Return the status of the file; None if it is missing."""
 
     def read(self) -> Read | None:
-        """The file, if it holds still meanwhile; None where it is missing."""
+        """Read the file, if it does not change meanwhile; None if it is missing."""
 
 
 class QuiescentReader:
-    """Read one file when it is at rest or certainly whole, over many rounds."""
+    """Read one file when it is quiescent, or provably whole; used over many rounds."""
 
     def __init__(self, file: ReadableFile, clock: Clock = time) -> None:
-        """Args: file: to be read. clock: the module ``time``, but in tests."""
+        """Create a reader.
+
+        Args:
+            file: to read.
+            clock: the module ``time``; a fake in tests.
+        """
         self._file = file
         self.clock = clock
         self._since: float | None = None
-        """When it was first found being written in place; until it stays quiet."""
+        """Monotonic time of the first write in place of the present series; None: quiet."""
         self._last = 0.0
-        """When it was so most recently."""
+        """Monotonic time of the latest write in place."""
         self._unrested: float | None = None
-        """When it was first so after the last time that it was found at rest."""
+        """Monotonic time of the first write in place since the file was last at rest."""
 
     @property
     def restless(self) -> float:
-        """Seconds for which it was not found at rest, nor renamed into place."""
+        """Seconds for which the file was neither at rest nor renamed into place."""
         if self._unrested is None:
             return 0.0
         return self.clock.monotonic() - self._unrested
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it was not written in place for a while."""
+        """True if the file was not written in place for a while."""
         return self._since is None
 
-    def calm(self) -> None:
-        """Note that it was found at rest, or as its reader has left it."""
+    def record_rest(self) -> None:
+        """Record that the file was found at rest, or as it was left."""
         self._unrested = None
         if self.clock.monotonic() - self._last >= _QUIET:
             self._since = None
 
-    def _note(self) -> None:
-        """Note that it is being written in place."""
+    def _record_write(self) -> None:
+        """Record that the file is being written in place."""
         self._last = now = self.clock.monotonic()
         self._since = now if self._since is None else self._since
         self._unrested = now if self._unrested is None else self._unrested
@@ -122,12 +127,12 @@ class QuiescentReader:
         *,
         patience: float = 0.0,
     ) -> Read | None:
-        """The file and its status as soon as it may be read; None where it is missing.
+        """Return content and status as soon as the file may be read; None if it is missing.
 
         Args:
-            known: of the file that was read or written last.
-            sound: whether a content is whole.
-            patience: seconds to wait for that at most.
+            known: signature of the file at the last read or write.
+            sound: returns True if a content is whole.
+            patience: seconds to wait.
 
         Raises:
             InterruptedError: another program is writing it just now.
@@ -148,19 +153,22 @@ class QuiescentReader:
         if status is None:
             return None
         rested = self._rested(status, SETTLE)
+        # Written in place moments ago: its writer may not have finished.
         if not rested and not _was_renamed(status, known):
-            return self._hurried(sound)
+            return self._read_busy(sound)
         read = self._file.read()
+        # It changed since its status was taken: the decision was about another version.
         if read is not None and signature_of(read[1]) != signature_of(status):
             raise _being_written(self._file)
         long = self._rested(status, UNSOUND)
         if read is not None and not long and not sound(read[0]):
-            self._note()
+            self._record_write()
             raise _being_written(self._file)
-        self.calm()
+        self.record_rest()
         return read
 
     def _rested(self, status: os.stat_result, seconds: float) -> bool:
+        # A time in the future, from another clock, counts as rested: it may stay so for long.
         return not 0 <= self.clock.time() - status.st_mtime < seconds
 
     def _await_write(self) -> None:
@@ -171,12 +179,12 @@ class QuiescentReader:
                 return
             self.clock.sleep(_STEP)
 
-    def _hurried(self, sound: Callable[[bytes], bool]) -> Read | None:
-        """Read a file that is being written, where that has been going on for long."""
-        self._note()
+    def _read_busy(self, sound: Callable[[bytes], bool]) -> Read | None:
+        """Read a file under continuous writing: accept two reads in a row that agree."""
+        self._record_write()
         if self._last - (self._since or 0.0) < HURRY_AFTER:
             raise _being_written(self._file)
-        self._await_write()
+        self._await_write()  # right after a write, the next one is furthest away
         for _ in range(_HURRIED):
             first = self._file.read()
             self.clock.sleep(jitter.between(_AGREE, 2 * _AGREE))
@@ -196,9 +204,9 @@ def _changed(status: os.stat_result | None, now: os.stat_result | None) -> bool:
 
 
 def _was_renamed(status: os.stat_result, known: FileSignature | None) -> bool:
-    """Whether a file came to its place as a whole.
+    """Return True if a file was renamed into place.
 
-    Its status has changed after its content, or it is another file than before.
+    A rename changes the ctime, not the mtime; or the inode is another one than before.
     """
     if status.st_ctime_ns > status.st_mtime_ns:
         return True
@@ -210,7 +218,7 @@ def _being_written(file: ReadableFile) -> InterruptedError:
 
 
 def is_whole(layout: Layout, schema: Schema, raw: bytes) -> bool:
-    """Whether a file can be divided into records: neither empty nor broken as a whole."""
+    """Return True if a file can be split into records: neither empty nor broken as a whole."""
     if not raw.strip():
         return False
     first = next(iter(layout.parse(schema, raw).entries), None)

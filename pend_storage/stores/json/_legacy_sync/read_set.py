@@ -1,4 +1,4 @@
-"""Read set: the versions at which an operation has read records, checked at its commit."""
+"""Read set: versions of the records that an operation has read, checked at its commit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Place: TypeAlias = tuple[str, str]
 
 
 class ReadSet:
-    """Map collection and key to the version that was read; 0 where there was no record.
+    """Map collection and key to the version that was read; 0: there was no record.
 
-    :class:`~pend_storage._transaction.Transaction` does the same for callers that work with a
-    store. The keeper of legacy files works below it, with the rows themselves.
+    :class:`~pend_storage._transaction.Transaction` does the same for callers of a store.
+    File synchronisation works below it, with the rows themselves.
     """
 
     def __init__(self) -> None:
@@ -25,15 +25,15 @@ class ReadSet:
 
     @property
     def checks(self) -> Mapping[Place, int]:
-        """For the batch that is computed from what was read."""
+        """The expected versions, for the batch that was computed from these reads."""
         return self._seen
 
-    def note(self, place: Place, version: int) -> None:
-        """Take note of a read.
+    def record(self, place: Place, version: int) -> None:
+        """Record a read.
 
         Args:
             place: collection and key.
-            version: that was found there; 0: no record.
+            version: of the record; 0: there is none.
 
         Raises:
             Conflict: an earlier read found another version; the commit could only fail.

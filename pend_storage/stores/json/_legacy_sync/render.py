@@ -1,8 +1,7 @@
-"""Rendering of a legacy file from what the store holds: unchanged texts are copied.
+"""Rendering: writes a legacy file from the store's rows, and copies unchanged texts.
 
-A file is put together from pieces. Records that have not changed, and stand one after
-the other, are one piece, copied with whatever separates them; so a change costs little
-more than copying the file.
+A file is assembled from pieces. Consecutive unchanged records are one piece, copied with
+the separators between them; so a change costs little more than copying the file.
 """
 
 from __future__ import annotations
@@ -46,18 +45,18 @@ _USUAL: Final = 0o666
 
 
 class Run(NamedTuple):
-    """Records that follow each other in the present file, by their places in its manifest."""
+    """Run of consecutive records in the present file, by their indexes in its manifest."""
 
     first: int
     end: int
 
 
 Piece: TypeAlias = Run | str
-"""Of a file: copied records, or the token of one that is rendered anew."""
+"""Piece of a file: a run of copied records, or the token of one that is rendered."""
 
 
 class Changes:
-    """The records by which a file differs from what the store holds."""
+    """Difference between a file and the store: records to write, records to remove."""
 
     def __init__(
         self,
@@ -65,27 +64,27 @@ class Changes:
         content: FileContents,
         touched: frozenset[str] | None,
     ) -> None:
-        """Compare.
+        """Compare a file with the store.
 
         Args:
-            manifest: what the file shows; None where it is missing.
-            content: what the store holds.
+            manifest: of the file; None if it is missing.
+            content: the store's rows.
             touched: tokens that may have changed; None: any.
         """
-        self.anew = (
+        self.render_all = (
             manifest is None
-            or manifest.anew
+            or manifest.render_all
             or manifest.broken
             or content.broken is not None
             or manifest.header != content.header_version
         )
-        """Nothing of the present file can be used."""
+        """No text of the present file can be copied."""
         self.written = set(content.changed(manifest, touched))
-        """Records that are new, or have changed."""
+        """Tokens of new and changed records."""
         self.gone = (
             set() if manifest is None else self._gone(manifest, content, touched)
         )
-        """Records that do not belong to the file any more."""
+        """Tokens of records that do not belong to the file any more."""
 
     def _gone(
         self,
@@ -102,7 +101,7 @@ class Changes:
         } | {token for token in content.hidden if token in shown}
 
     def __bool__(self) -> bool:
-        return self.anew or bool(self.written or self.gone)
+        return self.render_all or bool(self.written or self.gone)
 
 
 def _same(row: tuple[int, bytes] | None, version: int | None) -> bool:
@@ -117,10 +116,12 @@ def pieces_of(
         order: list[str] = sorted(changes.written, key=lambda t: _place(content, t))
         return list(order)
     index = manifest.index()
+    # A text without known offsets cannot be copied: render it too.
     written = changes.written | (manifest.unplaced() - changes.gone)
     out = sorted(index[t] for t in written | changes.gone if t in index)
+    # Beyond that, one sort of all records is faster than a search for each.
     many = len(written) > _FEW + len(index) // 20
-    if many or changes.anew or not manifest.ordered:
+    if many or changes.render_all or not manifest.ordered:
         return _sorted_pieces(manifest, content, changes, written)
     kept = [i for first, end in _runs(0, len(index), out) for i in range(first, end)]
     pieces: list[Piece] = []
@@ -144,7 +145,7 @@ def _place(content: FileContents, token: str) -> tuple[Any, ...]:
 
 
 def _runs(first: int, end: int, out: Sequence[int]) -> Iterator[Run]:
-    """What is left of a run when some places are taken out."""
+    """Yield what is left of a run without some indexes."""
     for place in out[bisect_left(out, first) : bisect_left(out, end)]:
         if first < place:
             yield Run(first, place)
@@ -156,11 +157,11 @@ def _runs(first: int, end: int, out: Sequence[int]) -> Iterator[Run]:
 def _sorted_pieces(
     manifest: FileManifest, content: FileContents, changes: Changes, written: set[str]
 ) -> list[Piece]:
-    """The pieces where the order is not known: each record is one."""
+    """Return the pieces if the order is not known: each record is one."""
     index = manifest.index()
     kept = index.keys() - written - changes.gone
     order = sorted([*kept, *written], key=lambda token: _place(content, token))
-    if changes.anew:
+    if changes.render_all:
         return list(order)
     return [t if t in written else Run(index[t], index[t] + 1) for t in order]
 
@@ -174,23 +175,26 @@ def write_file(
     old: bytes,
     model: FileAttributes | None,
 ) -> FileManifest:
-    """Write what the store holds to a file under a name of its own, durable.
+    """Write the new version of a file under a name of its own, and sync it.
 
     Args:
-        path: the name.
-        content: what the store holds.
-        changes: how that differs from what the file shows now.
-        manifest: what the file shows now.
-        old: the file as it is now; what has not changed is copied from there.
-        model: what belongs to the file as it is now, and is taken over. Where there is no
-            file, it gets the permissions that the store has noted, else the usual ones and
-            the owner of its directory.
+        path: of the new version.
+        content: the store's rows.
+        changes: their difference from the present file.
+        manifest: of the present file.
+        old: content of the present file, from which unchanged texts are copied.
+        model: attributes of the present file, which are kept. A missing file gets the
+            permissions that the store has recorded, else the default ones and the owner
+            of its directory.
+
+    Returns:
+        The manifest of the new version.
     """
     is_broken = content.broken is not None
     pieces = [] if is_broken else pieces_of(manifest, content, changes)
     texts = _texts(pieces, manifest, old, content)
     is_unknown = model is None and content.permissions is None
-    mode = _USUAL if is_unknown else NARROW  # opened to others when it is complete
+    mode = _USUAL if is_unknown else NARROW  # widened when the file is complete
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(path, flags, mode)
     lost: tuple[str, ...] = ()
@@ -201,7 +205,7 @@ def write_file(
             lost = apply(fd, model)
         elif content.permissions is not None:
             content.permissions.apply(fd)
-        else:  # an administrator's call does not take the file away from the server
+        else:  # a command that root runs must not take the file away from the server
             give_to(fd, path.parent.stat())
         os.fsync(fd)
         signature = signature_of(os.fstat(fd))
@@ -215,20 +219,20 @@ def write_file(
         is_broken,
         lost=lost,
     )
-    _note_places(new, pieces, places, manifest, content)
+    _record_places(new, pieces, places, manifest, content)
     if manifest is not None:
         new.shown = _shown_after(manifest, old, changes)
     return new
 
 
 def _shown_after(manifest: FileManifest, old: bytes, changes: Changes) -> TextHistory:
-    """What the file showed until now of that which is written."""
+    """Return the history with the texts that the new version replaces."""
     before, index = {}, manifest.index()
-    no_texts = manifest.anew or manifest.broken
+    no_texts = manifest.render_all or manifest.broken
     for token in changes.written | changes.gone:
         place = index.get(token)
         if place_of(token, "")[0] == QUARANTINE:
-            continue  # for old code it is a record like every other, and stays one
+            continue  # old code takes it for an ordinary record, and leaves it as it is
         if place is None:
             before[token] = ABSENT
         elif (
@@ -257,7 +261,7 @@ def _texts(
 
 
 class _Output:
-    """Write texts, and note where in the file each of them begins."""
+    """Buffered writer that records the offsets of the texts."""
 
     def __init__(self, fd: int) -> None:
         self.digest = hashlib.blake2b(digest_size=16)
@@ -268,15 +272,16 @@ class _Output:
     def write(
         self, content: FileContents, texts: Iterable[bytes], old: bytes
     ) -> list[tuple[int, int]]:
-        """Write the file; gives where the text of each piece begins and ends.
+        """Write the file; return start and end offset of each piece.
 
-        Nothing where the layout has put texts together, so that no place is known.
+        Empty if the layout has joined texts, so that no offset is known.
         """
         places: list[tuple[int, int]] = []
         taken: deque[bytes] = deque()
         place = 0
-        for chunk in _chunks(content, _noted(texts, taken), old):
+        for chunk in _chunks(content, _recorded(texts, taken), old):
             end = place + len(chunk)
+            # By identity: the layout yields the texts themselves, and separators of its own.
             if taken and chunk is taken[0]:
                 taken.popleft()
                 places.append((place, end))
@@ -307,35 +312,35 @@ def _chunks(
     return content.layout.assemble_in(content.header, texts, old)
 
 
-def _noted(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
+def _recorded(texts: Iterable[bytes], taken: deque[bytes]) -> Iterator[bytes]:
     for text in texts:
         taken.append(text)
         yield text
 
 
-def _note_places(
+def _record_places(
     new: FileManifest,
     pieces: list[Piece],
     places: list[tuple[int, int]],
     old: FileManifest | None,
     content: FileContents,
 ) -> None:
-    """Fill in what the new file shows, and where."""
+    """Fill the manifest with the records of the new file, and their offsets."""
     known = places or [(UNKNOWN, UNKNOWN)] * len(pieces)
     for piece, (start, end) in zip(pieces, known, strict=True):
         if isinstance(piece, Run) and old is not None:
-            _note_run(new, piece, start, old)
+            _record_run(new, piece, start, old)
         elif isinstance(piece, str):
             row = content.row(piece)
             new.add(piece, row[0] if row else 0, start, end)
 
 
-def _note_run(new: FileManifest, run: Run, start: int, old: FileManifest) -> None:
+def _record_run(new: FileManifest, run: Run, start: int, old: FileManifest) -> None:
     first, end = run
     new.tokens += old.tokens[first:end]
     new.versions += old.versions[first:end]
     starts, ends = old.starts[first:end], old.ends[first:end]
-    by = start - starts[0]
+    by = start - starts[0]  # the run moves as a whole
     if start == UNKNOWN:
         starts = ends = array("q", [UNKNOWN]) * len(starts)
     elif by:

@@ -1,8 +1,8 @@
-"""Row spill: rows wait on disk instead of in memory, while a directory is first opened.
+"""Row spill: rows of the initial import, in a temporary file instead of in memory.
 
-The rows made of a legacy file take several times its size. They are needed again in order,
-when the snapshot is written, and now and then by key; in between they are in a file
-without a name, and only their places are in memory.
+The rows of a legacy file take several times its size. They are needed again in order, when
+the snapshot is written, and now and then by key; in between they are in a file without a
+name, and only their places are in memory.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from pend_storage.stores.json._legacy_sync.file_manifest import UNKNOWN, token_o
 __all__ = ["RowSpill", "SeenRows", "SpilledRows"]
 
 _TAIL: Final = 1 << 20
-"""Bytes that are written at once."""
+"""Bytes in one write."""
 _WINDOW: Final = 1 << 18
-"""Bytes that are read at once where many rows are read in order."""
+"""Bytes in one read of consecutive rows."""
 _LENGTH_BITS: Final = 30
-"""Of a place: no row is as long as 1 GiB."""
+"""Low bits of a place, which hold the length: no row is as long as 1 GiB."""
 _LENGTH: Final = (1 << _LENGTH_BITS) - 1
 
 
 class RowSpill:
-    """Texts one after the other in a file without a name; one number is a place in it."""
+    """Append-only file of texts, without a name. A place is one integer: offset and length."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the file, which ends with this object.
+        """Create the file; the kernel deletes it when it is closed.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
         self._tail = bytearray()
         self._written = 0
 
     def close(self) -> None:
-        """Give the space back."""
+        """Close the file, which frees its space."""
         self._file.close()
         self._tail = bytearray()
 
     def add(self, text: bytes) -> int:
-        """Append a text; gives its place."""
+        """Append a text; return its place."""
         place = (self._written + len(self._tail)) << _LENGTH_BITS | len(text)
         self._tail += text
         if len(self._tail) >= _TAIL:
@@ -60,20 +60,21 @@ class RowSpill:
         return place
 
     def at(self, place: int) -> bytes:
-        """The text at a place."""
+        """Return the text at a place."""
         return self._read(place >> _LENGTH_BITS, place & _LENGTH)
 
     def in_order(self, places: Iterator[int]) -> Iterator[bytes]:
-        """The texts at places, quickest where they follow each other."""
+        """Yield the texts at places; fast if they are consecutive."""
         window, begin = b"", 0
         for place in places:
             start, length = place >> _LENGTH_BITS, place & _LENGTH
+            # Rows follow each other as a rule: one read serves many of them.
             if start < begin or start + length > begin + len(window):
                 begin, window = start, self._read(start, max(length, _WINDOW))
             yield window[start - begin : start - begin + length]
 
     def _read(self, start: int, length: int) -> bytes:
-        """So many bytes, or fewer at the end."""
+        """Read bytes at an offset; fewer at the end."""
         if start >= self._written:
             start -= self._written
             return bytes(self._tail[start : start + length])
@@ -88,8 +89,8 @@ class RowSpill:
 class SpilledRows:
     """Rows of one collection, all of one version, as a mapping."""
 
-    def __init__(self, spool: RowSpill, version: int) -> None:
-        self._spool = spool
+    def __init__(self, spill: RowSpill, version: int) -> None:
+        self._spill = spill
         self._version = version
         self._places: dict[str, int] = {}
 
@@ -103,48 +104,48 @@ class SpilledRows:
         return key in self._places
 
     def __getitem__(self, key: str) -> tuple[int, bytes]:
-        return self._version, self._spool.at(self._places[key])
+        return self._version, self._spill.at(self._places[key])
 
     def __setitem__(self, key: str, body: bytes) -> None:
-        self._places[key] = self._spool.add(body)
+        self._places[key] = self._spill.add(body)
 
     def get(
         self, key: str, default: tuple[int, bytes] | None = None
     ) -> tuple[int, bytes] | None:
-        """A row, or what is given where there is none."""
+        """Return a row, or the default."""
         return self[key] if key in self._places else default
 
     def pop(self, key: str, default: None = None) -> None:
-        """Forget a row; its text stays in the file."""
+        """Remove a row; its text stays in the file."""
         self._places.pop(key, default)
 
     def keys(self) -> Iterator[str]:
-        """Every key."""
+        """Iterate over the keys."""
         return iter(self._places)
 
     def items(self) -> Iterator[tuple[str, tuple[int, bytes]]]:
-        """Every row, in the order in which their keys came."""
-        bodies = self._spool.in_order(iter(self._places.values()))
+        """Yield every row, in insertion order of the keys."""
+        bodies = self._spill.in_order(iter(self._places.values()))
         for key, body in zip(self._places, bodies, strict=True):
             yield key, (self._version, body)
 
     def copy(self) -> SpilledRows:
-        """These rows: they never change once they are looked at as a whole."""
+        """Return these rows themselves: they never change once they are complete."""
         return self
 
     def place(self, key: str, body: bytes) -> int:
-        """Where a body is kept: with its row if that says the same, else anew."""
+        """Return the place of a body: that of its row if it is equal, else a new one."""
         place = self._places.get(key)
         if place is None or place & _LENGTH != len(body):
-            return self._spool.add(body)
-        return place if self._spool.at(place) == body else self._spool.add(body)
+            return self._spill.add(body)
+        return place if self._spill.at(place) == body else self._spill.add(body)
 
 
 class SeenRows:
-    """The entries of a file, as :class:`SeenRecord`, with their bodies on disk."""
+    """Entries of a file as :class:`SeenRecord`, with their bodies in the spill."""
 
-    def __init__(self, spool: RowSpill, rows: dict[str, SpilledRows]) -> None:
-        self._spool = spool
+    def __init__(self, spill: RowSpill, rows: dict[str, SpilledRows]) -> None:
+        self._spill = spill
         self._rows = rows
         self._last: Entry | None = None
         self._bodies = array("q")
@@ -157,18 +158,18 @@ class SeenRows:
 
     def __iter__(self) -> Iterator[SeenRecord]:
         columns = (self._starts, self._ends)
-        bodies = self._spool.in_order(iter(self._bodies))
+        bodies = self._spill.in_order(iter(self._bodies))
         yield from map(SeenRecord, self.tokens, bodies, *columns)
 
-    def noted(self, entries: Iterator[Entry]) -> Iterator[Entry]:
-        """The entries, each noted when what became of it is known."""
+    def recorded(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """Yield entries; record each when its consumer has handled it."""
         for entry in entries:
             self._last = entry
             yield entry
-            self.settle()
+            self.record_last()
 
-    def settle(self) -> None:
-        """Note the last entry; its row may have its very body."""
+    def record_last(self) -> None:
+        """Record the last entry; its row may share its body."""
         entry, self._last = self._last, None
         if entry is None:
             return

@@ -1,4 +1,4 @@
-"""Protection of commits from an edit that comes from an older copy of the file."""
+"""Stale edits: protects commits from an edit that comes from an older copy of the file."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from pend_storage.stores.json._legacy_sync.text_history import (
 __all__ = ["StaleEditCheck"]
 
 _MOST_NAMED = 10
-"""Members that an event names."""
+"""Records that an event names."""
 
 
 class StaleEditCheck:
-    """Compare one edit with what its file showed before."""
+    """Check one edit against the text history of its file."""
 
     def __init__(
         self, reader: EditDetector, layout: Layout, found: EditedFile, hook: Hook
     ) -> None:
-        """Make one.
+        """Create a check.
 
         Args:
-            reader: compares the file again, without what is stale.
+            reader: compares the file again, without its stale entries.
             layout: of the file.
             found: the edit.
-            hook: receives events of what was recognised.
+            hook: receives ``stale-copy``.
         """
         self._reader = reader
         self._layout = layout
@@ -55,44 +55,44 @@ class StaleEditCheck:
         }
 
     def run(self, shown: TextHistory) -> EditedFile:
-        """The edit without what an older copy says of newer records.
+        """Return the edit without the stale texts of an older copy.
 
         Args:
-            shown: what the file showed.
+            shown: text history of the file.
         """
-        copy = older_copy(shown, self._said(shown)) if self._changes else None
+        copy = older_copy(shown, self._edited_texts(shown)) if self._changes else None
         if copy is None:
             return self._found
         if not self._is_certain(copy):
-            self._keep_replaced(copy)
+            self._retain_replaced(copy)
             return self._found
         skip = [
-            self._found.told_by[token]
+            self._found.source_entry[token]
             for token in copy.stale
             if isinstance(self._changes[token], Put)
         ]
         rest = self._reader.find(skip, copy.stale)
         rest.asides = [*self._stale_asides(copy), *self._members_aside()]
         rest.kept = copy.stale
-        self._tell_stale(copy)
+        self._emit_stale_copy(copy)
         return rest
 
-    # -- what the edit says -----------------------------------------------------------------
+    # -- texts of the edit ----------------------------------------------------------------------
 
-    def _said(self, shown: TextHistory) -> dict[str, EditedText]:
-        """Of each record of which it is known what the file showed before."""
+    def _edited_texts(self, shown: TextHistory) -> dict[str, EditedText]:
+        """Return the text in the edit of each record that has a history, by token."""
         tokens = {state.token for state in shown.states}
         places = {
             item.token: place
             for place, item in enumerate(self._found.seen)
             if item.token in tokens
         }
-        return {token: self._said_of(token, places.get(token)) for token in tokens}
+        return {token: self._edited_text(token, places.get(token)) for token in tokens}
 
-    def _said_of(self, token: str, place: int | None) -> EditedText:
+    def _edited_text(self, token: str, place: int | None) -> EditedText:
         found, change = self._found, self._changes.get(token)
         if isinstance(change, Put):
-            digest = self._reader.digest(found, found.seen[found.told_by[token]])
+            digest = self._reader.digest(found, found.seen[found.source_entry[token]])
             return EditedText(digest, self._is_new(change))
         if change is not None:
             return EditedText(ABSENT, is_change=True)
@@ -108,7 +108,7 @@ class StaleEditCheck:
         return EditedText(digest_of_text(text), is_change=False)
 
     def _is_new(self, change: Put) -> bool:
-        """Whether the file says something else, and not only somewhere else."""
+        """Return True if the text of a record changed, rather than its place in the file."""
         row = self._found.base.get(change.key)
         if row is None:
             return True
@@ -117,15 +117,14 @@ class StaleEditCheck:
         texts = [self._layout.render_one(header, r) for r in (before, change.record)]
         return texts[0] != texts[1]
 
-    # -- what comes of it ---------------------------------------------------------------------
+    # -- decision -------------------------------------------------------------------------------
 
     def _is_certain(self, copy: OlderCopy) -> bool:
-        """Whether it is a stale copy rather than a record that was set back.
+        """Return True if it is a stale copy rather than a record that was set back.
 
-        Two records are not set back, both to what one version showed and with nothing
-        left of what came later, by chance; nor is one, together with a change that is
-        new. Who leaves nothing in the file has no copy. A record that is missing and was
-        deleted since is a doubt.
+        Two records are not set back by chance, both to the text of one version and with
+        nothing left of what came later; nor is one, together with a new change. An emptied
+        file is no copy. A missing record that the store has deleted since is a doubt.
         """
         if copy.is_doubtful or not self._found.seen:
             return False
@@ -135,43 +134,44 @@ class StaleEditCheck:
             if token not in copy.stale
         )
 
-    def _keep_replaced(self, copy: OlderCopy) -> None:
-        """It may be on purpose: the edit counts, and what was committed is kept."""
+    def _retain_replaced(self, copy: OlderCopy) -> None:
+        """Adopt a possible revert on purpose, and quarantine the committed values."""
         found = self._found
-        tokens = [  # of others it is found that they have met a commit
+        tokens = [  # for the others, the commit of the edit finds the conflict itself
             token
             for token in copy.stale | copy.overwritten
             if found.base.get(token) == found.content.row(token)
         ]
         reason = (
-            "somebody has set the record in the file back to what it was before a commit, "
-            "or has written a stale copy of the file"
+            "another program has set the record in the file back to what it was before a "
+            "commit, or has written a stale copy of the file"
         )
         found.asides = self._asides(tokens, reason)
         kept = ", ".join(aside.key for aside in found.asides)
         where = f"; what was committed is in quarantine as {kept}" if kept else ""
-        self._tell(
-            f"{self._layout.file}: {self._names(copy.stale)} was set back by somebody else "
+        self._emit(
+            f"{self._layout.file}: {self._names(copy.stale)} was set back by another program "
             "to what the file showed before a commit: on purpose, or with a stale copy of "
             f"the file. The edit counts{where}"
         )
 
     def _stale_asides(self, copy: OlderCopy) -> list[Put]:
-        """What loses: what the copy says, or the commit that was not seen."""
+        """Return quarantine entries: of the copy's stale texts, and of overwritten commits."""
         found, layout, schema = self._found, self._layout, self._found.content.schema
         reason = (
-            "somebody has written a stale copy of the file, and the store's value stays"
+            "another program has written a stale copy of the file, and the store's value "
+            "stays"
         )
         puts = [
             aside_of(schema, layout, found.parsed.header, change.record, reason)
             for token, change in self._changes.items()
             if token in copy.stale and isinstance(change, Put)
         ]
-        reason = "somebody has changed it in a stale copy of the file, and that counts"
+        reason = "another program has changed it in a stale copy of the file, and that counts"
         return puts + self._asides(copy.overwritten, reason)
 
     def _asides(self, tokens: Iterable[str], reason: str) -> list[Put]:
-        """What the store holds of some records."""
+        """Return quarantine entries of the store's values of some records."""
         found, layout, schema = self._found, self._layout, self._found.content.schema
         header, made = found.parsed.header, []
         for token in tokens:
@@ -182,21 +182,23 @@ class StaleEditCheck:
         return made
 
     def _members_aside(self) -> list[Put]:
-        """What stands beside the records, where the copy says something else."""
+        """Return quarantine entries of members beside the records that the copy changes."""
         found, layout = self._found, self._layout
         edited, present = found.parsed.header, found.content.header
         if edited in (present, found.header[1]):
             return []
-        reason = "somebody has written a stale copy of the file, and its value counts"
+        reason = (
+            "another program has written a stale copy of the file, and its value counts"
+        )
         lost = layout.overruled_members(None, present, edited)
         return [
             beside_of(found.content.schema, layout, *one, reason)
             for one in lost.items()
         ]
 
-    # -- telling ------------------------------------------------------------------------------
+    # -- events ---------------------------------------------------------------------------------
 
-    def _tell_stale(self, copy: OlderCopy) -> None:
+    def _emit_stale_copy(self, copy: OlderCopy) -> None:
         text = (
             f"{self._layout.file} was overwritten with a stale copy, which lacks what was "
             f"committed since of {self._names(copy.stale)}. The store's values stay, and "
@@ -207,7 +209,7 @@ class StaleEditCheck:
                 f". Of {self._names(copy.overwritten)}, which it changes, the copy counts, "
                 "and what was committed is in quarantine"
             )
-        self._tell(text)
+        self._emit(text)
 
     def _names(self, tokens: Iterable[str]) -> str:
         names = sorted(self._name(token) for token in tokens)
@@ -225,5 +227,5 @@ class StaleEditCheck:
         record = found.content.decode(token, row[1])
         return name_of(self._layout, found.parsed.header, record)
 
-    def _tell(self, message: str) -> None:
+    def _emit(self, message: str) -> None:
         self._hook(Event("stale-copy", message, logging.WARNING))

@@ -1,4 +1,4 @@
-"""A legacy file, or a folder of files, that is kept in step with the store."""
+"""Synchronised file: a legacy file, or a folder of files, and its manifest."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ __all__ = ["SyncedFile"]
 
 
 class SyncedFile(ABC):
-    """Read a legacy file, and keep the manifest of what it showed.
+    """Read a legacy file, and store its manifest.
 
-    How a new version takes its place is up to the subclass.
+    The subclass replaces it by a new version.
     """
 
     def __init__(self, path: Path, manifest_path: Path, part: str = "") -> None:
-        """Make one.
+        """Create it.
 
         Args:
             path: of the legacy file; a symbolic link stays one.
-            manifest_path: where its manifest is kept.
-            part: of the file that is looked after, where there are several.
+            manifest_path: of its manifest.
+            part: name of the part of the file, if several layouts share the file.
         """
         self._suffix = ".pend-new"
-        if part:  # what the others leave beside the file is not ours
+        if (
+            part
+        ):  # layouts that share the file must not take each other's temporary files
             self._suffix = f".{digest_of(part.encode())[:8]}{self._suffix}"
         self.path = path
         self.target = self.new = path
@@ -57,35 +59,35 @@ class SyncedFile(ABC):
         self._old_path = manifest_path.with_suffix(".old")
         self._before_path = manifest_path.with_suffix(".prev")
         self._own = manifest_path.parent.parent
-        self._unsaid: Path | None = None
-        """Where an edit is kept that was not reported yet."""
-        self._made: list[Path] = []
-        """Files of a version under way, to be deleted if it fails."""
+        self._unreported_edit: Path | None = None
+        """Path of a late edit that was not reported yet."""
+        self._temporary_files: list[Path] = []
+        """Files of a version being written, deleted if that fails."""
         self.locate()
 
     def locate(self) -> bool:
-        """Follow symbolic links to the file; tells whether it is another one than before.
+        """Resolve symbolic links to the file; return True if the target has changed.
 
-        Links may be pointed at another file at any time, on the way to the file too.
+        Links may be changed at any time, also those of directories above the file.
         """
         before, self.target = self.target, Path(os.path.realpath(self.path))
         self.new = self.target.with_name(fitting(f".{self.target.name}", self._suffix))
         return self.target != before
 
     def status(self) -> os.stat_result | None:
-        """Of the file; None where it is missing.
+        """Return the status of the file; None if it is missing.
 
         Raises:
-            ConfigError: there is a loop of links in its place, and so on.
+            ConfigError: its path is a loop of links, and so on.
         """
-        with self._explaining():
+        with self._translated_errors():
             try:
                 return self.target.stat()
             except FileNotFoundError:
                 return None
 
     def attributes(self) -> FileAttributes | None:
-        """What belongs to the file beyond its bytes; None where it is missing."""
+        """Return mode, owner and extended attributes; None if the file is missing."""
         try:
             fd = open_regular(self.target)
         except FileNotFoundError:
@@ -96,7 +98,7 @@ class SyncedFile(ABC):
             os.close(fd)
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -106,11 +108,11 @@ class SyncedFile(ABC):
             raise
 
     def read(self) -> tuple[bytes, os.stat_result] | None:
-        """The file and its status, if it holds still meanwhile; None if it is missing.
+        """Return content and status; None if the file is missing.
 
         Raises:
-            ConfigError: something else than a regular file is in its place.
-            InterruptedError: a program is writing it just now.
+            ConfigError: it is no regular file.
+            InterruptedError: it changed while it was read.
         """
         try:
             with os.fdopen(open_regular(self.target), "rb") as file:
@@ -126,15 +128,19 @@ class SyncedFile(ABC):
     def read_unchanged(
         self, manifest: FileManifest
     ) -> tuple[bytes, os.stat_result] | None:
-        """The file if it is still as it was read last; None where it is not."""
+        """Return content and status if the file is still as its manifest says; else None."""
         try:
             read = self.read()
         except InterruptedError:
             return None
         if read is None or signature_of(read[1]) != manifest.signature:
             return None
-        if read[0].strip() if manifest.anew else digest_of(read[0]) != manifest.digest:
-            # Changed in a way that the signature does not tell: the next look reads it.
+        if (
+            read[0].strip()
+            if manifest.render_all
+            else digest_of(read[0]) != manifest.digest
+        ):
+            # An edit that left size and times: an unknown ctime makes the next round read it.
             manifest.signature = manifest.signature._replace(ctime_ns=0)
             return None
         return read
@@ -142,38 +148,38 @@ class SyncedFile(ABC):
     # -- manifest ----------------------------------------------------------------------
 
     def manifest(self) -> FileManifest | None:
-        """What the file showed when this store wrote or read it last."""
+        """Return the manifest of the last read or write."""
         return load_manifest(self._manifest_path)
 
-    def untouched(self) -> bool:
-        """Whether the file seems to be as it was left, with nothing to tidy up."""
+    def is_unmodified(self) -> bool:
+        """Return True if signature and manifest agree, and there are no leftovers."""
         status = self.status()
         shown = load_signature(self._manifest_path)
         if status is None or shown != signature_of(status):
             return status is None and shown is None
-        return not self.has_leavings()
+        return not self.has_leftovers()
 
     def manifest_stamp(self) -> FileSignature | None:
-        """By which a change of the manifest by another process is noticed."""
+        """Return the signature of the manifest: it changes when another process saves one."""
         try:
             return signature_of(self._manifest_path.stat())
         except FileNotFoundError:
             return None
 
     def forget_manifest(self) -> None:
-        """The file shows nothing any more."""
+        """Delete the manifest: the file is missing."""
         self._manifest_path.unlink(missing_ok=True)
 
     def save_manifest(self, manifest: FileManifest) -> None:
-        """Keep what the file shows."""
+        """Write the manifest, durably."""
         save_manifest(self._manifest_path, manifest)
 
     def replaced_manifest(self) -> FileManifest | None:
-        """What the old file showed; None where that is not known any more."""
+        """Return the manifest of the replaced file; None if it is not known any more."""
         return load_manifest(self._before_path)
 
     def forget_replaced(self) -> None:
-        """What the old file showed is not needed any more."""
+        """Delete the manifest of the replaced file."""
         self._before_path.unlink(missing_ok=True)
 
     def _confirm(self) -> None:
@@ -184,62 +190,66 @@ class SyncedFile(ABC):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around the making of a new version: if it fails, nothing of it stays.
+        """Write a new version within the block; if that fails, delete its temporary files.
 
         Raises:
             ConfigError: the file can never be written where it is.
         """
-        self._made = [self.new]
+        self._temporary_files = [self.new]
         try:
-            with self._explaining():
+            with self._translated_errors():
                 yield
         except BaseException:
-            for path in self._made:
+            for path in self._temporary_files:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             raise
         finally:
-            self._made = []
+            self._temporary_files = []
 
     @abstractmethod
     def replace(self, manifest: FileManifest, before: FileSignature | None) -> bool:
-        """Put the new file, which has been written, in the place of the old one.
+        """Replace the old file by the new one, which has been written.
 
         Args:
-            manifest: what the new file shows.
-            before: of the old file; None where there was none.
+            manifest: of the new file.
+            before: signature of the old file; None if there was none.
 
         Returns:
-            False where a program has changed the old one meanwhile: it stays.
+            False if another program has changed the old file meanwhile: it stays.
         """
 
     @abstractmethod
     def late_edit(self, manifest: FileManifest | None) -> Path | None:
-        """Let go of the old file; gives where it is kept if it was changed even so.
+        """Delete the replaced file; if it was written after all, retain it as a late edit.
 
         Args:
-            manifest: what the present file shows. It tells what the old one was, whichever
-                process has put it aside.
+            manifest: of the present file; it has the signature of the replaced one,
+                whichever process replaced it.
+
+        Returns:
+            Path of the late edit.
         """
 
-    def has_leavings(self) -> bool:
-        """Whether a process has died, or failed, on the way."""
+    def has_leftovers(self) -> bool:
+        """Return True if a process died or failed while it replaced the file."""
         return self._next_path.exists() or self.new.exists()
 
     @abstractmethod
-    def make_room(self, permissions: FilePermissions | None) -> None:
-        """Make the directory of a file that is not there.
+    def make_parent(self, permissions: FilePermissions | None) -> None:
+        """Create the directory of a missing file.
 
         Args:
-            permissions: of the file, if known: no other user gets into the directory.
+            permissions: of the file, if known: they limit access to the directory.
 
         Raises:
-            ConfigError: a symbolic link on the way to it leads nowhere, and so on.
+            ConfigError: a symbolic link above it is dangling, and so on.
         """
 
     @abstractmethod
     def recover(self) -> Path | None:
-        """Tidy up after a process that died on the way.
+        """Recover from a process that died while it replaced the file.
 
-        Returns a file in which an edit is kept, if one was lost on that way.
+        Returns:
+            Path of a late edit, if the crash left one.
         """

@@ -1,9 +1,9 @@
-"""Folder with one file for each record, kept in step like a file.
+"""Synchronised folder: one file for each record, treated as one legacy file.
 
 It is read as one object. A new version is written as one, too, beside the files; then each
-file of which it says something else is replaced by a rename. After a crash on the way some
-files are new and some are old. Neither is an edit: the new ones say what the store says, and
-the old ones what they said before.
+file whose content differs is replaced by a rename. After a crash midway some files are new
+and some are old. Neither counts as an edit: the new ones have the store's content, and the
+old ones that of before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SyncedFolder(SyncedFile):
     """Read a folder as one object, and replace the files that have changed."""
 
     _read: dict[str, bytes] | None = None
-    """What the files said when they were read last."""
+    """Content of the files at the last read, by record name."""
 
     @property
     def _folder(self) -> Path:
@@ -61,7 +61,7 @@ class SyncedFolder(SyncedFile):
 
     @override
     def status(self) -> os.stat_result | None:
-        with self._explaining():
+        with self._translated_errors():
             try:
                 folder = self._folder.stat()
                 found = [(f.name, f.path.stat()) for f in files_in(self.path)]
@@ -96,22 +96,22 @@ class SyncedFolder(SyncedFile):
         if (None if status is None else signature_of(status)) != before:
             return False
         save_manifest(self._next_path, manifest)
-        self._made.append(self._next_path)
+        self._temporary_files.append(self._next_path)
         wanted = {n: bytes(text) for n, text in _members(self.new.read_bytes()).items()}
         for file in list(files_in(self.path)) if status is not None else ():
             raw = file.path.read_bytes()
             if self._read is None or raw != self._read.get(file.name):
-                return self._given_up()
+                return self._abandon()
             text = wanted.pop(file.name, None)
             if text is None:
                 file.path.unlink()
             elif text_of({"": raw}) != text_of({"": text}):
-                self._replace(file.path, _like(raw, text))
+                self._replace(file.path, _with_spacing_of(raw, text))
         for name, text in wanted.items():
             self._replace(self._folder / file_name(self.path, name), text)
         sync_directory(self._folder)
         self.new.unlink()
-        self._made.clear()
+        self._temporary_files.clear()
         after = self.status()
         if after is not None:
             manifest.signature = signature_of(after)
@@ -119,16 +119,16 @@ class SyncedFolder(SyncedFile):
         save_manifest(self._manifest_path, manifest)
         return True
 
-    def _given_up(self) -> bool:
-        """A program has changed a file meanwhile: the next look finds what that was."""
+    def _abandon(self) -> bool:
+        """Abandon the new version: another program has changed a file. The next round reads it."""
         self._next_path.unlink()
         self.new.unlink()
-        self._made.clear()
+        self._temporary_files.clear()
         return False
 
     def _replace(self, path: Path, raw: bytes) -> None:
         new = path.with_name(f".{path.name}{self._suffix}")
-        self._made.append(new)
+        self._temporary_files.append(new)
         with new.open("wb") as file:
             file.write(raw)
             file.flush()
@@ -145,29 +145,29 @@ class SyncedFolder(SyncedFile):
         return None
 
     @override
-    def make_room(self, permissions: FilePermissions | None) -> None:
+    def make_parent(self, permissions: FilePermissions | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     @override
     def recover(self) -> Path | None:
         self._next_path.unlink(missing_ok=True)
         self.new.unlink(missing_ok=True)
-        for left in self._leavings():
+        for left in self._leftovers():
             left.unlink()
         return None
 
-    def _leavings(self) -> Iterator[Path]:
+    def _leftovers(self) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             yield from self._folder.glob(f".*{self._suffix}")
 
 
 def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
-    """Return the file, or the folder of files, that a layout reads and writes.
+    """Return the synchronised file, or folder, of a layout.
 
     Args:
         layout: of the file.
         path: of the file; of a folder, the pattern of its files.
-        own: the store's own directory, where what is known of it is kept.
+        own: the store's own directory, which has the manifest.
     """
     kept = manifest_path(own, layout.file)
     if layout.is_folder:
@@ -175,8 +175,8 @@ def synced_file_for(layout: Layout, path: Path, own: Path) -> SyncedFile:
     return SingleFile(path, kept, layout.file if layout.is_part else "")
 
 
-def _like(old: bytes, text: bytes) -> bytes:
-    """A text with the white space that stood around another one."""
+def _with_spacing_of(old: bytes, text: bytes) -> bytes:
+    """Return a text with the trailing white space of the old file."""
     end = len(old.rstrip(b" \t\r\n"))
     return text + old[end:] if end else text
 
@@ -184,7 +184,7 @@ def _like(old: bytes, text: bytes) -> bytes:
 def _combined(
     folder: os.stat_result, files: list[tuple[str, os.stat_result]]
 ) -> os.stat_result:
-    """What tells all files from others, in the form of the status of one."""
+    """Return one status for all files: it changes if any of theirs does."""
     known = [
         (name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files
     ]

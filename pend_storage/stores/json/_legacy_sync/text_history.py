@@ -1,9 +1,9 @@
-"""Text history: what a legacy file showed before the store changed it, to know a stale copy.
+"""Text history: digests of earlier texts of a legacy file, to recognise a stale copy.
 
 Old code that loaded a file, and writes the whole of it back some time later, undoes what
-the store has written into the file meanwhile. What it says of those records is what the
-file showed before. So of each record that the store writes anew the digests of its
-earlier texts are kept, with the version of the file that showed them last.
+the store has written into the file meanwhile: of those records it writes what the file
+showed before. So for each record that the store rewrites, the digests of its earlier texts
+are retained, with the version of the file that showed them last.
 """
 
 from __future__ import annotations
@@ -25,50 +25,49 @@ __all__ = [
 ]
 
 ABSENT: Final = ""
-"""In place of a digest: the record was not in the file."""
+"""Digest of a record that was not in the file."""
 UNCLEAR: Final = "?"
-"""In place of a digest: the record was there, but its text is not known."""
+"""Digest of a record that was in the file, with an unknown text."""
 MOST_AT_ONCE: Final = 1_000
-"""Records written at once of which earlier texts are kept; where a write changes more,
-everything before it is forgotten."""
+"""Records in one write of which earlier texts are retained; a larger write clears the
+history."""
 _MOST: Final = 2_000
-"""Earlier texts that are kept of one file."""
+"""Earlier texts that are retained of one file."""
 _OF_ONE: Final = 8
-"""Earlier texts that are kept of one record."""
+"""Earlier texts that are retained of one record."""
 _LARGEST: Final = 1 << 20
-"""Bytes of a text that is worth a digest."""
+"""Bytes of the largest text that is digested."""
 
 
 class EarlierText(NamedTuple):
-    """What a file said of a record, up to a version of the file."""
+    """Earlier text of a record, up to a version of the file."""
 
     token: str
     digest: str
     until: int
-    """The last version that said so."""
+    """The last version that showed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextHistory:
-    """What a file showed, in the order in which it was changed."""
+    """History of one file, in the order of its versions."""
 
     version: int = 0
-    """Of the file; counts how often it was written, or an edit of it adopted."""
+    """Version of the file: number of writes and adopted edits."""
     floor: int = 0
-    """What the versions before it showed is forgotten."""
+    """First version of which the history is complete."""
     states: tuple[EarlierText, ...] = ()
     edited: frozenset[str] = frozenset()
-    """Records that are as an editor has written them: he may set them back."""
+    """Tokens of records that an editor has written: an editor may set them back."""
     unlike: Mapping[str, str] = field(default_factory=dict)
-    """Records that the file shows otherwise than the store has them, since an edit: the
-    digest of what it says. The store writes them anew with the next version."""
+    """Token to digest of texts that differ from the store's since an edit. The store rewrites
+    them with the next version."""
 
     def written(self, before: Mapping[str, str]) -> TextHistory:
-        """The next version, which the store has written.
+        """Return the history with the next version, written by the store.
 
         Args:
-            before: the records that it shows otherwise; the digests of what the present
-                version says of them.
+            before: changed records, by token, with their digests in the present version.
         """
         return self._next(before, self.edited - before.keys(), {})
 
@@ -78,12 +77,12 @@ class TextHistory:
         edited: Collection[str],
         unlike: Mapping[str, str],
     ) -> TextHistory:
-        """The next version, which another program has written.
+        """Return the history with the next version, written by another program.
 
         Args:
-            before: the records that it shows otherwise, as for :meth:`written`.
-            edited: those of them that are in the store as he has written them.
-            unlike: see there.
+            before: changed records, as for :meth:`written`.
+            edited: those of them that were adopted as they were edited.
+            unlike: see the attribute.
         """
         return self._next(before, self.edited | frozenset(edited), unlike)
 
@@ -94,6 +93,7 @@ class TextHistory:
         unlike: Mapping[str, str],
     ) -> TextHistory:
         version = self.version + 1
+        # Bounds memory: a stale copy of before this version is not recognised any more.
         if len(before) > MOST_AT_ONCE:
             return TextHistory(version, version, unlike=unlike)
         states = [
@@ -109,6 +109,7 @@ class TextHistory:
                 kept.append(state)
         floor = self.floor
         if len(kept) > _MOST:
+            # Whole versions: an incomplete one cannot be compared with an edit.
             floor = kept[len(kept) - _MOST - 1].until + 1
             kept = [state for state in kept if state.until >= floor]
         known = edited & {state.token for state in kept}
@@ -116,7 +117,7 @@ class TextHistory:
 
 
 def digest_of_text(text: bytes) -> str:
-    """Return a digest of the text of a record, however it is laid out."""
+    """Return a digest of the text of a record, independent of its formatting."""
     if len(text) > _LARGEST:
         return UNCLEAR
     for opening, closing in (b"{}", b"[]"):

@@ -1,4 +1,4 @@
-"""Three-way merge of one record: each side keeps what only it has changed. Pure."""
+"""Three-way merge of one record: each side keeps what only it has changed. No I/O."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def merge(
     as a whole.
 
     Args:
-        base: what both began with.
-        committed: what the commit has made of it.
-        edited: what the edit says; it counts where both changed the same.
+        base: common ancestor of both sides.
+        committed: the record after the commit.
+        edited: the record as edited; it wins where both changed the same.
         computed: fields that are taken from the edit, because no program sets them.
 
     Returns:
-        The record, and the names of its fields in which a value of the commit is lost.
+        The merged record, and the names of fields in which a committed value is lost.
     """
     values, lost = {}, []
     for field in dataclasses.fields(base):

@@ -1,7 +1,7 @@
-"""Guard against answers that rest on a legacy file of which nothing could ever be read.
+"""Unread file guard: refuses answers that rest on a legacy file that was never readable.
 
-Looked at together with the state, so that no answer is given from before a file was read
-under the belief that it was read by then.
+Evaluated together with the state, under one lock: otherwise an answer could come from
+before a file was read, while the guard already sees it as read.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["UnreadFileGuard", "file_broken"]
 
 
 class UnreadFileGuard:
-    """Refuse such reads and writes while the store is primary, or stands alone."""
+    """Refuse reads and writes that rest on an unread file, while the store is primary."""
 
     def __init__(self, layouts: Iterable[Layout], paths: Mapping[str, Path]) -> None:
         self._layouts: Final = {layout.file: layout for layout in layouts}
         self._paths: Final = paths
 
     def is_free(self, state: State, collection: str) -> bool:
-        """Whether no look into a collection is refused; False where that is not known.
+        """Return True if no read of a collection is refused; False if that is not known.
 
         Needs no mutex.
         """
@@ -41,16 +41,16 @@ class UnreadFileGuard:
         return unread is not None and not unread.concern(collection)
 
     def files(self, state: State) -> tuple[UnreadFile, ...]:
-        """The files that are unread, whatever the store's role. Hold the mutex."""
-        return () if state.is_read else self._known(state).files
+        """Return the unread files, in any role of the store. Hold the mutex."""
+        return () if state.is_read else self._unread_files(state).files
 
-    def _known(self, state: State) -> UnreadFiles:
+    def _unread_files(self, state: State) -> UnreadFiles:
         if state.unread is None:
-            found = UnreadFiles(self._find(state), self._layouts)
+            found = UnreadFiles(self._find_unread(state), self._layouts)
             state.is_read, state.unread = not found.files, found
         return state.unread
 
-    def _find(self, state: State) -> Iterator[UnreadFile]:
+    def _find_unread(self, state: State) -> Iterator[UnreadFile]:
         headers = state.table(LEGACY_FILES)
         aside = state.table(QUARANTINE)
 
@@ -66,11 +66,11 @@ class UnreadFileGuard:
         ]
         return unread_of(present, entries, self._layouts, self._paths)
 
-    def _judging(self, state: State) -> UnreadFiles | None:
-        """What is refused; None where nothing is."""
+    def _active_guard(self, state: State) -> UnreadFiles | None:
+        """Return the unread files to guard; None if nothing is refused."""
         if state.is_read or state.role.role is not Role.PRIMARY:
             return None
-        return self._known(state)
+        return self._unread_files(state)
 
     # -- hold the mutex -------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class UnreadFileGuard:
         found: Mapping[str, Row],
     ) -> None:
         """See :meth:`UnreadFiles.require_rows`."""
-        unread = self._judging(state)
+        unread = self._active_guard(state)
         if unread is not None:
             unread.require_rows(state.schema[collection].name, keys, found)
 
@@ -90,39 +90,40 @@ class UnreadFileGuard:
         self, state: State, collection: str, where: Condition
     ) -> CorruptFile | None:
         """See :meth:`UnreadFiles.refusal`."""
-        unread = self._judging(state)
+        unread = self._active_guard(state)
         return (
             None if unread is None else unread.refusal(state.schema[collection], where)
         )
 
     def require_all(self, state: State, collection: str, where: Condition) -> None:
-        """Refuse an answer that may lack a record.
+        """Require that no record of an unread file could match a condition.
 
         Raises:
-            CorruptFile: it may.
+            CorruptFile: one could.
         """
         refusal = self.refusal(state, collection, where)
         if refusal is not None:
             raise refusal
 
     def require_file(self, state: State, layout: Layout) -> None:
-        """Refuse to say what is in a file that is unread.
+        """Require that a layout's file was read.
 
         Raises:
-            CorruptFile: it is.
+            CorruptFile: it was not.
         """
-        if not state.is_read and self._judging(state) is not None:
+        if not state.is_read and self._active_guard(state) is not None:
             where = make_query(state.schema[layout.collection], layout.where).where
             self.require_all(state, layout.collection, where)
 
     def add(self, batch: Batch, epoch: int | None, plan: Plan) -> tuple[int, ...]:
-        """Plan a commit, unless it rests on what is not known.
+        """Plan a commit, unless it rests on an unread file.
 
         Raises:
             CorruptFile: it does.
         """
         state = plan.state
-        unread = self._judging(state)
+        unread = self._active_guard(state)
+        # A repeated commit that succeeded before is answered, not refused.
         if unread is None or plan.is_done(batch):
             return plan.add(batch, epoch)
         state.require(Role.PRIMARY, epoch)
@@ -135,17 +136,18 @@ class UnreadFileGuard:
         try:
             return plan.add(batch, epoch)
         except ReferenceViolation as error:
+            # The missing target may be in an unread file: that is the better answer.
             if find(error.target, str(error.value)) is None:
                 unread.require_target(error.target, str(error.value))
             raise
 
 
 def file_broken(entry: QuarantinedRecord, *, is_unread: bool) -> Event:
-    """Return the event that a file is broken as a whole.
+    """Return the event ``file-broken``.
 
     Args:
-        entry: the file's, in quarantine.
-        is_unread: whether nothing of the file could ever be read.
+        entry: quarantine entry of the whole file.
+        is_unread: nothing of the file could ever be read.
     """
     rest = (
         "Nothing of it could be read: look-ups and writes that rest on it are refused"

@@ -1,4 +1,4 @@
-"""The pace at which a legacy file is written: large ones are written less often."""
+"""Write pace: throttles the writes of a legacy file by how long they take."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ from typing import Final
 __all__ = ["LONGEST_REST", "WritePace"]
 
 _REST: Final = 10
-"""A file that takes a second to write is written every so many seconds at most."""
+"""Pause after a write, as a multiple of the seconds that it took."""
 LONGEST_REST: Final = 10.0
-"""Seconds, however long it takes to write it."""
+"""Longest pause, in seconds."""
 
 
 class WritePace:
-    """Pause after each write of one file, in proportion to what it took."""
+    """Pause after each write of one file, in proportion to its duration."""
 
     def __init__(self) -> None:
         self._not_before = 0.0
         self._was_written = False
-        """By this process."""
+        """True after the first write by this process."""
 
     def is_resting(self) -> bool:
-        """Whether the file was written a moment ago."""
+        """Return True if the pause after the last write is not over."""
         return time.monotonic() < self._not_before
 
     def written(self, took: float) -> float:
-        """Note a write that took so many seconds; returns when the next one may begin.
+        """Record a write; return the monotonic time at which the next one may begin.
 
-        The first time it takes longer: all records are compared and put in order.
+        The first write of a process does not count: it takes longer, because all records are
+        compared and sorted.
+
+        Args:
+            took: duration in seconds.
         """
         is_first, self._was_written = not self._was_written, True
         pause = 0.0 if is_first else min(_REST * took, LONGEST_REST)

@@ -49,7 +49,7 @@ _OPENING: Final = b"{\n  "
 _BETWEEN: Final = b",\n  "
 _CLOSING: Final = b"\n}\n"
 _NOTHING: Final = "nothing"
-"""In a header: the whole file while there is no record in it, where that was seen."""
+"""Header member: the text of the whole file while it has no record."""
 
 
 class RecordPerLineLayout(Layout):
@@ -85,7 +85,7 @@ class RecordPerLineLayout(Layout):
         return ParsedFile(self.missing(), self._entries(schema, raw, members))
 
     def _members_of(self, raw: bytes) -> Iterable[Member]:
-        """The members of the file; quickly, where it is as the store has written it.
+        """Return the members of the file; by the fast parser if the store has written it.
 
         Raises:
             msgspec.DecodeError: it is not an object.
@@ -274,7 +274,7 @@ class RecordPerLineLayout(Layout):
 
 
 def _is_as_written(raw: bytes, members: dict[str, msgspec.Raw]) -> bool:
-    """Whether the store has laid out the text, so that no name stands there twice."""
+    """Return True if the text has the store's formatting, hence no duplicate names."""
     place = len(_OPENING)
     for name, value in members.items():
         text = text_of_member(name, bytes(value))

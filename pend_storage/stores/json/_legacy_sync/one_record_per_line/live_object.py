@@ -18,7 +18,7 @@ __all__ = ["RecordPerLineObject"]
 
 
 class RecordPerLineObject(Members):
-    """The records of a collection as plain JSON objects, in key order."""
+    """Mapping of the records of a collection as plain JSON objects, in key order."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Parser of the members of an object, one by one, equal names included.
+"""Member parser: the members of a JSON object one by one, duplicate names included.
 
-The quick parser keeps the last of equal names and says nothing of the others, and it
-refuses a file for half a character in one of its texts. This one is slower and keeps all.
+The fast parser keeps the last of duplicate names silently, and refuses a file for half a
+character in one of its texts. This one is slower and keeps all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Member(NamedTuple):
     name: str
     value: bytes
     is_superseded: bool = False
-    """Whether a later member has the same name: that one counts."""
+    """True if a later member has the same name: that one counts."""
 
 
 def members_of(raw: bytes) -> list[Member]:
@@ -85,7 +85,7 @@ def _refuse(name: str) -> None:
 
 
 def text_of_member(name: str, value: bytes) -> bytes:
-    """Return the text of a member, as the file is written."""
+    """Return the text of a member, as the store writes it."""
     spelled = dump_json(name) if is_storable(name) else json.dumps(name).encode()
     return b"%b: %b" % (spelled, value)
 
