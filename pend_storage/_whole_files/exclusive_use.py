@@ -1,8 +1,9 @@
-"""Exclusive use of files: who has it, and who waits for it.
+"""Exclusive use of files: a re-entrant lock per file, held by a thread or a task.
 
-One caller at a time: a thread, or a task of an event loop. The one that has it may take it
-again. The store's own lock keeps other processes out; only one caller of this process at a
-time waits for that, so that those who wait hold no connection.
+Within the process a :class:`threading.Lock` per file queues the callers; across processes
+the store's own lock does. Only the caller at the head of the queue waits for the store's
+lock, so that waiting callers hold no connection. A caller that has a file may lock it
+again.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ __all__ = [
 ]
 
 IsHeld: TypeAlias = Callable[[], bool]
-"""Tells, without asking a server, whether a lock is held as far as is known."""
+"""Returns, without a round trip, whether the lock is still held as far as is known."""
 
 EXCLUSIVE_USER: Final = "another caller of exclusive()"
 LONGEST_LOAN: Final = 60.0
-"""Seconds for which a file that was loaded for exclusive use waits to be saved."""
+"""Seconds after which a lease (``load(..., exclusive=True)``) expires without a save."""
 _PERIOD: Final = 0.2
-"""Seconds between two looks whether a borrower is still alive."""
+"""Seconds between two checks for expired leases."""
 
 
 class Lockable(Protocol):
-    """What is needed of a store."""
+    """A store with named locks."""
 
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.lock`."""
 
 
 def caller() -> Any:
-    """Who is calling: the task, where one runs in this thread; else the thread."""
+    """Return the identity of the caller: the running task, else the thread."""
     with contextlib.suppress(RuntimeError):
         task = asyncio.current_task()
         if task is not None:
@@ -59,7 +60,7 @@ def caller() -> Any:
 
 @dataclass(slots=True)
 class Holding:
-    """One caller's exclusive use of a file."""
+    """Exclusive use of a file by one caller."""
 
     owner: Any
     is_held: IsHeld
@@ -68,22 +69,26 @@ class Holding:
 
 @dataclass(slots=True)
 class _Loan:
-    """Exclusive use from a ``load`` until the ``save`` of the same caller."""
+    """Exclusive use with a deadline: from a ``load`` until the ``save`` of its caller."""
 
     owner: Any
     hold: AbstractContextManager[None] | None
-    """None: it was taken back."""
+    """None: the lease has expired."""
     ends: float
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether its borrower has ended."""
+        """True once the thread or task that took the lease has ended."""
         if isinstance(self.owner, threading.Thread):
             return not self.owner.is_alive()
         return bool(self.owner.done())
 
     def taken_back(self) -> AbstractContextManager[None] | None:
-        """What is to be left, because nobody brings it back, or not in time."""
+        """Expire the lease where its owner has ended, or its time is over.
+
+        Returns:
+            The block that is to be left; None while the lease is valid.
+        """
         if not self.is_orphaned and time.monotonic() <= self.ends:
             return None
         hold, self.hold = self.hold, None
@@ -91,7 +96,7 @@ class _Loan:
 
 
 class Holds:
-    """The exclusive uses of one store's files in this process."""
+    """Registry of exclusive uses of one store's files in this process."""
 
     def __init__(self, store: Lockable) -> None:
         self._store = weakref.ref(store)
@@ -107,7 +112,7 @@ class Holds:
         self._watching = False
 
     def after_fork(self) -> None:
-        """In a forked child: what the parent holds is not ours."""
+        """Start without locks in a forked child: the parent's are not held here."""
         self._fresh()
 
     # -- a block ------------------------------------------------------------------------
@@ -115,18 +120,18 @@ class Holds:
     def exclusive(
         self, file: str, timeout: float, owner: Any = None
     ) -> AbstractContextManager[None]:
-        """Exclusive use of a file in a block.
+        """Hold a file exclusively in a block; re-entrant for its owner.
 
         Args:
             file: the file.
-            timeout: seconds to wait for others.
-            owner: who has it; None: whoever calls.
+            timeout: seconds to wait for other callers.
+            owner: the thread or task that holds it; None: the caller.
 
         Raises:
-            LockTimeout: others had it all that time.
+            LockTimeout: other callers held it until the timeout.
         """
         store = self._store()
-        assert store is not None  # noqa: S101 - whoever calls has it
+        assert store is not None  # noqa: S101 - its caller refers to it
         return self._exclusive(store, file, timeout, owner)
 
     @contextmanager
@@ -151,15 +156,16 @@ class Holds:
             try:
                 yield
             finally:
+                # A child that was forked inside the block never held the lock.
                 if os.getpid() == process:
                     self._held.pop(file, None)
 
     @contextmanager
     def writing(self, file: str, timeout: float) -> Iterator[None]:
-        """Keep other writers of this process out, from a look to its commit.
+        """Serialize the writers of this process, from reading a file to the commit.
 
         Raises:
-            LockTimeout: they were in all that time.
+            LockTimeout: other writers held it until the timeout.
         """
         with self._guard:
             gate = self._writers.setdefault(file, threading.RLock())
@@ -171,13 +177,17 @@ class Holds:
             gate.release()
 
     def of(self, owner: Any, file: str) -> Holding | None:
-        """The use of a file that this caller has; None if he has none."""
+        """Return the owner's exclusive use of a file; None without one."""
         held = self._held.get(file)
         return held if held is not None and held.owner is owner else None
 
     @contextmanager
     def _turn(self, file: str, timeout: float) -> Iterator[float]:
-        """Keep other callers of this process out; gives the seconds that are left."""
+        """Queue behind other callers of this process.
+
+        Yields:
+            The seconds of the timeout that are left.
+        """
         with self._guard:
             gate = self._gates.setdefault(file, threading.Lock())
         deadline = time.monotonic() + timeout
@@ -191,10 +201,10 @@ class Holds:
     # -- from a load to a save ----------------------------------------------------------
 
     def borrow(self, file: str, timeout: float) -> None:
-        """Exclusive use of a file, until the same caller brings it back.
+        """Take a lease: exclusive use of a file until the same caller releases it.
 
         Raises:
-            LockTimeout: others had it all that time.
+            LockTimeout: other callers held it until the timeout.
         """
         owner = caller()
         place = (id(owner), file)
@@ -206,6 +216,7 @@ class Holds:
                 return
         hold = self.exclusive(file, timeout, owner)
         hold.__enter__()
+        # The wait for the lock above does not count towards the lease.
         ends = time.monotonic() + LONGEST_LOAN
         with self._guard:
             self._loans[place] = _Loan(owner, hold, ends)
@@ -214,18 +225,18 @@ class Holds:
             threading.Thread(target=self._watch, name="pend-loans", daemon=True).start()
 
     def bring_back(self, file: str) -> None:
-        """End what :meth:`borrow` of this caller has begun, if anything."""
+        """Release the caller's lease of a file, if there is one."""
         with self._guard:
             loan = self._loans.pop((id(caller()), file), None)
         if loan is not None and loan.hold is not None:
             loan.hold.__exit__(None, None, None)
 
     def require(self, file: str, owner: Any) -> None:
-        """See that a caller still has what he believes to have.
+        """Check that the owner's lease and lock of a file still hold, before a write.
 
         Raises:
-            LockTimeout: he borrowed a file, and it was taken back.
-            StoreUnavailable: the connection that held the lock is gone.
+            LockTimeout: the lease of the file has expired.
+            StoreUnavailable: the connection that held the lock was lost.
         """
         with self._guard:
             loan = self._loans.get((id(owner), file))
@@ -245,7 +256,7 @@ class Holds:
             )
 
     def _watch(self) -> None:
-        """Take back what nobody will bring back, until nothing is lent."""
+        """Expire leases in the background, until none is left."""
         while True:
             time.sleep(_PERIOD)
             with self._guard:
@@ -255,6 +266,7 @@ class Holds:
                         del self._loans[place]
                 is_last = not any(loan.hold for loan in self._loans.values())
                 self._watching = not is_last
+            # Outside of the guard: releasing the store's lock may take a round trip.
             for hold in over:
                 if hold is not None:
                     hold.__exit__(None, None, None)
@@ -266,7 +278,7 @@ class Holds:
 def _locked(
     store: Lockable, file: str, timeout: float, left: float
 ) -> Iterator[IsHeld]:
-    """Hold the store's lock of a file."""
+    """Hold the store's lock of a file; a timeout names the whole wait, not the rest."""
     with contextlib.ExitStack() as stack:
         try:
             is_held = stack.enter_context(store.lock(f"file:{file}", left))

@@ -1,4 +1,4 @@
-"""What the verbs of whole files do, whether they wait or are awaited."""
+"""Steps of the whole-file verbs, shared by the synchronous and the awaited ones."""
 
 from __future__ import annotations
 
@@ -55,36 +55,37 @@ __all__ = [
 ]
 
 MISSING: Final[Any] = object()
-"""Stands for an argument that was not given."""
+"""Sentinel for an omitted argument."""
 _PATIENCE: Final = 30.0
-"""Seconds in which a write that meets others is repeated."""
+"""Seconds during which a conflicting write is retried."""
 _MOST_PAUSE: Final = 0.1
+"""Upper bound of the back-off between two attempts, in seconds."""
 _MOST_DOUBLINGS: Final = 10
 
 
 class Files(Home, Lockable, Protocol):
-    """What is needed of a store."""
+    """The verbs of a store that the whole-file verbs call."""
 
     def tell(self, event: Event) -> None:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.tell`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file that is to be written."""
+    """Pending write of a file: its base and its new content."""
 
     layout: Layout
     base: Any
-    """What its writer began with; ``NEVER``: with nothing, it replaces the file."""
+    """Content that the writer loaded; ``NEVER``: none, so the file is replaced."""
     new: Any
-    """Of plain types, and changed by nobody any more."""
+    """New content, of plain types. Never changed."""
 
 
 def layout_of(store: Files, file: str) -> Layout:
-    """The layout that claims a file.
+    """Return the layout that claims a file.
 
     Raises:
-        ConfigError: none does.
+        ConfigError: no layout does.
     """
     for layout in store.layouts:
         if layout.file == file:
@@ -96,18 +97,18 @@ def layout_of(store: Files, file: str) -> Layout:
 
 
 def file_of(store: Files, file: str) -> str:
-    """The name of a file that some layout claims."""
+    """Return the name of a file, after checking that a layout claims it."""
     return layout_of(store, file).file
 
 
 def holds_of(store: Files) -> Holds:
-    """The exclusive uses of a store's files."""
+    """Return the registry of exclusive uses of a store, made at the first call."""
     found: Holds | None = store.__dict__.get("_holds")
     return found or store.__dict__.setdefault("_holds", Holds(store))
 
 
 def copies_of(store: Files) -> WorkingCopies:
-    """What a store's callers have loaded."""
+    """Return the registry of loaded values of a store, made at the first call."""
     found: WorkingCopies | None = store.__dict__.get("_copies")
     if found is None:
         found = store.__dict__.setdefault("_copies", WorkingCopies())
@@ -115,10 +116,10 @@ def copies_of(store: Files) -> WorkingCopies:
 
 
 def given(file: str, base: Any, default: Any) -> Any:
-    """What a caller gets of a file.
+    """Return a copy of a file's content for the caller, or the default.
 
     Raises:
-        FileNotFoundError: it does not exist, and there is no default.
+        FileNotFoundError: the file does not exist, and there is no default.
     """
     if base is not ABSENT:
         return plain_copy(base)
@@ -130,22 +131,22 @@ def given(file: str, base: Any, default: Any) -> Any:
 
 
 def empty_of(layout: Layout) -> Any:
-    """What an empty file of this layout says."""
+    """Return the content of an empty file of this layout."""
     parts = {name: empty_of(part) for name, part in _parts_of(layout).items()}
     empty = layout.content(layout.missing(), ())
     return {**empty, **parts} if parts else empty
 
 
 def _parts_of(layout: Layout) -> Mapping[str, Layout]:
-    """The members of a file that have layouts of their own."""
+    """Return the members of a file that have layouts of their own, by name."""
     return {part.member: part for part in getattr(layout, "parts", ())}
 
 
 def value_of(store: Home, layout: Layout) -> Any:
-    """What a file says, exactly; ``ABSENT`` if it does not exist.
+    """Read the exact content of a file; ``ABSENT`` if it does not exist.
 
     Raises:
-        CorruptFile: nothing of it could ever be read.
+        CorruptFile: the file was never readable.
     """
     rest = look(store, layout).value
     parts = {n: look(store, part).value for n, part in _parts_of(layout).items()}
@@ -156,7 +157,7 @@ def value_of(store: Home, layout: Layout) -> Any:
 
 
 def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
-    """What is to be written of a file, for each layout that holds a part of it."""
+    """Split the write of a file into drafts, one per layout that holds a part of it."""
     parts = _parts_of(layout)
     if not parts or not isinstance(new, dict):
         return [Draft(layout, base, new)]
@@ -179,10 +180,13 @@ def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
 def opened(
     store: Files, files: Sequence[str]
 ) -> tuple[list[tuple[Layout, Any]], list[Any]]:
-    """Files that are to be changed: their layouts, what they say, and copies of that.
+    """Read files that are to be changed.
+
+    Returns:
+        Layout and content of each file, and copies of the contents for the caller.
 
     Raises:
-        ConfigError: none, one of them twice, or one that no layout claims.
+        ConfigError: no file, a file twice, or one that no layout claims.
     """
     if not files or len(set(files)) < len(files):
         raise ConfigError("edit() takes one or more files, each of them once.")
@@ -197,10 +201,10 @@ def opened(
 
 
 def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list[Draft]:
-    """What is to be written of files that were changed.
+    """Make the drafts of files that a caller has changed.
 
     Raises:
-        TypeError: ``json.dump`` would not write it.
+        TypeError: ``json.dump`` would not write a value.
     """
     drafts: list[Draft] = []
     for (layout, base), value in zip(bases, values, strict=True):
@@ -209,9 +213,7 @@ def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list
 
 
 def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
-    """Write files in one transaction; again, with back-off, as long as it conflicts.
-
-    Writers of one process take turns, so that they meet those of others only.
+    """Write files in one transaction; retry conflicts with exponential back-off.
 
     Raises: as :meth:`FileVerbs.save`.
     """
@@ -219,6 +221,8 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
     attempt = 0
     refused: set[Place] = set()
     plans: list[Plan] = []
+    # Writers of one process take turns, so that only those of other processes conflict.
+    # Sorted: two writers that lock the same files in another order would deadlock.
     files = sorted(draft.layout.file for draft in drafts)
     with ExitStack() as stack:
         for file in files:
@@ -233,7 +237,9 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
                 place = (error.collection, error.key)
                 if strict or place in refused:
                     raise
-                refused.add(place)  # perhaps the file as it is by now tells why
+                # The other record may be newer than what was read: read and plan once
+                # more, and quarantine this one only if it is refused again.
+                refused.add(place)
             except Conflict:
                 if time.monotonic() > deadline:
                     raise
@@ -246,7 +252,7 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
 
 
 def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:
-    """What drafts change in the store as it is now."""
+    """Merge drafts with the present state of the store, and plan their writes."""
     plans: list[Plan] = []
     pending: dict[Place, Put | Delete] = {}
     for draft in drafts:
@@ -260,7 +266,7 @@ def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:
 
 
 def _merged(draft: Draft, now: Any) -> Any:
-    """What a file is to say; ``ABSENT``: it stays away."""
+    """Return the merged content of a file; ``ABSENT``: it is not created."""
     base, new, layout = draft.base, draft.new, draft.layout
     if base is NEVER:
         base = now
@@ -269,6 +275,7 @@ def _merged(draft: Draft, now: Any) -> Any:
     if same(new, base):
         return ABSENT
     if not same(base, empty_of(layout)):
+        # Deleted since it was loaded: neither recreate nor drop it silently.
         raise MergeConflict(file=layout.file, member=())
     return new
 
@@ -281,10 +288,10 @@ def _commit(
     *,
     strict: bool,
 ) -> None:
-    """Commit plans together; what the store refuses once more stands aside.
+    """Commit plans together; quarantine new records that the store refuses twice.
 
     Raises: as :meth:`FileVerbs.save`, and:
-        Conflict: something that was read has changed.
+        Conflict: the version of a record that was read has changed.
     """
     while True:
         for made in plans:
@@ -305,10 +312,10 @@ def _commit(
 
 
 def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
-    """What was read for all of them.
+    """Merge the version checks of plans.
 
     Raises:
-        Conflict: one of them has seen another version than another one.
+        Conflict: two plans have read different versions of one record.
     """
     checks: dict[Place, int] = {}
     for made in plans:
@@ -323,7 +330,7 @@ def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
 
 
 def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
-    """Commit; again, with the same token, as long as it is not known whether it was."""
+    """Commit; retry an unknown outcome with the same token, which has one effect."""
     while True:
         try:
             store.commit(batch)
@@ -336,7 +343,11 @@ def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
 
 
 def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
-    """Have a new record wait in its place of the file, because its value is taken."""
+    """Quarantine a new record whose unique value is taken.
+
+    Returns:
+        False where the plan has no such new record: the caller raises the error.
+    """
     layout, place = made.state.layout, (error.collection, error.key)
     operation = made.wanted.get(place)
     if error.collection != layout.collection or not isinstance(operation, Put):
@@ -354,7 +365,7 @@ def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
 
 
 def _drop_derived(schema: Schema, made: Plan, gone: Place) -> None:
-    """Leave out what refers to a record that is not written after all."""
+    """Drop references of a plan to a record that is not written after all."""
     target, key = gone
     for spec, name in schema.referrers(target):
         for place, operation in list(made.wanted.items()):
@@ -380,7 +391,7 @@ def _refuse_strictly(made: Plan, *, strict: bool) -> None:
 
 
 def _tell(store: Files, plans: Sequence[Plan]) -> None:
-    """Tell the store's hook what could not be placed, and what has left."""
+    """Emit events for newly quarantined and removed records."""
     for made in plans:
         for record in made.aside:
             store.tell(
