@@ -1,16 +1,17 @@
-"""What goes with a record that leaves its file, and what comes back with it.
+"""Removal cascade: the consequences of a record that leaves its legacy file, or returns.
 
-A record that is *removed* is gone: its member is not in the file any more. One that is
-*displaced* is not: its member is there, with a text that cannot be placed; the record is
-kept whole, with whatever referred to it, and comes back with a text that can.
+A *removed* record is deleted: its member is no longer in the file. A *displaced* one is
+retained: its member is there, with a text that cannot be placed; the record is kept whole
+in quarantine, with the records that referred to it, and is restored with a text that can.
 
-Of what refers to such a record,
+Of the referrers of such a record,
 
 - a reference that may be null becomes null;
-- a record that needs it goes with it where it says no more than the files tell anyway;
-- any other record that needs it goes to quarantine, in its place in its own file.
+- a record whose reference may not be null is deleted with it, where the files can derive
+  it again;
+- any other such record is quarantined, at its place in its own file.
 
-Pure: who reads, checks and writes is the caller.
+Pure: the caller reads, checks and writes.
 """
 
 from __future__ import annotations
@@ -48,27 +49,27 @@ __all__ = ["KEPT", "REFERENCE_LOST", "RecordLookups", "Removal"]
 Place: TypeAlias = tuple[str, str]
 
 _MOST_NAMED: Final = 5
-"""Records that an event names."""
+"""Records that an event names at most."""
 
 
 class RecordLookups(Protocol):
-    """How the records of a store are read; whatever is found is checked at the commit."""
+    """Reads of a store for an edit; the commit checks the versions of what was read."""
 
     def find(self, collection: str, key: str) -> Any:
-        """The record under a key, or None."""
+        """Return the record under a key, or None."""
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
-        """The records of a collection that refer to a key by this field."""
+        """Return the records of a collection that refer to a key by this field."""
 
     def records(self, layout: Layout) -> Iterable[Any]:
-        """The placed records of a file, and maybe others of its collection."""
+        """Return the placed records of a file, and maybe others of its collection."""
 
     def was_deleted(self, collection: str, key: str) -> bool:
-        """Whether a record of this key was deleted, and is not there now."""
+        """Return whether the key has a tombstone: it was deleted and does not exist."""
 
 
 class Removal:
-    """One edit of one file, made complete."""
+    """Cascade of one edit of one file: adds what follows from removed records."""
 
     def __init__(
         self,
@@ -77,12 +78,12 @@ class Removal:
         layout: Layout,
         looks: RecordLookups,
     ) -> None:
-        """Make one.
+        """Prepare the cascade of an edit.
 
         Args:
             schema: of the store.
             layouts: of all files that the store knows.
-            layout: of the file that is edited.
+            layout: of the edited file.
             looks: reads the store as it was before the edit.
         """
         self._schema = schema
@@ -95,10 +96,13 @@ class Removal:
         self._aside: list[str] = []
 
     def settle(self, wanted: Iterable[Operation]) -> dict[Place, Operation]:
-        """The operations of an edit, and what follows from them.
+        """Complete the operations of an edit with their consequences.
 
         Args:
-            wanted: as :meth:`Layout.adopt` gives them; of one place the last one counts.
+            wanted: as from :meth:`Layout.adopt`; of one key the last operation wins.
+
+        Returns:
+            All operations, by collection and key.
         """
         self._all = {(o.collection, o.key): o for o in wanted}
         self._gone, self._let, self._aside = [], [], []
@@ -115,7 +119,7 @@ class Removal:
         return self._all
 
     def event(self) -> Event | None:
-        """What an operator should know of it, if anything."""
+        """Return the report of the cascade for operators; None where nothing followed."""
         parts = [
             f"{len(names)} {what} ({_named(names)})"
             for names, what in (
@@ -133,7 +137,7 @@ class Removal:
             logging.WARNING,
         )
 
-    # -- what leaves --------------------------------------------------------------------
+    # -- removed records ----------------------------------------------------------------
 
     def _leave(self, operation: Delete, edit: Sequence[Operation]) -> None:
         record = self._looks.find(operation.collection, operation.key)
@@ -152,13 +156,14 @@ class Removal:
     def _keep(
         self, kept: DisplacedRecord, instead: QuarantinedRecord, record: Any
     ) -> None:
-        """Keep a displaced record, unless its text alone tells everything."""
+        """Retain a displaced record in quarantine, unless its text alone restores it."""
         if not (
             kept.needing
             or kept.referrers
             or says_more(self._layout, self._schema, record)
         ):
             return
+        # Too many referrers for one row: retain the record without them.
         for part in (kept, replace(kept, referrers=[])):
             aside = part.aside(self._layout.file, instead.id)
             try:
@@ -172,7 +177,7 @@ class Removal:
     def _let_go(
         self, collection: str, key: str, record: Any, kept: DisplacedRecord | None
     ) -> None:
-        """Free what refers to a record that is deleted."""
+        """Release the referrers of a record that is deleted."""
         told = self._told_by(collection, record)
         for spec, name in self._schema.referrers(collection):
             for other in self._referring(spec, name, key):
@@ -186,7 +191,7 @@ class Removal:
                     self._take_along(spec, name, other, told, kept)
 
     def _referring(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
-        """The records that will refer to a key, as the edit leaves them."""
+        """Yield the records that refer to a key after the edit."""
         planned = {
             o.key: o.record
             for o in self._all.values()
@@ -207,7 +212,7 @@ class Removal:
         told: Mapping[Place, Any],
         kept: DisplacedRecord | None,
     ) -> None:
-        """Delete a record that cannot be without the one that is deleted."""
+        """Delete a record whose reference to a deleted one may not be null."""
         key = spec.key_of(record)
         self._want(self._schema.delete(spec.name, key))
         if kept is not None:
@@ -217,7 +222,7 @@ class Removal:
         self._let_go(spec.name, key, record, kept)
 
     def _told_by(self, collection: str, record: Any) -> dict[Place, Any]:
-        """What a record of the file tells of others."""
+        """Return the facts that a record of the file derives, by collection and key."""
         told: dict[Place, Any] = {}
         if collection == self._layout.collection and self._layout.owns(record):
             for put in self._layout.told(self._schema, record) or ():
@@ -227,7 +232,7 @@ class Removal:
     def _is_told(
         self, spec: CollectionSpec, record: Any, told: Mapping[Place, Any]
     ) -> bool:
-        """Whether a record says no more than the files do, which can tell it again."""
+        """Return whether the files can derive a record again: deleting it loses nothing."""
         place = (spec.name, spec.key_of(record))
         made = told.get(place)
         if made is None:
@@ -239,7 +244,7 @@ class Removal:
         return not differences(record, made)
 
     def _set_aside(self, spec: CollectionSpec, name: str, record: Any) -> None:
-        """Put a record in quarantine, in its place in its own file."""
+        """Quarantine a record at its place in its own file."""
         key = spec.key_of(record)
         reason = f"its {name} refers to a record that was removed"
         owner = next(
@@ -257,10 +262,10 @@ class Removal:
         self._want(self._schema.put(QUARANTINE, seen))
         self._aside.append(f"{spec.name}[{shown(key)}] as {seen.id}")
 
-    # -- what comes back ----------------------------------------------------------------
+    # -- restored records ---------------------------------------------------------------
 
     def _come_back(self, left: str, edit: Sequence[Operation]) -> None:
-        """Restore what was kept while a text, which has left now, was in its place."""
+        """Restore the record that was displaced by a quarantined text, which has left."""
         aside = self._looks.find(QUARANTINE, kept_id(left))
         if aside is None or aside.code != KEPT:
             return
@@ -270,6 +275,7 @@ class Removal:
             if self._restore(kept, home):
                 self._want(self._schema.delete(QUARANTINE, aside.id))
             return
+        # Another unplaceable text took the place: link the retained record to that one.
         gone = self._looks.find(QUARANTINE, left)
         for operation in edit:
             if not isinstance(operation, Put) or operation.collection != QUARANTINE:
@@ -282,7 +288,7 @@ class Removal:
                 return
 
     def _restore(self, kept: DisplacedRecord, home: Put) -> bool:
-        """Write what was kept under what the file says now; False where nobody can."""
+        """Write a retained record, merged with the file's text; False if it cannot be."""
         layout, looks = self._layout, self._looks
         if looks.find(home.collection, home.key) is not None:
             return False
@@ -314,7 +320,7 @@ class Removal:
         return True
 
     def _hear_others(self, put: Put) -> None:
-        """What other files tell of a record that comes back, and of what it brings."""
+        """Merge facts of other files into the derived records of a restored one."""
         layout, looks = self._layout, self._looks
         if put.collection != layout.collection or not layout.owns(put.record):
             return
@@ -346,11 +352,11 @@ class Removal:
         return self._looks.find(collection, key) is not None
 
     def _others_tell(self, places: set[Place], of: Put | None = None) -> Iterator[Put]:
-        """What the placed records of other files tell of these places.
+        """Yield the facts that placed records of other files derive about these keys.
 
         Args:
             places: collections and keys.
-            of: a record that comes back; who tells of it refers to it again.
+            of: a restored record; the deriving records refer to it again.
         """
         for layout in self._layouts if places else ():
             if layout.file == self._layout.file:
@@ -367,7 +373,7 @@ class Removal:
                 yield from found
 
     def _refer_again(self, layout: Layout, record: Any, target: Put) -> None:
-        """Follow references again that led nowhere while their target was away."""
+        """Restore references that were nulled while their target was removed."""
         spec = self._schema[layout.collection]
         text = layout.set_aside(self._schema, layout.missing(), record, "").record
         entry = layout.retry(self._schema, replace(text, code=""))
