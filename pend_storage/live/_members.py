@@ -1,4 +1,4 @@
-"""Live mapping whose members are kept one by one, each found without the others."""
+"""Live mapping whose members are stored one by one, each read without the others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 class Members(LiveMap):
-    """Member name to value.
+    """Mapping of member names to values, each stored by itself.
 
-    Over a store each method is one look or one transaction of its own; over a transaction
+    Over a store each method is one read or one transaction of its own; over a transaction
     it is part of that.
     """
 
@@ -37,7 +37,7 @@ class Members(LiveMap):
 
     @abstractmethod
     def _value(self, reads: Store | Transaction, name: str) -> Any:
-        """The value of a member as plain data, or ``MISSING``."""
+        """Read a member as plain data; ``MISSING`` where there is none."""
 
     @abstractmethod
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
@@ -45,11 +45,11 @@ class Members(LiveMap):
 
     @abstractmethod
     def _remove(self, tx: Transaction, name: str) -> None:
-        """Take out a member that is there."""
+        """Delete an existing member."""
 
     @abstractmethod
     def _all(self, reads: Store | Transaction) -> dict[str, Any]:
-        """All members as plain data, in order."""
+        """Read all members as plain data, in order."""
 
     @property
     def _reads(self) -> Store | Transaction:
@@ -84,7 +84,7 @@ class Members(LiveMap):
 
     def _looked_up(self, name: Any) -> Any:
         if not isinstance(name, str):
-            hash(name)  # what a dict refuses is refused
+            hash(name)  # raises TypeError for an unhashable name, as a dict does
             return MISSING
         return self._value(self._reads, name)
 
@@ -104,7 +104,7 @@ class Members(LiveMap):
 
     @override
     def _apply(self, change: Callable[[dict[str, Any]], T]) -> T:
-        raise NotImplementedError("each change of a whole file has its own way")
+        raise NotImplementedError("members are changed one by one")
 
     @override
     def __setitem__(self, name: Any, value: Any) -> None:
@@ -118,7 +118,7 @@ class Members(LiveMap):
 
     @override
     def pop(self, name: str, *default: Any) -> Any:
-        """As that of a dict: what it gives is what it took out, as plain data."""
+        """Pop as a dict does; returns the removed value as plain data."""
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
         found = self._taken(name)
@@ -129,7 +129,7 @@ class Members(LiveMap):
         raise KeyError(name)
 
     def _taken(self, name: Any) -> Any:
-        """Take out a member; gives its value, or ``MISSING``."""
+        """Delete a member; returns its value, or ``MISSING``."""
         if not isinstance(name, str):
             hash(name)
             return MISSING
@@ -143,15 +143,15 @@ class Members(LiveMap):
         return self._run(take)
 
     def _poppable(self) -> list[str]:
-        """The members that can be taken out, in order."""
+        """Return the members that ``popitem`` may delete, in order."""
         return list(self)
 
     @override
     def popitem(self) -> tuple[str, Any]:
-        """As that of a dict: the last member."""
+        """Pop the last member, as a dict does."""
         while names := self._poppable():
             found = self._taken(names[-1])
-            if found is not MISSING:  # else another writer has taken it
+            if found is not MISSING:  # else a concurrent writer has deleted it
                 return names[-1], found
         raise KeyError("popitem(): the file has no member")
 
@@ -166,7 +166,7 @@ class Members(LiveMap):
 
     @override
     def setdefault(self, name: Any, default: Any = None) -> Any:
-        """As that of a dict: never overwrites a member that another writer has set."""
+        """Set a missing member, as a dict does; never overwrites a concurrent writer's."""
         text, new = key_text(name), as_json(default)
 
         def settle(tx: Transaction) -> Any:
@@ -180,7 +180,7 @@ class Members(LiveMap):
 
     @override
     def update(self, *args: Any, **members: Any) -> None:
-        """As that of a dict, in one transaction."""
+        """Update as a dict does, in one transaction."""
         new = told(*args, **members)
         if new:
             self._run(lambda tx: self._set_all(tx, new))
@@ -191,7 +191,7 @@ class Members(LiveMap):
 
 
 class MemberRoot(Root):
-    """A member of an object, known by its name."""
+    """Root of nested views: a member of an object, identified by its name."""
 
     __slots__ = ("_moment", "_name", "_seen", "_view")
 
@@ -219,7 +219,7 @@ class MemberRoot(Root):
         return found
 
     def _last(self) -> Any:
-        """What it said when it was looked at last."""
+        """Return the last value that was read."""
         if self._seen is MISSING:
             raise self._gone()
         return self._seen

@@ -1,10 +1,10 @@
-"""Objects and lists inside of a record: live as well, and written through.
+"""Nested views: live objects and lists inside of a record, written through.
 
-A nested view knows its record and the way into it. Each change reads the record in a
-transaction, changes a copy of what stands at the end of the way, and writes the record:
-two writers on different members of one record both get through. What a view was of may
-have moved or gone meanwhile: the view follows what it can recognise. What has gone can be
-read as it was last, as an object that was taken out of a dict can, and not be changed.
+A nested view has its record and the path into it. Each change reads the record in a
+transaction, changes a copy of the value at the end of the path, and writes the record: two
+writers on different members of one record both succeed. The value may have moved or gone
+meanwhile: the view follows a list item that it can recognise. A value that is gone can be
+read as it was last, as an object that was removed from a dict can, but not changed.
 """
 
 from __future__ import annotations
@@ -25,42 +25,45 @@ __all__ = ["NestedList", "NestedMap", "Root", "Roots", "wrapped"]
 T = TypeVar("T")
 
 Step: TypeAlias = str | tuple[int, Sequence[Any]]
-"""A member name; or an index, and the list as it was when the index was right."""
+"""Step of a path: a member name; or an index, and the list for which it was right."""
 
 Steps: TypeAlias = tuple[Step, ...]
-"""The way into a record."""
+"""Path from a record to a value inside of it."""
 
 
 class Root(ABC):
-    """A record, as the place in which nested views stand."""
+    """Record that nested views are inside of."""
 
     __slots__ = ()
 
     @abstractmethod
     def value(self) -> Any:
-        """What the file says in its place, as plain data that must not be changed.
+        """Read the record's value in the file, as plain data that must not be changed.
 
-        What it said last, where it is not there any more.
+        The last value that was read, where the record is gone.
         """
 
     @abstractmethod
     def change(self, change: Callable[[Any], T]) -> T:
-        """Change it in a transaction; gives what ``change`` gives.
+        """Change the value in a transaction.
 
         Args:
-            change: is given plain data of its own, perhaps several times.
+            change: called with plain data of its own; again after each conflict.
+
+        Returns:
+            The result of ``change``.
 
         Raises:
-            LookupError: it is not there any more.
+            LookupError: the record is gone.
         """
 
     @abstractmethod
     def place(self) -> str:
-        """How errors call it."""
+        """Return the name of the record for errors."""
 
 
 def wrapped(root: Root, steps: Steps, value: Any) -> Any:
-    """What a view gives for a value: a view of it where it is an object or a list."""
+    """Wrap a value for the caller: a nested view of an object or a list."""
     if isinstance(value, dict):
         return NestedMap((root, steps), value)
     if isinstance(value, list):
@@ -69,10 +72,13 @@ def wrapped(root: Root, steps: Steps, value: Any) -> Any:
 
 
 def _found(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Steps]:
-    """What stands at the end of the way, and the way as it is now.
+    """Resolve a path in the present value of a record.
+
+    Returns:
+        The value at the end of the path, and the path with its indices updated.
 
     Raises:
-        LookupError: it is gone, or something else stands there now.
+        LookupError: the value is gone, or of another type now.
     """
     now: list[Step] = []
     for step in steps:
@@ -103,31 +109,33 @@ def _raise_gone(root: Root, steps: Steps, what: str) -> NoReturn:
 
 
 class Roots(ABC):
-    """Where the root of a view is made when the view is first looked into.
+    """Factory of roots: makes the root of a view at its first access.
 
-    One look at a file gives a view for each of its records, and few of them are used.
+    A read of a file returns a view for each of its records, and few of them are used.
     """
 
     @abstractmethod
     def root(self, item: Any) -> Root:
-        """The root of an item of the look."""
+        """Make the root of an item of the read."""
 
 
 class _Nested:
-    """Where a nested view stands."""
+    """Common part of nested views: record and path, resolved lazily."""
 
     __slots__ = ("_at", "_seen")
 
     _at: tuple[Root, Steps] | Any
-    """The record and the way into it; or an item of a look, as long as :attr:`_seen` is
-    the :class:`Roots` of that look."""
+    """Record and path; or an item of a read, as long as :attr:`_seen` is the
+    :class:`Roots` of that read."""
     _seen: Any
-    """What stood there last: it can be read when it has gone, but not changed."""
+    """Last value that was read: readable when it is gone, but not changeable."""
 
     def _place(self) -> tuple[Root, Steps]:
         at, roots = self._at, self._seen
         while type(at) is not tuple:
-            if isinstance(roots, Roots):  # else another thread is about to be done
+            # Without a lock: if another thread is between the two assignments below, the
+            # loop reads again until both are set.
+            if isinstance(roots, Roots):
                 self._at = (roots.root(at), ())
                 self._seen = None
             at, roots = self._at, self._seen
@@ -162,11 +170,11 @@ class _Nested:
 
 
 class NestedMap(_Nested, LiveMap):
-    """An object inside of a record, or a record that is one."""
+    """Live object inside of a record, or a record that is an object."""
 
     __slots__ = ()
 
-    # One is made for each record of a file that is looked at: nothing else is done here.
+    # Constructed for each record of a file that is read: keep it this cheap.
     def __init__(self, at: Any, seen: Any) -> None:
         self._at = at
         self._seen = seen
@@ -189,7 +197,7 @@ class NestedMap(_Nested, LiveMap):
 
 
 class NestedList(_Nested, LiveList):
-    """A list inside of a record, or a record that is one."""
+    """Live list inside of a record, or a record that is a list."""
 
     __slots__ = ()
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def given(roots: Roots, look: FileSnapshot, item: Listed) -> Any:
-    """What is given for an item: a view of it where it is an object or a list."""
+    """Return an item for the caller: a nested view of an object or a list."""
     value = item.value
     if value is AN_OBJECT:
         return NestedMap(item, roots)
@@ -33,7 +33,7 @@ def given(roots: Roots, look: FileSnapshot, item: Listed) -> Any:
 
 
 class MemberRoots(Roots):
-    """Of the members of a file that is an object."""
+    """Factory of roots for the members of a file that is an object."""
 
     __slots__ = ("_look", "_view")
 
@@ -47,7 +47,7 @@ class MemberRoots(Roots):
 
 
 class ItemRoots(Roots):
-    """Of the items of a list."""
+    """Factory of roots for the items of a list."""
 
     __slots__ = ("_contents", "_look")
 
@@ -61,7 +61,7 @@ class ItemRoots(Roots):
 
 
 class ListedMember(MemberRoot):
-    """A member of a file that is an object, decoded when it is looked at."""
+    """Root for a member of a file that is an object, decoded on access."""
 
     __slots__ = ("_item", "_look")
 
@@ -90,9 +90,9 @@ class ListedMember(MemberRoot):
 
 
 class ItemRoot(Root):
-    """An item of a list, known by the key of its record, wherever it stands by now.
+    """Root for a list item, identified by the key of its record, at any index.
 
-    A change of its own can give it another key: then it is known by that.
+    A change through this root can change the key: it follows the new one.
     """
 
     __slots__ = ("_contents", "_item", "_look", "_place", "_seen")
@@ -123,7 +123,7 @@ class ItemRoot(Root):
         return self._last()
 
     def _last(self) -> Any:
-        """What it said when it was looked at last."""
+        """Return the last value that was read."""
         if self._seen is MISSING:
             self._seen = self._look.listing.value(self._item)
         return self._seen

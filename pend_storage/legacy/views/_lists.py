@@ -1,4 +1,4 @@
-"""A file that is a list of records, or the list inside of a wrapped file."""
+"""View of a list of records: a whole file, or the list inside of a wrapped one."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ _POP: Final = "pop "
 
 
 class LegacySequence(LiveList):
-    """Records in the order of the file.
+    """Live list of records, in the order of the file.
 
-    ``insert(0, ...)`` of a file that grows at the front, and ``append`` and ``extend`` of
-    any other, take the same time however long the list is. What an index or a slice names
-    is found in a list that a JSON store keeps at hand. ``sort``, ``reverse`` and a new list
-    write what differs.
+    ``insert(0, ...)`` into a file that grows at the front, and ``append`` and ``extend`` of
+    any other, take constant time. An index or a slice is looked up in the cached listing
+    of a JSON store. ``sort``, ``reverse`` and a new list write the differences.
     """
 
     def __init__(
@@ -58,13 +57,13 @@ class LegacySequence(LiveList):
         return self.values_in(self._contents.reads)
 
     def values_in(self, reads: Store | Transaction) -> list[Any]:
-        """Everything, as plain data, as a transaction sees it."""
+        """Read the whole list as plain data, as a transaction sees it."""
         listing = self._contents.listing(reads)
         return [listing.value(item) for item in listing.standing]
 
     @override
     def _given(self, data: list[Any], index: int) -> Any:
-        raise NotImplementedError("items are given by their records")
+        raise NotImplementedError("items are made from their records")
 
     @override
     def _children(self) -> list[Any]:
@@ -118,7 +117,7 @@ class LegacySequence(LiveList):
     def __str__(self) -> str:
         return str(self._data())
 
-    # -- writing: the usual ways ----------------------------------------------------------
+    # -- writing: single items ------------------------------------------------------------
 
     @override
     def append(self, value: Any) -> None:
@@ -208,11 +207,11 @@ class LegacySequence(LiveList):
 
         return self._run(take)
 
-    # -- writing: everything else ---------------------------------------------------------
+    # -- writing: whole lists -------------------------------------------------------------
 
     @override
     def _apply(self, change: Callable[[list[Any]], T]) -> T:
-        """Change a list of the values, and write what differs."""
+        """Change a copy of the list, and write the differences."""
 
         def write(tx: Transaction) -> T:
             listing = self._contents.to_change(tx)
@@ -225,10 +224,10 @@ class LegacySequence(LiveList):
         return self._run(write)
 
     def replace_in(self, tx: Transaction, values: Any) -> None:
-        """Make the list consist of these values, at the end of a transaction.
+        """Replace the whole list in a transaction; only differences are written.
 
         Raises:
-            InvalidRecord: they are no list.
+            InvalidRecord: the values are not a list.
         """
         new = as_json(values)
         self._contents.require(new, list)
@@ -236,7 +235,7 @@ class LegacySequence(LiveList):
 
 
 def _place(index: int, count: int, what: str = "") -> int:
-    """An index as a list takes it."""
+    """Normalize an index; raises the errors of a list."""
     try:
         place = as_index(index)
     except TypeError:

@@ -1,4 +1,4 @@
-"""A file that is an object of records, such as ``wallet-db.json``."""
+"""View of an object of records, such as ``wallet-db.json``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["LegacyMapping"]
 
 
 class LegacyMapping(FileMembers):
-    """Member name to record."""
+    """Live mapping of member names to records."""
 
     def _lookup(self, reads: Store | Transaction, name: str) -> Any:
-        """The record under exactly this name, or None."""
+        """Find the record of exactly this name, placed or quarantined; or None."""
         contents = self._contents
         at_once = contents.named(name) if reads is self._store else None
         if at_once is None:
@@ -55,7 +55,7 @@ class LegacyMapping(FileMembers):
 
     @override
     def __getitem__(self, name: str) -> Any:
-        # dict(view) asks for the names first, and then for each of them.
+        # dict(view) reads the names first, and then each member: use the same listing.
         contents = self._contents
         if contents.tx is None and type(name) is str:
             listing = contents.store.listing(contents.layout)
@@ -84,7 +84,7 @@ class LegacyMapping(FileMembers):
         self._run(lambda tx: self._keep(tx, ()))
 
     def _keep(self, tx: Transaction, names: Collection[str]) -> Listing:
-        """Take out what has none of these names; gives what there was."""
+        """Delete members that have none of these names; returns the former listing."""
         contents = self._contents
         listing = contents.to_change(tx)
         gone = [
@@ -97,10 +97,10 @@ class LegacyMapping(FileMembers):
         return listing
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
-        """Make the map consist of these members, at the end of a transaction.
+        """Replace all members in a transaction; only differences are written.
 
         Raises:
-            InvalidRecord: they are no object.
+            InvalidRecord: the values are not an object.
         """
         self._contents.require(values, dict)
         there = self._keep(tx, values)
@@ -114,7 +114,7 @@ class LegacyMapping(FileMembers):
             },
         )
 
-    # -- all of them ---------------------------------------------------------------------
+    # -- reading all members -------------------------------------------------------------
 
     @override
     def _all(self, reads: Store | Transaction) -> dict[str, Any]:
