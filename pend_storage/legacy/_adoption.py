@@ -1,4 +1,4 @@
-"""Adoption of a changed legacy file: what the store must write to agree with it."""
+"""Adoption of a changed legacy file: the operations that make the store equal to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pend_storage.schema import QUARANTINE, CollectionSpec, Schema
 __all__ = ["adopt"]
 
 _Match = tuple[int, str]
-"""Rank and key of a record that is in the store."""
+"""Rank and key of a stored record."""
 
 
 def adopt(
@@ -36,7 +36,7 @@ def adopt(
     *,
     in_place: bool = False,
 ) -> Iterator[Put | Delete]:
-    """See :meth:`pend_storage._layouts.layout.Layout.adopt`.
+    """Adopt entries of a file; see :meth:`pend_storage._layouts.layout.Layout.adopt`.
 
     Args:
         layout: of the file.
@@ -44,7 +44,7 @@ def adopt(
         parsed: likewise.
         present: likewise.
         find: likewise.
-        in_place: the entries are some of the file, each at the position that it has.
+        in_place: the entries are some records of the file, each at its own position.
     """
     work = _Adoption(layout, schema, parsed.header, find, in_place=in_place)
     work.look(present)
@@ -65,7 +65,7 @@ def _is_broken(entry: Entry) -> bool:
 
 
 class _Adoption:
-    """One file being adopted."""
+    """State of the adoption of one file."""
 
     def __init__(
         self,
@@ -82,26 +82,27 @@ class _Adoption:
         self.header: Final = header
         self.find: Final = find
         self.keeps_beside: Final = FileEnvelope.of(header).shape in WRAPPERS
-        """Whether superseded texts may stand beside the records."""
+        """Superseded texts may stand beside the records of this file."""
         self.known: Final[dict[str, deque[_Match]]] = {}
-        """What the store holds of the file, by what it is recognised by."""
+        """Stored records of the file that no entry has matched yet, by identity."""
         self.last = -1
-        """Rank of the entry before."""
+        """Rank of the previous entry."""
         self.has: Final[Callable[[str, str], bool] | None] = getattr(find, "has", None)
-        """Of a ``find`` that shows what was given a moment ago, which then is not kept."""
+        """Existence test of a ``find`` that sees the operations of this adoption itself:
+        then they are not recorded here."""
         self.written: Final[dict[tuple[str, str], Any]] = {}
-        """Records of this adoption that later entries may refer or add to."""
+        """Records of this adoption that later entries may refer to or merge into."""
         self.there: Final[dict[tuple[str, str], bool]] = {}
-        """Which references have been followed, and whether they lead somewhere."""
+        """Cache of resolved references: true where the target exists."""
         self.given: Final[set[str]] = set()
-        """Keys given to records whose own was taken."""
+        """Substitute keys of records whose own key was taken."""
 
     def look(self, present: Iterable[Any]) -> None:
-        """Take note of what is in the store."""
+        """Index the stored records of the file by their identity."""
         found: dict[str, list[_Match]] = {}
         for record in present:
             if is_beside(record) and not self.keeps_beside:
-                continue  # it has left the file, and waits in quarantine alone
+                continue  # not in the file any more: it stays in quarantine alone
             rank = self.layout.rank(record)
             match = (sys.maxsize if rank is None else rank, self._key(record))
             found.setdefault(self._identity(record), []).append(match)
@@ -109,7 +110,7 @@ class _Adoption:
             self.known[identity] = deque(sorted(matches))
 
     def entry(self, entry: Entry) -> Iterator[Put | Delete]:
-        """What one entry of the file changes."""
+        """Adopt one entry: match it with a stored record, or add it."""
         place = self.layout.position(entry.home.record) if self.in_place else None
         if place is not None:
             self.last = place - 1
@@ -119,7 +120,7 @@ class _Adoption:
             yield from self._new(entry)
             return
         rank, key = matches.popleft()
-        # Without a rank it stands where the file says: nothing else tells its place.
+        # A record without a rank has no stored place: it takes the one in the file.
         moved = rank <= self.last or rank == sys.maxsize
         moved = moved or (place is not None and rank != place)
         self.last = self.last + 1 if moved else rank
@@ -134,7 +135,7 @@ class _Adoption:
             yield self.schema.put(home.collection, record)
 
     def _still_aside(self, home: Put, key: str, *, moved: bool) -> Iterator[Put]:
-        """A text that was in quarantine before: for another reason, or elsewhere, now."""
+        """Update the reason and position of a text that was in quarantine before."""
         present = self.find(QUARANTINE, key)
         record = replace(present, code=home.record.code, reason=home.record.reason)
         if moved:
@@ -143,12 +144,12 @@ class _Adoption:
             yield self.schema.put(QUARANTINE, record)
 
     def broken(self, entry: Entry) -> Iterator[Put]:
-        """A file that is broken as a whole: only that is written."""
+        """Quarantine a file that is broken as a whole; its records stay as they are."""
         if self._identity(entry.home.record) not in self.known:
             yield self._seen_now(entry.home)
 
     def beside(self, entry: Entry) -> Iterator[Put]:
-        """A text beside the records: it takes none of their places."""
+        """Adopt a superseded text beside the records, which has no position."""
         matches = self.known.get(self._identity(entry.home.record))
         if matches:
             matches.popleft()
@@ -156,7 +157,7 @@ class _Adoption:
             yield self._seen_now(entry.home)
 
     def leftover(self) -> Iterator[Delete]:
-        """What the file no longer holds."""
+        """Delete the stored records that the file no longer holds."""
         for identity, matches in self.known.items():
             name = QUARANTINE if identity[:1] == _RAW else self.layout.collection
             for _, key in matches:
@@ -201,13 +202,13 @@ class _Adoption:
             self._note(home.collection, key, present)
 
     def _unanchored(self, record: Any) -> Put:
-        """The text of a record that needs another one which is not there."""
+        """Quarantine a record whose required reference dangles."""
         reason = "it refers to a record that is not there"
         aside = self.layout.set_aside(self.schema, self.header, record, reason)
         return self._seen_now(aside, self.last)
 
     def _followed(self, spec: CollectionSpec, present: Any, record: Any) -> Any:
-        """With null for each reference that was changed, and leads nowhere."""
+        """Null the references of a record that have changed and dangle."""
         changed = [
             name
             for name in spec.references
@@ -216,7 +217,7 @@ class _Adoption:
         return anchored(spec, record, self._leads) if changed else record
 
     def _resolved(self, spec: CollectionSpec, record: Any, read: Any) -> Any:
-        """With the references that could not be followed when it was adopted first."""
+        """Restore references that dangled when the record was adopted first."""
         changes = {
             name: value
             for name, target in spec.references.items()
@@ -249,12 +250,12 @@ class _Adoption:
         )
 
     def _seen_now(self, home: Put, position: int | None = None) -> Put:
-        """First seen is when it is adopted."""
+        """Set the position of a quarantined record, and now as its time of discovery."""
         record = replace(home.record, position=position, seen_at=datetime.now(UTC))
         return self.schema.put(home.collection, record)
 
     def _free(self, home: Put) -> Put:
-        """The record under a key that no other record has."""
+        """Return the record under a free key: its own, or a substitute."""
         occurrence, key = getattr(home.record, "occurrence", 0), home.key
         while key in self.given or self._is_there(home.collection, key):
             occurrence += 1
@@ -266,8 +267,8 @@ class _Adoption:
         return home
 
     def _free_aside(self, home: Put) -> Put:
-        """A text under a key that no other one of the file has, however equal."""
-        if self.has is not None:  # of a whole file, and nothing is there
+        """Return a quarantined text under a free key, for equal texts of one file."""
+        if self.has is not None:  # the first import of a whole file: all keys are free
             return home
         record, occurrence = home.record, 0
         while record.id in self.given or self._stands(record.id):
@@ -280,7 +281,7 @@ class _Adoption:
         found = self.find(QUARANTINE, key)
         return found is not None and found.position is not None
 
-    # -- look ---------------------------------------------------------------------------
+    # -- lookups ------------------------------------------------------------------------
 
     def _is_there(self, collection: str, key: str) -> bool:
         if self.has is not None:
@@ -288,7 +289,7 @@ class _Adoption:
         return self.find(collection, key) is not None
 
     def _leads(self, target: str, key: str) -> bool:
-        """Whether a reference leads somewhere."""
+        """Return whether the target of a reference exists."""
         place = (target, key)
         if self.has is not None:
             return self.has(target, key)
@@ -302,7 +303,8 @@ class _Adoption:
         home = entry.home
         by_content = self.layout.mapping.by_content
         if home.collection != QUARANTINE and by_content(home.record):
-            return f"{_PLACED}{home.record.content_hash}"  # it was made a moment ago
+            # Just parsed, so its content hash is that of its present content.
+            return f"{_PLACED}{home.record.content_hash}"
         return self._identity(home.record)
 
     def _identity(self, record: Any) -> str:

@@ -1,8 +1,9 @@
-"""Resolution of claims: which of several records of one file has a key or a unique value.
+"""Claim resolution: conflicts of an edit with records that claim the same key or value.
 
-Read as a whole, a file gives it to the first of them, and the others wait in quarantine.
-One write gives the same result without the rest of the file: any record that claims what an edit
-takes, or lets go of, is looked for in the store.
+A *claim* is a key, or a unique value, that only one record of a file may have. Read as a
+whole, a file grants it to the first claimant, and quarantines the others. An edit of a few
+records has the same result without reading the file: every record that claims something
+that the edit takes or releases is looked up in the store.
 """
 
 from __future__ import annotations
@@ -30,35 +31,35 @@ _Claim: TypeAlias = tuple[Any, ...]
 
 @dataclass(slots=True)
 class Outcome:
-    """What becomes of one edit."""
+    """Outcome of the resolution of one edit."""
 
     gone: list[Any] = field(default_factory=list)
-    """The records of the store in whose places something else stands, or nothing."""
+    """Stored records that are replaced or deleted."""
     entries: list[Entry] = field(default_factory=list)
-    """What stands there now, by position."""
+    """Entries that replace them, by position."""
     operations: list[Put] = field(default_factory=list)
-    """Of a record that stays the same one."""
+    """Writes of a record that keeps its identity."""
     refused: list[str] = field(default_factory=list)
-    """Why texts of the edit cannot be placed."""
+    """Reasons for which texts of the edit cannot be placed."""
 
 
 @dataclass(slots=True)
 class _Claimant:
-    """One record of the file, or a text that is to be one."""
+    """Claimant: a record of the file, or a text that is to become one."""
 
     rank: int
     place: str
     claims: Sequence[_Claim]
     entry: Entry | None
-    """What it becomes, if it gets what it claims; None: it is placed already."""
+    """Entry to place if it wins all its claims; None: it is placed already."""
     present: Any
-    """What the store holds of it."""
+    """Stored record, placed or quarantined; None for a text of the edit."""
     piece: Piece | None
-    """The text of the edit; None where it is not of the edit."""
+    """Text of the edit; None for stored records."""
 
 
 class ClaimResolution:
-    """Decide one edit against the other records that claim what it claims."""
+    """Resolution of one edit against the other claimants of its claims."""
 
     def __init__(
         self,
@@ -67,30 +68,30 @@ class ClaimResolution:
         written: Sequence[tuple[Piece, Entry]],
         same: Any,
     ) -> None:
-        """Make one.
+        """Prepare the resolution.
 
         Args:
-            writing: reads what it must look at.
-            gone: the records in whose places it writes, or that it takes out.
-            written: its texts, and what each of them is by itself.
-            same: the record of ``gone`` that stays the same one.
+            writing: reads of the edit.
+            gone: the records that the edit replaces or deletes.
+            written: its texts, each with its entry when parsed by itself.
+            same: the record of ``gone`` that keeps its identity.
         """
         self._writing = writing
         self._layout = writing.layout
         self._gone = gone
         self._written = written
-        # A text in quarantine is no record yet, so it cannot stay one.
+        # A quarantined text is not a record yet, so it has no identity to keep.
         self._same = None if isinstance(same, QuarantinedRecord) else same
         self._reader: Final = RecordReader(
             writing.layout.file, writing.layout.mapping, writing.store.schema
         )
         self._unanchored: set[str] = set()
-        """Keys of records that need one which is not there."""
+        """Keys of records whose required reference dangles."""
         self._ids = {self._id(record) for record in gone}
         self._waiting: list[_Claimant] | None = None
 
     def settle(self) -> Outcome:
-        """Decide who gets what."""
+        """Grant each claim to one claimant, and quarantine the others."""
         outcome = Outcome()
         claimants: list[_Claimant] = []
         claims = [c for record in self._gone for c in self._claims_of(record)]
@@ -110,15 +111,15 @@ class ClaimResolution:
         outcome.entries.sort(key=lambda e: self._layout.position(e.home.record) or 0)
         return outcome
 
-    # -- who claims what ----------------------------------------------------------------
+    # -- claimants ----------------------------------------------------------------------
 
     def _home(self, piece: Piece, entry: Entry) -> Put:
-        """The record of an entry; where it stays the same one, on top of that."""
+        """Return the record of an entry, merged into the one whose identity it keeps."""
         home, same = entry.home, self._same
         if same is None or home.collection == QUARANTINE:
             return home
         merged = self._layout.mapping.merge(same, home.record)
-        # It no longer is what some file told.
+        # The stored hash is of the text that a file had; this content is a program's.
         merged = replace(merged, content_hash=None)
         position = piece.position
         if position is not None and position != self._layout.rank(same):
@@ -145,7 +146,10 @@ class ClaimResolution:
         return _Claimant(rank, place, claims, entry, None, piece)
 
     def _close(self, claimants: list[_Claimant], claims: list[_Claim]) -> None:
-        """Add every other record that claims one of these, and one of what those claim."""
+        """Add the other claimants of these claims, and of theirs: the transitive closure.
+
+        A claimant that loses releases its other claims, which a third record may take.
+        """
         seen: set[_Claim] = set()
         known: set[str] = set()
         while claims:
@@ -162,7 +166,7 @@ class ClaimResolution:
                     claims += other.claims
 
     def _holders(self, claim: _Claim) -> Iterator[_Claimant]:
-        """The placed record that has what is claimed."""
+        """Yield the placed record that holds a claim."""
         writing, layout = self._writing, self._layout
         verbs = writing.tx.collection(layout.collection)
         if len(claim) == 1:
@@ -186,7 +190,7 @@ class ClaimResolution:
                 )
 
     def _waiting_for(self, claim: _Claim) -> Iterator[_Claimant]:
-        """The quarantined texts that claim it too."""
+        """Yield the quarantined texts that wait for a claim."""
         if self._waiting is None:
             self._waiting = list(self._read_waiting())
         yield from (w for w in self._waiting if claim in w.claims)
@@ -217,12 +221,12 @@ class ClaimResolution:
         spec = self._writing.store.schema[self._layout.collection]
         return f"{spec.name} {spec.key_of(record)}"
 
-    # -- who gets it --------------------------------------------------------------------
+    # -- decision -----------------------------------------------------------------------
 
     def _decide(self, claimants: list[_Claimant], outcome: Outcome) -> None:
-        """Give everything to the first in the file that claims it."""
+        """Grant each claim to its first claimant in the order of the file."""
         has: dict[_Claim, str] = {}
-        # Of equal rank, what is there comes first.
+        # Of equal rank, a stored record comes before a text of the edit.
         for one in sorted(claimants, key=lambda c: (c.rank, c.piece is not None)):
             clash = next((claim for claim in one.claims if claim in has), None)
             reason = self._refusal(one)
@@ -237,7 +241,7 @@ class ClaimResolution:
             self._lose(one, code, str(reason), outcome)
 
     def _refusal(self, one: _Claimant) -> str | None:
-        """Why the store refuses it, for a reason that the file cannot tell."""
+        """Return why the store refuses a claimant, apart from records of its own file."""
         if one.entry is None:
             return None
         home = one.entry.home
@@ -252,7 +256,7 @@ class ClaimResolution:
             outcome.operations.append(one.entry.home)
             outcome.operations += self._writing.facts(one.entry.derived)
             return
-        if one.present is not None:  # it waits no longer
+        if one.present is not None:  # its place in quarantine is released
             outcome.gone.append(one.present)
         outcome.entries.append(one.entry)
 
@@ -267,7 +271,7 @@ class ClaimResolution:
             piece = self._shown(one)
             outcome.entries.append(self._reader.set_aside(piece, code, reason))
         elif (one.present.code, one.present.reason) != (code, reason):
-            outcome.gone.append(one.present)  # it goes on waiting, for another reason
+            outcome.gone.append(one.present)  # quarantined again, for another reason
             record: QuarantinedRecord = one.present
             piece = Piece(
                 quarantine.name_of(record), record.raw, 0, 0, position=record.position
@@ -275,7 +279,7 @@ class ClaimResolution:
             outcome.entries.append(self._reader.set_aside(piece, code, reason))
 
     def _shown(self, one: _Claimant) -> Piece:
-        """The text of a placed record, as the file shows it."""
+        """Render a placed record as its text in the file."""
         header = self._writing.header()
         text = self._layout.render_one(header, one.present)
         is_map = FileEnvelope.of(header).shape in NAMED

@@ -1,4 +1,4 @@
-"""How the values of declared fields are read from JSON, and printed again."""
+"""Members of declared fields: the parse and render of each kind of field."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ __all__ = ["NEVER", "member_of"]
 
 
 class _Never:
-    """Equals no value of a column: each is rendered, null too."""
+    """Sentinel type that equals no column value: each is rendered, null too."""
 
 
 NEVER: Final = _Never()
 
 
 def member_of(column: Column, spec: FieldSpec, name: str, *, required: bool) -> Member:
-    """The member of a declared field.
+    """Make the member of a declared field.
 
     Args:
-        column: of the caller's field.
+        column: of the user's field.
         spec: of the stored field.
         name: of the member.
-        required: without it there is no record.
+        required: a record without it is quarantined.
     """
     parse, render = _ways(column, spec)
     return Member(
@@ -69,7 +69,7 @@ def _ways(column: Column, spec: FieldSpec) -> tuple[Parse, Render]:
 
 def _fitting(column: Column) -> Parse:
     def parse(value: Any) -> Any:
-        column.load(value)  # it can be given to the caller
+        column.load(value)  # raises where the user's type cannot hold it
         return value
 
     return parse
