@@ -13,7 +13,7 @@ __all__ = ["absorbed", "anchored", "merged_fact"]
 
 
 def anchored(
-    spec: CollectionSpec, record: Any, leads: Callable[[str, str], bool]
+    spec: CollectionSpec, record: Any, exists: Callable[[str, str], bool]
 ) -> Any:
     """Null the dangling references of a record.
 
@@ -23,7 +23,7 @@ def anchored(
     Args:
         spec: of the collection.
         record: with references that may dangle.
-        leads: returns whether a collection has a key.
+        exists: returns whether a collection has a key.
 
     Returns:
         The record; None where a reference that may not be null dangles.
@@ -31,7 +31,7 @@ def anchored(
     lost = {
         name: None
         for name, target in spec.references.items()
-        if (value := getattr(record, name)) is not None and not leads(target, value)
+        if (value := getattr(record, name)) is not None and not exists(target, value)
     }
     if not all(spec.fields[name].optional for name in lost):
         return None
@@ -58,7 +58,7 @@ def merged_fact(
     spec: CollectionSpec,
     present: Any,
     fact: Any,
-    leads: Callable[[str, str], bool],
+    exists: Callable[[str, str], bool],
 ) -> Any:
     """Merge a derived fact into the record that it is about, or make the record of it.
 
@@ -66,10 +66,10 @@ def merged_fact(
         spec: of the collection.
         present: the existing record, or None.
         fact: the derived record.
-        leads: returns whether a collection has a key.
+        exists: returns whether a collection has a key.
 
     Returns:
         The record; None where a reference of the fact dangles that may not be null.
     """
-    anchor = anchored(spec, fact, leads)
+    anchor = anchored(spec, fact, exists)
     return anchor if present is None else absorbed(spec, present, anchor)

@@ -21,11 +21,11 @@ __all__ = [
     "DisplacedRecord",
     "Operation",
     "content_of",
-    "kept_id",
+    "displacing_text",
+    "exceeds_text",
     "record_of",
+    "retained_id",
     "same_place",
-    "says_more",
-    "text_instead",
     "without_file",
 ]
 
@@ -69,7 +69,7 @@ class DisplacedRecord:
             instead: key of the quarantined text that took its place.
         """
         return QuarantinedRecord(
-            id=kept_id(instead),
+            id=retained_id(instead),
             file=f"{file}{EDIT_MARK}",
             place=safe_text(f"{self.collection}/{self.key}"),
             position=0,
@@ -90,7 +90,7 @@ class DisplacedRecord:
         return cls(made["collection"], made["key"], made["record"], needing, referrers)
 
 
-def kept_id(aside: str) -> str:
+def retained_id(aside: str) -> str:
     """Return the quarantine key of the record that a quarantined text displaced."""
     return hashlib.sha256(b"kept\0" + aside.encode()).hexdigest()[:32]
 
@@ -126,7 +126,7 @@ def without_file(spec: CollectionSpec, key: str, content: JSON) -> QuarantinedRe
     )
 
 
-def says_more(layout: Layout, schema: Schema, record: Any) -> bool:
+def exceeds_text(layout: Layout, schema: Schema, record: Any) -> bool:
     """Return whether a record has values that its text in the file does not express."""
     spec = schema[layout.collection]
     text = layout.set_aside(schema, layout.missing(), record, "").record
@@ -138,7 +138,7 @@ def says_more(layout: Layout, schema: Schema, record: Any) -> bool:
     return any(difference.path[0] not in ignored for difference in found)
 
 
-def text_instead(
+def displacing_text(
     layout: Layout, record: Any, edit: Iterable[Operation]
 ) -> QuarantinedRecord | None:
     """Find the unplaceable text of an edit that took the place of a record."""

@@ -24,9 +24,9 @@ from pend_storage.errors import LockTimeout, StoreUnavailable
 
 __all__ = [
     "EXCLUSIVE_USER",
-    "LONGEST_LOAN",
-    "Holding",
-    "Holds",
+    "LEASE_SECONDS",
+    "ExclusiveUse",
+    "ExclusiveUses",
     "IsHeld",
     "Lockable",
     "caller",
@@ -36,9 +36,9 @@ IsHeld: TypeAlias = Callable[[], bool]
 """Returns, without a round trip, whether the lock is still held as far as is known."""
 
 EXCLUSIVE_USER: Final = "another caller of exclusive()"
-LONGEST_LOAN: Final = 60.0
+LEASE_SECONDS: Final = 60.0
 """Seconds after which a lease (``load(..., exclusive=True)``) expires without a save."""
-_PERIOD: Final = 0.2
+_CHECK_PERIOD: Final = 0.2
 """Seconds between two checks for expired leases."""
 
 
@@ -59,7 +59,7 @@ def caller() -> Any:
 
 
 @dataclass(slots=True)
-class Holding:
+class ExclusiveUse:
     """Exclusive use of a file by one caller."""
 
     owner: Any
@@ -68,7 +68,7 @@ class Holding:
 
 
 @dataclass(slots=True)
-class _Loan:
+class _Lease:
     """Exclusive use with a deadline: from a ``load`` until the ``save`` of its caller."""
 
     owner: Any
@@ -83,7 +83,7 @@ class _Loan:
             return not self.owner.is_alive()
         return bool(self.owner.done())
 
-    def taken_back(self) -> AbstractContextManager[None] | None:
+    def expire(self) -> AbstractContextManager[None] | None:
         """Expire the lease where its owner has ended, or its time is over.
 
         Returns:
@@ -95,25 +95,25 @@ class _Loan:
         return hold
 
 
-class Holds:
+class ExclusiveUses:
     """Registry of exclusive uses of one store's files in this process."""
 
     def __init__(self, store: Lockable) -> None:
         self._store = weakref.ref(store)
-        self._fresh()
+        self._reset()
         on_fork(self.after_fork)
 
-    def _fresh(self) -> None:
+    def _reset(self) -> None:
         self._guard = threading.Lock()
         self._gates: dict[str, threading.Lock] = {}
         self._writers: dict[str, threading.RLock] = {}
-        self._held: dict[str, Holding] = {}
-        self._loans: dict[tuple[int, str], _Loan] = {}
+        self._held: dict[str, ExclusiveUse] = {}
+        self._leases: dict[tuple[int, str], _Lease] = {}
         self._watching = False
 
     def after_fork(self) -> None:
         """Start without locks in a forked child: the parent's are not held here."""
-        self._fresh()
+        self._reset()
 
     # -- a block ------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Holds:
         self, store: Lockable, file: str, timeout: float, owner: Any
     ) -> Iterator[None]:
         owner = caller() if owner is None else owner
-        mine = self.of(owner, file)
+        mine = self.held_by(owner, file)
         if mine is not None:
             mine.depth += 1
             try:
@@ -149,10 +149,10 @@ class Holds:
             return
         process = os.getpid()
         with (
-            self._turn(file, timeout) as left,
+            self._wait_for_turn(file, timeout) as left,
             _locked(store, file, timeout, left) as is_held,
         ):
-            self._held[file] = Holding(owner, is_held)
+            self._held[file] = ExclusiveUse(owner, is_held)
             try:
                 yield
             finally:
@@ -176,13 +176,13 @@ class Holds:
         finally:
             gate.release()
 
-    def of(self, owner: Any, file: str) -> Holding | None:
+    def held_by(self, owner: Any, file: str) -> ExclusiveUse | None:
         """Return the owner's exclusive use of a file; None without one."""
         held = self._held.get(file)
         return held if held is not None and held.owner is owner else None
 
     @contextmanager
-    def _turn(self, file: str, timeout: float) -> Iterator[float]:
+    def _wait_for_turn(self, file: str, timeout: float) -> Iterator[float]:
         """Queue behind other callers of this process.
 
         Yields:
@@ -200,36 +200,38 @@ class Holds:
 
     # -- from a load to a save ----------------------------------------------------------
 
-    def borrow(self, file: str, timeout: float) -> None:
+    def acquire_lease(self, file: str, timeout: float) -> None:
         """Take a lease: exclusive use of a file until the same caller releases it.
 
         Raises:
             LockTimeout: other callers held it until the timeout.
         """
         owner = caller()
-        place = (id(owner), file)
-        ends = time.monotonic() + LONGEST_LOAN
+        key = (id(owner), file)
+        ends = time.monotonic() + LEASE_SECONDS
         with self._guard:
-            known = self._loans.get(place)
+            known = self._leases.get(key)
             if known is not None and known.owner is owner and known.hold is not None:
                 known.ends = ends
                 return
         hold = self.exclusive(file, timeout, owner)
         hold.__enter__()
         # The wait for the lock above does not count towards the lease.
-        ends = time.monotonic() + LONGEST_LOAN
+        ends = time.monotonic() + LEASE_SECONDS
         with self._guard:
-            self._loans[place] = _Loan(owner, hold, ends)
+            self._leases[key] = _Lease(owner, hold, ends)
             must_watch, self._watching = not self._watching, True
         if must_watch:
-            threading.Thread(target=self._watch, name="pend-loans", daemon=True).start()
+            threading.Thread(
+                target=self._expire_leases, name="pend-loans", daemon=True
+            ).start()
 
-    def bring_back(self, file: str) -> None:
+    def release_lease(self, file: str) -> None:
         """Release the caller's lease of a file, if there is one."""
         with self._guard:
-            loan = self._loans.pop((id(caller()), file), None)
-        if loan is not None and loan.hold is not None:
-            loan.hold.__exit__(None, None, None)
+            lease = self._leases.pop((id(caller()), file), None)
+        if lease is not None and lease.hold is not None:
+            lease.hold.__exit__(None, None, None)
 
     def require(self, file: str, owner: Any) -> None:
         """Check that the owner's lease and lock of a file still hold, before a write.
@@ -239,15 +241,15 @@ class Holds:
             StoreUnavailable: the connection that held the lock was lost.
         """
         with self._guard:
-            loan = self._loans.get((id(owner), file))
-            is_lost = loan is not None and loan.owner is owner and loan.hold is None
+            lease = self._leases.get((id(owner), file))
+            is_lost = lease is not None and lease.owner is owner and lease.hold is None
         if is_lost:
             raise LockTimeout(
                 path=f"{file}, which was loaded for exclusive use and not saved in time,",
-                seconds=LONGEST_LOAN,
+                seconds=LEASE_SECONDS,
                 holder="this caller",
             )
-        held = self.of(owner, file)
+        held = self.held_by(owner, file)
         if held is not None and not held.is_held():
             raise StoreUnavailable(
                 f"the exclusive use of {file} has ended, because the connection that held "
@@ -255,19 +257,19 @@ class Holds:
                 store="the lock",
             )
 
-    def _watch(self) -> None:
+    def _expire_leases(self) -> None:
         """Expire leases in the background, until none is left."""
         while True:
-            time.sleep(_PERIOD)
+            time.sleep(_CHECK_PERIOD)
             with self._guard:
-                over = [loan.taken_back() for loan in self._loans.values()]
-                for place, loan in list(self._loans.items()):
-                    if loan.is_orphaned:
-                        del self._loans[place]
-                is_last = not any(loan.hold for loan in self._loans.values())
+                expired = [lease.expire() for lease in self._leases.values()]
+                for key, lease in list(self._leases.items()):
+                    if lease.is_orphaned:
+                        del self._leases[key]
+                is_last = not any(lease.hold for lease in self._leases.values())
                 self._watching = not is_last
             # Outside of the guard: releasing the store's lock may take a round trip.
-            for hold in over:
+            for hold in expired:
                 if hold is not None:
                     hold.__exit__(None, None, None)
             if is_last:

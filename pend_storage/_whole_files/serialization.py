@@ -33,15 +33,15 @@ from pend_storage.query import Query, make_query
 from pend_storage.query import field as by_field
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 
-__all__ = ["FileState", "Home", "Plan", "look", "plan"]
+__all__ = ["FileState", "RecordStore", "WritePlan", "plan_write", "read_state"]
 
-_LOOKS: Final = 5
+_ATTEMPTS: Final = 5
 """Attempts to read header, records and quarantine without a write in between."""
 _MOST_KEYS: Final = 500
 """Keys of one read."""
 
 
-class Home(Protocol):
+class RecordStore(Protocol):
     """The verbs of a store by which files are read and written."""
 
     schema: Schema
@@ -87,25 +87,27 @@ class FileState:
 # -- out of the store -------------------------------------------------------------------
 
 
-def look(store: Home, layout: Layout) -> FileState:
+def read_state(store: RecordStore, layout: Layout) -> FileState:
     """Read the present state of a file.
 
     Raises:
         CorruptFile: the file was never readable.
     """
     where = make_query(store.schema[layout.collection], layout.where)
-    around, found = _around(store, layout), []
-    for left in reversed(range(_LOOKS)):
+    surroundings, found = _read_surroundings(store, layout), []
+    for left in reversed(range(_ATTEMPTS)):
         with resting_on(layout.file):
             found = store.query(layout.collection, where)
         # Three reads are no snapshot: read again until the header stands still around them.
-        before, around = around, _around(store, layout)
-        if before == around or not left:
+        before, surroundings = surroundings, _read_surroundings(store, layout)
+        if before == surroundings or not left:
             break
-    return _state(layout, *around, found)
+    return _state(layout, *surroundings, found)
 
 
-def _around(store: Home, layout: Layout) -> tuple[Row | None, list[Row]]:
+def _read_surroundings(
+    store: RecordStore, layout: Layout
+) -> tuple[Row | None, list[Row]]:
     """Read the header of a file and its quarantined records."""
     header = store.read(LEGACY_FILES, (layout.file,)).get(layout.file)
     here = make_query(store.schema[QUARANTINE], (by_field("file") == layout.file,))
@@ -173,7 +175,7 @@ def _texts(
 
 
 @dataclass(slots=True)
-class Plan:
+class WritePlan:
     """Operations and checks that make a file of a store equal to a value."""
 
     state: FileState
@@ -187,11 +189,14 @@ class Plan:
     """Report of removed records and their referrers, for operators."""
 
 
-class _Finder:
+class _CheckedLookups:
     """Cached lookups in a store, with the versions that the commit has to check."""
 
     def __init__(
-        self, store: Home, state: FileState, pending: Mapping[Place, Put | Delete]
+        self,
+        store: RecordStore,
+        state: FileState,
+        pending: Mapping[Place, Put | Delete],
     ) -> None:
         self._store = store
         self._pending = pending
@@ -207,11 +212,11 @@ class _Finder:
             if (collection, key) not in self._rows:
                 unknown.setdefault(collection, {})[key] = None
         for collection, keys in unknown.items():
-            for some in _parts(list(keys), _MOST_KEYS):
+            for some in _chunks(list(keys), _MOST_KEYS):
                 rows = self._read(collection, some)
                 self._rows |= {(collection, key): rows.get(key) for key in some}
 
-    def note(self, place: Place) -> None:
+    def add_check(self, place: Place) -> None:
         """Add a fetched key to the checks of the commit."""
         row = self._rows[place]
         self.reads[place] = 0 if row is None else row.version
@@ -257,19 +262,19 @@ class _Finder:
         self.fetch((place,))
         row = self._rows[place]
         if place not in self._own:
-            self.note(place)
+            self.add_check(place)
         operation = self._pending.get(place)
         if operation is not None:
             return operation.record if isinstance(operation, Put) else None
         return None if row is None else row.record
 
 
-def plan(
-    store: Home,
+def plan_write(
+    store: RecordStore,
     state: FileState,
     value: Any,
     pending: Mapping[Place, Put | Delete],
-) -> Plan:
+) -> WritePlan:
     """Plan the write of a value as the content of a file.
 
     Args:
@@ -291,16 +296,16 @@ def plan(
     entries = list(parsed.entries)
     _refuse_broken(layout, entries)
     header = parsed.header if header is None else header
-    find = _Finder(store, state, pending)
-    find.fetch(_needed(schema, entries))
+    find = _CheckedLookups(store, state, pending)
+    find.fetch(_lookup_keys(schema, entries))
     adopted = layout.adopt(
         schema, ParsedFile(header, entries), state.present, find.find
     )
-    wanted, event = _completed(store, layout, adopted, find)
+    wanted, event = _complete(store, layout, adopted, find)
     find.fetch(wanted)
     for place in wanted:
-        find.note(place)
-    made = Plan(state, header, wanted, find.reads, event=event)
+        find.add_check(place)
+    made = WritePlan(state, header, wanted, find.reads, event=event)
     for place, operation in wanted.items():
         if place[0] != QUARANTINE or place in state.rows:
             continue
@@ -313,7 +318,7 @@ def plan(
     return made
 
 
-def _is_other_list(made: Plan, value: Any) -> bool:
+def _is_other_list(made: WritePlan, value: Any) -> bool:
     """Return whether a plan adds items to a list, or removes some.
 
     Two writers that add items need not conflict by key: each item may get a fresh one.
@@ -341,7 +346,7 @@ def _refuse_broken(layout: Layout, entries: Sequence[Entry]) -> None:
             )
 
 
-def _needed(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
+def _lookup_keys(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
     """Yield the collections and keys that adoption looks up, to fetch them at once."""
     for entry in entries:
         for put in (entry.home, *entry.derived):
@@ -354,14 +359,17 @@ def _needed(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
                     yield target, key
 
 
-def _completed(
-    store: Home, layout: Layout, adopted: Iterable[Put | Delete], find: _Finder
+def _complete(
+    store: RecordStore,
+    layout: Layout,
+    adopted: Iterable[Put | Delete],
+    find: _CheckedLookups,
 ) -> tuple[dict[Place, Put | Delete], Event | None]:
     """Add the consequences of records that leave the file to adopted operations."""
     removal = Removal(store.schema, store.layouts, layout, find)
     return removal.settle(adopted), removal.event()
 
 
-def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

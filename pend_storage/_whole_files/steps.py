@@ -18,8 +18,13 @@ from pend_storage._model.diff import ABSENT
 from pend_storage._model.records import Batch, Delete, Put
 from pend_storage._shown import shown
 from pend_storage._unit_of_work import Place
-from pend_storage._whole_files.exclusive_use import Holds, Lockable
-from pend_storage._whole_files.serialization import Home, Plan, look, plan
+from pend_storage._whole_files.exclusive_use import ExclusiveUses, Lockable
+from pend_storage._whole_files.serialization import (
+    RecordStore,
+    WritePlan,
+    plan_write,
+    read_state,
+)
 from pend_storage._whole_files.three_way_merge import merge, same
 from pend_storage._whole_files.working_copies import (
     NEVER,
@@ -41,29 +46,29 @@ from pend_storage.schema import QUARANTINE, Schema
 __all__ = [
     "MISSING",
     "Draft",
-    "Files",
-    "copies_of",
+    "FileStore",
     "drafts_of",
+    "exclusive_uses_of",
     "file_of",
-    "finished",
-    "given",
-    "holds_of",
     "layout_of",
-    "opened",
+    "make_drafts",
+    "open_files",
     "value_of",
+    "value_or_default",
+    "working_copies_of",
     "write",
 ]
 
 MISSING: Final[Any] = object()
 """Sentinel for an omitted argument."""
-_PATIENCE: Final = 30.0
+_RETRY_SECONDS: Final = 30.0
 """Seconds during which a conflicting write is retried."""
 _MOST_PAUSE: Final = 0.1
 """Upper bound of the back-off between two attempts, in seconds."""
 _MOST_DOUBLINGS: Final = 10
 
 
-class Files(Home, Lockable, Protocol):
+class FileStore(RecordStore, Lockable, Protocol):
     """The verbs of a store that the whole-file verbs call."""
 
     def tell(self, event: Event) -> None:
@@ -81,7 +86,7 @@ class Draft:
     """New content, of plain types. Never changed."""
 
 
-def layout_of(store: Files, file: str) -> Layout:
+def layout_of(store: FileStore, file: str) -> Layout:
     """Return the layout that claims a file.
 
     Raises:
@@ -96,18 +101,18 @@ def layout_of(store: Files, file: str) -> Layout:
     )
 
 
-def file_of(store: Files, file: str) -> str:
+def file_of(store: FileStore, file: str) -> str:
     """Return the name of a file, after checking that a layout claims it."""
     return layout_of(store, file).file
 
 
-def holds_of(store: Files) -> Holds:
+def exclusive_uses_of(store: FileStore) -> ExclusiveUses:
     """Return the registry of exclusive uses of a store, made at the first call."""
-    found: Holds | None = store.__dict__.get("_holds")
-    return found or store.__dict__.setdefault("_holds", Holds(store))
+    found: ExclusiveUses | None = store.__dict__.get("_holds")
+    return found or store.__dict__.setdefault("_holds", ExclusiveUses(store))
 
 
-def copies_of(store: Files) -> WorkingCopies:
+def working_copies_of(store: FileStore) -> WorkingCopies:
     """Return the registry of loaded values of a store, made at the first call."""
     found: WorkingCopies | None = store.__dict__.get("_copies")
     if found is None:
@@ -115,7 +120,7 @@ def copies_of(store: Files) -> WorkingCopies:
     return found
 
 
-def given(file: str, base: Any, default: Any) -> Any:
+def value_or_default(file: str, base: Any, default: Any) -> Any:
     """Return a copy of a file's content for the caller, or the default.
 
     Raises:
@@ -142,14 +147,14 @@ def _parts_of(layout: Layout) -> Mapping[str, Layout]:
     return {part.member: part for part in getattr(layout, "parts", ())}
 
 
-def value_of(store: Home, layout: Layout) -> Any:
+def value_of(store: RecordStore, layout: Layout) -> Any:
     """Read the exact content of a file; ``ABSENT`` if it does not exist.
 
     Raises:
         CorruptFile: the file was never readable.
     """
-    rest = look(store, layout).value
-    parts = {n: look(store, part).value for n, part in _parts_of(layout).items()}
+    rest = read_state(store, layout).value
+    parts = {n: read_state(store, part).value for n, part in _parts_of(layout).items()}
     there = {name: value for name, value in parts.items() if value is not ABSENT}
     if not there:
         return rest
@@ -177,8 +182,8 @@ def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
     return drafts
 
 
-def opened(
-    store: Files, files: Sequence[str]
+def open_files(
+    store: FileStore, files: Sequence[str]
 ) -> tuple[list[tuple[Layout, Any]], list[Any]]:
     """Read files that are to be changed.
 
@@ -200,7 +205,9 @@ def opened(
     return bases, values
 
 
-def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list[Draft]:
+def make_drafts(
+    bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]
+) -> list[Draft]:
     """Make the drafts of files that a caller has changed.
 
     Raises:
@@ -212,24 +219,24 @@ def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list
     return drafts
 
 
-def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
+def write(store: FileStore, drafts: Sequence[Draft], *, strict: bool) -> None:
     """Write files in one transaction; retry conflicts with exponential back-off.
 
     Raises: as :meth:`FileVerbs.save`.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _RETRY_SECONDS
     attempt = 0
     refused: set[Place] = set()
-    plans: list[Plan] = []
+    plans: list[WritePlan] = []
     # Writers of one process take turns, so that only those of other processes conflict.
     # Sorted: two writers that lock the same files in another order would deadlock.
     files = sorted(draft.layout.file for draft in drafts)
     with ExitStack() as stack:
         for file in files:
-            stack.enter_context(holds_of(store).writing(file, _PATIENCE))
+            stack.enter_context(exclusive_uses_of(store).writing(file, _RETRY_SECONDS))
         while True:
             try:
-                plans = _planned(store, drafts)
+                plans = _plan_all(store, drafts)
                 _commit(store, plans, deadline, refused, strict=strict)
             except MergeConflict:
                 raise
@@ -248,18 +255,18 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
                 time.sleep(jitter.between(0.0, pause))
             else:
                 break
-    _tell(store, plans)
+    _emit_events(store, plans)
 
 
-def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:
+def _plan_all(store: FileStore, drafts: Sequence[Draft]) -> list[WritePlan]:
     """Merge drafts with the present state of the store, and plan their writes."""
-    plans: list[Plan] = []
+    plans: list[WritePlan] = []
     pending: dict[Place, Put | Delete] = {}
     for draft in drafts:
-        state = look(store, draft.layout)
+        state = read_state(store, draft.layout)
         value = _merged(draft, state.value)
         if value is not ABSENT:
-            made = plan(store, state, value, pending)
+            made = plan_write(store, state, value, pending)
             pending |= made.wanted
             plans.append(made)
     return plans
@@ -281,8 +288,8 @@ def _merged(draft: Draft, now: Any) -> Any:
 
 
 def _commit(
-    store: Files,
-    plans: Sequence[Plan],
+    store: FileStore,
+    plans: Sequence[WritePlan],
     deadline: float,
     refused: set[Place],
     *,
@@ -305,13 +312,13 @@ def _commit(
         except UniqueViolation as error:
             if (error.collection, error.key) not in refused:
                 raise
-            if not any(_set_aside(store, made, error) for made in plans):
+            if not any(_quarantine(store, made, error) for made in plans):
                 raise
         else:
             return
 
 
-def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
+def _checks(plans: Sequence[WritePlan]) -> dict[Place, int]:
     """Merge the version checks of plans.
 
     Raises:
@@ -329,7 +336,7 @@ def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
     return checks
 
 
-def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
+def _commit_once(store: FileStore, batch: Batch, deadline: float) -> None:
     """Commit; retry an unknown outcome with the same token, which has one effect."""
     while True:
         try:
@@ -342,7 +349,7 @@ def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
             return
 
 
-def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
+def _quarantine(store: FileStore, made: WritePlan, error: UniqueViolation) -> bool:
     """Quarantine a new record whose unique value is taken.
 
     Returns:
@@ -364,7 +371,7 @@ def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
     return True
 
 
-def _drop_derived(schema: Schema, made: Plan, gone: Place) -> None:
+def _drop_derived(schema: Schema, made: WritePlan, gone: Place) -> None:
     """Drop references of a plan to a record that is not written after all."""
     target, key = gone
     for spec, name in schema.referrers(target):
@@ -380,7 +387,7 @@ def _drop_derived(schema: Schema, made: Plan, gone: Place) -> None:
                 del made.wanted[place]
 
 
-def _refuse_strictly(made: Plan, *, strict: bool) -> None:
+def _refuse_strictly(made: WritePlan, *, strict: bool) -> None:
     layout = made.state.layout
     for record in made.aside if strict else ():
         raise InvalidRecord(
@@ -390,7 +397,7 @@ def _refuse_strictly(made: Plan, *, strict: bool) -> None:
         )
 
 
-def _tell(store: Files, plans: Sequence[Plan]) -> None:
+def _emit_events(store: FileStore, plans: Sequence[WritePlan]) -> None:
     """Emit events for newly quarantined and removed records."""
     for made in plans:
         for record in made.aside:

@@ -15,16 +15,16 @@ from pend_storage._shown import shown
 from pend_storage._whole_files.exclusive_use import IsHeld, caller
 from pend_storage._whole_files.steps import (
     MISSING,
-    Files,
-    copies_of,
+    FileStore,
     drafts_of,
+    exclusive_uses_of,
     file_of,
-    finished,
-    given,
-    holds_of,
     layout_of,
-    opened,
+    make_drafts,
+    open_files,
     value_of,
+    value_or_default,
+    working_copies_of,
     write,
 )
 from pend_storage._whole_files.working_copies import as_json
@@ -43,7 +43,7 @@ class FileVerbs:
     """
 
     def load(
-        self: Files,
+        self: FileStore,
         file: str,
         default: Any = MISSING,
         *,
@@ -68,20 +68,20 @@ class FileVerbs:
             LockTimeout: other callers had exclusive use until the timeout.
         """
         layout = layout_of(self, file)
-        holds = holds_of(self)
+        holds = exclusive_uses_of(self)
         if exclusive:
-            holds.borrow(file, timeout)
+            holds.acquire_lease(file, timeout)
         try:
             base = value_of(self, layout)
-            value = given(file, base, default)
+            value = value_or_default(file, base, default)
         except BaseException:
             if exclusive:
-                holds.bring_back(file)
+                holds.release_lease(file)
             raise
-        copies_of(self).note(file, value, base)
+        working_copies_of(self).record(file, value, base)
         return value
 
-    def save(self: Files, file: str, value: Any, *, strict: bool = False) -> None:
+    def save(self: FileStore, file: str, value: Any, *, strict: bool = False) -> None:
         """Save a file as ``json.dump`` does, but merge it with concurrent writes.
 
         The difference between the value and what its caller had loaded is written: that
@@ -103,7 +103,7 @@ class FileVerbs:
             ReferenceViolation: a deleted record is still referred to.
             CorruptFile: the file is broken as a whole.
         """
-        holds, copies = holds_of(self), copies_of(self)
+        holds, copies = exclusive_uses_of(self), working_copies_of(self)
         try:
             layout = layout_of(self, file)
             new = as_json(value)
@@ -111,11 +111,11 @@ class FileVerbs:
             base = copies.base(file, value)
             write(self, drafts_of(layout, base, new), strict=strict)
         finally:
-            holds.bring_back(file)
-        copies.note(file, value, new)
+            holds.release_lease(file)
+        copies.record(file, value, new)
 
     @contextmanager
-    def edit(self: Files, *files: str, strict: bool = False) -> Iterator[Any]:
+    def edit(self: FileStore, *files: str, strict: bool = False) -> Iterator[Any]:
         """Edit files in a block: yields their content, and writes it at the end.
 
         .. code-block:: python
@@ -133,15 +133,15 @@ class FileVerbs:
 
         Raises: as :meth:`save`.
         """
-        bases, values = opened(self, files)
+        bases, values = open_files(self, files)
         yield values[0] if len(values) == 1 else tuple(values)
-        drafts = finished(bases, values)
+        drafts = make_drafts(bases, values)
         for file in files:
-            holds_of(self).require(file, caller())
+            exclusive_uses_of(self).require(file, caller())
         write(self, drafts, strict=strict)
 
     def update(
-        self: Files,
+        self: FileStore,
         file: str,
         fn: Callable[[Any], T],
         *,
@@ -168,12 +168,12 @@ class FileVerbs:
             MergeConflict: every attempt until the timeout conflicted.
         """
         deadline = time.monotonic() + timeout
-        with holds_of(self).exclusive(file_of(self, file), timeout):
+        with exclusive_uses_of(self).exclusive(file_of(self, file), timeout):
             while True:
-                bases, values = opened(self, (file,))
+                bases, values = open_files(self, (file,))
                 result = fn(values[0])
-                drafts = finished(bases, values)
-                holds_of(self).require(file, caller())
+                drafts = make_drafts(bases, values)
+                exclusive_uses_of(self).require(file, caller())
                 try:
                     write(self, drafts, strict=strict)
                 except MergeConflict:
@@ -182,7 +182,7 @@ class FileVerbs:
                 else:
                     return result
 
-    def exists(self: Files, file: str) -> bool:
+    def exists(self: FileStore, file: str) -> bool:
         """Return whether a file exists; an empty one does.
 
         Raises:
@@ -191,7 +191,7 @@ class FileVerbs:
         return value_of(self, layout_of(self, file)) is not ABSENT
 
     def exclusive(
-        self: Files, file: str, *, timeout: float = 30.0
+        self: FileStore, file: str, *, timeout: float = 30.0
     ) -> AbstractContextManager[None]:
         """Hold a file exclusively in a block: one caller at a time.
 
@@ -214,7 +214,7 @@ class FileVerbs:
             ConfigError: no layout claims a file of that name.
             LockTimeout: other callers held it until the timeout.
         """
-        return holds_of(self).exclusive(file_of(self, file), timeout)
+        return exclusive_uses_of(self).exclusive(file_of(self, file), timeout)
 
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
         """Hold a named lock in a block: one holder at a time, over all processes.

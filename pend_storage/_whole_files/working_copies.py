@@ -34,11 +34,11 @@ class _Never:
 NEVER: Final = _Never()
 _last: Final[ContextVar[_Bases]] = ContextVar("pend_storage_loaded")
 """Last loaded bases of the context, by store and file. Never changed, but replaced."""
-_OURS: Final = 2
+_OWN_REFERENCES: Final = 2
 """Reference count of an abandoned value: that of its entry, and of the call itself."""
 _MOST_WITHOUT_COUNTS: Final = 64
 """Entries that are kept where the interpreter has no reference counts (PyPy)."""
-_LOOKED_AT: Final = 32
+_CHECKED_PER_CALL: Final = 32
 """Entries that one call checks: the cost of a load stays constant."""
 
 
@@ -57,9 +57,9 @@ class _Loaded:
         self.base = base
 
     @property
-    def is_forgotten(self) -> bool:
+    def is_abandoned(self) -> bool:
         """True where only this entry refers to the value: no caller can save it."""
-        return sys.getrefcount(self.value) <= _OURS
+        return sys.getrefcount(self.value) <= _OWN_REFERENCES
 
 
 class WorkingCopies:
@@ -80,7 +80,7 @@ class WorkingCopies:
         """Return the number of values that are held."""
         return len(self._known)
 
-    def note(self, file: str, value: Any, base: Any) -> None:
+    def record(self, file: str, value: Any, base: Any) -> None:
         """Record the base of a value.
 
         Args:
@@ -109,9 +109,9 @@ class WorkingCopies:
     def _prune(self) -> None:
         """Drop abandoned values: checks some entries in each call, oldest first."""
         known = self._known
-        for place in list(islice(known, _LOOKED_AT)):
+        for place in list(islice(known, _CHECKED_PER_CALL)):
             loaded = known.pop(place)
-            if not (_COUNTS and loaded.is_forgotten):
+            if not (_COUNTS and loaded.is_abandoned):
                 known[place] = loaded
         while not _COUNTS and len(known) > _MOST_WITHOUT_COUNTS:
             del known[next(iter(known))]

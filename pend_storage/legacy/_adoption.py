@@ -47,7 +47,7 @@ def adopt(
         in_place: the entries are some records of the file, each at its own position.
     """
     work = _Adoption(layout, schema, parsed.header, find, in_place=in_place)
-    work.look(present)
+    work.index_present(present)
     for entry in parsed.entries:
         if _is_broken(entry):
             yield from work.broken(entry)
@@ -83,7 +83,7 @@ class _Adoption:
         self.find: Final = find
         self.keeps_beside: Final = FileEnvelope.of(header).shape in WRAPPERS
         """Superseded texts may stand beside the records of this file."""
-        self.known: Final[dict[str, deque[_Match]]] = {}
+        self.unmatched: Final[dict[str, deque[_Match]]] = {}
         """Stored records of the file that no entry has matched yet, by identity."""
         self.last = -1
         """Rank of the previous entry."""
@@ -92,12 +92,12 @@ class _Adoption:
         then they are not recorded here."""
         self.written: Final[dict[tuple[str, str], Any]] = {}
         """Records of this adoption that later entries may refer to or merge into."""
-        self.there: Final[dict[tuple[str, str], bool]] = {}
+        self.resolved: Final[dict[tuple[str, str], bool]] = {}
         """Cache of resolved references: true where the target exists."""
-        self.given: Final[set[str]] = set()
+        self.substitutes: Final[set[str]] = set()
         """Substitute keys of records whose own key was taken."""
 
-    def look(self, present: Iterable[Any]) -> None:
+    def index_present(self, present: Iterable[Any]) -> None:
         """Index the stored records of the file by their identity."""
         found: dict[str, list[_Match]] = {}
         for record in present:
@@ -107,14 +107,14 @@ class _Adoption:
             match = (sys.maxsize if rank is None else rank, self._key(record))
             found.setdefault(self._identity(record), []).append(match)
         for identity, matches in found.items():
-            self.known[identity] = deque(sorted(matches))
+            self.unmatched[identity] = deque(sorted(matches))
 
     def entry(self, entry: Entry) -> Iterator[Put | Delete]:
         """Adopt one entry: match it with a stored record, or add it."""
         place = self.layout.position(entry.home.record) if self.in_place else None
         if place is not None:
             self.last = place - 1
-        matches = self.known and self.known.get(self._identity_of_entry(entry))
+        matches = self.unmatched and self.unmatched.get(self._identity_of_entry(entry))
         if not matches:
             self.last += 1
             yield from self._new(entry)
@@ -145,20 +145,20 @@ class _Adoption:
 
     def broken(self, entry: Entry) -> Iterator[Put]:
         """Quarantine a file that is broken as a whole; its records stay as they are."""
-        if self._identity(entry.home.record) not in self.known:
-            yield self._seen_now(entry.home)
+        if self._identity(entry.home.record) not in self.unmatched:
+            yield self._stamp(entry.home)
 
     def beside(self, entry: Entry) -> Iterator[Put]:
         """Adopt a superseded text beside the records, which has no position."""
-        matches = self.known.get(self._identity(entry.home.record))
+        matches = self.unmatched.get(self._identity(entry.home.record))
         if matches:
             matches.popleft()
         else:
-            yield self._seen_now(entry.home)
+            yield self._stamp(entry.home)
 
     def leftover(self) -> Iterator[Delete]:
         """Delete the stored records that the file no longer holds."""
-        for identity, matches in self.known.items():
+        for identity, matches in self.unmatched.items():
             name = QUARANTINE if identity[:1] == _RAW else self.layout.collection
             for _, key in matches:
                 yield self.schema.delete(name, key)
@@ -168,10 +168,12 @@ class _Adoption:
     def _new(self, entry: Entry) -> Iterator[Put]:
         home = entry.home
         if home.collection == QUARANTINE:
-            yield self._seen_now(self._free_aside(home), self.last)
+            yield self._stamp(self._with_free_id(home), self.last)
             return
-        home = self._free(home)
-        record = anchored(self.schema[home.collection], home.record, self._leads)
+        home = self._with_free_key(home)
+        record = anchored(
+            self.schema[home.collection], home.record, self._target_exists
+        )
         if record is None:
             yield self._unanchored(home.record)
             return
@@ -187,8 +189,8 @@ class _Adoption:
         spec = self.schema[home.collection]
         present = self.find(home.collection, key)
         record = self.layout.mapping.merge(present, home.record)
-        record = self._resolved(spec, record, home.record)
-        record = self._followed(spec, present, record)
+        record = self._with_resolved(spec, record, home.record)
+        record = self._without_dangling(spec, present, record)
         if record is None:
             yield self._unanchored(home.record)
             yield self.schema.delete(home.collection, key)
@@ -199,48 +201,48 @@ class _Adoption:
             yield self._put(home, record)
             yield from self._derived(entry, record)
         elif entry.derived:
-            self._note(home.collection, key, present)
+            self._record_written(home.collection, key, present)
 
     def _unanchored(self, record: Any) -> Put:
         """Quarantine a record whose required reference dangles."""
         reason = "it refers to a record that is not there"
         aside = self.layout.set_aside(self.schema, self.header, record, reason)
-        return self._seen_now(aside, self.last)
+        return self._stamp(aside, self.last)
 
-    def _followed(self, spec: CollectionSpec, present: Any, record: Any) -> Any:
+    def _without_dangling(self, spec: CollectionSpec, present: Any, record: Any) -> Any:
         """Null the references of a record that have changed and dangle."""
         changed = [
             name
             for name in spec.references
             if getattr(present, name) != getattr(record, name)
         ]
-        return anchored(spec, record, self._leads) if changed else record
+        return anchored(spec, record, self._target_exists) if changed else record
 
-    def _resolved(self, spec: CollectionSpec, record: Any, read: Any) -> Any:
+    def _with_resolved(self, spec: CollectionSpec, record: Any, read: Any) -> Any:
         """Restore references that dangled when the record was adopted first."""
         changes = {
             name: value
             for name, target in spec.references.items()
             if getattr(record, name) is None
             and (value := getattr(read, name)) is not None
-            and self._leads(target, value)
+            and self._target_exists(target, value)
         }
         return replace(record, **changes) if changes else record
 
     def _derived(self, entry: Entry, home: Any) -> Iterator[Put]:
         if entry.derived:
-            self._note(entry.home.collection, self._key(home), home)
+            self._record_written(entry.home.collection, self._key(home), home)
         for put in entry.derived:
             spec = self.schema[put.collection]
             place = (put.collection, put.key)
             present = self.written.get(place) or self.find(*place)
-            record = merged_fact(spec, present, put.record, self._leads)
+            record = merged_fact(spec, present, put.record, self._target_exists)
             if record is None or (present and not differences(present, record)):
                 continue
-            self._note(*place, record)
+            self._record_written(*place, record)
             yield self._put(put, record)
 
-    def _note(self, collection: str, key: str, record: Any) -> None:
+    def _record_written(self, collection: str, key: str, record: Any) -> None:
         if self.has is None:
             self.written[collection, key] = record
 
@@ -249,32 +251,32 @@ class _Adoption:
             home if record is home.record else self.schema.put(home.collection, record)
         )
 
-    def _seen_now(self, home: Put, position: int | None = None) -> Put:
+    def _stamp(self, home: Put, position: int | None = None) -> Put:
         """Set the position of a quarantined record, and now as its time of discovery."""
         record = replace(home.record, position=position, seen_at=datetime.now(UTC))
         return self.schema.put(home.collection, record)
 
-    def _free(self, home: Put) -> Put:
+    def _with_free_key(self, home: Put) -> Put:
         """Return the record under a free key: its own, or a substitute."""
         occurrence, key = getattr(home.record, "occurrence", 0), home.key
-        while key in self.given or self._is_there(home.collection, key):
+        while key in self.substitutes or self._key_exists(home.collection, key):
             occurrence += 1
             record = self.layout.mapping.again(home.record, occurrence)
             home = self.schema.put(home.collection, record)
             key = home.key
         if home.key != key or occurrence:
-            self.given.add(key)
+            self.substitutes.add(key)
         return home
 
-    def _free_aside(self, home: Put) -> Put:
+    def _with_free_id(self, home: Put) -> Put:
         """Return a quarantined text under a free key, for equal texts of one file."""
         if self.has is not None:  # the first import of a whole file: all keys are free
             return home
         record, occurrence = home.record, 0
-        while record.id in self.given or self._stands(record.id):
+        while record.id in self.substitutes or self._stands(record.id):
             occurrence += 1
-            record = quarantine.renumbered(record, occurrence)
-        self.given.add(record.id)
+            record = quarantine.with_occurrence(record, occurrence)
+        self.substitutes.add(record.id)
         return home if record is home.record else self.schema.put(QUARANTINE, record)
 
     def _stands(self, key: str) -> bool:
@@ -283,21 +285,21 @@ class _Adoption:
 
     # -- lookups ------------------------------------------------------------------------
 
-    def _is_there(self, collection: str, key: str) -> bool:
+    def _key_exists(self, collection: str, key: str) -> bool:
         if self.has is not None:
             return self.has(collection, key)
         return self.find(collection, key) is not None
 
-    def _leads(self, target: str, key: str) -> bool:
+    def _target_exists(self, target: str, key: str) -> bool:
         """Return whether the target of a reference exists."""
         place = (target, key)
         if self.has is not None:
             return self.has(target, key)
         if place in self.written:
             return True
-        if place not in self.there:
-            self.there[place] = self.find(target, key) is not None
-        return self.there[place]
+        if place not in self.resolved:
+            self.resolved[place] = self.find(target, key) is not None
+        return self.resolved[place]
 
     def _identity_of_entry(self, entry: Entry) -> str:
         home = entry.home

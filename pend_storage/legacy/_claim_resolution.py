@@ -19,7 +19,7 @@ from pend_storage._model.records import Put, QuarantinedRecord
 from pend_storage.legacy import _quarantine as quarantine
 from pend_storage.legacy._edit_reads import EditReads
 from pend_storage.legacy._file_envelope import NAMED, FileEnvelope
-from pend_storage.legacy._record_reader import Piece, RecordReader, newest, taken
+from pend_storage.legacy._record_reader import Piece, RecordReader, claim_error, newest
 from pend_storage.query import field as column
 from pend_storage.schema import QUARANTINE
 
@@ -63,7 +63,7 @@ class ClaimResolution:
 
     def __init__(
         self,
-        writing: EditReads,
+        edit: EditReads,
         gone: Sequence[Any],
         written: Sequence[tuple[Piece, Entry]],
         same: Any,
@@ -71,34 +71,34 @@ class ClaimResolution:
         """Prepare the resolution.
 
         Args:
-            writing: reads of the edit.
+            edit: reads of the edit.
             gone: the records that the edit replaces or deletes.
             written: its texts, each with its entry when parsed by itself.
             same: the record of ``gone`` that keeps its identity.
         """
-        self._writing = writing
-        self._layout = writing.layout
+        self._edit = edit
+        self._layout = edit.layout
         self._gone = gone
         self._written = written
         # A quarantined text is not a record yet, so it has no identity to keep.
         self._same = None if isinstance(same, QuarantinedRecord) else same
         self._reader: Final = RecordReader(
-            writing.layout.file, writing.layout.mapping, writing.store.schema
+            edit.layout.file, edit.layout.mapping, edit.store.schema
         )
         self._unanchored: set[str] = set()
         """Keys of records whose required reference dangles."""
         self._ids = {self._id(record) for record in gone}
         self._waiting: list[_Claimant] | None = None
 
-    def settle(self) -> Outcome:
+    def resolve(self) -> Outcome:
         """Grant each claim to one claimant, and quarantine the others."""
         outcome = Outcome()
         claimants: list[_Claimant] = []
         claims = [c for record in self._gone for c in self._claims_of(record)]
         for piece, entry in self._written:
-            home = self._home(piece, entry)
+            home = self._merged_home(piece, entry)
             if home.collection != QUARANTINE:
-                claimants.append(self._of_edit(piece, entry, home))
+                claimants.append(self._edit_claimant(piece, entry, home))
                 claims += claimants[-1].claims
                 continue
             outcome.refused.append(entry.home.record.reason)
@@ -106,14 +106,14 @@ class ClaimResolution:
             if self._same is not None:
                 outcome.gone.append(self._same)
         outcome.gone += [r for r in self._gone if r is not self._same]
-        self._close(claimants, claims)
+        self._add_competitors(claimants, claims)
         self._decide(claimants, outcome)
         outcome.entries.sort(key=lambda e: self._layout.position(e.home.record) or 0)
         return outcome
 
     # -- claimants ----------------------------------------------------------------------
 
-    def _home(self, piece: Piece, entry: Entry) -> Put:
+    def _merged_home(self, piece: Piece, entry: Entry) -> Put:
         """Return the record of an entry, merged into the one whose identity it keeps."""
         home, same = entry.home, self._same
         if same is None or home.collection == QUARANTINE:
@@ -124,8 +124,8 @@ class ClaimResolution:
         position = piece.position
         if position is not None and position != self._layout.rank(same):
             merged = self._layout.placed(merged, position)
-        schema = self._writing.store.schema
-        followed = anchored(schema[home.collection], merged, self._leads)
+        schema = self._edit.store.schema
+        followed = anchored(schema[home.collection], merged, self._target_exists)
         if followed is None:
             self._unanchored.add(home.key)
             return home
@@ -135,17 +135,19 @@ class ClaimResolution:
         self._same = None  # of another key it is another record
         return home
 
-    def _leads(self, collection: str, key: str) -> bool:
-        return self._writing.find(collection, key) is not None
+    def _target_exists(self, collection: str, key: str) -> bool:
+        return self._edit.find(collection, key) is not None
 
-    def _of_edit(self, piece: Piece, entry: Entry, home: Put) -> _Claimant:
+    def _edit_claimant(self, piece: Piece, entry: Entry, home: Put) -> _Claimant:
         entry = replace(entry, home=home)
         place = str(piece.number) if piece.name is None else piece.name
         rank = piece.position or 0
         claims = self._reader.claims(home)
         return _Claimant(rank, place, claims, entry, None, piece)
 
-    def _close(self, claimants: list[_Claimant], claims: list[_Claim]) -> None:
+    def _add_competitors(
+        self, claimants: list[_Claimant], claims: list[_Claim]
+    ) -> None:
         """Add the other claimants of these claims, and of theirs: the transitive closure.
 
         A claimant that loses releases its other claims, which a third record may take.
@@ -167,10 +169,10 @@ class ClaimResolution:
 
     def _holders(self, claim: _Claim) -> Iterator[_Claimant]:
         """Yield the placed record that holds a claim."""
-        writing, layout = self._writing, self._layout
-        verbs = writing.tx.collection(layout.collection)
+        edit, layout = self._edit, self._layout
+        verbs = edit.tx.collection(layout.collection)
         if len(claim) == 1:
-            found = writing.find(layout.collection, claim[0])
+            found = edit.find(layout.collection, claim[0])
             records = [] if found is None else [found]
         else:
             names, values = claim[0], claim[1:]
@@ -196,8 +198,8 @@ class ClaimResolution:
         yield from (w for w in self._waiting if claim in w.claims)
 
     def _read_waiting(self) -> Iterator[_Claimant]:
-        schema = self._writing.store.schema
-        for record in self._writing.aside():
+        schema = self._edit.store.schema
+        for record in self._edit.aside():
             is_old = self._id(record) in self._ids or record.position is None
             if is_old or record.status != "waiting":
                 continue
@@ -212,13 +214,13 @@ class ClaimResolution:
     def _claims_of(self, record: Any) -> list[_Claim]:
         if isinstance(record, QuarantinedRecord):
             return []
-        put = self._writing.store.schema.put(self._layout.collection, record)
+        put = self._edit.store.schema.put(self._layout.collection, record)
         return self._reader.claims(put)
 
     def _id(self, record: Any) -> str:
         if isinstance(record, QuarantinedRecord):
             return f"{QUARANTINE} {record.id}"
-        spec = self._writing.store.schema[self._layout.collection]
+        spec = self._edit.store.schema[self._layout.collection]
         return f"{spec.name} {spec.key_of(record)}"
 
     # -- decision -----------------------------------------------------------------------
@@ -232,13 +234,13 @@ class ClaimResolution:
             reason = self._refusal(one)
             if clash is None and reason is None:
                 has.update(dict.fromkeys(one.claims, one.place))
-                self._win(one, outcome)
+                self._place(one, outcome)
                 continue
             code = "value-taken"
             if clash is not None:
-                error = taken(clash, has[clash])
+                error = claim_error(clash, has[clash])
                 code, reason = error.code, error.reason
-            self._lose(one, code, str(reason), outcome)
+            self._quarantine(one, code, str(reason), outcome)
 
     def _refusal(self, one: _Claimant) -> str | None:
         """Return why the store refuses a claimant, apart from records of its own file."""
@@ -247,20 +249,22 @@ class ClaimResolution:
         home = one.entry.home
         if home.key in self._unanchored:
             return "it refers to a record that is not there"
-        return self._writing.refused.get((home.collection, home.key))
+        return self._edit.refused.get((home.collection, home.key))
 
-    def _win(self, one: _Claimant, outcome: Outcome) -> None:
+    def _place(self, one: _Claimant, outcome: Outcome) -> None:
         if one.entry is None:
             return
         if one.piece is not None and self._same is not None:
             outcome.operations.append(one.entry.home)
-            outcome.operations += self._writing.facts(one.entry.derived)
+            outcome.operations += self._edit.facts(one.entry.derived)
             return
         if one.present is not None:  # its place in quarantine is released
             outcome.gone.append(one.present)
         outcome.entries.append(one.entry)
 
-    def _lose(self, one: _Claimant, code: str, reason: str, outcome: Outcome) -> None:
+    def _quarantine(
+        self, one: _Claimant, code: str, reason: str, outcome: Outcome
+    ) -> None:
         if one.piece is not None:
             outcome.refused.append(reason)
             outcome.entries.append(self._reader.set_aside(one.piece, code, reason))
@@ -280,7 +284,7 @@ class ClaimResolution:
 
     def _shown(self, one: _Claimant) -> Piece:
         """Render a placed record as its text in the file."""
-        header = self._writing.header()
+        header = self._edit.header()
         text = self._layout.render_one(header, one.present)
         is_map = FileEnvelope.of(header).shape in NAMED
         name = self._layout.mapping.name(one.present) if is_map else None

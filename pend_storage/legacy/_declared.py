@@ -64,10 +64,10 @@ class DeclaredMapping(ObjectMapping):
                 columns[key.fields[0]] = key.from_name(str(source.name))
             except ValueError as error:
                 raise UnreadableError("bad-key", str(error)) from error
-        told = key.text(columns)
-        columns[key.column] = told
-        if source.name is not None and told != source.name:
-            reason = f"it has the key {shown(told)}, but stands under another name"
+        text = key.text(columns)
+        columns[key.column] = text
+        if source.name is not None and text != source.name:
+            reason = f"it has the key {shown(text)}, but stands under another name"
             raise UnreadableError("bad-key", reason)
 
     # -- rendering ----------------------------------------------------------------------

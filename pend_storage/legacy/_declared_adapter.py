@@ -90,7 +90,7 @@ def _merged(present: Any, known: Any, new: Any) -> Any:
         return present
     if all(isinstance(value, Mapping) for value in (present, known, new)):
         kept = {name: item for name, item in present.items() if name not in known}
-        told = {
+        changed = {
             name: _merged(present[name], known[name], item)
             if name in present and name in known
             else item
@@ -98,8 +98,11 @@ def _merged(present: Any, known: Any, new: Any) -> Any:
             # A member that was absent, and still has its default, stays absent.
             if name in present or not (name in known and equal(known[name], item))
         }
-        order = [name for name in present if name in told or name in kept]
-        return {name: {**kept, **told}[name] for name in dict.fromkeys([*order, *told])}
+        order = [name for name in present if name in changed or name in kept]
+        return {
+            name: {**kept, **changed}[name]
+            for name in dict.fromkeys([*order, *changed])
+        }
     if all(isinstance(v, list) for v in (present, known, new)) and (
         len(present) == len(known) == len(new)
     ):

@@ -44,7 +44,7 @@ def member_of(column: Column, spec: FieldSpec, name: str, *, required: bool) -> 
         name: of the member.
         required: a record without it is quarantined.
     """
-    parse, render = _ways(column, spec)
+    parse, render = _converters(column, spec)
     return Member(
         name,
         column.name,
@@ -57,14 +57,14 @@ def member_of(column: Column, spec: FieldSpec, name: str, *, required: bool) -> 
     )
 
 
-def _ways(column: Column, spec: FieldSpec) -> tuple[Parse, Render]:
+def _converters(column: Column, spec: FieldSpec) -> tuple[Parse, Render]:
     if column.is_plain:
         return _fitting(column), as_is
     if column.is_uuid:
         return _uuid(column), as_is
     if spec.kind is Kind.CHOICE:
         return _choice(spec), as_is if spec.enum is None else lambda found: found.value
-    return _WAYS[spec.kind]
+    return _CONVERTERS[spec.kind]
 
 
 def _fitting(column: Column) -> Parse:
@@ -135,7 +135,7 @@ def _bytes_text(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-_WAYS: Final[Mapping[Kind, tuple[Parse, Render]]] = {
+_CONVERTERS: Final[Mapping[Kind, tuple[Parse, Render]]] = {
     Kind.STR: (text_of, as_is),
     Kind.INT: (integer, as_is),
     Kind.BOOL: (_true_or_false, as_is),

@@ -36,7 +36,7 @@ class EditReads(TransactionLookups):
     _names: frozenset[str] = frozenset()
     has_written: bool = False
 
-    def remember(self, operations: Iterable[Operation]) -> None:
+    def record_writes(self, operations: Iterable[Operation]) -> None:
         """Record writes of the edit, which later lookups see."""
         for operation in operations:
             self.has_written = True
@@ -93,9 +93,9 @@ class EditReads(TransactionLookups):
         for put in derived:
             spec = schema[put.collection]
             present = self.find(put.collection, put.key)
-            record = merged_fact(spec, present, put.record, self._leads)
+            record = merged_fact(spec, present, put.record, self._target_exists)
             if record is not None:
                 yield schema.put(spec.name, record)
 
-    def _leads(self, collection: str, key: str) -> bool:
+    def _target_exists(self, collection: str, key: str) -> bool:
         return self.find(collection, key) is not None

@@ -43,7 +43,7 @@ from pend_storage.legacy._record_reader import Piece, RecordReader
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 
-__all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "written"]
+__all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "run_edit"]
 
 T = TypeVar("T")
 
@@ -53,7 +53,9 @@ _MOST_REFUSED: Final = 20
 """Attempts at a write that the store refuses, each time for another record."""
 
 
-def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]) -> T:
+def run_edit(
+    layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]
+) -> T:
     """Run an edit in a transaction of its own; retry conflicts and refused records.
 
     Args:
@@ -80,7 +82,7 @@ def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T
 
     for left in reversed(range(_MOST_REFUSED)):
         try:
-            result = _repeated(attempt, layout)
+            result = _with_retries(attempt, layout)
         except UniqueViolation as error:
             place = (error.collection, error.key)
             if (
@@ -96,7 +98,7 @@ def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T
             if not left:
                 raise
         else:
-            _tell(store, edits.told)
+            _emit(store, edits.events)
             return result
     raise AssertionError  # pragma: no cover - the last attempt raises, or returns
 
@@ -107,13 +109,13 @@ class _Edits:
     def __init__(self) -> None:
         self.refused: Final[dict[Place, str]] = {}
         """Reasons of records that the store has refused."""
-        self.told: Final[list[Event]] = []
+        self.events: Final[list[Event]] = []
         self.known: Final[dict[str, FileEdit]] = {}
         """Edits of the present attempt, by file."""
 
     def begin(self) -> None:
         """Begin another attempt; keeps the refused records."""
-        self.told.clear()
+        self.events.clear()
         self.known.clear()
 
 
@@ -123,12 +125,12 @@ def has_written(tx: Transaction) -> bool:
     return edits is not None and any(w.has_written for w in edits.known.values())
 
 
-def _tell(store: Store, told: Iterable[Event]) -> None:
-    for event in told:
+def _emit(store: Store, events: Iterable[Event]) -> None:
+    for event in events:
         store.tell(event)
 
 
-def _repeated(attempt: Callable[[], T], layout: RecordPlacement) -> T:
+def _with_retries(attempt: Callable[[], T], layout: RecordPlacement) -> T:
     stop = tenacity.stop_after_delay(PATIENCE)
     try:
         return tenacity.Retrying(stop=stop, **ON_CONFLICT)(attempt)
@@ -179,7 +181,7 @@ class FileEdit(EditReads):
     """Edit of some records of a file, inside of a transaction."""
 
     strict: bool = False
-    told: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     """Events to emit after the commit."""
 
     @classmethod
@@ -191,12 +193,12 @@ class FileEdit(EditReads):
         # A caller's own transaction may write records between two calls: cache nothing.
         if edits is None:
             alone = cls(store, tx, layout, strict=strict)
-            tx.after_commit(partial(_tell, store, alone.told))
+            tx.after_commit(partial(_emit, store, alone.events))
             return alone
         known: FileEdit | None = edits.known.get(layout.file)
         if known is None:
-            refused, told = edits.refused, edits.told
-            known = cls(store, tx, layout, refused, strict=strict, told=told)
+            refused, events = edits.refused, edits.events
+            known = cls(store, tx, layout, refused, strict=strict, events=events)
             edits.known[layout.file] = known
         return known
 
@@ -215,9 +217,9 @@ class FileEdit(EditReads):
         Returns:
             The operations that were written.
         """
-        self._require_sound()
+        self._require_unbroken()
         written = [(piece, self._entry(piece)) for piece in pieces]
-        outcome = ClaimResolution(self, gone, written, same).settle()
+        outcome = ClaimResolution(self, gone, written, same).resolve()
         if self.strict and outcome.refused:
             raise self.refusal(outcome.refused[0])
         # The header only matters to the adoption of a whole file.
@@ -237,9 +239,9 @@ class FileEdit(EditReads):
             present: the records of the file.
             pieces: the texts, by ascending position.
         """
-        self._require_sound()
+        self._require_unbroken()
         reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
-        entries = [self._sound(reader, piece) for piece in pieces]
+        entries = [self._parse(reader, piece) for piece in pieces]
         for entry in entries if self.strict else ():
             if entry.home.collection == QUARANTINE:
                 raise self.refusal(entry.home.record.reason)
@@ -256,21 +258,21 @@ class FileEdit(EditReads):
             if isinstance(operation, Delete):
                 verbs.delete(operation.key)
             else:
-                self._note(operation)
+                self._report_quarantined(operation)
                 verbs.write(operation)  # checked and encoded by the adoption already
-        self.remember(complete.values())
+        self.record_writes(complete.values())
         event = removal.event()
         if event is not None:
-            self.told.append(event)
+            self.events.append(event)
 
-    def _note(self, put: Put) -> None:
+    def _report_quarantined(self, put: Put) -> None:
         """Add the event of a record that is quarantined."""
         if put.collection != QUARANTINE or not self.layout.owns(put.record):
             return
         record: QuarantinedRecord = put.record
         is_item = self.layout.member_name(record) is None
         name = "an item" if is_item else shown(record.place)
-        self.told.append(
+        self.events.append(
             Event(
                 "file-write-quarantined",
                 f"{self.layout.file}: what was written as {name} cannot be placed "
@@ -284,9 +286,9 @@ class FileEdit(EditReads):
     def _entry(self, piece: Piece) -> Entry:
         # Each text by itself: other claimants are looked up in the store.
         reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
-        return self._sound(reader, piece)
+        return self._parse(reader, piece)
 
-    def _sound(self, reader: RecordReader, piece: Piece) -> Entry:
+    def _parse(self, reader: RecordReader, piece: Piece) -> Entry:
         try:
             return reader.entry(piece)
         except CorruptFile as error:  # too large even for quarantine
@@ -296,7 +298,7 @@ class FileEdit(EditReads):
         """Make the error for a value that cannot be written."""
         return InvalidRecord(reason, collection=self.layout.collection)
 
-    def _require_sound(self) -> None:
+    def _require_unbroken(self) -> None:
         """Refuse a write to a broken file, which would not show it.
 
         Raises:

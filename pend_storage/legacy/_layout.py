@@ -97,7 +97,7 @@ class RecordLayout(RecordPlacement):
             code=error.code,
             reason=reason,
         )
-        return Entry("", quarantine.kept(schema, record), span=(0, len(raw)))
+        return Entry("", quarantine.put_operation(schema, record), span=(0, len(raw)))
 
     def _entries(
         self, schema: Schema, raw: bytes, records: Container

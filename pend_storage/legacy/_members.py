@@ -128,7 +128,7 @@ class ObjectMapping(RecordMapping):
             )
         columns: dict[str, Any] = {name: {} for name in self._holders}
         extra: dict[str, Any] = {}
-        ordered = self._take(value, columns, extra, refused)
+        ordered = self._sort_members(value, columns, extra, refused)
         for name in self._required:
             if self._by_name[name][2].column not in columns:
                 raise _missing(name, value)
@@ -150,7 +150,7 @@ class ObjectMapping(RecordMapping):
             columns.update(dict.fromkeys(refused.intersection(self.computed)))
         return self.record_type(**columns)
 
-    def _take(
+    def _sort_members(
         self,
         value: dict[str, Any],
         columns: dict[str, Any],
@@ -179,7 +179,7 @@ class ObjectMapping(RecordMapping):
             elif item is None or member.column in refused:
                 extra[name] = item
             else:
-                _take_typed(member, item, columns, extra)
+                _fill_column(member, item, columns, extra)
         return ordered
 
     # -- rendering ------------------------------------------------------------------
@@ -195,7 +195,7 @@ class ObjectMapping(RecordMapping):
             if member.parse is None:
                 if isinstance(column, Mapping) and member.name in column:
                     value[member.name] = column[member.name]
-            elif member.name in extra and self._tells(
+            elif member.name in extra and self._is_current(
                 member, extra[member.name], column
             ):
                 value[member.name] = extra[member.name]
@@ -207,11 +207,11 @@ class ObjectMapping(RecordMapping):
             value.setdefault(name, extra[name])
         return own.finish(value)
 
-    def _tells(self, member: Member, kept: Any, column: Any) -> bool:
+    def _is_current(self, member: Member, kept: Any, column: Any) -> bool:
         """Return whether a kept spelling still has the column's value."""
-        return same(self._meaning(member, kept), column)
+        return same(self._column_value(member, kept), column)
 
-    def _meaning(self, member: Member, kept: Any) -> Any:
+    def _column_value(self, member: Member, kept: Any) -> Any:
         """Return the column's value for a spelling."""
         default = self._default[member.column]
         if kept is None or member.parse is None:
@@ -249,7 +249,7 @@ def _absent(member: Member, spec: FieldSpec) -> Any:
     return spec.default
 
 
-def _take_typed(
+def _fill_column(
     member: Member, item: Any, columns: dict[str, Any], extra: dict[str, Any]
 ) -> None:
     """Fill a column, and keep the spelling where rendering would not restore it."""

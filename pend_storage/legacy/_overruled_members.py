@@ -23,16 +23,16 @@ def overruled(
         edited: the envelope of the edited file, which wins.
         wrapper: name of the member with the records.
     """
-    mine = _members(present)
-    old, told = {} if base is None else _members(base), _members(edited)
+    committed = _members(present)
+    base_members, new = {} if base is None else _members(base), _members(edited)
     return {
         name: value
-        for name, value in mine.items()
+        for name, value in committed.items()
         if name != wrapper
-        and not equal(value, told.get(name, ABSENT))
-        and not equal(value, old.get(name, ABSENT))
+        and not equal(value, new.get(name, ABSENT))
+        and not equal(value, base_members.get(name, ABSENT))
         # A member that the edit left unchanged is not overruled: the commit's value stays.
-        and (not told or base is None or not _same(old, told, name))
+        and (not new or base is None or not _same(base_members, new, name))
     }
 
 

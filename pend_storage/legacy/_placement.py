@@ -102,7 +102,7 @@ class RecordPlacement(Layout):
             code="value-taken",
             reason=reason,
         )
-        return quarantine.kept(schema, aside)
+        return quarantine.put_operation(schema, aside)
 
     @override
     def owns(self, record: Any) -> bool:

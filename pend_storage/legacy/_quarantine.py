@@ -19,7 +19,15 @@ from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.legacy._scan import BrokenFileError, name_at, top_level
 from pend_storage.schema import QUARANTINE, Schema
 
-__all__ = ["CODES", "kept", "make", "name_of", "renumbered", "value", "value_start"]
+__all__ = [
+    "CODES",
+    "make",
+    "name_of",
+    "put_operation",
+    "value",
+    "value_start",
+    "with_occurrence",
+]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -91,7 +99,7 @@ def make(
     )
 
 
-def renumbered(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
+def with_occurrence(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
     """Return the record with another occurrence of its text, and the key of that."""
     return make(
         record.file,
@@ -129,7 +137,9 @@ def value(record: QuarantinedRecord) -> Any:
         return text.decode(errors="replace")
 
 
-def kept(schema: Schema, record: QuarantinedRecord, offset: int | None = None) -> Put:
+def put_operation(
+    schema: Schema, record: QuarantinedRecord, offset: int | None = None
+) -> Put:
     """Make the operation that writes a quarantined record.
 
     Args:

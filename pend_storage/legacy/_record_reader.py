@@ -20,7 +20,7 @@ from pend_storage.legacy._exact_json import UnreadableError, digest, read
 from pend_storage.legacy._mapping import RecordMapping, Source
 from pend_storage.schema import Schema
 
-__all__ = ["Piece", "RecordReader", "newest", "taken"]
+__all__ = ["Piece", "RecordReader", "claim_error", "newest"]
 
 
 class Piece(NamedTuple):
@@ -111,7 +111,7 @@ class RecordReader:
         claims = self.claims(home)
         for claim in claims:
             if claim in self.taken:
-                raise taken(claim, self.taken[claim])
+                raise claim_error(claim, self.taken[claim])
         self.taken.update(dict.fromkeys(claims, place))
 
     def claims(self, home: Put) -> list[tuple[Any, ...]]:
@@ -154,7 +154,7 @@ class RecordReader:
         )
         self.raws[fingerprint] += 1
         start = piece.span and piece.span[0]
-        home = quarantine.kept(self.schema, record, start)
+        home = quarantine.put_operation(self.schema, record, start)
         return Entry(record.place, home, span=piece.span)
 
 
@@ -162,7 +162,7 @@ def _large(error: InvalidRecord) -> str:
     return error.reason if error.field is None else f"{error.field}: {error.reason}"
 
 
-def taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
+def claim_error(claim: tuple[Any, ...], place: str) -> UnreadableError:
     """Make the error of a record whose claim an earlier record holds."""
     if len(claim) == 1:
         return UnreadableError(

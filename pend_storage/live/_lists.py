@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from pend_storage.live._values import as_json, plain
 
-__all__ = ["LiveList", "listed"]
+__all__ = ["LiveList", "collect_items"]
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ class LiveList(MutableSequence[Any]):
         """Read the content as plain data, which must not be changed."""
 
     @abstractmethod
-    def _given(self, data: list[Any], index: int) -> Any:
+    def _item_view(self, data: list[Any], index: int) -> Any:
         """Return an item for the caller: a nested view of an object or a list."""
 
     def _children(self) -> list[Any]:
         """Return all items for the caller, from one read."""
         data = self._data()
-        return [self._given(data, index) for index in range(len(data))]
+        return [self._item_view(data, index) for index in range(len(data))]
 
     @abstractmethod
     def _apply(self, change: Callable[[list[Any]], T]) -> T:
@@ -63,7 +63,7 @@ class LiveList(MutableSequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._children()[index]
-        return self._given(self._data(), index)
+        return self._item_view(self._data(), index)
 
     @override
     def __len__(self) -> int:
@@ -146,7 +146,7 @@ class LiveList(MutableSequence[Any]):
     def __setitem__(self, index: slice, value: Iterable[Any]) -> None: ...
     @override
     def __setitem__(self, index: int | slice, value: Any) -> None:
-        new = as_json(listed(value) if isinstance(index, slice) else value)
+        new = as_json(collect_items(value) if isinstance(index, slice) else value)
         self._apply(lambda data: data.__setitem__(index, new))
 
     @override
@@ -166,7 +166,7 @@ class LiveList(MutableSequence[Any]):
     @override
     def extend(self, values: Iterable[Any]) -> None:
         """Extend as a list does, in one transaction."""
-        new = as_json(listed(values))
+        new = as_json(collect_items(values))
         self._apply(lambda data: data.extend(new))
 
     @override
@@ -204,7 +204,7 @@ class LiveList(MutableSequence[Any]):
         return self
 
 
-def listed(values: Iterable[Any]) -> list[Any]:
+def collect_items(values: Iterable[Any]) -> list[Any]:
     """Collect values one by one, without trusting their ``__len__`` for the allocation."""
     found: list[Any] = []
     for value in values:

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from pend_storage.live._values import as_json, key_text, plain
 
-__all__ = ["MISSING", "LiveMap", "told"]
+__all__ = ["MISSING", "LiveMap", "update_items"]
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ class LiveMap(MutableMapping[str, Any]):
     @override
     def update(self, *args: Any, **members: Any) -> None:
         """Update as a dict does, in one transaction."""
-        new = told(*args, **members)
+        new = update_items(*args, **members)
         if new:
             self._apply(lambda data: data.update(new))
 
@@ -184,7 +184,7 @@ class LiveMap(MutableMapping[str, Any]):
         return self
 
 
-def told(*args: Any, **members: Any) -> dict[str, Any]:
+def update_items(*args: Any, **members: Any) -> dict[str, Any]:
     """Collect the arguments of an ``update`` as JSON; raises as ``dict.update`` does."""
     new: dict[Any, Any] = {}
     new.update(*args, **members)

@@ -12,9 +12,9 @@ from pend_storage._model.diff import equal
 from pend_storage._shown import shown
 from pend_storage._transaction import Transaction
 from pend_storage.errors import StoreUnavailable
-from pend_storage.live._maps import MISSING, LiveMap, told
+from pend_storage.live._maps import MISSING, LiveMap, update_items
 from pend_storage.live._nested import Root, wrapped
-from pend_storage.live._recent import NEVER, Moment, is_closed, settled
+from pend_storage.live._recent import NEVER, Moment, is_closed, run_change
 from pend_storage.live._values import as_json, key_text
 from pend_storage.store import Store
 
@@ -56,7 +56,7 @@ class Members(LiveMap):
         return self._store if self._tx is None else self._tx
 
     def _run(self, change: Callable[[Transaction], T]) -> T:
-        return settled(self._store, self._tx, change)
+        return run_change(self._store, self._tx, change)
 
     # -- reading -------------------------------------------------------------------------
 
@@ -73,16 +73,16 @@ class Members(LiveMap):
     @override
     def __getitem__(self, name: str) -> Any:
         moment = Moment.now(self._store, self._tx)
-        found = self._looked_up(name)
+        found = self._lookup_member(name)
         if found is MISSING:
             raise KeyError(name)
         return self._child(name, found, moment)
 
     @override
     def __contains__(self, name: object) -> bool:
-        return self._looked_up(name) is not MISSING
+        return self._lookup_member(name) is not MISSING
 
-    def _looked_up(self, name: Any) -> Any:
+    def _lookup_member(self, name: Any) -> Any:
         if not isinstance(name, str):
             hash(name)  # raises TypeError for an unhashable name, as a dict does
             return MISSING
@@ -113,7 +113,7 @@ class Members(LiveMap):
 
     @override
     def __delitem__(self, name: str) -> None:
-        if self._taken(name) is MISSING:
+        if self._pop_member(name) is MISSING:
             raise KeyError(name)
 
     @override
@@ -121,14 +121,14 @@ class Members(LiveMap):
         """Pop as a dict does; returns the removed value as plain data."""
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
-        found = self._taken(name)
+        found = self._pop_member(name)
         if found is not MISSING:
             return found
         if default:
             return default[0]
         raise KeyError(name)
 
-    def _taken(self, name: Any) -> Any:
+    def _pop_member(self, name: Any) -> Any:
         """Delete a member; returns its value, or ``MISSING``."""
         if not isinstance(name, str):
             hash(name)
@@ -150,7 +150,7 @@ class Members(LiveMap):
     def popitem(self) -> tuple[str, Any]:
         """Pop the last member, as a dict does."""
         while names := self._poppable():
-            found = self._taken(names[-1])
+            found = self._pop_member(names[-1])
             if found is not MISSING:  # else a concurrent writer has deleted it
                 return names[-1], found
         raise KeyError("popitem(): the file has no member")
@@ -181,7 +181,7 @@ class Members(LiveMap):
     @override
     def update(self, *args: Any, **members: Any) -> None:
         """Update as a dict does, in one transaction."""
-        new = told(*args, **members)
+        new = update_items(*args, **members)
         if new:
             self._run(lambda tx: self._set_all(tx, new))
 
@@ -221,7 +221,7 @@ class MemberRoot(Root):
     def _last(self) -> Any:
         """Return the last value that was read."""
         if self._seen is MISSING:
-            raise self._gone()
+            raise self._stale_error()
         return self._seen
 
     @override
@@ -231,7 +231,7 @@ class MemberRoot(Root):
         def write(tx: Transaction) -> T:
             value = view._value(tx, name)  # noqa: SLF001
             if value is MISSING:
-                raise self._gone()
+                raise self._stale_error()
             new = as_json(value)
             result = change(new)
             if not equal(value, new):
@@ -241,7 +241,7 @@ class MemberRoot(Root):
         self._moment = NEVER
         return view._run(write)  # noqa: SLF001
 
-    def _gone(self) -> LookupError:
+    def _stale_error(self) -> LookupError:
         return LookupError(
             f"{self.place()} is not there any more: a view of it is held that was taken "
             "before. Nothing was changed; put it into the file again."

@@ -18,7 +18,7 @@ from typing_extensions import override
 from pend_storage._shown import shown
 from pend_storage.live._lists import LiveList
 from pend_storage.live._maps import LiveMap
-from pend_storage.live._values import whereabouts
+from pend_storage.live._values import track_index
 
 __all__ = ["NestedList", "NestedMap", "Root", "Roots", "wrapped"]
 
@@ -71,7 +71,7 @@ def wrapped(root: Root, steps: Steps, value: Any) -> Any:
     return value
 
 
-def _found(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Steps]:
+def _resolve(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Steps]:
     """Resolve a path in the present value of a record.
 
     Returns:
@@ -84,23 +84,23 @@ def _found(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Steps
     for step in steps:
         if isinstance(step, str):
             if not isinstance(value, dict) or step not in value:
-                _raise_gone(root, steps, "is not there any more")
+                _raise_stale(root, steps, "is not there any more")
             now.append(step)
             value = value[step]
             continue
         place, seen = step
-        index = whereabouts(seen, place, value) if isinstance(value, list) else None
+        index = track_index(seen, place, value) if isinstance(value, list) else None
         if index is None:
-            _raise_gone(root, steps, "was taken out, or cannot be told from others")
+            _raise_stale(root, steps, "was taken out, or cannot be told from others")
         now.append((index, value))
         value = value[index]
     if not isinstance(value, kind):
         what = "an object" if kind is dict else "a list"
-        _raise_gone(root, steps, f"is {type(value).__name__} now, and was {what}")
+        _raise_stale(root, steps, f"is {type(value).__name__} now, and was {what}")
     return value, tuple(now)
 
 
-def _raise_gone(root: Root, steps: Steps, what: str) -> NoReturn:
+def _raise_stale(root: Root, steps: Steps, what: str) -> NoReturn:
     way = "".join(f"[{shown(s if isinstance(s, str) else s[0])}]" for s in steps)
     raise LookupError(
         f"{root.place()}{way} {what}: a view of it is held that was taken before. Nothing "
@@ -130,7 +130,7 @@ class _Nested:
     _seen: Any
     """Last value that was read: readable when it is gone, but not changeable."""
 
-    def _place(self) -> tuple[Root, Steps]:
+    def _location(self) -> tuple[Root, Steps]:
         at, roots = self._at, self._seen
         while type(at) is not tuple:
             # Without a lock: if another thread is between the two assignments below, the
@@ -141,13 +141,13 @@ class _Nested:
             at, roots = self._at, self._seen
         return at
 
-    def _now(self, kind: type) -> Any:
-        root, steps = self._place()
+    def _current(self, kind: type) -> Any:
+        root, steps = self._location()
         value = root.value()
         if not steps and type(value) is kind:
             return value
         try:
-            self._seen, now = _found(root, steps, value, kind)
+            self._seen, now = _resolve(root, steps, value, kind)
         except LookupError:
             if not isinstance(self._seen, kind):
                 raise
@@ -156,12 +156,12 @@ class _Nested:
         return self._seen
 
     def _changed(self, kind: type, change: Callable[[Any], T]) -> T:
-        root, steps = self._place()
+        root, steps = self._location()
         now = steps
 
         def change_root(value: Any) -> T:
             nonlocal now
-            found, now = _found(root, steps, value, kind)
+            found, now = _resolve(root, steps, value, kind)
             return change(found)
 
         result = root.change(change_root)
@@ -181,13 +181,13 @@ class NestedMap(_Nested, LiveMap):
 
     @override
     def _data(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._now(dict)
+        found: dict[str, Any] = self._current(dict)
         return found
 
     @override
     def _child(self, name: str, value: Any) -> Any:
         if isinstance(value, dict | list):
-            root, steps = self._place()
+            root, steps = self._location()
             return wrapped(root, (*steps, name), value)
         return value
 
@@ -207,14 +207,14 @@ class NestedList(_Nested, LiveList):
 
     @override
     def _data(self) -> list[Any]:
-        found: list[Any] = self._now(list)
+        found: list[Any] = self._current(list)
         return found
 
     @override
-    def _given(self, data: list[Any], index: int) -> Any:
+    def _item_view(self, data: list[Any], index: int) -> Any:
         value = data[index]
         if isinstance(value, dict | list):
-            root, steps = self._place()
+            root, steps = self._location()
             place = range(len(data))[index]
             return wrapped(root, (*steps, (place, data)), value)
         return value

@@ -10,7 +10,7 @@ from pend_storage._transaction import Transaction
 from pend_storage.errors import StoreUnavailable
 from pend_storage.store import Store
 
-__all__ = ["ATTEMPTS", "NEVER", "Moment", "is_closed", "settled"]
+__all__ = ["ATTEMPTS", "NEVER", "Moment", "is_closed", "run_change"]
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ NEVER: Final = Moment(None, 0.0)
 """Moment of a value that is never fresh: read it again."""
 
 
-def settled(
+def run_change(
     store: Store, tx: Transaction | None, change: Callable[[Transaction], T]
 ) -> T:
     """Run a change in the transaction of a view, or in one of its own with retries."""

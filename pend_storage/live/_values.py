@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pend_storage._model.diff import equal
 
-__all__ = ["as_json", "json_default", "key_text", "plain", "whereabouts"]
+__all__ = ["as_json", "json_default", "key_text", "plain", "track_index"]
 
 _PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 _DEEP: Final = 400
@@ -88,7 +88,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def whereabouts(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | None:
+def track_index(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | None:
     """Find the index of a list item after the list has changed.
 
     Args:

@@ -13,7 +13,7 @@ from pend_storage._model.records import Put, QuarantinedRecord
 from pend_storage._model.storable_text import safe_text
 from pend_storage._transaction import Transaction
 from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
-from pend_storage.legacy._file_edit import FileEdit, has_written, piece_of, written
+from pend_storage.legacy._file_edit import FileEdit, has_written, piece_of, run_edit
 from pend_storage.legacy._mapping import RecordMapping
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.legacy._quarantine import name_of
@@ -97,7 +97,7 @@ class FileRecords:
         )
         return [row.record for row in placed], [row.record for row in aside]
 
-    def look(self) -> FileSnapshot:
+    def read_snapshot(self) -> FileSnapshot:
         """Read the records of the file, with the freshness of the read."""
         moment = Moment.now(self.store, self.tx)
         return FileSnapshot(self, self.listing(self.reads), moment)
@@ -129,10 +129,10 @@ class FileRecords:
         mapping = self.layout.mapping
         return mapping.where_tells or type(mapping).owns is RecordMapping.owns
 
-    def to_change(self, tx: Transaction) -> Listing:
+    def listing_to_change(self, tx: Transaction) -> Listing:
         """List the records of the file, in order to select some to change.
 
-        From the store's cached listing where there is one: :meth:`held` reads and checks
+        From the store's cached listing where there is one: :meth:`read_checked` reads and checks
         the selected records. After a write of the transaction, which the store does not
         see, from the transaction.
         """
@@ -140,7 +140,7 @@ class FileRecords:
         known = self.store.listing(self.layout) if is_alone else None
         return self.listing(tx) if known is None else known
 
-    def held(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
+    def read_checked(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
         """Read the record of a listed item in the transaction, which checks it.
 
         Raises:
@@ -192,7 +192,7 @@ class FileRecords:
         """Run a change in the transaction of the view, or in one of its own."""
         if self.tx is not None:
             return change(self.tx)
-        return written(self.layout, self.store, change)
+        return run_edit(self.layout, self.store, change)
 
     def require(self, value: object, kind: type[dict[str, Any] | list[Any]]) -> None:
         """Refuse a value that is not of the file's shape.
@@ -210,7 +210,7 @@ class FileRecords:
             reason = f"the records of {self.layout.file} are {names[kind]}, not {what}"
             raise InvalidRecord(reason, collection=self.spec.name)
 
-    def writing(self, tx: Transaction) -> FileEdit:
+    def edit_in(self, tx: Transaction) -> FileEdit:
         """Return the edit of the file that is part of a transaction."""
         return FileEdit.of(tx, self.store, self.layout, strict=self.strict)
 
@@ -225,32 +225,32 @@ class FileRecords:
 
     def set(self, tx: Transaction, name: str, value: Any) -> None:
         """Write a member; it keeps the position of one with this name."""
-        writing, piece = self.writing(tx), self.piece(name, value)
-        gone = self._under(writing, name)
+        edit, piece = self.edit_in(tx), self.piece(name, value)
+        gone = self._records_named(edit, name)
         if gone:
             ranks = [self.layout.rank(record) for record in gone]
             rank = max((rank for rank in ranks if rank is not None), default=None)
             piece = piece if rank is None else piece._replace(position=rank)
-        writing.edit(gone, [piece])
+        edit.edit(gone, [piece])
 
     def set_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
         """Write members one after the other, as one edit."""
-        self.writing(tx).aside(*items)  # one query for the quarantined records of all
+        self.edit_in(tx).aside(*items)  # one query for the quarantined records of all
         for name, value in items.items():
             self.set(tx, name, value)
 
     def unset(self, tx: Transaction, name: str) -> None:
         """Delete a member."""
-        writing = self.writing(tx)
-        writing.edit(self._under(writing, name), [])
+        edit = self.edit_in(tx)
+        edit.edit(self._records_named(edit, name), [])
 
-    def _under(self, writing: FileEdit, name: str) -> list[Any]:
+    def _records_named(self, edit: FileEdit, name: str) -> list[Any]:
         """Return the records of exactly this name: one, as a rule."""
-        found = writing.named(name)
+        found = edit.named(name)
         placed = [found] if found is not None and self.name(found) == name else []
         waiting = [
             record
-            for record in writing.aside(name)
+            for record in edit.aside(name)
             if record.position is not None
             and self.name(record) == name
             and not is_superseded(record)
@@ -259,9 +259,9 @@ class FileRecords:
 
     def add(self, tx: Transaction, *pieces: Piece) -> None:
         """Add new items, one after the other: some may be equal."""
-        writing = self.writing(tx)
+        edit = self.edit_in(tx)
         for piece in pieces:
-            writing.edit([], [piece])
+            edit.edit([], [piece])
 
     def change(
         self, tx: Transaction, present: Any, value: Any, position: int | None = None
@@ -285,7 +285,7 @@ class FileRecords:
         layout, homes = self.layout, (self.spec.name, QUARANTINE)
         found = [
             (put.collection, put.key)
-            for put in self.writing(tx).edit([present], [piece], present)
+            for put in self.edit_in(tx).edit([present], [piece], present)
             if isinstance(put, Put) and put.collection in homes
             if layout.owns(put.record) and layout.rank(put.record) == piece.position
         ]
@@ -297,11 +297,11 @@ class FileRecords:
         name = QUARANTINE if waiting else self.layout.collection
         put = self.store.schema.put(name, self.layout.placed(record, position))
         tx.collection(name).put(put.record)
-        self.writing(tx).remember([put])
+        self.edit_in(tx).record_writes([put])
 
     def remove(self, tx: Transaction, *records: Any) -> None:
         """Delete records of the file."""
-        self.writing(tx).edit(records, [])
+        self.edit_in(tx).edit(records, [])
 
 
 class FileSnapshot(NamedTuple):

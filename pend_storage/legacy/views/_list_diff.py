@@ -64,17 +64,17 @@ class ListDiff:
         mine = self._value(index)
         return mine is new or equal(mine, new)
 
-    def become(self, new: list[Any]) -> None:
+    def write_as(self, new: list[Any]) -> None:
         """Write the differences that turn the list into the new one."""
         slots = self._slots(new)
         kept = {slot.old for slot in slots}
-        gone = [self._held(i) for i in range(len(self._items)) if i not in kept]
+        gone = [self._read_checked(i) for i in range(len(self._items)) if i not in kept]
         if gone:
             self._contents.remove(self._tx, *gone)
         self._place(slots)
 
-    def _held(self, index: int) -> Any:
-        return self._contents.held(self._tx, self._listing, self._items[index])
+    def _read_checked(self, index: int) -> Any:
+        return self._contents.read_checked(self._tx, self._listing, self._items[index])
 
     # -- matching -------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class ListDiff:
         return fixed[first] - first - 1
 
     def _write(self, slot: _Slot, old: int, position: int | None) -> None:
-        record = self._held(old)
+        record = self._read_checked(old)
         if slot.is_changed:
             self._contents.change(self._tx, record, slot.value, position)
         elif position is not None:

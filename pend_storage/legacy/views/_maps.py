@@ -13,7 +13,7 @@ from pend_storage._model.diff import equal
 from pend_storage._transaction import Transaction
 from pend_storage.legacy.views._file_members import FileMembers
 from pend_storage.legacy.views._file_records import FileSnapshot
-from pend_storage.legacy.views._item_roots import MemberRoots, given
+from pend_storage.legacy.views._item_roots import MemberRoots, item_view
 from pend_storage.live import MISSING
 from pend_storage.live._nested import NestedMap
 from pend_storage.live._recent import NEVER
@@ -63,8 +63,8 @@ class LegacyMapping(FileMembers):
                 item = listing.members.get(name)
                 if item is None:
                     raise KeyError(name)
-                look = FileSnapshot(contents, listing, NEVER)
-                return given(MemberRoots(self, look), look, item)
+                snapshot = FileSnapshot(contents, listing, NEVER)
+                return item_view(MemberRoots(self, snapshot), snapshot, item)
         return super().__getitem__(name)
 
     @override
@@ -81,14 +81,14 @@ class LegacyMapping(FileMembers):
 
     @override
     def clear(self) -> None:
-        self._run(lambda tx: self._keep(tx, ()))
+        self._run(lambda tx: self._delete_others(tx, ()))
 
-    def _keep(self, tx: Transaction, names: Collection[str]) -> Listing:
+    def _delete_others(self, tx: Transaction, names: Collection[str]) -> Listing:
         """Delete members that have none of these names; returns the former listing."""
         contents = self._contents
-        listing = contents.to_change(tx)
+        listing = contents.listing_to_change(tx)
         gone = [
-            contents.held(tx, listing, item)
+            contents.read_checked(tx, listing, item)
             for item in listing.standing
             if item.name not in names
         ]
@@ -103,14 +103,14 @@ class LegacyMapping(FileMembers):
             InvalidRecord: the values are not an object.
         """
         self._contents.require(values, dict)
-        there = self._keep(tx, values)
+        former = self._delete_others(tx, values)
         self._contents.set_all(
             tx,
             {
                 name: value
                 for name, value in values.items()
-                if name not in there.members
-                or not equal(there.value(there.members[name]), value)
+                if name not in former.members
+                or not equal(former.value(former.members[name]), value)
             },
         )
 
@@ -127,21 +127,21 @@ class LegacyMapping(FileMembers):
 
     @override
     def _pairs(self) -> list[tuple[str, Any]]:
-        look = self._contents.look()
-        roots = MemberRoots(self, look)
+        snapshot = self._contents.read_snapshot()
+        roots = MemberRoots(self, snapshot)
         return [
             (
                 name,
                 NestedMap(item, roots)
                 if item.value is AN_OBJECT  # nearly all are, and calls take time
-                else given(roots, look, item),
+                else item_view(roots, snapshot, item),
             )
-            for name, item in look.listing.members.items()
+            for name, item in snapshot.listing.members.items()
         ]
 
     @override
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._contents.look().listing.members))
+        return iter(list(self._contents.read_snapshot().listing.members))
 
     @override
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from pend_storage._model.records import LegacyFile
 from pend_storage._transaction import Transaction
-from pend_storage.legacy._file_edit import written
+from pend_storage.legacy._file_edit import run_edit
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.live import MISSING, Members
 from pend_storage.live._recent import NEVER, Moment
@@ -63,7 +63,7 @@ class LegacyParts(Members):
     def _run(self, change: Callable[[Transaction], T]) -> T:
         if self._tx is not None:
             return change(self._tx)
-        return written(self._layout, self._store, change)
+        return run_edit(self._layout, self._store, change)
 
     def _is_there(self, reads: Store | Transaction, name: str) -> bool:
         """Return whether the file has a part: with records, or empty."""
@@ -106,11 +106,11 @@ class LegacyParts(Members):
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name in self._parts:
             self._part(name).replace_in(tx, value)
-            self._note_there(tx, name)
+            self._mark_present(tx, name)
         else:
             self._rest.replace_in(tx, {**self._rest.values_in(tx), name: value})
 
-    def _note_there(self, tx: Transaction, name: str) -> None:
+    def _mark_present(self, tx: Transaction, name: str) -> None:
         """Write the header of a part, so that the file shows it even without records."""
         part, headers = self._parts[name], tx.collection(LEGACY_FILES)
         header = headers.get(part.file)
