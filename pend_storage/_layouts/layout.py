@@ -66,11 +66,7 @@ class ParsedFile:
 
 
 class Layout(ABC):
-    """Mapping of one legacy file to one collection.
-
-    Subclass :class:`~pend_storage.RecordLayout` for files of records; this class is the
-    interface that stores call.
-    """
+    """Mapping of one legacy file to one collection: the interface that stores call."""
 
     file: str
     """Path below the JSON directory, with forward slashes."""
@@ -136,8 +132,8 @@ class Layout(ABC):
     def missing(self) -> LegacyFile:
         """Return the header of a new file.
 
-        It is never stored for a file that does not exist: a row in ``legacy_files`` says
-        that the file exists, with records or without.
+        Not stored while the file does not exist: a row in ``legacy_files`` means that it
+        does, with records or without.
         """
 
     def merged_header(
@@ -247,7 +243,7 @@ class Layout(ABC):
         """Return the position of a record in its file; None where it has none yet."""
 
     def rank(self, record: Any) -> int | None:
-        """Return the integer by which a record is sorted; its position, as a rule."""
+        """Return the rank by which a record is sorted: its position, as a rule."""
         return self.position(record)
 
     def place(self, record: Any) -> str:

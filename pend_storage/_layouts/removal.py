@@ -7,9 +7,8 @@ in quarantine, with the records that referred to it, and is restored with a text
 Of the referrers of such a record,
 
 - a reference that may be null becomes null;
-- a record whose reference may not be null is deleted with it, where the files can derive
-  it again;
-- any other such record is quarantined, at its place in its own file.
+- a record that needs it is deleted with it, where the files can derive it again;
+- any other record that needs it is quarantined, at its place in its own file.
 
 Pure: the caller reads, checks and writes.
 """
@@ -78,7 +77,7 @@ class Removal:
         layout: Layout,
         lookups: RecordLookups,
     ) -> None:
-        """Prepare the cascade of an edit.
+        """Prepare the cascade.
 
         Args:
             schema: of the store.
@@ -356,9 +355,7 @@ class Removal:
     ) -> Iterator[Put]:
         """Yield the facts that placed records of other files derive about these keys.
 
-        Args:
-            places: collections and keys.
-            of: a restored record; the deriving records refer to it again.
+        The deriving records refer to ``of``, a restored record, again.
         """
         for layout in self._layouts if places else ():
             if layout.file == self._layout.file:

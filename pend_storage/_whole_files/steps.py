@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from dataclasses import replace as altered
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from pend_storage import _jitter as jitter
@@ -19,6 +17,10 @@ from pend_storage._model.records import Batch, Delete, Put
 from pend_storage._shown import shown
 from pend_storage._unit_of_work import Place
 from pend_storage._whole_files.exclusive_use import ExclusiveUses, Lockable
+from pend_storage._whole_files.quarantine import (
+    quarantine_refused,
+    refuse_quarantine,
+)
 from pend_storage._whole_files.serialization import (
     RecordStore,
     WritePlan,
@@ -35,13 +37,11 @@ from pend_storage._whole_files.working_copies import (
 from pend_storage.errors import (
     ConfigError,
     Conflict,
-    InvalidRecord,
     MergeConflict,
     StoreUnavailable,
     UniqueViolation,
 )
 from pend_storage.events import Event
-from pend_storage.schema import QUARANTINE, Schema
 
 __all__ = [
     "MISSING",
@@ -302,7 +302,7 @@ def _commit(
     """
     while True:
         for made in plans:
-            _refuse_strictly(made, strict=strict)
+            refuse_quarantine(made, strict=strict)
         wanted = [operation for made in plans for operation in made.wanted.values()]
         if not wanted:
             return
@@ -312,7 +312,7 @@ def _commit(
         except UniqueViolation as error:
             if (error.collection, error.key) not in refused:
                 raise
-            if not any(_quarantine(store, made, error) for made in plans):
+            if not any(quarantine_refused(store.schema, made, error) for made in plans):
                 raise
         else:
             return
@@ -347,54 +347,6 @@ def _commit_once(store: FileStore, batch: Batch, deadline: float) -> None:
             time.sleep(_MOST_PAUSE)
         else:
             return
-
-
-def _quarantine(store: FileStore, made: WritePlan, error: UniqueViolation) -> bool:
-    """Quarantine a new record whose unique value is taken.
-
-    Returns:
-        False where the plan has no such new record: the caller raises the error.
-    """
-    layout, place = made.state.layout, (error.collection, error.key)
-    operation = made.wanted.get(place)
-    if error.collection != layout.collection or not isinstance(operation, Put):
-        return False
-    if place in made.state.rows:
-        return False  # a record that is there has no second place
-    record = operation.record
-    aside = layout.set_aside(store.schema, made.header, record, str(error))
-    seen = altered(aside.record, seen_at=datetime.now(UTC))
-    del made.wanted[place]
-    _drop_derived(store.schema, made, place)
-    made.wanted[QUARANTINE, aside.key] = store.schema.put(QUARANTINE, seen)
-    made.aside.append(seen)
-    return True
-
-
-def _drop_derived(schema: Schema, made: WritePlan, gone: Place) -> None:
-    """Drop references of a plan to a record that is not written after all."""
-    target, key = gone
-    for spec, name in schema.referrers(target):
-        for place, operation in list(made.wanted.items()):
-            if place[0] != spec.name or not isinstance(operation, Put):
-                continue
-            if getattr(operation.record, name) != key:
-                continue
-            if spec.fields[name].optional:
-                freed = altered(operation.record, **{name: None})
-                made.wanted[place] = schema.put(spec.name, freed)
-            else:
-                del made.wanted[place]
-
-
-def _refuse_strictly(made: WritePlan, *, strict: bool) -> None:
-    layout = made.state.layout
-    for record in made.aside if strict else ():
-        raise InvalidRecord(
-            f"{record.reason} (at {shown(record.place)} of {layout.file})",
-            collection=layout.collection,
-            code=record.code,
-        )
 
 
 def _emit_events(store: FileStore, plans: Sequence[WritePlan]) -> None:

@@ -136,8 +136,8 @@ def _with_retries(attempt: Callable[[], T], layout: RecordPlacement) -> T:
         return tenacity.Retrying(stop=stop, **ON_CONFLICT)(attempt)
     except Conflict as error:
         raise StoreUnavailable(
-            f"others wrote {error.collection}[{shown(error.key)}] each time for "
-            f"{PATIENCE:g} s. Nothing was written: try again when they are done",
+            f"other writers changed {error.collection}[{shown(error.key)}] during each "
+            f"attempt for {PATIENCE:g} s. Nothing was written: try again later",
             store=layout.file,
         ) from error
 

@@ -76,9 +76,9 @@ def _require(schema: Schema, wanted: CollectionSpec, file: str) -> None:
         return
     what = "has no collection" if found is None else "stores another type in"
     raise ConfigError(
-        f"{file}: the schema {what} {wanted.name!r}. Records of a file have what only the "
-        "file tells of them, and the schema must know of it: make it with SCHEMA = "
-        "ps.schema_of(LAYOUTS, ...further collections)."
+        f"{file}: the schema {what} {wanted.name!r}. Records of a file have further fields "
+        "for what only the file holds, and the schema must declare them: make it with "
+        "SCHEMA = ps.schema_of(LAYOUTS, ...further collections)."
     )
 
 

@@ -243,8 +243,8 @@ class MemberRoot(Root):
 
     def _stale_error(self) -> LookupError:
         return LookupError(
-            f"{self.place()} is not there any more: a view of it is held that was taken "
-            "before. Nothing was changed; put it into the file again."
+            f"{self.place()} no longer exists: this view of it is stale. Nothing was "
+            "changed; put it into the file again."
         )
 
     @override

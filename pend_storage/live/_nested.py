@@ -84,14 +84,14 @@ def _resolve(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Ste
     for step in steps:
         if isinstance(step, str):
             if not isinstance(value, dict) or step not in value:
-                _raise_stale(root, steps, "is not there any more")
+                _raise_stale(root, steps, "no longer exists")
             now.append(step)
             value = value[step]
             continue
         place, seen = step
         index = track_index(seen, place, value) if isinstance(value, list) else None
         if index is None:
-            _raise_stale(root, steps, "was taken out, or cannot be told from others")
+            _raise_stale(root, steps, "was removed, or equals other items")
         now.append((index, value))
         value = value[index]
     if not isinstance(value, kind):
@@ -103,8 +103,8 @@ def _resolve(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Ste
 def _raise_stale(root: Root, steps: Steps, what: str) -> NoReturn:
     way = "".join(f"[{shown(s if isinstance(s, str) else s[0])}]" for s in steps)
     raise LookupError(
-        f"{root.place()}{way} {what}: a view of it is held that was taken before. Nothing "
-        "was changed; take it from the file again."
+        f"{root.place()}{way} {what}: this view of it is stale. Nothing was changed; read "
+        "it from the file again."
     )
 
 

@@ -159,8 +159,8 @@ class ItemRoot(Root):
 
     def _stale_error(self) -> LookupError:
         return LookupError(
-            f"{self.place()} is not there any more: a view of it is held that was taken "
-            "before. Nothing was changed; put it into the list again."
+            f"{self.place()} no longer exists: this view of it is stale. Nothing was "
+            "changed; put it into the list again."
         )
 
     @override
