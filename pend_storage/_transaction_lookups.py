@@ -1,4 +1,4 @@
-"""How a transaction reads what an edit of a file touches."""
+"""Lookups of a file's edit, read through a transaction."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ __all__ = ["TransactionLookups"]
 
 @dataclass(slots=True)
 class TransactionLookups:
-    """See :class:`~pend_storage._layouts.removal.RecordLookups`; what is read is checked at the end."""
+    """Record lookups by a transaction, which checks at its commit what was read.
+
+    Implements :class:`~pend_storage._layouts.removal.RecordLookups`.
+    """
 
     store: Store
     tx: Transaction
 
     def find(self, collection: str, key: str) -> Any:
-        """The record under a key, or None."""
+        """Return the record under a key, or None."""
         return self.tx.collection(collection).get(key)
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
-        """The records of a collection that refer to a key by this field."""
+        """Return the records of a collection that refer to a key by this field."""
         return self.tx.collection(spec.name).find(field(name) == key).items
 
     def records(self, layout: Layout) -> Iterable[Any]:
-        """The placed records of a file, and maybe others of its collection."""
+        """Return the placed records of a file, and maybe others of its collection."""
         return self.tx.collection(layout.collection).find(*layout.where).items
 
     def was_deleted(self, collection: str, key: str) -> bool:
-        """Whether a record of this key was deleted. A hint: it is not checked."""
+        """Return whether the key has a tombstone. A hint: the commit does not check it."""
         found = self.store.read(collection, (key,), deleted=True).get(key)
         return found is not None and found.record is None

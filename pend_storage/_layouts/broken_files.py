@@ -15,12 +15,12 @@ _RECORD: Final = "quarantined"
 
 
 def is_whole_file(record: QuarantinedRecord) -> bool:
-    """Whether a quarantined record stands for a file that is broken as a whole."""
+    """Return whether a quarantined record holds a file that is broken as a whole."""
     return record.place == "" and record.position is None
 
 
 def broken_header(record: QuarantinedRecord) -> LegacyFile:
-    """The header of a file that is broken as a whole.
+    """Return the header of a file that is broken as a whole.
 
     Args:
         record: the quarantined record that holds the bytes of the file.
@@ -32,14 +32,17 @@ def broken_header(record: QuarantinedRecord) -> LegacyFile:
 def broken_record(
     header: LegacyFile, records: Iterable[QuarantinedRecord]
 ) -> QuarantinedRecord | None:
-    """The record whose bytes are the file; None where the file is not broken.
+    """Find the quarantined record that holds the bytes of a broken file.
 
-    It is not broken any more once an operator has accepted the record, or deleted it: the
-    file is written from the other records then.
+    A file is no longer broken once an operator has accepted or deleted that record: it is
+    written from its other records then.
 
     Args:
         header: of the file, as it is stored.
-        records: what of the file is in quarantine.
+        records: the quarantined records of the file.
+
+    Returns:
+        The record; None where the file is not broken.
     """
     if header.format.get("shape") != BROKEN:
         return None

@@ -1,10 +1,10 @@
-"""Records of one file with the same member name: which of their texts stand in it.
+"""Duplicate members: records of one file that have the same member name.
 
 Of equal member names every parser keeps the last value. So the last member of a name is
 the record; earlier ones are *superseded*: they wait in quarantine, and their texts stay in
-the file only as long as the member that counts follows them. When that one is deleted,
-they leave the file, because the next parser would take the last of them for a record;
-then they are in quarantine alone, without a position, and do not come back.
+the file only as long as the effective member follows them. When that one is deleted, they
+leave the file, because the next parser would take the last of them for a record; then they
+are in quarantine alone, without a position, and do not come back.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ SUPERSEDED: Final = "superseded"
 
 
 class Text(NamedTuple):
-    """The text of a record with a member name."""
+    """Text of a record with a member name."""
 
     name: str
     order: tuple[Any, ...]
-    """By which the records of the file are sorted."""
+    """Sort key among the records of the file."""
     is_placed: bool
     is_superseded: bool
     token: Any
-    """By which the caller knows the record."""
+    """Identifies the record for the caller of :func:`hidden`."""
 
 
 def is_superseded(record: Any) -> bool:
-    """Whether a record is a member that a later one of the same name supersedes."""
+    """Return whether a record is superseded by a later member of the same name."""
     return isinstance(record, QuarantinedRecord) and record.code == SUPERSEDED
 
 
 def is_beside(record: Any) -> bool:
-    """Whether it is superseded and has no place among the records of its file.
+    """Return whether a record is superseded and has no position among the file's records.
 
     In an object around a list of records, its text is part of the file's header. In an
     object of records it has left the file.
@@ -51,7 +51,7 @@ def is_beside(record: Any) -> bool:
 
 
 def text_of(layout: Layout, record: Any, version: int, token: Any) -> Text | None:
-    """A record as one of several with the same member name; None where it has none."""
+    """Make the :class:`Text` of a record; None where it has no member name."""
     name = layout.member_name(record)
     if name is None:
         return None
@@ -61,7 +61,7 @@ def text_of(layout: Layout, record: Any, version: int, token: Any) -> Text | Non
 
 
 def hidden(texts: Iterable[Text]) -> set[Any]:
-    """The tokens of the quarantined texts that do not stand in the file.
+    """Return the tokens of quarantined texts that the file omits.
 
     Args:
         texts: the quarantined records of a file that have a member name, and the placed
@@ -72,12 +72,14 @@ def hidden(texts: Iterable[Text]) -> set[Any]:
         by_name.setdefault(text.name, []).append(text)
     found = set()
     for same in by_name.values():
+        # The effective member: a placed record, else the last text that is no duplicate.
         counting = max(
             (text for text in same if not text.is_superseded),
             key=lambda text: (text.is_placed, text.order),
             default=None,
         )
         for text in same:
+            # Behind the effective member, a parser would keep this text instead.
             behind = counting is None or text.order > counting.order
             if behind and text is not counting and not text.is_placed:
                 found.add(text.token)

@@ -1,4 +1,4 @@
-"""A folder with one file for each record, read as one object: name to what its file says."""
+"""Folder layout: one file for each record, read as one JSON object by record name."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _NOT_JSON: Final = "This file is not JSON: "
 
 
 class FolderFile(NamedTuple):
-    """One file of a folder."""
+    """File of a folder, and the name of its record."""
 
     name: str
-    """Of its record."""
+    """Name of the record."""
     path: Path
 
 
 def is_pattern(file: str) -> bool:
-    """Whether a name stands for many files of one folder.
+    """Return whether a file name is a pattern for the files of a folder.
 
     Raises:
-        ConfigError: it has a star elsewhere than once in its last part.
+        ConfigError: the star is not in the last part, or there are several.
     """
     folder, _, last = file.rpartition("/")
     if "*" not in file:
@@ -56,7 +56,7 @@ def is_pattern(file: str) -> bool:
 
 
 def matches(path: PurePath, pattern: PurePath) -> bool:
-    """Whether a file is one of those that a pattern stands for."""
+    """Return whether a file matches a pattern. Hidden files do not."""
     name = path.name
     return (
         path.parent == pattern.parent
@@ -66,7 +66,7 @@ def matches(path: PurePath, pattern: PurePath) -> bool:
 
 
 def file_name(pattern: Path, name: str) -> str:
-    """The name of the file of a record."""
+    """Return the file name of a record; characters unfit for file names are escaped."""
     before, _, after = pattern.name.partition("*")
     return before + _UNFIT.sub(_escaped, name) + after
 
@@ -76,10 +76,10 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def files_in(pattern: Path) -> Iterator[FolderFile]:
-    """The files that a pattern stands for, by the names of their records.
+    """Yield the files that match a pattern, sorted by the names of their records.
 
-    A file whose name is not spelled as the store would spell it is known by that name. It
-    is left alone where another one has it already.
+    A file whose name is escaped otherwise than the store would is a record of that literal
+    name. It is skipped where another file has the name already.
     """
     before, _, after = pattern.name.partition("*")
     found: dict[str, Path] = {}
@@ -100,7 +100,7 @@ def files_in(pattern: Path) -> Iterator[FolderFile]:
 
 
 def read_folder(pattern: Path) -> bytes | None:
-    """The contents of all files as one JSON object; None where there is no file."""
+    """Read all files of a folder as one JSON object; None where there is no file."""
     if not pattern.parent.is_dir():
         return None
     found = {file.name: file.path.read_bytes() for file in files_in(pattern)}
@@ -108,7 +108,11 @@ def read_folder(pattern: Path) -> bytes | None:
 
 
 def text_of(files: dict[str, bytes]) -> bytes:
-    """The contents of files as one JSON object; of what is no JSON, a text that says so."""
+    """Join the contents of files to one JSON object.
+
+    A file that is not JSON becomes a text with an error prefix: the record is quarantined
+    by itself, and does not break the folder as a whole.
+    """
     members = [
         b"%b: %b" % (dump_json(name), _value(raw)) for name, raw in files.items()
     ]

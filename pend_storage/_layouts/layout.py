@@ -1,10 +1,10 @@
-"""What a legacy layout is: how one JSON file maps to records and back. No I/O.
+"""Legacy layout: the mapping of one JSON file to records and back. No I/O.
 
-A layout is pure. It turns the bytes of a whole file into entries, and entries into the
-text of a file; who reads, writes, compares and locks the file is the JSON store.
+A layout is pure. It parses the bytes of a whole file into entries, and renders entries as
+the text of a file; the JSON store reads, writes, compares and locks the file.
 
 Positions grow with time: the oldest record of a file has the smallest, in files that grow
-at the front as well. So a record keeps its position when others come.
+at the front as well. So a record keeps its position when others are added.
 """
 
 from __future__ import annotations
@@ -32,68 +32,68 @@ __all__ = [
 ]
 
 Find: TypeAlias = Callable[[str, str], Any]
-"""Gives the record under a collection and a key, or None."""
+"""Returns the record under a collection and a key, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of a legacy file."""
+    """Parsed record of a legacy file."""
 
     place: str
     """Member name or list index, for messages."""
     home: Put
     """The record that the entry becomes, and is rendered from; of the layout's
     collection, or of the collection ``quarantine`` where it cannot be placed. Its
-    optional references may lead nowhere: :meth:`Layout.adopt` makes them null then."""
+    optional references may dangle: :meth:`Layout.adopt` makes them null then."""
     derived: Sequence[Put] = ()
-    """Further records that the entry tells of, never rendered; what they say is added
-    to records that are there already (:meth:`Layout.adopt`)."""
+    """Derived records: facts about other records, never rendered. They are merged into
+    records that exist already (:meth:`Layout.adopt`)."""
     span: tuple[int, int] | None = None
-    """Where the entry's own text stands in the file: its first byte, and the byte after
-    its last one, of exactly what :meth:`Layout.render_one` stands for. A store that
-    writes the file again copies these bytes as long as the record does not change;
-    None: not known, and the record is rendered anew."""
+    """Byte range of the entry's text in the file: the first byte, and the byte after the
+    last one, of exactly what :meth:`Layout.render_one` renders. A store that writes the
+    file again copies these bytes as long as the record does not change; None: not known,
+    and the record is rendered anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """A whole legacy file, understood."""
+    """Parsed content of a whole legacy file."""
 
     header: LegacyFile
-    """How the file is written, and what is in it beside its records."""
+    """Format of the file, and its members beside the records."""
     entries: Iterable[Entry]
     """By ascending position; each key once. May be lazy: iterate once."""
 
 
 class Layout(ABC):
-    """How one legacy file maps to one collection."""
+    """Mapping of one legacy file to one collection: the interface that stores call."""
 
     file: str
     """Path below the JSON directory, with forward slashes."""
     collection: str
     """The collection of its records."""
     key_member: str | None = None
-    """Where the file is a list: the member by which a record of it is known. By it two
-    changed lists are merged; None: by ``id`` or the like, or else by position."""
+    """Key member of the records of a list, for merging two changed lists; None: ``id`` or
+    the like, or else the position."""
     computed: frozenset[str] = frozenset()
-    """Fields that follow from where a record stands in the file, or from its text."""
+    """Fields that follow from a record's position in the file, or from its text."""
     is_one_text: bool = True
-    """Whether the file is one JSON text, and the layout holds all of it."""
+    """The file is one JSON text, and the layout holds all of it."""
     is_folder: bool = False
-    """Whether it is a folder of one file for each record, read as one object."""
+    """The file is a folder of one file for each record, read as one object."""
     is_part: bool = False
-    """Whether other layouts hold other parts of the same file."""
+    """Other layouts hold other parts of the same file."""
 
     @property
     def source(self) -> str:
-        """The file itself, where :attr:`file` is the name of a part of it."""
+        """Path of the file itself, where :attr:`file` names a part of it."""
         return self.file
 
     def joined(self, layouts: Sequence[Layout]) -> Sequence[Layout]:
-        """The layouts of a file that several were declared for, this one first.
+        """Join the layouts that were declared for one file, this one first.
 
         Raises:
-            ConfigError: they cannot share it.
+            ConfigError: they cannot share the file.
         """
         raise ConfigError(
             f"{self.file}: {len(layouts)} layouts claim this file. Declare it once, or "
@@ -102,58 +102,62 @@ class Layout(ABC):
 
     @property
     def where(self) -> tuple[Condition, ...]:
-        """What every record of the file meets, where others share its collection."""
+        """Conditions that select the file's records, where files share a collection."""
         return ()
 
-    def require(self, schema: Schema) -> None:  # noqa: B027 - for those who ask something
-        """See that a schema stores what the layout gives.
+    def require(self, schema: Schema) -> None:  # noqa: B027 - optional to override
+        """Check that a schema can store the records of the layout.
 
         Raises:
-            ConfigError: it does not; it says how to declare it.
+            ConfigError: it cannot; the message says how to declare the collection.
         """
 
     # -- reading ------------------------------------------------------------------
 
     @abstractmethod
     def parse(self, schema: Schema, raw: bytes) -> ParsedFile:
-        """Understand a whole file; records that cannot be placed become quarantined.
+        """Parse a whole file; records that cannot be placed are quarantined.
 
         A file that is broken as a whole (not JSON, half-written, another top level)
         yields one entry: a quarantined record with place "" that holds all its bytes. Its
         header is :func:`broken_header`, so that the file can be written again.
         Deterministic: the same bytes give the same records.
+
+        Args:
+            schema: of the store.
+            raw: the bytes of the file.
         """
 
     @abstractmethod
     def missing(self) -> LegacyFile:
-        """The header by which a file that does not exist yet is written.
+        """Return the header of a new file.
 
-        It is never stored for a file that is not there: a row in ``legacy_files`` says
-        that the file exists, with records or without.
+        Not stored while the file does not exist: a row in ``legacy_files`` means that it
+        does, with records or without.
         """
 
     def merged_header(
         self,
-        base: LegacyFile,  # noqa: ARG002 - for those who can tell
+        base: LegacyFile,  # noqa: ARG002 - for layouts with members beside records
         present: LegacyFile,  # noqa: ARG002
         edited: LegacyFile,
     ) -> LegacyFile:
-        """The header of a file that was edited and committed to at the same time.
+        """Merge the headers of a file that was edited and committed to concurrently.
 
         Args:
-            base: what both began with.
-            present: what the commits have made of it.
-            edited: what the file says now; where both changed the same, it counts.
+            base: common ancestor of both.
+            present: the stored header, with the commits.
+            edited: the header of the edited file; it wins where both changed a member.
         """
         return edited
 
     def overruled_members(
         self,
-        base: LegacyFile | None,  # noqa: ARG002 - for those who can tell
+        base: LegacyFile | None,  # noqa: ARG002 - for layouts with members beside records
         present: LegacyFile,  # noqa: ARG002
         edited: LegacyFile,  # noqa: ARG002
     ) -> Mapping[str, JSON]:
-        """What commits have set beside the records, and the edit overrules.
+        """Return members beside the records that commits have set and the edit overrules.
 
         Args: as for :meth:`merged_header`; ``base`` is None where it is not known.
         """
@@ -162,63 +166,65 @@ class Layout(ABC):
     def with_member(
         self,
         header: LegacyFile,
-        name: str,  # noqa: ARG002 - for those who have them
+        name: str,  # noqa: ARG002 - for layouts with members beside records
         value: JSON,  # noqa: ARG002
     ) -> LegacyFile:
-        """The header with another value of a member beside the records."""
+        """Return the header with another value of a member beside the records."""
         return header
 
     @abstractmethod
     def adopt(
         self, schema: Schema, parsed: ParsedFile, present: Iterable[Any], find: Find
     ) -> Iterator[Put | Delete]:
-        """The operations after which a store agrees with a file as it is now.
+        """Adopt a changed file: yield the operations that make a store equal to it.
 
-        Records that the file still holds keep what it cannot tell (their key, fields
-        that only new code knows). Where nothing is in the store yet, everything is
-        written. A file that is broken as a whole deletes nothing. Deleting a record
-        that others refer to is given as it is: the store frees the others first.
+        Records that the file still holds keep what it cannot express (their key, fields
+        that only new code knows). Where the store is empty, everything is written. A file
+        that is broken as a whole deletes nothing. The deletion of a record that others
+        refer to is yielded as it is: the store frees the others first.
 
         Args:
-            schema: the schema of the store.
+            schema: of the store.
             parsed: the file as it is now.
-            present: what the store holds of this file, its quarantined records
-                included, in any order. Looked at once, and before the entries.
-            find: looks into the store as it was before; operations given earlier need
-                not show.
+            present: the records of this file in the store, its quarantined ones
+                included, in any order. Iterated once, before the entries.
+            find: looks up records in the store as it was before; operations that were
+                yielded earlier need not show.
         """
 
     def told(self, schema: Schema, record: Any) -> Iterator[Put] | None:  # noqa: ARG002
-        """What a placed record tells of others, as :attr:`Entry.derived` did.
+        """Derive the facts about other records from a placed one, as :attr:`Entry.derived`.
 
-        None where no record of the file ever does.
+        None where no record of the file has any.
         """
         return None
 
     @abstractmethod
     def retry(self, schema: Schema, record: QuarantinedRecord) -> Entry:
-        """The entry that a quarantined record gives now; its home may be quarantine."""
+        """Parse a quarantined record again; the entry's home may still be quarantine."""
 
     @abstractmethod
     def set_aside(
         self, schema: Schema, header: LegacyFile, record: Any, reason: str
     ) -> Put:
-        """A placed record in quarantine instead, because the store refused it.
+        """Quarantine a placed record, because the store refused it.
 
-        For a unique value that a record elsewhere has already, which no file can tell.
+        For a unique value that a record of another file has already, which the layout of
+        one file cannot know.
         """
 
     # -- writing ------------------------------------------------------------------
 
     @abstractmethod
     def owns(self, record: Any) -> bool:
-        """Whether a record belongs to this file.
+        """Return whether a record belongs to this file.
 
-        It is one of the layout's collection or of ``quarantine``.
+        Args:
+            record: one of the layout's collection or of ``quarantine``.
         """
 
     def member_name(self, record: Any) -> str | None:  # noqa: ARG002 - for objects
-        """The name under which a record stands in an object; None in a list.
+        """Return the member name of a record in an object; None in a list.
 
         For a quarantined record that stands beside the records: None.
         """
@@ -226,45 +232,49 @@ class Layout(ABC):
 
     @abstractmethod
     def order(self, record: Any, version: int) -> tuple[Any, ...]:
-        """Where a record stands among its file's records: sort by this."""
+        """Return the sort key of a record among the records of its file."""
 
     @abstractmethod
     def placed(self, record: Any, position: int) -> Any:
-        """The record with another position in its file."""
+        """Return the record with another position in its file."""
 
     @abstractmethod
     def position(self, record: Any) -> int | None:
-        """The position in its file, None where it has none yet."""
+        """Return the position of a record in its file; None where it has none yet."""
 
     def rank(self, record: Any) -> int | None:
-        """What it is sorted by: its position, or what stands for one; None: nothing."""
+        """Return the rank by which a record is sorted: its position, as a rule."""
         return self.position(record)
 
     def place(self, record: Any) -> str:
-        """The member name of a record in a map, for messages; else its position."""
+        """Return the member name of a record in a map, else its position, for messages."""
         return str(self.position(record))
 
-    def merged(self, present: Any, read: Any) -> Any:  # noqa: ARG002 - for those who can
-        """A record that is there, after its file has told what another one says.
+    def merged(self, present: Any, read: Any) -> Any:  # noqa: ARG002 - to override
+        """Merge a record of the file into the stored one.
 
-        Fields that the file cannot tell stay as they are.
+        Fields that the file cannot express stay as they are.
+
+        Args:
+            present: the stored record.
+            read: the record as parsed from the file.
         """
         return read
 
     @abstractmethod
     def render_one(self, header: LegacyFile, record: Any) -> bytes:
-        """The text of one record inside the file, indented as it stands there.
+        """Render one record as its text inside the file, with the file's indentation.
 
-        A quarantined record gives its own bytes back.
+        A quarantined record is rendered as its original bytes.
         """
 
     @abstractmethod
     def assemble(self, header: LegacyFile, texts: Iterable[bytes]) -> Iterator[bytes]:
-        """The text of the whole file from its records' texts, in order.
+        """Assemble the text of the whole file from its records' texts, in order.
 
-        The text of a record that stands for a whole broken file is that file. Each text
-        is yielded as a piece of its own, the very object that was taken from ``texts``,
-        so that a store can note where in the file it stands.
+        The text of a record that holds a whole broken file is that file. Each text is
+        yielded as a piece of its own, the very object that was taken from ``texts``, so
+        that a store can record its byte range in the file.
         """
 
     def assemble_in(
@@ -273,34 +283,40 @@ class Layout(ABC):
         texts: Iterable[bytes],
         old: bytes,  # noqa: ARG002 - for parts of a file
     ) -> Iterator[bytes]:
-        """As :meth:`assemble`, with what other layouts hold of the file as it is now."""
+        """Assemble the file as :meth:`assemble`, with the parts of other layouts in it.
+
+        Args:
+            header: of the file.
+            texts: of the records, in order.
+            old: the file as it is now.
+        """
         return self.assemble(header, texts)
 
     def restored(self, broken: bytes, old: bytes) -> bytes:  # noqa: ARG002 - likewise
-        """The text of a file that is broken as a whole.
+        """Return the text of a file that is broken as a whole.
 
         Args:
-            broken: what was quarantined.
+            broken: the quarantined bytes.
             old: the file as it is now.
         """
         return broken
 
     def as_json(self, raw: bytes) -> bytes:
-        """What the layout holds of a file, as one JSON text."""
+        """Return the layout's part of a file as one JSON text."""
         return raw
 
     # -- as a whole -----------------------------------------------------------------
 
     def knows(self, header: LegacyFile) -> bool:
-        """Whether a stored header says how this file is written."""
+        """Return whether a stored header describes the format of this file."""
         return header.format.get("shape") != BROKEN
 
     def content(self, header: LegacyFile, records: Sequence[Any]) -> Any:
-        """What a JSON parser makes of the whole file, as exactly as possible.
+        """Return the value of the whole file as a JSON parser reads it, as exactly as possible.
 
         Args:
             header: of the file.
-            records: that stand in it, in order.
+            records: shown by the file, in order.
 
         Raises:
             CorruptFile: the text of the file is not JSON.
@@ -314,33 +330,33 @@ class Layout(ABC):
 
     def text_of(
         self,
-        header: LegacyFile,  # noqa: ARG002 - for those who keep what it says
+        header: LegacyFile,  # noqa: ARG002 - for layouts that keep the format
         records: Sequence[Any],  # noqa: ARG002
         value: Any,
     ) -> tuple[LegacyFile | None, bytes]:
-        """The text by which a file says this value, and the header that belongs to it.
+        """Render a value as the text of the file.
 
         Args:
             header: of the file as it is.
-            records: that stand in it, in order.
-            value: plain JSON, or parts of what :meth:`content` gave.
+            records: shown by the file, in order.
+            value: plain JSON, or parts of a result of :meth:`content`.
 
         Returns:
-            Without a header: that of the text, as :meth:`parse` finds it.
+            The header, and the text; None for the header that :meth:`parse` finds in it.
         """
         return None, json.dumps(value, indent=2, ensure_ascii=False).encode()
 
     def shown(self, record: Any) -> tuple[str | None, Any]:
-        """The member name of a record, and what the file says in its place.
+        """Return the member name of a record, and its value in the file.
 
-        As plain data that ``json.loads`` would give. The name is None in a list. Asked by
-        views that look at a whole file (:mod:`~pend_storage._layouts.listing`).
+        Plain data as from ``json.loads``. The name is None in a list. For views that read
+        a whole file (:mod:`~pend_storage._layouts.listing`).
         """
         raise NotImplementedError(f"{type(self).__name__} has no listing")
 
     @abstractmethod
     def view(self, store: Any, tx: Any = None, *, strict: bool = False) -> Any:
-        """Show the file as a live MutableMapping or MutableSequence.
+        """Open the file as a live MutableMapping or MutableSequence.
 
         Args:
             store: the :class:`~pend_storage.store.Store` whose file it is. Its type is
@@ -352,10 +368,10 @@ class Layout(ABC):
 
 
 def one_each(layouts: Iterable[Layout]) -> tuple[Layout, ...]:
-    """Layouts of which each has a name of its own: those of one file share it in parts.
+    """Join layouts that claim the same file, so that each result has a name of its own.
 
     Raises:
-        ConfigError: some claim one file and cannot share it.
+        ConfigError: two layouts claim one file and cannot share it.
     """
     by_file: dict[str, list[Layout]] = {}
     for layout in layouts:
@@ -367,7 +383,7 @@ def one_each(layouts: Iterable[Layout]) -> tuple[Layout, ...]:
 
 
 def layout_of(layouts: Iterable[Layout], file: str) -> Layout:
-    """The layout of a legacy file.
+    """Return the layout of a legacy file.
 
     Raises:
         ConfigError: no layout claims a file of that name.

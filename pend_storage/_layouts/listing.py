@@ -1,9 +1,8 @@
-"""The records of one legacy file in its order, as a store holds them at one moment. Pure.
+"""Listing: an immutable index of the records of one legacy file, in file order. Pure.
 
-What a view of a file is counted, iterated and indexed by. A store that keeps its rows in
-memory makes one when a view first asks, and brings it up to date with what has changed
-since; of any other store it is made from its answers. It never changes itself: a change
-makes another one.
+Views of a file are counted, iterated and indexed by it. A store that keeps its rows in
+memory caches one per file and derives the next from the rows that changed since
+(:meth:`Listing.changed`); for any other store it is built from the answers of queries.
 """
 
 from __future__ import annotations
@@ -36,24 +35,24 @@ __all__ = [
 ]
 
 AN_OBJECT: Final = object()
-"""Stands for a value that is an object: it is decoded when it is looked at."""
+"""Placeholder of an object: it is decoded on access."""
 A_LIST: Final = object()
-"""Stands for a list."""
+"""Placeholder of a list."""
 A_TEXT: Final = object()
-"""Stands for a long text."""
+"""Placeholder of a long text."""
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _SHORT: Final = 200
-"""Characters of a text that is kept in a listing."""
+"""Characters up to which a text is kept in a listing."""
 
 Mark = tuple[int, int, int]
-"""By which a store knows whether a listing is up to date."""
+"""Position of a listing in the store's history: an equal one is up to date."""
 StoredListed = tuple[str, int, bytes | None]
-"""Key, version and encoded record; None: there is no such record any more."""
+"""Key, version and encoded record; None: the record was deleted."""
 
 
 class Listed:
-    """One record of a file."""
+    """Entry of a listing: one record of a file, decoded only where it has to be."""
 
     __slots__ = (
         "collection",
@@ -79,29 +78,33 @@ class Listed:
         self.name: str | None = shown_name
         self.is_superseded: bool = is_superseded(record)
         self.row: Row | tuple[int, bytes] = row if keep is None else (row.version, keep)
-        """The row, or its version and body."""
+        """The row, or its version and encoded record."""
         self.digest: bytes | None = None if keep is None else _digest(value)
-        """By which an equal value is known without decoding this one; None: decode it."""
+        """Hash for comparing values without decoding; None: decode to compare."""
         self.value: Any = _kept(value)
-        """What the file says, or what stands for it."""
+        """Value in the file, or its placeholder."""
 
     @property
     def version(self) -> int:
-        """The version at which it was looked at."""
+        """Version of the record when it was listed."""
         return self.row.version if isinstance(self.row, Row) else self.row[0]
 
     def record(self, decode: Callable[[bytes], Any]) -> Any:
-        """The record, decoded where it has to be."""
+        """Return the record, decoded where it has to be."""
         return self.row.record if isinstance(self.row, Row) else decode(self.row[1])
 
     @property
     def is_aside(self) -> bool:
-        """Whether it is quarantined."""
+        """True for a quarantined record."""
         return self.collection == QUARANTINE
 
 
 def digest_of(value: Any) -> bytes | None:
-    """Of the text of a value; None where it has none. Other texts may be equal, too."""
+    """Hash the JSON text of a value; None where it is no JSON.
+
+    Equal digests mean equal values. Values with different digests may be equal, too: 1 and
+    1.0, for example.
+    """
     digest = _digest(value)
     if digest is None:
         return None
@@ -113,7 +116,7 @@ def digest_of(value: Any) -> bytes | None:
 
 
 def _digest(value: Any) -> bytes | None:
-    """The same of a value that is JSON."""
+    """Hash a value that is known to be JSON."""
     try:
         return blake2b(_ENCODE(value), digest_size=16).digest()
     except (TypeError, ValueError, RecursionError):
@@ -133,23 +136,23 @@ _ORDER: Final = attrgetter("order")
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Every record of one file."""
+    """Index of all records of one file, at one moment."""
 
     layout: Layout
     mark: Mark | None
     items: Sequence[Listed]
-    """In the file's order; some of those in quarantine may not stand in the file."""
+    """Records in file order; the file may omit some of the quarantined ones."""
     places: dict[tuple[str, str], Listed]
-    """By collection and key."""
+    """Records by collection and key."""
     asides: int = 0
-    """How many of them are in quarantine."""
+    """Number of quarantined records."""
     _decode: dict[str, Callable[[bytes], Any]] = field(default_factory=dict)
 
     @classmethod
     def of_rows(
         cls, layout: Layout, placed: Iterable[Row], aside: Iterable[Row]
     ) -> Listing:
-        """From what a store has answered."""
+        """Build a listing from the answers of queries."""
         made = [
             Listed(layout, layout.collection, row, None)
             for row in placed
@@ -172,7 +175,7 @@ class Listing:
         stored: dict[str, Iterable[StoredListed]],
         decode: dict[str, Callable[[bytes], Any]],
     ) -> Listing:
-        """From encoded rows, by collection."""
+        """Build a listing from encoded rows, by collection."""
         items = [
             item
             for name, rows in stored.items()
@@ -185,7 +188,12 @@ class Listing:
         return cls(layout, mark, items, places, asides, decode)
 
     def changed(self, mark: Mark, stored: dict[str, Iterable[StoredListed]]) -> Listing:
-        """Another one, after these rows were set."""
+        """Derive the next listing from changed rows.
+
+        Args:
+            mark: of the new listing.
+            stored: rows that were set or deleted, by collection.
+        """
         layout, asides = self.layout, self.asides
         items, places = list(self.items), dict(self.places)
         for name, rows in stored.items():
@@ -202,7 +210,7 @@ class Listing:
         return Listing(layout, mark, items, places, asides, self._decode)
 
     def record(self, item: Listed) -> Any:
-        """The record of an item."""
+        """Return the record of an item."""
         decode = self._decode.get(item.collection)
         if decode is None:
             assert isinstance(item.row, Row)  # noqa: S101 - made from an answer
@@ -210,7 +218,7 @@ class Listing:
         return item.record(decode)
 
     def value(self, item: Listed) -> Any:
-        """What the file says in its place, as plain data."""
+        """Return the value of an item in the file, as plain data."""
         value = item.value
         if value is AN_OBJECT or value is A_LIST or value is A_TEXT:
             return self.layout.shown(self.record(item))[1]
@@ -218,8 +226,9 @@ class Listing:
 
     @cached_property
     def standing(self) -> Sequence[Listed]:
-        """What stands in the file, in its order."""
-        # Of a list, what waits has no name, though records may have one in another shape.
+        """Items that the file shows, in file order."""
+        # In a list quarantined items have no name, though records may have one in another
+        # shape of the file.
         aside = {
             id(item): self.layout.member_name(self.record(item))
             for item in self.items
@@ -238,7 +247,7 @@ class Listing:
 
     @cached_property
     def members(self) -> dict[str, Listed]:
-        """What stands in the file by name; of equal names the last counts."""
+        """Items that the file shows, by member name; of equal names the last wins."""
         return {str(item.name): item for item in self.standing}
 
 

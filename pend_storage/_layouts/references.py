@@ -1,4 +1,4 @@
-"""References and facts: what records say of other records, and how both are merged."""
+"""References and derived facts between records: resolving and merging them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,39 @@ __all__ = ["absorbed", "anchored", "merged_fact"]
 
 
 def anchored(
-    spec: CollectionSpec, record: Any, leads: Callable[[str, str], bool]
+    spec: CollectionSpec, record: Any, exists: Callable[[str, str], bool]
 ) -> Any:
-    """The record with null for every reference that leads nowhere.
+    """Null the dangling references of a record.
 
-    None where a reference that may not be null leads nowhere. What it referred to is
-    told by another field, such as the hash from which the key of a user is made.
+    The target is not lost: another field keeps it, such as the hash from which the key of
+    a user is made.
+
+    Args:
+        spec: of the collection.
+        record: with references that may dangle.
+        exists: returns whether a collection has a key.
+
+    Returns:
+        The record; None where a reference that may not be null dangles.
     """
     lost = {
         name: None
         for name, target in spec.references.items()
-        if (value := getattr(record, name)) is not None and not leads(target, value)
+        if (value := getattr(record, name)) is not None and not exists(target, value)
     }
     if not all(spec.fields[name].optional for name in lost):
         return None
     return replace(record, **lost) if lost else record
 
 
-def absorbed(spec: CollectionSpec, present: Any, told: Any) -> Any:
-    """A record that is there, with what another source tells of the same thing.
-
-    What the other source leaves at its default it does not tell; objects are united.
-    """
-    if told is None:
+def absorbed(spec: CollectionSpec, present: Any, fact: Any) -> Any:
+    """Merge a derived fact into an existing record; objects are united."""
+    if fact is None:
         return None
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(told):
-        value, old = getattr(told, field.name), getattr(present, field.name)
+    for field in dataclasses.fields(fact):
+        value, old = getattr(fact, field.name), getattr(present, field.name)
+        # A default says nothing: the source does not know this field.
         if value == spec.fields[field.name].default:
             continue
         if isinstance(value, Mapping) and isinstance(old, Mapping):
@@ -51,16 +57,19 @@ def absorbed(spec: CollectionSpec, present: Any, told: Any) -> Any:
 def merged_fact(
     spec: CollectionSpec,
     present: Any,
-    told: Any,
-    leads: Callable[[str, str], bool],
+    fact: Any,
+    exists: Callable[[str, str], bool],
 ) -> Any:
-    """A record after another source has told of the same thing; None where it cannot.
+    """Merge a derived fact into the record that it is about, or make the record of it.
 
     Args:
         spec: of the collection.
-        present: the record that is there; None: there is none.
-        told: what the other source tells, as a record.
-        leads: whether a reference leads somewhere.
+        present: the existing record, or None.
+        fact: the derived record.
+        exists: returns whether a collection has a key.
+
+    Returns:
+        The record; None where a reference of the fact dangles that may not be null.
     """
-    fact = anchored(spec, told, leads)
-    return fact if present is None else absorbed(spec, present, fact)
+    anchor = anchored(spec, fact, exists)
+    return anchor if present is None else absorbed(spec, present, anchor)

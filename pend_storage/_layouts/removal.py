@@ -1,16 +1,16 @@
-"""What goes with a record that leaves its file, and what comes back with it.
+"""Removal cascade: the consequences of a record that leaves its legacy file, or returns.
 
-A record that is *removed* is gone: its member is not in the file any more. One that is
-*displaced* is not: its member is there, with a text that cannot be placed; the record is
-kept whole, with whatever referred to it, and comes back with a text that can.
+A *removed* record is deleted: its member is no longer in the file. A *displaced* one is
+retained: its member is there, with a text that cannot be placed; the record is kept whole
+in quarantine, with the records that referred to it, and is restored with a text that can.
 
-Of what refers to such a record,
+Of the referrers of such a record,
 
 - a reference that may be null becomes null;
-- a record that needs it goes with it where it says no more than the files tell anyway;
-- any other record that needs it goes to quarantine, in its place in its own file.
+- a record that needs it is deleted with it, where the files can derive it again;
+- any other record that needs it is quarantined, at its place in its own file.
 
-Pure: who reads, checks and writes is the caller.
+Pure: the caller reads, checks and writes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pend_storage._layouts.retained_forms import (
     DisplacedRecord,
     Operation,
     content_of,
-    kept_id,
+    displacing_text,
+    exceeds_text,
     record_of,
+    retained_id,
     same_place,
-    says_more,
-    text_instead,
     without_file,
 )
 from pend_storage._model.diff import differences
@@ -48,79 +48,82 @@ __all__ = ["KEPT", "REFERENCE_LOST", "RecordLookups", "Removal"]
 Place: TypeAlias = tuple[str, str]
 
 _MOST_NAMED: Final = 5
-"""Records that an event names."""
+"""Records that an event names at most."""
 
 
 class RecordLookups(Protocol):
-    """How the records of a store are read; whatever is found is checked at the commit."""
+    """Reads of a store for an edit; the commit checks the versions of what was read."""
 
     def find(self, collection: str, key: str) -> Any:
-        """The record under a key, or None."""
+        """Return the record under a key, or None."""
 
     def referrers(self, spec: CollectionSpec, name: str, key: str) -> Iterable[Any]:
-        """The records of a collection that refer to a key by this field."""
+        """Return the records of a collection that refer to a key by this field."""
 
     def records(self, layout: Layout) -> Iterable[Any]:
-        """The placed records of a file, and maybe others of its collection."""
+        """Return the placed records of a file, and maybe others of its collection."""
 
     def was_deleted(self, collection: str, key: str) -> bool:
-        """Whether a record of this key was deleted, and is not there now."""
+        """Return whether the key has a tombstone: it was deleted and does not exist."""
 
 
 class Removal:
-    """One edit of one file, made complete."""
+    """Cascade of one edit of one file: adds what follows from removed records."""
 
     def __init__(
         self,
         schema: Schema,
         layouts: Sequence[Layout],
         layout: Layout,
-        looks: RecordLookups,
+        lookups: RecordLookups,
     ) -> None:
-        """Make one.
+        """Prepare the cascade.
 
         Args:
             schema: of the store.
             layouts: of all files that the store knows.
-            layout: of the file that is edited.
-            looks: reads the store as it was before the edit.
+            layout: of the edited file.
+            lookups: reads the store as it was before the edit.
         """
         self._schema = schema
         self._layouts = layouts
         self._layout = layout
-        self._looks = looks
+        self._lookups = lookups
         self._all: dict[Place, Operation] = {}
-        self._gone: list[str] = []
-        self._let: list[str] = []
-        self._aside: list[str] = []
+        self._removed: list[str] = []
+        self._released: list[str] = []
+        self._quarantined: list[str] = []
 
     def settle(self, wanted: Iterable[Operation]) -> dict[Place, Operation]:
-        """The operations of an edit, and what follows from them.
+        """Complete the operations of an edit with their consequences.
 
         Args:
-            wanted: as :meth:`Layout.adopt` gives them; of one place the last one counts.
+            wanted: as from :meth:`Layout.adopt`; of one key the last operation wins.
+
+        Returns:
+            All operations, by collection and key.
         """
         self._all = {(o.collection, o.key): o for o in wanted}
-        self._gone, self._let, self._aside = [], [], []
+        self._removed, self._released, self._quarantined = [], [], []
         first = list(self._all.values())
         for operation in first:
             if isinstance(operation, Delete) and operation.collection != QUARANTINE:
-                self._leave(operation, first)
+                self._remove(operation, first)
         for operation in first:
             if isinstance(operation, Delete) and operation.collection == QUARANTINE:
-                self._come_back(operation.key, first)
+                self._restore_displaced(operation.key, first)
         for operation in first:
             if isinstance(operation, Put) and operation.collection != QUARANTINE:
-                self._hear_others(operation)
+                self._merge_facts_of_others(operation)
         return self._all
 
     def event(self) -> Event | None:
-        """What an operator should know of it, if anything."""
+        """Return the report of the cascade for operators; None where nothing followed."""
         parts = [
             f"{len(names)} {what} ({_named(names)})"
             for names, what in (
-                (self._let, "records refer to it no longer"),
-                (self._aside, "records that need it are in quarantine"),
+                (self._released, "records refer to it no longer"),
+                (self._quarantined, "records that need it are in quarantine"),
             )
             if names
         ]
@@ -128,118 +131,119 @@ class Removal:
             return None
         return Event(
             "file-record-removed",
-            f"{_named(self._gone)} left {self._layout.file}: {'; '.join(parts)}. Put the "
+            f"{_named(self._removed)} left {self._layout.file}: {'; '.join(parts)}. Put the "
             "record back, or accept what is in quarantine",
             logging.WARNING,
         )
 
-    # -- what leaves --------------------------------------------------------------------
+    # -- removed records ----------------------------------------------------------------
 
-    def _leave(self, operation: Delete, edit: Sequence[Operation]) -> None:
-        record = self._looks.find(operation.collection, operation.key)
+    def _remove(self, operation: Delete, edit: Sequence[Operation]) -> None:
+        record = self._lookups.find(operation.collection, operation.key)
         if record is None:
             return
-        self._gone.append(f"{operation.collection}[{shown(operation.key)}]")
-        instead = text_instead(self._layout, record, edit)
+        self._removed.append(f"{operation.collection}[{shown(operation.key)}]")
+        instead = displacing_text(self._layout, record, edit)
         if instead is None:
-            self._let_go(operation.collection, operation.key, record, None)
+            self._release_referrers(operation.collection, operation.key, record, None)
             return
         spec = self._schema[operation.collection]
         kept = DisplacedRecord(spec.name, operation.key, content_of(spec, record))
-        self._let_go(spec.name, operation.key, record, kept)
-        self._keep(kept, instead, record)
+        self._release_referrers(spec.name, operation.key, record, kept)
+        self._retain(kept, instead, record)
 
-    def _keep(
+    def _retain(
         self, kept: DisplacedRecord, instead: QuarantinedRecord, record: Any
     ) -> None:
-        """Keep a displaced record, unless its text alone tells everything."""
+        """Retain a displaced record in quarantine, unless its text alone restores it."""
         if not (
             kept.needing
             or kept.referrers
-            or says_more(self._layout, self._schema, record)
+            or exceeds_text(self._layout, self._schema, record)
         ):
             return
+        # Too many referrers for one row: retain the record without them.
         for part in (kept, replace(kept, referrers=[])):
             aside = part.aside(self._layout.file, instead.id)
             try:
-                self._want(self._schema.put(QUARANTINE, aside))
+                self._add(self._schema.put(QUARANTINE, aside))
             except InvalidRecord as error:
                 if error.code != "too-large":
                     raise
             else:
                 return
 
-    def _let_go(
+    def _release_referrers(
         self, collection: str, key: str, record: Any, kept: DisplacedRecord | None
     ) -> None:
-        """Free what refers to a record that is deleted."""
-        told = self._told_by(collection, record)
+        """Release the referrers of a record that is deleted."""
+        facts = self._derived_facts(collection, record)
         for spec, name in self._schema.referrers(collection):
             for other in self._referring(spec, name, key):
                 if spec.fields[name].optional:
                     freed = self._schema.put(spec.name, replace(other, **{name: None}))
-                    self._want(freed)
-                    self._let.append(f"{spec.name}[{shown(freed.key)}]")
+                    self._add(freed)
+                    self._released.append(f"{spec.name}[{shown(freed.key)}]")
                     if kept is not None:
                         kept.referrers.append((spec.name, freed.key, name))
                 else:
-                    self._take_along(spec, name, other, told, kept)
+                    self._cascade(spec, name, other, facts, kept)
 
     def _referring(self, spec: CollectionSpec, name: str, key: str) -> Iterator[Any]:
-        """The records that will refer to a key, as the edit leaves them."""
+        """Yield the records that refer to a key after the edit."""
         planned = {
             o.key: o.record
             for o in self._all.values()
             if isinstance(o, Put) and o.collection == spec.name
         }
-        stored = {spec.key_of(r): r for r in self._looks.referrers(spec, name, key)}
+        stored = {spec.key_of(r): r for r in self._lookups.referrers(spec, name, key)}
         for other, record in {**stored, **planned}.items():
             if isinstance(self._all.get((spec.name, other)), Delete):
                 continue
             if getattr(record, name) == key:
                 yield record
 
-    def _take_along(
+    def _cascade(
         self,
         spec: CollectionSpec,
         name: str,
         record: Any,
-        told: Mapping[Place, Any],
+        facts: Mapping[Place, Any],
         kept: DisplacedRecord | None,
     ) -> None:
-        """Delete a record that cannot be without the one that is deleted."""
+        """Delete a record whose reference to a deleted one may not be null."""
         key = spec.key_of(record)
-        self._want(self._schema.delete(spec.name, key))
+        self._add(self._schema.delete(spec.name, key))
         if kept is not None:
             kept.needing.append((spec.name, key, content_of(spec, record)))
-        elif not self._is_told(spec, record, told):
+        elif not self._is_derivable(spec, record, facts):
             self._set_aside(spec, name, record)
-        self._let_go(spec.name, key, record, kept)
+        self._release_referrers(spec.name, key, record, kept)
 
-    def _told_by(self, collection: str, record: Any) -> dict[Place, Any]:
-        """What a record of the file tells of others."""
-        told: dict[Place, Any] = {}
+    def _derived_facts(self, collection: str, record: Any) -> dict[Place, Any]:
+        """Return the facts that a record of the file derives, by collection and key."""
+        facts: dict[Place, Any] = {}
         if collection == self._layout.collection and self._layout.owns(record):
             for put in self._layout.told(self._schema, record) or ():
-                told[put.collection, put.key] = put.record
-        return told
+                facts[put.collection, put.key] = put.record
+        return facts
 
-    def _is_told(
-        self, spec: CollectionSpec, record: Any, told: Mapping[Place, Any]
+    def _is_derivable(
+        self, spec: CollectionSpec, record: Any, facts: Mapping[Place, Any]
     ) -> bool:
-        """Whether a record says no more than the files do, which can tell it again."""
+        """Return whether the files can derive a record again: deleting it loses nothing."""
         place = (spec.name, spec.key_of(record))
-        made = told.get(place)
+        made = facts.get(place)
         if made is None:
             return False
         if not differences(record, made):
             return True
-        for put in self._others_tell({place}):
+        for put in self._facts_of_others({place}):
             made = absorbed(spec, made, put.record)
         return not differences(record, made)
 
     def _set_aside(self, spec: CollectionSpec, name: str, record: Any) -> None:
-        """Put a record in quarantine, in its place in its own file."""
+        """Quarantine a record at its place in its own file."""
         key = spec.key_of(record)
         reason = f"its {name} refers to a record that was removed"
         owner = next(
@@ -249,42 +253,43 @@ class Removal:
         if owner is None:
             aside = without_file(spec, key, content_of(spec, record))
         else:
-            header = self._looks.find(LEGACY_FILES, owner.file) or owner.missing()
+            header = self._lookups.find(LEGACY_FILES, owner.file) or owner.missing()
             aside = owner.set_aside(self._schema, header, record, reason).record
         seen = replace(
             aside, code=REFERENCE_LOST, reason=reason, seen_at=datetime.now(UTC)
         )
-        self._want(self._schema.put(QUARANTINE, seen))
-        self._aside.append(f"{spec.name}[{shown(key)}] as {seen.id}")
+        self._add(self._schema.put(QUARANTINE, seen))
+        self._quarantined.append(f"{spec.name}[{shown(key)}] as {seen.id}")
 
-    # -- what comes back ----------------------------------------------------------------
+    # -- restored records ---------------------------------------------------------------
 
-    def _come_back(self, left: str, edit: Sequence[Operation]) -> None:
-        """Restore what was kept while a text, which has left now, was in its place."""
-        aside = self._looks.find(QUARANTINE, kept_id(left))
+    def _restore_displaced(self, left: str, edit: Sequence[Operation]) -> None:
+        """Restore the record that was displaced by a quarantined text, which has left."""
+        aside = self._lookups.find(QUARANTINE, retained_id(left))
         if aside is None or aside.code != KEPT:
             return
         kept = DisplacedRecord.load(aside.raw)
         home = self._all.get((kept.collection, kept.key))
         if isinstance(home, Put):
             if self._restore(kept, home):
-                self._want(self._schema.delete(QUARANTINE, aside.id))
+                self._add(self._schema.delete(QUARANTINE, aside.id))
             return
-        gone = self._looks.find(QUARANTINE, left)
+        # Another unplaceable text took the place: link the retained record to that one.
+        gone = self._lookups.find(QUARANTINE, left)
         for operation in edit:
             if not isinstance(operation, Put) or operation.collection != QUARANTINE:
                 continue
             other: QuarantinedRecord = operation.record
             if self._layout.owns(other) and same_place(self._layout, gone, other):
-                linked = replace(aside, id=kept_id(other.id))
-                self._want(self._schema.delete(QUARANTINE, aside.id))
-                self._want(self._schema.put(QUARANTINE, linked))
+                linked = replace(aside, id=retained_id(other.id))
+                self._add(self._schema.delete(QUARANTINE, aside.id))
+                self._add(self._schema.put(QUARANTINE, linked))
                 return
 
     def _restore(self, kept: DisplacedRecord, home: Put) -> bool:
-        """Write what was kept under what the file says now; False where nobody can."""
-        layout, looks = self._layout, self._looks
-        if looks.find(home.collection, home.key) is not None:
+        """Write a retained record, merged with the file's text; False if it cannot be."""
+        layout, lookups = self._layout, self._lookups
+        if lookups.find(home.collection, home.key) is not None:
             return False
         try:
             former = record_of(self._schema[kept.collection], kept.record)
@@ -299,26 +304,26 @@ class Removal:
             ]
         except (CorruptFile, InvalidRecord):  # of another version of the schema
             return False
-        self._want(restored)
+        self._add(restored)
         for spec, key, record in needing:
-            if looks.find(spec.name, key) is None:
-                told = self._all.get((spec.name, key))
-                if isinstance(told, Put):
-                    record = absorbed(spec, record, told.record)  # noqa: PLW2901
-                self._want(self._schema.put(spec.name, record))
+            if lookups.find(spec.name, key) is None:
+                fact = self._all.get((spec.name, key))
+                if isinstance(fact, Put):
+                    record = absorbed(spec, record, fact.record)  # noqa: PLW2901
+                self._add(self._schema.put(spec.name, record))
         for name, key, attribute in kept.referrers:
-            other = looks.find(name, key)
+            other = lookups.find(name, key)
             if other is not None and getattr(other, attribute) is None:
                 found = replace(other, **{attribute: kept.key})
-                self._want(self._schema.put(name, found))
+                self._add(self._schema.put(name, found))
         return True
 
-    def _hear_others(self, put: Put) -> None:
-        """What other files tell of a record that comes back, and of what it brings."""
-        layout, looks = self._layout, self._looks
+    def _merge_facts_of_others(self, put: Put) -> None:
+        """Merge facts of other files into the derived records of a restored one."""
+        layout, lookups = self._layout, self._lookups
         if put.collection != layout.collection or not layout.owns(put.record):
             return
-        if looks.find(put.collection, put.key) is not None:
+        if lookups.find(put.collection, put.key) is not None:
             return
         mine = {layout.collection, QUARANTINE}
         brought = {
@@ -326,48 +331,48 @@ class Removal:
             for place, operation in self._all.items()
             if place[0] not in mine and isinstance(operation, Put)
         }
-        if not brought or not looks.was_deleted(put.collection, put.key):
+        if not brought or not lookups.was_deleted(put.collection, put.key):
             return
-        places = brought.intersection(self._told_by(put.collection, put.record))
+        places = brought.intersection(self._derived_facts(put.collection, put.record))
         if not places:
             return
-        for told in self._others_tell(places, of=put):
-            place = (told.collection, told.key)
-            known, spec = self._all[place], self._schema[told.collection]
+        for fact in self._facts_of_others(places, of=put):
+            place = (fact.collection, fact.key)
+            known, spec = self._all[place], self._schema[fact.collection]
             assert isinstance(known, Put)  # noqa: S101 - only those were asked for
-            record = merged_fact(spec, known.record, told.record, self._leads)
+            record = merged_fact(spec, known.record, fact.record, self._target_exists)
             if record is not None and differences(known.record, record):
-                self._want(self._schema.put(spec.name, record))
+                self._add(self._schema.put(spec.name, record))
 
-    def _leads(self, collection: str, key: str) -> bool:
+    def _target_exists(self, collection: str, key: str) -> bool:
         known = self._all.get((collection, key))
         if known is not None:
             return isinstance(known, Put)
-        return self._looks.find(collection, key) is not None
+        return self._lookups.find(collection, key) is not None
 
-    def _others_tell(self, places: set[Place], of: Put | None = None) -> Iterator[Put]:
-        """What the placed records of other files tell of these places.
+    def _facts_of_others(
+        self, places: set[Place], of: Put | None = None
+    ) -> Iterator[Put]:
+        """Yield the facts that placed records of other files derive about these keys.
 
-        Args:
-            places: collections and keys.
-            of: a record that comes back; who tells of it refers to it again.
+        The deriving records refer to ``of``, a restored record, again.
         """
         for layout in self._layouts if places else ():
             if layout.file == self._layout.file:
                 continue
-            for record in self._looks.records(layout):
+            for record in self._lookups.records(layout):
                 if not layout.owns(record):
                     continue
-                told = layout.told(self._schema, record)
-                if told is None:
+                facts = layout.told(self._schema, record)
+                if facts is None:
                     break
-                found = [p for p in told if (p.collection, p.key) in places]
+                found = [p for p in facts if (p.collection, p.key) in places]
                 if found and of is not None:
-                    self._refer_again(layout, record, of)
+                    self._restore_references(layout, record, of)
                 yield from found
 
-    def _refer_again(self, layout: Layout, record: Any, target: Put) -> None:
-        """Follow references again that led nowhere while their target was away."""
+    def _restore_references(self, layout: Layout, record: Any, target: Put) -> None:
+        """Restore references that were nulled while their target was removed."""
         spec = self._schema[layout.collection]
         text = layout.set_aside(self._schema, layout.missing(), record, "").record
         entry = layout.retry(self._schema, replace(text, code=""))
@@ -383,9 +388,9 @@ class Removal:
             and getattr(entry.home.record, name) == target.key
         }
         if changes:
-            self._want(self._schema.put(spec.name, replace(present, **changes)))
+            self._add(self._schema.put(spec.name, replace(present, **changes)))
 
-    def _want(self, operation: Operation) -> None:
+    def _add(self, operation: Operation) -> None:
         self._all[operation.collection, operation.key] = operation
 
 

@@ -1,4 +1,4 @@
-"""The forms in which records wait that have left their file through no wish of theirs."""
+"""Retained forms: quarantine rows of displaced records and of records without a target."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ __all__ = [
     "DisplacedRecord",
     "Operation",
     "content_of",
-    "kept_id",
+    "displacing_text",
+    "exceeds_text",
     "record_of",
+    "retained_id",
     "same_place",
-    "says_more",
-    "text_instead",
     "without_file",
 ]
 
 Operation: TypeAlias = Put | Delete
 
 KEPT: Final = "kept"
-"""The code of a record that is kept whole while its member cannot be placed."""
+"""Quarantine code of a displaced record: retained while its member cannot be placed."""
 REFERENCE_LOST: Final = "reference-lost"
-"""The code of a record that needs one which was removed."""
+"""Quarantine code of a record whose required reference has lost its target."""
 
 
 @dataclass(slots=True)
 class DisplacedRecord:
-    """What is kept of a displaced record."""
+    """Displaced record, with its referrers, as it is retained in quarantine."""
 
     collection: str
     key: str
     record: JSON
     needing: list[tuple[str, str, JSON]] = field(default_factory=list)
-    """Records that cannot be without it: collection, key and content."""
+    """Deleted records whose reference to it may not be null: collection, key, content."""
     referrers: list[tuple[str, str, str]] = field(default_factory=list)
-    """Records that let go of it: collection, key and field."""
+    """Records whose reference to it was nulled: collection, key and field."""
 
     def dump(self) -> bytes:
-        """As it is stored."""
+        """Serialize for the quarantine row."""
         return dump_json(
             {
                 "collection": self.collection,
@@ -62,14 +62,14 @@ class DisplacedRecord:
         )
 
     def aside(self, file: str, instead: str) -> QuarantinedRecord:
-        """The row in quarantine that keeps it.
+        """Make the quarantine row.
 
         Args:
-            file: from which it was displaced.
-            instead: key of the quarantined text that stands in its place.
+            file: of the displaced record.
+            instead: key of the quarantined text that took its place.
         """
         return QuarantinedRecord(
-            id=kept_id(instead),
+            id=retained_id(instead),
             file=f"{file}{EDIT_MARK}",
             place=safe_text(f"{self.collection}/{self.key}"),
             position=0,
@@ -83,34 +83,34 @@ class DisplacedRecord:
 
     @classmethod
     def load(cls, raw: bytes) -> DisplacedRecord:
-        """From what is stored."""
+        """Deserialize from the quarantine row."""
         made: Any = load_json(raw)
         needing = [tuple(item) for item in made["needing"]]
         referrers = [tuple(item) for item in made["referrers"]]
         return cls(made["collection"], made["key"], made["record"], needing, referrers)
 
 
-def kept_id(aside: str) -> str:
-    """The key of what is kept while a quarantined text stands in its place."""
+def retained_id(aside: str) -> str:
+    """Return the quarantine key of the record that a quarantined text displaced."""
     return hashlib.sha256(b"kept\0" + aside.encode()).hexdigest()[:32]
 
 
 def content_of(spec: CollectionSpec, record: Any) -> JSON:
-    """A record as JSON, with every field."""
+    """Encode a record as JSON, with every field."""
     return load_json(spec.codec.encode(record))
 
 
 def record_of(spec: CollectionSpec, content: JSON) -> Any:
-    """The record again.
+    """Decode a record from the JSON of :func:`content_of`.
 
     Raises:
-        CorruptFile: another version of the schema has made it.
+        CorruptFile: it was encoded by another version of the schema.
     """
     return spec.codec.decode(dump_json(content))
 
 
 def without_file(spec: CollectionSpec, key: str, content: JSON) -> QuarantinedRecord:
-    """A record of a collection that no layout of this store shows, as its file would."""
+    """Quarantine a record whose collection has no legacy file."""
     file, place = f"{spec.name}.json", safe_text(key)
     raw = b"%b: %b" % (dump_json(key), dump_json(content))
     digest = hashlib.sha256(b"%b\n%b" % (place.encode(), raw)).hexdigest()
@@ -126,8 +126,8 @@ def without_file(spec: CollectionSpec, key: str, content: JSON) -> QuarantinedRe
     )
 
 
-def says_more(layout: Layout, schema: Schema, record: Any) -> bool:
-    """Whether new code has written what the file of a record cannot tell."""
+def exceeds_text(layout: Layout, schema: Schema, record: Any) -> bool:
+    """Return whether a record has values that its text in the file does not express."""
     spec = schema[layout.collection]
     text = layout.set_aside(schema, layout.missing(), record, "").record
     entry = layout.retry(schema, replace(text, code=""))
@@ -138,10 +138,10 @@ def says_more(layout: Layout, schema: Schema, record: Any) -> bool:
     return any(difference.path[0] not in ignored for difference in found)
 
 
-def text_instead(
+def displacing_text(
     layout: Layout, record: Any, edit: Iterable[Operation]
 ) -> QuarantinedRecord | None:
-    """The text that stands in the place of a record now, and cannot be placed."""
+    """Find the unplaceable text of an edit that took the place of a record."""
     if not layout.owns(record):
         return None
     for operation in edit:
@@ -154,7 +154,7 @@ def text_instead(
 
 
 def same_place(layout: Layout, one: Any, other: QuarantinedRecord) -> bool:
-    """Whether a record and a quarantined text have one name, or one position."""
+    """Return whether a record and a quarantined text share a name, or a position."""
     if other.position is None:
         return False
     name = layout.member_name(other)

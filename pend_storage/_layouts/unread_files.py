@@ -1,11 +1,11 @@
-"""Legacy files of which nothing could ever be read: what is in them is unknown.
+"""Unread files: legacy files that were never readable, so that their records are unknown.
 
-A record that is absent because its file could not be read is not absent, it is unknown. So a
-look-up that such a record could answer, and a write that rests on its absence, are refused
-with :class:`~pend_storage.errors.CorruptFile`. A store that has read a file once knows its
-records also when the file breaks later, and goes on with them.
+A record that is missing because its file could not be read is not absent, it is unknown. So
+a lookup that such a record could answer, and a write that depends on its absence, are
+refused with :class:`~pend_storage.errors.CorruptFile`. A store that has read a file once
+knows its records also when the file breaks later, and goes on with them.
 
-A file is unread while its header says so (:func:`marked`) and its entry in quarantine, which
+A file is unread while its header is marked (:func:`marked`) and its quarantine entry, which
 holds all its bytes, waits. Both are rows, so they reach the other store of a pair.
 """
 
@@ -43,26 +43,26 @@ __all__ = [
 ]
 
 _MARK: Final = "unread"
-"""Member of a header's ``format``."""
+"""Member of a header's ``format`` that marks an unread file."""
 _BROKEN: Final = "broken"
 _FIRST: Final = 1
-"""Version of what the first opening of a directory has read."""
+"""Version of rows that the first opening of a directory imported."""
 
 _ALL: Final = ""
 _exempt: Final[ContextVar[str | None]] = ContextVar("pend_storage_exempt", default=None)
-"""File on which look-ups may rest although it is unread; ``_ALL``: on any."""
+"""Unread file whose rows may be read as they are; ``_ALL``: those of all files."""
 _resting: Final[ContextVar[str | None]] = ContextVar(
     "pend_storage_resting", default=None
 )
-"""On which file look-ups rest; None: on whichever may hold the record."""
+"""File that lookups are about; None: each file that may hold the record."""
 
 
 @contextmanager
 def as_stored(file: str = _ALL) -> Iterator[None]:
-    """In the block rows are read as they are in the store: for copying and comparing.
+    """Disable the guard in a block: rows are read as stored, for copying and comparing.
 
     Args:
-        file: only those of this file; else of all.
+        file: only for this unread file; by default for all.
     """
     token = _exempt.set(file)
     try:
@@ -73,9 +73,10 @@ def as_stored(file: str = _ALL) -> Iterator[None]:
 
 @contextmanager
 def resting_on(file: str) -> Iterator[None]:
-    """In the block look-ups by key are about records of this file alone.
+    """Limit lookups by key in a block to records of one file.
 
-    For collections that several files share, where a key does not tell the file.
+    For collections that several files share, where a key does not name its file: another,
+    unread one would refuse the lookup.
     """
     token = _resting.set(file)
     try:
@@ -86,31 +87,31 @@ def resting_on(file: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadFile:
-    """A legacy file of which nothing could ever be read."""
+    """Legacy file that was never readable."""
 
     file: str
-    """Its name in the layout."""
+    """Name in the layout."""
     collection: str
-    """Of its records."""
+    """Collection of its records."""
     path: str
-    """Where it is, as far as the store knows."""
+    """Path, as far as the store knows it; else the name."""
     quarantined: str
-    """Id of its entry in quarantine."""
+    """Id of its quarantine entry."""
     reason: str
-    """What is wrong with it, and what it looks like."""
+    """Parse error, and a description of the content."""
 
     def error(self) -> CorruptFile:
-        """The error for what rests on it."""
+        """Make the error for lookups and writes that depend on the file."""
         return CorruptFile(self.reason, path=self.path, quarantined=self.quarantined)
 
 
 def marked(header: LegacyFile) -> LegacyFile:
-    """The header of a broken file, with the mark that nothing of it was ever read."""
+    """Mark the header of a broken file as unread."""
     return replace(header, format={**header.format, _MARK: True})
 
 
 def is_marked(header: LegacyFile) -> bool:
-    """Whether a header says that nothing of its file was ever read."""
+    """Return whether a header is marked as that of an unread file."""
     return header.format.get(_MARK) is True
 
 
@@ -120,13 +121,13 @@ def unread_of(
     layouts: Mapping[str, Layout],
     places: Mapping[str, Any],
 ) -> Iterator[UnreadFile]:
-    """The files that are unread, by what a store holds.
+    """Find the unread files of a store by its headers and quarantine entries.
 
     Args:
         headers: of all files.
-        entries: gives what of a file is in quarantine.
+        entries: returns the quarantine rows of a file.
         layouts: by file.
-        places: where files are, by name.
+        places: paths of files, by name.
     """
     for header in headers:
         record = header.record
@@ -150,15 +151,15 @@ def unread_of(
 
 
 class UnreadFiles:
-    """The unread files of a store at one moment, and what rests on them."""
+    """Guard over the unread files of a store: refuses what depends on their records."""
 
     def __init__(
         self, files: Iterable[UnreadFile], layouts: Mapping[str, Layout]
     ) -> None:
-        """Take note of them.
+        """Index the files by collection.
 
         Args:
-            files: the files.
+            files: the unread files at this moment.
             layouts: by file.
         """
         self.files: Final = tuple(files)
@@ -168,7 +169,7 @@ class UnreadFiles:
             self._collections.add(LEGACY_FILES)
 
     def concern(self, collection: str) -> bool:
-        """Whether a look into this collection may rest on one of them."""
+        """Return whether a lookup in this collection may depend on an unread file."""
         return collection in self._collections
 
     def _of(self, collection: str) -> Iterator[tuple[UnreadFile, Layout]]:
@@ -183,7 +184,7 @@ class UnreadFiles:
     def require_rows(
         self, collection: str, keys: Iterable[str], found: Mapping[str, Row]
     ) -> None:
-        """Refuse a look-up by key of what may stand in an unread file.
+        """Refuse a lookup by key of a record that may be in an unread file.
 
         Raises:
             CorruptFile: a key was not found, and may be there.
@@ -201,7 +202,7 @@ class UnreadFiles:
                 raise file.error()
 
     def refusal(self, spec: CollectionSpec, where: Condition) -> CorruptFile | None:
-        """The error for a query whose answer may lack records of an unread file."""
+        """Return the error for a query whose answer may lack records of an unread file."""
         for file, layout in self._of(spec.name):
             if not _exclude(where, layout.where):
                 return file.error()
@@ -210,14 +211,14 @@ class UnreadFiles:
     # -- writes ---------------------------------------------------------------------------
 
     def require_commit(self, batch: Batch, find: Callable[[str, str], Any]) -> None:
-        """Refuse a commit that rests on what is not known.
+        """Refuse a commit that depends on unknown records.
 
-        What was read for it was judged when it was read. A commit that settles the file's
-        own entry in quarantine is let through: it accepts it, or adopts its repaired text.
+        Its reads were guarded when they were made. A commit that settles the file's own
+        quarantine entry passes: it accepts the entry, or adopts its repaired text.
 
         Args:
             batch: the commit.
-            find: gives the record that is in the store, or None.
+            find: returns the record in the store, or None.
 
         Raises:
             CorruptFile: it writes a record of an unread file, or deletes one that may be
@@ -232,10 +233,10 @@ class UnreadFiles:
                         raise file.error()
 
     def require_target(self, collection: str, key: str) -> None:
-        """Refuse to say that a reference leads nowhere, where that is not known.
+        """Refuse to report a dangling reference where its target is unknown.
 
         Raises:
-            CorruptFile: the record may stand in an unread file.
+            CorruptFile: the target may be in an unread file.
         """
         self.require_rows(collection, (key,), {})
 
@@ -247,7 +248,7 @@ def _is_exempt(file: UnreadFile) -> bool:
 def _changes_header(
     file: UnreadFile, operation: Put | Delete, find: Callable[[str, str], Any]
 ) -> bool:
-    """Whether an operation says how an unread file is written; not if it says it again."""
+    """Return whether an operation changes the header of an unread file."""
     place = (operation.collection, operation.key)
     if place != (LEGACY_FILES, file.file):
         return False
@@ -260,7 +261,7 @@ def _writes(
     batch: Batch,
     find: Callable[[str, str], Any],
 ) -> bool:
-    """Whether an operation writes a record of a file, or deletes one that may be in it."""
+    """Return whether an operation writes a record of a file, or deletes a possible one."""
     if operation.collection != layout.collection:
         return False
     if isinstance(operation, Put):
@@ -273,7 +274,7 @@ def _writes(
 
 
 def _settles(batch: Batch, file: UnreadFile) -> bool:
-    """Whether a commit decides about the entry of a file in quarantine."""
+    """Return whether a commit accepts or deletes the quarantine entry of a file."""
     return any(
         operation.collection == QUARANTINE and operation.key == file.quarantined
         for operation in batch.operations
@@ -281,9 +282,9 @@ def _settles(batch: Batch, file: UnreadFile) -> bool:
 
 
 def _exclude(where: Condition, mine: Iterable[Condition]) -> bool:
-    """Whether a record that meets ``mine`` cannot meet a query.
+    """Return whether no record that meets ``mine`` can meet a query.
 
-    Only what is plain is seen: the two demand different values of the same field.
+    Conservative: only equalities on the same field with different values are recognised.
     """
     wanted = {c.path: c.value for c in _conjuncts(where)}
     return any(
@@ -294,7 +295,7 @@ def _exclude(where: Condition, mine: Iterable[Condition]) -> bool:
 
 
 def _conjuncts(where: Condition) -> Iterator[Comparison]:
-    """The equalities that every record must meet."""
+    """Yield the equalities that every matching record must meet."""
     match where:
         case And(parts):
             for part in parts:
@@ -306,6 +307,6 @@ def _conjuncts(where: Condition) -> Iterator[Comparison]:
 
 
 def names_one(spec: CollectionSpec, where: Condition) -> bool:
-    """Whether at most one record can meet a condition: it demands a unique value."""
+    """Return whether at most one record can meet a condition: it names a unique value."""
     unique = {(spec.key,), *(f for f in spec.unique if len(f) == 1)}
     return any(c.path in unique for c in _conjuncts(where))

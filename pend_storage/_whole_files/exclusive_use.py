@@ -1,8 +1,9 @@
-"""Exclusive use of files: who has it, and who waits for it.
+"""Exclusive use of files: a re-entrant lock per file, held by a thread or a task.
 
-One caller at a time: a thread, or a task of an event loop. The one that has it may take it
-again. The store's own lock keeps other processes out; only one caller of this process at a
-time waits for that, so that those who wait hold no connection.
+Within the process a :class:`threading.Lock` per file queues the callers; across processes
+the store's own lock does. Only the caller at the head of the queue waits for the store's
+lock, so that waiting callers hold no connection. A caller that has a file may lock it
+again.
 """
 
 from __future__ import annotations
@@ -23,33 +24,33 @@ from pend_storage.errors import LockTimeout, StoreUnavailable
 
 __all__ = [
     "EXCLUSIVE_USER",
-    "LONGEST_LOAN",
-    "Holding",
-    "Holds",
+    "LEASE_SECONDS",
+    "ExclusiveUse",
+    "ExclusiveUses",
     "IsHeld",
     "Lockable",
     "caller",
 ]
 
 IsHeld: TypeAlias = Callable[[], bool]
-"""Tells, without asking a server, whether a lock is held as far as is known."""
+"""Returns, without a round trip, whether the lock is still held as far as is known."""
 
 EXCLUSIVE_USER: Final = "another caller of exclusive()"
-LONGEST_LOAN: Final = 60.0
-"""Seconds for which a file that was loaded for exclusive use waits to be saved."""
-_PERIOD: Final = 0.2
-"""Seconds between two looks whether a borrower is still alive."""
+LEASE_SECONDS: Final = 60.0
+"""Seconds after which a lease (``load(..., exclusive=True)``) expires without a save."""
+_CHECK_PERIOD: Final = 0.2
+"""Seconds between two checks for expired leases."""
 
 
 class Lockable(Protocol):
-    """What is needed of a store."""
+    """A store with named locks."""
 
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.lock`."""
 
 
 def caller() -> Any:
-    """Who is calling: the task, where one runs in this thread; else the thread."""
+    """Return the identity of the caller: the running task, else the thread."""
     with contextlib.suppress(RuntimeError):
         task = asyncio.current_task()
         if task is not None:
@@ -58,8 +59,8 @@ def caller() -> Any:
 
 
 @dataclass(slots=True)
-class Holding:
-    """One caller's exclusive use of a file."""
+class ExclusiveUse:
+    """Exclusive use of a file by one caller."""
 
     owner: Any
     is_held: IsHeld
@@ -67,66 +68,70 @@ class Holding:
 
 
 @dataclass(slots=True)
-class _Loan:
-    """Exclusive use from a ``load`` until the ``save`` of the same caller."""
+class _Lease:
+    """Exclusive use with a deadline: from a ``load`` until the ``save`` of its caller."""
 
     owner: Any
     hold: AbstractContextManager[None] | None
-    """None: it was taken back."""
+    """None: the lease has expired."""
     ends: float
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether its borrower has ended."""
+        """True once the thread or task that took the lease has ended."""
         if isinstance(self.owner, threading.Thread):
             return not self.owner.is_alive()
         return bool(self.owner.done())
 
-    def taken_back(self) -> AbstractContextManager[None] | None:
-        """What is to be left, because nobody brings it back, or not in time."""
+    def expire(self) -> AbstractContextManager[None] | None:
+        """Expire the lease where its owner has ended, or its time is over.
+
+        Returns:
+            The block that is to be left; None while the lease is valid.
+        """
         if not self.is_orphaned and time.monotonic() <= self.ends:
             return None
         hold, self.hold = self.hold, None
         return hold
 
 
-class Holds:
-    """The exclusive uses of one store's files in this process."""
+class ExclusiveUses:
+    """Registry of exclusive uses of one store's files in this process."""
 
     def __init__(self, store: Lockable) -> None:
         self._store = weakref.ref(store)
-        self._fresh()
+        self._reset()
         on_fork(self.after_fork)
 
-    def _fresh(self) -> None:
+    def _reset(self) -> None:
         self._guard = threading.Lock()
         self._gates: dict[str, threading.Lock] = {}
         self._writers: dict[str, threading.RLock] = {}
-        self._held: dict[str, Holding] = {}
-        self._loans: dict[tuple[int, str], _Loan] = {}
+        self._held: dict[str, ExclusiveUse] = {}
+        self._leases: dict[tuple[int, str], _Lease] = {}
         self._watching = False
 
     def after_fork(self) -> None:
-        """In a forked child: what the parent holds is not ours."""
-        self._fresh()
+        """Start without locks in a forked child: the parent's are not held here."""
+        self._reset()
 
     # -- a block ------------------------------------------------------------------------
 
     def exclusive(
         self, file: str, timeout: float, owner: Any = None
     ) -> AbstractContextManager[None]:
-        """Exclusive use of a file in a block.
+        """Hold a file exclusively in a block; re-entrant for its owner.
 
         Args:
             file: the file.
-            timeout: seconds to wait for others.
-            owner: who has it; None: whoever calls.
+            timeout: seconds to wait for other callers.
+            owner: the thread or task that holds it; None: the caller.
 
         Raises:
-            LockTimeout: others had it all that time.
+            LockTimeout: other callers held it until the timeout.
         """
         store = self._store()
-        assert store is not None  # noqa: S101 - whoever calls has it
+        assert store is not None  # noqa: S101 - its caller refers to it
         return self._exclusive(store, file, timeout, owner)
 
     @contextmanager
@@ -134,7 +139,7 @@ class Holds:
         self, store: Lockable, file: str, timeout: float, owner: Any
     ) -> Iterator[None]:
         owner = caller() if owner is None else owner
-        mine = self.of(owner, file)
+        mine = self.held_by(owner, file)
         if mine is not None:
             mine.depth += 1
             try:
@@ -144,22 +149,23 @@ class Holds:
             return
         process = os.getpid()
         with (
-            self._turn(file, timeout) as left,
+            self._wait_for_turn(file, timeout) as left,
             _locked(store, file, timeout, left) as is_held,
         ):
-            self._held[file] = Holding(owner, is_held)
+            self._held[file] = ExclusiveUse(owner, is_held)
             try:
                 yield
             finally:
+                # A child that was forked inside the block never held the lock.
                 if os.getpid() == process:
                     self._held.pop(file, None)
 
     @contextmanager
     def writing(self, file: str, timeout: float) -> Iterator[None]:
-        """Keep other writers of this process out, from a look to its commit.
+        """Serialize the writers of this process, from reading a file to the commit.
 
         Raises:
-            LockTimeout: they were in all that time.
+            LockTimeout: other writers held it until the timeout.
         """
         with self._guard:
             gate = self._writers.setdefault(file, threading.RLock())
@@ -170,14 +176,18 @@ class Holds:
         finally:
             gate.release()
 
-    def of(self, owner: Any, file: str) -> Holding | None:
-        """The use of a file that this caller has; None if he has none."""
+    def held_by(self, owner: Any, file: str) -> ExclusiveUse | None:
+        """Return the owner's exclusive use of a file; None without one."""
         held = self._held.get(file)
         return held if held is not None and held.owner is owner else None
 
     @contextmanager
-    def _turn(self, file: str, timeout: float) -> Iterator[float]:
-        """Keep other callers of this process out; gives the seconds that are left."""
+    def _wait_for_turn(self, file: str, timeout: float) -> Iterator[float]:
+        """Queue behind other callers of this process.
+
+        Yields:
+            The seconds of the timeout that are left.
+        """
         with self._guard:
             gate = self._gates.setdefault(file, threading.Lock())
         deadline = time.monotonic() + timeout
@@ -190,53 +200,56 @@ class Holds:
 
     # -- from a load to a save ----------------------------------------------------------
 
-    def borrow(self, file: str, timeout: float) -> None:
-        """Exclusive use of a file, until the same caller brings it back.
+    def acquire_lease(self, file: str, timeout: float) -> None:
+        """Take a lease: exclusive use of a file until the same caller releases it.
 
         Raises:
-            LockTimeout: others had it all that time.
+            LockTimeout: other callers held it until the timeout.
         """
         owner = caller()
-        place = (id(owner), file)
-        ends = time.monotonic() + LONGEST_LOAN
+        key = (id(owner), file)
+        ends = time.monotonic() + LEASE_SECONDS
         with self._guard:
-            known = self._loans.get(place)
+            known = self._leases.get(key)
             if known is not None and known.owner is owner and known.hold is not None:
                 known.ends = ends
                 return
         hold = self.exclusive(file, timeout, owner)
         hold.__enter__()
-        ends = time.monotonic() + LONGEST_LOAN
+        # The wait for the lock above does not count towards the lease.
+        ends = time.monotonic() + LEASE_SECONDS
         with self._guard:
-            self._loans[place] = _Loan(owner, hold, ends)
+            self._leases[key] = _Lease(owner, hold, ends)
             must_watch, self._watching = not self._watching, True
         if must_watch:
-            threading.Thread(target=self._watch, name="pend-loans", daemon=True).start()
+            threading.Thread(
+                target=self._expire_leases, name="pend-loans", daemon=True
+            ).start()
 
-    def bring_back(self, file: str) -> None:
-        """End what :meth:`borrow` of this caller has begun, if anything."""
+    def release_lease(self, file: str) -> None:
+        """Release the caller's lease of a file, if there is one."""
         with self._guard:
-            loan = self._loans.pop((id(caller()), file), None)
-        if loan is not None and loan.hold is not None:
-            loan.hold.__exit__(None, None, None)
+            lease = self._leases.pop((id(caller()), file), None)
+        if lease is not None and lease.hold is not None:
+            lease.hold.__exit__(None, None, None)
 
     def require(self, file: str, owner: Any) -> None:
-        """See that a caller still has what he believes to have.
+        """Check that the owner's lease and lock of a file still hold, before a write.
 
         Raises:
-            LockTimeout: he borrowed a file, and it was taken back.
-            StoreUnavailable: the connection that held the lock is gone.
+            LockTimeout: the lease of the file has expired.
+            StoreUnavailable: the connection that held the lock was lost.
         """
         with self._guard:
-            loan = self._loans.get((id(owner), file))
-            is_lost = loan is not None and loan.owner is owner and loan.hold is None
+            lease = self._leases.get((id(owner), file))
+            is_lost = lease is not None and lease.owner is owner and lease.hold is None
         if is_lost:
             raise LockTimeout(
                 path=f"{file}, which was loaded for exclusive use and not saved in time,",
-                seconds=LONGEST_LOAN,
+                seconds=LEASE_SECONDS,
                 holder="this caller",
             )
-        held = self.of(owner, file)
+        held = self.held_by(owner, file)
         if held is not None and not held.is_held():
             raise StoreUnavailable(
                 f"the exclusive use of {file} has ended, because the connection that held "
@@ -244,18 +257,19 @@ class Holds:
                 store="the lock",
             )
 
-    def _watch(self) -> None:
-        """Take back what nobody will bring back, until nothing is lent."""
+    def _expire_leases(self) -> None:
+        """Expire leases in the background, until none is left."""
         while True:
-            time.sleep(_PERIOD)
+            time.sleep(_CHECK_PERIOD)
             with self._guard:
-                over = [loan.taken_back() for loan in self._loans.values()]
-                for place, loan in list(self._loans.items()):
-                    if loan.is_orphaned:
-                        del self._loans[place]
-                is_last = not any(loan.hold for loan in self._loans.values())
+                expired = [lease.expire() for lease in self._leases.values()]
+                for key, lease in list(self._leases.items()):
+                    if lease.is_orphaned:
+                        del self._leases[key]
+                is_last = not any(lease.hold for lease in self._leases.values())
                 self._watching = not is_last
-            for hold in over:
+            # Outside of the guard: releasing the store's lock may take a round trip.
+            for hold in expired:
                 if hold is not None:
                     hold.__exit__(None, None, None)
             if is_last:
@@ -266,7 +280,7 @@ class Holds:
 def _locked(
     store: Lockable, file: str, timeout: float, left: float
 ) -> Iterator[IsHeld]:
-    """Hold the store's lock of a file."""
+    """Hold the store's lock of a file; a timeout names the whole wait, not the rest."""
     with contextlib.ExitStack() as stack:
         try:
             is_held = stack.enter_context(store.lock(f"file:{file}", left))

@@ -1,9 +1,9 @@
-"""Whole files out of a store and into it: as a value, in their own shape.
+"""Serialization of whole files: a file's records as one JSON value, and back.
 
-What is written goes the way of an edit by somebody else: the value is laid out as the text
-of the file, read again, and compared with the records that are there. So a value may say
-whatever a file may say, and only what differs is written. What was read for it is checked
-by the commit.
+A write takes the same path as an edit of the file by another program: the value is
+rendered as the text of the file, parsed, and compared with the stored records. So a value
+may contain anything that a file may, and only differences are written. The commit checks
+the versions of all that was read for it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from pend_storage.query import Query, make_query
 from pend_storage.query import field as by_field
 from pend_storage.schema import LEGACY_FILES, QUARANTINE, CollectionSpec, Schema
 
-__all__ = ["FileState", "Home", "Plan", "look", "plan"]
+__all__ = ["FileState", "RecordStore", "WritePlan", "plan_write", "read_state"]
 
-_LOOKS: Final = 5
-"""How often a file is read until nothing was written meanwhile."""
+_ATTEMPTS: Final = 5
+"""Attempts to read header, records and quarantine without a write in between."""
 _MOST_KEYS: Final = 500
-"""Keys that are asked for at a time."""
+"""Keys of one read."""
 
 
-class Home(Protocol):
-    """What is needed of a store."""
+class RecordStore(Protocol):
+    """The verbs of a store by which files are read and written."""
 
     schema: Schema
     layouts: tuple[Layout, ...]
@@ -50,36 +50,36 @@ class Home(Protocol):
     def read(
         self, collection: str, keys: Iterable[str], /, *, deleted: bool = False
     ) -> dict[str, Row]:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.read`."""
 
     def query(self, collection: str, query: Query, /) -> list[Row]:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.query`."""
 
     def commit(self, batch: Batch, /) -> tuple[int, ...]:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.commit`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file as a store has it at one moment."""
+    """State of a file in a store at one moment."""
 
     layout: Layout
     header: LegacyFile
-    """How it is written."""
+    """Format of the file, and its members beside the records."""
     version: int
-    """Of the stored header; 0: none is stored."""
+    """Version of the stored header; 0: none is stored."""
     rows: Mapping[Place, Row]
-    """Its records, and what of it is in quarantine."""
+    """Placed and quarantined records, by collection and key."""
     standing: tuple[Any, ...]
-    """Those that stand in it, in order."""
+    """Records that the file shows, in order."""
     value: Any
-    """What it says, exactly; ``ABSENT`` if it does not exist. Never changed."""
+    """Exact content; ``ABSENT`` if the file does not exist. Never changed."""
     broken: QuarantinedRecord | None = None
-    """What is wrong with the file as a whole."""
+    """The quarantined bytes of a file that is broken as a whole."""
 
     @property
     def present(self) -> list[Any]:
-        """What the file is compared with."""
+        """Records with which an edit of the file is compared."""
         rows = (row.record for row in self.rows.values())
         return [*self.standing, *(record for record in rows if is_beside(record))]
 
@@ -87,25 +87,28 @@ class FileState:
 # -- out of the store -------------------------------------------------------------------
 
 
-def look(store: Home, layout: Layout) -> FileState:
-    """A file as it is now.
+def read_state(store: RecordStore, layout: Layout) -> FileState:
+    """Read the present state of a file.
 
     Raises:
-        CorruptFile: nothing of it could ever be read.
+        CorruptFile: the file was never readable.
     """
     where = make_query(store.schema[layout.collection], layout.where)
-    around, found = _around(store, layout), []
-    for left in reversed(range(_LOOKS)):
+    surroundings, found = _read_surroundings(store, layout), []
+    for left in reversed(range(_ATTEMPTS)):
         with resting_on(layout.file):
             found = store.query(layout.collection, where)
-        before, around = around, _around(store, layout)
-        if before == around or not left:
+        # Three reads are no snapshot: read again until the header stands still around them.
+        before, surroundings = surroundings, _read_surroundings(store, layout)
+        if before == surroundings or not left:
             break
-    return _state(layout, *around, found)
+    return _state(layout, *surroundings, found)
 
 
-def _around(store: Home, layout: Layout) -> tuple[Row | None, list[Row]]:
-    """The header of a file, and what of it is in quarantine."""
+def _read_surroundings(
+    store: RecordStore, layout: Layout
+) -> tuple[Row | None, list[Row]]:
+    """Read the header of a file and its quarantined records."""
     header = store.read(LEGACY_FILES, (layout.file,)).get(layout.file)
     here = make_query(store.schema[QUARANTINE], (by_field("file") == layout.file,))
     return header, store.query(QUARANTINE, here)
@@ -135,7 +138,7 @@ def _state(
 
 
 def _standing(layout: Layout, rows: Mapping[Place, Row]) -> Iterator[Any]:
-    """The records that stand in the file, in order."""
+    """Yield the records that the file shows, in order."""
     there = {
         place: row
         for place, row in rows.items()
@@ -149,7 +152,7 @@ def _standing(layout: Layout, rows: Mapping[Place, Row]) -> Iterator[Any]:
 
 
 def _hidden(layout: Layout, rows: Mapping[Place, Row]) -> set[Place]:
-    """Quarantined texts that do not stand in the file because of a namesake."""
+    """Return quarantined texts that the file omits: another record has the member name."""
     aside = list(_texts(layout, rows, quarantined=True))
     if not aside:
         return set()
@@ -172,25 +175,28 @@ def _texts(
 
 
 @dataclass(slots=True)
-class Plan:
-    """What makes a store say what a value says."""
+class WritePlan:
+    """Operations and checks that make a file of a store equal to a value."""
 
     state: FileState
     header: LegacyFile
     wanted: dict[Place, Put | Delete]
     reads: dict[Place, int]
-    """Versions of what was looked at."""
+    """Expected versions, by collection and key; 0: absent."""
     aside: list[QuarantinedRecord] = field(default_factory=list)
-    """What cannot be placed, and was not there before."""
+    """Newly quarantined records."""
     event: Event | None = None
-    """What an operator should know of records that leave."""
+    """Report of removed records and their referrers, for operators."""
 
 
-class _Finder:
-    """Looks into a store; remembers what was found, and at which version."""
+class _CheckedLookups:
+    """Cached lookups in a store, with the versions that the commit has to check."""
 
     def __init__(
-        self, store: Home, state: FileState, pending: Mapping[Place, Put | Delete]
+        self,
+        store: RecordStore,
+        state: FileState,
+        pending: Mapping[Place, Put | Delete],
     ) -> None:
         self._store = store
         self._pending = pending
@@ -200,18 +206,18 @@ class _Finder:
         self.reads: dict[Place, int] = {}
 
     def fetch(self, places: Iterable[Place]) -> None:
-        """Look for many at once."""
+        """Read many records at once into the cache."""
         unknown: dict[str, dict[str, None]] = {}
         for collection, key in places:
             if (collection, key) not in self._rows:
                 unknown.setdefault(collection, {})[key] = None
         for collection, keys in unknown.items():
-            for some in _parts(list(keys), _MOST_KEYS):
+            for some in _chunks(list(keys), _MOST_KEYS):
                 rows = self._read(collection, some)
                 self._rows |= {(collection, key): rows.get(key) for key in some}
 
-    def note(self, place: Place) -> None:
-        """Have the commit check a place that was fetched."""
+    def add_check(self, place: Place) -> None:
+        """Add a fetched key to the checks of the commit."""
         row = self._rows[place]
         self.reads[place] = 0 if row is None else row.version
 
@@ -247,38 +253,39 @@ class _Finder:
         return found is not None and found.record is None
 
     def find(self, collection: str, key: str) -> Any:
-        """The record, or None; either answer is checked by the commit.
+        """Return the record, or None; the commit checks either answer.
 
-        Not those of the file itself: only what is written of it must be as it was.
+        Records of the file itself are not checked here, but only where they are written:
+        writers of different records of one file do not conflict.
         """
         place = (collection, key)
         self.fetch((place,))
         row = self._rows[place]
         if place not in self._own:
-            self.note(place)
+            self.add_check(place)
         operation = self._pending.get(place)
         if operation is not None:
             return operation.record if isinstance(operation, Put) else None
         return None if row is None else row.record
 
 
-def plan(
-    store: Home,
+def plan_write(
+    store: RecordStore,
     state: FileState,
     value: Any,
     pending: Mapping[Place, Put | Delete],
-) -> Plan:
-    """What must be written so that a file says this.
+) -> WritePlan:
+    """Plan the write of a value as the content of a file.
 
     Args:
-        store: is looked into.
-        state: the file as it is.
-        value: what it is to say; may be built from parts of ``state.value``.
-        pending: what is to be written with it, of other files.
+        store: for lookups.
+        state: the present state of the file.
+        value: the new content; may be built from parts of ``state.value``.
+        pending: operations on other files in the same transaction.
 
     Raises:
         CorruptFile: the file is broken as a whole.
-        InvalidRecord: it cannot be a value of this file.
+        InvalidRecord: the value has not the shape of this file.
     """
     layout, schema = state.layout, store.schema
     if state.broken is not None:
@@ -289,14 +296,16 @@ def plan(
     entries = list(parsed.entries)
     _refuse_broken(layout, entries)
     header = parsed.header if header is None else header
-    find = _Finder(store, state, pending)
-    find.fetch(_needed(schema, entries))
-    told = layout.adopt(schema, ParsedFile(header, entries), state.present, find.find)
-    wanted, event = _completed(store, layout, told, find)
+    find = _CheckedLookups(store, state, pending)
+    find.fetch(_lookup_keys(schema, entries))
+    adopted = layout.adopt(
+        schema, ParsedFile(header, entries), state.present, find.find
+    )
+    wanted, event = _complete(store, layout, adopted, find)
     find.fetch(wanted)
     for place in wanted:
-        find.note(place)
-    made = Plan(state, header, wanted, find.reads, event=event)
+        find.add_check(place)
+    made = WritePlan(state, header, wanted, find.reads, event=event)
     for place, operation in wanted.items():
         if place[0] != QUARANTINE or place in state.rows:
             continue
@@ -309,11 +318,12 @@ def plan(
     return made
 
 
-def _is_other_list(made: Plan, value: Any) -> bool:
-    """Whether items come to a list, or leave it.
+def _is_other_list(made: WritePlan, value: Any) -> bool:
+    """Return whether a plan adds items to a list, or removes some.
 
-    Keys of items need not tell what two writers both add: a number, for example. So such
-    writers meet at the header, which is written again, and the second one looks again.
+    Two writers that add items need not conflict by key: each item may get a fresh one.
+    So they conflict at the header, which is written again: the second one reads again
+    and merges.
     """
     inner = value
     if isinstance(value, dict):
@@ -336,8 +346,8 @@ def _refuse_broken(layout: Layout, entries: Sequence[Entry]) -> None:
             )
 
 
-def _needed(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
-    """Where adoption will look."""
+def _lookup_keys(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
+    """Yield the collections and keys that adoption looks up, to fetch them at once."""
     for entry in entries:
         for put in (entry.home, *entry.derived):
             if put.collection == QUARANTINE:
@@ -349,14 +359,17 @@ def _needed(schema: Schema, entries: Iterable[Entry]) -> Iterator[Place]:
                     yield target, key
 
 
-def _completed(
-    store: Home, layout: Layout, told: Iterable[Put | Delete], find: _Finder
+def _complete(
+    store: RecordStore,
+    layout: Layout,
+    adopted: Iterable[Put | Delete],
+    find: _CheckedLookups,
 ) -> tuple[dict[Place, Put | Delete], Event | None]:
-    """What adoption gives, and what follows from records that leave the file."""
+    """Add the consequences of records that leave the file to adopted operations."""
     removal = Removal(store.schema, store.layouts, layout, find)
-    return removal.settle(told), removal.event()
+    return removal.settle(adopted), removal.event()
 
 
-def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

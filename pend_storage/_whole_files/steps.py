@@ -1,4 +1,4 @@
-"""What the verbs of whole files do, whether they wait or are awaited."""
+"""Steps of the whole-file verbs, shared by the synchronous and the awaited ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from dataclasses import replace as altered
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from pend_storage import _jitter as jitter
@@ -18,8 +16,17 @@ from pend_storage._model.diff import ABSENT
 from pend_storage._model.records import Batch, Delete, Put
 from pend_storage._shown import shown
 from pend_storage._unit_of_work import Place
-from pend_storage._whole_files.exclusive_use import Holds, Lockable
-from pend_storage._whole_files.serialization import Home, Plan, look, plan
+from pend_storage._whole_files.exclusive_use import ExclusiveUses, Lockable
+from pend_storage._whole_files.quarantine import (
+    quarantine_refused,
+    refuse_quarantine,
+)
+from pend_storage._whole_files.serialization import (
+    RecordStore,
+    WritePlan,
+    plan_write,
+    read_state,
+)
 from pend_storage._whole_files.three_way_merge import merge, same
 from pend_storage._whole_files.working_copies import (
     NEVER,
@@ -30,61 +37,60 @@ from pend_storage._whole_files.working_copies import (
 from pend_storage.errors import (
     ConfigError,
     Conflict,
-    InvalidRecord,
     MergeConflict,
     StoreUnavailable,
     UniqueViolation,
 )
 from pend_storage.events import Event
-from pend_storage.schema import QUARANTINE, Schema
 
 __all__ = [
     "MISSING",
     "Draft",
-    "Files",
-    "copies_of",
+    "FileStore",
     "drafts_of",
+    "exclusive_uses_of",
     "file_of",
-    "finished",
-    "given",
-    "holds_of",
     "layout_of",
-    "opened",
+    "make_drafts",
+    "open_files",
     "value_of",
+    "value_or_default",
+    "working_copies_of",
     "write",
 ]
 
 MISSING: Final[Any] = object()
-"""Stands for an argument that was not given."""
-_PATIENCE: Final = 30.0
-"""Seconds in which a write that meets others is repeated."""
+"""Sentinel for an omitted argument."""
+_RETRY_SECONDS: Final = 30.0
+"""Seconds during which a conflicting write is retried."""
 _MOST_PAUSE: Final = 0.1
+"""Upper bound of the back-off between two attempts, in seconds."""
 _MOST_DOUBLINGS: Final = 10
 
 
-class Files(Home, Lockable, Protocol):
-    """What is needed of a store."""
+class FileStore(RecordStore, Lockable, Protocol):
+    """The verbs of a store that the whole-file verbs call."""
 
     def tell(self, event: Event) -> None:
-        """As that of a store."""
+        """See :meth:`pend_storage.store.Store.tell`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file that is to be written."""
+    """Pending write of a file: its base and its new content."""
 
     layout: Layout
     base: Any
-    """What its writer began with; ``NEVER``: with nothing, it replaces the file."""
+    """Content that the writer loaded; ``NEVER``: none, so the file is replaced."""
     new: Any
-    """Of plain types, and changed by nobody any more."""
+    """New content, of plain types. Never changed."""
 
 
-def layout_of(store: Files, file: str) -> Layout:
-    """The layout that claims a file.
+def layout_of(store: FileStore, file: str) -> Layout:
+    """Return the layout that claims a file.
 
     Raises:
-        ConfigError: none does.
+        ConfigError: no layout does.
     """
     for layout in store.layouts:
         if layout.file == file:
@@ -95,30 +101,30 @@ def layout_of(store: Files, file: str) -> Layout:
     )
 
 
-def file_of(store: Files, file: str) -> str:
-    """The name of a file that some layout claims."""
+def file_of(store: FileStore, file: str) -> str:
+    """Return the name of a file, after checking that a layout claims it."""
     return layout_of(store, file).file
 
 
-def holds_of(store: Files) -> Holds:
-    """The exclusive uses of a store's files."""
-    found: Holds | None = store.__dict__.get("_holds")
-    return found or store.__dict__.setdefault("_holds", Holds(store))
+def exclusive_uses_of(store: FileStore) -> ExclusiveUses:
+    """Return the registry of exclusive uses of a store, made at the first call."""
+    found: ExclusiveUses | None = store.__dict__.get("_holds")
+    return found or store.__dict__.setdefault("_holds", ExclusiveUses(store))
 
 
-def copies_of(store: Files) -> WorkingCopies:
-    """What a store's callers have loaded."""
+def working_copies_of(store: FileStore) -> WorkingCopies:
+    """Return the registry of loaded values of a store, made at the first call."""
     found: WorkingCopies | None = store.__dict__.get("_copies")
     if found is None:
         found = store.__dict__.setdefault("_copies", WorkingCopies())
     return found
 
 
-def given(file: str, base: Any, default: Any) -> Any:
-    """What a caller gets of a file.
+def value_or_default(file: str, base: Any, default: Any) -> Any:
+    """Return a copy of a file's content for the caller, or the default.
 
     Raises:
-        FileNotFoundError: it does not exist, and there is no default.
+        FileNotFoundError: the file does not exist, and there is no default.
     """
     if base is not ABSENT:
         return plain_copy(base)
@@ -130,25 +136,25 @@ def given(file: str, base: Any, default: Any) -> Any:
 
 
 def empty_of(layout: Layout) -> Any:
-    """What an empty file of this layout says."""
+    """Return the content of an empty file of this layout."""
     parts = {name: empty_of(part) for name, part in _parts_of(layout).items()}
     empty = layout.content(layout.missing(), ())
     return {**empty, **parts} if parts else empty
 
 
 def _parts_of(layout: Layout) -> Mapping[str, Layout]:
-    """The members of a file that have layouts of their own."""
+    """Return the members of a file that have layouts of their own, by name."""
     return {part.member: part for part in getattr(layout, "parts", ())}
 
 
-def value_of(store: Home, layout: Layout) -> Any:
-    """What a file says, exactly; ``ABSENT`` if it does not exist.
+def value_of(store: RecordStore, layout: Layout) -> Any:
+    """Read the exact content of a file; ``ABSENT`` if it does not exist.
 
     Raises:
-        CorruptFile: nothing of it could ever be read.
+        CorruptFile: the file was never readable.
     """
-    rest = look(store, layout).value
-    parts = {n: look(store, part).value for n, part in _parts_of(layout).items()}
+    rest = read_state(store, layout).value
+    parts = {n: read_state(store, part).value for n, part in _parts_of(layout).items()}
     there = {name: value for name, value in parts.items() if value is not ABSENT}
     if not there:
         return rest
@@ -156,7 +162,7 @@ def value_of(store: Home, layout: Layout) -> Any:
 
 
 def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
-    """What is to be written of a file, for each layout that holds a part of it."""
+    """Split the write of a file into drafts, one per layout that holds a part of it."""
     parts = _parts_of(layout)
     if not parts or not isinstance(new, dict):
         return [Draft(layout, base, new)]
@@ -176,13 +182,16 @@ def drafts_of(layout: Layout, base: Any, new: Any) -> list[Draft]:
     return drafts
 
 
-def opened(
-    store: Files, files: Sequence[str]
+def open_files(
+    store: FileStore, files: Sequence[str]
 ) -> tuple[list[tuple[Layout, Any]], list[Any]]:
-    """Files that are to be changed: their layouts, what they say, and copies of that.
+    """Read files that are to be changed.
+
+    Returns:
+        Layout and content of each file, and copies of the contents for the caller.
 
     Raises:
-        ConfigError: none, one of them twice, or one that no layout claims.
+        ConfigError: no file, a file twice, or one that no layout claims.
     """
     if not files or len(set(files)) < len(files):
         raise ConfigError("edit() takes one or more files, each of them once.")
@@ -196,11 +205,13 @@ def opened(
     return bases, values
 
 
-def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list[Draft]:
-    """What is to be written of files that were changed.
+def make_drafts(
+    bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]
+) -> list[Draft]:
+    """Make the drafts of files that a caller has changed.
 
     Raises:
-        TypeError: ``json.dump`` would not write it.
+        TypeError: ``json.dump`` would not write a value.
     """
     drafts: list[Draft] = []
     for (layout, base), value in zip(bases, values, strict=True):
@@ -208,24 +219,24 @@ def finished(bases: Sequence[tuple[Layout, Any]], values: Sequence[Any]) -> list
     return drafts
 
 
-def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
-    """Write files in one transaction; again, with back-off, as long as it conflicts.
-
-    Writers of one process take turns, so that they meet those of others only.
+def write(store: FileStore, drafts: Sequence[Draft], *, strict: bool) -> None:
+    """Write files in one transaction; retry conflicts with exponential back-off.
 
     Raises: as :meth:`FileVerbs.save`.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _RETRY_SECONDS
     attempt = 0
     refused: set[Place] = set()
-    plans: list[Plan] = []
+    plans: list[WritePlan] = []
+    # Writers of one process take turns, so that only those of other processes conflict.
+    # Sorted: two writers that lock the same files in another order would deadlock.
     files = sorted(draft.layout.file for draft in drafts)
     with ExitStack() as stack:
         for file in files:
-            stack.enter_context(holds_of(store).writing(file, _PATIENCE))
+            stack.enter_context(exclusive_uses_of(store).writing(file, _RETRY_SECONDS))
         while True:
             try:
-                plans = _planned(store, drafts)
+                plans = _plan_all(store, drafts)
                 _commit(store, plans, deadline, refused, strict=strict)
             except MergeConflict:
                 raise
@@ -233,7 +244,9 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
                 place = (error.collection, error.key)
                 if strict or place in refused:
                     raise
-                refused.add(place)  # perhaps the file as it is by now tells why
+                # The other record may be newer than what was read: read and plan once
+                # more, and quarantine this one only if it is refused again.
+                refused.add(place)
             except Conflict:
                 if time.monotonic() > deadline:
                     raise
@@ -242,25 +255,25 @@ def write(store: Files, drafts: Sequence[Draft], *, strict: bool) -> None:
                 time.sleep(jitter.between(0.0, pause))
             else:
                 break
-    _tell(store, plans)
+    _emit_events(store, plans)
 
 
-def _planned(store: Files, drafts: Sequence[Draft]) -> list[Plan]:
-    """What drafts change in the store as it is now."""
-    plans: list[Plan] = []
+def _plan_all(store: FileStore, drafts: Sequence[Draft]) -> list[WritePlan]:
+    """Merge drafts with the present state of the store, and plan their writes."""
+    plans: list[WritePlan] = []
     pending: dict[Place, Put | Delete] = {}
     for draft in drafts:
-        state = look(store, draft.layout)
+        state = read_state(store, draft.layout)
         value = _merged(draft, state.value)
         if value is not ABSENT:
-            made = plan(store, state, value, pending)
+            made = plan_write(store, state, value, pending)
             pending |= made.wanted
             plans.append(made)
     return plans
 
 
 def _merged(draft: Draft, now: Any) -> Any:
-    """What a file is to say; ``ABSENT``: it stays away."""
+    """Return the merged content of a file; ``ABSENT``: it is not created."""
     base, new, layout = draft.base, draft.new, draft.layout
     if base is NEVER:
         base = now
@@ -269,26 +282,27 @@ def _merged(draft: Draft, now: Any) -> Any:
     if same(new, base):
         return ABSENT
     if not same(base, empty_of(layout)):
+        # Deleted since it was loaded: neither recreate nor drop it silently.
         raise MergeConflict(file=layout.file, member=())
     return new
 
 
 def _commit(
-    store: Files,
-    plans: Sequence[Plan],
+    store: FileStore,
+    plans: Sequence[WritePlan],
     deadline: float,
     refused: set[Place],
     *,
     strict: bool,
 ) -> None:
-    """Commit plans together; what the store refuses once more stands aside.
+    """Commit plans together; quarantine new records that the store refuses twice.
 
     Raises: as :meth:`FileVerbs.save`, and:
-        Conflict: something that was read has changed.
+        Conflict: the version of a record that was read has changed.
     """
     while True:
         for made in plans:
-            _refuse_strictly(made, strict=strict)
+            refuse_quarantine(made, strict=strict)
         wanted = [operation for made in plans for operation in made.wanted.values()]
         if not wanted:
             return
@@ -298,17 +312,17 @@ def _commit(
         except UniqueViolation as error:
             if (error.collection, error.key) not in refused:
                 raise
-            if not any(_set_aside(store, made, error) for made in plans):
+            if not any(quarantine_refused(store.schema, made, error) for made in plans):
                 raise
         else:
             return
 
 
-def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
-    """What was read for all of them.
+def _checks(plans: Sequence[WritePlan]) -> dict[Place, int]:
+    """Merge the version checks of plans.
 
     Raises:
-        Conflict: one of them has seen another version than another one.
+        Conflict: two plans have read different versions of one record.
     """
     checks: dict[Place, int] = {}
     for made in plans:
@@ -322,8 +336,8 @@ def _checks(plans: Sequence[Plan]) -> dict[Place, int]:
     return checks
 
 
-def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
-    """Commit; again, with the same token, as long as it is not known whether it was."""
+def _commit_once(store: FileStore, batch: Batch, deadline: float) -> None:
+    """Commit; retry an unknown outcome with the same token, which has one effect."""
     while True:
         try:
             store.commit(batch)
@@ -335,52 +349,8 @@ def _commit_once(store: Files, batch: Batch, deadline: float) -> None:
             return
 
 
-def _set_aside(store: Files, made: Plan, error: UniqueViolation) -> bool:
-    """Have a new record wait in its place of the file, because its value is taken."""
-    layout, place = made.state.layout, (error.collection, error.key)
-    operation = made.wanted.get(place)
-    if error.collection != layout.collection or not isinstance(operation, Put):
-        return False
-    if place in made.state.rows:
-        return False  # a record that is there has no second place
-    record = operation.record
-    aside = layout.set_aside(store.schema, made.header, record, str(error))
-    seen = altered(aside.record, seen_at=datetime.now(UTC))
-    del made.wanted[place]
-    _drop_derived(store.schema, made, place)
-    made.wanted[QUARANTINE, aside.key] = store.schema.put(QUARANTINE, seen)
-    made.aside.append(seen)
-    return True
-
-
-def _drop_derived(schema: Schema, made: Plan, gone: Place) -> None:
-    """Leave out what refers to a record that is not written after all."""
-    target, key = gone
-    for spec, name in schema.referrers(target):
-        for place, operation in list(made.wanted.items()):
-            if place[0] != spec.name or not isinstance(operation, Put):
-                continue
-            if getattr(operation.record, name) != key:
-                continue
-            if spec.fields[name].optional:
-                freed = altered(operation.record, **{name: None})
-                made.wanted[place] = schema.put(spec.name, freed)
-            else:
-                del made.wanted[place]
-
-
-def _refuse_strictly(made: Plan, *, strict: bool) -> None:
-    layout = made.state.layout
-    for record in made.aside if strict else ():
-        raise InvalidRecord(
-            f"{record.reason} (at {shown(record.place)} of {layout.file})",
-            collection=layout.collection,
-            code=record.code,
-        )
-
-
-def _tell(store: Files, plans: Sequence[Plan]) -> None:
-    """Tell the store's hook what could not be placed, and what has left."""
+def _emit_events(store: FileStore, plans: Sequence[WritePlan]) -> None:
+    """Emit events for newly quarantined and removed records."""
     for made in plans:
         for record in made.aside:
             store.tell(

@@ -1,13 +1,13 @@
 """Three-way merges of JSON values. Pure.
 
-Two writers began with the same value, the *base*. One of them has written already, the
-other one is about to. Both changes are kept: objects are merged by member, lists of
-records by the member that names a record, other lists by position. Numbers, texts and
-whatever else has no parts are merged whole. Only where both have changed one member to
-different values is there a :class:`~pend_storage.errors.MergeConflict`.
+Two writers began with the same value, the *base*. One of them has written already (*now*),
+the other one is about to (*new*). Both changes are kept: objects are merged by member,
+lists of records by the member that names a record, other lists by position. Numbers, texts
+and other scalars are merged whole. A :class:`~pend_storage.errors.MergeConflict` is raised
+only where both have changed one member to different values.
 
-The result is built from the objects of what is written already, wherever it says the same:
-so digits that a float does not hold, and texts that are not JSON, stay as they are.
+The result is built from the objects of *now*, wherever the values are equal: so digits that
+a float does not hold, and texts that are not JSON, stay as they are.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ __all__ = ["KEY_MEMBERS", "KeptText", "merge", "same"]
 Path: TypeAlias = tuple[str | int, ...]
 
 KEY_MEMBERS: Final = ("id", "_id", "uid", "uuid", "key")
-"""Members by which a record of a list is known, the first that fits."""
+"""Key members of records in a list; the first that all items have, uniquely, is used."""
 
 _MOST_COMPARED: Final = 4_000_000
-"""Pairs of items of two lists up to which they are aligned; larger ones are paired."""
+"""Pairs of items up to which two lists are aligned; longer ones are paired by index."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptText:
-    """A text of a file that is no exact value: it is shown, and stays as it is."""
+    """Raw text of a file that no Python value holds exactly; kept as it is."""
 
     raw: bytes
-    """In an object with its name."""
+    """Bytes in the file; in an object, together with the member name."""
     shown: Any
-    """What a lenient parser makes of it."""
+    """Value of a lenient parser."""
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values say the same: numbers by value, but true is not 1."""
+    """Return whether two JSON values are equal: numbers by value, but true is not 1."""
     if isinstance(left, KeptText) or isinstance(right, KeptText):
         return _same_kept(left, right)
     if isinstance(left, dict):
@@ -72,14 +72,17 @@ def _same_kept(left: Any, right: Any) -> bool:
 
 
 def merge(base: Any, now: Any, new: Any, *, file: str, key: str | None = None) -> Any:
-    """What becomes of a value that two writers have changed.
+    """Merge the changes of two writers.
 
     Args:
-        base: what both began with.
-        now: what the other one has written meanwhile.
-        new: what this one wants to write.
+        base: common ancestor: what both writers loaded.
+        now: what the other writer has written since.
+        new: what this writer is about to write.
         file: for messages.
-        key: the member that names the records of the file, if its layout knows it.
+        key: the member that names the records of the file, if its layout has one.
+
+    Returns:
+        The merged value; ``ABSENT`` where it is deleted.
 
     Raises:
         MergeConflict: both have changed the same member to different values.
@@ -89,14 +92,14 @@ def merge(base: Any, now: Any, new: Any, *, file: str, key: str | None = None) -
 
 
 class _Merge:
-    """One merge."""
+    """Merge of one file: its name for errors, and its candidate key members."""
 
     def __init__(self, file: str, names: Sequence[str]) -> None:
         self._file = file
         self._names = names
 
     def merged(self, base: Any, now: Any, new: Any, path: Path) -> Any:
-        """One value. ``ABSENT`` stands for a member that is not there."""
+        """Merge one value. ``ABSENT`` stands for a missing member."""
         if isinstance(now, dict) and isinstance(new, dict):
             return self._members(base if isinstance(base, dict) else {}, now, new, path)
         if isinstance(now, list) and isinstance(new, list):
@@ -117,7 +120,7 @@ class _Merge:
         new: Mapping[Any, Any],
         path: Path,
     ) -> dict[Any, Any]:
-        """Members of objects, or records of a list by their keys."""
+        """Merge the members of objects, or the records of a list by their keys."""
         result = {}
         for name in _order(list(base), list(now), list(new)):
             value = self.merged(
@@ -164,13 +167,13 @@ class _Merge:
 
 
 class _Script:
-    """What was done to a list."""
+    """Edit script from one list to another."""
 
     def __init__(self, base: list[Any], changed: list[Any]) -> None:
         self.made: dict[int, Any] = {}
-        """What became of the items of the base that are still there, by their places."""
+        """New values of the items of the base that remain, by index."""
         self.added: dict[int, list[Any]] = {}
-        """What was put in front of them; at the end, behind the last one."""
+        """Items inserted in front of an index of the base; ``len(base)``: at the end."""
         for tag, i1, i2, j1, j2 in _steps(base, changed):
             paired = 0
             if tag in {"equal", "replace"}:
@@ -185,12 +188,14 @@ _Step: TypeAlias = tuple[str, int, int, int, int]
 
 
 def _steps(base: list[Any], changed: list[Any]) -> Iterable[_Step]:
-    """How one list becomes the other one, as :meth:`SequenceMatcher.get_opcodes`."""
+    """Align two lists; returns the form of :meth:`SequenceMatcher.get_opcodes`."""
     head = _equal_items(base, changed)
     most = min(len(base), len(changed)) - head
     tail = min(_equal_items(base[::-1], changed[::-1]), most)
     i2, j2 = len(base) - tail, len(changed) - tail
     steps: list[_Step] = [("equal", 0, head, 0, head)]
+    # The matcher is quadratic: common ends are cut off first, and what is left of very
+    # long lists is paired by index.
     if (i2 - head) * (j2 - head) > _MOST_COMPARED:
         steps.append(("replace", head, i2, head, j2))
     elif i2 > head or j2 > head:
@@ -204,7 +209,7 @@ def _steps(base: list[Any], changed: list[Any]) -> Iterable[_Step]:
 
 
 def _equal_items(left: list[Any], right: list[Any]) -> int:
-    """How many items at the beginning of two lists are the same."""
+    """Return the length of the common prefix of two lists."""
     count = 0
     for one, other in zip(left, right, strict=False):
         if not same(one, other):
@@ -214,7 +219,7 @@ def _equal_items(left: list[Any], right: list[Any]) -> int:
 
 
 def _text(value: Any) -> str:
-    """A text that two values have in common where they are the same."""
+    """Return a canonical text: equal for equal values."""
     return json.dumps(_plain(value), sort_keys=True)
 
 
@@ -231,7 +236,7 @@ def _plain(value: Any) -> Any:
 
 
 def _by_key(items: list[Any], name: str) -> dict[Any, Any] | None:
-    """The records of a list by their keys; None where they are not known by it."""
+    """Index the records of a list by a key member; None where it is missing or not unique."""
     found: dict[Any, Any] = {}
     for item in items:
         key = item.get(name) if isinstance(item, dict) else None
@@ -242,10 +247,10 @@ def _by_key(items: list[Any], name: str) -> dict[Any, Any] | None:
 
 
 def _order(base: list[Any], now: list[Any], new: list[Any]) -> list[Any]:
-    """The order of all names: that of who has changed it, with what is added.
+    """Merge the order of names: that of the writer who changed it, with all additions.
 
-    An addition stands behind what it stood behind. At the end stand those of ``now``, and
-    behind them those of ``new``.
+    An addition keeps its predecessor. Additions at the end come last: those of ``now``,
+    and behind them those of ``new``.
     """
     old, there = set(base), set(now)
     moved = [n for n in now if n in old] != [n for n in base if n in there]

@@ -1,4 +1,4 @@
-"""Whole files as plain data: for code that loads, changes and saves.
+"""Whole-file verbs of a store: ``load``, ``save``, ``edit``, ``update``, ``exclusive``.
 
 Written once over the contract of a store; :class:`~pend_storage.store.Store` has them.
 """
@@ -15,16 +15,16 @@ from pend_storage._shown import shown
 from pend_storage._whole_files.exclusive_use import IsHeld, caller
 from pend_storage._whole_files.steps import (
     MISSING,
-    Files,
-    copies_of,
+    FileStore,
     drafts_of,
+    exclusive_uses_of,
     file_of,
-    finished,
-    given,
-    holds_of,
     layout_of,
-    opened,
+    make_drafts,
+    open_files,
     value_of,
+    value_or_default,
+    working_copies_of,
     write,
 )
 from pend_storage._whole_files.working_copies import as_json
@@ -36,71 +36,74 @@ T = TypeVar("T")
 
 
 class FileVerbs:
-    """Load, save and change whole files; see :class:`~pend_storage.store.Store`."""
+    """Load, save and change whole files as plain data.
+
+    For code that did ``json.load``, change, ``json.dump``. A mixin of
+    :class:`~pend_storage.store.Store`.
+    """
 
     def load(
-        self: Files,
+        self: FileStore,
         file: str,
         default: Any = MISSING,
         *,
         exclusive: bool = False,
         timeout: float = 30.0,
     ) -> Any:
-        """What ``json.load`` of a file gives: plain dictionaries and lists.
+        """Load a file as ``json.load`` does: plain dictionaries and lists.
 
-        They are the caller's own. :meth:`save` writes what he has changed in them.
+        They belong to the caller. :meth:`save` writes what the caller changes in them.
 
         Args:
             file: of one of the layouts.
-            default: what to give where the file does not exist.
-            exclusive: nobody else gets exclusive use of the file until this caller (this
+            default: returned where the file does not exist.
+            exclusive: no other caller gets exclusive use of the file until this one (this
                 thread, or task) calls :meth:`save` for it, or ends, or 60 seconds are over.
             timeout: seconds to wait for exclusive use.
 
         Raises:
             ConfigError: no layout claims a file of that name.
-            FileNotFoundError: it does not exist, and there is no ``default``.
-            CorruptFile: nothing of it could ever be read.
-            LockTimeout: others had exclusive use of it for so long.
+            FileNotFoundError: the file does not exist, and there is no ``default``.
+            CorruptFile: the file was never readable.
+            LockTimeout: other callers had exclusive use until the timeout.
         """
         layout = layout_of(self, file)
-        holds = holds_of(self)
+        holds = exclusive_uses_of(self)
         if exclusive:
-            holds.borrow(file, timeout)
+            holds.acquire_lease(file, timeout)
         try:
             base = value_of(self, layout)
-            value = given(file, base, default)
+            value = value_or_default(file, base, default)
         except BaseException:
             if exclusive:
-                holds.bring_back(file)
+                holds.release_lease(file)
             raise
-        copies_of(self).note(file, value, base)
+        working_copies_of(self).record(file, value, base)
         return value
 
-    def save(self: Files, file: str, value: Any, *, strict: bool = False) -> None:
-        """Write a file, as ``json.dump`` does, but keep what others wrote meanwhile.
+    def save(self: FileStore, file: str, value: Any, *, strict: bool = False) -> None:
+        """Save a file as ``json.dump`` does, but merge it with concurrent writes.
 
-        What is written is the difference between the value and what its caller had
-        loaded: that very object, or the last thing that this thread or task has loaded
-        of the file. All of it is one transaction. Where nothing was loaded, the file says
-        what the value says.
+        The difference between the value and what its caller had loaded is written: that
+        very object, or the last value that this thread or task has loaded of the file. All
+        of it is one transaction. Where nothing was loaded, the value replaces the file.
 
         Args:
-            file: of one of the layouts; it is made where it does not exist.
-            value: whatever ``json.dump`` takes.
+            file: of one of the layouts; created where it does not exist.
+            value: anything that ``json.dump`` takes.
             strict: raise where a record cannot be placed; else it stands in the file as
                 it is and waits in quarantine, and an event says so.
 
         Raises:
             ConfigError: no layout claims a file of that name.
-            MergeConflict: somebody else has changed the same member to another value.
+            MergeConflict: another writer has changed the same member to another value.
             InvalidRecord: the value has not the shape of the file; or ``strict``.
             TypeError: ``json.dump`` would not write it.
             UniqueViolation: a changed record has a value that another one has.
-            ReferenceViolation: a deleted record is still needed.
+            ReferenceViolation: a deleted record is still referred to.
             CorruptFile: the file is broken as a whole.
         """
-        holds, copies = holds_of(self), copies_of(self)
+        holds, copies = exclusive_uses_of(self), working_copies_of(self)
         try:
             layout = layout_of(self, file)
             new = as_json(value)
@@ -108,21 +111,21 @@ class FileVerbs:
             base = copies.base(file, value)
             write(self, drafts_of(layout, base, new), strict=strict)
         finally:
-            holds.bring_back(file)
-        copies.note(file, value, new)
+            holds.release_lease(file)
+        copies.record(file, value, new)
 
     @contextmanager
-    def edit(self: Files, *files: str, strict: bool = False) -> Iterator[Any]:
-        """The content of files, to be changed in a block and written at its end.
+    def edit(self: FileStore, *files: str, strict: bool = False) -> Iterator[Any]:
+        """Edit files in a block: yields their content, and writes it at the end.
 
         .. code-block:: python
 
             with store.edit("economy.json", "shop.json") as (economy, shop):
                 economy["users"]["111"]["wallet"] -= shop["items"][0]["price"]
 
-        One transaction writes what was changed in all of them, merged with what others
-        wrote meanwhile. An exception inside writes nothing. A file that does not exist is
-        empty, and is made where something is put into it.
+        One transaction writes the changes of all files, merged with concurrent writes. An
+        exception inside writes nothing. A file that does not exist is empty, and is
+        created where something is put into it.
 
         Args:
             files: one, or several.
@@ -130,47 +133,47 @@ class FileVerbs:
 
         Raises: as :meth:`save`.
         """
-        bases, values = opened(self, files)
+        bases, values = open_files(self, files)
         yield values[0] if len(values) == 1 else tuple(values)
-        drafts = finished(bases, values)
+        drafts = make_drafts(bases, values)
         for file in files:
-            holds_of(self).require(file, caller())
+            exclusive_uses_of(self).require(file, caller())
         write(self, drafts, strict=strict)
 
     def update(
-        self: Files,
+        self: FileStore,
         file: str,
         fn: Callable[[Any], T],
         *,
         timeout: float = 30.0,
         strict: bool = False,
     ) -> T:
-        """Have a function change the content of a file; again, where it met others.
+        """Update the content of a file by a function; retried when it conflicts.
 
-        It has exclusive use of the file meanwhile: all that use :meth:`update`,
-        :meth:`exclusive` or ``load(..., exclusive=True)`` come one after the other.
+        The file is held exclusively meanwhile: callers of :meth:`update`,
+        :meth:`exclusive` and ``load(..., exclusive=True)`` are serialized.
 
         Args:
             file: of one of the layouts; empty where it does not exist.
-            fn: changes what it is given. It may be called several times, so it must have
-                no other effects.
-            timeout: seconds to wait for exclusive use, and to repeat.
+            fn: changes its argument in place. It may be called several times, so it must
+                have no other effects.
+            timeout: seconds to wait for exclusive use, and to retry.
             strict: as for :meth:`save`.
 
         Returns:
-            What the function gave.
+            The result of the function.
 
         Raises: as :meth:`save`, and:
-            LockTimeout: others had exclusive use of the file for so long.
-            MergeConflict: it met others all that time.
+            LockTimeout: other callers had exclusive use until the timeout.
+            MergeConflict: every attempt until the timeout conflicted.
         """
         deadline = time.monotonic() + timeout
-        with holds_of(self).exclusive(file_of(self, file), timeout):
+        with exclusive_uses_of(self).exclusive(file_of(self, file), timeout):
             while True:
-                bases, values = opened(self, (file,))
+                bases, values = open_files(self, (file,))
                 result = fn(values[0])
-                drafts = finished(bases, values)
-                holds_of(self).require(file, caller())
+                drafts = make_drafts(bases, values)
+                exclusive_uses_of(self).require(file, caller())
                 try:
                     write(self, drafts, strict=strict)
                 except MergeConflict:
@@ -179,8 +182,8 @@ class FileVerbs:
                 else:
                     return result
 
-    def exists(self: Files, file: str) -> bool:
-        """Whether a file exists; an empty one does.
+    def exists(self: FileStore, file: str) -> bool:
+        """Return whether a file exists; an empty one does.
 
         Raises:
             ConfigError: no layout claims a file of that name.
@@ -188,9 +191,9 @@ class FileVerbs:
         return value_of(self, layout_of(self, file)) is not ABSENT
 
     def exclusive(
-        self: Files, file: str, *, timeout: float = 30.0
+        self: FileStore, file: str, *, timeout: float = 30.0
     ) -> AbstractContextManager[None]:
-        """Exclusive use of a file in a block: one caller at a time.
+        """Hold a file exclusively in a block: one caller at a time.
 
         .. code-block:: python
 
@@ -199,37 +202,36 @@ class FileVerbs:
                 expenses.append({"id": max((e["id"] for e in expenses), default=0) + 1})
                 store.save("expenses.json", expenses)
 
-        Over threads, tasks, processes and machines, in every phase. A caller that has it
-        may take it again. It ends with the process that has it. It keeps out those who
-        ask for it too, or call :meth:`update`, and nobody else.
+        Over threads, tasks, processes and machines, in every phase. Re-entrant. It ends
+        with the process that has it. An advisory lock: it excludes other callers of
+        :meth:`exclusive`, :meth:`update` and ``load(..., exclusive=True)``, and no others.
 
         Args:
             file: of one of the layouts.
-            timeout: seconds to wait for others.
+            timeout: seconds to wait for other callers.
 
         Raises:
             ConfigError: no layout claims a file of that name.
-            LockTimeout: others had it all that time.
+            LockTimeout: other callers held it until the timeout.
         """
-        return holds_of(self).exclusive(file_of(self, file), timeout)
+        return exclusive_uses_of(self).exclusive(file_of(self, file), timeout)
 
     def lock(self, name: str, timeout: float) -> AbstractContextManager[IsHeld]:
-        """Hold a lock of a name in a block: one holder at a time, in all processes.
+        """Hold a named lock in a block: one holder at a time, over all processes.
 
-        :meth:`exclusive` is made of it. The lock ends with the process that holds it, and
-        its holder keeps nothing from anybody else that a commit or a read needs. Holding
-        it does not let the same caller take it again.
+        :meth:`exclusive` is built on it. The lock ends with the process that holds it, and
+        blocks neither commits nor reads. It is not re-entrant.
 
         Args:
             name: of the lock.
-            timeout: seconds to wait for other holders; 0: not at all.
+            timeout: seconds to wait for other holders; 0: do not wait.
 
         Returns:
-            The block gets a function that tells whether it is still held.
+            A block that yields a function: it returns whether the lock is still held.
 
         Raises:
-            LockTimeout: others held it all that time.
-            StoreUnavailable: the server that keeps it cannot be reached.
+            LockTimeout: another holder held it until the timeout.
+            StoreUnavailable: the server of the lock cannot be reached.
         """
         raise ConfigError(
             f"a {type(self).__name__} has no locks, so it cannot wait {timeout:g} s for "

@@ -1,12 +1,12 @@
-"""What callers have loaded of files: the bases of what they save later.
+"""Working copies: the loaded values of files, as merge bases of later saves.
 
-A value is known again by its identity, in whatever thread it is saved. Plain dictionaries
-and lists cannot be referred to weakly, so a value is held here; but only as long as
-somebody else holds it as well, which is looked up at each call.
+A value is recognised by its identity, in whichever thread it is saved. Plain dictionaries
+and lists have no weak references, so the registry holds a strong one, and drops it as soon
+as the reference count says that it is the only one; each call checks some entries.
 
-A value that was built anew from what was loaded has another identity. For it counts what
-its caller has loaded last: a thread, a task, or whatever else runs in a context of its own
-(:mod:`contextvars`), as a request does in most frameworks. It ends with the context.
+A value that was built anew from a loaded one has another identity. Its base is the last
+value that was loaded in the same context (:mod:`contextvars`): a thread, a task, or a
+request in most frameworks. That memory ends with the context.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ _Bases: TypeAlias = Mapping[tuple[int, str], Any]
 
 
 class _Never:
-    """Stands for the base of a value whose caller never loaded the file."""
+    """Sentinel type: the base of a value whose caller never loaded the file."""
 
 
 NEVER: Final = _Never()
 _last: Final[ContextVar[_Bases]] = ContextVar("pend_storage_loaded")
-"""What the caller has loaded last, by store and file. Never changed, but replaced."""
-_OURS: Final = 2
-"""References to a value that nobody else holds: that of its entry, and the question's."""
+"""Last loaded bases of the context, by store and file. Never changed, but replaced."""
+_OWN_REFERENCES: Final = 2
+"""Reference count of an abandoned value: that of its entry, and of the call itself."""
 _MOST_WITHOUT_COUNTS: Final = 64
-_LOOKED_AT: Final = 32
+"""Entries that are kept where the interpreter has no reference counts (PyPy)."""
+_CHECKED_PER_CALL: Final = 32
+"""Entries that one call checks: the cost of a load stays constant."""
 
 
 _NOTHING: Final[_Bases] = {}
@@ -45,7 +47,7 @@ _numbers: Final = count(1)
 
 
 class _Loaded:
-    """A value that somebody got, and what it was then."""
+    """A loaded value, and its content at that time."""
 
     __slots__ = ("base", "file", "value")
 
@@ -55,13 +57,13 @@ class _Loaded:
         self.base = base
 
     @property
-    def is_forgotten(self) -> bool:
-        """Whether nobody but this entry holds the value."""
-        return sys.getrefcount(self.value) <= _OURS
+    def is_abandoned(self) -> bool:
+        """True where only this entry refers to the value: no caller can save it."""
+        return sys.getrefcount(self.value) <= _OWN_REFERENCES
 
 
 class WorkingCopies:
-    """The values that one store gave, and got, of its files."""
+    """Registry of the values that callers have loaded from one store, or saved to it."""
 
     def __init__(self) -> None:
         self._number: Final = next(_numbers)
@@ -71,21 +73,21 @@ class WorkingCopies:
         on_fork(self.after_fork)
 
     def after_fork(self) -> None:
-        """In a forked child: the locks of the parent's threads mean nothing."""
+        """Replace the lock in a forked child: a thread of the parent may hold it."""
         self._guard = threading.Lock()
 
     def __len__(self) -> int:
-        """How many values are held."""
+        """Return the number of values that are held."""
         return len(self._known)
 
-    def note(self, file: str, value: Any, base: Any) -> None:
-        """Remember what a value is by now.
+    def record(self, file: str, value: Any, base: Any) -> None:
+        """Record the base of a value.
 
         Args:
-            file: it is of.
-            value: was loaded or saved.
-            base: what the file said then; ``ABSENT`` if it did not exist. It is not
-                changed any more.
+            file: the file that it belongs to.
+            value: the loaded or saved object.
+            base: content of the file at that time; ``ABSENT`` if it did not exist. Must
+                not be changed later.
         """
         bases = {p: b for p, b in _last.get(_NOTHING).items() if p[0] in _live}
         _last.set({**bases, (self._number, file): base})
@@ -95,20 +97,21 @@ class WorkingCopies:
                 self._prune()
 
     def base(self, file: str, value: Any) -> Any:
-        """What a value was when its caller loaded it; ``NEVER`` if he did not."""
+        """Return the base of a value; ``NEVER`` if its caller did not load the file."""
         with self._guard:
             self._prune()
             found = self._known.get((id(value), file))
+        # An identity is used again once its object is gone.
         if found is not None and found.value is value:
             return found.base
         return _last.get(_NOTHING).get((self._number, file), NEVER)
 
     def _prune(self) -> None:
-        """Let go of what nobody can save any more: some are looked at in each call."""
+        """Drop abandoned values: checks some entries in each call, oldest first."""
         known = self._known
-        for place in list(islice(known, _LOOKED_AT)):
+        for place in list(islice(known, _CHECKED_PER_CALL)):
             loaded = known.pop(place)
-            if not (_COUNTS and loaded.is_forgotten):
+            if not (_COUNTS and loaded.is_abandoned):
                 known[place] = loaded
         while not _COUNTS and len(known) > _MOST_WITHOUT_COUNTS:
             del known[next(iter(known))]
@@ -121,7 +124,7 @@ _COUNTS: Final = hasattr(sys, "getrefcount")
 
 
 def plain_copy(value: Any) -> Any:
-    """A copy as ``json.load`` would give it, which its owner may change."""
+    """Copy a value as ``json.load`` would return it; the copy may be changed."""
     if isinstance(value, dict):
         return {name: plain_copy(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -132,11 +135,11 @@ def plain_copy(value: Any) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """A copy of a value as ``json.dump`` would write it, of plain types.
+    """Copy a value as ``json.dump`` would write it, of plain types.
 
     Raises:
         TypeError: ``json.dump`` would not write it.
-        ValueError: it contains itself.
+        ValueError: a circular reference.
     """
     return _as_json(value, frozenset())
 
@@ -169,7 +172,7 @@ _WORDS: Final = {True: "true", False: "false", None: "null"}
 
 
 def _name(name: Any) -> str:
-    """A member name as ``json.dump`` makes it."""
+    """Return a member name as ``json.dump`` writes it."""
     if isinstance(name, str):
         return str.__str__(name)
     if name is None or isinstance(name, bool):

@@ -17,15 +17,15 @@ from typing import Any, TypeVar, overload
 from pend_storage._model.diff import ABSENT
 from pend_storage._whole_files.steps import (
     MISSING,
-    copies_of,
     drafts_of,
+    exclusive_uses_of,
     file_of,
-    finished,
-    given,
-    holds_of,
     layout_of,
-    opened,
+    make_drafts,
+    open_files,
     value_of,
+    value_or_default,
+    working_copies_of,
     write,
 )
 from pend_storage._whole_files.working_copies import as_json
@@ -57,17 +57,17 @@ class AsyncFileVerbs:
             await self._async_holds.borrow(file, timeout)
         try:
             base = await self._wait(partial(value_of, self._store, layout))
-            value = given(file, base, default)
+            value = value_or_default(file, base, default)
         except BaseException:
             if exclusive:
                 await self._async_holds.bring_back(file)
             raise
-        copies_of(self._store).note(file, value, base)
+        working_copies_of(self._store).record(file, value, base)
         return value
 
     async def save(self, file: str, value: Any, *, strict: bool = False) -> None:
         """As :meth:`Store.save <pend_storage.store.Store.save>`."""
-        copies = copies_of(self._store)
+        copies = working_copies_of(self._store)
         try:
             layout = layout_of(self._store, file)
             new = as_json(value)
@@ -76,14 +76,14 @@ class AsyncFileVerbs:
             await self._wait(partial(write, self._store, drafts, strict=strict))
         finally:
             await self._async_holds.bring_back(file)
-        copies.note(file, value, new)
+        copies.record(file, value, new)
 
     @asynccontextmanager
     async def edit(self, *files: str, strict: bool = False) -> AsyncIterator[Any]:
         """As :meth:`Store.edit <pend_storage.store.Store.edit>`, with ``async with``."""
-        bases, values = await self._wait(partial(opened, self._store, files))
+        bases, values = await self._wait(partial(open_files, self._store, files))
         yield values[0] if len(values) == 1 else tuple(values)
-        drafts = finished(bases, values)
+        drafts = make_drafts(bases, values)
         for file in files:
             self._async_holds.require(file)
         await self._wait(partial(write, self._store, drafts, strict=strict))
@@ -121,11 +121,13 @@ class AsyncFileVerbs:
         deadline = time.monotonic() + timeout
         async with self.exclusive(file, timeout=timeout):
             while True:
-                bases, values = await self._wait(partial(opened, self._store, (file,)))
+                bases, values = await self._wait(
+                    partial(open_files, self._store, (file,))
+                )
                 result = fn(values[0])
                 if inspect.isawaitable(result):
                     result = await result
-                drafts = finished(bases, values)
+                drafts = make_drafts(bases, values)
                 self._async_holds.require(file)
                 try:
                     await self._wait(partial(write, self._store, drafts, strict=strict))
@@ -155,7 +157,7 @@ class AsyncFileVerbs:
     def _async_holds(self) -> AsyncHolds:
         found: AsyncHolds | None = self.__dict__.get("_exclusive_uses")
         if found is None:
-            found = AsyncHolds(holds_of(self._store))
+            found = AsyncHolds(exclusive_uses_of(self._store))
             found = self.__dict__.setdefault("_exclusive_uses", found)
         return found
 

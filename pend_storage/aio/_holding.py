@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from pend_storage._whole_files.exclusive_use import (
     EXCLUSIVE_USER,
-    LONGEST_LOAN,
-    Holds,
+    LEASE_SECONDS,
+    ExclusiveUses,
     caller,
 )
 from pend_storage.aio._batching import to_future_exception
@@ -43,7 +43,7 @@ class _Loan:
 class AsyncHolds:
     """The exclusive uses that tasks have of the files of one store."""
 
-    def __init__(self, holds: Holds) -> None:
+    def __init__(self, holds: ExclusiveUses) -> None:
         self._holds: Final = holds
         self._turns: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, dict[str, asyncio.Lock]
@@ -61,7 +61,7 @@ class AsyncHolds:
             LockTimeout: others had it for so many seconds.
         """
         owner = caller()
-        if self._holds.of(owner, file) is not None:
+        if self._holds.held_by(owner, file) is not None:
             with self._holds.exclusive(file, seconds, owner):
                 yield
             return
@@ -116,7 +116,7 @@ class AsyncHolds:
             hold = self.exclusive(file, seconds)
             await hold.__aenter__()
             owner.add_done_callback(lambda _: self._take_back(mine, file))
-        end = loop.call_later(LONGEST_LOAN, self._take_back, mine, file)
+        end = loop.call_later(LEASE_SECONDS, self._take_back, mine, file)
         mine[file] = _Loan(hold, end)
 
     async def bring_back(self, file: str) -> None:
@@ -139,7 +139,7 @@ class AsyncHolds:
         if loan is not None and loan.hold is None:
             raise LockTimeout(
                 path=f"{file}, which was loaded for exclusive use and not saved in time,",
-                seconds=LONGEST_LOAN,
+                seconds=LEASE_SECONDS,
                 holder="this caller",
             )
         self._holds.require(file, owner)

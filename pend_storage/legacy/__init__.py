@@ -1,9 +1,9 @@
-"""Legacy JSON files: how they are read exactly, placed, shown live and rendered back.
+"""Legacy JSON files: exact parsing, placement of records, live views, lossless rendering.
 
-:class:`RecordLayout` is a :class:`~pend_storage._layouts.layout.Layout`: an *envelope* (a list, a map,
-or a list wrapped in an object) around records, and a *mapping* that turns each into a
-record of a collection. For a file of one's own, subclass :class:`ObjectMapping` with a
-table of members.
+:class:`RecordLayout` is a :class:`~pend_storage._layouts.layout.Layout`: an *envelope* (a
+list, a map, or a list wrapped in an object) around records, and a *mapping* that turns each
+into a record of a collection. For a file of your own, subclass :class:`ObjectMapping` with
+a table of members.
 """
 
 from pend_storage.legacy._file_envelope import LIST, MAP, WRAPPED

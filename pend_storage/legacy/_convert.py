@@ -1,8 +1,8 @@
-"""Legacy values to column values and back: the usual pairs for a mapping's members.
+"""Converters between legacy values and column values: a parse and a render per type.
 
 Each *parse* takes any JSON value that is not null, and raises ``ValueError`` where the
-column cannot tell it; each *render* prints a column's value in the usual spelling. Other
-spellings are no concern of theirs: the mapping keeps them.
+column cannot hold it; each *render* returns a column's value in the usual spelling. Other
+spellings are kept by the mapping, not here.
 """
 
 from __future__ import annotations
@@ -60,40 +60,43 @@ _MILLISECOND: Final = 1_000
 
 
 def as_is(value: Any) -> Any:
-    """The value itself."""
+    """Return the value unchanged."""
     return value
 
 
 def text(value: Any) -> str:
-    """Text, just as it is."""
+    """Parse a text."""
     if type(value) is not str:
         raise ValueError("text expected")
     return value
 
 
 def text_of(value: Any) -> str:
-    """Text, or an integer's digits: for ids, which are written in both ways."""
+    """Parse a text, or an integer as its digits: for ids, which are written in both ways."""
     if type(value) is int:
         return str(value)
     return text(value)
 
 
 def number_of_text(value: str) -> str | int:
-    """An id as the server writes it: digits are a number."""
+    """Render an id as the server writes it: digits as a number."""
     return int(value) if _ID_NUMBER(value) else value
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """An object, just as it is."""
+    """Parse an object."""
     if type(value) is not dict:
         raise ValueError("an object expected")
     return value
 
 
 def hex_text(digits: int) -> Parse:
-    """Hexadecimal text of so many digits, as lower case with ``0x`` before it.
+    """Make a parser of hexadecimal text, normalized to lower case with ``0x``.
 
-    Letter case, a missing ``0x`` and white space around it are forgiven.
+    Accepts any letter case, a missing ``0x``, and white space around it.
+
+    Args:
+        digits: number of hexadecimal digits.
     """
     usual = re.compile(f"0x[0-9a-f]{{{digits}}}").fullmatch
 
@@ -113,7 +116,7 @@ def hex_text(digits: int) -> Parse:
 
 
 def integer(value: Any) -> int:
-    """An integer, also from digits in a text."""
+    """Parse an integer, also from digits in a text."""
     if type(value) is int:
         return value
     if type(value) is str and _DIGITS(value):
@@ -124,7 +127,7 @@ def integer(value: Any) -> int:
 
 
 def amount(value: Any) -> Decimal:
-    """An exact amount: a number, or one in a text; commas of thousands are forgiven."""
+    """Parse an exact amount: a number, or a text, also with commas between thousands."""
     if isinstance(value, float) or type(value) is int:
         return as_decimal(value)
     if type(value) is not str:
@@ -143,20 +146,20 @@ def _plain(value: Decimal) -> str:
 
 
 def amount_text(value: Decimal) -> str:
-    """An amount as the server prints most of them: a text, no zeros behind it."""
+    """Render an amount as a text without trailing zeros, as the server does mostly."""
     return _plain(value)
 
 
 def number_of(value: Decimal) -> float | ExactFloat:
-    """An amount as a JSON number."""
+    """Render an amount as a JSON number."""
     digits = _plain(value)
     return as_number(digits) if "." in digits else int(digits)
 
 
 def time(value: Any) -> datetime:
-    """A time: ISO 8601, or seconds or milliseconds since 1970, also in a text.
+    """Parse a time: ISO 8601, or seconds or milliseconds since 1970, also in a text.
 
-    Without an offset it is UTC. Digits beyond the microsecond are cut off.
+    Without an offset it is UTC. Digits beyond the microsecond are truncated.
     """
     if type(value) is str:
         if len(value) == _USUAL_TIME and value[-1] == "Z" and value[10] == "T":
@@ -188,23 +191,24 @@ def _iso_time(value: str) -> datetime:
 
 
 def time_text(value: datetime) -> str:
-    """A time as ``Date.toISOString`` prints it; microseconds where there are any."""
+    """Render a time as ``Date.toISOString`` does; with microseconds where there are any."""
     exact = value.microsecond % _MILLISECOND
     shown = value.isoformat(timespec="microseconds" if exact else "milliseconds")
     return shown.replace("+00:00", "Z")
 
 
 def usual_time(value: Any) -> bool:
-    """Whether a readable time is spelled as :func:`time_text` would."""
+    """Return whether a readable time is spelled as :func:`time_text` renders it."""
     return type(value) is str and _USUAL(value) is not None
 
 
 def words(known: Mapping[str, str], *, otherwise: str) -> Parse:
-    """A word of a vocabulary, by a table of spellings in lower case.
+    """Make a parser of the words of a vocabulary, by a table of spellings.
 
     Args:
-        known: spelling to word; letter case, ``-`` and spaces for ``_`` are forgiven.
-        otherwise: what a word that nobody listed is nearest to.
+        known: spelling, in lower case, to word; any letter case, and ``-`` or spaces for
+            ``_``, are accepted.
+        otherwise: the word for an unlisted spelling.
     """
 
     def parse(value: Any) -> str:

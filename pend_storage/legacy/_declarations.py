@@ -1,4 +1,4 @@
-"""What one file of the caller's was declared to be: its shapes, its key, its mapping."""
+"""Declaration of a user's file: derives its shapes, its key and its mapping."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from pend_storage.schema import CollectionSpec
 __all__ = ["LINE_ENDINGS", "Declaration"]
 
 LINE_ENDINGS: Final = frozenset({".jsonl", ".ndjson"})
-"""Endings of the names of files of JSON lines."""
+"""File name suffixes of JSON lines."""
 _GIVEN: Final = (LIST, MAP, OBJECT, SCALAR, JSON_LINES)
 _KEY_COLUMNS: Final = ("key", "record_key")
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One file of the caller's, as far as :func:`records` was told."""
+    """Declaration of one file: the arguments of :func:`records`."""
 
     file: str
     user_type: type
@@ -72,7 +72,11 @@ class Declaration:
         return self.shape
 
     def shapes(self, key: Key) -> tuple[str, ...]:
-        """What the file may be."""
+        """Return the allowed shapes of the file, the usual one first.
+
+        Raises:
+            ConfigError: the shape does not fit the key, or the path.
+        """
         given = self._shape
         if is_pattern(self.file):
             if given not in {None, MAP} or self.path is not None:
@@ -103,7 +107,7 @@ class Declaration:
     def key_and_type(
         self, key: str | Sequence[str] | MemberName | None
     ) -> tuple[Key, StoredType]:
-        """The key of the records, and the type that is stored."""
+        """Derive the key of the records, and the stored type."""
         found = self._key(key, {f.name: f for f in user_fields(self.user_type)})
         counts = found.kind is KeyKind.CONTENT
         adds = None if found.column in found.fields else found.column
@@ -155,7 +159,7 @@ class Declaration:
         members: Mapping[str, str | Member],
         spec: CollectionSpec,
     ) -> DeclaredMapping:
-        """What the records of the file become."""
+        """Make the mapping between the file's records and the stored type."""
         for name in members:
             stored.column(name)
         named = key.fields if key.kind is KeyKind.NAME else ()
@@ -199,7 +203,7 @@ class Declaration:
         return member_of(column, spec, called, required=needed)
 
     def _alone(self, key: Key, stored: StoredType) -> str | None:
-        """The field that holds the whole value of a record that is no object."""
+        """Return the field that holds the whole value of records that are not objects."""
         value = self.value
         if value is None and self._shape == SCALAR:
             names = [c.name for c in stored.columns if c.name not in _BESIDE_FIELDS]

@@ -1,4 +1,4 @@
-"""The mapping of a declared file: by the fields of a type, its key, and names of members."""
+"""Mapping of a declared file: by the fields of a user's type, its key and member names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["DeclaredMapping"]
 
 
 class DeclaredMapping(ObjectMapping):
-    """A record from each member or item; subclasses say what is declared."""
+    """Mapping of declared records; generated subclasses hold the declaration."""
 
     file: ClassVar[str]
     of: ClassVar[Key]
     inside: ClassVar[str | None]
-    """The member that tells the key; None where none does, or several together do."""
+    """Member that is the key; None where no single member is."""
     alone: ClassVar[str | None]
-    """Where records are no objects: the member that stands for the whole value."""
+    """For records that are not objects: the member for the whole value."""
 
     # -- reading ------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ class DeclaredMapping(ObjectMapping):
         return dataclasses.replace(record, extra=extra)
 
     def _is_named_outside(self, source: Source, value: Any) -> bool:
-        """Whether only the name of the record tells its key, and not a member of it."""
+        """Return whether the member name is the key, and the record lacks the member."""
         if source.name is None or self.inside is None or type(value) is not dict:
             return False
         return self.inside not in value
@@ -64,10 +64,10 @@ class DeclaredMapping(ObjectMapping):
                 columns[key.fields[0]] = key.from_name(str(source.name))
             except ValueError as error:
                 raise UnreadableError("bad-key", str(error)) from error
-        told = key.text(columns)
-        columns[key.column] = told
-        if source.name is not None and told != source.name:
-            reason = f"it has the key {shown(told)}, but stands under another name"
+        text = key.text(columns)
+        columns[key.column] = text
+        if source.name is not None and text != source.name:
+            reason = f"it has the key {shown(text)}, but stands under another name"
             raise UnreadableError("bad-key", reason)
 
     # -- rendering ----------------------------------------------------------------------
@@ -115,5 +115,5 @@ class DeclaredMapping(ObjectMapping):
 
     @override
     def born(self, record: Any) -> Any:
-        """Nothing: a field of the caller's that is called so may be any time."""
+        """Return None: a user's field ``created_at`` may be any time."""
         return None

@@ -1,7 +1,7 @@
-"""The caller's records and the stored ones, each made of the other.
+"""Adapter between a user's records and the stored ones.
 
-What only the file tells stays with a record that is there, whoever writes it: unknown
-members, in nested objects too, spellings, and its place.
+A write through the user's type keeps what only the file expresses of an existing record:
+unknown members, also in nested objects, spellings, and its position.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ __all__ = ["Adapter"]
 
 
 class Adapter:
-    """See :class:`~pend_storage._model.record_types.RecordAdapter`."""
+    """Converts between a user's type and its stored type.
+
+    Implements :class:`~pend_storage._model.record_types.RecordAdapter`.
+    """
 
     def __init__(self, stored: StoredType, key: Key) -> None:
         self.user_type: Final = stored.user_type
@@ -68,7 +71,7 @@ class Adapter:
 
 
 def _with_unknown(column: Column, present: Any, new: Any) -> Any:
-    """A JSON value as the caller wants it, with what his type does not know of it."""
+    """Merge a user's JSON value into the stored one, keeping members unknown to its type."""
     if present is None or new is None:
         return new
     known = to_plain(column.load(present))
@@ -76,27 +79,30 @@ def _with_unknown(column: Column, present: Any, new: Any) -> Any:
 
 
 def _merged(present: Any, known: Any, new: Any) -> Any:
-    """What the caller has changed, in what was there.
+    """Apply the difference from ``known`` to ``new`` to the stored value.
 
     Args:
-        present: what is stored.
-        known: the same as the caller's type tells it again.
-        new: what the caller's record tells now.
+        present: the stored value.
+        known: the same after a round trip through the user's type.
+        new: the value of the user's record.
     """
     if equal(known, new):
         return present
     if all(isinstance(value, Mapping) for value in (present, known, new)):
         kept = {name: item for name, item in present.items() if name not in known}
-        told = {
+        changed = {
             name: _merged(present[name], known[name], item)
             if name in present and name in known
             else item
             for name, item in new.items()
-            # What was not there, and still has its default, stays away.
+            # A member that was absent, and still has its default, stays absent.
             if name in present or not (name in known and equal(known[name], item))
         }
-        order = [name for name in present if name in told or name in kept]
-        return {name: {**kept, **told}[name] for name in dict.fromkeys([*order, *told])}
+        order = [name for name in present if name in changed or name in kept]
+        return {
+            name: {**kept, **changed}[name]
+            for name in dict.fromkeys([*order, *changed])
+        }
     if all(isinstance(v, list) for v in (present, known, new)) and (
         len(present) == len(known) == len(new)
     ):

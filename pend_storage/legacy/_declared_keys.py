@@ -1,4 +1,4 @@
-"""Keys of declared files: what identifies a record, and the text of its key."""
+"""Keys of declared files: the identifying fields of a record, and the text of its key."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["MEMBER_NAME", "Key", "KeyKind", "MemberName"]
 
 
 class MemberName(Enum):
-    """The type of :data:`MEMBER_NAME`."""
+    """Type of :data:`MEMBER_NAME`."""
 
     MEMBER_NAME = "the member name"
 
 
 MEMBER_NAME: Final = MemberName.MEMBER_NAME
-"""The key of a record is the name under which it stands in its object."""
+"""The key of a record is its member name in the file."""
 
 
 class KeyKind(Enum):
-    """Where the key of a record comes from."""
+    """Source of a record's key."""
 
     FIELD = "a field"
     FIELDS = "several fields"
@@ -37,21 +37,21 @@ class KeyKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The key of the records of one file."""
+    """Key of the records of one file."""
 
     kind: KeyKind
     column: str
-    """The stored field that holds it, as text."""
+    """Stored field that holds the key, as text."""
     fields: tuple[str, ...] = ()
-    """Of the caller's type; for a member name, the field that tells it."""
+    """Key fields of the user's type; for a member name, the field that holds it."""
     types: tuple[type, ...] = ()
-    """Of these fields: str, int or UUID."""
+    """Types of these fields: str, int or UUID."""
     only: str = ""
     """The key of the only record."""
     collection: str = ""
 
     def text(self, values: Mapping[str, Any] | Callable[[str], Any]) -> str:
-        """The key of a record whose fields have these values, as stored."""
+        """Return the key of a record with these stored field values."""
         look = values if callable(values) else values.__getitem__
         if self.kind is KeyKind.ONLY:
             return self.only
@@ -61,10 +61,10 @@ class Key:
         return str(found[0])
 
     def text_of(self, given: Any) -> str:
-        """The key as it is stored, of one as the caller has it.
+        """Convert a user's key to the stored text.
 
         Raises:
-            InvalidRecord: no record has such a key.
+            InvalidRecord: the value is not of the key's type.
         """
         if isinstance(given, str):
             return given
@@ -81,10 +81,10 @@ class Key:
         )
 
     def from_name(self, name: str) -> Any:
-        """The stored value of the field whose text is a member name.
+        """Parse a member name as the stored value of the key field.
 
         Raises:
-            ValueError: no record is named so.
+            ValueError: the name is not the canonical text of a key.
         """
         kind = self.types[0]
         value: Any = int(name) if kind is int else name
@@ -96,10 +96,10 @@ class Key:
 
 
 def require_key_type(user_type: type, name: str, hint: Any) -> type:
-    """The type of a field that is a key.
+    """Return the type of a key field.
 
     Raises:
-        ConfigError: it cannot be one.
+        ConfigError: a field of this type cannot be a key.
     """
     if hint in {str, int, uuid.UUID}:
         found: type = hint

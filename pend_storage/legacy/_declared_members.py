@@ -1,4 +1,4 @@
-"""How the values of declared fields are read from JSON, and printed again."""
+"""Members of declared fields: the parse and render of each kind of field."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ __all__ = ["NEVER", "member_of"]
 
 
 class _Never:
-    """Equals no value of a column: each is rendered, null too."""
+    """Sentinel type that equals no column value: each is rendered, null too."""
 
 
 NEVER: Final = _Never()
 
 
 def member_of(column: Column, spec: FieldSpec, name: str, *, required: bool) -> Member:
-    """The member of a declared field.
+    """Make the member of a declared field.
 
     Args:
-        column: of the caller's field.
+        column: of the user's field.
         spec: of the stored field.
         name: of the member.
-        required: without it there is no record.
+        required: a record without it is quarantined.
     """
-    parse, render = _ways(column, spec)
+    parse, render = _converters(column, spec)
     return Member(
         name,
         column.name,
@@ -57,19 +57,19 @@ def member_of(column: Column, spec: FieldSpec, name: str, *, required: bool) -> 
     )
 
 
-def _ways(column: Column, spec: FieldSpec) -> tuple[Parse, Render]:
+def _converters(column: Column, spec: FieldSpec) -> tuple[Parse, Render]:
     if column.is_plain:
         return _fitting(column), as_is
     if column.is_uuid:
         return _uuid(column), as_is
     if spec.kind is Kind.CHOICE:
         return _choice(spec), as_is if spec.enum is None else lambda found: found.value
-    return _WAYS[spec.kind]
+    return _CONVERTERS[spec.kind]
 
 
 def _fitting(column: Column) -> Parse:
     def parse(value: Any) -> Any:
-        column.load(value)  # it can be given to the caller
+        column.load(value)  # raises where the user's type cannot hold it
         return value
 
     return parse
@@ -135,7 +135,7 @@ def _bytes_text(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-_WAYS: Final[Mapping[Kind, tuple[Parse, Render]]] = {
+_CONVERTERS: Final[Mapping[Kind, tuple[Parse, Render]]] = {
     Kind.STR: (text_of, as_is),
     Kind.INT: (integer, as_is),
     Kind.BOOL: (_true_or_false, as_is),

@@ -1,16 +1,16 @@
-"""What is stored for a type of the caller's: its fields, and what only the file tells.
+"""Stored types of user types: the declared fields, and those for what only the file has.
 
-A legacy file says more than a type declares: members that the type does not know, where
-a record stands, how a value was spelled. So the stored type has, beside the fields of the
-caller's,
+A legacy file holds more than a type declares: members that the type does not know, the
+position of a record, the spelling of a value. So the stored type has, beside the fields of
+the user's,
 
 ``extra``
-    members without a field, and spellings that a field does not give back;
+    members without a field, and spellings that rendering a field would not restore;
 ``legacy_position``
-    the place in the file;
+    the position in the file;
 ``content_hash``
     SHA-256 of the legacy record when it was read;
-and a key of its own where no field of the caller's is a text that can be one.
+and a key of its own where no field of the user's type is a text that can be one.
 
 A frozen dataclass that declares all of them is stored as it is.
 """
@@ -57,22 +57,22 @@ _PLAIN_CONTAINERS: Final = (Any, dict, list, Mapping, dict[str, JSON], list[JSON
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field of the caller's, as it is stored."""
+    """Stored form of one field of a user's type."""
 
     field: UserField
     stored: Any
-    """The annotation of the stored field."""
+    """Annotation of the stored field."""
     is_uuid: bool = False
     is_plain: bool = False
-    """Stored as the JSON that the caller's value becomes."""
+    """Stored as JSON, converted from the user's value."""
 
     @property
     def name(self) -> str:
-        """Of both fields."""
+        """Name of both fields."""
         return self.field.name
 
     def store(self, value: Any) -> Any:
-        """The stored value of one of the caller's."""
+        """Convert a user's value to the stored one."""
         if value is None:
             return None
         if self.is_uuid:
@@ -80,7 +80,7 @@ class Column:
         return to_plain(value) if self.is_plain else value
 
     def load(self, value: Any) -> Any:
-        """The caller's value of a stored one."""
+        """Convert a stored value to the user's."""
         if value is None:
             return None
         if self.is_uuid:
@@ -88,7 +88,7 @@ class Column:
         return from_plain(value, self.field.hint) if self.is_plain else value
 
     def default(self) -> Any:
-        """How the stored field is declared."""
+        """Return the default, or the dataclass field, of the stored field."""
         given, factory = self.field.default, self.field.factory
         if factory is not None:
             return field(default_factory=lambda: self.store(factory()))
@@ -102,20 +102,20 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class StoredType:
-    """The stored type of a caller's."""
+    """Stored type of a user's type."""
 
     user_type: type
     record_type: type
     columns: tuple[Column, ...]
     fields: Mapping[str, FieldSpec]
     added: frozenset[str]
-    """Fields that only the stored type has."""
+    """Fields of the stored type that the user's lacks."""
 
     def column(self, name: str) -> Column:
-        """The column of a field.
+        """Return the column of a field.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: the type has no such field.
         """
         for column in self.columns:
             if column.name == name:
@@ -129,16 +129,16 @@ class StoredType:
 def stored_type(
     user_type: type, *, key_column: str | None, counts: bool, collection: str
 ) -> StoredType:
-    """The type that is stored for a caller's.
+    """Derive the stored type of a user's type.
 
     Args:
-        user_type: of the caller.
+        user_type: the declared type.
         key_column: name of a text field to add for the key; None: a field is the key.
-        counts: whether records have no key, so that equal ones must be counted.
+        counts: records have no key, so that equal ones must be counted.
         collection: for messages.
 
     Raises:
-        ConfigError: a field that cannot be stored, or one of a name that is taken.
+        ConfigError: a field that cannot be stored, or a reserved field name.
     """
     columns = tuple(_column(f) for f in user_fields(user_type))
     names = {column.name for column in columns}
@@ -182,10 +182,10 @@ def _is_frozen(user_type: type) -> bool:
 def _require_fitting(
     user_type: type, columns: tuple[Column, ...], beside: Mapping[str, tuple[Any, Any]]
 ) -> None:
-    """See that fields with the names of the added ones are what is added.
+    """Check that fields with the names of added ones have their types.
 
     Raises:
-        ConfigError: one is something else.
+        ConfigError: a field has another type.
     """
     for column in columns:
         wanted = beside.get(column.name)
@@ -224,7 +224,7 @@ def _origin(hint: Any) -> Any:
 
 
 def _stripped(hint: Any) -> tuple[Any, bool]:
-    """An annotation without limits and ``| None``, and whether the latter was there."""
+    """Strip limits and ``| None`` from an annotation; returns it, and if it had None."""
     optional = False
     while True:
         if get_origin(hint) is Annotated:

@@ -1,8 +1,8 @@
-"""Files of any JSON: each member, each item or the whole value is kept as it is.
+"""Document files: schemaless JSON files, stored as one document per member or item.
 
-:func:`documents` needs no declaration of what is in a file. A file that is an object
-becomes a document for each member, a list or JSON lines one for each item, and a bare
-text, number, ``true``, ``false`` or ``null`` a single one.
+:func:`documents` needs no declaration of a file's content. An object becomes a document
+for each member, a list or JSON lines one for each item, and a bare text, number, ``true``,
+``false`` or ``null`` a single one.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A record of a legacy file that has no table of its own."""
+    """Record of a legacy file that has no collection of its own."""
 
     id: _Uuid = ""
-    """Left empty, it follows from file and key; without a key it is a new one."""
+    """Empty: derived from file and key; random without a key."""
     file: Annotated[str, Limit(max_length=255)]
     key: str | None = None
     """The member name in the file; None in a list."""
     body: JSON
     occurrence: _Count = 0
-    """How many records of the same file and content are older, in a list."""
+    """Number of older records of the same file and content, in a list."""
     created_at: datetime | None = field(default_factory=_now)
     extra: dict[str, JSON] = field(default_factory=dict)
     legacy_position: _BigInteger | None = None
@@ -71,11 +71,11 @@ DOCUMENTS: Final = collection(
     Document,
     indexes=[["file", "key"], ["file", "legacy_position"]],
 )
-"""The collection of all documents, for a schema of one's own."""
+"""Collection of all documents, for a schema of your own."""
 
 
 class DocumentMapping(RecordMapping):
-    """A document from each member or item, whatever it is."""
+    """Mapping of each member or item of a file to a document."""
 
     collection = "documents"
     where_tells = True

@@ -1,4 +1,4 @@
-"""Reads of an edit: what of a store decides what a few records of a file become."""
+"""Reads of an edit: the stored records that decide the outcome of changed texts."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _TAKEN: Final = Comparison(("code",), Operator.IN, ("key-taken", "value-taken"))
 
 @dataclass(slots=True)
 class EditReads(TransactionLookups):
-    """Reads by one transaction, which checks them at its end."""
+    """Cached lookups of one edit through its transaction, which checks them at commit."""
 
     layout: RecordPlacement
     refused: Mapping[Place, str] = field(default_factory=dict)
-    """Records that the store has refused, and why."""
+    """Reasons of records that the store has refused in earlier attempts."""
     _memo: dict[Place, Any] = field(default_factory=dict)
     _aside: list[QuarantinedRecord] | None = None
     _names: frozenset[str] = frozenset()
     has_written: bool = False
 
-    def remember(self, operations: Iterable[Operation]) -> None:
-        """Take note of what was written, which counts from now on."""
+    def record_writes(self, operations: Iterable[Operation]) -> None:
+        """Record writes of the edit, which later lookups see."""
         for operation in operations:
             self.has_written = True
             record = None if isinstance(operation, Delete) else operation.record
@@ -46,13 +46,13 @@ class EditReads(TransactionLookups):
                 self._aside = None
 
     def header(self) -> LegacyFile:
-        """How the file is written."""
+        """Read the header of the file; that of a new file where there is none."""
         found = self.find(LEGACY_FILES, self.layout.file)
         return self.layout.missing() if found is None else found
 
     @override
     def find(self, collection: str, key: str) -> Any:
-        """See :class:`~pend_storage._layouts.removal.RecordLookups`."""
+        """Return the record under a key, or None, as the edit leaves it."""
         place = (collection, key)
         if place not in self._memo:
             verbs = self.tx.collection(collection)
@@ -64,7 +64,7 @@ class EditReads(TransactionLookups):
         return self._memo[place]
 
     def named(self, name: str) -> Any:
-        """The record that stands under a member name, or one that takes its place."""
+        """Find the placed record of a member name, or one that a new record would replace."""
         found = self.layout.mapping.find(self.tx, name)
         if found is not None:
             spec = self.store.schema[self.layout.collection]
@@ -72,7 +72,10 @@ class EditReads(TransactionLookups):
         return found
 
     def aside(self, *names: str) -> list[QuarantinedRecord]:
-        """What waits in quarantine for what is taken, under a name, or as a whole file."""
+        """Read the file's quarantined records that an edit may affect.
+
+        Those that wait for a taken key or value, those of the names, and the whole file's.
+        """
         if self._aside is None or not self._names.issuperset(names):
             self._names |= set(names)
             places = ["", *(safe_text(name) for name in sorted(self._names))]
@@ -85,14 +88,14 @@ class EditReads(TransactionLookups):
         return self._aside
 
     def facts(self, derived: Iterable[Put]) -> Iterator[Put]:
-        """What is told of others, on top of what is there."""
+        """Merge derived facts into the existing records that they are about."""
         schema = self.store.schema
         for put in derived:
             spec = schema[put.collection]
             present = self.find(put.collection, put.key)
-            record = merged_fact(spec, present, put.record, self._leads)
+            record = merged_fact(spec, present, put.record, self._target_exists)
             if record is not None:
                 yield schema.put(spec.name, record)
 
-    def _leads(self, collection: str, key: str) -> bool:
+    def _target_exists(self, collection: str, key: str) -> bool:
         return self.find(collection, key) is not None

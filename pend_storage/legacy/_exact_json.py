@@ -1,12 +1,12 @@
-"""Exact JSON: no value is rounded, doubled or changed on the way in or out.
+"""Exact JSON: lossless parsing and printing; no value is rounded, dropped or changed.
 
 Parsers disagree where files are irregular: of two members of one name most keep the
-last, long decimals are rounded, ``NaN`` is let through. Here a text either gives exactly
-its value, or it is refused with the reason.
+last, long decimals are rounded, ``NaN`` is accepted. Here a text is either parsed to
+exactly its value, or refused with the reason.
 
-Numbers are what they are worth: ``1.0`` is read as 1, ``1e21`` as an integer too, and
+Numbers are normalized by value: ``1.0`` is read as 1, ``1e21`` as an integer too, and
 ``-0.0`` as 0. A number with a fraction that no float holds is an :class:`ExactFloat`,
-which remembers its digits.
+which keeps its digits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Path: TypeAlias = Sequence[str | int]
-"""Member names and list indices on the way to a value."""
+"""Path to a value: member names and list indices."""
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -57,7 +57,12 @@ _JS_DECIMAL_FROM: Final = Decimal("1e-6")
 
 
 class UnreadableError(ValueError):
-    """Why a text is refused, or a record cannot be placed."""
+    """A text is refused, or a record cannot be placed.
+
+    Attributes:
+        code: of quarantine, see :data:`~pend_storage.legacy._quarantine.CODES`.
+        reason: a sentence for operators.
+    """
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -66,13 +71,13 @@ class UnreadableError(ValueError):
 
 
 class ExactFloat(float):
-    """A float with the digits that it was written with, because it cannot hold them."""
+    """Float that keeps its decimal digits, because it cannot hold them exactly."""
 
     __slots__ = ("text",)
     text: str
 
     def __new__(cls, text: str) -> Self:
-        """A float from its digits."""
+        """Make a float from its digits."""
         self = super().__new__(cls, text)
         self.text = text
         return self
@@ -82,7 +87,10 @@ class ExactFloat(float):
 
 
 def read(text: bytes) -> tuple[Any, bool]:
-    """The value of a JSON text, and whether there is an :class:`ExactFloat` in it.
+    """Parse a JSON text exactly.
+
+    Returns:
+        The value, and whether it contains an :class:`ExactFloat`.
 
     Raises:
         UnreadableError: not JSON, a member twice, NaN or Infinity, too long, too deep.
@@ -90,7 +98,7 @@ def read(text: bytes) -> tuple[Any, bool]:
     try:
         value = _DECODE(text)
         again = _ENCODE(value)
-        # Printed again it is the same: nothing was lost in between.
+        # A round trip that restores the text has lost nothing: the fast parser will do.
         if again == _COMPACT(text, indent=-1) and not _has_odd_floats(again):
             return value, False
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -99,23 +107,23 @@ def read(text: bytes) -> tuple[Any, bool]:
 
 
 def read_last(text: bytes) -> Any:
-    """The value of a JSON text; of equal member names the last counts.
+    """Parse a JSON text; of duplicate member names the last wins.
 
     Raises:
-        UnreadableError: as of :func:`read`, but for a member that is there twice.
+        UnreadableError: as by :func:`read`, except for duplicate members.
     """
     return _Reader(dict).read(text)[0]
 
 
 def _has_odd_floats(compact: bytes) -> bool:
-    """Whether a text of msgspec may hold integers as floats, or minus zero."""
+    """Return whether a text of msgspec may hold integers as floats, or minus zero."""
     return (b".0" in compact and _ZERO_FRACTION.search(compact) is not None) or (
         _EXPONENT.search(compact) is not None
     )
 
 
 class _Reader:
-    """The standard library's parser, with every doubt raised; slower."""
+    """Strict parser on top of the standard library's: refuses ambiguous texts; slower."""
 
     def __init__(
         self, members: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
@@ -171,10 +179,10 @@ def _integer(text: str) -> int:
 
 
 def as_number(text: str) -> int | float:
-    """The number that a JSON text with a point or an exponent is worth.
+    """Parse a JSON number with a point or an exponent to its exact value.
 
     Raises:
-        UnreadableError: it has too many digits.
+        UnreadableError: the number has too many digits.
     """
     try:
         exact = Decimal(text)
@@ -196,14 +204,14 @@ def as_number(text: str) -> int | float:
 
 
 def as_decimal(value: float | Decimal) -> Decimal:
-    """What a JSON number is worth, exactly."""
+    """Return the exact value of a JSON number."""
     if isinstance(value, ExactFloat):
         return Decimal(value.text)
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equal by value, to the last digit; true is not 1."""
+    """Return whether two values are equal to the last digit; true is not 1."""
     if not equal(left, right):
         return False
     return dict(exact_numbers(left)) == dict(exact_numbers(right))
@@ -212,7 +220,7 @@ def same(left: Any, right: Any) -> bool:
 def exact_numbers(
     value: Any, path: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Where in a value there is an :class:`ExactFloat`, and its digits."""
+    """Yield the path and digits of each :class:`ExactFloat` in a value."""
     if isinstance(value, ExactFloat):
         yield path, value.text
     elif isinstance(value, Mapping):
@@ -224,7 +232,7 @@ def exact_numbers(
 
 
 def with_numbers(value: Any, numbers: Sequence[tuple[Path, str]]) -> Any:
-    """A copy with the digits back in place, where the float still is theirs."""
+    """Restore exact digits in a copy of a value, where the float is unchanged."""
     for path, text in numbers:
         value = _with_number(value, path, text)
     return value
@@ -250,7 +258,7 @@ def _with_number(value: Any, path: Path, text: str) -> Any:
 
 
 def normal(value: Any) -> Any:
-    """A value as it is read again after it was printed: no floats that are integers."""
+    """Normalize a value as a round trip does: integral floats become integers."""
     if type(value) is float and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
@@ -261,10 +269,10 @@ def normal(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of a normal value's compact text, members sorted; 64 hex digits.
+    """Hash a normal value: SHA-256 of its compact text, members sorted; 64 hex digits.
 
     Raises:
-        UnreadableError: it holds half a character.
+        UnreadableError: a text in it holds a lone surrogate.
     """
     try:
         try:
@@ -279,7 +287,7 @@ def digest(value: Any) -> str:
 
 
 def dump(value: Any) -> bytes:
-    """Compact JSON, its numbers printed as JavaScript prints them."""
+    """Print compact JSON, with numbers as JavaScript prints them."""
     try:
         text = _ENCODE(value)
     except TypeError:  # an ExactFloat
@@ -300,7 +308,7 @@ def _with_raw_numbers(value: Any) -> Any:
 
 
 def _printed(value: float) -> str:
-    """As ``Number.prototype.toString``; integers with all their digits, exactly."""
+    """Print a float as ``Number.prototype.toString``; integers with all their digits."""
     if value.is_integer():
         return str(int(value))
     exact = Decimal(repr(value))
@@ -311,7 +319,7 @@ def _printed(value: float) -> str:
 
 
 def as_plain(value: Any) -> Any:
-    """A JSON value as ``json.loads`` would give it; the same object where it is so."""
+    """Return a value with plain floats, as from ``json.loads``; unchanged if it has no other."""
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -319,7 +327,7 @@ def as_plain(value: Any) -> Any:
         for item in value.values():
             if type(item) not in _PLAIN:
                 break
-        else:  # nearly always: nothing in it needs a look
+        else:  # nearly always: nothing in it is nested
             return value
     if isinstance(value, float):
         return float(value)

@@ -1,4 +1,4 @@
-"""Division of a file of one of several shapes: what stands around its records, and where each is."""
+"""Division of a file: its envelope, and the byte range of each record."""
 
 from __future__ import annotations
 
@@ -34,35 +34,38 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class DividedFile(NamedTuple):
-    """A file that was divided."""
+    """Result of the division of a file."""
 
     envelope: FileEnvelope
     top: Container | None
-    """The object around wrapped records."""
+    """Outermost list or object; None where it was not needed."""
     records: Container | None
-    """None where the file has none."""
+    """Ranges of the records; None where the file has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileShapes:
-    """What a file may be."""
+    """Allowed shapes of a file; divides it by the one that it has."""
 
     allowed: Sequence[str]
-    """The usual one first."""
+    """Shapes, the usual one first."""
     wrapper: str | None
-    """The member that holds the records of a wrapped file."""
+    """Member that holds the records of a wrapped file."""
     blank_is_empty: bool
 
     @property
     def usual(self) -> FileEnvelope:
-        """The envelope of a new file."""
+        """Envelope of a new file."""
         return FileEnvelope.usual(self.allowed[0], self.wrapper)
 
     def divide(self, raw: bytes) -> DividedFile:
-        """Divide a file.
+        """Divide a file into its envelope and its records.
+
+        Args:
+            raw: the bytes of the file.
 
         Raises:
-            BrokenFileError: it is of another shape, or of none.
+            BrokenFileError: the file is not JSON, or of a shape that is not allowed.
         """
         if JSON_LINES in self.allowed:
             return self._whole(JSON_LINES, raw, lines(raw))
@@ -85,7 +88,7 @@ class FileShapes:
         return DividedFile(FileEnvelope.found(shape, raw, records), None, records)
 
     def _alone(self, raw: bytes) -> str | None:
-        """The shape of a file that is one record; None where it holds records."""
+        """Return the shape of a file that is one record; None for other files."""
         start = len(_BOM) if raw.startswith(_BOM) else 0
         text = raw[start:].strip(b" \t\r\n")
         if text[:1] == b"{" and OBJECT in self.allowed:
@@ -117,21 +120,21 @@ class FileShapes:
         return DividedFile(FileEnvelope.found(shape, raw, records), top, records)
 
     def _tells_shape(self, shape: str) -> bool:
-        """Whether a file without records tells the shape that it has with records.
+        """Return whether the shape of a file without records is that of one with records.
 
-        The server leaves a bare list or map where it would wrap a list.
+        Not always: the server leaves a bare list or map where it would wrap a list.
         """
         wraps = self.allowed[0] in WRAPPERS
         return shape in self.allowed and (shape in WRAPPERS or not wraps)
 
     def _wrapping(self, records: Container | None) -> str:
-        """The shape of an object around records; the usual one where there are none."""
+        """Return the shape of an object around records; the usual one without records."""
         if records is not None:
             return WRAPPED if records.is_list else WRAPPED_MAP
         return next(shape for shape in self.allowed if shape in WRAPPERS)
 
     def _wrapped(self, raw: bytes, top: Container) -> Container | None:
-        """The records inside of a wrapped file; None where it has no such member."""
+        """Divide the records inside of a wrapped file; None where it has no such member."""
         found = [
             value
             for start, value in zip(top.starts, top.values, strict=True)

@@ -1,8 +1,8 @@
 """Edits of a legacy file inside a transaction, adopted like edits of the file itself.
 
-What a program may say by writing the file, it may say through a view, and the same comes
-of it. Only the records that an edit touches are looked at: those in whose place it
-writes, and those that claim the same key or the same unique value.
+A write through a view has the same outcome as a program that writes the file. Only the
+records that an edit touches are read: those that it replaces, and those that claim the
+same key or the same unique value.
 """
 
 from __future__ import annotations
@@ -43,30 +43,33 @@ from pend_storage.legacy._record_reader import Piece, RecordReader
 from pend_storage.schema import LEGACY_FILES, QUARANTINE
 from pend_storage.store import Store
 
-__all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "written"]
+__all__ = ["PATIENCE", "FileEdit", "has_written", "piece_of", "run_edit"]
 
 T = TypeVar("T")
 
 PATIENCE: Final = 30.0
-"""Seconds for which a write is repeated where others write the same all the time."""
+"""Seconds during which a conflicting write is retried."""
 _MOST_REFUSED: Final = 20
-"""How often the store may refuse a write, each time for another reason."""
+"""Attempts at a write that the store refuses, each time for another record."""
 
 
-def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]) -> T:
-    """Call ``fn``, maybe several times, with a transaction, until it is committed.
-
-    What it writes into files goes through :meth:`FileEdit.of`.
+def run_edit(
+    layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T]
+) -> T:
+    """Run an edit in a transaction of its own; retry conflicts and refused records.
 
     Args:
-        layout: of the file that is written.
-        store: that is written to.
-        fn: makes the edit.
+        layout: of the edited file.
+        store: that holds its records.
+        fn: makes the edit by :meth:`FileEdit.of`; called again after each conflict.
+
+    Returns:
+        The result of ``fn``.
 
     Raises:
         CorruptFile: the file is broken as a whole, so nothing can be written into it.
-        InvalidRecord: a value is not JSON, or cannot be placed where that is asked for.
-        StoreUnavailable: others wrote the same records all the time.
+        InvalidRecord: a value is not JSON; or it cannot be placed, and the edit is strict.
+        StoreUnavailable: other writers wrote the same records until the timeout.
     """
     edits = _Edits()
     collections = {each.collection for each in store.layouts}
@@ -79,7 +82,7 @@ def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T
 
     for left in reversed(range(_MOST_REFUSED)):
         try:
-            result = _repeated(attempt, layout)
+            result = _with_retries(attempt, layout)
         except UniqueViolation as error:
             place = (error.collection, error.key)
             if (
@@ -88,51 +91,53 @@ def written(layout: RecordPlacement, store: Store, fn: Callable[[Transaction], T
                 or not left
             ):
                 raise
+            # A record of another file has the value: the next attempt quarantines this one.
             edits.refused[place] = str(error)
         except ReferenceViolation:
-            if not left:  # else something has come to refer to what is deleted
+            # A concurrent commit refers to a deleted record: the next attempt frees it.
+            if not left:
                 raise
         else:
-            _tell(store, edits.told)
+            _emit(store, edits.events)
             return result
     raise AssertionError  # pragma: no cover - the last attempt raises, or returns
 
 
 class _Edits:
-    """The edits of files in one transaction, over all attempts at it."""
+    """Edits of files in one transaction, over all its attempts."""
 
     def __init__(self) -> None:
         self.refused: Final[dict[Place, str]] = {}
-        """Records that the store has refused, and why."""
-        self.told: Final[list[Event]] = []
+        """Reasons of records that the store has refused."""
+        self.events: Final[list[Event]] = []
         self.known: Final[dict[str, FileEdit]] = {}
-        """Of the present attempt, by file."""
+        """Edits of the present attempt, by file."""
 
     def begin(self) -> None:
-        """Begin another attempt."""
-        self.told.clear()
+        """Begin another attempt; keeps the refused records."""
+        self.events.clear()
         self.known.clear()
 
 
 def has_written(tx: Transaction) -> bool:
-    """Whether views have written records in a transaction, of whatever file."""
+    """Return whether views have written records of any file in a transaction."""
     edits = tx.companions.get(_Edits)
     return edits is not None and any(w.has_written for w in edits.known.values())
 
 
-def _tell(store: Store, told: Iterable[Event]) -> None:
-    for event in told:
+def _emit(store: Store, events: Iterable[Event]) -> None:
+    for event in events:
         store.tell(event)
 
 
-def _repeated(attempt: Callable[[], T], layout: RecordPlacement) -> T:
+def _with_retries(attempt: Callable[[], T], layout: RecordPlacement) -> T:
     stop = tenacity.stop_after_delay(PATIENCE)
     try:
         return tenacity.Retrying(stop=stop, **ON_CONFLICT)(attempt)
     except Conflict as error:
         raise StoreUnavailable(
-            f"others wrote {error.collection}[{shown(error.key)}] each time for "
-            f"{PATIENCE:g} s. Nothing was written: try again when they are done",
+            f"other writers changed {error.collection}[{shown(error.key)}] during each "
+            f"attempt for {PATIENCE:g} s. Nothing was written: try again later",
             store=layout.file,
         ) from error
 
@@ -140,17 +145,17 @@ def _repeated(attempt: Callable[[], T], layout: RecordPlacement) -> T:
 def piece_of(
     name: Any, value: Any, position: int, *, number: int = 0, collection: str
 ) -> Piece:
-    """The text of a value, as a program would write it into the file.
+    """Render a value as the text that a program would write into the file.
 
     Args:
-        name: its member name, a text; None in a list.
-        value: what ``json.dump`` takes.
-        position: where it stands in the file.
-        number: its place in a list, for messages.
+        name: member name, a text; None in a list.
+        value: anything that ``json.dump`` takes.
+        position: in the file.
+        number: index in a list, for messages.
         collection: for the error.
 
     Raises:
-        InvalidRecord: it is not JSON.
+        InvalidRecord: the value is not JSON.
     """
     if name is not None and not isinstance(name, str):
         reason = f"the member name {shown(name)} is not text"
@@ -163,7 +168,7 @@ def piece_of(
 def _text_of(value: Any, collection: str) -> bytes:
     try:
         return dump(check_json(value))
-    except ValueError as error:  # not for every store, but maybe for a file
+    except ValueError as error:  # not storable, but a file may hold it: quarantine it
         try:
             # NaN would leave a file that other parsers cannot read.
             return json.dumps(value, allow_nan=False).encode()
@@ -173,26 +178,27 @@ def _text_of(value: Any, collection: str) -> bytes:
 
 @dataclass(slots=True)
 class FileEdit(EditReads):
-    """One edit of some records of a file, inside of a transaction."""
+    """Edit of some records of a file, inside of a transaction."""
 
     strict: bool = False
-    told: list[Event] = field(default_factory=list)
-    """What to tell when it is committed."""
+    events: list[Event] = field(default_factory=list)
+    """Events to emit after the commit."""
 
     @classmethod
     def of(
         cls, tx: Transaction, store: Store, layout: RecordPlacement, *, strict: bool
     ) -> FileEdit:
-        """The edit of a file that is part of a transaction."""
+        """Return the edit of a file that is part of a transaction."""
         edits = tx.companions.get(_Edits)
-        if edits is None:  # of a caller, who may write records between two calls
+        # A caller's own transaction may write records between two calls: cache nothing.
+        if edits is None:
             alone = cls(store, tx, layout, strict=strict)
-            tx.after_commit(partial(_tell, store, alone.told))
+            tx.after_commit(partial(_emit, store, alone.events))
             return alone
         known: FileEdit | None = edits.known.get(layout.file)
         if known is None:
-            refused, told = edits.refused, edits.told
-            known = cls(store, tx, layout, refused, strict=strict, told=told)
+            refused, events = edits.refused, edits.events
+            known = cls(store, tx, layout, refused, strict=strict, events=events)
             edits.known[layout.file] = known
         return known
 
@@ -201,19 +207,22 @@ class FileEdit(EditReads):
     def edit(
         self, gone: Sequence[Any], pieces: Sequence[Piece], same: Any = None
     ) -> list[Operation]:
-        """Replace some records of the file by these texts; gives what that writes.
+        """Replace some records of the file by these texts.
 
         Args:
-            gone: the records in whose places something else stands now, or nothing.
+            gone: the records that are replaced or deleted.
             pieces: the texts, each with its position.
-            same: a record that stays the same one, whatever its new text says.
+            same: a record that keeps its identity, with any new content.
+
+        Returns:
+            The operations that were written.
         """
-        self._require_sound()
+        self._require_unbroken()
         written = [(piece, self._entry(piece)) for piece in pieces]
-        outcome = ClaimResolution(self, gone, written, same).settle()
+        outcome = ClaimResolution(self, gone, written, same).resolve()
         if self.strict and outcome.refused:
             raise self.refusal(outcome.refused[0])
-        # How the file is written matters where all of it is read.
+        # The header only matters to the adoption of a whole file.
         parsed = ParsedFile(self.layout.missing(), outcome.entries)
         schema = self.store.schema
         adopted = adopt(
@@ -224,15 +233,15 @@ class FileEdit(EditReads):
         return operations
 
     def rewrite(self, present: Sequence[Any], pieces: Iterable[Piece]) -> None:
-        """Make the records of the file these texts, as reading it whole would.
+        """Replace all records of the file by these texts, as adopting the file would.
 
         Args:
             present: the records of the file.
             pieces: the texts, by ascending position.
         """
-        self._require_sound()
+        self._require_unbroken()
         reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
-        entries = [self._sound(reader, piece) for piece in pieces]
+        entries = [self._parse(reader, piece) for piece in pieces]
         for entry in entries if self.strict else ():
             if entry.home.collection == QUARANTINE:
                 raise self.refusal(entry.home.record.reason)
@@ -241,7 +250,7 @@ class FileEdit(EditReads):
         self.apply(adopted)
 
     def apply(self, operations: Iterable[Operation]) -> None:
-        """Write what an adoption gives, and what follows from it."""
+        """Write the operations of an adoption, and their consequences."""
         removal = Removal(self.store.schema, self.store.layouts, self.layout, self)
         complete = removal.settle(operations)
         for operation in complete.values():
@@ -249,21 +258,21 @@ class FileEdit(EditReads):
             if isinstance(operation, Delete):
                 verbs.delete(operation.key)
             else:
-                self._note(operation)
-                verbs.write(operation)  # it is checked and encoded already
-        self.remember(complete.values())
+                self._report_quarantined(operation)
+                verbs.write(operation)  # checked and encoded by the adoption already
+        self.record_writes(complete.values())
         event = removal.event()
         if event is not None:
-            self.told.append(event)
+            self.events.append(event)
 
-    def _note(self, put: Put) -> None:
-        """Tell of what goes to quarantine."""
+    def _report_quarantined(self, put: Put) -> None:
+        """Add the event of a record that is quarantined."""
         if put.collection != QUARANTINE or not self.layout.owns(put.record):
             return
         record: QuarantinedRecord = put.record
         is_item = self.layout.member_name(record) is None
         name = "an item" if is_item else shown(record.place)
-        self.told.append(
+        self.events.append(
             Event(
                 "file-write-quarantined",
                 f"{self.layout.file}: what was written as {name} cannot be placed "
@@ -275,25 +284,25 @@ class FileEdit(EditReads):
         )
 
     def _entry(self, piece: Piece) -> Entry:
-        # Each by itself: what else claims the same is looked for in the store.
+        # Each text by itself: other claimants are looked up in the store.
         reader = RecordReader(self.layout.file, self.layout.mapping, self.store.schema)
-        return self._sound(reader, piece)
+        return self._parse(reader, piece)
 
-    def _sound(self, reader: RecordReader, piece: Piece) -> Entry:
+    def _parse(self, reader: RecordReader, piece: Piece) -> Entry:
         try:
             return reader.entry(piece)
-        except CorruptFile as error:  # too large for quarantine as well
+        except CorruptFile as error:  # too large even for quarantine
             raise self.refusal(error.reason) from error
 
     def refusal(self, reason: str) -> InvalidRecord:
-        """The error that says why something cannot be written."""
+        """Make the error for a value that cannot be written."""
         return InvalidRecord(reason, collection=self.layout.collection)
 
-    def _require_sound(self) -> None:
-        """Refuse to write where the file cannot show it.
+    def _require_unbroken(self) -> None:
+        """Refuse a write to a broken file, which would not show it.
 
         Raises:
-            CorruptFile: it is broken as a whole.
+            CorruptFile: the file is broken as a whole.
         """
         aside = self.aside()
         broken = [r for r in aside if is_whole_file(r) and r.status == "waiting"]

@@ -1,4 +1,4 @@
-"""Envelope of the records of a file: the text around them, and how they are laid out.
+"""Envelope of the records of a file: the text around them, and their format.
 
 An envelope is taken from a file as it is, or made in the manner of
 ``JSON.stringify(value, null, 2)``, which the legacy server uses; it is stored in the
@@ -68,25 +68,25 @@ _BREAK: Final = re.compile(rb"\r?\n[ \t]*").search
 
 @dataclass(frozen=True, slots=True)
 class FileEnvelope:
-    """How a file is written, apart from its records."""
+    """Format of a file, and its text apart from its records."""
 
     shape: str
     before: bytes
-    """Everything up to the first record."""
+    """Text up to the first record."""
     after: bytes
     between: bytes
-    """What separates two records."""
+    """Separator of two records."""
     unit: str | None = _INDENT
     """One step of indentation inside of a record; None where a record is one line."""
     colon: str = ": "
     nothing: bytes | None = None
-    """The whole file while there is no record in it, where that was seen."""
+    """Whole text of the file without records, where it was seen so."""
 
     # -- origin -----------------------------------------------------------------------
 
     @classmethod
     def usual(cls, shape: str, wrapper: str | None) -> FileEnvelope:
-        """As the legacy server writes a new file."""
+        """Make the envelope of a new file, as the legacy server writes it."""
         if shape == JSON_LINES:
             return cls(shape, b"", b"\n", b"\n", None)
         if shape in SINGLE:
@@ -108,7 +108,7 @@ class FileEnvelope:
 
     @classmethod
     def found(cls, shape: str, raw: bytes, records: Container) -> FileEnvelope:
-        """As a file is written."""
+        """Take the envelope of a file from its text."""
         if not len(records):
             margin = _INDENT if shape in WRAPPERS else ""
             opening, closing = raw[: records.start + 1], raw[records.end - 1 :]
@@ -134,7 +134,7 @@ class FileEnvelope:
     def inserted(
         cls, shape: str, raw: bytes, top: Container, wrapper: str
     ) -> FileEnvelope:
-        """Of an object that lacks the member with its records."""
+        """Take the envelope of an object, and insert the member with its records."""
         opening = raw[: top.ends[-1]] if len(top) else raw[: top.start + 1]
         comma = b"," if len(top) else b""
         first, last = _brackets(shape)
@@ -144,7 +144,7 @@ class FileEnvelope:
 
     @classmethod
     def of(cls, header: LegacyFile) -> FileEnvelope:
-        """The envelope that a header keeps."""
+        """Decode the envelope that a header holds."""
         kept, envelope = header.format, header.envelope
         if not isinstance(envelope, Mapping):
             envelope = {}
@@ -160,7 +160,7 @@ class FileEnvelope:
         )
 
     def header(self, file: str) -> LegacyFile:
-        """The envelope as the header of its file."""
+        """Encode the envelope as the header of its file."""
         kept: dict[str, JSON] = {
             "shape": self.shape,
             "between": self.between.decode(),
@@ -172,24 +172,24 @@ class FileEnvelope:
         envelope: JSON = {"before": self.before.decode(), "after": self.after.decode()}
         return LegacyFile(file=file, format=kept, envelope=envelope)
 
-    # -- what stands beside wrapped records -----------------------------------------------
+    # -- members beside wrapped records ---------------------------------------------------
 
     def members(self) -> dict[str, Any]:
-        """The members of a wrapped file, with an empty list or object for the records.
+        """Parse the members of a wrapped file, with an empty container for the records.
 
         Raises:
-            UnreadableError: one of them cannot be read.
+            UnreadableError: a member cannot be read.
         """
         text = (self.before + self.after).removeprefix(_BOM)
         members: dict[str, Any] = read_last(text)
         return members
 
     def with_members(self, members: Mapping[str, Any], wrapper: str) -> FileEnvelope:
-        """The envelope of a wrapped file with these members.
+        """Return the envelope of a wrapped file with these members.
 
         Args:
             members: with an empty list or object for the records.
-            wrapper: name of that member.
+            wrapper: name of the member with the records.
         """
         raw = replace(self, between=b",\n").text(members)
         top = top_level(raw)
@@ -202,11 +202,11 @@ class FileEnvelope:
     def merged(
         self, base: FileEnvelope, edited: FileEnvelope, wrapper: str
     ) -> FileEnvelope:
-        """An edited envelope, with the members that were changed here and not by the edit.
+        """Merge this envelope's changed members into an edited one.
 
         Args:
-            base: what the editor began with; this envelope began with it, too.
-            edited: what he made of it.
+            base: common ancestor of both.
+            edited: the other one; it wins where both changed a member.
             wrapper: name of the member with the records.
         """
         if any(envelope.shape not in WRAPPERS for envelope in (self, base, edited)):
@@ -228,7 +228,7 @@ class FileEnvelope:
         return edited.with_members(members, wrapper)
 
     def indented(self) -> FileEnvelope:
-        """The same inside of an object whose members are indented in the usual way."""
+        """Indent the envelope by one step, for a member of an object."""
         before, after, between = (
             text.replace(b"\n", b"\n" + _INDENT.encode())
             for text in (self.before, self.after, self.between)
@@ -238,7 +238,7 @@ class FileEnvelope:
     # -- text -------------------------------------------------------------------------
 
     def text(self, value: Any, name: str | None = None) -> bytes:
-        """A record as it stands in the file, with its name where it has one."""
+        """Render a record as its text in the file, with its member name if it has one."""
         shown = self._indented(dump(value))
         if name is None:
             return shown
@@ -259,7 +259,7 @@ class FileEnvelope:
         return _LINE.sub(lambda found: margin + unit * len(found[1]), lines)
 
     def whole(self, texts: Iterable[bytes]) -> Iterator[bytes]:
-        """The file, from the texts of its records."""
+        """Assemble the file from the texts of its records, in pieces."""
         rest = iter(texts)
         first = next(rest, None)
         if self.shape == BROKEN:
@@ -285,13 +285,13 @@ def _brackets(shape: str) -> tuple[bytes, bytes]:
 
 
 def _margin(between: bytes) -> bytes:
-    """Line break and indentation of the records; nothing where they share a line."""
+    """Return line break and indentation of the records; empty where they share a line."""
     found = _BREAK(between)
     return found[0] if found else b""
 
 
 def _style(raw: bytes, records: Container, margin: bytes) -> tuple[str | None, str]:
-    """Unit of indentation and colon, from the first record that shows them."""
+    """Detect the unit of indentation and the colon, from the first record with members."""
     colon = ": " if margin else ""
     for index in range(min(len(records), _SAMPLE)):
         start, end = records.span(index)
@@ -306,7 +306,7 @@ def _style(raw: bytes, records: Container, margin: bytes) -> tuple[str | None, s
 
 
 def _unit(value: bytes, margin: bytes) -> str | None:
-    """By how much the first line inside of a record is indented more than its own."""
+    """Return the indentation of the first line inside of a record, relative to its own."""
     _, newline, rest = value.partition(b"\n")
     if not newline:
         return None

@@ -1,4 +1,4 @@
-"""A folder with one file for each record, such as ``users/*.json``."""
+"""Layout of a folder with one file for each record, such as ``users/*.json``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pend_storage.schema import Schema
 __all__ = ["FolderLayout"]
 
 _FRAME = FileEnvelope(MAP, b"{\n", b"\n}", b",\n", nothing=b"{}")
-"""As a store reads the files of a folder: one object, a member for each."""
+"""Envelope of a folder as a store reads it: one object, a member for each file."""
 
 
 class FolderLayout(RecordLayout):
-    """One file for each record. The name of the file is the key, and the order."""
+    """Layout of one file for each record: the file name is the key, and the order."""
 
     is_folder = True
 
@@ -43,7 +43,7 @@ class FolderLayout(RecordLayout):
 
     @override
     def rank(self, record: Any) -> int | None:
-        """None: nothing is moved when a file comes between others."""
+        """Return None: files have no positions, so that a new one moves no others."""
         return None
 
     @override

@@ -45,13 +45,13 @@ __all__ = ["RecordLayout"]
 
 
 class RecordLayout(RecordPlacement):
-    """A file whose records become records of one collection.
+    """Layout of a file whose records are those of one collection.
 
     Attributes:
-        mapping: what the records become.
-        shapes: what the file may be, the usual one first: some of ``LIST``, ``MAP``,
+        mapping: between legacy records and those of the collection.
+        shapes: allowed shapes, the usual one first: some of ``LIST``, ``MAP``,
             ``WRAPPED``, ``WRAPPED_MAP``, ``OBJECT`` and ``SCALAR``, or ``JSON_LINES``
-            alone. Where there is no record yet, any.
+            alone. Without records, any.
         wrapper: the member that holds the records of a wrapped file.
         newest_first: the file grows at the front.
         blank_is_empty: a file of 0 bytes, or of white space, has no records. Else it is
@@ -78,7 +78,7 @@ class RecordLayout(RecordPlacement):
         return ParsedFile(header, itertools.chain(*entries))
 
     def _divide(self, raw: bytes) -> DividedFile:
-        """The envelope, the outermost object or list, and that of the records."""
+        """Divide the file into envelope and records; refuse an unstorable envelope."""
         divided = self._shapes.divide(raw)
         if b"\x00" in divided.envelope.before + divided.envelope.after:
             raise BrokenFileError("unstorable", "a NUL stands beside the records")
@@ -97,7 +97,7 @@ class RecordLayout(RecordPlacement):
             code=error.code,
             reason=reason,
         )
-        return Entry("", quarantine.kept(schema, record), span=(0, len(raw)))
+        return Entry("", quarantine.put_operation(schema, record), span=(0, len(raw)))
 
     def _entries(
         self, schema: Schema, raw: bytes, records: Container
@@ -115,7 +115,7 @@ class RecordLayout(RecordPlacement):
             yield reader.superseded(piece) if index in dead else reader.entry(piece)
 
     def _beside(self, schema: Schema, raw: bytes, top: Container) -> Iterator[Entry]:
-        """What is superseded beside the list of records; its text is in the envelope."""
+        """Yield superseded members beside the records; their text is in the envelope."""
         reader = RecordReader(self.file, self.mapping, schema)
         for index in sorted(superseded(raw, top)):
             start, end = top.span(index)
@@ -167,7 +167,7 @@ class RecordLayout(RecordPlacement):
         if is_whole_file(record):
             parsed = self.parse(schema, record.raw)
             return next(iter(parsed.entries), Entry("", schema.put(QUARANTINE, record)))
-        if is_superseded(record):  # it never was a record of the file
+        if is_superseded(record):  # no parser ever read it as a record of the file
             return Entry(record.place, schema.put(QUARANTINE, record))
         for envelope in self._envelopes_of_one(record.raw):
             try:
@@ -187,8 +187,6 @@ class RecordLayout(RecordPlacement):
             yield b"{%b}" % raw
         if not NAMED.issuperset(self.shapes):
             yield b"[%b]" % raw
-
-    # -- writing ------------------------------------------------------------------
 
     # -- as a whole -----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Interface of mappings: how a layout turns legacy records into records and back."""
+"""Mapping interface: conversion of legacy records to records of a collection and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pend_storage.query import Condition
 __all__ = ["Derived", "Groups", "Reads", "RecordMapping", "Source"]
 
 Derived = tuple[str, Any]
-"""A collection and a record of it."""
+"""A derived record, with its collection."""
 
 Groups: TypeAlias = tuple[tuple[str, ...], ...]
 """Groups of columns."""
@@ -23,113 +23,121 @@ _NAMESPACE: Final = uuid.UUID("b3a6d3a4-54f5-5d0e-8a57-1b1d6f4f5c10")
 
 
 class Source(NamedTuple):
-    """One record of a legacy file, as it was read."""
+    """Legacy record as parsed from its file."""
 
     name: str | None
-    """Its member name; None in a list."""
+    """Member name; None in a list."""
     value: Any
     digest: str
-    """SHA-256 of its canonical text."""
+    """SHA-256 of the canonical text."""
     occurrence: int
-    """How many equal records of the file are older."""
+    """Number of older equal records in the file."""
     position: int
     exact: bool = False
-    """Whether it holds a number that no float holds."""
+    """The value contains a number that no float holds."""
 
 
 class Reads(Protocol):
-    """A store or a transaction, as far as looking for one record goes."""
+    """Store or transaction, for lookups of one record."""
 
     def collection(self, name: str) -> Any:
-        """The verbs of one collection."""
+        """Return the verbs of one collection."""
 
 
 class RecordMapping(ABC):
-    """What a layout needs to know about the records of its file."""
+    """Mapping of the records of one file to a collection.
+
+    Subclass :class:`~pend_storage.legacy.ObjectMapping` for objects with a table of
+    members; this class is the interface that layouts call.
+    """
 
     collection: ClassVar[str]
     key: ClassVar[str] = "id"
-    """The field that is the key of the collection."""
+    """Key field of the collection."""
     told: frozenset[str]
-    """The columns whose value the file decides; the others belong to new code."""
+    """Columns that the file decides; the others belong to new code."""
     guarded: ClassVar[Groups] = ()
-    """Groups of columns of which two records of one file may not share the values; the
+    """Groups of columns whose values must be unique among the records of the file; the
     later record is quarantined."""
 
     @abstractmethod
     def read(self, source: Source, refused: frozenset[str] = frozenset()) -> Any:
-        """The record that a legacy record becomes.
+        """Convert a legacy record to a record of the collection.
 
         Args:
             source: the legacy record.
-            refused: columns that could not take their value: leave them alone.
+            refused: columns whose value the schema refused: leave them empty, and keep
+                the value in ``extra``.
 
         Raises:
-            UnreadableError: it cannot be placed.
+            UnreadableError: the record cannot be placed.
         """
 
     @abstractmethod
     def write(self, record: Any) -> Any:
-        """The legacy record that a record is rendered as."""
+        """Convert a record to the legacy record that the file shows."""
 
     def name(self, record: Any) -> str:
-        """The member name under which a record stands in its map."""
+        """Return the member name of a record in a map."""
         raise NotImplementedError(f"{type(self).__name__} is of lists")
 
     def find(self, store: Reads, name: str) -> Any:
-        """The record that stands under a member name, or one that takes its place."""
+        """Find the record of a member name, or one that a new record would replace."""
         raise NotImplementedError(f"{type(self).__name__} is of lists")
 
     def named(self, name: str) -> Condition | None:  # noqa: ARG002 - for maps
-        """What the record that :meth:`find` gives meets; None: ask that.
+        """Return a condition that the record of :meth:`find` meets; None: call that.
 
-        Where a query is quicker than what it does one after the other.
+        For stores over a network, where one query is faster than several lookups.
         """
         return None
 
     def identity(self, record: Any) -> str:
-        """What a record is recognised by when its file is read again: its content."""
+        """Return the identity by which a record is matched when its file is read again."""
         return digest(normal(self.write(record)))
 
-    def by_content(self, record: Any) -> bool:  # noqa: ARG002 - for those who mix
-        """Whether the key follows from content and occurrence, and not from a name.
+    def by_content(self, record: Any) -> bool:  # noqa: ARG002 - for mixed files
+        """Return whether the key is derived from content and occurrence, not from a name.
 
-        No two records of a file have the same key then.
+        Then no two records of a file have the same key.
         """
         return False
 
     def again(self, record: Any, occurrence: int) -> Any:
-        """The record under another key: its own belongs to one that was changed since.
+        """Return the record under a substitute key: its own belongs to a changed record.
 
-        Where keys follow from content, it also becomes a later one of its kind.
+        Where keys are derived from content, it also gets this occurrence.
         """
         key = uuid.uuid5(_NAMESPACE, f"{getattr(record, self.key)}#{occurrence}")
         return dataclasses.replace(record, **{self.key: str(key)})
 
     where_tells: ClassVar[bool] = False
-    """Whether :meth:`owns`, where it is overridden, asks no more than :attr:`where`: then
-    the records of a file can be counted by a store."""
+    """An overridden :meth:`owns` is equivalent to :attr:`where`: then a store can count
+    the records of a file."""
     where: tuple[Condition, ...] = ()
-    """What the records of this file meet; :meth:`owns` may ask for more."""
+    """Conditions that the records of this file meet; :meth:`owns` may add others."""
 
-    def owns(self, record: Any) -> bool:  # noqa: ARG002 - for those who share
-        """Whether a record of the collection belongs to this file."""
+    def owns(self, record: Any) -> bool:  # noqa: ARG002 - for shared collections
+        """Return whether a record of the collection belongs to this file."""
         return True
 
     def derive(self, record: Any, value: Any) -> Iterable[Derived]:  # noqa: ARG002
-        """Further records that the legacy record tells of."""
+        """Derive facts about other records from a legacy record."""
         return ()
 
     def demote(self, column: str | None) -> str | None:
-        """The column to leave alone because the schema refused its value, if it may."""
+        """Return the column to leave empty because the schema refused its value.
+
+        None where the record has to be quarantined instead.
+        """
         return column if column in self.told else None
 
     def born(self, record: Any) -> Any:
-        """When a record without a position came to be; orders such records."""
+        """Return the creation time of a record without a position, by which it is sorted."""
         return getattr(record, "created_at", None)
 
     def merge(self, present: Any, read: Any) -> Any:
-        """A record that is there already, after its file has told something else."""
+        """Merge a changed record of the file into the stored one."""
         return dataclasses.replace(
             present, **{name: getattr(read, name) for name in self.told}
         )

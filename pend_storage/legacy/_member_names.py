@@ -1,4 +1,4 @@
-"""Member names that occur more than once in one object, as its text says them."""
+"""Duplicate member names in the text of an object."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ _PLAIN: Final = re.compile(rb'"([^"\\]*+)"').match
 
 
 def superseded(raw: bytes, members: Container) -> frozenset[int]:
-    """The places of the members of an object after which another has the same name.
+    """Find the superseded members of an object: a later one has the same name.
 
-    Names are the same if they are equal once unescaped, as for every parser.
+    Names are compared unescaped, as by every parser.
 
     Args:
         raw: the file.
         members: the object in it.
+
+    Returns:
+        Indices of the superseded members.
     """
     if members.is_list:
         return frozenset()
     count = len(members)
-    # Numbers need less memory than the names, of which there may be millions.
+    # Hashes need less memory than the names, of which there may be millions.
     if len({hash(_name(raw, start)) for start in members.starts}) == count:
         return frozenset()
     later: set[bytes] = set()
@@ -38,7 +41,7 @@ def superseded(raw: bytes, members: Container) -> frozenset[int]:
 
 
 def _name(raw: bytes, start: int) -> bytes:
-    """The member name that begins here, unescaped."""
+    """Return the member name that begins at an offset, unescaped."""
     plain = _PLAIN(raw, start)
     if plain is not None:
         return plain[1]

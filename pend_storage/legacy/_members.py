@@ -1,10 +1,10 @@
-"""Mappings by a table: which member of a legacy object goes to which column.
+"""Table-driven mappings: members of a legacy object to columns and back, losslessly.
 
-Reading and rendering are each other's inverse *by construction*. What a column would
-not give back equal by value is kept beside it in the record's ``extra``: members that no
-column knows, another spelling of a known one, an explicit null, a value that the column
-cannot hold. A kept spelling is rendered only as long as reading it still gives what the
-column holds; else the column was changed since, and the column is what counts.
+Reading and rendering are each other's inverse *by construction*. Whatever a column would
+not restore equal by value is kept beside it in the record's ``extra``: members without a
+column, another spelling of a known one, an explicit null, a value that the column cannot
+hold. A kept spelling is rendered only as long as it parses to the column's value; else the
+column was changed since, and the column wins.
 """
 
 from __future__ import annotations
@@ -38,42 +38,46 @@ __all__ = ["Member", "ObjectMapping", "inside", "time_member"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a legacy object and the column it goes to."""
+    """Member of a legacy object, and its column."""
 
     name: str
     column: str
     parse: Parse | None = None
-    """None: the member goes into the column, a JSON object, under its own name."""
+    """Converts to the column's value; None: the column is a JSON object, which holds the
+    member under its own name."""
     render: Render = as_is
     required: bool = False
-    """Without a value the column could take, the record cannot be placed."""
+    """A record without a value that the column can take cannot be placed."""
     blank: Any = None
-    """The column's value for which nothing is rendered."""
+    """Column value for which no member is rendered."""
     usual: Callable[[Any], Any] | None = None
-    """Tells quickly that a value which could be parsed is spelled as ``render`` would;
-    where it says no, rendering decides."""
+    """Fast test: true where a parseable value is spelled as ``render`` would; otherwise
+    rendering decides."""
     nullable: bool = False
-    """Null is a value of the column, and not the same as no member."""
+    """Null is a value of the column, different from a missing member."""
 
 
 def time_member(name: str, column: str, *, required: bool = False) -> Member:
-    """A member that tells a time, usually as ``Date.toISOString`` prints it."""
+    """Make a member for a time, usually spelled as by ``Date.toISOString``."""
     return Member(name, column, time, time_text, required, usual=usual_time)
 
 
 def inside(column: str, *names: str) -> tuple[Member, ...]:
-    """Members that are kept as they are, in a column that holds an object."""
+    """Make members that are kept unchanged in a column that holds an object."""
     return tuple(Member(name, column) for name in names)
 
 
 class ObjectMapping(RecordMapping):
-    """A mapping by a table of members; the record type needs a field ``extra``."""
+    """Mapping of objects by a table of members; the record type needs a field ``extra``.
+
+    Subclasses set ``record_type`` and ``members``, and implement :meth:`complete`.
+    """
 
     record_type: ClassVar[type[Any]]
     members: ClassVar[tuple[Member, ...]]
-    """In the usual order of the file."""
+    """Table of members, in the usual order of the file."""
     computed: ClassVar[tuple[str, ...]] = ()
-    """Columns that :meth:`complete` fills from what the file says."""
+    """Columns that :meth:`complete` derives from the file."""
 
     def __init__(self) -> None:
         specs = {spec.name: spec for spec in fields_of(self.record_type)}
@@ -105,13 +109,18 @@ class ObjectMapping(RecordMapping):
 
     @abstractmethod
     def complete(self, columns: dict[str, Any], source: Source) -> None:
-        """Add the key and whatever else follows from the columns read."""
+        """Add the key and the computed columns.
+
+        Args:
+            columns: the columns that were read; changed in place.
+            source: the legacy record.
+        """
 
     # -- reading --------------------------------------------------------------------
 
     @override
     def read(self, source: Source, refused: frozenset[str] = frozenset()) -> Any:
-        """See :meth:`RecordMapping.read`."""
+        """Convert a legacy record; see :meth:`RecordMapping.read`."""
         value = source.value
         if type(value) is not dict:
             raise UnreadableError(
@@ -119,7 +128,7 @@ class ObjectMapping(RecordMapping):
             )
         columns: dict[str, Any] = {name: {} for name in self._holders}
         extra: dict[str, Any] = {}
-        ordered = self._take(value, columns, extra, refused)
+        ordered = self._sort_members(value, columns, extra, refused)
         for name in self._required:
             if self._by_name[name][2].column not in columns:
                 raise _missing(name, value)
@@ -141,14 +150,14 @@ class ObjectMapping(RecordMapping):
             columns.update(dict.fromkeys(refused.intersection(self.computed)))
         return self.record_type(**columns)
 
-    def _take(
+    def _sort_members(
         self,
         value: dict[str, Any],
         columns: dict[str, Any],
         extra: dict[str, Any],
         refused: frozenset[str],
     ) -> bool:
-        """Sort members into columns and ``extra``; whether they stand in usual order."""
+        """Sort members into columns and ``extra``; returns whether in the usual order."""
         last, last_unknown, ordered = -1, "", True
         by_name = self._by_name
         for name, item in value.items():
@@ -170,14 +179,14 @@ class ObjectMapping(RecordMapping):
             elif item is None or member.column in refused:
                 extra[name] = item
             else:
-                _take_typed(member, item, columns, extra)
+                _fill_column(member, item, columns, extra)
         return ordered
 
     # -- rendering ------------------------------------------------------------------
 
     @override
     def write(self, record: Any) -> dict[str, Any]:
-        """See :meth:`RecordMapping.write`."""
+        """Convert a record to its legacy form; see :meth:`RecordMapping.write`."""
         extra, own = notes.detach(record.extra)
         absent = own.absent
         value: dict[str, Any] = {}
@@ -186,7 +195,7 @@ class ObjectMapping(RecordMapping):
             if member.parse is None:
                 if isinstance(column, Mapping) and member.name in column:
                     value[member.name] = column[member.name]
-            elif member.name in extra and self._tells(
+            elif member.name in extra and self._is_current(
                 member, extra[member.name], column
             ):
                 value[member.name] = extra[member.name]
@@ -198,12 +207,12 @@ class ObjectMapping(RecordMapping):
             value.setdefault(name, extra[name])
         return own.finish(value)
 
-    def _tells(self, member: Member, kept: Any, column: Any) -> bool:
-        """Whether a kept spelling still says what the column holds."""
-        return same(self._meaning(member, kept), column)
+    def _is_current(self, member: Member, kept: Any, column: Any) -> bool:
+        """Return whether a kept spelling still has the column's value."""
+        return same(self._column_value(member, kept), column)
 
-    def _meaning(self, member: Member, kept: Any) -> Any:
-        """What the column holds after reading this spelling."""
+    def _column_value(self, member: Member, kept: Any) -> Any:
+        """Return the column's value for a spelling."""
         default = self._default[member.column]
         if kept is None or member.parse is None:
             return default
@@ -217,7 +226,7 @@ class ObjectMapping(RecordMapping):
 
     @override
     def merge(self, present: Any, read: Any) -> Any:
-        """See :meth:`RecordMapping.merge`; inside of objects, unknown names stay."""
+        """Merge a changed record; members of objects that the table lacks are kept."""
         merged = super().merge(present, read)
         changes = {
             holder: {
@@ -234,16 +243,16 @@ _UNKNOWN: Final = 1 << 20
 
 
 def _absent(member: Member, spec: FieldSpec) -> Any:
-    """What the column holds where the member is not there."""
+    """Return the column's value for a missing member."""
     if spec.default is ...:
         return None if spec.optional else member.blank
     return spec.default
 
 
-def _take_typed(
+def _fill_column(
     member: Member, item: Any, columns: dict[str, Any], extra: dict[str, Any]
 ) -> None:
-    """Fill a column, and keep the spelling where the column would not give it back."""
+    """Fill a column, and keep the spelling where rendering would not restore it."""
     assert member.parse is not None  # noqa: S101 - the caller looked
     try:
         found = member.parse(item)
@@ -261,7 +270,7 @@ def _take_typed(
 
 
 def _may_be_respelled(member: Member, found: Any, item: Any) -> bool:
-    """Whether rendering what was read may give another spelling than the file's."""
+    """Return whether rendering may differ from the file's spelling."""
     if found is item and member.render is as_is:
         return False
     return member.usual is None or not member.usual(item)
@@ -299,4 +308,4 @@ def _missing(name: str, value: Mapping[str, Any]) -> UnreadableError:
 
 
 _SHORT: Final = 60
-"""Characters of a value that are shown: it fits a line."""
+"""Characters of a value in a message: it fits a line."""

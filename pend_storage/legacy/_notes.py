@@ -1,13 +1,13 @@
-"""What a record remembers of its legacy spelling beside members: in ``extra``, one name.
+"""Notes on the legacy spelling of a record, under one reserved name in ``extra``.
 
 ``absent``
-    typed members that were not there, although the column has a value of its own then;
+    missing typed members, whose column has a default;
 ``order``
     the member names in their order, where it was not the usual one;
 ``numbers``
-    the digits of numbers that no float holds, by their place in the legacy record;
+    the digits of numbers that no float holds, by their path in the legacy record;
 ``own``
-    the record's own member of this name, should it really have one.
+    the record's own member of the reserved name, if it has one.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pend_storage.legacy._exact_json import Path, exact_numbers, with_numbers
 __all__ = ["RESERVED", "Notes", "attach", "detach", "make"]
 
 RESERVED: Final = "$legacy"
-"""The name in ``extra`` that no legacy member takes."""
+"""Reserved name in ``extra``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """The notes of one record; empty for a record that new code made."""
+    """Notes of one record; empty for a record that new code made."""
 
     absent: frozenset[str] = frozenset()
     order: Sequence[str] = ()
     numbers: Sequence[tuple[Path, str]] = ()
 
     def finish(self, value: dict[str, Any]) -> dict[str, Any]:
-        """The legacy record with its members in order and its digits in place."""
+        """Restore the order of members and exact digits in a legacy record."""
         if self.order:
             names = [name for name in self.order if name in value]
             value = {name: value[name] for name in dict.fromkeys([*names, *value])}
@@ -49,7 +49,13 @@ _NONE: Final = Notes()
 def make(
     *, absent: Sequence[str], order: Sequence[str] | None, value: Any
 ) -> dict[str, Any]:
-    """The notes to keep; ``value`` is given where there may be numbers to note."""
+    """Make the notes of a record.
+
+    Args:
+        absent: missing typed members.
+        order: member names in the file; None: the usual order.
+        value: the legacy record; None: without exact numbers.
+    """
     made: dict[str, Any] = {}
     if absent:
         made["absent"] = list(absent)
@@ -61,12 +67,12 @@ def make(
 
 
 def numbers_of(value: Any) -> list[Any]:
-    """The numbers of a value that no float holds, as JSON."""
+    """Return the exact numbers of a value, as JSON."""
     return [[list(path), text] for path, text in exact_numbers(value)]
 
 
 def attach(extra: dict[str, Any], made: dict[str, Any]) -> None:
-    """Put notes into an ``extra`` that was read."""
+    """Add notes to an ``extra``."""
     if RESERVED in extra:
         made["own"] = extra.pop(RESERVED)
     if made:
@@ -74,7 +80,7 @@ def attach(extra: dict[str, Any], made: dict[str, Any]) -> None:
 
 
 def detach(extra: Mapping[str, Any]) -> tuple[Mapping[str, Any], Notes]:
-    """The legacy members of an ``extra``, digits in place, and its notes."""
+    """Split an ``extra`` into legacy members, with exact digits, and notes."""
     made = extra.get(RESERVED)
     if not isinstance(made, Mapping):
         return extra, _NONE
@@ -89,7 +95,7 @@ def detach(extra: Mapping[str, Any]) -> tuple[Mapping[str, Any], Notes]:
 
 
 def as_numbers(noted: Any) -> list[tuple[Path, str]]:
-    """Noted numbers, as :func:`with_numbers` takes them."""
+    """Decode noted numbers for :func:`with_numbers`; malformed ones are skipped."""
     pairs = noted if isinstance(noted, list) else []
     return [
         (pair[0], pair[1])
@@ -106,12 +112,12 @@ def _names(noted: Any) -> list[str]:
 
 
 def numbers_in(extra: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """The numbers noted in an ``extra``."""
+    """Return the exact numbers that an ``extra`` notes."""
     made = extra.get(RESERVED)
     return as_numbers(made.get("numbers")) if isinstance(made, Mapping) else []
 
 
 def renewed(present: Mapping[str, Any], read: Mapping[str, Any]) -> dict[str, Any]:
-    """An ``extra`` of which the file tells nothing but the notes."""
+    """Replace the notes in an ``extra``, and keep its other members."""
     kept = {name: item for name, item in present.items() if name != RESERVED}
     return {**kept, **read}

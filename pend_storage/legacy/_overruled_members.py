@@ -1,4 +1,4 @@
-"""Overruled members: those beside the records that an edit takes from a commit."""
+"""Overruled members: values beside the records that commits set and an edit replaced."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["overruled"]
 def overruled(
     base: FileEnvelope | None, present: FileEnvelope, edited: FileEnvelope, wrapper: str
 ) -> dict[str, JSON]:
-    """The members as commits had set them, where the edit says something else.
+    """Return the committed values of members that an edit overrules.
 
     Args:
-        base: what both began with; None: not known, so that every member may be one.
-        present: what the commits have made of it.
-        edited: what counts.
+        base: common ancestor; None: not known, so that every member may be overruled.
+        present: the stored envelope, with the commits.
+        edited: the envelope of the edited file, which wins.
         wrapper: name of the member with the records.
     """
-    mine = _members(present)
-    old, told = {} if base is None else _members(base), _members(edited)
+    committed = _members(present)
+    base_members, new = {} if base is None else _members(base), _members(edited)
     return {
         name: value
-        for name, value in mine.items()
+        for name, value in committed.items()
         if name != wrapper
-        and not equal(value, told.get(name, ABSENT))
-        and not equal(value, old.get(name, ABSENT))
-        # What the edit has left alone it does not overrule: the commit stays.
-        and (not told or base is None or not _same(old, told, name))
+        and not equal(value, new.get(name, ABSENT))
+        and not equal(value, base_members.get(name, ABSENT))
+        # A member that the edit left unchanged is not overruled: the commit's value stays.
+        and (not new or base is None or not _same(base_members, new, name))
     }
 
 
@@ -41,7 +41,7 @@ def _same(left: dict[str, Any], right: dict[str, Any], name: str) -> bool:
 
 
 def _members(envelope: FileEnvelope) -> dict[str, Any]:
-    """None at all where they cannot be told apart."""
+    """Parse the members of an envelope; empty where they cannot be read."""
     if envelope.shape not in WRAPPERS:
         return {}
     try:

@@ -1,12 +1,12 @@
-"""A file that holds several collections, one in each of some of its members.
+"""Layouts of a file that holds several collections, each in one of its members.
 
 .. code-block:: json
 
     {"posts": [{"id": 1}], "users": [{"id": 1}], "version": 3}
 
 Each of these members is a file of its own to the store: a :class:`PartLayout` of the name
-``db.json#posts``. What is left of the object is a :class:`RestLayout`. Who writes one of
-them leaves the bytes of all others as they are in the file at that moment.
+``db.json#posts``. The rest of the object is a :class:`RestLayout`. A write of one of them
+leaves the bytes of all others as they are in the file at that moment.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ __all__ = ["PartLayout", "RestLayout"]
 
 _INNER: Final = {WRAPPED: LIST, WRAPPED_MAP: MAP}
 _ABSENT: Final = "absent"
-"""In a header's format: the file does not have the member."""
+"""Marks, in a header's format, a part whose member the file lacks."""
 _EMPTY: Final = b"{}"
 
 
 class PartLayout(RecordLayout):
-    """The records in one member of a file that has others."""
+    """Layout of the records in one member of a file that has other members."""
 
     is_one_text = False
     is_part = True
 
     def __init__(self, whole: RecordLayout) -> None:
-        """Make one.
+        """Make the layout of a part.
 
         Args:
-            whole: declared for the file with this part alone.
+            whole: layout of the file as if it had this part only.
         """
         self.member: Final = str(whole.wrapper)
         super().__init__(
@@ -92,7 +92,7 @@ class PartLayout(RecordLayout):
         return ParsedFile(self._header(parsed.header), entries)
 
     def _header(self, header: LegacyFile) -> LegacyFile:
-        """The header of a member: without records it is laid out as the usual one is."""
+        """Return the header of a member; without records, with the usual indentation."""
         envelope = FileEnvelope.of(header)
         if envelope.nothing is None:
             return header
@@ -104,12 +104,12 @@ class PartLayout(RecordLayout):
         return replace(header, format={**header.format, _ABSENT: True})
 
     def found(self) -> LegacyFile:
-        """The header of a member without a record."""
+        """Return the header of a member without records."""
         return self._shapes.usual.indented().header(self.file)
 
     @staticmethod
     def is_there(header: LegacyFile) -> bool:
-        """Whether the file has the member, by its header."""
+        """Return whether a header says that the file has the member."""
         return _ABSENT not in header.format
 
     # -- writing ------------------------------------------------------------------------
@@ -132,12 +132,12 @@ class PartLayout(RecordLayout):
         try:
             read(broken)
         except UnreadableError:
-            return old or broken  # the whole file is, and its rest is written as it was
+            return old or broken  # the file as a whole is broken: leave it as it is
         before, after = self._around(old)
         return before + broken + after
 
     def _around(self, old: bytes) -> tuple[bytes, bytes]:
-        """What stands before and behind the member's value."""
+        """Return the text before and behind the member's value."""
         try:
             top = _members(old)
             place = _place_of(top, old, self.member)
@@ -156,7 +156,7 @@ class PartLayout(RecordLayout):
 
 
 class RestLayout(RecordLayout):
-    """What is left of a file of parts: each member a document. Shows the whole file."""
+    """Layout of the members that are not parts, each a document; its view is the file."""
 
     is_one_text = False
     is_part = True
@@ -183,7 +183,7 @@ class RestLayout(RecordLayout):
         return DividedFile(envelope, top, rest)
 
     def _rest(self, top: Container, raw: bytes) -> Container:
-        """The members that are no parts."""
+        """Return the members that are not parts."""
         kept = [
             index
             for index, start in enumerate(top.starts)
@@ -220,9 +220,10 @@ class RestLayout(RecordLayout):
         top: Container,
         old: bytes,
     ) -> bytes:
-        """The file with these members, the parts where and as they are."""
+        """Assemble the file from these members, with the parts at their present places."""
         for name in self._names:
-            texts.pop(name, None)  # of a run of members that a part stood among
+            # A text that spans several members may contain a part: the file's own wins.
+            texts.pop(name, None)
         between = envelope.between
         if len(top) > 1:
             between = old[top.ends[0] : top.starts[1]]
@@ -264,10 +265,10 @@ class RestLayout(RecordLayout):
 
 
 def _members(raw: bytes) -> Container:
-    """The members of the object that a file is.
+    """Divide a file that is an object into its members.
 
     Raises:
-        BrokenFileError: it is none.
+        BrokenFileError: the file is not an object.
     """
     top = top_level(raw)
     if top is None:
@@ -278,7 +279,7 @@ def _members(raw: bytes) -> Container:
 
 
 def _place_of(top: Container, raw: bytes, name: str) -> tuple[int, int] | None:
-    """Where the value of a member stands; None where there is none."""
+    """Return the byte range of a member's value; None where there is none."""
     for index in range(len(top) - 1, -1, -1):  # every parser keeps the last
         if name_at(raw, top.starts[index]) == name:
             return top.values[index], top.ends[index]
@@ -286,7 +287,7 @@ def _place_of(top: Container, raw: bytes, name: str) -> tuple[int, int] | None:
 
 
 def _behind(top: Container, raw: bytes, name: str) -> tuple[bytes, bytes]:
-    """What stands around the value of a member that comes to be the last one."""
+    """Return the text around the value of a member that is appended to an object."""
     if not len(top):
         before, after = raw[: top.start + 1], raw[top.end - 1 :]
         return before + b"\n  %b: " % dump(name), b"\n" + after
@@ -304,7 +305,7 @@ def _shifted(entries: Iterable[Entry], by: int) -> Iterator[Entry]:
 
 
 def _named(texts: Iterable[bytes]) -> dict[str, list[bytes]]:
-    """The texts of members by their names; some names may be there twice."""
+    """Group the texts of members by name; a name may occur several times."""
     raw = b"{%b}" % b",".join(texts)
     top = top_level(raw)
     found: dict[str, list[bytes]] = {}

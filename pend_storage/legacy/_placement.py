@@ -29,20 +29,21 @@ __all__ = ["RecordPlacement", "envelope_of"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MANY: Final = 1 << 64
-"""More than any version."""
+"""Larger than any version."""
 
 
 class RecordPlacement(Layout):
-    """The place of each record in the file of one layout.
+    """Layout base: the name, position and text of each record in a file.
 
-    What reads and writes the records of a file needs no more of its layout: how a file is
-    divided, adopted and shown live is up to :class:`~pend_storage.legacy.RecordLayout`.
+    Readers and writers of a file's records depend on this part of a layout only; division,
+    adoption and live views are added by :class:`~pend_storage.legacy.RecordLayout`, which
+    depends on them.
 
     Attributes:
-        mapping: what the records become.
-        shapes: what the file may be, the usual one first: some of ``LIST``, ``MAP``,
+        mapping: between legacy records and those of the collection.
+        shapes: allowed shapes, the usual one first: some of ``LIST``, ``MAP``,
             ``WRAPPED``, ``WRAPPED_MAP``, ``OBJECT`` and ``SCALAR``, or ``JSON_LINES``
-            alone. Where there is no record yet, any.
+            alone. Without records, any.
         wrapper: the member that holds the records of a wrapped file.
         newest_first: the file grows at the front.
         blank_is_empty: a file of 0 bytes, or of white space, has no records. Else it is
@@ -90,18 +91,18 @@ class RecordPlacement(Layout):
         self, schema: Schema, header: LegacyFile, record: Any, reason: str
     ) -> Put:
         position = self.position(record)
-        rank = self.rank(record)  # where it stands, though no file has said so
+        rank = self.rank(record)  # a record of new code has no position yet
         aside = quarantine.make(
             self.file,
             self.place(record),
             self.render_one(header, record),
             position=newest() if rank is None else rank,
-            # Apart from those that reading the file has put aside.
+            # Negative: distinct from the occurrences that reading the file counts.
             occurrence=-1 if position is None else -2 - position,
             code="value-taken",
             reason=reason,
         )
-        return quarantine.kept(schema, aside)
+        return quarantine.put_operation(schema, aside)
 
     @override
     def owns(self, record: Any) -> bool:
@@ -123,17 +124,18 @@ class RecordPlacement(Layout):
         if isinstance(record, QuarantinedRecord) and is_whole_file(record):
             return (-2, 0, -version)
         rank = self.rank(record)
-        if rank is not None and is_superseded(record):  # in front of what counts
+        if rank is not None and is_superseded(record):  # in front of the effective one
             return (0, sign * rank, -_MANY)
-        if rank is None:  # the newest of all, as far as anybody can tell
+        if rank is None:  # no time is known: sort it as the newest
             return (sign, 0, sign * version)
         return (0, sign * rank, sign * version)
 
     @override
     def rank(self, record: Any) -> int | None:
-        """The position, else the microsecond of its making.
+        """Return the position, else the creation time in microseconds since 1970.
 
-        That is later than any position that a file gives. None where nothing is known.
+        The time is larger than any position from a file, so that records of new code
+        follow those of the file. None where neither is known.
         """
         position = self.position(record)
         if position is not None or isinstance(record, QuarantinedRecord):
@@ -188,6 +190,6 @@ class RecordPlacement(Layout):
 
 
 def envelope_of(layout: RecordPlacement, reads: Store | Transaction) -> FileEnvelope:
-    """How a store knows a file to be written; the usual way where it does not."""
+    """Read the envelope of a file from its stored header; the usual one without it."""
     found = reads.collection(LEGACY_FILES).get(layout.file)
     return FileEnvelope.of(layout.missing() if found is None else found)

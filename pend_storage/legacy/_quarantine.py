@@ -19,7 +19,15 @@ from pend_storage.errors import CorruptFile, InvalidRecord
 from pend_storage.legacy._scan import BrokenFileError, name_at, top_level
 from pend_storage.schema import QUARANTINE, Schema
 
-__all__ = ["CODES", "kept", "make", "name_of", "renumbered", "value", "value_start"]
+__all__ = [
+    "CODES",
+    "make",
+    "name_of",
+    "put_operation",
+    "value",
+    "value_start",
+    "with_occurrence",
+]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -62,21 +70,22 @@ def make(
     code: str,
     reason: str,
 ) -> QuarantinedRecord:
-    """A quarantined record with a key of its file, its text and its occurrence.
+    """Make a quarantined record; its key is derived from file, text and occurrence.
 
-    The key says nothing else but whether the text is superseded.
+    So the same text has the same key whenever the file is read, with any reason. Only a
+    superseded text has another one.
 
     Args:
         file: the legacy file.
         place: member name or index; "" for a whole file.
         raw: its bytes, in a map with its name.
         position: as of placed records; None for a whole file.
-        occurrence: how many equal texts of the file are older.
+        occurrence: number of older equal texts in the file.
         code: one of :data:`CODES`.
         reason: a sentence.
     """
     name = f"{file}\n{hashlib.sha256(raw).hexdigest()}\n{occurrence}"
-    if code == SUPERSEDED:  # apart from the same text where it counts
+    if code == SUPERSEDED:  # the effective member may have the same text
         name += f"\n{code}"
     return QuarantinedRecord(
         id=str(uuid.uuid5(_NAMESPACE, name)),
@@ -90,8 +99,8 @@ def make(
     )
 
 
-def renumbered(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
-    """The record as a later one of its text."""
+def with_occurrence(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
+    """Return the record with another occurrence of its text, and the key of that."""
     return make(
         record.file,
         record.place,
@@ -104,7 +113,7 @@ def renumbered(record: QuarantinedRecord, occurrence: int) -> QuarantinedRecord:
 
 
 def value_start(raw: bytes) -> int:
-    """Where the value of a quarantined record begins; 0 where it has no name."""
+    """Return the offset of a quarantined record's value; 0 where it has no name."""
     if raw[:1] != b'"':
         return 0
     try:
@@ -115,12 +124,12 @@ def value_start(raw: bytes) -> int:
 
 
 def name_of(record: QuarantinedRecord) -> str | None:
-    """The member name of a quarantined record; None where it has none."""
+    """Return the member name of a quarantined record; None where it has none."""
     return name_at(record.raw, 0) if value_start(record.raw) else None
 
 
 def value(record: QuarantinedRecord) -> Any:
-    """What a quarantined record says; its text where that is not JSON."""
+    """Return the value of a quarantined record; its text where that is not JSON."""
     text = record.raw[value_start(record.raw) :]
     try:
         return json.loads(text, strict=False)
@@ -128,16 +137,18 @@ def value(record: QuarantinedRecord) -> Any:
         return text.decode(errors="replace")
 
 
-def kept(schema: Schema, record: QuarantinedRecord, offset: int | None = None) -> Put:
-    """The operation that writes a quarantined record.
+def put_operation(
+    schema: Schema, record: QuarantinedRecord, offset: int | None = None
+) -> Put:
+    """Make the operation that writes a quarantined record.
 
     Args:
         schema: of the store.
-        record: as :func:`make` gives it.
-        offset: where in the file its text begins.
+        record: made by :func:`make`.
+        offset: of its text in the file, in bytes; for the error.
 
     Raises:
-        CorruptFile: its text is larger than quarantine can hold, on any store.
+        CorruptFile: its text is too large for quarantine, on any store.
     """
     try:
         return schema.put(QUARANTINE, record)

@@ -1,4 +1,4 @@
-"""Files of one's own, declared in a line each.
+"""Declared files: :func:`records` and :func:`documents` declare a file in a line each.
 
 .. code-block:: python
 
@@ -46,10 +46,10 @@ __all__ = ["RecordFile", "documents", "records", "schema_of"]
 
 
 class RecordFile(RecordLayout):
-    """The layout of a file declared by :func:`records` or :func:`documents`."""
+    """Layout of a file declared by :func:`records` or :func:`documents`."""
 
     declares: CollectionSpec
-    """The collection of its records."""
+    """Declaration of its records' collection."""
 
     @override
     def joined(self, layouts: Sequence[Layout]) -> Sequence[Layout]:
@@ -66,28 +66,28 @@ class RecordFile(RecordLayout):
 
 
 def _require(schema: Schema, wanted: CollectionSpec, file: str) -> None:
-    """See that a schema has the collection of a file.
+    """Check that a schema has the collection of a file.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: the collection is missing, or stores another type.
     """
     found = next((c for c in schema if c.name == wanted.name), None)
     if found is not None and found.record_type is wanted.record_type:
         return
     what = "has no collection" if found is None else "stores another type in"
     raise ConfigError(
-        f"{file}: the schema {what} {wanted.name!r}. Records of a file have what only the "
-        "file tells of them, and the schema must know of it: make it with SCHEMA = "
-        "ps.schema_of(LAYOUTS, ...further collections)."
+        f"{file}: the schema {what} {wanted.name!r}. Records of a file have further fields "
+        "for what only the file holds, and the schema must declare them: make it with "
+        "SCHEMA = ps.schema_of(LAYOUTS, ...further collections)."
     )
 
 
 class _RecordFolder(FolderLayout, RecordFile):
-    """A folder of one file for each record."""
+    """Layout of a declared folder of one file for each record."""
 
 
 class _RecordPart(PartLayout):
-    """A part of a file that is declared by several :func:`records`."""
+    """Layout of a part of a file that several :func:`records` declare."""
 
     def __init__(self, whole: RecordFile) -> None:
         super().__init__(whole)
@@ -99,7 +99,7 @@ class _RecordPart(PartLayout):
 
 
 class _RestOfParts(RestLayout):
-    """What is left of such a file."""
+    """Layout of the other members of such a file."""
 
     @override
     def require(self, schema: Schema) -> None:
@@ -109,7 +109,7 @@ class _RestOfParts(RestLayout):
 def documents(
     *files: str, newest_first: bool = False, blank_is_empty: bool = False
 ) -> tuple[RecordFile, ...]:
-    """Files of any JSON, without a declaration of what is in them.
+    """Declare files of any JSON, without a declaration of their content.
 
     Their records are of the collection ``documents``.
 
@@ -117,8 +117,11 @@ def documents(
         files: paths below the JSON directory, with forward slashes. With a star in its
             last part, each such file is a document: ``guilds/*.json``.
         newest_first: lists grow at the front.
-        blank_is_empty: a file of 0 bytes, or of white space, has no records; else it
-            waits in quarantine, because it is not JSON.
+        blank_is_empty: a file of 0 bytes, or of white space, has no records; otherwise it
+            is quarantined, because it is not JSON.
+
+    Returns:
+        One layout for each path.
     """
     return tuple(_document_file(f, newest_first, blank_is_empty) for f in files)
 
@@ -142,25 +145,26 @@ def _document_file(file: str, newest_first: bool, blank: bool) -> RecordFile:  #
 
 
 def schema_of(layouts: Iterable[Layout], *collections: CollectionSpec) -> Schema:
-    """The schema of declared files, and of further collections.
+    """Make the schema of declared files, and of further collections.
 
     Args:
-        layouts: made by :func:`records` and :func:`documents`; layouts of another kind
-            need a collection of theirs among the others.
+        layouts: made by :func:`records` and :func:`documents`; the collections of other
+            layouts have to be among the further ones.
         collections: made by :func:`~pend_storage.schema.collection`.
 
     Raises:
         ConfigError: two files declare one collection, and so on.
     """
     layouts = tuple(layouts)
-    one_each(layouts)  # or it says which of them cannot be
+    one_each(layouts)  # raises for layouts that cannot share a file
     declared: dict[str, CollectionSpec] = {}
     files: set[str] = set()
     for layout in layouts:
         spec = getattr(layout, "declares", None)
         if spec is None:
             continue
-        if layout.file in files:  # what is left of a file of several collections
+        # A file of several parts has other members, too: they become documents.
+        if layout.file in files:
             declared.setdefault(DOCUMENTS.name, DOCUMENTS)
         files.add(layout.file)
         known = declared.setdefault(spec.name, spec)
@@ -189,36 +193,39 @@ def records(
     indexes: Iterable[Sequence[str]] = (),
     search: Iterable[str] = (),
 ) -> RecordFile:
-    """A file whose records are of one type of the caller's.
+    """Declare a file whose records are of a type of your own.
 
     Args:
         file: path below the JSON directory, with forward slashes. With a star in its last
             part, each such file is a record: ``users/*.json``.
         record_type: a dataclass, a msgspec Struct, an attrs class or a pydantic model.
             Members of the file without a field in it are kept all the same.
-        key: the field that tells records apart: text, a number or a UUID. Several fields
-            together; ``MEMBER_NAME`` where the file is an object and the record's name in
-            it is the key, which the field ``id`` holds, or the first one; None where
-            records have none, and may be equal.
+        key: the identifying field: text, a number or a UUID; or several fields together;
+            ``MEMBER_NAME`` where the file is an object and the record's name in it is the
+            key, which the field ``id`` holds, or the first one; None where records have
+            no key, and may be equal.
         collection: name of the collection; by default that of the path or the file.
         shape: ``LIST``, ``MAP``, ``JSON_LINES``, ``OBJECT`` (the whole file is one
-            record) or ``SCALAR`` (so it is, and no object). By default a list or a map,
-            whichever the file is; a map for ``MEMBER_NAME``; lines for ``.jsonl`` and
+            record) or ``SCALAR`` (the same, but not an object). By default a list or a
+            map, whichever the file is; a map for ``MEMBER_NAME``; lines for ``.jsonl`` and
             ``.ndjson``.
         path: the member of the file that holds the records, where there are others.
-        members: field to the name of its member, where it is another one; or a
-            :class:`~pend_storage.legacy._members.Member` that says how it is spelled.
-        value: where records are no objects: the field that holds the whole value.
+        members: field to the name of its member, where they differ; or a
+            :class:`~pend_storage.legacy._members.Member` with its spelling.
+        value: where records are not objects: the field that holds the whole value.
         newest_first: the file grows at the front.
-        blank_is_empty: a file of 0 bytes, or of white space, has no records; else it
-            waits in quarantine, because it is not JSON.
-        unique: as for :func:`~pend_storage.schema.collection`; so are the others.
-        references: see there.
-        indexes: see there.
-        search: see there.
+        blank_is_empty: a file of 0 bytes, or of white space, has no records; otherwise it
+            is quarantined, because it is not JSON.
+        unique: as for :func:`~pend_storage.schema.collection`.
+        references: as for :func:`~pend_storage.schema.collection`.
+        indexes: as for :func:`~pend_storage.schema.collection`.
+        search: as for :func:`~pend_storage.schema.collection`.
+
+    Returns:
+        The layout; it declares the collection for :func:`schema_of`.
 
     Raises:
-        ConfigError: a field that cannot be stored, a key that is none, and so on.
+        ConfigError: a field that cannot be stored, a field that cannot be a key, and so on.
     """
     own = PurePosixPath(file).parent.name if is_pattern(file) else ""
     name = collection or _collection_name(path or own or PurePosixPath(file).stem)

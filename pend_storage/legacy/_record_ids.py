@@ -1,4 +1,4 @@
-"""Keys that follow from what a record is about, the same whenever and wherever made."""
+"""Deterministic keys: derived from a record's identity, equal in every store and import."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abc
 
 
 def record_id(kind: str, *parts: str) -> str:
-    """A version 5 UUID as lower-case text.
+    """Derive a version 5 UUID from texts, in lower case.
 
-    The same as ``uuid.uuid5``, which takes three times as long; imports make millions.
+    Equal to ``uuid.uuid5``, which takes three times as long; imports make millions.
+
+    Args:
+        kind: of the record.
+        parts: that identify it among its kind.
     """
     name = "\n".join((kind, *parts)).encode(errors="surrogatepass")
     made = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Reader of the records of a legacy file: placed, or set aside with a reason."""
+"""Reader of the records of a legacy file: each is placed, or quarantined with a reason."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ from pend_storage.legacy._exact_json import UnreadableError, digest, read
 from pend_storage.legacy._mapping import RecordMapping, Source
 from pend_storage.schema import Schema
 
-__all__ = ["Piece", "RecordReader", "newest", "taken"]
+__all__ = ["Piece", "RecordReader", "claim_error", "newest"]
 
 
 class Piece(NamedTuple):
-    """The text of one record, cut out of its file."""
+    """Text of one record, cut out of its file."""
 
     name: str | None
-    """Its member name; None in a list."""
+    """Member name; None in a list."""
     text: bytes
-    """In a map with its name."""
+    """Bytes of the record; in a map with its name."""
     value: int
-    """Where in the text the value begins."""
+    """Offset of the value in the text."""
     number: int = 0
-    """Its place in a list, for messages."""
+    """Index in a list, for messages."""
     position: int | None = 0
-    """None where it stands beside the records of the file."""
+    """Position in the file; None for a text beside the records."""
     span: tuple[int, int] | None = None
-    """Where in the file the text stands."""
+    """Byte range of the text in the file."""
 
 
 @dataclass(slots=True)
 class RecordReader:
-    """Turns the texts of one file's records into entries, one after the other."""
+    """Parser of one file's records, in file order: earlier ones hold their claims."""
 
     file: str
     mapping: RecordMapping
     schema: Schema
     equal: dict[int, int] = field(default_factory=dict)
-    """How many records of a digest have been seen; the first 64 bits tell it apart."""
+    """Number of records read per digest, by its first 64 bits."""
     raws: Counter[bytes] = field(default_factory=Counter)
+    """Number of quarantined texts per fingerprint."""
     taken: dict[tuple[Any, ...], str] = field(default_factory=dict)
-    """Keys and guarded values, and the place that has them."""
+    """Holders of keys and guarded values, by claim."""
 
     def entry(self, piece: Piece) -> Entry:
-        """The entry of one record; what cannot be placed is quarantined."""
+        """Parse one record; quarantine it where it cannot be placed."""
         place = str(piece.number) if piece.name is None else piece.name
         try:
             return self._placed(piece, place)
@@ -65,7 +66,7 @@ class RecordReader:
             return self._set_aside(piece, place, "too-deep", reason)
 
     def superseded(self, piece: Piece) -> Entry:
-        """The entry of a member after which another has the same name: no record."""
+        """Quarantine a member that a later one of the same name supersedes."""
         place = str(piece.name) or '""'
         reason = (
             "a later member of the file has the same name, and only that one counts"
@@ -106,15 +107,15 @@ class RecordReader:
                 refused |= {column}
 
     def _claim(self, home: Put, place: str) -> None:
-        """Take key and guarded values for this record, unless another one has them."""
+        """Claim key and guarded values for a record; raises where another holds them."""
         claims = self.claims(home)
         for claim in claims:
             if claim in self.taken:
-                raise taken(claim, self.taken[claim])
+                raise claim_error(claim, self.taken[claim])
         self.taken.update(dict.fromkeys(claims, place))
 
     def claims(self, home: Put) -> list[tuple[Any, ...]]:
-        """What no other record of the file may have: its key, and guarded values."""
+        """Return the claims of a record: its key and guarded values, unique in the file."""
         mapping, record = self.mapping, home.record
         claims: list[tuple[Any, ...]] = []
         if not mapping.by_content(record):
@@ -126,21 +127,21 @@ class RecordReader:
         return claims
 
     def derived(self, record: Any, value: Any) -> Iterator[Put]:
-        """What a record tells of others, as far as they can be stored."""
+        """Yield the storable facts that a record derives about others."""
         for collection, further in self.mapping.derive(record, value):
             try:
                 yield self.schema.put(collection, further)
             except InvalidRecord:
-                continue  # the legacy record itself is kept whole in any case
+                continue  # nothing is lost: the legacy record itself is kept whole
 
     def set_aside(self, piece: Piece, code: str, reason: str) -> Entry:
-        """The entry of a record that is to be quarantined for this reason."""
+        """Quarantine a record for a reason of the caller."""
         place = str(piece.number) if piece.name is None else piece.name
         return self._set_aside(piece, place, code, reason)
 
     def _set_aside(self, piece: Piece, place: str, code: str, reason: str) -> Entry:
         fingerprint = hashlib.sha256(piece.text).digest()
-        if code == SUPERSEDED:  # counted apart from those that count
+        if code == SUPERSEDED:  # counted apart: their keys are distinct, too
             fingerprint += code.encode()
         record = quarantine.make(
             self.file,
@@ -153,7 +154,7 @@ class RecordReader:
         )
         self.raws[fingerprint] += 1
         start = piece.span and piece.span[0]
-        home = quarantine.kept(self.schema, record, start)
+        home = quarantine.put_operation(self.schema, record, start)
         return Entry(record.place, home, span=piece.span)
 
 
@@ -161,8 +162,8 @@ def _large(error: InvalidRecord) -> str:
     return error.reason if error.field is None else f"{error.field}: {error.reason}"
 
 
-def taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
-    """Why a record is quarantined: one at an earlier place has what it claims."""
+def claim_error(claim: tuple[Any, ...], place: str) -> UnreadableError:
+    """Make the error of a record whose claim an earlier record holds."""
     if len(claim) == 1:
         return UnreadableError(
             "key-taken", f"{shown(place)} earlier in the file has its key"
@@ -174,5 +175,5 @@ def taken(claim: tuple[Any, ...], place: str) -> UnreadableError:
 
 
 def newest() -> int:
-    """A position behind every other: positions from files are small numbers."""
+    """Return a position behind all others: microseconds, where files have small indices."""
     return time.time_ns() // 1_000

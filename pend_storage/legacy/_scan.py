@@ -1,8 +1,8 @@
-"""Scanner of JSON text: where records begin and end, without parsing them.
+"""Scanner of JSON text: finds the byte ranges of records, without parsing them.
 
-Only the outermost structure must be sound. What stands inside of a record is looked at
-later, record by record, so that one bad record does not take the others with it. Every
-byte belongs to some part, and the parts give the file back.
+Only the outermost structure must be valid. The inside of a record is parsed later, record
+by record, so that one bad record does not spoil the others. Every byte belongs to some
+part, and the parts together are the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Span = tuple[int, int]
-"""Where a text begins and where it ends, in bytes."""
+"""Byte range of a text: its first byte, and the byte after its last one."""
 
 _BOM: Final = codecs.BOM_UTF8
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+").match
@@ -49,7 +49,12 @@ _CHUNK: Final = 1 << 20
 
 
 class BrokenFileError(ValueError):
-    """A file that cannot be divided into records."""
+    """A file cannot be divided into records.
+
+    Attributes:
+        code: of quarantine, see :data:`~pend_storage.legacy._quarantine.CODES`.
+        reason: a sentence for operators.
+    """
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -59,29 +64,30 @@ class BrokenFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An object or a list, divided."""
+    """Object or list, divided into the byte ranges of its members or items."""
 
     is_list: bool
     start: int
-    """Of its opening bracket."""
+    """Offset of the opening bracket."""
     end: int
-    """Behind its closing bracket."""
+    """Offset behind the closing bracket."""
     starts: array[int]
-    """Where each item begins; in an object, each member's name."""
+    """Offsets of items; in an object, of the members' names."""
     values: array[int]
-    """Where each value begins; in a list the same as ``starts``."""
+    """Offsets of values; in a list the same as ``starts``."""
     ends: array[int]
+    """Offsets behind the values."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def span(self, index: int) -> Span:
-        """Where an item, or a member with its name, stands."""
+        """Return the byte range of an item, or of a member with its name."""
         return self.starts[index], self.ends[index]
 
 
 def top_level(raw: bytes) -> Container | None:
-    """The only value of a file, divided; None where there is nothing but white space.
+    """Divide the only value of a file; None where the file is white space.
 
     Raises:
         BrokenFileError: not UTF-8, not JSON, cut off, or neither an object nor a list.
@@ -99,9 +105,9 @@ def top_level(raw: bytes) -> Container | None:
 
 
 def single(raw: bytes) -> Container | None:
-    """The only value of a file, whatever it is, as the one item of a list.
+    """Find the only value of a file, of any type, as the one item of a list.
 
-    None where there is nothing but white space.
+    None where the file is white space.
 
     Raises:
         BrokenFileError: not UTF-8, not JSON, or cut off.
@@ -119,7 +125,7 @@ def single(raw: bytes) -> Container | None:
 
 
 def lines(raw: bytes) -> Container:
-    """The lines of a file, without the white space around each; blank ones left out.
+    """Divide a file into its lines, stripped; blank ones are skipped.
 
     Raises:
         BrokenFileError: not UTF-8.
@@ -147,10 +153,10 @@ def _list_of(end: int, starts: array[int], ends: array[int]) -> Container:
 
 
 def contents(raw: bytes, start: int) -> Container:
-    """The object or list that begins here, divided.
+    """Divide the object or list that begins at an offset.
 
     Raises:
-        BrokenFileError: it is neither, or it is not sound.
+        BrokenFileError: it is neither, or its structure is invalid.
     """
     opening = raw[start : start + 1]
     if opening == b"[":
@@ -161,19 +167,21 @@ def contents(raw: bytes, start: int) -> Container:
 
 
 def value_start(raw: bytes) -> int:
-    """Where the first value of a file begins; its length where there is none."""
+    """Return the offset of the first value of a file; its length where there is none."""
     return _space(raw, len(_BOM) if raw.startswith(_BOM) else 0)
 
 
 def each(raw: bytes, start: int) -> Iterator[tuple[int, int, int]]:
-    """Each item or member of the object or list that begins here, one at a time.
+    """Iterate over the items or members of an object or list that begins at an offset.
 
-    Yields where it begins, where its value begins, and where it ends. In contrast to
-    :func:`contents` nothing is kept, so that a file of millions of short items can be
-    looked through in little memory. What is behind the closing bracket is not looked at.
+    In contrast to :func:`contents` nothing is kept, so that a file of millions of short
+    items needs little memory. The text behind the closing bracket is not scanned.
+
+    Yields:
+        Offsets of the item, of its value, and of its end.
 
     Raises:
-        BrokenFileError: it is neither an object nor a list, or it is not sound.
+        BrokenFileError: it is neither an object nor a list, or its structure is invalid.
     """
     opening = raw[start : start + 1]
     if opening not in {b"[", b"{"}:
@@ -193,7 +201,7 @@ def each(raw: bytes, start: int) -> Iterator[tuple[int, int, int]]:
 
 
 def name_at(raw: bytes, start: int) -> str:
-    """The member name whose string begins here; it may hold half characters."""
+    """Parse the member name at an offset; it may hold lone surrogates."""
     found = _STRING(raw, start)
     assert found is not None  # noqa: S101 - the scan went over it already
     name: str = json.loads(found[0], strict=False)
@@ -222,10 +230,10 @@ def _space(raw: bytes, start: int) -> int:
 
 
 def _quick_list(raw: bytes, start: int) -> Container | None:
-    """A list divided by msgspec, ten times as fast; None where it finds fault.
+    """Divide a list by msgspec, ten times as fast; None where it refuses the text.
 
-    It takes no NaN, no Infinity and no half characters, which are faults of single
-    records: something of the same length takes their places meanwhile.
+    It accepts no NaN, no Infinity and no lone surrogates, which are faults of single
+    records: replacements of the same length stand in for them, so that offsets hold.
     """
     text = raw[start:] if start else raw
     if b"NaN" in text or b"Infinity" in text:
@@ -267,7 +275,7 @@ def _divided(raw: bytes, start: int, *, is_list: bool) -> Container:
 
 
 def _items(raw: bytes, place: int, *, is_list: bool) -> Iterator[tuple[int, int, int]]:
-    """Start, start of the value, and end of each item, as long as commas follow."""
+    """Yield the offsets of each item, of its value and of its end, while commas follow."""
     while True:
         value = place if is_list else _value_start(raw, place)
         end = _value_end(raw, value)
@@ -279,7 +287,7 @@ def _items(raw: bytes, place: int, *, is_list: bool) -> Iterator[tuple[int, int,
 
 
 def _value_start(raw: bytes, place: int) -> int:
-    """Behind a member's name and colon."""
+    """Return the offset behind a member's name and colon."""
     name = _STRING(raw, place)
     if name is None:
         raise _unexpected(raw, place)
@@ -320,7 +328,7 @@ def _cut_off(start: int) -> BrokenFileError:
 
 
 def _unexpected(raw: bytes, place: int) -> BrokenFileError:
-    """What to say about a place where the JSON cannot go on."""
+    """Make the error for an offset at which the JSON is invalid, or cut off."""
     open_string = raw[place : place + 1] == b'"' and _STRING(raw, place) is None
     if _space(raw, place) == len(raw) or open_string:
         return _cut_off(place)

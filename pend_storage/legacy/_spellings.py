@@ -1,7 +1,6 @@
-"""Members whose values are spelled in another JSON type than their column has.
+"""Members whose JSON type differs from their column's: amounts in texts, Unix times.
 
-Amounts in texts, and times that are counted in seconds or milliseconds since 1970. A value
-that the column cannot tell is kept beside it, as of every member.
+A value that the column cannot hold is kept beside it, as of every member.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ _OF_MILLISECOND: Final = 1_000
 
 
 def amount_member(name: str, column: str) -> Member:
-    """A member that has an amount in a text; the column is a ``Decimal``."""
+    """Make a member for an amount in a text; the column is a ``Decimal``."""
     return Member(name, column, _amount_of_text, amount_text)
 
 
 def seconds_member(name: str, column: str) -> Member:
-    """A member that has a time in seconds since 1970; the column is a ``datetime``."""
+    """Make a member for a time in seconds since 1970; the column is a ``datetime``."""
     return Member(name, column, _of_seconds, _as_seconds)
 
 
 def milliseconds_member(name: str, column: str) -> Member:
-    """A member that has a time in milliseconds since 1970, as JavaScript counts."""
+    """Make a member for a time in milliseconds since 1970, as in JavaScript."""
     return Member(name, column, _of_milliseconds, _as_milliseconds)
 
 
@@ -51,7 +50,7 @@ def _of_milliseconds(value: Any) -> datetime:
 
 
 def _time(value: Any, unit: int, most: int) -> datetime:
-    """The time that a number tells, if it does to the microsecond."""
+    """Convert a number of units since 1970 to a time, exact to the microsecond."""
     if type(value) is bool or not isinstance(value, int | float):
         raise ValueError("a number expected")
     if not -most < value < most:

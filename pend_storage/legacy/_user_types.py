@@ -1,6 +1,6 @@
-"""The fields of a caller's type: a dataclass, a msgspec Struct, an attrs class, a pydantic model.
+"""Fields of user types: dataclasses, msgspec Structs, attrs classes, pydantic models.
 
-attrs and pydantic are never imported here: their classes tell everything themselves.
+attrs and pydantic are optional and never imported here: their classes describe themselves.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ __all__ = [
 ]
 
 ABSENT: Final[Any] = ...
-"""Stands for a default that is not there."""
+"""Sentinel for a missing default."""
 
 
 class UserField(NamedTuple):
-    """One field of a caller's type."""
+    """Field of a user's type."""
 
     name: str
     hint: Any
     default: Any = ABSENT
     factory: Callable[[], Any] | None = None
     member: str | None = None
-    """The member name that the type itself gives it in JSON, where it is another one."""
+    """Member name that the type itself declares for JSON, where it differs."""
 
 
 def user_fields(record_type: type) -> tuple[UserField, ...]:
-    """The fields by which a record of the type is made, in order.
+    """Return the constructor fields of a user's type, in order.
 
     Raises:
-        ConfigError: it is none of the supported kinds of types.
+        ConfigError: the type is of no supported kind.
     """
     if not is_class_of_fields(record_type):
         raise ConfigError(
@@ -59,7 +59,7 @@ def user_fields(record_type: type) -> tuple[UserField, ...]:
 
 
 def is_class_of_fields(hint: Any) -> bool:
-    """Whether an annotation is a class that :func:`user_fields` understands."""
+    """Return whether an annotation is a class that :func:`user_fields` supports."""
     return isinstance(hint, type) and (
         dataclasses.is_dataclass(hint)
         or issubclass(hint, msgspec.Struct)
@@ -132,15 +132,15 @@ def _of_pydantic(record_type: Any) -> tuple[UserField, ...]:
 
 
 def to_plain(value: Any) -> Any:
-    """A value of any of these types as JSON."""
+    """Convert a value of a user's type to JSON."""
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_dump_model)
 
 
 def from_plain(value: Any, hint: Any) -> Any:
-    """A value of an annotation's type from JSON.
+    """Convert JSON to a value of an annotation's type.
 
     Raises:
-        ValueError: it does not fit.
+        ValueError: the JSON does not fit the annotation.
     """
     return msgspec.convert(value, hint, str_keys=True, dec_hook=_load_model)
 

@@ -1,6 +1,6 @@
-"""Working copies: a file of records as one value, and a value as the text of the file.
+"""Working copies: conversion of a file's records to one value, and of a value to its text.
 
-The text keeps the style of the file as it is, and the texts of what is in quarantine.
+The text keeps the style of the present file, and the texts of quarantined records.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["content_of", "text_of"]
 def content_of(
     layout: RecordPlacement, header: LegacyFile, records: Sequence[Any]
 ) -> Any:
-    """See :meth:`pend_storage._layouts.layout.Layout.content`."""
+    """Return the value of a file; see :meth:`pend_storage._layouts.layout.Layout.content`."""
     envelope = FileEnvelope.of(header)
     if not records and envelope.nothing is not None and envelope.nothing.strip():
         return _lenient(envelope.nothing)
@@ -57,7 +57,7 @@ def content_of(
 
 
 def _members(envelope: FileEnvelope) -> dict[str, Any]:
-    """What stands beside the records; the member that holds them is there, empty."""
+    """Return the members beside the records, with an empty container for those."""
     try:
         return envelope.members()
     except UnreadableError:
@@ -92,15 +92,14 @@ def _value(layout: RecordPlacement, record: Any) -> Any:
 def text_of(
     layout: RecordPlacement, header: LegacyFile, records: Sequence[Any], value: Any
 ) -> tuple[LegacyFile | None, bytes]:
-    """See :meth:`pend_storage._layouts.layout.Layout.text_of`."""
+    """Render a value; see :meth:`pend_storage._layouts.layout.Layout.text_of`."""
     envelope = FileEnvelope.of(header)
     if not records and same(value, content_of(layout, header, records)):
         return header, b"".join(layout.assemble(header, ()))
     shape = _shape_of(layout, value)
     if shape is None:
-        if (
-            JSON_LINES in layout.shapes
-        ):  # as a text it would be one line, and so a record
+        # Rendered as one JSON text it would be one line, and so one record.
+        if JSON_LINES in layout.shapes:
             reason = f"{layout.file} has a record in each line: save a list"
             raise InvalidRecord(reason, collection=layout.collection)
         return None, json.dumps(_shown(value)).encode()
@@ -124,7 +123,7 @@ def text_of(
 
 
 def _shape_of(layout: RecordPlacement, value: Any) -> str | None:
-    """The shape in which a value can be written; None where it has none of them."""
+    """Return the first allowed shape that fits a value; None where none does."""
     inner = value.get(str(layout.wrapper)) if isinstance(value, dict) else None
     fits = {
         LIST: isinstance(value, list),
@@ -146,7 +145,7 @@ def _members_text(
     records: Sequence[Any],
     value: Mapping[str, Any],
 ) -> Iterator[bytes]:
-    """Members of an object. In front of one stand the texts that it supersedes."""
+    """Yield the texts of an object's members, each behind those that it supersedes."""
     texts: dict[str, list[bytes]] = {}
     for record in records:
         waits = isinstance(record, QuarantinedRecord)
@@ -157,7 +156,7 @@ def _members_text(
 
 
 def _text(envelope: FileEnvelope, item: Any, name: str | None = None) -> bytes:
-    """One record; what is not exact is written as ``json.dump`` would."""
+    """Render one record; a value that is not exact JSON as ``json.dump`` does."""
     if isinstance(item, KeptText):
         return item.raw
     try:
@@ -170,7 +169,7 @@ def _text(envelope: FileEnvelope, item: Any, name: str | None = None) -> bytes:
 
 
 def _checked(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Members beside the records, which no quarantine would take."""
+    """Check members beside the records strictly: they have no quarantine."""
     try:
         checked: Any = check_json(_shown(members))
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""Views that behave as the dict or the list that ``json.load`` gives, over a store.
+"""Live objects: views over a store that behave as the dict or list of ``json.load``.
 
-What a layout shows of a file is made from these parts: :class:`LiveMap` and
-:class:`LiveList` are the idioms, :mod:`.nested` is what stands inside of a record, and
-:class:`Members` is an object whose members are kept one by one.
+Layouts build the views of their files from these parts: :class:`LiveMap` and
+:class:`LiveList` implement the idioms of dict and list, ``_nested`` the objects and lists
+inside of a record, and :class:`Members` an object whose members are stored one by one.
 """
 
 from pend_storage.live._lists import LiveList

@@ -1,4 +1,4 @@
-"""What behaves as a list: the idioms, over a few verbs that a view fills in."""
+"""Live list: behaves as a list, over a few verbs that a subclass implements."""
 
 from __future__ import annotations
 
@@ -11,44 +11,47 @@ from typing_extensions import override
 
 from pend_storage.live._values import as_json, plain
 
-__all__ = ["LiveList", "listed"]
+__all__ = ["LiveList", "collect_items"]
 
 T = TypeVar("T")
 
 
 class LiveList(MutableSequence[Any]):
-    """A list of a legacy file; see :class:`~pend_storage.live._maps.LiveMap`."""
+    """List of a legacy file; see :class:`~pend_storage.live._maps.LiveMap`."""
 
     __slots__ = ()
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # as of a list
 
-    # -- what a view fills in ------------------------------------------------------------
+    # -- to implement --------------------------------------------------------------------
 
     @abstractmethod
     def _data(self) -> list[Any]:
-        """The content now, as plain data that must not be changed."""
+        """Read the content as plain data, which must not be changed."""
 
     @abstractmethod
-    def _given(self, data: list[Any], index: int) -> Any:
-        """What is given for an item of the content: a view of an object or a list."""
+    def _item_view(self, data: list[Any], index: int) -> Any:
+        """Return an item for the caller: a nested view of an object or a list."""
 
     def _children(self) -> list[Any]:
-        """What is given for all items, from one look."""
+        """Return all items for the caller, from one read."""
         data = self._data()
-        return [self._given(data, index) for index in range(len(data))]
+        return [self._item_view(data, index) for index in range(len(data))]
 
     @abstractmethod
     def _apply(self, change: Callable[[list[Any]], T]) -> T:
-        """Change the content in a transaction; gives what ``change`` gives.
+        """Change the content in a transaction.
 
         Args:
-            change: is given a plain list of its own, perhaps several times.
+            change: called with a plain list of its own; again after each conflict.
+
+        Returns:
+            The result of ``change``.
         """
 
     # -- reading -------------------------------------------------------------------------
 
     def snapshot(self) -> list[Any]:
-        """Everything, as plain data."""
+        """Copy the whole list as plain data."""
         copied: list[Any] = as_json(self._data())
         return copied
 
@@ -60,7 +63,7 @@ class LiveList(MutableSequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._children()[index]
-        return self._given(self._data(), index)
+        return self._item_view(self._data(), index)
 
     @override
     def __len__(self) -> int:
@@ -111,7 +114,7 @@ class LiveList(MutableSequence[Any]):
         return repr(self._data())
 
     def copy(self) -> list[Any]:
-        """A plain list of the same items; what is inside of them is live."""
+        """Return a plain list of the same items; objects and lists in it are live."""
         return self._children()
 
     __copy__ = copy
@@ -143,7 +146,7 @@ class LiveList(MutableSequence[Any]):
     def __setitem__(self, index: slice, value: Iterable[Any]) -> None: ...
     @override
     def __setitem__(self, index: int | slice, value: Any) -> None:
-        new = as_json(listed(value) if isinstance(index, slice) else value)
+        new = as_json(collect_items(value) if isinstance(index, slice) else value)
         self._apply(lambda data: data.__setitem__(index, new))
 
     @override
@@ -162,18 +165,18 @@ class LiveList(MutableSequence[Any]):
 
     @override
     def extend(self, values: Iterable[Any]) -> None:
-        """As that of a list, in one transaction."""
-        new = as_json(listed(values))
+        """Extend as a list does, in one transaction."""
+        new = as_json(collect_items(values))
         self._apply(lambda data: data.extend(new))
 
     @override
     def pop(self, index: int = -1) -> Any:
-        """As that of a list: what it gives is what it took out, as plain data."""
+        """Pop as a list does; returns the removed item as plain data."""
         return self._apply(lambda data: data.pop(index))
 
     @override
     def remove(self, value: Any) -> None:
-        """As that of a list: the first item that equals the value."""
+        """Remove the first item that equals the value, as a list does."""
         wanted = plain(value)
         self._apply(lambda data: data.remove(wanted))
 
@@ -188,7 +191,7 @@ class LiveList(MutableSequence[Any]):
     def sort(
         self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False
     ) -> None:
-        """As that of a list; ``key`` is given plain data, perhaps several times."""
+        """Sort as a list does; ``key`` gets plain data, and may run several times."""
         self._apply(lambda data: data.sort(key=key, reverse=reverse))
 
     @override
@@ -201,8 +204,8 @@ class LiveList(MutableSequence[Any]):
         return self
 
 
-def listed(values: Iterable[Any]) -> list[Any]:
-    """The values that a list is extended by; whatever they say of their number."""
+def collect_items(values: Iterable[Any]) -> list[Any]:
+    """Collect values one by one, without trusting their ``__len__`` for the allocation."""
     found: list[Any] = []
     for value in values:
         found.append(value)  # noqa: PERF402 - they may claim to be more than there is room

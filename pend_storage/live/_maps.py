@@ -18,48 +18,51 @@ from typing_extensions import override
 
 from pend_storage.live._values import as_json, key_text, plain
 
-__all__ = ["MISSING", "LiveMap", "told"]
+__all__ = ["MISSING", "LiveMap", "update_items"]
 
 T = TypeVar("T")
 
 MISSING: Final = object()
-"""Stands for the value of a member that is not there."""
+"""Sentinel value of a missing member."""
 
 
 class LiveMap(MutableMapping[str, Any]):
-    """An object of a legacy file.
+    """Object of a legacy file, as a live mapping.
 
-    Every method is one look, or one transaction: what reads before it writes is atomic.
-    Objects and lists inside are given as views of their own. ``copy``, ``|`` and slices
-    give plain containers in which what is inside is live, as a shallow copy shares it;
-    :meth:`snapshot` and ``copy.deepcopy`` give plain data throughout.
+    Every method is one read, or one transaction: a method that reads before it writes is
+    atomic. Objects and lists inside are returned as views of their own. ``copy``, ``|``
+    and slices return plain containers with live objects inside, as a shallow copy shares
+    them; :meth:`snapshot` and ``copy.deepcopy`` return plain data throughout.
     """
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # as of a dict
 
-    # -- what a view fills in ------------------------------------------------------------
+    # -- to implement --------------------------------------------------------------------
 
     @abstractmethod
     def _data(self) -> dict[str, Any]:
-        """The content now, as plain data that must not be changed."""
+        """Read the content as plain data, which must not be changed."""
 
     @abstractmethod
     def _child(self, name: str, value: Any) -> Any:
-        """What is given for a member: a view where the value is an object or a list."""
+        """Return a member for the caller: a nested view of an object or a list."""
 
     @abstractmethod
     def _apply(self, change: Callable[[dict[str, Any]], T]) -> T:
-        """Change the content in a transaction; gives what ``change`` gives.
+        """Change the content in a transaction.
 
         Args:
-            change: is given a plain dict of its own, perhaps several times.
+            change: called with a plain dict of its own; again after each conflict.
+
+        Returns:
+            The result of ``change``.
         """
 
     # -- reading -------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data."""
+        """Copy the whole object as plain data."""
         copied: dict[str, Any] = as_json(self._data())
         return copied
 
@@ -83,7 +86,7 @@ class LiveMap(MutableMapping[str, Any]):
         return reversed(list(self))
 
     def _pairs(self) -> list[tuple[str, Any]]:
-        """Names and what is given for them, from one look."""
+        """Return names and members for the caller, from one read."""
         return [(name, self._child(name, v)) for name, v in self._data().items()]
 
     @override
@@ -111,7 +114,7 @@ class LiveMap(MutableMapping[str, Any]):
         return repr(self._data())
 
     def copy(self) -> dict[str, Any]:
-        """A plain dict with the same members; what is inside of them is live."""
+        """Return a plain dict of the same members; objects and lists in it are live."""
         return dict(self._pairs())
 
     __copy__ = copy
@@ -125,7 +128,7 @@ class LiveMap(MutableMapping[str, Any]):
 
     @classmethod
     def fromkeys(cls, names: Any, value: Any = None) -> dict[Any, Any]:
-        """As that of a dict, which it gives: a view is always of something."""
+        """Make a dict as ``dict.fromkeys`` does: there is no view without a file."""
         return dict.fromkeys(names, value)
 
     def __or__(self, other: Any) -> dict[str, Any]:
@@ -151,12 +154,12 @@ class LiveMap(MutableMapping[str, Any]):
 
     @override
     def pop(self, *args: Any) -> Any:
-        """As that of a dict: what it gives is what it took out, as plain data."""
+        """Pop as a dict does; returns the removed value as plain data."""
         return self._apply(lambda data: data.pop(*args))
 
     @override
     def popitem(self) -> tuple[str, Any]:
-        """As that of a dict: the last member."""
+        """Pop the last member, as a dict does."""
         return self._apply(lambda data: data.popitem())
 
     @override
@@ -165,14 +168,14 @@ class LiveMap(MutableMapping[str, Any]):
 
     @override
     def setdefault(self, name: Any, default: Any = None) -> Any:
-        """As that of a dict: never overwrites a member that another writer has set."""
+        """Set a missing member, as a dict does; never overwrites a concurrent writer's."""
         text, new = key_text(name), as_json(default)
         return self._child(text, self._apply(lambda data: data.setdefault(text, new)))
 
     @override
     def update(self, *args: Any, **members: Any) -> None:
-        """As that of a dict, in one transaction."""
-        new = told(*args, **members)
+        """Update as a dict does, in one transaction."""
+        new = update_items(*args, **members)
         if new:
             self._apply(lambda data: data.update(new))
 
@@ -181,15 +184,15 @@ class LiveMap(MutableMapping[str, Any]):
         return self
 
 
-def told(*args: Any, **members: Any) -> dict[str, Any]:
-    """What an update says, as JSON; refuses what a dict refuses."""
+def update_items(*args: Any, **members: Any) -> dict[str, Any]:
+    """Collect the arguments of an ``update`` as JSON; raises as ``dict.update`` does."""
     new: dict[Any, Any] = {}
     new.update(*args, **members)
     return {key_text(name): as_json(value) for name, value in new.items()}
 
 
 class _Keys(KeysView[str]):
-    """The names of a view."""
+    """Keys of a live mapping."""
 
     __slots__ = ()
     _mapping: LiveMap
@@ -203,7 +206,7 @@ class _Keys(KeysView[str]):
 
 
 class _Values(ValuesView[Any]):
-    """What a view gives for its members, from one look at all of them."""
+    """Values of a live mapping; an iteration is one read of all members."""
 
     __slots__ = ()
     _mapping: LiveMap
@@ -225,7 +228,7 @@ class _Values(ValuesView[Any]):
 
 
 class _Items(ItemsView[str, Any]):
-    """Names, and what a view gives for them, from one look at all of them."""
+    """Items of a live mapping; an iteration is one read of all members."""
 
     __slots__ = ()
     _mapping: LiveMap

@@ -1,4 +1,4 @@
-"""Live mapping whose members are kept one by one, each found without the others."""
+"""Live mapping whose members are stored one by one, each read without the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pend_storage._model.diff import equal
 from pend_storage._shown import shown
 from pend_storage._transaction import Transaction
 from pend_storage.errors import StoreUnavailable
-from pend_storage.live._maps import MISSING, LiveMap, told
+from pend_storage.live._maps import MISSING, LiveMap, update_items
 from pend_storage.live._nested import Root, wrapped
-from pend_storage.live._recent import NEVER, Moment, is_closed, settled
+from pend_storage.live._recent import NEVER, Moment, is_closed, run_change
 from pend_storage.live._values import as_json, key_text
 from pend_storage.store import Store
 
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 class Members(LiveMap):
-    """Member name to value.
+    """Mapping of member names to values, each stored by itself.
 
-    Over a store each method is one look or one transaction of its own; over a transaction
+    Over a store each method is one read or one transaction of its own; over a transaction
     it is part of that.
     """
 
@@ -37,7 +37,7 @@ class Members(LiveMap):
 
     @abstractmethod
     def _value(self, reads: Store | Transaction, name: str) -> Any:
-        """The value of a member as plain data, or ``MISSING``."""
+        """Read a member as plain data; ``MISSING`` where there is none."""
 
     @abstractmethod
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
@@ -45,18 +45,18 @@ class Members(LiveMap):
 
     @abstractmethod
     def _remove(self, tx: Transaction, name: str) -> None:
-        """Take out a member that is there."""
+        """Delete an existing member."""
 
     @abstractmethod
     def _all(self, reads: Store | Transaction) -> dict[str, Any]:
-        """All members as plain data, in order."""
+        """Read all members as plain data, in order."""
 
     @property
     def _reads(self) -> Store | Transaction:
         return self._store if self._tx is None else self._tx
 
     def _run(self, change: Callable[[Transaction], T]) -> T:
-        return settled(self._store, self._tx, change)
+        return run_change(self._store, self._tx, change)
 
     # -- reading -------------------------------------------------------------------------
 
@@ -73,18 +73,18 @@ class Members(LiveMap):
     @override
     def __getitem__(self, name: str) -> Any:
         moment = Moment.now(self._store, self._tx)
-        found = self._looked_up(name)
+        found = self._lookup_member(name)
         if found is MISSING:
             raise KeyError(name)
         return self._child(name, found, moment)
 
     @override
     def __contains__(self, name: object) -> bool:
-        return self._looked_up(name) is not MISSING
+        return self._lookup_member(name) is not MISSING
 
-    def _looked_up(self, name: Any) -> Any:
+    def _lookup_member(self, name: Any) -> Any:
         if not isinstance(name, str):
-            hash(name)  # what a dict refuses is refused
+            hash(name)  # raises TypeError for an unhashable name, as a dict does
             return MISSING
         return self._value(self._reads, name)
 
@@ -104,7 +104,7 @@ class Members(LiveMap):
 
     @override
     def _apply(self, change: Callable[[dict[str, Any]], T]) -> T:
-        raise NotImplementedError("each change of a whole file has its own way")
+        raise NotImplementedError("members are changed one by one")
 
     @override
     def __setitem__(self, name: Any, value: Any) -> None:
@@ -113,23 +113,23 @@ class Members(LiveMap):
 
     @override
     def __delitem__(self, name: str) -> None:
-        if self._taken(name) is MISSING:
+        if self._pop_member(name) is MISSING:
             raise KeyError(name)
 
     @override
     def pop(self, name: str, *default: Any) -> Any:
-        """As that of a dict: what it gives is what it took out, as plain data."""
+        """Pop as a dict does; returns the removed value as plain data."""
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
-        found = self._taken(name)
+        found = self._pop_member(name)
         if found is not MISSING:
             return found
         if default:
             return default[0]
         raise KeyError(name)
 
-    def _taken(self, name: Any) -> Any:
-        """Take out a member; gives its value, or ``MISSING``."""
+    def _pop_member(self, name: Any) -> Any:
+        """Delete a member; returns its value, or ``MISSING``."""
         if not isinstance(name, str):
             hash(name)
             return MISSING
@@ -143,15 +143,15 @@ class Members(LiveMap):
         return self._run(take)
 
     def _poppable(self) -> list[str]:
-        """The members that can be taken out, in order."""
+        """Return the members that ``popitem`` may delete, in order."""
         return list(self)
 
     @override
     def popitem(self) -> tuple[str, Any]:
-        """As that of a dict: the last member."""
+        """Pop the last member, as a dict does."""
         while names := self._poppable():
-            found = self._taken(names[-1])
-            if found is not MISSING:  # else another writer has taken it
+            found = self._pop_member(names[-1])
+            if found is not MISSING:  # else a concurrent writer has deleted it
                 return names[-1], found
         raise KeyError("popitem(): the file has no member")
 
@@ -166,7 +166,7 @@ class Members(LiveMap):
 
     @override
     def setdefault(self, name: Any, default: Any = None) -> Any:
-        """As that of a dict: never overwrites a member that another writer has set."""
+        """Set a missing member, as a dict does; never overwrites a concurrent writer's."""
         text, new = key_text(name), as_json(default)
 
         def settle(tx: Transaction) -> Any:
@@ -180,8 +180,8 @@ class Members(LiveMap):
 
     @override
     def update(self, *args: Any, **members: Any) -> None:
-        """As that of a dict, in one transaction."""
-        new = told(*args, **members)
+        """Update as a dict does, in one transaction."""
+        new = update_items(*args, **members)
         if new:
             self._run(lambda tx: self._set_all(tx, new))
 
@@ -191,7 +191,7 @@ class Members(LiveMap):
 
 
 class MemberRoot(Root):
-    """A member of an object, known by its name."""
+    """Root of nested views: a member of an object, identified by its name."""
 
     __slots__ = ("_moment", "_name", "_seen", "_view")
 
@@ -219,9 +219,9 @@ class MemberRoot(Root):
         return found
 
     def _last(self) -> Any:
-        """What it said when it was looked at last."""
+        """Return the last value that was read."""
         if self._seen is MISSING:
-            raise self._gone()
+            raise self._stale_error()
         return self._seen
 
     @override
@@ -231,7 +231,7 @@ class MemberRoot(Root):
         def write(tx: Transaction) -> T:
             value = view._value(tx, name)  # noqa: SLF001
             if value is MISSING:
-                raise self._gone()
+                raise self._stale_error()
             new = as_json(value)
             result = change(new)
             if not equal(value, new):
@@ -241,10 +241,10 @@ class MemberRoot(Root):
         self._moment = NEVER
         return view._run(write)  # noqa: SLF001
 
-    def _gone(self) -> LookupError:
+    def _stale_error(self) -> LookupError:
         return LookupError(
-            f"{self.place()} is not there any more: a view of it is held that was taken "
-            "before. Nothing was changed; put it into the file again."
+            f"{self.place()} no longer exists: this view of it is stale. Nothing was "
+            "changed; put it into the file again."
         )
 
     @override

@@ -1,10 +1,10 @@
-"""Objects and lists inside of a record: live as well, and written through.
+"""Nested views: live objects and lists inside of a record, written through.
 
-A nested view knows its record and the way into it. Each change reads the record in a
-transaction, changes a copy of what stands at the end of the way, and writes the record:
-two writers on different members of one record both get through. What a view was of may
-have moved or gone meanwhile: the view follows what it can recognise. What has gone can be
-read as it was last, as an object that was taken out of a dict can, and not be changed.
+A nested view has its record and the path into it. Each change reads the record in a
+transaction, changes a copy of the value at the end of the path, and writes the record: two
+writers on different members of one record both succeed. The value may have moved or gone
+meanwhile: the view follows a list item that it can recognise. A value that is gone can be
+read as it was last, as an object that was removed from a dict can, but not changed.
 """
 
 from __future__ import annotations
@@ -18,49 +18,52 @@ from typing_extensions import override
 from pend_storage._shown import shown
 from pend_storage.live._lists import LiveList
 from pend_storage.live._maps import LiveMap
-from pend_storage.live._values import whereabouts
+from pend_storage.live._values import track_index
 
 __all__ = ["NestedList", "NestedMap", "Root", "Roots", "wrapped"]
 
 T = TypeVar("T")
 
 Step: TypeAlias = str | tuple[int, Sequence[Any]]
-"""A member name; or an index, and the list as it was when the index was right."""
+"""Step of a path: a member name; or an index, and the list for which it was right."""
 
 Steps: TypeAlias = tuple[Step, ...]
-"""The way into a record."""
+"""Path from a record to a value inside of it."""
 
 
 class Root(ABC):
-    """A record, as the place in which nested views stand."""
+    """Record that nested views are inside of."""
 
     __slots__ = ()
 
     @abstractmethod
     def value(self) -> Any:
-        """What the file says in its place, as plain data that must not be changed.
+        """Read the record's value in the file, as plain data that must not be changed.
 
-        What it said last, where it is not there any more.
+        The last value that was read, where the record is gone.
         """
 
     @abstractmethod
     def change(self, change: Callable[[Any], T]) -> T:
-        """Change it in a transaction; gives what ``change`` gives.
+        """Change the value in a transaction.
 
         Args:
-            change: is given plain data of its own, perhaps several times.
+            change: called with plain data of its own; again after each conflict.
+
+        Returns:
+            The result of ``change``.
 
         Raises:
-            LookupError: it is not there any more.
+            LookupError: the record is gone.
         """
 
     @abstractmethod
     def place(self) -> str:
-        """How errors call it."""
+        """Return the name of the record for errors."""
 
 
 def wrapped(root: Root, steps: Steps, value: Any) -> Any:
-    """What a view gives for a value: a view of it where it is an object or a list."""
+    """Wrap a value for the caller: a nested view of an object or a list."""
     if isinstance(value, dict):
         return NestedMap((root, steps), value)
     if isinstance(value, list):
@@ -68,78 +71,83 @@ def wrapped(root: Root, steps: Steps, value: Any) -> Any:
     return value
 
 
-def _found(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Steps]:
-    """What stands at the end of the way, and the way as it is now.
+def _resolve(root: Root, steps: Steps, value: Any, kind: type) -> tuple[Any, Steps]:
+    """Resolve a path in the present value of a record.
+
+    Returns:
+        The value at the end of the path, and the path with its indices updated.
 
     Raises:
-        LookupError: it is gone, or something else stands there now.
+        LookupError: the value is gone, or of another type now.
     """
     now: list[Step] = []
     for step in steps:
         if isinstance(step, str):
             if not isinstance(value, dict) or step not in value:
-                _raise_gone(root, steps, "is not there any more")
+                _raise_stale(root, steps, "no longer exists")
             now.append(step)
             value = value[step]
             continue
         place, seen = step
-        index = whereabouts(seen, place, value) if isinstance(value, list) else None
+        index = track_index(seen, place, value) if isinstance(value, list) else None
         if index is None:
-            _raise_gone(root, steps, "was taken out, or cannot be told from others")
+            _raise_stale(root, steps, "was removed, or equals other items")
         now.append((index, value))
         value = value[index]
     if not isinstance(value, kind):
         what = "an object" if kind is dict else "a list"
-        _raise_gone(root, steps, f"is {type(value).__name__} now, and was {what}")
+        _raise_stale(root, steps, f"is {type(value).__name__} now, and was {what}")
     return value, tuple(now)
 
 
-def _raise_gone(root: Root, steps: Steps, what: str) -> NoReturn:
+def _raise_stale(root: Root, steps: Steps, what: str) -> NoReturn:
     way = "".join(f"[{shown(s if isinstance(s, str) else s[0])}]" for s in steps)
     raise LookupError(
-        f"{root.place()}{way} {what}: a view of it is held that was taken before. Nothing "
-        "was changed; take it from the file again."
+        f"{root.place()}{way} {what}: this view of it is stale. Nothing was changed; read "
+        "it from the file again."
     )
 
 
 class Roots(ABC):
-    """Where the root of a view is made when the view is first looked into.
+    """Factory of roots: makes the root of a view at its first access.
 
-    One look at a file gives a view for each of its records, and few of them are used.
+    A read of a file returns a view for each of its records, and few of them are used.
     """
 
     @abstractmethod
     def root(self, item: Any) -> Root:
-        """The root of an item of the look."""
+        """Make the root of an item of the read."""
 
 
 class _Nested:
-    """Where a nested view stands."""
+    """Common part of nested views: record and path, resolved lazily."""
 
     __slots__ = ("_at", "_seen")
 
     _at: tuple[Root, Steps] | Any
-    """The record and the way into it; or an item of a look, as long as :attr:`_seen` is
-    the :class:`Roots` of that look."""
+    """Record and path; or an item of a read, as long as :attr:`_seen` is the
+    :class:`Roots` of that read."""
     _seen: Any
-    """What stood there last: it can be read when it has gone, but not changed."""
+    """Last value that was read: readable when it is gone, but not changeable."""
 
-    def _place(self) -> tuple[Root, Steps]:
+    def _location(self) -> tuple[Root, Steps]:
         at, roots = self._at, self._seen
         while type(at) is not tuple:
-            if isinstance(roots, Roots):  # else another thread is about to be done
+            # Without a lock: if another thread is between the two assignments below, the
+            # loop reads again until both are set.
+            if isinstance(roots, Roots):
                 self._at = (roots.root(at), ())
                 self._seen = None
             at, roots = self._at, self._seen
         return at
 
-    def _now(self, kind: type) -> Any:
-        root, steps = self._place()
+    def _current(self, kind: type) -> Any:
+        root, steps = self._location()
         value = root.value()
         if not steps and type(value) is kind:
             return value
         try:
-            self._seen, now = _found(root, steps, value, kind)
+            self._seen, now = _resolve(root, steps, value, kind)
         except LookupError:
             if not isinstance(self._seen, kind):
                 raise
@@ -148,12 +156,12 @@ class _Nested:
         return self._seen
 
     def _changed(self, kind: type, change: Callable[[Any], T]) -> T:
-        root, steps = self._place()
+        root, steps = self._location()
         now = steps
 
         def change_root(value: Any) -> T:
             nonlocal now
-            found, now = _found(root, steps, value, kind)
+            found, now = _resolve(root, steps, value, kind)
             return change(found)
 
         result = root.change(change_root)
@@ -162,24 +170,24 @@ class _Nested:
 
 
 class NestedMap(_Nested, LiveMap):
-    """An object inside of a record, or a record that is one."""
+    """Live object inside of a record, or a record that is an object."""
 
     __slots__ = ()
 
-    # One is made for each record of a file that is looked at: nothing else is done here.
+    # Constructed for each record of a file that is read: keep it this cheap.
     def __init__(self, at: Any, seen: Any) -> None:
         self._at = at
         self._seen = seen
 
     @override
     def _data(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._now(dict)
+        found: dict[str, Any] = self._current(dict)
         return found
 
     @override
     def _child(self, name: str, value: Any) -> Any:
         if isinstance(value, dict | list):
-            root, steps = self._place()
+            root, steps = self._location()
             return wrapped(root, (*steps, name), value)
         return value
 
@@ -189,7 +197,7 @@ class NestedMap(_Nested, LiveMap):
 
 
 class NestedList(_Nested, LiveList):
-    """A list inside of a record, or a record that is one."""
+    """Live list inside of a record, or a record that is a list."""
 
     __slots__ = ()
 
@@ -199,14 +207,14 @@ class NestedList(_Nested, LiveList):
 
     @override
     def _data(self) -> list[Any]:
-        found: list[Any] = self._now(list)
+        found: list[Any] = self._current(list)
         return found
 
     @override
-    def _given(self, data: list[Any], index: int) -> Any:
+    def _item_view(self, data: list[Any], index: int) -> Any:
         value = data[index]
         if isinstance(value, dict | list):
-            root, steps = self._place()
+            root, steps = self._location()
             place = range(len(data))[index]
             return wrapped(root, (*steps, (place, data)), value)
         return value

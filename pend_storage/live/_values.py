@@ -1,4 +1,4 @@
-"""Values on their way into a view, and out of one: what ``json`` makes of them."""
+"""Conversion of values into and out of live views, as the ``json`` module does it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any, Final
 
 from pend_storage._model.diff import equal
 
-__all__ = ["as_json", "json_default", "key_text", "plain", "whereabouts"]
+__all__ = ["as_json", "json_default", "key_text", "plain", "track_index"]
 
 _PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 _DEEP: Final = 400
-"""More levels than any store takes."""
+"""Nesting depth at which copying stops: deeper than any store accepts."""
 
 
 def json_default(value: Any) -> Any:
-    """For ``json.dumps(..., default=json_default)``: the plain content of a view.
+    """Serialize live views with ``json.dumps(..., default=json_default)``.
 
     Also for Flask's and FastAPI's encoders. Views are no subclasses of ``dict`` and
     ``list``, because the C code of ``json`` would read the empty base and print ``{}``.
 
     Raises:
-        TypeError: it is not a view, as from ``json`` itself.
+        TypeError: the value is not a view; as from ``json`` itself.
     """
     snapshot = getattr(value, "snapshot", None)
     if isinstance(value, Mapping | Sequence) and callable(snapshot):
@@ -30,14 +30,14 @@ def json_default(value: Any) -> Any:
 
 
 def key_text(key: Any) -> str:
-    """A member name as ``json.dump`` writes it: ``5`` becomes ``"5"``.
+    """Convert a member name as ``json.dump`` writes it: ``5`` becomes ``"5"``.
 
     Raises:
         TypeError: neither text, number, bool nor None; as from a dict, or from ``json``.
     """
     if type(key) is str:
         return key
-    hash(key)  # what a dict refuses is refused with its error
+    hash(key)  # raises TypeError for an unhashable key, as a dict does
     if isinstance(key, str):
         return str.__str__(key)
     if key is None:
@@ -54,9 +54,9 @@ def key_text(key: Any) -> str:
 
 
 def as_json(value: Any, depth: int = 0) -> Any:
-    """A copy of a value as it is after ``json.dump`` and ``json.load``.
+    """Copy a value as it is after ``json.dump`` and ``json.load``.
 
-    What is no JSON stays as it is: the write says what is wrong.
+    Anything that is not JSON stays as it is: the write reports what is wrong.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -67,7 +67,7 @@ def as_json(value: Any, depth: int = 0) -> Any:
                 break
         else:  # nearly always
             return value.copy()
-    if depth > _DEEP:  # a circle, perhaps; the check of the depth refuses it
+    if depth > _DEEP:  # perhaps a circular reference; the write refuses the depth
         return value
     if isinstance(value, Mapping):
         return {key_text(k): as_json(v, depth + 1) for k, v in value.items()}
@@ -77,7 +77,7 @@ def as_json(value: Any, depth: int = 0) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value with the plain content of the views in it, to compare with plain data."""
+    """Replace the views in a value by their plain content, to compare with plain data."""
     kind = type(value)
     if kind is dict:
         return {name: plain(item) for name, item in value.items()}
@@ -88,8 +88,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def whereabouts(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | None:
-    """Where an item of a list stands after the list has changed.
+def track_index(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | None:
+    """Find the index of a list item after the list has changed.
 
     Args:
         seen: the list as it was.
@@ -97,7 +97,7 @@ def whereabouts(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | No
         now: the list as it is.
 
     Returns:
-        Its index now; None where that cannot be told for certain.
+        The new index; None where it is not certain.
     """
     if seen is now:
         return index
@@ -115,5 +115,5 @@ def whereabouts(seen: Sequence[Any], index: int, now: Sequence[Any]) -> int | No
     found = [i for i in range(front, len(now) - back) if equal(seen[index], now[i])]
     if len(found) == 1:
         return found[0]
-    # Changed in its place, with nothing put in or taken out.
+    # The item was changed in place: nothing was inserted or removed.
     return index if len(seen) == len(now) and not found else None

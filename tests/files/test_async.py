@@ -269,7 +269,7 @@ def test_it_ends_with_the_task_that_never_saves(play: Callable[[Act], None]) -> 
 def test_it_is_taken_back_from_who_does_not_save_in_time(
     play: Callable[[Act], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "LONGEST_LOAN", 0.05)
+    monkeypatch.setattr(holding, "LEASE_SECONDS", 0.05)
 
     async def act(store: AsyncStore) -> None:
         data = await store.load(ANY, {}, exclusive=True)

@@ -14,7 +14,7 @@ import pytest
 
 from pend_storage import ConfigError, DualWriteStore, LockTimeout, StoreUnavailable
 from pend_storage._whole_files import exclusive_use
-from pend_storage._whole_files.exclusive_use import Holds
+from pend_storage._whole_files.exclusive_use import ExclusiveUses
 from pend_storage.dualwrite import CODES
 from pend_storage.phases import Phase
 from pend_storage.store import Store
@@ -232,7 +232,7 @@ def test_it_ends_with_the_thread_that_never_saves(store: Store, other: Store) ->
 def test_it_is_taken_back_from_who_does_not_save_in_time(
     store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exclusive_use, "LONGEST_LOAN", 0.1)
+    monkeypatch.setattr(exclusive_use, "LEASE_SECONDS", 0.1)
     data = store.load(ANY, {}, exclusive=True)
     assert eventually(lambda: is_free(other))
     data["a"] = 1
@@ -360,7 +360,7 @@ def test_a_closed_store_gives_none(place: Place) -> None:
 
 
 def test_what_is_held_is_forgotten_in_a_forked_child(store: Store) -> None:
-    holds = Holds(store)
+    holds = ExclusiveUses(store)
     with holds.exclusive(ANY, 1.0):
         holds.after_fork()
-        assert holds.of(exclusive_use.caller(), ANY) is None
+        assert holds.held_by(exclusive_use.caller(), ANY) is None

@@ -225,7 +225,7 @@ def test_a_value_that_is_taken_elsewhere(
 def test_who_meets_others_all_the_time_gives_up(
     store: Met, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "_PATIENCE", 0.05)
+    monkeypatch.setattr(steps, "_RETRY_SECONDS", 0.05)
     store.save(ANY, {"a": {}})
     data = store.load(ANY)
     data["a"]["mine"] = 1

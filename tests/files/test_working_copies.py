@@ -21,7 +21,7 @@ from pend_storage._whole_files.working_copies import (
 def test_values_that_nobody_holds_are_forgotten() -> None:
     copies = WorkingCopies()
     for n in range(1000):
-        copies.note("a.json", {"n": n}, {"n": n})
+        copies.record("a.json", {"n": n}, {"n": n})
 
     assert len(copies) <= 1
 
@@ -31,21 +31,21 @@ def test_values_that_somebody_holds_are_known() -> None:
     held: list[Any] = []
     for n in range(200):
         held.append({"n": n})
-        copies.note("a.json", held[-1], n)
-        copies.note("a.json", {"n": "dropped"}, n)
+        copies.record("a.json", held[-1], n)
+        copies.record("a.json", {"n": "dropped"}, n)
 
     assert all(copies.base("a.json", value) == n for n, value in enumerate(held))
     assert len(copies) <= 300
     held.clear()
     for _ in range(20):
-        copies.note("a.json", [], None)
+        copies.record("a.json", [], None)
     assert len(copies) <= 1
 
 
 def test_a_value_is_of_one_file() -> None:
     copies = WorkingCopies()
     value: list[Any] = []
-    copies.note("a.json", value, "base")
+    copies.record("a.json", value, "base")
 
     assert copies.base("a.json", value) == "base"
     assert copies.base("b.json", value) is NEVER
@@ -53,7 +53,7 @@ def test_a_value_is_of_one_file() -> None:
 
 def test_numbers_and_texts_are_no_identities() -> None:
     copies = WorkingCopies()
-    copies.note("a.json", 5, 5)
+    copies.record("a.json", 5, 5)
 
     assert len(copies) == 0
     assert copies.base("a.json", 5) == 5
@@ -61,10 +61,10 @@ def test_numbers_and_texts_are_no_identities() -> None:
 
 def test_a_context_knows_what_it_loaded_last() -> None:
     copies = WorkingCopies()
-    copies.note("a.json", {}, "outside")
+    copies.record("a.json", {}, "outside")
     inner = contextvars.copy_context()
 
-    inner.run(copies.note, "a.json", {}, "inside")
+    inner.run(copies.record, "a.json", {}, "inside")
 
     assert copies.base("a.json", {}) == "outside"
     assert inner.run(copies.base, "a.json", {}) == "inside"
@@ -73,7 +73,7 @@ def test_a_context_knows_what_it_loaded_last() -> None:
 
 def test_a_thread_knows_what_it_loaded_last() -> None:
     copies = WorkingCopies()
-    copies.note("a.json", {}, "main")
+    copies.record("a.json", {}, "main")
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(copies.base("a.json", {})))
     thread.start()
@@ -85,7 +85,7 @@ def test_a_thread_knows_what_it_loaded_last() -> None:
 def test_stores_do_not_know_of_each_other() -> None:
     one, other = WorkingCopies(), WorkingCopies()
     value: dict[str, Any] = {}
-    one.note("a.json", value, "one")
+    one.record("a.json", value, "one")
 
     assert other.base("a.json", value) is NEVER
 
@@ -95,7 +95,7 @@ def test_what_was_loaded_of_a_store_goes_with_it() -> None:
         pass
 
     def load() -> None:
-        WorkingCopies().note("a.json", {}, Base())
+        WorkingCopies().record("a.json", {}, Base())
 
     for _ in range(20):
         load()

@@ -297,7 +297,7 @@ KNOWN_WRITERS: Final = {
     "legacy/_file_edit.py": {"FileEdit.apply"},
     "legacy/views/_file_records.py": {"FileRecords.move"},
     "legacy/views/_envelope.py": {"LegacyEnvelope._write"},
-    "legacy/views/_parts.py": {"LegacyParts._note_there"},
+    "legacy/views/_parts.py": {"LegacyParts._mark_present"},
     "operations/flag.py": {"_note"},
     "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
     "operations/seed.py": {"write_missing"},

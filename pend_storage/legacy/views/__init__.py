@@ -1,11 +1,11 @@
-"""Legacy files as live collections: for server code that must not change yet.
+"""Views: legacy files as live dicts and lists, for server code that must not change yet.
 
-A view gives what ``json.load`` of its file would give at that place, read from the store
-at that moment, and writes at once. Objects and lists inside of it are views as well:
-``view[name]["coins"] += 5`` is written. What is put into a view is copied.
+A view returns what ``json.load`` of its file would return, read from the store at each
+access, and writes at once. Objects and lists inside of it are views as well:
+``view[name]["coins"] += 5`` is written. Values are copied into a view.
 
-Quarantined records are there too, and can be written over, or taken out, as in the file.
-Where one of them has the very name of a placed record, the placed one is shown.
+Quarantined records are shown too, and can be overwritten or deleted, as in the file. Where
+one of them has the name of a placed record, the placed one is shown.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def view_of(
     *,
     strict: bool = False,
 ) -> LegacyMapping | LegacySequence | LegacyEnvelope | LegacyObject | LegacyScalar:
-    """The view that fits the present shape of a file.
+    """Open the view that fits the present shape of a file.
 
     Args:
         layout: of the file.
-        store: that the view is of.
-        tx: of that store: reads and writes are part of it.
-        strict: raise where a written value cannot be placed.
+        store: that holds its records.
+        tx: a transaction of that store: reads and writes are part of it.
+        strict: raise where a written value cannot be placed, instead of quarantining it.
     """
     shape = envelope_of(layout, store if tx is None else tx).shape
     if shape not in layout.shapes:

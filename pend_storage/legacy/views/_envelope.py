@@ -1,4 +1,4 @@
-"""A file that is an object around a list of records, such as ``admin-logs.json``."""
+"""View of an object around a list of records, such as ``admin-logs.json``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["LegacyEnvelope"]
 
 
 class LegacyEnvelope(FileMembers):
-    """The records are a view of their own; the other members stand beside them."""
+    """Object with one member that holds the records, as a view of its own."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class LegacyEnvelope(FileMembers):
         self._name: Final = str(layout.wrapper)
 
     def _members(self, reads: Store | Transaction) -> dict[str, Any]:
-        """The file's members, with an empty list for the records."""
+        """Read the file's members, with an empty list or object for the records."""
         envelope = envelope_of(self._layout, reads)
         if envelope.shape not in WRAPPERS:
             return {self._name: {} if self._is_map(reads) else []}
@@ -57,7 +57,7 @@ class LegacyEnvelope(FileMembers):
     def _records(
         self, reads: Store | Transaction | None = None
     ) -> LegacySequence | LegacyMapping:
-        """The view of the records, by the shape that the file has now."""
+        """Open the view of the records, by the present shape of the file."""
         kind: type[LegacySequence | LegacyMapping] = LegacySequence
         if self._is_map(self._reads if reads is None else reads):
             kind = LegacyMapping
@@ -78,7 +78,7 @@ class LegacyEnvelope(FileMembers):
 
     @override
     def _poppable(self) -> list[str]:
-        """The list stays, empty, whatever is taken out."""
+        """Return the members beside the records first: the emptied list stays."""
         beside = [name for name in self if name != self._name]
         return beside or ([self._name] if len(self._records()) else [])
 
@@ -113,7 +113,7 @@ class LegacyEnvelope(FileMembers):
         self._write(tx, members)
 
     def _write(self, tx: Transaction, members: dict[str, Any]) -> None:
-        """Write the members beside the list."""
+        """Write the members beside the records."""
         old = envelope_of(self._layout, tx)
         try:
             checked: Any = check_json(members)

@@ -1,4 +1,4 @@
-"""What views of files that are objects have in common: whose file, and how it is written."""
+"""Base of views of files that are objects: reads and writes through the file's records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class FileMembers(Members):
-    """Member name to value, of the file of one layout."""
+    """Mapping of member names to values, of the file of one layout."""
 
     def __init__(
         self,
@@ -37,5 +37,5 @@ class FileMembers(Members):
         return self._contents.run(change)
 
     def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
-        """Everything, as plain data, as a transaction sees it."""
+        """Read the whole object as plain data, as a transaction sees it."""
         return self._all(reads)

@@ -13,7 +13,7 @@ from pend_storage._model.records import Put, QuarantinedRecord
 from pend_storage._model.storable_text import safe_text
 from pend_storage._transaction import Transaction
 from pend_storage.errors import Conflict, InvalidRecord, StoreUnavailable
-from pend_storage.legacy._file_edit import FileEdit, has_written, piece_of, written
+from pend_storage.legacy._file_edit import FileEdit, has_written, piece_of, run_edit
 from pend_storage.legacy._mapping import RecordMapping
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.legacy._quarantine import name_of
@@ -31,29 +31,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FileRecords:
-    """Reads and writes the records of one file."""
+    """Reads and writes of the records of one file in one store, for its views."""
 
     layout: RecordPlacement
     store: Store
     tx: Transaction | None = None
-    """The transaction of which all reads and writes are part."""
+    """Transaction of all reads and writes; None: each is one of its own."""
     strict: bool = False
-    """Whether what cannot be placed is refused."""
+    """Refuse values that cannot be placed, instead of quarantining them."""
 
     @property
     def reads(self) -> _Reads:
-        """Where to look."""
+        """The transaction, else the store."""
         return self.store if self.tx is None else self.tx
 
     @property
     def spec(self) -> CollectionSpec:
-        """The collection of the records."""
+        """Declaration of the records' collection."""
         return self.store.schema[self.layout.collection]
 
     # -- reading ------------------------------------------------------------------------
 
     def listing(self, reads: _Reads) -> Listing:
-        """The records of the file in its order, quarantined ones included."""
+        """List the records of the file in its order, quarantined ones included."""
         layout = self.layout
         if isinstance(reads, Transaction):
             placed = reads.collection(layout.collection).rows(*layout.where)
@@ -74,9 +74,11 @@ class FileRecords:
         return make_query(self.store.schema[QUARANTINE], where)
 
     def named(self, name: str) -> tuple[list[Any], list[Any]] | None:
-        """Records that may have a member name, placed and in quarantine, in one look.
+        """Read the records that may have a member name in one round trip.
 
-        None where one after the other is as quick, or has to be asked.
+        Returns:
+            Placed and quarantined records; None where two reads are as quick, or a
+            transaction has to check them.
         """
         here = self.layout.mapping.named(name)
         if here is None or self.tx is not None or self.store.moment() is None:
@@ -95,16 +97,16 @@ class FileRecords:
         )
         return [row.record for row in placed], [row.record for row in aside]
 
-    def look(self) -> FileSnapshot:
-        """The records of the file, as they are now."""
+    def read_snapshot(self) -> FileSnapshot:
+        """Read the records of the file, with the freshness of the read."""
         moment = Moment.now(self.store, self.tx)
         return FileSnapshot(self, self.listing(self.reads), moment)
 
     def count(self, *, by_name: bool) -> int:
-        """How many there are.
+        """Count the records of the file.
 
         Args:
-            by_name: records of one name count once.
+            by_name: count records of one name once.
         """
         layout, store = self.layout, self.store
         known = store.listing(layout) if self.tx is None else self.listing(self.tx)
@@ -116,28 +118,30 @@ class FileRecords:
             _, (count, aside) = store.together(
                 counts=((self.spec.name, placed.where), (QUARANTINE, here.where))
             )
+            # A quarantined record may be hidden by its name: only a listing knows.
             if not aside:
                 return count
         found = self.listing(store) if known is None else known
         return len(found.members if by_name else found.standing)
 
     def _where_tells(self) -> bool:
-        """Whether what meets the condition of the file is of the file."""
+        """Return whether the file's condition selects exactly its records."""
         mapping = self.layout.mapping
         return mapping.where_tells or type(mapping).owns is RecordMapping.owns
 
-    def to_change(self, tx: Transaction) -> Listing:
-        """The records of the file, to choose from what to change.
+    def listing_to_change(self, tx: Transaction) -> Listing:
+        """List the records of the file, in order to select some to change.
 
-        From the store where it keeps them at hand: :meth:`held` checks what was chosen.
-        After a write of the transaction, which the store does not know, as it sees them.
+        From the store's cached listing where there is one: :meth:`read_checked` reads and checks
+        the selected records. After a write of the transaction, which the store does not
+        see, from the transaction.
         """
         is_alone = self.tx is None and not has_written(tx)
         known = self.store.listing(self.layout) if is_alone else None
         return self.listing(tx) if known is None else known
 
-    def held(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
-        """The record of an item, read by the transaction.
+    def read_checked(self, tx: Transaction, listing: Listing, item: Listed) -> Any:
+        """Read the record of a listed item in the transaction, which checks it.
 
         Raises:
             Conflict: it has changed since the listing was made.
@@ -158,11 +162,11 @@ class FileRecords:
     def quarantined(
         self, reads: _Reads, name: str | None = None
     ) -> tuple[QuarantinedRecord, ...]:
-        """What of the file waits in quarantine.
+        """Read the quarantined records of the file.
 
         Args:
-            reads: where to look.
-            name: only what may have this member name.
+            reads: the store or a transaction.
+            name: only records that may have this member name.
         """
         found: tuple[QuarantinedRecord, ...]
         here = [field("file") == self.layout.file]
@@ -172,11 +176,11 @@ class FileRecords:
         return found
 
     def value(self, record: Any) -> Any:
-        """What the file says in the place of a record."""
+        """Return the value of a record in the file."""
         return self.layout.shown(record)[1]
 
     def name(self, record: Any) -> str:
-        """The member name of a record."""
+        """Return the member name of a record."""
         if not isinstance(record, QuarantinedRecord):
             return self.layout.mapping.name(record)
         name = name_of(record)
@@ -185,20 +189,20 @@ class FileRecords:
     # -- writing ------------------------------------------------------------------------
 
     def run(self, change: Callable[[Transaction], T]) -> T:
-        """Make a change in the transaction of the view, or in one of its own."""
+        """Run a change in the transaction of the view, or in one of its own."""
         if self.tx is not None:
             return change(self.tx)
-        return written(self.layout, self.store, change)
+        return run_edit(self.layout, self.store, change)
 
     def require(self, value: object, kind: type[dict[str, Any] | list[Any]]) -> None:
         """Refuse a value that is not of the file's shape.
 
         Args:
-            value: what is to stand in the place of all records.
+            value: to replace all records.
             kind: ``dict`` or ``list``.
 
         Raises:
-            InvalidRecord: it is of another shape.
+            InvalidRecord: the value is of another shape.
         """
         if not isinstance(value, kind):
             names: dict[type, str] = {dict: "an object", list: "a list"}
@@ -206,12 +210,12 @@ class FileRecords:
             reason = f"the records of {self.layout.file} are {names[kind]}, not {what}"
             raise InvalidRecord(reason, collection=self.spec.name)
 
-    def writing(self, tx: Transaction) -> FileEdit:
-        """The edit of the file that is part of a transaction."""
+    def edit_in(self, tx: Transaction) -> FileEdit:
+        """Return the edit of the file that is part of a transaction."""
         return FileEdit.of(tx, self.store, self.layout, strict=self.strict)
 
     def piece(self, name: str | None, value: Any, position: int | None = None) -> Piece:
-        """A value as it is written into the file; without a position, behind all.
+        """Render a value as a text of the file; without a position, behind all others.
 
         Raises:
             InvalidRecord: it is not JSON.
@@ -220,33 +224,33 @@ class FileRecords:
         return piece_of(name, value, where, number=where, collection=self.spec.name)
 
     def set(self, tx: Transaction, name: str, value: Any) -> None:
-        """Write a member, in its place if there is one of this name."""
-        writing, piece = self.writing(tx), self.piece(name, value)
-        gone = self._under(writing, name)
+        """Write a member; it keeps the position of one with this name."""
+        edit, piece = self.edit_in(tx), self.piece(name, value)
+        gone = self._records_named(edit, name)
         if gone:
             ranks = [self.layout.rank(record) for record in gone]
             rank = max((rank for rank in ranks if rank is not None), default=None)
             piece = piece if rank is None else piece._replace(position=rank)
-        writing.edit(gone, [piece])
+        edit.edit(gone, [piece])
 
     def set_all(self, tx: Transaction, items: Mapping[str, Any]) -> None:
         """Write members one after the other, as one edit."""
-        self.writing(tx).aside(*items)  # all at once
+        self.edit_in(tx).aside(*items)  # one query for the quarantined records of all
         for name, value in items.items():
             self.set(tx, name, value)
 
     def unset(self, tx: Transaction, name: str) -> None:
-        """Take a member out."""
-        writing = self.writing(tx)
-        writing.edit(self._under(writing, name), [])
+        """Delete a member."""
+        edit = self.edit_in(tx)
+        edit.edit(self._records_named(edit, name), [])
 
-    def _under(self, writing: FileEdit, name: str) -> list[Any]:
-        """The records that stand under exactly this name: one, as a rule."""
-        found = writing.named(name)
+    def _records_named(self, edit: FileEdit, name: str) -> list[Any]:
+        """Return the records of exactly this name: one, as a rule."""
+        found = edit.named(name)
         placed = [found] if found is not None and self.name(found) == name else []
         waiting = [
             record
-            for record in writing.aside(name)
+            for record in edit.aside(name)
             if record.position is not None
             and self.name(record) == name
             and not is_superseded(record)
@@ -254,59 +258,62 @@ class FileRecords:
         return placed + waiting
 
     def add(self, tx: Transaction, *pieces: Piece) -> None:
-        """Write items that were not there, one after the other: some may be equal."""
-        writing = self.writing(tx)
+        """Add new items, one after the other: some may be equal."""
+        edit = self.edit_in(tx)
         for piece in pieces:
-            writing.edit([], [piece])
+            edit.edit([], [piece])
 
     def change(
         self, tx: Transaction, present: Any, value: Any, position: int | None = None
     ) -> Place | None:
-        """Write another value in the place of an item, which stays the same record.
+        """Change the value of an item, which stays the same record.
 
-        Of another key it is another record, and what cannot be placed waits in
-        quarantine: gives where it is from now on, or None where that cannot be told.
+        A value with another key is another record, and one that cannot be placed is
+        quarantined.
 
         Args:
-            tx: that it is part of.
+            tx: transaction of the change.
             present: the record.
-            value: what it says from now on.
-            position: where it stands then; None: where it stood.
+            value: its new value.
+            position: its new position; None: unchanged.
+
+        Returns:
+            Collection and key of the item from now on; None where that is not certain.
         """
         where = self.layout.rank(present) if position is None else position
         piece = self.piece(None, value, where)
         layout, homes = self.layout, (self.spec.name, QUARANTINE)
         found = [
             (put.collection, put.key)
-            for put in self.writing(tx).edit([present], [piece], present)
+            for put in self.edit_in(tx).edit([present], [piece], present)
             if isinstance(put, Put) and put.collection in homes
             if layout.owns(put.record) and layout.rank(put.record) == piece.position
         ]
         return found[0] if len(found) == 1 else None
 
     def move(self, tx: Transaction, record: Any, position: int) -> None:
-        """Give a record another position."""
+        """Move a record to another position."""
         waiting = isinstance(record, QuarantinedRecord)
         name = QUARANTINE if waiting else self.layout.collection
         put = self.store.schema.put(name, self.layout.placed(record, position))
         tx.collection(name).put(put.record)
-        self.writing(tx).remember([put])
+        self.edit_in(tx).record_writes([put])
 
     def remove(self, tx: Transaction, *records: Any) -> None:
-        """Take records out of the file."""
-        self.writing(tx).edit(records, [])
+        """Delete records of the file."""
+        self.edit_in(tx).edit(records, [])
 
 
 class FileSnapshot(NamedTuple):
-    """What was seen of a file."""
+    """Listing of a file, with the freshness of its read."""
 
     contents: FileRecords
     listing: Listing
     moment: Moment
-    """When; of a listing that the store keeps up to date, it does not matter."""
+    """Moment of the read; unused for a listing that the store keeps up to date."""
 
     def is_current(self, item: Listed) -> bool:
-        """Whether what was seen of an item is so still."""
+        """Return whether a listed item is unchanged since."""
         contents, seen = self.contents, self.listing
         if contents.tx is not None:
             return False
@@ -316,7 +323,7 @@ class FileSnapshot(NamedTuple):
             now = contents.store.listing(contents.layout)
         except StoreUnavailable as error:
             if is_closed(error):
-                return True  # an object outlives the file that it came from
+                return True  # as a plain object, a view outlives its closed store
             raise
         if now is seen:
             return True

@@ -17,66 +17,66 @@ from pend_storage.live._members import MemberRoot
 from pend_storage.live._nested import NestedList, NestedMap, Roots
 from pend_storage.live._recent import NEVER
 
-__all__ = ["ItemRoots", "MemberRoots", "given"]
+__all__ = ["ItemRoots", "MemberRoots", "item_view"]
 
 T = TypeVar("T")
 
 
-def given(roots: Roots, look: FileSnapshot, item: Listed) -> Any:
-    """What is given for an item: a view of it where it is an object or a list."""
+def item_view(roots: Roots, snapshot: FileSnapshot, item: Listed) -> Any:
+    """Return an item for the caller: a nested view of an object or a list."""
     value = item.value
     if value is AN_OBJECT:
         return NestedMap(item, roots)
     if value is A_LIST:
         return NestedList(item, roots)
-    return look.listing.value(item) if value is A_TEXT else value
+    return snapshot.listing.value(item) if value is A_TEXT else value
 
 
 class MemberRoots(Roots):
-    """Of the members of a file that is an object."""
+    """Factory of roots for the members of a file that is an object."""
 
-    __slots__ = ("_look", "_view")
+    __slots__ = ("_snapshot", "_view")
 
-    def __init__(self, view: Members, look: FileSnapshot) -> None:
+    def __init__(self, view: Members, snapshot: FileSnapshot) -> None:
         self._view = view
-        self._look = look
+        self._snapshot = snapshot
 
     @override
     def root(self, item: Listed) -> Root:
-        return ListedMember(self._view, str(item.name), self._look, item)
+        return ListedMember(self._view, str(item.name), self._snapshot, item)
 
 
 class ItemRoots(Roots):
-    """Of the items of a list."""
+    """Factory of roots for the items of a list."""
 
-    __slots__ = ("_contents", "_look")
+    __slots__ = ("_contents", "_snapshot")
 
-    def __init__(self, contents: FileRecords, look: FileSnapshot) -> None:
+    def __init__(self, contents: FileRecords, snapshot: FileSnapshot) -> None:
         self._contents = contents
-        self._look = look
+        self._snapshot = snapshot
 
     @override
     def root(self, item: Listed) -> Root:
-        return ItemRoot(self._contents, self._look, item)
+        return ItemRoot(self._contents, self._snapshot, item)
 
 
 class ListedMember(MemberRoot):
-    """A member of a file that is an object, decoded when it is looked at."""
+    """Root for a member of a file that is an object, decoded on access."""
 
-    __slots__ = ("_item", "_look")
+    __slots__ = ("_item", "_snapshot")
 
     def __init__(
-        self, view: Members, name: str, look: FileSnapshot, item: Listed
+        self, view: Members, name: str, snapshot: FileSnapshot, item: Listed
     ) -> None:
         super().__init__(view, name, MISSING, NEVER)
-        self._look = look
+        self._snapshot = snapshot
         self._item: Listed | None = item
 
     @override
     def value(self) -> Any:
         item = self._item
         if item is not None:
-            if self._look.is_current(item):
+            if self._snapshot.is_current(item):
                 return self._last()
             self._last()
             self._item = None
@@ -85,21 +85,23 @@ class ListedMember(MemberRoot):
     @override
     def _last(self) -> Any:
         if self._seen is MISSING and self._item is not None:
-            self._seen = self._look.listing.value(self._item)
+            self._seen = self._snapshot.listing.value(self._item)
         return super()._last()
 
 
 class ItemRoot(Root):
-    """An item of a list, known by the key of its record, wherever it stands by now.
+    """Root for a list item, identified by the key of its record, at any index.
 
-    A change of its own can give it another key: then it is known by that.
+    A change through this root can change the key: it follows the new one.
     """
 
-    __slots__ = ("_contents", "_item", "_look", "_place", "_seen")
+    __slots__ = ("_contents", "_item", "_place", "_seen", "_snapshot")
 
-    def __init__(self, contents: FileRecords, look: FileSnapshot, item: Listed) -> None:
+    def __init__(
+        self, contents: FileRecords, snapshot: FileSnapshot, item: Listed
+    ) -> None:
         self._contents = contents
-        self._look = look
+        self._snapshot = snapshot
         self._item = item
         self._place: Place = (item.collection, item.key)
         self._seen: Any = MISSING
@@ -109,12 +111,12 @@ class ItemRoot(Root):
         contents, item = self._contents, self._item
         collection, key = self._place
         is_here = key == item.key and collection == item.collection
-        if is_here and self._look.is_current(item):
+        if is_here and self._snapshot.is_current(item):
             return self._last()
         if contents.tx is None and (now := contents.store.listing(contents.layout)):
             found = now.places.get(self._place)
             if found is not None:
-                self._look, self._item = FileSnapshot(contents, now, NEVER), found
+                self._snapshot, self._item = FileSnapshot(contents, now, NEVER), found
                 self._seen = MISSING
             return self._last()
         record = contents.reads.collection(collection).get(key)
@@ -123,16 +125,16 @@ class ItemRoot(Root):
         return self._last()
 
     def _last(self) -> Any:
-        """What it said when it was looked at last."""
+        """Return the last value that was read."""
         if self._seen is MISSING:
-            self._seen = self._look.listing.value(self._item)
+            self._seen = self._snapshot.listing.value(self._item)
         return self._seen
 
     def _record(self, tx: Transaction) -> Any:
         collection, key = self._place
         found = tx.collection(collection).get(key)
         if found is None:
-            raise self._gone()
+            raise self._stale_error()
         return found
 
     @override
@@ -155,10 +157,10 @@ class ItemRoot(Root):
         self._place = place
         return result
 
-    def _gone(self) -> LookupError:
+    def _stale_error(self) -> LookupError:
         return LookupError(
-            f"{self.place()} is not there any more: a view of it is held that was taken "
-            "before. Nothing was changed; put it into the list again."
+            f"{self.place()} no longer exists: this view of it is stale. Nothing was "
+            "changed; put it into the list again."
         )
 
     @override

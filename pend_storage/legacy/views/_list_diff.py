@@ -1,9 +1,9 @@
-"""List difference: which records are kept, changed, moved, put in and taken out.
+"""List diff: records of a list that are kept, changed, moved, inserted and deleted.
 
-What stays as it is, is not written. Records keep their identity: an item that is equal
-to one that was there is that record, and where as many were taken out as put in between
-two that stay, they have changed in place. Records that stay in order keep their positions,
-as far as what comes between finds room.
+Unchanged records are not written. Records keep their identity: an item that equals an old
+one is that record, and where as many were deleted as inserted between two that stay, they
+were changed in place. Records that stay in order keep their positions, as far as there is
+room for insertions between them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = ["ListDiff"]
 
 
 class _Slot(NamedTuple):
-    """One item of the new list."""
+    """Item of the new list."""
 
     old: int | None
-    """Which record of the old list it is; None: a new one."""
+    """Index of its record in the old list; None: a new record."""
     value: Any
     is_changed: bool = False
 
 
 class ListDiff:
-    """The list as it is, in a transaction."""
+    """Diff of a list against a new one, written in a transaction."""
 
     def __init__(
         self, contents: FileRecords, tx: Transaction, listing: Listing
@@ -47,35 +47,36 @@ class ListDiff:
 
     @cached_property
     def values(self) -> list[Any]:
-        """What the list says, as plain data."""
+        """Values of the list, as plain data."""
         return [self._listing.value(item) for item in self._items]
 
     def _value(self, index: int) -> Any:
-        if "values" in self.__dict__:  # the very objects that a change was given
+        # The very objects that the change got: an identity is cheaper to match.
+        if "values" in self.__dict__:
             return self.values[index]
         return self._listing.value(self._items[index])
 
     def _same(self, index: int, new: Any) -> bool:
-        """Whether a record says just this; it is decoded where its digest leaves doubt."""
+        """Compare a record with a new value; decode it only where the digests differ."""
         item = self._items[index]
         if item.digest is not None and item.digest == digest_of(new):
             return True
         mine = self._value(index)
         return mine is new or equal(mine, new)
 
-    def become(self, new: list[Any]) -> None:
-        """Write what makes it another list."""
+    def write_as(self, new: list[Any]) -> None:
+        """Write the differences that turn the list into the new one."""
         slots = self._slots(new)
         kept = {slot.old for slot in slots}
-        gone = [self._held(i) for i in range(len(self._items)) if i not in kept]
+        gone = [self._read_checked(i) for i in range(len(self._items)) if i not in kept]
         if gone:
             self._contents.remove(self._tx, *gone)
         self._place(slots)
 
-    def _held(self, index: int) -> Any:
-        return self._contents.held(self._tx, self._listing, self._items[index])
+    def _read_checked(self, index: int) -> Any:
+        return self._contents.read_checked(self._tx, self._listing, self._items[index])
 
-    # -- which is which -------------------------------------------------------------------
+    # -- matching -------------------------------------------------------------------------
 
     def _slots(self, new: list[Any]) -> list[_Slot]:
         found: list[int | None] = [None] * len(new)
@@ -86,7 +87,7 @@ class ListDiff:
         return slots
 
     def _match_ends(self, new: list[Any], found: list[int | None]) -> None:
-        """What both begin and end with: nearly everything, as a rule."""
+        """Match the common head and tail: nearly everything, as a rule."""
         count = len(self._items)
         shorter = min(count, len(new))
         front = 0
@@ -99,7 +100,7 @@ class ListDiff:
             back += 1
 
     def _match_equal(self, new: list[Any], found: list[int | None]) -> None:
-        """What is equal elsewhere: the very object first, then by value."""
+        """Match equal items elsewhere: by identity first, then by value."""
         missing = [index for index, old in enumerate(found) if old is None]
         taken = set(found)
         left = [index for index in range(len(self._items)) if index not in taken]
@@ -118,7 +119,7 @@ class ListDiff:
             left = [index for index in left if index not in taken]
 
     def _pair(self, slots: list[_Slot]) -> None:
-        """What was changed in place: taken out and put in at the same place."""
+        """Pair a deletion and an insertion at the same place: a change in place."""
         kept = {slot.old for slot in slots}
         gone = deque(index for index in range(len(self._items)) if index not in kept)
         last = -1
@@ -132,10 +133,10 @@ class ListDiff:
                 last = gone.popleft()
                 slots[place] = _Slot(last, slot.value, is_changed=True)
 
-    # -- where each stands ----------------------------------------------------------------
+    # -- positions ------------------------------------------------------------------------
 
     def _place(self, slots: list[_Slot]) -> None:
-        """Change, move and add, from the oldest to the newest."""
+        """Change, move and add records, from the oldest to the newest."""
         layout = self._contents.layout
         growing = slots[::-1] if layout.newest_first else slots
         ranks = [None if s.old is None else self._items[s.old].rank for s in growing]
@@ -152,7 +153,7 @@ class ListDiff:
                 self._write(slot, slot.old, None if stays else last)
 
     def _first(self, ranks: Sequence[int | None], fixed: dict[int, int]) -> int:
-        """A rank with room above it for what stands in front of all that stays."""
+        """Return a rank with room above it for the items in front of all unmoved ones."""
         if not fixed:
             known = [rank for rank in ranks if rank is not None]
             return min(known, default=0) - len(ranks) - 1
@@ -160,7 +161,7 @@ class ListDiff:
         return fixed[first] - first - 1
 
     def _write(self, slot: _Slot, old: int, position: int | None) -> None:
-        record = self._held(old)
+        record = self._read_checked(old)
         if slot.is_changed:
             self._contents.change(self._tx, record, slot.value, position)
         elif position is not None:
@@ -175,7 +176,7 @@ def _text(value: Any) -> bytes:
 
 
 def _longest_growing(ranks: Sequence[int | None]) -> dict[int, int]:
-    """The most places whose ranks grow, with the ranks; they need not be moved."""
+    """Return the longest increasing subsequence of ranks, by index: these do not move."""
     known = {place: rank for place, rank in enumerate(ranks) if rank is not None}
     if all(map(lt, known.values(), islice(known.values(), 1, None))):
         return known  # nearly always

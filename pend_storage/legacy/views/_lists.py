@@ -1,4 +1,4 @@
-"""A file that is a list of records, or the list inside of a wrapped file."""
+"""View of a list of records: a whole file, or the list inside of a wrapped one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pend_storage._transaction import Transaction
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.legacy._record_reader import newest
 from pend_storage.legacy.views._file_records import FileRecords, FileSnapshot
-from pend_storage.legacy.views._item_roots import ItemRoots, given
+from pend_storage.legacy.views._item_roots import ItemRoots, item_view
 from pend_storage.legacy.views._list_diff import ListDiff
 from pend_storage.live import LiveList, as_json, plain
-from pend_storage.live._lists import listed
+from pend_storage.live._lists import collect_items
 from pend_storage.live._nested import NestedMap
 from pend_storage.store import Store
 
@@ -29,12 +29,11 @@ _POP: Final = "pop "
 
 
 class LegacySequence(LiveList):
-    """Records in the order of the file.
+    """Live list of records, in the order of the file.
 
-    ``insert(0, ...)`` of a file that grows at the front, and ``append`` and ``extend`` of
-    any other, take the same time however long the list is. What an index or a slice names
-    is found in a list that a JSON store keeps at hand. ``sort``, ``reverse`` and a new list
-    write what differs.
+    ``insert(0, ...)`` into a file that grows at the front, and ``append`` and ``extend`` of
+    any other, take constant time. An index or a slice is looked up in the cached listing
+    of a JSON store. ``sort``, ``reverse`` and a new list write the differences.
     """
 
     def __init__(
@@ -58,25 +57,25 @@ class LegacySequence(LiveList):
         return self.values_in(self._contents.reads)
 
     def values_in(self, reads: Store | Transaction) -> list[Any]:
-        """Everything, as plain data, as a transaction sees it."""
+        """Read the whole list as plain data, as a transaction sees it."""
         listing = self._contents.listing(reads)
         return [listing.value(item) for item in listing.standing]
 
     @override
-    def _given(self, data: list[Any], index: int) -> Any:
-        raise NotImplementedError("items are given by their records")
+    def _item_view(self, data: list[Any], index: int) -> Any:
+        raise NotImplementedError("items are made from their records")
 
     @override
     def _children(self) -> list[Any]:
-        look = self._contents.look()
-        return self._views(look, look.listing.standing)
+        snapshot = self._contents.read_snapshot()
+        return self._views(snapshot, snapshot.listing.standing)
 
-    def _views(self, look: FileSnapshot, items: Iterable[Listed]) -> list[Any]:
-        roots = ItemRoots(self._contents, look)
+    def _views(self, snapshot: FileSnapshot, items: Iterable[Listed]) -> list[Any]:
+        roots = ItemRoots(self._contents, snapshot)
         return [
             NestedMap(item, roots)
             if item.value is AN_OBJECT  # nearly all are, and calls take time
-            else given(roots, look, item)
+            else item_view(roots, snapshot, item)
             for item in items
         ]
 
@@ -86,12 +85,12 @@ class LegacySequence(LiveList):
     def __getitem__(self, index: slice) -> list[Any]: ...
     @override
     def __getitem__(self, index: int | slice) -> Any:
-        look = self._contents.look()
-        items = look.listing.standing
+        snapshot = self._contents.read_snapshot()
+        items = snapshot.listing.standing
         if isinstance(index, slice):
-            return self._views(look, items[index])
+            return self._views(snapshot, items[index])
         item = items[_place(index, len(items))]
-        return given(ItemRoots(self._contents, look), look, item)
+        return item_view(ItemRoots(self._contents, snapshot), snapshot, item)
 
     @override
     def __len__(self) -> int:
@@ -103,7 +102,7 @@ class LegacySequence(LiveList):
 
     @override
     def __contains__(self, value: object) -> bool:
-        wanted, listing = plain(value), self._contents.look().listing
+        wanted, listing = plain(value), self._contents.read_snapshot().listing
         digest = digest_of(wanted)
         if digest is not None and any(i.digest == digest for i in listing.standing):
             return True
@@ -118,7 +117,7 @@ class LegacySequence(LiveList):
     def __str__(self) -> str:
         return str(self._data())
 
-    # -- writing: the usual ways ----------------------------------------------------------
+    # -- writing: single items ------------------------------------------------------------
 
     @override
     def append(self, value: Any) -> None:
@@ -132,7 +131,7 @@ class LegacySequence(LiveList):
         if self._layout.newest_first:
             super().extend(values)
         else:
-            self._add_newest(listed(values))
+            self._add_newest(collect_items(values))
 
     @override
     def insert(self, index: int, value: Any) -> None:
@@ -161,7 +160,7 @@ class LegacySequence(LiveList):
     def __setitem__(self, index: int | slice, value: Any) -> None:
         if isinstance(index, slice):
             if index == slice(None):
-                whole = listed(value)
+                whole = collect_items(value)
                 self._run(lambda tx: self.replace_in(tx, whole))
             else:
                 super().__setitem__(index, value)
@@ -169,9 +168,9 @@ class LegacySequence(LiveList):
         new = as_json(value)
 
         def write(tx: Transaction) -> None:
-            listing = self._contents.to_change(tx)
+            listing = self._contents.listing_to_change(tx)
             place = _place(index, len(listing.standing), "assignment ")
-            record = self._contents.held(tx, listing, listing.standing[place])
+            record = self._contents.read_checked(tx, listing, listing.standing[place])
             self._contents.change(tx, record, new)
 
         self._run(write)
@@ -179,14 +178,14 @@ class LegacySequence(LiveList):
     @override
     def __delitem__(self, index: int | slice) -> None:
         def write(tx: Transaction) -> None:
-            listing = self._contents.to_change(tx)
+            listing = self._contents.listing_to_change(tx)
             count = len(listing.standing)
             if isinstance(index, slice):
                 places: Iterable[int] = range(count)[index]
             else:
                 places = (_place(index, count, "assignment "),)
             held = [
-                self._contents.held(tx, listing, listing.standing[place])
+                self._contents.read_checked(tx, listing, listing.standing[place])
                 for place in places
             ]
             if held:
@@ -197,46 +196,46 @@ class LegacySequence(LiveList):
     @override
     def pop(self, index: int = -1) -> Any:
         def take(tx: Transaction) -> Any:
-            listing = self._contents.to_change(tx)
+            listing = self._contents.listing_to_change(tx)
             if not listing.standing:
                 as_index(index)
                 raise IndexError("pop from empty list")
             place = _place(index, len(listing.standing), _POP)
-            record = self._contents.held(tx, listing, listing.standing[place])
+            record = self._contents.read_checked(tx, listing, listing.standing[place])
             self._contents.remove(tx, record)
             return self._contents.value(record)
 
         return self._run(take)
 
-    # -- writing: everything else ---------------------------------------------------------
+    # -- writing: whole lists -------------------------------------------------------------
 
     @override
     def _apply(self, change: Callable[[list[Any]], T]) -> T:
-        """Change a list of the values, and write what differs."""
+        """Change a copy of the list, and write the differences."""
 
         def write(tx: Transaction) -> T:
-            listing = self._contents.to_change(tx)
+            listing = self._contents.listing_to_change(tx)
             old = ListDiff(self._contents, tx, listing)
             new = list(old.values)
             result = change(new)
-            old.become(new)
+            old.write_as(new)
             return result
 
         return self._run(write)
 
     def replace_in(self, tx: Transaction, values: Any) -> None:
-        """Make the list consist of these values, at the end of a transaction.
+        """Replace the whole list in a transaction; only differences are written.
 
         Raises:
-            InvalidRecord: they are no list.
+            InvalidRecord: the values are not a list.
         """
         new = as_json(values)
         self._contents.require(new, list)
-        ListDiff(self._contents, tx, self._contents.to_change(tx)).become(new)
+        ListDiff(self._contents, tx, self._contents.listing_to_change(tx)).write_as(new)
 
 
 def _place(index: int, count: int, what: str = "") -> int:
-    """An index as a list takes it."""
+    """Normalize an index; raises the errors of a list."""
     try:
         place = as_index(index)
     except TypeError:

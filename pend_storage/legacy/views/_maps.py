@@ -1,4 +1,4 @@
-"""A file that is an object of records, such as ``wallet-db.json``."""
+"""View of an object of records, such as ``wallet-db.json``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pend_storage._model.diff import equal
 from pend_storage._transaction import Transaction
 from pend_storage.legacy.views._file_members import FileMembers
 from pend_storage.legacy.views._file_records import FileSnapshot
-from pend_storage.legacy.views._item_roots import MemberRoots, given
+from pend_storage.legacy.views._item_roots import MemberRoots, item_view
 from pend_storage.live import MISSING
 from pend_storage.live._nested import NestedMap
 from pend_storage.live._recent import NEVER
@@ -23,10 +23,10 @@ __all__ = ["LegacyMapping"]
 
 
 class LegacyMapping(FileMembers):
-    """Member name to record."""
+    """Live mapping of member names to records."""
 
     def _lookup(self, reads: Store | Transaction, name: str) -> Any:
-        """The record under exactly this name, or None."""
+        """Find the record of exactly this name, placed or quarantined; or None."""
         contents = self._contents
         at_once = contents.named(name) if reads is self._store else None
         if at_once is None:
@@ -55,7 +55,7 @@ class LegacyMapping(FileMembers):
 
     @override
     def __getitem__(self, name: str) -> Any:
-        # dict(view) asks for the names first, and then for each of them.
+        # dict(view) reads the names first, and then each member: use the same listing.
         contents = self._contents
         if contents.tx is None and type(name) is str:
             listing = contents.store.listing(contents.layout)
@@ -63,8 +63,8 @@ class LegacyMapping(FileMembers):
                 item = listing.members.get(name)
                 if item is None:
                     raise KeyError(name)
-                look = FileSnapshot(contents, listing, NEVER)
-                return given(MemberRoots(self, look), look, item)
+                snapshot = FileSnapshot(contents, listing, NEVER)
+                return item_view(MemberRoots(self, snapshot), snapshot, item)
         return super().__getitem__(name)
 
     @override
@@ -81,14 +81,14 @@ class LegacyMapping(FileMembers):
 
     @override
     def clear(self) -> None:
-        self._run(lambda tx: self._keep(tx, ()))
+        self._run(lambda tx: self._delete_others(tx, ()))
 
-    def _keep(self, tx: Transaction, names: Collection[str]) -> Listing:
-        """Take out what has none of these names; gives what there was."""
+    def _delete_others(self, tx: Transaction, names: Collection[str]) -> Listing:
+        """Delete members that have none of these names; returns the former listing."""
         contents = self._contents
-        listing = contents.to_change(tx)
+        listing = contents.listing_to_change(tx)
         gone = [
-            contents.held(tx, listing, item)
+            contents.read_checked(tx, listing, item)
             for item in listing.standing
             if item.name not in names
         ]
@@ -97,24 +97,24 @@ class LegacyMapping(FileMembers):
         return listing
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
-        """Make the map consist of these members, at the end of a transaction.
+        """Replace all members in a transaction; only differences are written.
 
         Raises:
-            InvalidRecord: they are no object.
+            InvalidRecord: the values are not an object.
         """
         self._contents.require(values, dict)
-        there = self._keep(tx, values)
+        former = self._delete_others(tx, values)
         self._contents.set_all(
             tx,
             {
                 name: value
                 for name, value in values.items()
-                if name not in there.members
-                or not equal(there.value(there.members[name]), value)
+                if name not in former.members
+                or not equal(former.value(former.members[name]), value)
             },
         )
 
-    # -- all of them ---------------------------------------------------------------------
+    # -- reading all members -------------------------------------------------------------
 
     @override
     def _all(self, reads: Store | Transaction) -> dict[str, Any]:
@@ -127,21 +127,21 @@ class LegacyMapping(FileMembers):
 
     @override
     def _pairs(self) -> list[tuple[str, Any]]:
-        look = self._contents.look()
-        roots = MemberRoots(self, look)
+        snapshot = self._contents.read_snapshot()
+        roots = MemberRoots(self, snapshot)
         return [
             (
                 name,
                 NestedMap(item, roots)
                 if item.value is AN_OBJECT  # nearly all are, and calls take time
-                else given(roots, look, item),
+                else item_view(roots, snapshot, item),
             )
-            for name, item in look.listing.members.items()
+            for name, item in snapshot.listing.members.items()
         ]
 
     @override
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._contents.look().listing.members))
+        return iter(list(self._contents.read_snapshot().listing.members))
 
     @override
     def __len__(self) -> int:

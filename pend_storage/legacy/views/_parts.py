@@ -1,4 +1,4 @@
-"""A file of several collections: a map of views, and of members beside them."""
+"""View of a file of several collections: a mapping of views, and of other members."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from pend_storage._model.records import LegacyFile
 from pend_storage._transaction import Transaction
-from pend_storage.legacy._file_edit import written
+from pend_storage.legacy._file_edit import run_edit
 from pend_storage.legacy._placement import RecordPlacement
 from pend_storage.live import MISSING, Members
 from pend_storage.live._recent import NEVER, Moment
@@ -22,26 +22,26 @@ T = TypeVar("T")
 
 
 class Part(Protocol):
-    """One of the parts: :class:`~pend_storage.legacy._parts.PartLayout`."""
+    """Part of a file: the interface of :class:`~pend_storage.legacy._parts.PartLayout`."""
 
     @property
     def file(self) -> str:
-        """Its name as a file of its own."""
+        """Name of the part as a file of its own."""
 
     def found(self) -> LegacyFile:
-        """The header of the part without a record."""
+        """Return the header of a part without records."""
 
     def is_there(self, header: LegacyFile) -> bool:
-        """Whether the file has the part, by its header."""
+        """Return whether a header says that the file has the part."""
 
     def view(
         self, store: Store, tx: Transaction | None = None, *, strict: bool = False
     ) -> Any:
-        """The part as a live object."""
+        """Open the part as a live object."""
 
 
 class LegacyParts(Members):
-    """Each part is a view of its own; the other members are what stands beside them."""
+    """Live mapping of a file: each part is a view of its own, among plain members."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class LegacyParts(Members):
     def _run(self, change: Callable[[Transaction], T]) -> T:
         if self._tx is not None:
             return change(self._tx)
-        return written(self._layout, self._store, change)
+        return run_edit(self._layout, self._store, change)
 
     def _is_there(self, reads: Store | Transaction, name: str) -> bool:
-        """Whether the file has a part: with records, or empty."""
+        """Return whether the file has a part: with records, or empty."""
         part = self._parts[name]
         header = reads.collection(LEGACY_FILES).get(part.file)
         if header is not None and part.is_there(header):
@@ -106,12 +106,12 @@ class LegacyParts(Members):
     def _set(self, tx: Transaction, name: str, value: Any) -> None:
         if name in self._parts:
             self._part(name).replace_in(tx, value)
-            self._note_there(tx, name)
+            self._mark_present(tx, name)
         else:
             self._rest.replace_in(tx, {**self._rest.values_in(tx), name: value})
 
-    def _note_there(self, tx: Transaction, name: str) -> None:
-        """Have the member in the file even without a record."""
+    def _mark_present(self, tx: Transaction, name: str) -> None:
+        """Write the header of a part, so that the file shows it even without records."""
         part, headers = self._parts[name], tx.collection(LEGACY_FILES)
         header = headers.get(part.file)
         if header is None or not part.is_there(header):
@@ -119,7 +119,7 @@ class LegacyParts(Members):
 
     @override
     def _remove(self, tx: Transaction, name: str) -> None:
-        """Take out a member; a part stays, empty."""
+        """Delete a member; a part stays, empty."""
         if name in self._parts:
             part = self._part(name)
             part.replace_in(tx, {} if isinstance(part, Mapping) else [])
@@ -130,7 +130,7 @@ class LegacyParts(Members):
 
     @override
     def _poppable(self) -> list[str]:
-        """A part stays, empty, whatever is taken out."""
+        """Return parts with records, and other members: an emptied part stays."""
         filled = (n for n in self._parts if n in self and len(self._part(n)))
         return [*filled, *self._rest]
 
@@ -144,11 +144,11 @@ class LegacyParts(Members):
         return {**found, **self._rest.values_in(reads)}
 
     def values_in(self, reads: Store | Transaction) -> dict[str, Any]:
-        """Everything, as plain data, as a transaction sees it."""
+        """Read the whole object as plain data, as a transaction sees it."""
         return self._all(reads)
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
-        """Make the file consist of these members, at the end of a transaction."""
+        """Replace all members of the file in a transaction."""
         for name in self._parts:
             if name in values:
                 self._set(tx, name, values[name])

@@ -1,4 +1,4 @@
-"""A file that is one record: an object, such as settings, or a bare value."""
+"""Views of files that are one record: an object, such as settings, or a scalar."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["LegacyObject", "LegacyScalar"]
 
 
 class _Record:
-    """The only record of a file."""
+    """Single record of a file."""
 
     def __init__(self, contents: FileRecords) -> None:
         self.contents: Final = contents
 
     def value(self, reads: Store | Transaction) -> Any:
-        """What the file says; ``MISSING`` where there is no record."""
+        """Read the value; ``MISSING`` where there is no record."""
         listing = self.contents.listing(reads)
         standing = listing.standing
         return listing.value(standing[0]) if standing else MISSING
 
     def write(self, tx: Transaction, value: Any) -> None:
-        """Make the file say this."""
+        """Write the value: changes the record, or adds it."""
         contents = self.contents
         listing = contents.listing(tx)
         if listing.standing:
@@ -40,7 +40,7 @@ class _Record:
 
 
 class LegacyObject(FileMembers):
-    """The members of the object that the file is."""
+    """Live mapping of an object that is one record."""
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class LegacyObject(FileMembers):
         self._run(lambda tx: self._record.write(tx, {}))
 
     def replace_in(self, tx: Transaction, values: Mapping[str, Any]) -> None:
-        """Make the object consist of these members, at the end of a transaction."""
+        """Replace all members in a transaction."""
         self._record.write(tx, dict(values))
 
 
 class LegacyScalar:
-    """A bare value: ``get`` reads it, ``set`` writes it."""
+    """Live scalar: ``get`` reads it, ``set`` writes it."""
 
     def __init__(
         self,
@@ -100,26 +100,26 @@ class LegacyScalar:
         self._record: Final = _Record(self._contents)
 
     def get(self, default: Any = None) -> Any:
-        """The value as it is in the store now; the default where there is no file."""
+        """Read the value; the default where there is no file."""
         found = self._record.value(self._contents.reads)
         return default if found is MISSING else found
 
     def set(self, value: Any) -> None:
-        """Write another value."""
+        """Write a new value."""
         new = as_json(value)
         self._contents.run(lambda tx: self._record.write(tx, new))
 
     def snapshot(self) -> Any:
-        """The value, as plain data."""
+        """Read the value as plain data."""
         return self.get()
 
     def values_in(self, reads: Store | Transaction) -> Any:
-        """The value, as a transaction sees it."""
+        """Read the value as a transaction sees it."""
         found = self._record.value(reads)
         return None if found is MISSING else found
 
     def replace_in(self, tx: Transaction, value: Any) -> None:
-        """Write another value at the end of a transaction."""
+        """Replace the value in a transaction."""
         self._record.write(tx, value)
 
     @override
