@@ -374,7 +374,7 @@ def change_flag(
 def _note(pair: PairValues, source: FlagSource, phase: Phase) -> None:
     wanted = source.read()
     if wanted is not None and wanted.phase is phase:
-        FlagMemory(pair).note(wanted)
+        FlagMemory(pair).record(wanted)
 
 
 def _by_hand(flag: Flag, phase: Phase) -> str:
