@@ -12,7 +12,7 @@ from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.folders import files_in, read_folder
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
-from pend_storage.backup._tree import look_at
+from pend_storage.backup._tree import scan_tree
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite._readiness import count_waiting
 from pend_storage.errors import PendStorageError
@@ -126,7 +126,7 @@ def _kind_of_file_system(directory: Path) -> str:
 
 
 def _space(module: SchemaModule, wanted: JsonSettings) -> Finding:
-    size = look_at(wanted.directory, {}, kept_files(module, wanted)).size
+    size = scan_tree(wanted.directory, {}, kept_files(module, wanted)).size
     free = shutil.disk_usage(wanted.directory).free
     message = f"{size:,} bytes in the server's files, {free:,} free"
     if free < 2 * size + (64 << 20):
