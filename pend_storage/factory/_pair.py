@@ -161,7 +161,7 @@ def open_pair(
             switch_patience=wanted.switch_patience,
             relay_interval=wanted.relay_interval if serving else None,
             retention=timedelta(days=wanted.retention_days),
-            begin=_beginning(settings, json, postgres, hook),
+            begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
         )
         # The pair closes both stores from now on. If the flag cannot be followed, only
@@ -174,7 +174,7 @@ def open_pair(
     return store
 
 
-def _beginning(
+def _first_phase(
     settings: Settings, json: Store, postgres: Store, hook: Hook
 ) -> Phase | None:
     """Return the first phase of a fresh pair; None: the data or the roles decide it.
