@@ -82,9 +82,8 @@ def copy_directory(
 ) -> DirectoryCopy:
     """Copy a directory, and read the copy again to verify it.
 
-    A file that is written meanwhile is copied again, until it is the same before and after
-    the copy. The directory is scanned again, until two scans in a row are equal: then the
-    copy is the directory as it was at one moment.
+    A file that is written meanwhile is copied again, and so is the directory, until two
+    scans in a row are equal: then the copy is the directory as it was at one moment.
 
     Args:
         source: the directory.
@@ -92,9 +91,6 @@ def copy_directory(
         into: the folder in which to make the copy; the directory's parent if None.
         keeps: predicate for the entries to copy; all of them unless this is given.
         progress: called with the bytes done and the bytes to do.
-
-    Returns:
-        The copy.
 
     Raises:
         ConfigError: there is no such directory, or a permission is missing.
@@ -119,10 +115,7 @@ def copy_directory(
 
 
 def verify_copy(path: Path) -> int:
-    """Verify a copy by the checksums of its manifest.
-
-    Returns:
-        The number of files in the copy.
+    """Verify a copy by the checksums of its manifest; returns the number of its files.
 
     Raises:
         CorruptFile: a file is missing or has another content.
@@ -168,8 +161,7 @@ def _new_folder(parent: Path, name: str) -> Path:
             folder.with_name(folder.name + _PARTIAL).mkdir(mode=0o700)
         except FileExistsError:
             continue
-        # Checked after the partial one is made: from then on, no other process can
-        # complete a copy of this name.
+        # From here on, no other process can complete a copy of this name.
         if not folder.exists():
             return folder
         folder.with_name(folder.name + _PARTIAL).rmdir()
@@ -177,10 +169,7 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 
 def _remove_interrupted(parent: Path, name: str) -> None:
-    """Remove unfinished copies of processes that have ended.
-
-    Their locks are free: the system releases a lock when its process ends.
-    """
+    """Remove unfinished copies of processes that have ended: their locks are free."""
     for partial in parent.glob(f"{name}-backup-*{_PARTIAL}"):
         lock = _lock(partial)
         if lock is not None:
