@@ -54,7 +54,6 @@ _PASSES: Final = 20
 _PAUSE: Final = 0.05
 """Seconds before a file that was just written is copied again."""
 ReportBytes: TypeAlias = Callable[[int], None]
-"""Gets the number of bytes that were just written or read."""
 _RESERVE: Final = 16 << 20
 """Bytes that must stay free on the disk."""
 
@@ -266,8 +265,7 @@ class _Copy:
 
     def _report_progress(self, size: int) -> None:
         self._done += size
-        if self._progress is not None:
-            # A file that was copied twice counts twice; the bar must not pass its end.
+        if self._progress is not None:  # a file that was copied twice counts twice
             self._progress(min(self._done, self._total), self._total)
 
     def _target(self, name: str) -> Path:
