@@ -224,7 +224,7 @@ class _Copy:
 
     def make(self) -> DirectoryCopy:
         tree = self._scan()
-        self._check_space(tree)
+        self._check_space(tree)  # a full disk would stop the servers
         self._total = 2 * tree.size  # written, then read
         for _ in range(_PASSES):
             self._copy_changed(tree)

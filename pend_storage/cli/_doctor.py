@@ -65,6 +65,7 @@ def doctor(session: Session, elect: Side | None, *, yes: bool) -> Exit:
 def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
     from pend_storage.operations.phase import promote
 
+    # A prompt would mix with the JSON document, and scripts cannot answer it.
     if not sure and session.as_json:
         raise click.UsageError("--elect with --json needs --yes, too.")
     if not sure:

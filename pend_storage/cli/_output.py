@@ -108,6 +108,7 @@ class Output:
         if self._csv:
             self.note(text)
         elif self._rich:
+            # Keys and texts of records are data; brackets in them are no markup.
             self._console().print(
                 text, style=self._style(style), markup=False, highlight=False
             )
@@ -237,6 +238,7 @@ class Output:
         from rich.progress import Progress as Bar
 
         started = time.monotonic()
+        # On the standard error, so that the result can be redirected to a file.
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -159,6 +159,7 @@ def retry(
     text = None if repaired is None else repaired.read_bytes()
     with _open(session, to_change=not dry_run) as store:
         chosen = _chosen(store, identities, file, everything=everything)
+        # A dry run retries in a copy in memory, so that refusals of a commit are found.
         place_in = rehearsal_of(store) if dry_run and chosen else store
         results = [run(place_in, record, text=text) for record in chosen]
     placed = _show_retried(session.output, results, dry_run=dry_run)

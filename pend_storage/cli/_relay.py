@@ -48,7 +48,7 @@ def relay(session: Session) -> Exit:
                 reported = str(now["text"])
                 out.note(f"relay: {reported}")
         last = _state(pair)
-        pair.close()
+        pair.close()  # ends pair.relay() in the thread
         worker.join(_REPORT_INTERVAL)
     took = time.monotonic() - started
     out.line(f"ended after {seconds(took)}: {last['text']}", style="ok")

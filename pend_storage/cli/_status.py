@@ -50,7 +50,7 @@ def status(session: Session, watch: float | None) -> Exit:
         with ended_by_signals() as ended:
             while True:
                 if not session.as_json and sys.stdout.isatty():
-                    sys.stdout.write(_CLEAR)
+                    sys.stdout.write(_CLEAR)  # a log file keeps every status instead
                 session.output.line(moment(datetime.now(UTC)), style="quiet")
                 code = _show(session, probe.status())
                 sys.stdout.flush()

@@ -118,6 +118,7 @@ def load_settings(
     Raises:
         ConfigError: a setting is missing or wrong; the message names file and member.
     """
+    # Empty variables count as unset: container tools set those that have no value.
     variables = {name: value for name, value in environ.items() if value}
     name = environment or variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
     file = find_file(path, variables)

@@ -59,6 +59,7 @@ def scan_file(
         scanned = _scan_text(found, text, shape, key)
     except BrokenFileError as error:
         return _unread(found, broken(text, error), text.encoding)
+    # The report is right for the content that was read, so the change is only a note.
     meanwhile = changed_since(found.path, text)
     if meanwhile is not None:
         report = scanned.report
@@ -201,6 +202,8 @@ def is_lines(name: str, raw: bytes, start: int) -> bool:
         return True
     if raw[start : start + 1] != b"{":
         return False
+    # A pretty-printed object has its first line break inside of the braces; of JSON lines,
+    # the first line ends with a brace, and the next one begins with a brace.
     first = raw.find(b"\n", start)
     if first < 0 or raw[start:first].rstrip()[-1:] != b"}":
         return False

@@ -118,6 +118,7 @@ def _into(target: Keyed, known: set[int], part: Keyed) -> Iterator[Reference]:
         if not values or is_own_key or not _may_refer(field, target):
             continue
         share = _share(values, known)
+        # A map often repeats its member names in a field: that refers to nothing.
         if share >= _INCLUDED and not (same and _is_copy_of_name(part, field)):
             yield Reference(
                 file=part.file,

@@ -110,6 +110,8 @@ class Profile:
 
     def _read_all(self, text: bytes, count: int) -> list[Any] | None:
         """Parse a batch without special cases; None where a record may have one."""
+        # Byte searches are cheap; a batch with a possible fault is parsed one by one, so
+        # that the fault is counted for its record.
         if _NUL in text or _LONG_NUMBER.search(text) or _HALF_CHARACTER.search(text):
             return None
         try:

@@ -277,6 +277,7 @@ def _declared(part: Part) -> Iterator[FieldReport]:
         assert part.value is not None  # noqa: S101 - of plain values
         yield part.value
         return
+    # A table of hundreds of columns is unwieldy; undeclared members are kept in ``extra``.
     many = len(part.fields) > _MOST_FIELDS
     for number, field in enumerate(part.fields):
         is_rare = field.present < _RARE * part.records or number >= 2 * _MOST_FIELDS

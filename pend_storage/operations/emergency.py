@@ -146,6 +146,7 @@ def roll_back(
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
+            # What is written then gets a version above all that the pair has followed.
             flag = source.remembering(pair)
             work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
             before = work.before
@@ -251,6 +252,8 @@ class _Procedure:
         if self._pair.phase not in _POSTGRES_FIRST:
             return "JSON was primary, and has everything"
         with self._stage("bringing missing data to JSON"):
+            # Before the switch: writers wait only for the commits that come after this.
+            # The repair needs PostgreSQL as primary; later JSON's divergences would count.
             commits = self._pair.catch_up()
             repaired = 0 if self._is_quick else self._repair()
         _CAUGHT_UP()
@@ -274,6 +277,7 @@ class _Procedure:
 
     def _validate(self) -> str:
         """Compare both stores while PostgreSQL is still secondary."""
+        # Programs without this library read the legacy files from now on.
         self._pair.json.checkpoint()
         written = "the legacy files have every record"
         if self._is_quick:
@@ -330,17 +334,7 @@ class _Procedure:
 
 
 def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
-    """Describe what :func:`roll_back` would do from the present phase.
-
-    Args:
-        settings: of the environment; both stores must be configured.
-        quick: without the two comparisons of all records.
-
-    Raises:
-        ConfigError: the servers follow a flag that cannot be changed from here.
-        StoreUnavailable: PostgreSQL is primary and unreachable, so that the rollback
-            would be refused.
-    """
+    """Plan :func:`roll_back` from the present phase; arguments and errors are the same."""
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:

@@ -229,7 +229,7 @@ def read_flag_of(pair: PairValues, source: FlagSource) -> Flag:
     if flag.problem is not None:
         return flag
     try:
-        source.remembering(pair).read()
+        source.remembering(pair).read()  # refuses a version older than the one followed
     except ConfigError as error:
         return replace(flag, wanted=None, version=0, problem=str(error))
     except PendStorageError:
@@ -354,6 +354,7 @@ def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
         pair: both stores.
         phase: the present phase; None: it cannot be known now.
     """
+    # Each fact is probed by itself: an unreachable store hides its own facts only.
     source, follower = _primary_and_follower(pair)
     lag, backfill, validation = None, None, None
     if follower is not None:

@@ -148,6 +148,8 @@ def check_module(
         names = _names(directory, report)
         with stage("copying the files", unit="files"):
             originals, work = place / "originals", place / "work"
+            # The second copy is adopted and rewritten; the first one stays to compare
+            # with, since a server may write to the directory meanwhile.
             _copy(directory, originals, names)
             _copy(originals, work, names)
         url, version = stack.enter_context(_database(database))

@@ -162,6 +162,7 @@ def migrate_json(
     wanted = settings.require_json()
     require_directory(settings, wanted.directory)
     with open_postgres(settings) as database:
+        # Both are refused before the copy of the directory, which may take long.
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
         is_live = has_begun(settings)
@@ -176,6 +177,8 @@ def migrate_json(
                 raise
             problem = error.reason
         verified = None if made is None else datetime.now(UTC)
+        # Before the backfill: if the migration is interrupted, the next one reuses the
+        # copy.
         _record(
             database,
             reused if made is None else made.path,
@@ -206,6 +209,7 @@ def _fill(
         with stage("adopting the files"):
             source = pair.json if pair else opened.enter_context(open_json(settings))
         _require_comparable(source, database)
+        # Written to the primary, so that the backfill copies them like other records.
         seeds = seeds_of(module, settings)
         write_missing(pair or source, seeds)
         _ADOPTED()
@@ -340,6 +344,8 @@ def _record(
         "complete": complete,
         "verified_at": known if verified is None else verified.isoformat(),
     }
+    # Compared, not overwritten: two migrations into one database would report each
+    # other's records.
     if not database.compare_and_set_meta(MIGRATION_META, before, value):
         raise ConfigError(
             "another process migrates into this database at the same time. Let one of "

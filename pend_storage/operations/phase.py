@@ -238,6 +238,8 @@ class _Change:
         """Write the flag and make the switch, unless a blocker refuses it."""
         if self._refused:
             return self._report(self._before, None, None)
+        # The flag before the switch: if this process is killed between them, servers that
+        # follow the flag complete the change. In the other order, one that starts undoes it.
         flag = change_flag(
             self._pair, self._source, self._flag, self._wanted, by=self._by
         )
@@ -300,6 +302,7 @@ def require_primary(pair: ConfiguredPair) -> None:
         StoreUnavailable: PostgreSQL cannot be reached, and may be primary.
     """
     view = pair.roles()
+    # With JSON as primary, PostgreSQL has no commit that JSON lacks.
     if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
         return
     mark = None if view.json is None else ReplicationPosition.load(pair.json)

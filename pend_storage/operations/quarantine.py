@@ -99,6 +99,7 @@ def find(store: Store, text: str) -> QuarantinedRecord:
     found = records.get(text)
     if found is not None:
         return found
+    # Two are enough to know that the beginning is ambiguous.
     items = records.find(field("id").starts_with(text), limit=2).items if text else ()
     if len(items) == 1:
         return items[0]

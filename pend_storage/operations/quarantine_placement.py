@@ -103,6 +103,8 @@ class Placement:
         if is_whole_file(record):
             parsed = layout.parse(self._schema, self._trial.raw)
             entries = list(parsed.entries)
+            # Scanned outside of the transaction: reads in it are checked at the commit,
+            # and any commit to a large file would make the retry start again.
             self._present = {
                 (name, row.key): row
                 for name in (layout.collection, QUARANTINE)
@@ -201,6 +203,7 @@ class Placement:
         """Return the reason why entries cannot replace the quarantined record, or None."""
         homes = [entry.home for entry in entries]
         waiting = [put.record for put in homes if put.collection == QUARANTINE]
+        # Records of a whole file may go to quarantine one by one; the file itself may not.
         if is_whole_file(self._record):
             waiting = [found for found in waiting if is_whole_file(found)]
         if waiting:
@@ -255,7 +258,7 @@ class Placement:
                 continue
             for row in self._store.scan(layout.collection):
                 derived = self._derived(layout, row.record)
-                if derived is None:
+                if derived is None:  # nor do the other records of this layout
                     break
                 if any((put.collection, put.key) in places for put in derived):
                     record = self._tx.collection(layout.collection).get(row.key)

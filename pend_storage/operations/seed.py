@@ -104,6 +104,7 @@ def write_missing(store: Store, records: Iterable[Any]) -> int:
     puts = [put for put in puts if put.collection not in unknown]
 
     def write(tx: Transaction) -> int:
+        # Tombstones are read, too: a record of SEED that was deleted stays deleted.
         missing = [
             put
             for put in puts

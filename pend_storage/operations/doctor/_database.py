@@ -47,7 +47,7 @@ def database_findings(
     yield _connection(wanted, facts)
     yield from _server(wanted, facts)
     if facts.major < _OLDEST or facts.encoding != _ENCODING:
-        return
+        return  # opening the store would fail for the reason that is reported already
     with open_postgres(settings) as store:
         try:
             store.role()

@@ -60,7 +60,7 @@ def directory_findings(
     found = list(place_findings(directory, {x.source: p for x, p in paths.items()}))
     yield from found
     if any(finding.state is State.FAIL for finding in found):
-        return
+        return  # the checks below read the files
     files = sorted({file for x, path in paths.items() for file in _files_of(x, path)})
     yield memory_finding(directory / OWN_DIRECTORY, files)
     unreadable = [str(path) for path in files if not _is_accessible(path)]
