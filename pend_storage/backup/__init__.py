@@ -1,4 +1,4 @@
-"""Copies of a JSON directory, complete and verified."""
+"""Backup: complete, verified copies of a JSON directory."""
 
 from pend_storage.backup._directory_copy import (
     DirectoryCopy,

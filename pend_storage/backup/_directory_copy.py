@@ -1,4 +1,4 @@
-"""A copy of a JSON directory that can be trusted, made while others may write to it.
+"""Directory copy: complete and verified, made while servers write to the directory.
 
 .. code-block:: text
 
@@ -7,8 +7,8 @@
         data/...            the files, where they were in the directory
         outside/...         legacy files that lie elsewhere
 
-The copy has another name until it is complete and verified, so one that was interrupted
-is never taken for a whole one; the next copy removes it.
+The copy has another name until it is complete and verified, so an interrupted copy is
+never mistaken for a complete one. The next copy removes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pend_storage.backup._tree import (
     Tree,
     everything,
     fingerprint,
-    look_at,
+    scan_tree,
 )
 from pend_storage.errors import (
     ConfigError,
@@ -50,23 +50,23 @@ _PARTIAL: Final = ".partial"
 _LOCK: Final = "in-progress.lock"
 _BLOCK: Final = 1 << 20
 _PASSES: Final = 20
-"""How often a file, or the whole directory, may change under the copy."""
+"""Times that a file, or the whole directory, may change during the copy."""
 _PAUSE: Final = 0.05
 """Seconds before a file that was just written is copied again."""
-Tell: TypeAlias = Callable[[int], None]
+ReportBytes: TypeAlias = Callable[[int], None]
 _RESERVE: Final = 16 << 20
 """Bytes that must stay free on the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryCopy:
-    """A complete, verified copy."""
+    """Complete, verified copy of a directory."""
 
     path: Path
     files: int
     bytes: int
     links: tuple[str, ...] = ()
-    """Symbolic links; copied as links, what they lead to is not in the copy."""
+    """Symbolic links; copied as links, without their targets."""
     left_out: tuple[str, ...] = ()
     """Sockets, pipes and devices."""
 
@@ -79,22 +79,22 @@ def copy_directory(
     keeps: Keeps = everything,
     progress: Progress | None = None,
 ) -> DirectoryCopy:
-    """Copy a directory, with everything in it that counts, and read the copy again to verify it.
+    """Copy a directory, and read the copy again to verify it.
 
-    A file that is written meanwhile is copied again until it holds still, and so is the
-    directory, until one whole look finds nothing changed since the one before.
+    A file that is written meanwhile is copied again, and so is the directory, until two
+    scans in a row are equal: then the copy is the directory as it was at one moment.
 
     Args:
         source: the directory.
         extra: single files outside of it that belong to it, by name.
         into: the folder in which to make the copy; the directory's parent if None.
-        keeps: says of each entry whether it counts; all do, unless this is given.
-        progress: called with bytes done and to do.
+        keeps: predicate for the entries to copy; all of them unless this is given.
+        progress: called with the bytes done and the bytes to do.
 
     Raises:
-        ConfigError: there is no such directory, or something may not be read or written.
-        StoreUnavailable: no space, or a file that never holds still.
-        CorruptFile: what was written did not read back the same.
+        ConfigError: there is no such directory, or a permission is missing.
+        StoreUnavailable: no space on the disk, or a file that changes all the time.
+        CorruptFile: the copy differs from what was written.
     """
     if not source.is_dir():
         raise ConfigError(f"{source} is not a directory; name the one with the files.")
@@ -114,11 +114,11 @@ def copy_directory(
 
 
 def verify_copy(path: Path) -> int:
-    """Read a copy and compare it with its manifest; gives how many files are in it.
+    """Verify a copy by the checksums of its manifest; returns the number of its files.
 
     Raises:
-        CorruptFile: a file is missing or not the same.
-        ConfigError: it is not a copy.
+        CorruptFile: a file is missing or has another content.
+        ConfigError: the folder is not a copy.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
@@ -160,6 +160,7 @@ def _new_folder(parent: Path, name: str) -> Path:
             folder.with_name(folder.name + _PARTIAL).mkdir(mode=0o700)
         except FileExistsError:
             continue
+        # From here on, no other process can complete a copy of this name.
         if not folder.exists():
             return folder
         folder.with_name(folder.name + _PARTIAL).rmdir()
@@ -167,7 +168,7 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 
 def _remove_interrupted(parent: Path, name: str) -> None:
-    """Remove copies that their makers, no longer alive, have left unfinished."""
+    """Remove unfinished copies of processes that have ended: their locks are free."""
     for partial in parent.glob(f"{name}-backup-*{_PARTIAL}"):
         lock = _lock(partial)
         if lock is not None:
@@ -176,7 +177,7 @@ def _remove_interrupted(parent: Path, name: str) -> None:
 
 
 def _lock(partial: Path) -> int | None:
-    """Lock an unfinished copy; None where its maker is still at it, or it is gone."""
+    """Lock an unfinished copy; None where its process still runs, or the copy is gone."""
     try:
         lock = os.open(partial / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
@@ -190,7 +191,7 @@ def _lock(partial: Path) -> int | None:
 
 
 class _Copy:
-    """One copy under way."""
+    """One copy under way, in a folder with a temporary name and a lock."""
 
     def __init__(
         self,
@@ -216,19 +217,19 @@ class _Copy:
         self._total = 0
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def make(self) -> DirectoryCopy:
-        tree = self._look()
-        self._check_space(tree)
+        tree = self._scan()
+        self._check_space(tree)  # a full disk would stop the servers
         self._total = 2 * tree.size  # written, then read
         for _ in range(_PASSES):
             self._copy_changed(tree)
-            again = self._look()
-            if again == tree:
+            again = self._scan()
+            if again == tree:  # nothing was written between the two scans
                 break
             tree = again
             time.sleep(_PAUSE)
@@ -238,9 +239,9 @@ class _Copy:
                 "there, or choose a quieter moment",
                 store="the copy",
             )
-        self._shape(tree)
+        self._create_folders_and_links(tree)
         for name, (found, digest) in self._copied.items():
-            _verify(self._target(name), digest, found[1], tell=self._tell)
+            _verify(self._target(name), digest, found[1], report=self._report_progress)
         self._finish(tree)
         return DirectoryCopy(
             path=self._folder,
@@ -250,8 +251,8 @@ class _Copy:
             left_out=tuple(sorted(tree.others)),
         )
 
-    def _look(self) -> Tree:
-        return look_at(self._source, self._extra, self._keeps)
+    def _scan(self) -> Tree:
+        return scan_tree(self._source, self._extra, self._keeps)
 
     def _check_space(self, tree: Tree) -> None:
         free = shutil.disk_usage(self.partial).free
@@ -262,9 +263,9 @@ class _Copy:
                 store=str(self.partial.parent),
             )
 
-    def _tell(self, size: int) -> None:
+    def _report_progress(self, size: int) -> None:
         self._done += size
-        if self._progress is not None:
+        if self._progress is not None:  # a file that was copied twice counts twice
             self._progress(min(self._done, self._total), self._total)
 
     def _target(self, name: str) -> Path:
@@ -282,15 +283,15 @@ class _Copy:
             del self._copied[name]
         for name, found in tree.files.items():
             if name not in self._copied or self._copied[name][0] != found:
-                self._copy_still(name)
+                self._copy_at_rest(name)
 
-    def _copy_still(self, name: str) -> None:
-        """Copy a file as it is at one moment; nothing where it has gone meanwhile."""
+    def _copy_at_rest(self, name: str) -> None:
+        """Copy a file as it was at one moment; nothing where it was removed meanwhile."""
         target = self._target(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_PASSES):
             try:
-                copied = _copy_file(self._origin(name), target, self._tell)
+                copied = _copy_file(self._origin(name), target, self._report_progress)
             except FileNotFoundError:
                 target.unlink(missing_ok=True)
                 return
@@ -303,8 +304,8 @@ class _Copy:
             store="the copy",
         )
 
-    def _shape(self, tree: Tree) -> None:
-        """Folders (empty ones too) and links."""
+    def _create_folders_and_links(self, tree: Tree) -> None:
+        """Create the folders, also those without files, and the symbolic links."""
         for name in sorted(tree.folders):
             self._target(name).mkdir(parents=True, exist_ok=True)
         for name, leads_to in tree.links.items():
@@ -329,59 +330,63 @@ class _Copy:
             stream.flush()
             os.fsync(stream.fileno())
         (self.partial / _LOCK).unlink()
+        # Last: the name says that the copy is complete and verified.
         self.partial.rename(self._folder)
         for folder in (self._folder, self._folder.parent):
             _sync_folder(folder)
 
 
 def _copy_file(
-    origin: Path, target: Path, tell: Tell
+    origin: Path, target: Path, report: ReportBytes
 ) -> tuple[Fingerprint, str] | None:
     """Copy and sync one file; None where it was written meanwhile."""
     digest = hashlib.sha256()
-    target.unlink(missing_ok=True)  # it may be write-protected already
+    target.unlink(missing_ok=True)  # an earlier attempt has copied its mode, too
     with _open_in_place(origin) as reader, target.open("wb") as writer:
         before = os.fstat(reader.fileno())
         while block := reader.read(_BLOCK):
             digest.update(block)
             writer.write(block)
-            tell(len(block))
+            report(len(block))
         writer.flush()
         os.fsync(writer.fileno())
         after = os.fstat(reader.fileno())
     if fingerprint(before) != fingerprint(after):
         return None
     if fingerprint(origin.stat()) != fingerprint(after):
-        return None  # another file has taken its place
+        return None  # another file was moved to its path
     target.chmod(before.st_mode & 0o777)
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     return fingerprint(after), digest.hexdigest()
 
 
 def _open_in_place(path: Path) -> BinaryIO:
-    """Open a file unless it has become a link since it was looked at."""
+    """Open a file, unless it was replaced by a symbolic link since the scan."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 
 
-def _verify(path: Path, digest: str, size: int, tell: Tell | None = None) -> None:
+def _verify(
+    path: Path, digest: str, size: int, report: ReportBytes | None = None
+) -> None:
+    """Read a file of the copy, and compare its size and checksum."""
     found = hashlib.sha256()
-    seen = 0
+    length = 0
     try:
         with path.open("rb") as stream:
             _forget_cached(stream)
             while block := stream.read(_BLOCK):
                 found.update(block)
-                seen += len(block)
-                if tell is not None:
-                    tell(len(block))
+                length += len(block)
+                if report is not None:
+                    report(len(block))
     except FileNotFoundError:
         raise CorruptFile("the copy lacks this file", path=str(path)) from None
-    if seen != size or found.hexdigest() != digest:
+    if length != size or found.hexdigest() != digest:
         raise CorruptFile("the copy is not what was written", path=str(path))
 
 
 def _forget_cached(stream: BinaryIO) -> None:
-    """Have the file read from the disk, where the system lets us ask for that."""
+    """Drop the file from the page cache, so that the disk itself is verified."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 

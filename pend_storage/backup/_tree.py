@@ -1,4 +1,4 @@
-"""What is in a directory, without leaving it."""
+"""Directory tree: a scan of a directory that follows no link out of it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ __all__ = [
     "Tree",
     "everything",
     "fingerprint",
-    "look_at",
+    "scan_tree",
 ]
 
 Fingerprint: TypeAlias = tuple[int, int, int, int]
-"""Inode, size, and the times of the last change of content and of status: equal means not
-written in between. The last of them cannot be put back, as some tools do with the other."""
+"""Inode, size, and the times of the last change of content and of status. Equal
+fingerprints mean that the file was not written in between: some tools set the first time
+back, but none can set the second."""
 
 Keeps: TypeAlias = Callable[[Path, PurePosixPath], bool]
-"""Says of an entry, by its path and by that relative to the directory, whether it counts."""
+"""Predicate for the entries of a directory, by the path and by the relative path."""
 
 CONTENT: Final = "data"
 """Folder of the copy for what lies in the directory."""
@@ -34,43 +35,44 @@ OUTSIDE: Final = "outside"
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One look at a directory. Names are paths in the copy, with forward slashes."""
+    """Result of one scan. Names are paths in the copy, with forward slashes."""
 
     files: Mapping[str, Fingerprint]
     folders: frozenset[str]
     links: Mapping[str, str]
-    """Symbolic links and where they lead; never followed."""
+    """Symbolic links and their targets; never followed."""
     others: frozenset[str]
     """Sockets, pipes and devices."""
 
     @property
     def size(self) -> int:
-        """Bytes in all files."""
+        """Bytes of all files."""
         return sum(size for _, size, *_ in self.files.values())
 
 
 def everything(_entry: Path, _path: PurePosixPath) -> bool:
-    """Keeps every entry."""
+    """Keep every entry: the default predicate."""
     return True
 
 
 def fingerprint(found: os.stat_result) -> Fingerprint:
-    """What tells whether a file was written."""
+    """Return the fingerprint of a file, which changes with every write."""
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def look_at(
+def scan_tree(
     directory: Path, extra: Mapping[str, Path], keeps: Keeps = everything
 ) -> Tree:
-    """Look through a directory and at some single files outside of it.
+    """Scan a directory, and single files outside of it.
 
     Args:
-        directory: where to look.
+        directory: the directory.
         extra: the single files, by name.
-        keeps: which entries of the directory to look at.
+        keeps: predicate for the entries of the directory; a folder that it rejects is not
+            entered.
 
     Raises:
-        OSError: a folder or a file that may not be looked at.
+        OSError: a folder or a file without the permission to read it.
     """
     files: dict[str, Fingerprint] = {}
     folders = {CONTENT}

@@ -1,1 +1,1 @@
-"""Command line: parse, call, render. The work of the commands is in ``operations``."""
+"""Command line: parses arguments, calls ``operations``, renders the reports."""

@@ -1,4 +1,4 @@
-"""Tree of commands, and the exit code of each run."""
+"""Command tree, with the translation of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pend_storage.errors import ConfigError, PendStorageError, StoreUnavailable
 __all__ = ["root", "run"]
 
 _PROGRAM: Final = "pend-storage"
-_MOST_OF_A_FACT: Final = 1_000
-"""Characters of a text among the attributes of an error that JSON shows."""
+_LONGEST_ATTRIBUTE: Final = 1_000
+"""Characters of a text attribute of an error in the JSON document."""
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("pend_storage.demo:demo", "See the whole migration on invented data."),
@@ -77,11 +77,12 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Completion for a shell: a script.",
     ),
 }
-"""Where each command is, and what help says of it: loaded when it is called."""
+"""Module and help line of each command. The help lines stand here, so that the help of the
+program imports none of the modules."""
 
 
 class _LazyGroup(CommandGroup):
-    """Group that knows its commands by name, and loads the one that is called."""
+    """Lazy group: imports the module of a command when the command is called."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -119,18 +120,25 @@ def root() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; returns the exit code. Never raises, except for a bug."""
+    """Run a command; returns the exit code. Never raises, except for a bug.
+
+    Args:
+        arguments: of the command line, without the program's name.
+    """
     as_json = wants_json(arguments)
-    show_logs(None, None, as_json=as_json)  # until the options of the command say more
-    # Millions of records pass through, and nothing of them forms cycles; looking for
-    # some after every 700 new objects takes a third of the time.
+    show_logs(
+        None, None, as_json=as_json
+    )  # until the options of the command are parsed
+    # Millions of records pass through, and they form no cycles; a collection after every
+    # 700 new objects would take a third of the time.
     gc.set_threshold(100_000, 20, 100)
     try:
         return _invoke(arguments)
     except PendStorageError as error:
         return _fail(error, as_json=as_json)
     except BrokenPipeError:
-        # The reader of the output has closed it; nothing more may be flushed there.
+        # The reader, such as head, has closed the pipe. The flush at the interpreter's
+        # exit must not fail on it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except (click.Abort, KeyboardInterrupt):
@@ -139,7 +147,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
-    """Run a command; translates what click and the system raise."""
+    """Run a command; translates the errors of click and of the operating system."""
     try:
         code = root.main(list(arguments), prog_name=_PROGRAM, standalone_mode=False)
         sys.stdout.flush()
@@ -191,7 +199,7 @@ def _options_of(error: click.ClickException) -> list[str]:
 
 
 def _from_system(error: OSError) -> PendStorageError:
-    """Translate an error of the operating system that no layer below has explained."""
+    """Translate an error of the operating system that no lower layer has translated."""
     place = error.filename or "the operating system"
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
         return ConfigError(
@@ -204,7 +212,7 @@ def _fail(error: PendStorageError, *, as_json: bool) -> int:
     code = exit_of(error)
     if as_json:
         facts: dict[str, Any] = {
-            name: cut(value, _MOST_OF_A_FACT) if isinstance(value, str) else value
+            name: cut(value, _LONGEST_ATTRIBUTE) if isinstance(value, str) else value
             for name, value in vars(error).items()
             if name[:1] != "_"
         }

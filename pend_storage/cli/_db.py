@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["db"]
 
 _SHOWN = 20
-"""Divergences that are shown to people; JSON has all that were confirmed."""
+"""Divergences in the text output; the JSON document has all that were confirmed."""
 
 
 @click.group(cls=CommandGroup, short_help="Prepare and check the database.")
@@ -238,7 +238,7 @@ def _show_status(out: Output, result: DatabaseStatus) -> None:
         ("server", f"PostgreSQL {server.version}, {server.size:,} bytes"),
         ("schema", "current" if result.schema_current else "not current"),
     ]
-    if result.schema_current:  # else nobody knows
+    if result.schema_current:  # otherwise the tables of these facts may be missing
         facts += [
             ("environment", result.environment or "none yet (db seed)"),
             ("role", role),

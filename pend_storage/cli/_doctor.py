@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _SHOWN = 20
-"""Commits of the other store that are shown to people; JSON has a thousand."""
+"""Commits of the other store in the text output; the JSON document has a thousand."""
 _KEYS = 20
-"""Keys of one commit that are shown."""
+"""Keys of one commit in the text output."""
 
 
 @click.command(short_help="Check everything, and say what to do.")
@@ -65,6 +65,7 @@ def doctor(session: Session, elect: Side | None, *, yes: bool) -> Exit:
 def _elect(session: Session, side: Side, *, sure: bool) -> Exit:
     from pend_storage.operations.phase import promote
 
+    # A prompt would mix with the JSON document, and scripts cannot answer it.
     if not sure and session.as_json:
         raise click.UsageError("--elect with --json needs --yes, too.")
     if not sure:
@@ -99,8 +100,8 @@ def _show_election(out: Output, result: ForcedPromotion) -> None:
     out.line(f"{result.primary} is primary at epoch {result.epoch}, alone", style="ok")
     if not result.is_other_reachable:
         out.line(
-            "the other store is out of reach: see that nobody uses it, and decide once "
-            "more when it is back",
+            "the other store is out of reach: make sure that no server uses it, and "
+            "decide again when it is back",
             style="warn",
         )
     if result.missing is None:

@@ -22,13 +22,13 @@ class Exit(IntEnum):
 
     DONE = 0
     FOUND = 1
-    """It did its work, and found something: a divergence, damage, quarantine."""
+    """The command did its work, and found a divergence, damage, or quarantine."""
     USAGE = 2
     """Wrong usage or configuration; nothing was changed."""
     UNREACHABLE = 3
-    """A server, a disk or a lock that is needed cannot be had now; try again later."""
+    """A server, a disk or a lock is not available now; try again later."""
     INTERRUPTED = 130
-    """By Ctrl-C; as shells have it."""
+    """Ended by Ctrl-C: 128 and the number of SIGINT, as in shells."""
 
 
 _USAGE = (ConfigError, SchemaOutOfDate, UnknownCollection, InvalidQuery)

@@ -1,4 +1,4 @@
-"""Groups of commands, with messages for a missing and an unknown command."""
+"""Command groups, with messages for a missing and an unknown command."""
 
 from __future__ import annotations
 
@@ -55,4 +55,5 @@ class CommandGroup(click.Group):
             is_own = error.ctx is ctx and ctx.invoked_subcommand is None
             if not is_own or isinstance(error, _UnknownCommand):
                 raise
-            raise NoCommand(ctx.get_help(), ctx) from error  # options, and no command
+            # Options were given, and no command: click raises its own short message here.
+            raise NoCommand(ctx.get_help(), ctx) from error

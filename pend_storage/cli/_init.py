@@ -58,7 +58,7 @@ def init(
     )
     if made.unclaimed:
         out.line(
-            f"nobody claims: {listed(made.unclaimed)}. Declare them, or see what they are: "
+            f"claimed by no layout: {listed(made.unclaimed)}. Declare them, or inspect them: "
             f"pend-storage inspect {made.directory}",
             style="warn",
         )

@@ -37,7 +37,7 @@ __all__ = ["inspect", "show_files"]
 )
 @click.option(
     "--set",
-    "said",
+    "shapes",
     multiple=True,
     metavar="FILE=SHAPE",
     help="The shape of a file, where the guess is wrong or a doubt. May be repeated.",
@@ -74,7 +74,7 @@ def inspect(
     *,
     out: Path | None,
     report_file: Path | None,
-    said: tuple[str, ...],
+    shapes: tuple[str, ...],
     keys: tuple[str, ...],
     patterns: tuple[str, ...],
     check: bool,
@@ -98,7 +98,7 @@ def inspect(
         found = inspect_directory(
             directory,
             patterns=patterns,
-            shapes=_shapes(said),
+            shapes=_parsed_shapes(shapes),
             keys={file: tuple(v.split(",")) for file, v in _pairs("--key", keys)},
             progress=progress,
         )
@@ -106,7 +106,7 @@ def inspect(
     if report_file is not None:
         write_new(report_file, render_report(found))
         output.line(f"wrote {report_file}", style="ok")
-    trial = _module(output, found, directory, out, database, check=check)
+    trial = _write_module(output, found, directory, out, database, check=check)
     _show_next(output, found, directory, out)
     failed = found.has_doubts or (trial is not None and not trial.ok)
     checked = None if trial is None else _checked(trial)
@@ -122,12 +122,12 @@ def _pairs(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
         yield file, value
 
 
-def _shapes(said: Iterable[str]) -> dict[str, Shape]:
+def _parsed_shapes(texts: Iterable[str]) -> dict[str, Shape]:
     from pend_storage.inspect import Shape
 
     known = {shape.value: shape for shape in Shape if shape is not Shape.BROKEN}
     found: dict[str, Shape] = {}
-    for file, word in _pairs("--set", said):
+    for file, word in _pairs("--set", texts):
         if word not in known:
             raise click.BadParameter(
                 f"--set: there is no shape {word!r}; there are: {', '.join(known)}"
@@ -137,7 +137,7 @@ def _shapes(said: Iterable[str]) -> dict[str, Shape]:
 
 
 def _refuse_existing(*paths: Path | None) -> None:
-    """Refuse early, because the inspection may take long."""
+    """Refuse to overwrite files, before an inspection that may take long."""
     for path in paths:
         if path is not None and path.exists():
             raise click.BadParameter(
@@ -145,7 +145,7 @@ def _refuse_existing(*paths: Path | None) -> None:
             )
 
 
-def _module(
+def _write_module(
     output: Output,
     found: DirectoryReport,
     directory: Path,
@@ -154,7 +154,7 @@ def _module(
     *,
     check: bool,
 ) -> InspectCheck | None:
-    """Write the module if wanted, and prove it if wanted."""
+    """Write the schema module (``--out``), and check it on a copy (``--check``)."""
     from pend_storage.inspect._code_writer import render_module
     from pend_storage.operations.inspect import check_module, write_new
 
@@ -216,11 +216,11 @@ def show_files(output: Output, found: DirectoryReport) -> None:
                 for h in hazards
             ],
         )
-    output.line(_sum(found))
+    output.line(_totals(found))
 
 
-def _sum(found: DirectoryReport) -> str:
-    """Render the totals, and what a migration of them takes."""
+def _totals(found: DirectoryReport) -> str:
+    """Render the totals, and the time and memory of a migration."""
     from pend_storage.inspect._markdown_report import bytes_text
     from pend_storage.inspect._migration_assessment import expected
 

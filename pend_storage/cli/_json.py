@@ -53,7 +53,7 @@ def migrate(session: Session, *, drop: bool, dry_run: bool) -> Exit:
 
 
 def show_evolution(out: Output, done: Evolution, *, dry_run: bool) -> None:
-    """Render what was changed, or would be."""
+    """Render the changes of a schema migration, made or planned."""
     if not done.changes:
         out.line(f"{done.store}: the schema is current", style="ok")
         return

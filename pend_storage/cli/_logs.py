@@ -1,4 +1,4 @@
-"""Log of the library while a command runs: level, place and format."""
+"""Log of the library while a command runs: level, handler and format."""
 
 from __future__ import annotations
 
@@ -15,45 +15,46 @@ __all__ = ["LEVELS", "LogFormat", "show_logs"]
 LogFormat: TypeAlias = Literal["text", "json"]
 
 LEVELS: Final = ("debug", "info", "warning", "error")
-"""Words for the least level that is shown."""
+"""Choices for the lowest level that is shown."""
 
 _LOGGER: Final = "pend_storage"
-_TOLD_ANYWAY: Final = ("file-adopted:", "files-unclaimed:")
-"""Events that the commands report in their own way: ``migrate json`` and ``doctor``."""
+_REPORTED_BY_COMMANDS: Final = ("file-adopted:", "files-unclaimed:")
+"""Events that ``migrate json`` and ``doctor`` report in their own output."""
 
 
 def show_logs(level: str | None, form: LogFormat | None, *, as_json: bool) -> None:
     """Write the log of the library to the standard error, from now on.
 
     Args:
-        level: the least level; None: warnings, without what commands report themselves.
-        form: how a line looks; None: a note for people.
+        level: the lowest level; None: warnings, without the events that commands report.
+        form: format of a line; None: a note for people.
         as_json: whether the command writes a JSON document. Then nothing is logged unless
-            a level or a form was chosen.
+            a level or a format was chosen.
     """
     logger = logging.getLogger(_LOGGER)
     for handler in list(logger.handlers):
-        if isinstance(handler, _Shown | logging.NullHandler):
+        if isinstance(handler, _CommandHandler | logging.NullHandler):
             logger.removeHandler(handler)
     if as_json and level is None and form is None:
         logger.addHandler(logging.NullHandler())
         return
-    shown = _Shown(sys.stderr)
-    shown.setFormatter(_AsJson() if form == "json" else _AsNote())
-    shown.setLevel((level or "warning").upper())
+    handler = _CommandHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _NoteFormatter())
+    handler.setLevel((level or "warning").upper())
     if level is None:
-        shown.addFilter(_is_news)
-    elif logger.getEffectiveLevel() > shown.level:
-        logger.setLevel(shown.level)
-    logger.addHandler(shown)
+        handler.addFilter(_is_unreported)
+    elif logger.getEffectiveLevel() > handler.level:
+        # A program that calls the command line may have set a higher level.
+        logger.setLevel(handler.level)
+    logger.addHandler(handler)
 
 
-class _Shown(logging.StreamHandler):  # type: ignore[type-arg]
-    """Handler of the command line, so that it can be found and replaced."""
+class _CommandHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Handler of the command line, by its type to be found and replaced."""
 
 
-class _AsNote(logging.Formatter):
-    """Format for people: a note, or a line with its level."""
+class _NoteFormatter(logging.Formatter):
+    """Formatter for people: a note, or a line with its level."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -61,8 +62,8 @@ class _AsNote(logging.Formatter):
         return f"{'note' if is_note else record.levelname.lower()}: {super().format(record)}"
 
 
-class _AsJson(logging.Formatter):
-    """Format for log collectors: one JSON object a line."""
+class _JsonFormatter(logging.Formatter):
+    """Formatter for log collectors: one JSON object a line."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -81,5 +82,5 @@ class _AsJson(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_TOLD_ANYWAY)
+def _is_unreported(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_REPORTED_BY_COMMANDS)

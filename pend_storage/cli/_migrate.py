@@ -77,7 +77,7 @@ def migrate_json(
     where nothing was there to be moved.
     """
     if dry_run:
-        return _try(session, backup_to, strict=strict)
+        return _dry_run(session, backup_to, strict=strict)
     from pend_storage.operations.migrate_json import migrate_json as run
 
     out = session.output
@@ -126,7 +126,7 @@ def _show_nothing(out: Output, wanted: JsonSettings, *, claims: bool) -> None:
     )
 
 
-def _try(session: Session, work_in: Path | None, *, strict: bool) -> Exit:
+def _dry_run(session: Session, work_in: Path | None, *, strict: bool) -> Exit:
     from pend_storage.operations.migrate_trial import try_migration
 
     out = session.output

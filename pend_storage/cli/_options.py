@@ -1,4 +1,4 @@
-"""Options of every command; they may stand before or after its name."""
+"""Global options; they may stand before or after the name of the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pend_storage.cli._logs import LEVELS
 __all__ = ["FORMATS", "all_options", "main_options", "wants_json"]
 
 FORMATS = ("table", "csv", "json")
-"""Ways to write a result."""
+"""Formats of a result."""
 
 Remember = Callable[[click.Context, click.Parameter, Any], None]
 
@@ -88,7 +88,11 @@ def all_options(remember: Remember, *, hidden: bool) -> list[Callable[..., Any]]
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for JSON, before it is known to be a right one."""
+    """Return whether a command line asks for JSON.
+
+    The arguments are searched, not parsed: an error of the parser must be reported as
+    JSON, too.
+    """
     if "--json" in arguments or "--format=json" in arguments:
         return True
     return ("--format", "json") in itertools.pairwise(arguments)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Cell", "Output", "plain"]
 
 _NARROW: Final = 100
-"""Columns of a terminal below which a table that does not fit is shown as cards."""
+"""Columns of a narrow terminal, on which a table that does not fit is shown as cards."""
 _STYLES: Final = {
     "ok": "green",
     "warn": "yellow",
@@ -69,13 +69,13 @@ class Output:
         quiet: bool = False,
         color: bool = True,
     ) -> None:
-        """Make it.
+        """Choose the format.
 
         Args:
             as_json: one JSON document, and nothing else.
-            as_csv: tables as CSV; what else there is to say goes beside the result.
+            as_csv: tables as CSV; lines of text go to the standard error.
             wide: never show a table as cards.
-            quiet: the result, and nothing beside it.
+            quiet: the result, without notes and progress.
             color: whether a terminal gets colours.
         """
         self.as_json = as_json
@@ -88,7 +88,7 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the output is a terminal, on which lines can be redrawn."""
+        """True where the output is a terminal, on which lines can be redrawn."""
         return self._rich
 
     # -- the result ------------------------------------------------------------------
@@ -108,6 +108,7 @@ class Output:
         if self._csv:
             self.note(text)
         elif self._rich:
+            # Keys and texts of records are data; brackets in them are no markup.
             self._console().print(
                 text, style=self._style(style), markup=False, highlight=False
             )
@@ -174,7 +175,7 @@ class Output:
                 sys.stdout.write(line + "\n")
 
     def _is_too_wide(self, columns: Sequence[str], rows: list[list[str]]) -> bool:
-        """Whether a table does not fit on the narrow terminal that it is shown on."""
+        """Return whether a table is too wide for a narrow terminal."""
         if not self._rich or self._wide or not any(columns):
             return False
         room = shutil.get_terminal_size().columns
@@ -237,6 +238,7 @@ class Output:
         from rich.progress import Progress as Bar
 
         started = time.monotonic()
+        # On the standard error, so that the result can be redirected to a file.
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -39,7 +39,8 @@ def _phases(
     return [name for name in names if name.startswith(incomplete.lower())]
 
 
-def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
+def _change_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the commands that change the phase."""
     for option in (
         click.option(
             "--accept",
@@ -91,7 +92,7 @@ def show(session: Session) -> Exit:
 
 @phase.command("set", short_help="Move to a phase, through those between.")
 @click.argument("wanted", metavar="PHASE", callback=_phase, shell_complete=_phases)
-@_changing
+@_change_options
 @pass_session
 def set_command(
     session: Session,
@@ -119,7 +120,7 @@ def set_command(
 
 
 @phase.command("advance", short_help="One phase forward.")
-@_changing
+@_change_options
 @pass_session
 def advance(
     session: Session, *, accept: tuple[str, ...], dry_run: bool, timeout: float
@@ -137,7 +138,7 @@ def advance(
 
 
 @phase.command("rollback", short_help="One phase back.")
-@_changing
+@_change_options
 @pass_session
 def rollback(
     session: Session, *, accept: tuple[str, ...], dry_run: bool, timeout: float
@@ -176,8 +177,8 @@ def _finish(session: Session, result: PhaseChange) -> Exit:
                 f"{result.steps[0].value}; then do what stands above, and call this again"
             )
     elif result.dry_run:
-        way = ", ".join(step.value for step in result.steps) or "nothing to do"
-        out.line(f"would go from {result.before.value} to: {way}", style="ok")
+        path = ", ".join(step.value for step in result.steps) or "nothing to do"
+        out.line(f"would go from {result.before.value} to: {path}", style="ok")
     else:
         _show_switch(out, result)
     code = Exit.FOUND if result.refused else Exit.DONE

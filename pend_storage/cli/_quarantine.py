@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["quarantine"]
 
 _ID = 8
-"""Characters of an id that are shown: enough to tell records apart by."""
+"""Characters of an id in a table: enough to distinguish records."""
 _RAW = 4_000
-"""Characters of a record's text that are shown to people."""
+"""Characters of a record's text in the text output."""
 
 
 @click.group(cls=CommandGroup, short_help="Records that could not be placed.")
@@ -73,11 +73,11 @@ def list_command(
     code = Exit.FOUND if waiting else Exit.DONE
     return session.finish(
         code,
-        {"waiting": waiting, "records": found if full else [*map(_outlined, found)]},
+        {"waiting": waiting, "records": found if full else [*map(_abridged, found)]},
     )
 
 
-def _outlined(record: QuarantinedRecord) -> dict[str, Any]:
+def _abridged(record: QuarantinedRecord) -> dict[str, Any]:
     """Cut the long texts of a record."""
     text = record.raw[: 4 * MOST_SHOWN].decode("utf-8", "backslashreplace")
     if len(text) > MOST_SHOWN:
@@ -159,6 +159,7 @@ def retry(
     text = None if repaired is None else repaired.read_bytes()
     with _open(session, to_change=not dry_run) as store:
         chosen = _chosen(store, identities, file, everything=everything)
+        # A dry run retries in a copy in memory, so that refusals of a commit are found.
         place_in = rehearsal_of(store) if dry_run and chosen else store
         results = [run(place_in, record, text=text) for record in chosen]
     placed = _show_retried(session.output, results, dry_run=dry_run)
@@ -230,4 +231,6 @@ def _chosen(
     if file is not None:
         require_file(store, file)
     found = list_quarantined(store, file=file, status="waiting")
+    # A value that lost an edit would replace what the store holds now: one is retried
+    # only where it is named by its id.
     return [record for record in found if not is_lost_edit(record)]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["relay"]
 
-_TOLD_EVERY = 10.0
-"""Seconds between two lines about the lag."""
+_REPORT_INTERVAL = 10.0
+"""Seconds between two notes about the lag."""
 
 
 @click.command(short_help="Bring the secondary up to date, until it is ended.")
@@ -41,15 +41,15 @@ def relay(session: Session) -> Exit:
         )
         worker.start()
         out.note("relay: at work; end it with SIGTERM or Ctrl-C")
-        told = ""
-        while not ended.wait(0.0 if not told else _TOLD_EVERY):
+        reported = ""
+        while not ended.wait(0.0 if not reported else _REPORT_INTERVAL):
             now = _state(pair)
-            if now["text"] != told:
-                told = str(now["text"])
-                out.note(f"relay: {told}")
+            if now["text"] != reported:
+                reported = str(now["text"])
+                out.note(f"relay: {reported}")
         last = _state(pair)
-        pair.close()
-        worker.join(_TOLD_EVERY)
+        pair.close()  # ends pair.relay() in the thread
+        worker.join(_REPORT_INTERVAL)
     took = time.monotonic() - started
     out.line(f"ended after {seconds(took)}: {last['text']}", style="ok")
     return session.finish(

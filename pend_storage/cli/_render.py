@@ -73,7 +73,7 @@ def _side(side: StoreFacts | None) -> str:
 
 
 def _files(side: StoreFacts) -> str:
-    """Lag of the legacy files behind the commits."""
+    """Render the lag of the legacy files behind the commits."""
     oldest = side.files[0]
     more = f"; {len(side.files) - 1:,} more are behind" if side.files[1:] else ""
     what = "record" if oldest.records == 1 else "records"
@@ -99,8 +99,8 @@ def show_details(out: Output, details: PairFacts) -> None:
         rows.append(("quarantine", f"{details.waiting:,} wait"))
     if details.history:
         last = details.history[-1]
-        way = f"{last.before.value} to {last.after.value}"
-        rows.append(("last switch", f"{moment(last.at)}, {way}, by {last.by}"))
+        phases = f"{last.before.value} to {last.after.value}"
+        rows.append(("last switch", f"{moment(last.at)}, {phases}, by {last.by}"))
     out.facts(rows)
     ahead = details.ahead
     if ahead is not None:
@@ -122,7 +122,7 @@ def show_obstacles(out: Output, found: tuple[Obstacle, ...]) -> None:
     """Render blockers: code, sentence, and the command that removes each."""
     for obstacle in found:
         out.line(f"{obstacle.code}: {obstacle.sentence}", style="warn")
-        way = f"    -> {obstacle.remedy}"
+        remedy = f"    -> {obstacle.remedy}"
         if obstacle.can_be_accepted:
-            way += f"; or let it pass with --accept {obstacle.code}"
-        out.line(way)
+            remedy += f"; or let it pass with --accept {obstacle.code}"
+        out.line(remedy)

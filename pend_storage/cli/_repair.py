@@ -10,7 +10,7 @@ from pend_storage.cli._session import Session, pass_session
 __all__ = ["repair"]
 
 _SHOWN = 50
-"""Repairs that are shown to people; JSON has all."""
+"""Repairs in the text output; the JSON document has all."""
 
 
 @click.command(short_help="Make the secondary equal to the primary.")

@@ -1,4 +1,4 @@
-"""Session of a command: the global options, the settings, the output."""
+"""Session of a command: global options, settings, output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Form: TypeAlias = Literal["table", "csv", "json"]
 
 
 class Session:
-    """Session of one run of the command line."""
+    """Session of one run: the global options, and what is made from them on demand."""
 
     def __init__(self) -> None:
         self.config: str | None = None
@@ -52,7 +52,7 @@ class Session:
         )
 
     def show_logs(self) -> None:
-        """Set up the log by the options."""
+        """Configure the log by the options."""
         level = self.log_level
         if level is None and self.verbose:
             level = "info" if self.verbose == 1 else "debug"
@@ -62,7 +62,7 @@ class Session:
 
     @functools.cached_property
     def settings(self) -> Settings:
-        """The settings of the chosen environment, for a command that only looks.
+        """The settings of the chosen environment, for a command that reads only.
 
         Raises:
             ConfigError: they are missing or wrong.
@@ -87,10 +87,10 @@ class Session:
 
     @functools.cached_property
     def settings_to_open(self) -> Settings:
-        """The settings for a command that looks into the records of the stores.
+        """The settings for a command that opens the stores to read records.
 
-        The first opening of a JSON directory notes the schema there. A wrong schema would
-        keep out the program whose files they are.
+        The first opening of a JSON directory records the schema there. A wrong schema
+        would lock out the program that owns the files.
 
         Raises:
             ConfigError: they are missing or wrong, or the directory was never opened and
@@ -104,10 +104,10 @@ class Session:
         return settings
 
     def settings_for(self, *, dry_run: bool) -> Settings:
-        """The settings for a command that changes something, unless it is a dry run.
+        """Return the settings for a command that changes something, or for its dry run.
 
         Raises:
-            ConfigError: as of those.
+            ConfigError: as :attr:`settings_to_change` and :attr:`settings_to_open`.
         """
         return self.settings_to_open if dry_run else self.settings_to_change
 
@@ -127,11 +127,11 @@ class Session:
 
     @property
     def _is_named(self) -> bool:
-        """Whether the configuration file was named."""
+        """True where an option or a variable names the configuration file."""
         return bool(self.config or os.environ.get("PEND_CONFIG"))
 
     def finish(self, code: Exit, result: Mapping[str, Any]) -> Exit:
-        """End a command: its JSON document if wanted, and its exit code."""
+        """End a command: write its JSON document if wanted, and return its exit code."""
         self.output.document(
             {
                 "command": click.get_current_context().command_path,
@@ -154,7 +154,7 @@ def command_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options where help tells of all of them."""
+    """Add the same options to the program itself, whose help lists all of them."""
     return _with_options(function, hidden=False)
 
 

@@ -50,7 +50,7 @@ def status(session: Session, watch: float | None) -> Exit:
         with ended_by_signals() as ended:
             while True:
                 if not session.as_json and sys.stdout.isatty():
-                    sys.stdout.write(_CLEAR)
+                    sys.stdout.write(_CLEAR)  # a log file keeps every status instead
                 session.output.line(moment(datetime.now(UTC)), style="quiet")
                 code = _show(session, probe.status())
                 sys.stdout.flush()
@@ -61,7 +61,10 @@ def status(session: Session, watch: float | None) -> Exit:
 
 @contextmanager
 def ended_by_signals() -> Iterator[threading.Event]:
-    """Let SIGINT and SIGTERM set an event within the block, not end the process."""
+    """Set an event at SIGINT and SIGTERM within the block, in place of ending the process.
+
+    The command then closes its stores, and writes its result.
+    """
     event = threading.Event()
     known = {
         number: signal.signal(number, lambda *_: event.set())
@@ -85,7 +88,7 @@ def _show(session: Session, found: EnvironmentStatus) -> Exit:
 
 
 def _summary(found: EnvironmentStatus) -> Mapping[str, Any]:
-    """Facts that scripts need most, for the top of the document."""
+    """Return the facts that scripts need most, for the top of the document."""
     details = found.details
     return {
         "phase": found.phase,

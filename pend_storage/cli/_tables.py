@@ -1,4 +1,4 @@
-"""Formats of a table: columns, cards on a narrow terminal, CSV."""
+"""Table formats: columns, cards on a narrow terminal, CSV."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
 
 Cell: TypeAlias = str | int | float | None
 
-_MOST_IN_CELL: Final = 60
+_LONGEST_CELL: Final = 60
 """Characters of a text in a table."""
-_MOST_AT_END: Final = 500
-"""Characters of the last text in a row, which widens nothing."""
+_LONGEST_LAST_CELL: Final = 500
+"""Characters of the last text in a row, which shifts no other column."""
 _GAP: Final = "  "
 
 
@@ -34,7 +34,7 @@ def cells(row: Sequence[Cell], *, whole: bool) -> list[str]:
     if whole:
         return texts
     *most, last = texts
-    return [*(cut(text, _MOST_IN_CELL) for text in most), cut(last, _MOST_AT_END)]
+    return [*(cut(text, _LONGEST_CELL) for text in most), cut(last, _LONGEST_LAST_CELL)]
 
 
 def _shown(cell: Cell) -> str:

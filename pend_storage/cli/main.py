@@ -1,4 +1,4 @@
-"""Entry point of ``pend-storage``, which also runs where its extra is not installed."""
+"""Entry point of ``pend-storage``; without the packages of its extra, it names them."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Settings from ``pend.toml`` and the environment. Reads and checks; opens nothing.
+"""Configuration: settings from ``pend.toml`` and the environment variables.
 
-What the environment says wins over the file, one setting at a time, and an empty
-variable counts as one that is not set:
+The settings are read and checked; no store is opened. An environment variable wins over
+the file, one setting at a time, and an empty variable counts as one that is not set:
 
 ``PEND_CONFIG``, ``PEND_ENV``
-    which file, and which of its environments; the caller's own choice goes before them.
+    the file, and the environment in it; the arguments of the caller win over them.
 ``PEND_SCHEMA``, ``PEND_PHASE``, ``PEND_JSON_DIRECTORY``, ``PEND_DATABASE_URL``, ``PEND_REDIS_URL``
-    instead of what the file says.
+    in place of the setting in the file.
 ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD``
-    each replaces its part of the database's URL (unless ``PEND_DATABASE_URL`` gives the
+    each replaces its part of the database's URL (unless ``PEND_DATABASE_URL`` sets the
     whole of it), so that a password need not stand in the file.
 """
 

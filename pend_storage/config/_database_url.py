@@ -1,4 +1,4 @@
-"""Database URLs: check, replace parts, hide secrets."""
+"""Database URLs: validation, replacement of parts, redaction of secrets."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def url_fault(url: str) -> str | None:
             f"the database URL must begin with postgresql://, and begins {found}. "
             "Write postgresql://USER@HOST:PORT/NAME."
         )
+    # An unencoded "/", "?" or "#" in a password ends the host part early, so the "@" that
+    # should end the login is found in what follows.
     beyond = parts.path + parts.fragment + ("" if parts.path else parts.query)
     if "@" in parts.netloc.rpartition("@")[0] + beyond or _BROKEN.search(url):
         return (
@@ -66,8 +68,9 @@ def overridden_url(url: str | None, parts: Mapping[str, str]) -> str:
     if password is not None:
         login += f":{quote(password, safe='')}"
     if "host" in parts:
+        # libpq connects to hostaddr whatever the host is.
         query = [(k, v) for k, v in query if k != "hostaddr"]
-    place = _place(old, parts)
+    place = _host_and_port(old, parts)
     path = f"/{quote(parts['name'], safe='')}" if "name" in parts else old.path
     return old._replace(
         netloc=f"{login}@{place}" if login else place, path=path, query=_encoded(query)
@@ -78,8 +81,8 @@ def _part(parts: Mapping[str, str], name: str, old: str | None) -> str | None:
     return parts.get(name, None if old is None else unquote(old))
 
 
-def _place(old: SplitResult, parts: Mapping[str, str]) -> str:
-    """Host and port; several hosts in one URL stay as they are unless replaced."""
+def _host_and_port(old: SplitResult, parts: Mapping[str, str]) -> str:
+    """Return host and port; several hosts of one URL stay unless they are replaced."""
     bare = old.netloc.rpartition("@")[2]
     if "host" not in parts and "port" not in parts:
         return bare
@@ -97,7 +100,7 @@ def _place(old: SplitResult, parts: Mapping[str, str]) -> str:
 
 
 def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
-    """Set parameters of a URL, in the place of others of their names."""
+    """Set parameters of a URL; present ones of the same names are replaced."""
     if not parameters:
         return url
     parts = urlsplit(url)
@@ -107,6 +110,7 @@ def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
 
 
 def _parameters(parts: SplitResult) -> list[tuple[str, str]]:
+    # parse_qsl decodes a plus as a space, and libpq does not.
     return parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
 
 
@@ -116,7 +120,8 @@ def _encoded(query: list[tuple[str, str]]) -> str:
 
 
 def shown_url(url: str) -> str:
-    """Replace the secrets of a URL by stars, even where the URL is malformed."""
+    """Redact the secrets of a URL by stars, even where the URL is malformed."""
+    # The last "@" ends the login: urlsplit would end it at a "/" of an unencoded password.
     head, at, tail = url.rpartition("@")
     scheme, slashes, login = head.partition("://")
     user, colon, _ = login.partition(":")
@@ -128,7 +133,7 @@ def shown_url(url: str) -> str:
 
 
 def _shown_parameter(parameter: str) -> str:
-    """A parameter of a URL, without its value where its name tells of a secret."""
+    """Redact the value of a parameter whose name hints at a secret."""
     name, equals, _ = parameter.partition("=")
     is_secret = equals and _SECRET.search(unquote(name))
     return f"{name}={_HIDDEN}" if is_secret else parameter

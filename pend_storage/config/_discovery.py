@@ -1,4 +1,4 @@
-"""Search for the configuration: the file that was named, or the nearest ``pend.toml``."""
+"""Discovery of the configuration file: the named one, or the nearest ``pend.toml``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | N
     """Find the configuration file; None where the variables stand in for it.
 
     Args:
-        path: the file that the caller names, which must be there.
+        path: the file that the caller names; it must exist.
         variables: the environment variables; ``PEND_CONFIG`` names a file, too.
 
     Raises:
-        ConfigError: the named file is not there; or there is none at all; or the only
-            one lies in a folder above and belongs to another user.
+        ConfigError: the named file does not exist; or there is no file at all; or the
+            only one lies in a folder above and belongs to another user.
     """
     given = path or variables.get("PEND_CONFIG")
     if given is not None:
@@ -57,7 +57,7 @@ def find_file(path: str | Path | None, variables: Mapping[str, str]) -> Path | N
 
 
 def _files_above(here: Path) -> Iterator[Path]:
-    """The files in the folders above, nearest first, on the same file system."""
+    """Yield the files in the folders above, nearest first, on the same file system."""
     device = here.stat().st_dev
     for folder in here.parents:
         if folder.stat().st_dev != device:
@@ -73,6 +73,7 @@ def _require_own(file: Path) -> None:
     The module that it names is imported, so the owner of the file decides what runs.
     """
     trusted = {os.geteuid(), 0}
+    # Under sudo, the files of the user who called it are as trustworthy as the call.
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
         trusted.add(int(os.environ["SUDO_UID"]))
     for place in (file, file.parent):

@@ -1,4 +1,4 @@
-"""Settings as arguments of a program, alone or on top of a file."""
+"""Settings in code: the arguments of ``open_store``, alone or on top of a file."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def settings_in_code(
     postgres: str | None = None,
     phase: Phase | str | None = None,
 ) -> Settings:
-    """Read the settings of a file and the variables, and replace them by these arguments.
+    """Read the settings of file and variables, and replace them by these arguments.
 
-    Where a store is given (``json`` or ``postgres``) and no file is named, the arguments
-    are all: neither a file nor an environment variable has a say.
+    Where a store is given (``json`` or ``postgres``) and no file is named, only the
+    arguments count: neither a file nor an environment variable is read.
 
     Args:
         path: the configuration file.
@@ -60,8 +60,8 @@ def settings_in_code(
         settings = replace(settings, schema=schema, schema_named_by="schema=")
     own = schema if isinstance(schema, Schema) else None
     if own is not None or layouts is not None:
-        kept = None if layouts is None else tuple(layouts)
-        settings = replace(settings, declared=Declared(schema=own, layouts=kept))
+        given = None if layouts is None else tuple(layouts)
+        settings = replace(settings, declared=Declared(schema=own, layouts=given))
     if phase is not None:
         settings = replace(settings, phase=parse_phase(phase, place="phase="))
     return _with_stores(settings, json, postgres)

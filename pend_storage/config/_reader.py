@@ -1,4 +1,4 @@
-"""Reader of ``pend.toml`` and the environment variables; checks both."""
+"""Configuration reader: reads and checks ``pend.toml`` and the environment variables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Table of the file, as it is written there."""
+    """Table of the file, as it is written there. Unknown members are errors."""
 
 
 class _Json(_File):
@@ -116,8 +116,9 @@ def load_settings(
         environ: the environment variables.
 
     Raises:
-        ConfigError: something is missing or wrong; the message names file and place.
+        ConfigError: a setting is missing or wrong; the message names file and member.
     """
+    # Empty variables count as unset: container tools set those that have no value.
     variables = {name: value for name, value in environ.items() if value}
     name = environment or variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
     file = find_file(path, variables)
@@ -142,7 +143,7 @@ def load_settings(
 
 
 def _require_known(name: str, variables: Mapping[str, str]) -> None:
-    """Refuse another environment than the only one without a file, which ``PEND_ENV`` names."""
+    """Refuse an unknown environment where there is no file: ``PEND_ENV`` names the only one."""
     known = variables.get("PEND_ENV") or DEFAULT_ENVIRONMENT
     if name != known:
         raise ConfigError(
@@ -204,7 +205,7 @@ _TABLES: Final[dict[str, type[_File]]] = {
 
 
 def _explained(file: Path, name: str, message: str) -> str:
-    """The message of msgspec with the whole place, and a suggestion for a misspelt member."""
+    """Complete a message of msgspec by file and member, and suggest a known member."""
     found = _PLACE.match(message)
     what, path = (message, "") if found is None else found.group("what", "path")
     place = f"{file}, environments.{name}" + (f".{path}" if path else "")
@@ -234,7 +235,7 @@ class _Reader:
         return f"{self.file}, environments.{self.environment}.{member}"
 
     def _resolved(self, text: str) -> Path:
-        """A path in the file is relative to the file."""
+        """Resolve a path of the file, which is relative to the file's folder."""
         base = Path.cwd() if self.file is None else self.file.parent
         return base / Path(text).expanduser()
 
@@ -242,7 +243,7 @@ class _Reader:
         return None if text is None else self._resolved(text)
 
     def schema(self, given: str | None, written: str | None) -> tuple[str, str | None]:
-        """The module, and where it is named; None for the place: it is the default."""
+        """Return the schema module, and the place where it is named; None: the default."""
         if given:
             return given, "--schema"
         variable = self.variables.get("PEND_SCHEMA")
@@ -301,6 +302,7 @@ class _Reader:
                 for part, variable in _URL_PARTS.items()
                 if variable in self.variables
             }
+            # A user or a password alone, as many environments have, names no database.
             if parts and (url is not None or {"host", "name"} & {*parts}):
                 url = overridden_url(url, parts)
         if url is not None and (fault := url_fault(url)) is not None:
@@ -342,7 +344,7 @@ class _Reader:
         )
 
     def absent(self, read: _Environment) -> dict[str, str]:
-        """Environment variables that the file names, and that are not set."""
+        """List the environment variables that the file names, and that are not set."""
         tables: dict[str, _Server] = {"postgres": read.postgres, "redis": read.redis}
         return {
             name: table.url_env
@@ -351,7 +353,7 @@ class _Reader:
         }
 
     def _written_url(self, name: str, table: _Server) -> tuple[str | None, str]:
-        """What the file says: a URL, or the environment variable that has it."""
+        """Return the URL of a server by the file, and the place where it stands."""
         if table.url is not None and table.url_env is not None:
             raise ConfigError(
                 f"{self._place(name)}: url and url_env are both given; remove one."

@@ -1,4 +1,4 @@
-"""Settings of one environment. Frozen values."""
+"""Settings of one environment: frozen values."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ DEFAULT_SCHEMA: Final = "pend_storage.pend"
 SslMode: TypeAlias = Literal[
     "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 ]
-"""How far the server's certificate is trusted; libpq's words."""
+"""TLS mode of the connection to the database, in the words of libpq."""
 
 Pooler: TypeAlias = Literal["transaction"]
-"""For how long a connection pooler leaves a connection with one client. One that does so
-for a whole session needs no word."""
+"""Mode of a connection pooler before the database. One in session mode needs no setting."""
 
 
 Unclaimed: TypeAlias = Literal["refuse", "ignore"]
-"""Whether JSON files that no layout claims stand in the way of PostgreSQL."""
+"""Handling of JSON files that no layout claims: ``refuse`` makes them a blocker of the
+phases with PostgreSQL as primary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +52,9 @@ class JsonSettings:
     include: tuple[str, ...] | None = None
     """Patterns of the files that are the server's data; None: those of the store."""
     unclaimed: Unclaimed = "refuse"
-    """What is done about files of these patterns that no layout claims."""
+    """Handling of the files of these patterns that no layout claims."""
     checkpoint_interval: float = 1.0
-    """Seconds after which a legacy file has what the store has."""
+    """Seconds between a commit and its checkpoint to the legacy file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +64,9 @@ class PostgresSettings:
     url: str = field(repr=False)
     """May hold a password: show :attr:`shown_url` instead."""
     pool: int = 20
-    """Connections at most."""
+    """Connections of the pool at most."""
     connect_timeout: float = 2.0
-    """Seconds."""
+    """Seconds that connecting may take."""
     idle_timeout: float = 30.0
     """Seconds after which an unused connection is closed."""
     connection_max_age: float = 1800.0
@@ -74,7 +74,7 @@ class PostgresSettings:
     statement_timeout: float = 30.0
     """Seconds that one statement may take."""
     pooler: Pooler | None = None
-    """Whether a connection pooler between here and the server shares connections."""
+    """Mode of a connection pooler that shares connections between clients."""
     tls_mode: SslMode | None = None
     tls_root_certificate: Path | None = None
     tls_certificate: Path | None = None
@@ -87,7 +87,7 @@ class PostgresSettings:
 
     @property
     def full_url(self) -> str:
-        """The URL with the TLS settings in it, as libpq takes them."""
+        """The URL with the TLS settings as parameters of libpq."""
         settings = {
             "sslmode": self.tls_mode,
             "sslrootcert": self.tls_root_certificate,
@@ -105,7 +105,7 @@ class RedisSettings:
 
     url: str = field(repr=False)
     key: str | None = None
-    """Of the phase flag; None: ``pend:ENVIRONMENT:phase``."""
+    """Key of the phase flag; None: ``pend:ENVIRONMENT:phase``."""
 
     @property
     def shown_url(self) -> str:
@@ -118,17 +118,17 @@ class DualWriteSettings:
     """Settings of the replication between the two stores."""
 
     secondary_timeout: float | None = 1.0
-    """Seconds that a write waits for the secondary; 0: never, None: as long as it takes."""
+    """Seconds that a write waits for the secondary; 0: not at all, None: without limit."""
     compare: float = 0.05
     """Share of the reads that are compared with the secondary, 0 to 1."""
     ignore: tuple[str, ...] = ()
-    """Places that need not be equal: ``users.last_seen``, ``*.extra.note``."""
+    """Fields that are not compared: ``users.last_seen``, ``*.extra.note``."""
     switch_patience: float = 30.0
     """Seconds that a call waits while a switch is under way."""
     relay_interval: float = 0.2
-    """Seconds between two looks of the relay at the change log."""
+    """Seconds between two polls of the change log by the relay."""
     retention_days: float = 7.0
-    """How long a change log is kept that the other side has passed."""
+    """Days for which entries of the change log are kept that the other store has applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +147,14 @@ class Settings:
 
     environment: str
     file: Path | None
-    """Where it was read; None where the environment variables were enough."""
+    """Configuration file; None where the environment variables were enough."""
     phase: Phase = Phase.JSON_ONLY
     schema: str = DEFAULT_SCHEMA
-    """The module that has ``SCHEMA`` and perhaps ``LAYOUTS``."""
+    """Name of the module that has ``SCHEMA`` and perhaps ``LAYOUTS``."""
     schema_named_by: str | None = None
-    """Where it is named; None: it is the default."""
+    """Place where the module is named; None: it is the default."""
     declared: Declared | None = None
-    """What code has declared, in place of that module."""
+    """Declarations in code, in place of that module."""
     json: JsonSettings | None = None
     postgres: PostgresSettings | None = None
     redis: RedisSettings | None = None
@@ -162,15 +162,16 @@ class Settings:
     """Whether a running store follows the phase flag by itself."""
     dual_write: DualWriteSettings = field(default_factory=DualWriteSettings)
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables that should have a side's URL, and are not set."""
+    """Environment variables that the file names for a server's URL, and that are not set,
+    by the name of the server: ``postgres``, ``redis``."""
     is_from_code: bool = False
-    """Whether a program has given them, in place of file and variables."""
+    """Whether the settings are arguments of a program, without file and variables."""
 
     def require_json(self) -> JsonSettings:
-        """Return the settings of JSON.
+        """Return the settings of the JSON directory.
 
         Raises:
-            ConfigError: it is not configured.
+            ConfigError: no directory is configured.
         """
         if self.json is None:
             raise ConfigError(
@@ -180,10 +181,10 @@ class Settings:
         return self.json
 
     def require_postgres(self) -> PostgresSettings:
-        """Return the settings of PostgreSQL.
+        """Return the settings of the database.
 
         Raises:
-            ConfigError: it is not configured.
+            ConfigError: no database is configured.
         """
         if self.postgres is None and "postgres" in self.absent:
             raise ConfigError(
@@ -198,10 +199,10 @@ class Settings:
         return self.postgres
 
     def require_schema(self) -> None:
-        """Refuse to change anything by the default schema, which no one may have meant.
+        """Refuse to change a store by the default schema, which may be the wrong one.
 
         Raises:
-            ConfigError: the schema was not named; it is the default.
+            ConfigError: neither a file, a variable nor an argument has named the schema.
         """
         if self.schema_named_by is None and self.declared is None:
             raise ConfigError(

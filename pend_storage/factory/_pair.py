@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["ConfiguredPair", "DualWriteStore", "open_pair"]
 
 _OUT_OF_REACH = (StoreUnavailable, SchemaOutOfDate)
+"""Errors of a database that is unreachable, or whose tables are not there yet. A pair with
+a JSON primary can serve without it."""
 
 
 class DualWriteStore(dualwrite.DualWriteStore):
@@ -79,7 +81,7 @@ class ConfiguredPair(DualWriteStore):
         super().__init__(json=json, postgres=postgres, checks=checks, **options)
 
     def _schema_problem(self) -> str | None:
-        """Blocker ``schema``: another environment's database, or another schema."""
+        """Return the blocker ``schema``: another environment's database, or schema."""
         try:
             require_environment(self._settings, self.postgres)
         except (ConfigError, SchemaOutOfDate) as error:
@@ -87,7 +89,7 @@ class ConfiguredPair(DualWriteStore):
         return None
 
     def _backup_problem(self) -> str | None:
-        """Blocker ``backup``: none was verified; the copy of ``migrate json`` is one."""
+        """Return the blocker ``backup``: no copy of the JSON directory was verified."""
         if self.meta(BACKUP_META) is not None:
             return None
         migration = self.postgres.meta(MIGRATION_META)
@@ -99,18 +101,19 @@ class ConfiguredPair(DualWriteStore):
         )
 
     def follow_flag(self, settings: Settings, hook: Hook) -> None:
-        """Move to the phase that the flag wants, now and whenever it changes.
+        """Switch to the phase that the flag wants, now and at each of its changes.
 
         Raises:
-            ConfigError: the place of the flag cannot be used.
+            ConfigError: the configuration of the flag's source is unusable.
         """
         source = flag_source(settings)
+        # Closed in reverse order: the watcher reads the source until its thread has ended.
         self._following.callback(source.close)
         self._following.callback(AutoSwitch(self, source, hook).close)
 
     @override
     def close(self) -> None:
-        self._following.close()  # first: it may be in the middle of a switch
+        self._following.close()  # before the stores: a switch may be under way
         super().close()
 
 
@@ -123,13 +126,13 @@ def open_pair(
 ) -> ConfiguredPair:
     """Open JSON and PostgreSQL as one store.
 
-    Which of them is primary is for their roles to say; a fresh pair is given its first
-    ones. PostgreSQL may be out of reach where JSON is primary.
+    The roles in the stores decide which of them is primary; a fresh pair gets its first
+    roles here. PostgreSQL may be unreachable where JSON is primary.
 
     Args:
         settings: of the environment; both sides must be configured.
-        serving: for a server that stays: with a relay, compared reads and, where it is
-            wanted, ``auto_switch``. A command does without them.
+        serving: for a long-running server: starts the relay, compared reads and, where it
+            is configured, ``auto_switch``. A command does without them.
         create: make the JSON directory if it is missing.
         hook: gets the events of both stores, of the pair and of the flag's watcher; or
             several hooks.
@@ -158,10 +161,12 @@ def open_pair(
             switch_patience=wanted.switch_patience,
             relay_interval=wanted.relay_interval if serving else None,
             retention=timedelta(days=wanted.retention_days),
-            begin=_beginning(settings, json, postgres, hook),
+            begin=_first_phase(settings, json, postgres, hook),
             hook=hook,
         )
-        opened.pop_all()  # they are the pair's from now on
+        # The pair closes both stores from now on. If the flag cannot be followed, only
+        # the pair is left to close.
+        opened.pop_all()
         opened.push(store)
         if serving and settings.auto_switch:
             store.follow_flag(settings, hook)
@@ -169,12 +174,13 @@ def open_pair(
     return store
 
 
-def _beginning(
+def _first_phase(
     settings: Settings, json: Store, postgres: Store, hook: Hook
 ) -> Phase | None:
-    """First phase of a fresh pair; None where the data decides it, or it is not fresh.
+    """Return the first phase of a fresh pair; None: the data or the roles decide it.
 
-    Where both were written to before they met, the configured phase decides.
+    Where both stores were written to before they became a pair, the configured phase
+    decides.
     """
     if json.meta(ROLE_META) is not None:
         return None
@@ -204,14 +210,14 @@ def _beginning(
 def _is_written(store: Store) -> bool:
     try:
         return next(store.changes(), None) is not None
-    except ChangesExpired:
+    except ChangesExpired:  # entries of the log were removed, so there were some
         return True
 
 
 def _begin_alone(json: Store, error: PendStorageError, hook: Hook) -> None:
-    """Make JSON primary; PostgreSQL joins it, detached, when it can be reached.
+    """Make JSON the primary; PostgreSQL is attached when it can be reached.
 
-    Otherwise a server could not start before there is a database, though it needs none.
+    Without this, a server could not start before there is a database, though it needs none.
     """
     first = RoleState(Role.PRIMARY, 1).to_meta()
     if json.compare_and_set_meta(ROLE_META, None, first):

@@ -19,7 +19,7 @@ __all__ = ["SchemaModule", "load_schema"]
 
 
 IN_CODE: Final = "schema="
-"""In place of a module's name where a program passes its schema."""
+"""Stands in place of a module's name where a program passes its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,12 @@ class SchemaModule:
 
 
 def load_schema(settings: Settings) -> SchemaModule:
-    """Import the schema module, unless a program has declared what would be in it.
+    """Import the schema module, unless a program has passed its declarations.
 
-    It is looked for where Python looks, and then beside the configuration file.
+    The module is searched for in ``sys.path``, and then beside the configuration file.
+
+    Args:
+        settings: of the environment.
 
     Raises:
         ConfigError: there is no such module, or it declares no schema.
@@ -79,7 +82,7 @@ def _imported(settings: Settings) -> SchemaModule:
 
 
 def _place(settings: Settings) -> str:
-    """Place at which the module is named, for messages."""
+    """Return the place at which the module is named, for messages."""
     return settings.schema_named_by or f"{settings.place}.schema"
 
 
@@ -92,11 +95,12 @@ def _tuple_of(module: object, name: str, place: str) -> tuple[Any, ...]:
 
 @contextmanager
 def _importable_from(file: Path | None) -> Iterator[None]:
-    """Allow imports from beside the configuration file, after all other places."""
+    """Allow imports from the folder of the configuration file, as the last resort."""
     if file is None:
         yield
         return
     folder = str(file.parent)
+    # At the end: a file in that folder must not shadow an installed package.
     sys.path.append(folder)
     try:
         yield

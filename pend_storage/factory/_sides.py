@@ -1,4 +1,4 @@
-"""Single stores, as the settings describe them."""
+"""Single stores of an environment: the JSON directory and the database."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 ENVIRONMENT_META: Final = "environment"
-"""Name of the meta entry that says which environment a database belongs to."""
+"""Name of the meta entry of the database with the environment that it belongs to."""
 MIGRATION_META: Final = "migrate-json"
-"""Name of the meta entry of the database that says which copy was made, when it was
-verified, and whether the migration that it was made for has ended."""
+"""Name of the meta entry of the database about the last ``migrate json``: the copy of the
+directory, the time of its verification, and whether the migration has ended."""
 
 
 def open_json(
     settings: Settings, *, create: bool = False, hook: Hooks = log_event
 ) -> JsonStore:
-    """Open the JSON directory; the first time, its legacy files are adopted.
+    """Open the JSON directory; at the first opening, its legacy files are adopted.
 
     Args:
         settings: of the environment.
@@ -49,7 +49,7 @@ def open_json(
         hook: gets the store's events; or several hooks.
 
     Raises:
-        ConfigError: no directory is configured, or it is not there.
+        ConfigError: no directory is configured, or it does not exist.
         LockTimeout: another process holds the directory.
         CorruptFile: a file of the store is damaged.
     """
@@ -72,10 +72,10 @@ def open_json(
 
 
 def require_directory(settings: Settings, directory: Path) -> None:
-    """Refuse a JSON directory that is missing: a mistyped one must not become a store.
+    """Refuse a missing JSON directory: a mistyped path must not become a new store.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the path is no directory.
     """
     if directory.is_dir():
         return
@@ -98,7 +98,7 @@ def open_postgres(settings: Settings, *, hook: Hooks = log_event) -> PostgresSto
 
     Raises:
         ConfigError: no database is configured, or its packages are not installed.
-        StoreUnavailable: it cannot be reached.
+        StoreUnavailable: the database cannot be reached.
     """
     wanted = settings.require_postgres()
     module = load_schema(settings)
@@ -122,9 +122,9 @@ def require_environment(settings: Settings, postgres: Store) -> None:
     """Refuse a database that belongs to another environment.
 
     Raises:
-        ConfigError: it does.
-        SchemaOutOfDate: it must be migrated first.
-        StoreUnavailable: it cannot be reached.
+        ConfigError: the database belongs to another environment.
+        SchemaOutOfDate: the database must be migrated first.
+        StoreUnavailable: the database cannot be reached.
     """
     owner = postgres.meta(ENVIRONMENT_META)
     if owner not in {None, settings.environment}:
@@ -135,11 +135,11 @@ def require_environment(settings: Settings, postgres: Store) -> None:
 
 
 def has_begun(settings: Settings) -> bool:
-    """Whether the JSON store has a role, so that it is one of a pair. Changes nothing."""
+    """Return whether the JSON store has a role in a pair. Changes nothing."""
     from pend_storage.stores.json import has_store
 
     if not has_store(settings.require_json().directory):
-        return False  # opening it would adopt its files
+        return False  # opening the directory would adopt its files
     with open_json(settings) as store:
         return store.meta(ROLE_META) is not None
 
@@ -148,9 +148,10 @@ def has_begun(settings: Settings) -> bool:
 
 
 def kept_files(module: SchemaModule, wanted: JsonSettings) -> Keeps:
-    """Return what decides which files of a directory belong to a copy of it.
+    """Return the predicate for the files that belong to a copy of a directory.
 
-    Claimed files, data, and the store's own do. No store need have opened it.
+    Legacy files of the layouts, data files, and the store's own files belong to it. The
+    directory need not be a store yet.
     """
     from pend_storage.stores.json import keeper_of
 
@@ -158,7 +159,7 @@ def kept_files(module: SchemaModule, wanted: JsonSettings) -> Keeps:
 
 
 def unclaimed_files(module: SchemaModule, wanted: JsonSettings) -> tuple[Path, ...]:
-    """List the data files that no layout claims; none where they are to be ignored."""
+    """List the data files that no layout claims; none where they are ignored."""
     from pend_storage.stores.json import unclaimed
 
     if wanted.unclaimed == "ignore":
@@ -168,14 +169,14 @@ def unclaimed_files(module: SchemaModule, wanted: JsonSettings) -> tuple[Path, .
 
 
 def _included(wanted: JsonSettings) -> Sequence[str]:
-    """Patterns of the files that are data."""
+    """Return the patterns of the files that are data."""
     from pend_storage.stores.json import DATA
 
     return DATA if wanted.include is None else wanted.include
 
 
 def _claimed(module: SchemaModule) -> list[str]:
-    """Files of the layouts, and of the collections that have none."""
+    """List the files of the layouts, and of the collections that have none."""
     names = [layout.source for layout in module.layouts]
     for spec in module.schema:
         names += [f"{spec.name}.json", f"{spec.name}.rows.json"]

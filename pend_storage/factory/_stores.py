@@ -39,14 +39,14 @@ def open_store(
 ) -> Store:
     """Open the store of a configured environment.
 
-    With both sides configured it is a :class:`~pend_storage.DualWriteStore`,
-    whatever the phase: the roles in the stores say which phase it is, and the configured
-    one is only what is wanted. With one side it is that store alone.
+    With both sides configured it is a :class:`~pend_storage.DualWriteStore` in every
+    phase: the roles in the stores decide the phase, and the configured one is only what is
+    wanted. With one side it is that store alone.
 
     A server with a configuration of its own needs no file:
     ``open_store(schema=SCHEMA, layouts=LAYOUTS, json="data", postgres=url)``. Where a
-    store is given like this and no file is named, the arguments are all that counts. With
-    a file, they take the place of what it says.
+    store is given like this and no file is named, only the arguments count. With a file,
+    they replace its settings.
 
     Args:
         path: the configuration file; see :func:`~pend_storage.config.load_settings`.
@@ -59,10 +59,10 @@ def open_store(
         create: make the JSON directory if it is missing. Otherwise a missing directory is
             an error, since it may be a mistyped one.
         hook: gets every :class:`~pend_storage.Event` of the stores, of the pair with its
-            long jobs, and of what follows the phase flag, in place of the default,
+            long jobs, and of the watcher of the phase flag, in place of the default,
             which logs them; or several hooks: ``hook=[ps.log_event, mine]``. They are
             called in the thread where something happens, so they must be quick and
-            thread-safe. What a hook raises is logged once, and has no other effect.
+            thread-safe. An exception of a hook is logged once, and has no other effect.
 
     Raises:
         ConfigError: the configuration is wrong, or does not fit the stores.
@@ -102,6 +102,8 @@ def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
             name, missing = "the database", "the JSON directory"
             store = opened.enter_context(open_postgres(settings, hook=hook))
             require_environment(settings, store)
+        # A store that is secondary, fenced or detached would serve data that may be old,
+        # and take commits that the primary never gets.
         state = store.role()
         if state.role is not Role.PRIMARY:
             raise ConfigError(
@@ -114,7 +116,7 @@ def _open_alone(settings: Settings, hook: Hook, *, create: bool) -> Store:
 
 
 def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) -> None:
-    """Emit an event where the phase is not the configured one; nothing depends on it."""
+    """Emit ``phase-differs`` where the stores are not in the configured phase."""
     with contextlib.suppress(PendStorageError):
         phase = store.phase
         if phase is not settings.phase:
@@ -129,14 +131,14 @@ def _report_difference(settings: Settings, store: DualWriteStore, hook: Hook) ->
 
 
 def open_primary(settings: Settings) -> Store:
-    """Open the store from which the environment reads, in whatever phase it is.
+    """Open the store from which the environment reads, in any phase.
 
-    A pair without roles is left as it is: then the configured phase says which of its
-    stores that is.
+    A pair without roles stays without them: then the configured phase decides which of
+    its stores is opened.
 
     Raises:
-        ConfigError: it is not configured.
-        StoreUnavailable: it cannot be reached.
+        ConfigError: the store is not configured.
+        StoreUnavailable: the store cannot be reached.
     """
     both = settings.json is not None and settings.postgres is not None
     if both and has_begun(settings):

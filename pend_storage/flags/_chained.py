@@ -1,4 +1,4 @@
-"""Chain of flag sources, of which the first that is set counts, and its settings."""
+"""Chained flag: several flag sources, of which the first that is set decides."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class RedisPlace(Protocol):
 
     @property
     def key(self) -> str | None:
-        """Of the flag; None: the usual one."""
+        """Key of the flag; None: ``pend:ENVIRONMENT:phase``."""
 
 
 class FlagSettings(Protocol):
-    """Settings of an environment that say where its flag may be."""
+    """Settings of an environment that name the sources of its phase flag."""
 
     @property
     def environment(self) -> str:
@@ -52,7 +52,7 @@ class FlagSettings(Protocol):
 
     @property
     def place(self) -> str:
-        """Where these settings stand, for messages."""
+        """Place of these settings, for messages: a table of a file, or the variables."""
 
 
 class ChainedFlag(FlagSource):
@@ -63,7 +63,7 @@ class ChainedFlag(FlagSource):
     """
 
     def __init__(self, sources: Iterable[FlagSource]) -> None:
-        """Args: sources: the places, those that win first; closed with this one."""
+        """Args: sources: in the order of precedence; they are closed with this one."""
         self._sources = tuple(sources)
 
     @property
@@ -79,6 +79,7 @@ class ChainedFlag(FlagSource):
         for source in self._sources:
             if source.writable:
                 return True
+            # A write to a source behind one that is set would have no effect.
             if _is_set(source):
                 return False
         return False
@@ -93,9 +94,9 @@ class ChainedFlag(FlagSource):
 
     @override
     def write(self, phase: Phase, *, by: str) -> DesiredPhase:
-        """Write where it counts: in the place that is read now.
+        """Write the phase to the source that decides now.
 
-        If none is set, in the first that can be written.
+        If none is set, to the first one that can be written.
         """
         winner = next(filter(_is_set, self._sources), None)
         if winner is None:
@@ -128,7 +129,7 @@ class ChainedFlag(FlagSource):
 
 
 def _is_set(source: FlagSource) -> bool:
-    """Tell whether a source is set. A wrong word counts: it is to be corrected there."""
+    """Return whether a source is set. A wrong word counts: it must be corrected there."""
     try:
         return source.read() is not None
     except ConfigError:
@@ -145,8 +146,10 @@ def flag_source(
         environ: the environment variables.
 
     Raises:
-        ConfigError: Redis is configured and cannot be used, whether it is up or not.
+        ConfigError: the configuration of Redis is unusable. No connection is opened.
     """
+    # In the order of precedence: an operator who sets the variable for one process must
+    # win over what is shared.
     sources: list[FlagSource] = [EnvironmentFlag(environ=environ)]
     if settings.redis is not None:
         sources.append(_redis_flag(settings.redis, settings.environment))

@@ -19,7 +19,7 @@ class FixedFlag(FlagSource):
     """Phase flag in memory, for one process."""
 
     def __init__(self, phase: Phase | str) -> None:
-        """Make it.
+        """Set the first phase.
 
         Raises:
             ConfigError: there is no such phase.
@@ -48,8 +48,9 @@ class FixedFlag(FlagSource):
             version = self._wanted.version + 1
             wanted = self._wanted = DesiredPhase(phase, self.place, version)
             listeners = list(self._listeners)
-        for tell in listeners:
-            tell()
+        # Outside of the lock: a listener may unsubscribe, or read the flag.
+        for notify in listeners:
+            notify()
         return wanted
 
     @override
@@ -71,7 +72,7 @@ class EnvironmentFlag(FlagSource):
     def __init__(
         self, name: str = "PEND_PHASE", *, environ: Mapping[str, str] = os.environ
     ) -> None:
-        """Args: name: of the variable. environ: all of them."""
+        """Args: name: of the variable. environ: the environment variables."""
         self.name = name
         self._environ = environ
 

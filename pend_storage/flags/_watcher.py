@@ -17,14 +17,15 @@ from pend_storage.flags.source import DesiredPhase, FlagSource
 __all__ = ["FlagWatcher", "OnChange"]
 
 OnChange: TypeAlias = Callable[[DesiredPhase], float | None]
-"""Gets what is wanted now. What it gives, if anything, are seconds after which to be
-called again though nothing has changed."""
+"""Listener: gets the desired phase. Returns the seconds after which to be called again
+though nothing has changed; None: only after the next change."""
 
 _INTERVAL: Final = 1.0
 _CLOSING: Final = 5.0
-"""Seconds that closing waits for the thread at most."""
+"""Seconds that :meth:`FlagWatcher.close` waits for the thread at most."""
 _SETTLING: Final = 0.2
-"""Seconds that a forked child gets to put its stores in order, before they are used."""
+"""Seconds after a fork before the child's watcher begins: its stores must first renew
+their connections and locks, and the watcher would use them."""
 
 
 @dataclass
@@ -36,12 +37,14 @@ class _Signals:
 
 
 class FlagWatcher:
-    """Watcher that calls a function when the flag is first read, and when it changes.
+    """Watch the phase flag in a thread, and call a listener at its changes.
 
-    It receives broadcasts at once, and reads the flag at intervals as well, because a
-    broadcast can be missed. A flag that cannot be read, or that holds no phase, changes nothing; it is
-    reported once, by the event ``flag-unreachable`` or ``flag-unknown``, and so is its
-    return, by ``flag-back``. A flag that is set nowhere changes nothing either.
+    The listener is called at the first reading, too. Broadcasts are received at once, and
+    the flag is read at intervals as well, because a broadcast can be missed.
+
+    A flag that cannot be read, or that holds no phase, changes nothing. It is reported
+    once, by the event ``flag-unreachable`` or ``flag-unknown``, and its return by
+    ``flag-back``. A flag that is set nowhere changes nothing either.
 
     A forked child watches with a thread of its own.
     """
@@ -54,17 +57,17 @@ class FlagWatcher:
         *,
         interval: float = _INTERVAL,
     ) -> None:
-        """Begin to watch.
+        """Start the watching thread.
 
         Args:
-            source: where the flag may be. It is not closed with the watcher.
-            on_change: called in the watcher's thread. What it raises is reported, by the
-                event ``flag-listener-failed``, and otherwise ignored.
+            source: the flag. It is not closed with the watcher.
+            on_change: the listener, called in the watcher's thread. An exception of it is
+                reported by the event ``flag-listener-failed``, and otherwise ignored.
             hook: gets events.
             interval: seconds between two readings.
 
         Raises:
-            ConfigError: the interval makes no sense.
+            ConfigError: the interval is not more than 0.
         """
         if not interval > 0:
             raise ConfigError(f"interval must be more than 0 seconds, not {interval}.")
@@ -78,9 +81,9 @@ class FlagWatcher:
 
     def _start(self, delay: float = 0.0) -> None:
         self._delivered: DesiredPhase | None = None
-        self._again_at: float | None = None
-        self._can_act = False
-        self._trouble: tuple[str, str] | None = None
+        self._retry_at: float | None = None
+        self._is_readable = False
+        self._failure: tuple[str, str] | None = None
         self._signals = _Signals()
         self._thread = threading.Thread(
             target=self._run, args=(self._signals, delay), name="pend-flag", daemon=True
@@ -88,7 +91,7 @@ class FlagWatcher:
         self._thread.start()
 
     def check(self) -> None:
-        """Read the flag now, in the watcher's thread; does not wait for it."""
+        """Wake the thread to read the flag now; does not wait for it."""
         self._signals.wake.set()
 
     def close(self) -> None:
@@ -96,11 +99,11 @@ class FlagWatcher:
         self._is_closed = True
         self._signals.stop.set()
         self._signals.wake.set()
-        if self._thread is not threading.current_thread():
+        if self._thread is not threading.current_thread():  # a listener may close it
             self._thread.join(_CLOSING)
 
     def _after_fork(self) -> None:
-        """In a forked child: the parent's thread did not come along."""
+        """Start a thread in a forked child, which has none of its parent's threads."""
         if not self._is_closed:
             self._start(_SETTLING)
 
@@ -109,19 +112,24 @@ class FlagWatcher:
         unsubscribe = self._source.subscribe(signals.wake.set)
         try:
             while not signals.stop.is_set():
+                # Cleared before the flag is read: a broadcast that arrives during the
+                # reading must cause another one.
                 signals.wake.clear()
-                self._look()
+                self._refresh()
                 signals.wake.wait(self._pause())
         finally:
             unsubscribe()
 
     def _pause(self) -> float:
-        if self._again_at is None or not self._can_act:
+        # While the flag cannot be read, a retry that is due would find nothing to act on,
+        # and the loop would spin.
+        if self._retry_at is None or not self._is_readable:
             return self._interval
-        return min(self._interval, max(0.0, self._again_at - time.monotonic()))
+        return min(self._interval, max(0.0, self._retry_at - time.monotonic()))
 
-    def _look(self) -> None:
-        self._can_act = False
+    def _refresh(self) -> None:
+        """Read the flag, and call the listener where it has changed or a retry is due."""
+        self._is_readable = False
         try:
             wanted = self._source.read()
         except StoreUnavailable as error:
@@ -131,18 +139,18 @@ class FlagWatcher:
         except Exception as error:  # noqa: BLE001 - a source may raise anything
             self._report("flag-unreachable", f"{self._source.place}: {error!r}")
         else:
-            self._report_back(wanted)
+            self._report_recovery(wanted)
             if wanted is None:
                 return
-            self._can_act = True
+            self._is_readable = True
             if wanted != self._delivered or self._is_due():
                 self._deliver(wanted)
 
     def _is_due(self) -> bool:
-        return self._again_at is not None and time.monotonic() >= self._again_at
+        return self._retry_at is not None and time.monotonic() >= self._retry_at
 
     def _deliver(self, wanted: DesiredPhase) -> None:
-        self._delivered, self._again_at = wanted, None
+        self._delivered, self._retry_at = wanted, None
         try:
             after = self._on_change(wanted)
         except Exception as error:  # noqa: BLE001 - the thread must go on
@@ -150,20 +158,21 @@ class FlagWatcher:
                 Event(
                     "flag-listener-failed",
                     f"the phase {wanted.phase.value!r} is wanted by {wanted.place}, and "
-                    f"what should act on it failed: {_told(error)}",
+                    f"what should act on it failed: {_message_of(error)}",
                     logging.ERROR,
                 )
             )
         else:
             if after is not None:
-                self._again_at = time.monotonic() + after
+                self._retry_at = time.monotonic() + after
 
     def _report(self, name: str, reason: str) -> None:
-        """Report a failure once an episode, though the text of an unreachable server varies."""
-        trouble = (name, reason if name == "flag-unknown" else "")
-        if trouble == self._trouble:
+        """Report a failure, once an episode."""
+        # The text of an unreachable server varies between attempts; it is no new failure.
+        failure = (name, reason if name == "flag-unknown" else "")
+        if failure == self._failure:
             return
-        self._trouble = trouble
+        self._failure = failure
         self._hook(
             Event(
                 name,
@@ -173,10 +182,10 @@ class FlagWatcher:
             )
         )
 
-    def _report_back(self, wanted: DesiredPhase | None) -> None:
-        if self._trouble is None:
+    def _report_recovery(self, wanted: DesiredPhase | None) -> None:
+        if self._failure is None:
             return
-        self._trouble = None
+        self._failure = None
         word = (
             "it is not set"
             if wanted is None
@@ -185,5 +194,5 @@ class FlagWatcher:
         self._hook(Event("flag-back", f"the phase flag can be read again: {word}"))
 
 
-def _told(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     return str(error) if isinstance(error, PendStorageError) else repr(error)

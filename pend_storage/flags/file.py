@@ -21,13 +21,14 @@ from pend_storage.phases import Phase, parse_phase
 __all__ = ["FileFlag"]
 
 _ATTEMPTS: Final = 10
+"""Times that a write is tried while another program changes the file."""
 
 
 class FileFlag(FlagSource):
-    """The member ``phase`` of one environment of a configuration file.
+    """Phase flag in the member ``phase`` of one environment of a configuration file.
 
     The file is read anew each time: it is small, and its time of change does not always
-    tell two edits apart. A write replaces that one word, and leaves the rest of the file,
+    distinguish two edits. A write replaces that one word, and leaves the rest of the file,
     comments included, as it is. Readers see the old file or the new one, never a part.
     """
 
@@ -45,7 +46,7 @@ class FileFlag(FlagSource):
     @property
     @override
     def writable(self) -> bool:
-        # It is replaced, not written to; so what counts is its directory.
+        # The file is replaced, not written to: the permissions of its directory count.
         return os.access(self.path.resolve().parent, os.W_OK)
 
     @override
@@ -81,7 +82,7 @@ class FileFlag(FlagSource):
             raise ConfigError(f"{self.path} is not valid TOML: {error}.") from None
 
     def _table(self, document: Any) -> Any:
-        """The environment's table, of a document of tomllib or of tomlkit."""
+        """Return the environment's table of a document of tomllib or of tomlkit."""
         tables = document.get("environments")
         table = tables.get(self.environment) if isinstance(tables, dict) else None
         if not isinstance(table, dict):
@@ -99,12 +100,12 @@ class FileFlag(FlagSource):
             if after == before or self._replaced(before, after):
                 return DesiredPhase(phase, self.place)
         raise ConfigError(
-            f"{self.path} is being changed by somebody else all the time. Set "
-            f'phase = "{phase.value}" there by hand.'
+            f"{self.path} was changed by another program during each of {_ATTEMPTS} "
+            f'attempts to write it. Set phase = "{phase.value}" there by hand.'
         )
 
     def _edited(self, content: bytes, phase: Phase) -> bytes:
-        """The content with another word; whatever else is in it stays."""
+        """Return the content with another phase; comments and order stay."""
         with with_packages(
             user="changing the phase in a file",
             instead=f'Or set phase = "{phase.value}" in {self.path} by hand.',
@@ -118,6 +119,8 @@ class FileFlag(FlagSource):
         is_literal = old is not None and old.as_string().startswith("'")
         table["phase"] = tomlkit.string(phase.value, literal=is_literal)
         edited = tomlkit.dumps(document).encode()
+        # The edit is checked by another parser: a file in an unusual form, such as dotted
+        # keys, must not lose a setting.
         if self._parsed(edited) != expected:
             raise ConfigError(
                 f"{self.path} is written in a way that only a person can edit. Set "
@@ -126,13 +129,13 @@ class FileFlag(FlagSource):
         return edited
 
     def _replaced(self, before: bytes, after: bytes) -> bool:
-        """Put a new file in place, unless another process has changed it meanwhile."""
-        target = self.path.resolve()  # a link goes on to be one
+        """Replace the file atomically; False where another process has changed it."""
+        target = self.path.resolve()  # replaces the target of a link, not the link
         try:
             with _temporary(target) as temporary:
                 temporary.write_bytes(after)
-                _imitate(temporary, target)
-                _sync(temporary)
+                _copy_permissions(temporary, target)
+                _sync(temporary)  # before the rename: a crash must not leave it empty
                 if self._content() != before:
                     return False
                 temporary.replace(target)
@@ -147,7 +150,7 @@ class FileFlag(FlagSource):
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """A new file beside another one; removed if it is still there at the end."""
+    """Make a file beside another one; remove it if it is still there at the end."""
     number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(number)
     path = Path(name)
@@ -157,10 +160,10 @@ def _temporary(target: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _imitate(new: Path, old: Path) -> None:
-    """Give a new file the permissions of the old one."""
+def _copy_permissions(new: Path, old: Path) -> None:
+    """Set owner, group and mode of a new file to those of the old one."""
     known = old.stat()
-    with contextlib.suppress(PermissionError):  # only root may give files away
+    with contextlib.suppress(PermissionError):  # only root may change the owner
         os.chown(new, known.st_uid, known.st_gid)
     new.chmod(known.st_mode & 0o7777)
 

@@ -1,8 +1,8 @@
-"""Memory of a flag in a pair of stores: the highest version that was followed.
+"""Flag memory of a pair of stores: the highest version of the flag that was followed.
 
 A Redis may be restored from an old dump, flushed, or replaced. A process that has just
-started cannot see that from the key alone, and an old word looks like a wish. So the pair
-keeps, for each place that counts versions, which word was followed last; a word below it
+started cannot recognise that from the key alone, and would follow an old word. So the pair
+keeps, for each source that counts versions, which word was followed last; a word below it
 is stale, and moves nothing.
 """
 
@@ -25,38 +25,38 @@ from pend_storage.phases import Phase
 __all__ = ["FLAG_META", "FlagMemory", "Followed", "RememberedFlag", "VersionedFlag"]
 
 FLAG_META: Final = "flags"
-"""Name of the shared value of a pair: what was followed, by the name of the place."""
+"""Name of the meta entry of a pair: the last word followed, by the name of the source."""
 
 
 class Followed(msgspec.Struct, frozen=True):
-    """Memory of one flag source."""
+    """Memory of one flag source: the word that was followed last, and the maxima."""
 
     phase: str
-    """The word that was followed last."""
+    """Phase that was followed last."""
     version: int
     at: str
     highest: int
-    """Of all versions that were followed. The last one may be lower: a Redis that was
+    """Highest version that was followed. The last one may be lower: a Redis that was
     flushed counts from the beginning, and its later words are known by their time."""
     latest: str
-    """Of the times of all that were followed."""
+    """Latest time of a word that was followed."""
 
     def is_word(self, wanted: DesiredPhase) -> bool:
-        """Whether this is the word that was followed last."""
+        """Return whether this is the word that was followed last."""
         word = (wanted.phase.value, wanted.version, wanted.at)
         return word == (self.phase, self.version, self.at)
 
     def is_before(self, wanted: DesiredPhase) -> bool:
-        """Whether a word was certainly written after all that were followed.
+        """Return whether a word was certainly written after all that were followed.
 
-        Words without versions cannot be told apart: each counts, until the first version.
+        Words without versions have no order: each counts, until the first version.
         """
         if wanted.version == self.highest == 0:
             return True
         return wanted.version > self.highest or wanted.at > self.latest
 
-    def then(self, wanted: DesiredPhase) -> Followed:
-        """With one word more."""
+    def advanced_to(self, wanted: DesiredPhase) -> Followed:
+        """Return the memory after one more word was followed."""
         return Followed(
             wanted.phase.value,
             wanted.version,
@@ -71,14 +71,14 @@ class Followed(msgspec.Struct, frozen=True):
 
 
 class FlagMemory:
-    """Memory of the flags of a pair, kept in the pair's shared values."""
+    """Memory of the flags of a pair, kept in the pair's meta entries."""
 
     def __init__(self, values: PairValues) -> None:
-        """Args: values: of the pair."""
+        """Args: values: meta entries of the pair."""
         self._values = values
 
-    def of(self, source: str) -> Followed | None:
-        """Return what was followed last; None: nothing.
+    def last_followed(self, source: str) -> Followed | None:
+        """Return the word that was followed last of a source; None if there was none.
 
         Raises:
             StoreUnavailable: the primary of the pair cannot be reached.
@@ -92,16 +92,16 @@ class FlagMemory:
             reason = f"the flag's version that was followed last is not known: {error.reason}"
             raise StoreUnavailable(reason, store=error.store) from error
 
-    def note(self, wanted: DesiredPhase) -> None:
+    def record(self, wanted: DesiredPhase) -> None:
         """Record that a word is followed from now on.
 
         Raises:
-            ConfigError: another one was followed that is newer.
+            ConfigError: a newer word was followed.
             StoreUnavailable: the primary of the pair cannot be reached.
         """
         if not wanted.source:
             return
-        while True:
+        while True:  # other processes record the same word at the same time
             found = self._read()
             known = _all(found)
             before = known.get(wanted.source)
@@ -109,7 +109,7 @@ class FlagMemory:
             if before is not None and before.is_word(wanted):
                 return
             start = before or Followed("", 0, "", 0, "")
-            known[wanted.source] = start.then(wanted)
+            known[wanted.source] = start.advanced_to(wanted)
             if self._values.compare_and_set_meta(
                 FLAG_META, found, msgspec.to_builtins(known)
             ):
@@ -121,16 +121,16 @@ def _all(value: JSON) -> dict[str, Followed]:
 
 
 def _require_new(wanted: DesiredPhase, followed: Followed | None) -> None:
-    """See that a word is the one followed last, or was written after it.
+    """Require that a word is the one followed last, or was written after it.
 
     Raises:
-        ConfigError: it is stale.
+        ConfigError: the word is stale.
     """
     if followed is None or followed.is_word(wanted) or followed.is_before(wanted):
         return
-    seen = f"version {wanted.version}" if wanted.version else "no version"
+    read = f"version {wanted.version}" if wanted.version else "no version"
     raise ConfigError(
-        f"{wanted.place} holds a stale word: {wanted.phase.value!r} with {seen}, and "
+        f"{wanted.place} holds a stale word: {wanted.phase.value!r} with {read}, and "
         f"{followed} was followed last. The place was restored from an old copy or "
         "replaced, or the word was set by hand. Set the phase again: pend-storage phase "
         f"set PHASE. By hand, write a version of at least {followed.highest + 1}."
@@ -143,17 +143,17 @@ class VersionedFlag(FlagSource):
     @property
     @abstractmethod
     def remembered_as(self) -> str:
-        """Name under which a pair remembers the versions; another place has another."""
+        """Name under which a pair remembers the versions; unique among the sources."""
 
     @abstractmethod
     @override
     def write(self, phase: Phase, *, by: str, above: int = 0) -> DesiredPhase:
-        """As :meth:`FlagSource.write`.
+        """Write another desired phase, as :meth:`FlagSource.write` does.
 
         Args:
-            phase: which.
-            by: who wants it.
-            above: the new version is to be higher than this, and than the present one.
+            phase: the desired phase.
+            by: name of the writer, for the record.
+            above: the new version must be higher than this, and than the present one.
         """
 
     @override
@@ -162,17 +162,17 @@ class VersionedFlag(FlagSource):
 
 
 class RememberedFlag(FlagSource):
-    """Versioned flag source whose stale words are refused.
+    """Versioned flag source that refuses stale words.
 
-    A word that is stale, and a key that is gone, are errors: no other place decides then.
-    What is written gets a version above all that were followed.
+    A stale word, and a key that is gone, are errors: no other source decides then. A write
+    gets a version above all that were followed.
     """
 
     def __init__(self, source: VersionedFlag, memory: FlagMemory) -> None:
-        """Args: source: the place. memory: of the pair that it moves."""
+        """Args: source: the flag. memory: of the pair that follows it."""
         self._source = source
         self._memory = memory
-        self._good: DesiredPhase | None = None
+        self._checked: DesiredPhase | None = None
 
     @property
     @override
@@ -186,25 +186,27 @@ class RememberedFlag(FlagSource):
 
     @override
     def read(self) -> DesiredPhase | None:
-        """As :meth:`FlagSource.read`. The pair is asked where the word has changed.
+        """Read the desired phase, and check a changed word against the pair's memory.
 
         Raises:
             ConfigError: the word is stale, or one was followed and is gone.
-            StoreUnavailable: the place, or the primary of the pair, cannot be reached.
+            StoreUnavailable: the source, or the primary of the pair, cannot be reached.
         """
         wanted = self._source.read()
         if wanted is None:
-            self._require_never()
+            self._require_never_followed()
         else:
             wanted = replace(wanted, source=self._source.remembered_as)
-            good = self._good
-            if good is None or (wanted, wanted.at) != (good, good.at):
-                _require_new(wanted, self._memory.of(wanted.source))
-        self._good = wanted
+            checked = self._checked
+            # A word that was checked is not checked again: that would cost a read of the
+            # primary each second. Time is not part of the equality of words.
+            if checked is None or (wanted, wanted.at) != (checked, checked.at):
+                _require_new(wanted, self._memory.last_followed(wanted.source))
+        self._checked = wanted
         return wanted
 
-    def _require_never(self) -> None:
-        followed = self._memory.of(self._source.remembered_as)
+    def _require_never_followed(self) -> None:
+        followed = self._memory.last_followed(self._source.remembered_as)
         if followed is not None:
             raise ConfigError(
                 f"{self.place} is gone, and {followed} was followed last: it was flushed, "
@@ -216,12 +218,12 @@ class RememberedFlag(FlagSource):
     @override
     def write(self, phase: Phase, *, by: str) -> DesiredPhase:
         name = self._source.remembered_as
-        followed = self._memory.of(name)
+        followed = self._memory.last_followed(name)
         above = 0 if followed is None else followed.highest
         written = self._source.write(phase, by=by, above=above)
         wanted = replace(written, source=name)
         with contextlib.suppress(ConfigError):  # a later write is followed already
-            self._memory.note(wanted)
+            self._memory.record(wanted)
         return wanted
 
     @override

@@ -28,19 +28,19 @@ _TIMEOUT: Final = 1.0
 """Seconds to connect, and to wait for an answer."""
 _RETRIES: Final = 1
 _LISTEN: Final = 0.25
-"""Seconds after which a listener looks whether it is still wanted."""
+"""Seconds between two checks of a listener whether its subscription has ended."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _HIGHEST: Final = 2**53 - 1
-"""Of the versions: Lua counts in floating-point numbers, which are exact up to here."""
+"""Highest version: Lua counts in floating-point numbers, which are exact up to here."""
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00"
 )
-"""The form in which the time of a write is written."""
+"""Format of the time of a write."""
 
-# One script, so that two writers never give one version twice. What is there already may
-# be a bare word, or anything else that was set by hand. The version is above the present
-# one and above the floor, which is what a pair of stores has followed. It is written by
+# One script, so that two writers never assign one version twice. The present value may be
+# a bare word, or any other text that was set by hand. The new version is above the present
+# one and above the floor, the highest that a pair of stores has followed. It is written by
 # format(), because cjson makes an exponent of a long number.
 _WRITE: Final = """
 local old = redis.pcall('GET', KEYS[1])
@@ -63,53 +63,53 @@ return version
 
 
 def default_key(environment: str) -> str:
-    """The key of an environment's flag, unless another one is configured."""
+    """Return the key of an environment's flag, unless another one is configured."""
     return f"pend:{environment}:phase"
 
 
 class _Value(msgspec.Struct, frozen=True):
-    """What we write; members that a later version adds are skipped."""
+    """Value of the key. Members that a later version of the library adds are skipped."""
 
     phase: str
     version: Annotated[int, msgspec.Meta(ge=0, le=_HIGHEST)] = 0
     at: str = ""
-    """When, in one fixed form, so that texts compare as times do."""
+    """Time of the write, in one fixed format, so that texts compare as times do."""
 
 
 class RedisFlag(VersionedFlag):
-    """A key that holds ``{"phase", "version", "by", "at"}``, or a word set by hand.
+    """Phase flag in a Redis key: ``{"phase", "version", "by", "at"}``, or a bare word.
 
-    A key that was there and is gone, or whose version went back, is an error and not a
-    wish: that is what a Redis looks like that was restarted without its data, restored
+    A key that was there and is gone, or whose version went back, is an error and moves
+    nothing: that is the state of a Redis that was restarted without its data, restored
     from a backup, or failed over. Once the flag is written again, it counts.
 
-    This object knows what it has read itself. Who follows the flag with a pair of stores
-    compares it with the versions that the pair has followed, over restarts of all
-    processes, by :meth:`remembering`. They are remembered by the key, whatever the
-    address of the server: a server that replaces another one is to go on from there.
+    This object compares with its own last reading. With :meth:`remembering`, the flag is
+    compared with the versions that a pair of stores has followed, over restarts of all
+    processes. They are remembered by the key, not by the address of the server: a server
+    that replaces another one must go on from there.
     """
 
     def __init__(self, url: str, key: str, *, timeout: float = _TIMEOUT) -> None:
-        """Know a server; nothing is connected yet.
+        """Configure the client; nothing is connected yet.
 
         Args:
-            url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``. What
-                its query says wins over the settings here.
+            url: as redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``. Options
+                in its query win over the settings here.
             key: of the flag.
             timeout: seconds to connect, and to wait for an answer.
 
         Raises:
-            ConfigError: the URL makes no sense.
+            ConfigError: the URL is malformed.
         """
         self.key = key
         self.channel: str = f"{key}:changed"
         self._url = url
         self._timeout = timeout
-        self._seen: _Value | None = None
-        self._place = f"the Redis key {key!r} at {_shown(self._connected())}"
-        self._own: tuple[int, redis.Redis] | None = None
+        self._last_read: _Value | None = None
+        self._place = f"the Redis key {key!r} at {_address(self._new_client())}"
+        self._client_of_process: tuple[int, redis.Redis] | None = None
 
-    def _connected(self) -> redis.Redis:
+    def _new_client(self) -> redis.Redis:
         try:
             client = redis.Redis.from_url(
                 self._url,
@@ -119,7 +119,7 @@ class RedisFlag(VersionedFlag):
             )
             client.connection_pool.make_connection()  # connects to nothing yet
         except (ValueError, TypeError):
-            # What redis-py says may quote a password.
+            # The message of redis-py may quote a password.
             raise ConfigError(
                 f"the URL of the Redis with the key {self.key!r} cannot be used. Write "
                 "redis://USER@HOST:PORT/NUMBER, with special characters of user and "
@@ -128,10 +128,14 @@ class RedisFlag(VersionedFlag):
         return client
 
     def _client(self) -> redis.Redis:
-        """A client of this process: a forked child must not use its parent's."""
-        own = self._own
+        """Return the client of this process.
+
+        A forked child must not use the sockets of its parent: both would read from one
+        stream of answers.
+        """
+        own = self._client_of_process
         if own is None or own[0] != os.getpid():
-            own = self._own = os.getpid(), self._connected()
+            own = self._client_of_process = os.getpid(), self._new_client()
         return own[1]
 
     @property
@@ -151,16 +155,18 @@ class RedisFlag(VersionedFlag):
 
     @override
     def read(self) -> DesiredPhase | None:
-        seen = self._seen  # before the key: another thread may write in between
+        # Taken before the key is read: another thread may write in between, and what it
+        # wrote is newer than the answer.
+        before = self._last_read
         with self._explained():
             raw: Any = self._client().get(self.key)
         if raw is None:
-            self._require_never(seen)
+            self._require_never_read(before)
             return None
         value = self._decoded(raw)
         phase = parse_phase(value.phase, place=self.place)
-        self._require_newer(value, seen)
-        self._seen = value
+        self._require_newer(value, before)
+        self._last_read = value
         return self._wanted(phase, value)
 
     def _wanted(self, phase: Phase, value: _Value) -> DesiredPhase:
@@ -177,20 +183,22 @@ class RedisFlag(VersionedFlag):
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise ConfigError(f"{self.place} holds no phase: {error}.") from None
 
-    def _require_never(self, seen: _Value | None) -> None:
-        if seen is not None:
+    def _require_never_read(self, before: _Value | None) -> None:
+        if before is not None:
             raise ConfigError(
-                f"{self.place} is gone; it was {seen.phase!r}, version {seen.version}. "
+                f"{self.place} is gone; it was {before.phase!r}, version {before.version}. "
                 "If Redis has lost its data, set the phase again: pend-storage phase set "
                 "PHASE. If another place shall decide from now on, remove Redis from the "
                 "configuration and restart the servers."
             )
 
-    def _require_newer(self, value: _Value, seen: _Value | None) -> None:
-        if seen and value.version < seen.version and "" < value.at < seen.at:
+    def _require_newer(self, value: _Value, before: _Value | None) -> None:
+        # A lower version alone is no proof: after a flush, Redis counts from 1 again, and
+        # a word that is written then is newer by its time.
+        if before and value.version < before.version and "" < value.at < before.at:
             raise ConfigError(
-                f"{self.place} went back from version {seen.version} ({seen.phase}) to "
-                f"{value.version} ({value.phase}): Redis was restored, or has failed "
+                f"{self.place} went back from version {before.version} ({before.phase}) "
+                f"to {value.version} ({value.phase}): Redis was restored, or has failed "
                 "over. Set the phase again: pend-storage phase set PHASE."
             )
 
@@ -202,7 +210,7 @@ class RedisFlag(VersionedFlag):
                 "redis.key."
             )
         client = self._client()
-        with self._explained():  # by the server's clock, so that all have the same one
+        with self._explained():  # the server's clock, which all writers share
             now: Any = client.time()
         moment = datetime.fromtimestamp(now[0], UTC).replace(microsecond=now[1])
         at = moment.isoformat(timespec="microseconds")
@@ -218,12 +226,12 @@ class RedisFlag(VersionedFlag):
                 above,
                 _HIGHEST,
             )
-        self._seen = _Value(phase.value, int(answer), at)
-        return self._wanted(phase, self._seen)
+        self._last_read = _Value(phase.value, int(answer), at)
+        return self._wanted(phase, self._last_read)
 
     @contextlib.contextmanager
     def _explained(self, *, is_write: bool = False) -> Iterator[None]:
-        """Errors of redis-py as those of the library."""
+        """Translate the errors of redis-py."""
         try:
             yield
         except redis.ResponseError as error:
@@ -265,10 +273,10 @@ class RedisFlag(VersionedFlag):
             stop.wait(backoff.next())
 
     def _messages(self, stop: threading.Event) -> Iterator[None]:
-        """One for each broadcast, and one whenever some may have been missed.
+        """Yield once for each broadcast, and whenever one may have been missed.
 
-        The server's confirmation of the subscription is such an occasion, and so is the
-        end of the connection.
+        Broadcasts may have been missed before the server confirms the subscription, and
+        when the connection ends.
         """
         is_subscribed = False
         try:
@@ -286,15 +294,15 @@ class RedisFlag(VersionedFlag):
 
     @override
     def close(self) -> None:
-        own, self._own = self._own, None
+        own, self._client_of_process = self._client_of_process, None
         if own is not None and own[0] == os.getpid():
-            # Not those at which another thread is reading, or listening, right now.
+            # Not the connections that another thread is reading from right now.
             with contextlib.suppress(redis.RedisError, OSError):
                 own[1].connection_pool.disconnect(inuse_connections=False)
 
 
-def _shown(client: redis.Redis) -> str:
-    """Where the server is, without user and password."""
+def _address(client: redis.Redis) -> str:
+    """Return the address of the server, without user and password."""
     about: dict[str, Any] = client.connection_pool.connection_kwargs
     number = about.get("db") or 0
     if "path" in about:

@@ -1,4 +1,4 @@
-"""Flag sources: the interface of every place that may hold the phase flag."""
+"""Flag source: the interface of everything that can hold the phase flag."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ class PairValues(Protocol):
     """
 
     def meta(self, name: str) -> JSON:
-        """One value; None if it was never set.
+        """Return one value; None if it was never set.
 
         Raises:
             StoreUnavailable: the primary cannot be reached.
         """
 
     def compare_and_set_meta(self, name: str, expected: JSON, value: JSON) -> bool:
-        """Set a value if it is what is expected. Errors as for :meth:`meta`."""
+        """Set a value if the present one is as expected. Raises as :meth:`meta` does."""
 
 
 @dataclass(frozen=True)
 class DesiredPhase:
-    """Desired phase, and where it is written."""
+    """Desired phase, with the source that it was read from."""
 
     phase: Phase
     place: str
-    """Where it was read, for messages."""
+    """Name of the source, for messages."""
     version: int = 0
-    """Grows with every write, where the place counts them; else 0."""
+    """Grows with every write, where the source counts them; else 0."""
     at: str = field(default="", compare=False)
-    """When it was written, by the clock of the place, in one fixed form, so that texts
-    compare as times do; empty where that is not known."""
+    """Time of the write, by the clock of the source, in one fixed format, so that texts
+    compare as times do; empty where it is not known."""
     source: str = field(default="", compare=False)
-    """Under which name a pair remembers the versions of the place; empty where it
-    remembers nothing of it. Set by what :meth:`FlagSource.remembering` gives."""
+    """Name under which a pair remembers the versions of the source; empty where it
+    remembers none. Set by the sources that :meth:`FlagSource.remembering` returns."""
 
 
 class FlagSource(ABC):
-    """Source of the desired phase. Safe to share between threads.
+    """Source of the desired phase: a file, a variable, a Redis key. Thread-safe.
 
     A failure is distinguished from "not set here", because only the latter lets another
     source decide.
@@ -57,20 +57,20 @@ class FlagSource(ABC):
     @property
     @abstractmethod
     def place(self) -> str:
-        """What it is, for messages: ``the environment variable PEND_PHASE``."""
+        """Name of the source, for messages: ``the environment variable PEND_PHASE``."""
 
     @property
     @abstractmethod
     def writable(self) -> bool:
-        """Whether :meth:`write` has a chance."""
+        """True where :meth:`write` can succeed, as far as is known without a write."""
 
     @abstractmethod
     def read(self) -> DesiredPhase | None:
         """Read the desired phase; None if it is not set here.
 
         Raises:
-            ConfigError: what is there is no phase.
-            StoreUnavailable: it cannot be reached.
+            ConfigError: the source holds something that is no phase.
+            StoreUnavailable: the source cannot be reached.
         """
 
     @abstractmethod
@@ -78,40 +78,43 @@ class FlagSource(ABC):
         """Write another desired phase.
 
         Args:
-            phase: which.
-            by: who wants it, for the record where there is one.
+            phase: the desired phase.
+            by: name of the writer, for the record where the source has one.
 
         Raises:
-            ConfigError: it cannot be written; the message says what to do instead.
-            StoreUnavailable: it cannot be reached.
+            ConfigError: the source cannot be written; the message says what to do.
+            StoreUnavailable: the source cannot be reached.
         """
 
     def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
         """Subscribe to changes of the flag, where the source can broadcast them.
 
-        A call is a hint only, in any thread: one may be missed, and one too many may
-        come. So :meth:`read` at intervals as well.
+        A call is a hint only, in any thread: one may be missed, and one may come without
+        a change. So :meth:`read` at intervals as well.
+
+        Args:
+            on_change: called without arguments; it must be quick.
 
         Returns:
             A function that ends the subscription.
         """
-        return _nothing
+        return _unsubscribe_nothing
 
     def remembering(self, values: PairValues) -> FlagSource:  # noqa: ARG002
-        """The same place, compared with what a pair remembers of it.
+        """Return the same source, with its words checked against the memory of a pair.
 
-        The default is the place as it is: without versions that outlive a process there
-        is nothing to compare. See :class:`~pend_storage.flags.memory.VersionedFlag`.
+        The default is the source as it is: without versions that outlive a process there
+        is nothing to check. See :class:`~pend_storage.flags.memory.VersionedFlag`.
 
         Args:
-            values: of the pair.
+            values: meta entries of the pair.
         """
         return self
 
     def close(self) -> None:
-        """Give back connections. Reading again may open them again."""
+        """Close connections. A later read may open them again."""
         return
 
 
-def _nothing() -> None:
-    """End a subscription that was none."""
+def _unsubscribe_nothing() -> None:
+    """End the subscription to a source that has no broadcasts."""

@@ -1,7 +1,7 @@
-"""Looking at the JSON files of any server, and writing a schema module for them.
+"""Inspection of the JSON files of any server, and generation of a schema module for them.
 
-Nothing here writes to the directory that is looked at, and nothing shows a value of a
-field that may be a telephone number, an address of mail, or a secret.
+The inspected directory is only read, and no report contains a value of a field that may be
+a telephone number, a mail address, or a secret.
 """
 
 from pend_storage.inspect._directory_scan import inspect_directory

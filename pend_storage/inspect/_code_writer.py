@@ -1,4 +1,7 @@
-"""Writing a schema module: formatted, typed, and the same bytes for the same files."""
+"""Code writer: a schema module, formatted, typed, and deterministic.
+
+The same files give the same bytes, so that a module can be generated again and compared.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ _ZERO: Final = {
 
 
 def render_module(report: DirectoryReport) -> str:
-    """A module with ``LAYOUTS`` and ``SCHEMA`` for the files of a directory."""
+    """Render a module with ``LAYOUTS`` and ``SCHEMA`` for the files of a directory."""
     plan = plan_of(report)
     classes = [_class(declared) for declared in plan.records]
     tail = "\n".join(_tail(plan))
@@ -111,12 +114,12 @@ def _docstring(declared: RecordFile) -> list[str]:
     if len(first) > _WIDTH - len(_INDENT) - 6:
         first = "A record of a file of the server."
     sure = f"({file.confidence:.0%} sure)"
-    told = [f"{part.records:,} records, shape {file.shape.value} {sure}."]
+    paragraphs = [f"{part.records:,} records, shape {file.shape.value} {sure}."]
     if declared.undeclared:
-        told.append(f"{declared.undeclared:,} rare members are not declared.")
-    told += _reference_lines(declared)
+        paragraphs.append(f"{declared.undeclared:,} rare members are not declared.")
+    paragraphs += _reference_lines(declared)
     lines = [f'{_INDENT}"""{first}', ""]
-    for paragraph in told:
+    for paragraph in paragraphs:
         lines += textwrap.wrap(
             paragraph,
             _WIDTH,
@@ -138,24 +141,23 @@ def _reference_lines(declared: RecordFile) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """A name inside of a docstring or a comment."""
+    """Return a name for a docstring or a comment, which it cannot end."""
     return shown(cut(text, 40)).replace('"', "'").replace("\\", "/")
 
 
 def _comments(field: Field, part: Part) -> list[str]:
-    """What was seen in a field, as comments above it."""
-    told = described(field.report)
+    """Render the statistics of a field as comments above it."""
+    text = described(field.report)
     absent = part.records - field.report.present
     if absent:
-        told = _joined(told, f"absent in {absent / part.records:.1%}")
+        text = _joined(text, f"absent in {absent / part.records:.1%}")
     if field.report.nulls:
-        told = _joined(told, f"null in {field.report.nulls / part.records:.1%}")
+        text = _joined(text, f"null in {field.report.nulls / part.records:.1%}")
     if len(field.report.types) > 1:
         kinds = ", ".join(f"{share:.1%} {kind}" for kind, share in field.report.types)
-        told = _joined(told, kinds)
-    told = told.encode("ascii", "backslashreplace").decode()
+        text = _joined(text, kinds)
     return textwrap.wrap(
-        told,
+        _ascii(text),
         _WIDTH,
         initial_indent=f"{_INDENT}# ",
         subsequent_indent=f"{_INDENT}# ",
@@ -168,7 +170,7 @@ def _joined(*texts: str) -> str:
 
 
 def _annotation(field: Field) -> str:
-    """The annotation of a field, with its default."""
+    """Render the annotation of a field, with its default."""
     if field.is_key:
         return "int" if field.report.kind == "integer" else "str"
     hint = _HINTS[meaning(field.report)]
@@ -179,7 +181,7 @@ def _annotation(field: Field) -> str:
 
 
 def _default(hint: str) -> str | None:
-    """What stands for a member that was always there, if a record comes without it."""
+    """Return the default of a field whose member was present in every record."""
     if hint.startswith("dict"):
         return "field(default_factory=dict)"
     if hint.startswith("list"):
@@ -208,7 +210,7 @@ _SPELLED: Final = {
     "seconds": "seconds_member",
     "milliseconds": "milliseconds_member",
 }
-"""What says how a field is spelled that has another type in its file."""
+"""Functions that declare a member whose type in the file is not that of its field."""
 
 
 # -- declarations -----------------------------------------------------------------------
@@ -241,19 +243,21 @@ def _records_call(declared: RecordFile) -> Iterator[str]:
         yield f"{inner}shape=ps.JSON_LINES,"
     if declared.part.path:
         yield f"{inner}path={_literal(declared.part.path[-1])},"
-    told = [(field.name, text) for field in declared.fields if (text := _member(field))]
+    given = [
+        (field.name, text) for field in declared.fields if (text := _member(field))
+    ]
     if declared.is_plain:
         yield f"{inner}value={_literal(declared.fields[0].name)},"
-    if told and not (declared.is_plain and told[0][1].startswith('"')):
+    if given and not (declared.is_plain and given[0][1].startswith('"')):
         yield f"{inner}members={{"
-        for name, text in told:
+        for name, text in given:
             yield f"{inner}{_INDENT}{_literal(name)}: {text},"
         yield f"{inner}}},"
     yield f"{_INDENT}),"
 
 
 def _member(field: Field) -> str | None:
-    """What the declaration says of a field's member; None where nothing need be said."""
+    """Render the declaration of a field's member; None where the default is right."""
     spelled = None if field.is_key else _SPELLED.get(meaning(field.report))
     member = _literal(field.member)
     if spelled is not None:
@@ -276,7 +280,7 @@ def _key(declared: RecordFile) -> str:
 
 
 def _default_collection(declared: RecordFile) -> str | None:
-    """What the collection is called where nothing is said, if that is plain."""
+    """Return the default name of the collection, if it is a plain name."""
     path = declared.part.path
     stem = (
         path[-1] if path else declared.file.file.rpartition("/")[2].rpartition(".")[0]
@@ -305,7 +309,7 @@ def _ascii(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text as Python source, as the formatter leaves it: always in double quotes."""
+    """Render a text as a Python literal in double quotes, which a formatter keeps."""
     escaped = "".join(
         rf"\x{ord(c):02x}"
         if c == '"' or (not c.isprintable() and ord(c) < 0x100)  # noqa: PLR2004 - one byte

@@ -1,7 +1,7 @@
-"""Statistics of the values that records have under one name.
+"""Column statistics: types, formats, range and uniqueness of the values of one member.
 
 Values come in batches, and each step is one call for a whole batch: a loop over every
-value would take ten times as long. No value is kept, but for texts that are few.
+value would take ten times as long. Values are not kept, except for texts that are few.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from pend_storage.inspect._model import FieldReport
 from pend_storage.inspect._name_heuristics import (
+    is_amount_name,
     is_sensitive_name,
-    tells_amount,
-    tells_time,
+    is_time_name,
     words,
 )
 from pend_storage.inspect._text_formats import SENSITIVE_FORMATS, format_of
@@ -23,16 +23,16 @@ from pend_storage.legacy._exact_json import ExactFloat
 __all__ = ["Column"]
 
 _MOST_TRACKED: Final = 1 << 20
-"""Values of a column that are told apart; of later ones only the types are counted."""
+"""Values of a column that are counted as distinct; of later ones only the types are."""
 _MOST_AT_ONCE: Final = 1 << 15
 _MOST_CHOICES: Final = 20
 _LONGEST_CHOICE: Final = 60
 _TIMES_AS_MANY: Final = 10
-"""Records for each choice, so that it is taken for one."""
+"""Records for each different text, so that the texts count as choices."""
 _NEARLY_ALL: Final = 0.95
 _SENSITIVE_FROM: Final = 0.1
 _SECONDS: Final = (946_684_800, 4_102_444_800)
-"""From the year 2000 to the year 2100."""
+"""Unix times of the years 2000 and 2100."""
 _INT64: Final = range(-(2**63), 2**63)
 _NAMES: Final = {
     str: "text",
@@ -46,11 +46,11 @@ _NAMES: Final = {
 _CODES: Final = frozenset(
     {"code", "id", "ids", "no", "number", "pin", "version", "zip"}
 )
-"""Last words of names whose digits are no amounts."""
+"""Last words of the names of members whose digits are no amounts."""
 
 
 class Column:
-    """What was seen under one member name."""
+    """Statistics of the values of one member."""
 
     def __init__(self, name: str) -> None:
         self.name: Final = name
@@ -69,7 +69,7 @@ class Column:
         self._longest: int | None = None
 
     def add(self, values: list[Any]) -> None:
-        """Take note of the values of a batch of records."""
+        """Add the values of a batch of records."""
         if not values:
             return
         self.present += len(values)
@@ -104,6 +104,7 @@ class Column:
             if found is not None:
                 self._formats[found] += count
         if len(self._tracked) < _MOST_TRACKED:
+            # 8 bytes for each text, whatever its length; collisions are negligible here.
             self._tracked.extend(map(hash, texts))
         if self._choices is not None:
             self._choices |= counted.keys()
@@ -134,7 +135,7 @@ class Column:
 
     @property
     def tracked(self) -> array[int]:
-        """The values told apart, as numbers: texts by their hash."""
+        """Tracked values as numbers: integers themselves, texts by their hash."""
         return self._tracked
 
     @property
@@ -143,7 +144,7 @@ class Column:
         return self.present - self.nulls
 
     def report(self) -> FieldReport:
-        """What the column says."""
+        """Report on the column, without values of a sensitive one."""
         distinct = _distinct(self._tracked)
         exact = len(self._tracked) < _MOST_TRACKED
         sensitive = self._is_sensitive()
@@ -181,8 +182,8 @@ class Column:
         return sum(self._formats[name] for name in SENSITIVE_FORMATS)
 
     def _is_unique(self, distinct: int) -> bool:
-        told = self.kinds["text"] + self.kinds["integer"]
-        return 1 < told == self.filled == len(self._tracked) == distinct
+        trackable = self.kinds["text"] + self.kinds["integer"]
+        return 1 < trackable == self.filled == len(self._tracked) == distinct
 
     def _choice_texts(self) -> tuple[str, ...]:
         if self._sensitive_texts() or not self._choices:
@@ -198,21 +199,22 @@ class Column:
             return None
         whole, part = self._formats["integer"], self._formats["decimal"]
         if whole + part >= _NEARLY_ALL * self._texts:
-            return self._of_digits(has_parts=part > 0)
+            return self._digits_format(has_parts=part > 0)
         for name, count in self._formats.most_common(1):
             if count >= _NEARLY_ALL * self._texts:
                 return name
         return None
 
-    def _of_digits(self, *, has_parts: bool) -> str:
-        """What digits in texts are: numbers of something, or amounts."""
+    def _digits_format(self, *, has_parts: bool) -> str:
+        """Return the format of texts of digits: numbers of something, or amounts."""
         found = words(self.name)
         if found and found[-1] in _CODES:
             return "digits"
-        return "amount" if has_parts or tells_amount(self.name) else "digits"
+        return "amount" if has_parts or is_amount_name(self.name) else "digits"
 
     def _number_format(self) -> str | None:
-        if self._low is None or self._high is None or not tells_time(self.name):
+        # The range alone proves nothing: an id may lie in it as well.
+        if self._low is None or self._high is None or not is_time_name(self.name):
             return None
         low, high = _SECONDS
         if low <= self._low and self._high <= high:
@@ -223,9 +225,11 @@ class Column:
 
 
 def _distinct(values: array[int]) -> int:
-    """How many values are different, without a set of all of them."""
+    """Count the different values, without a set of all of them."""
     if len(values) < _MOST_AT_ONCE:
         return len(set(values))
+    # Equal values fall into the same share, so the counts of the shares add up; one set
+    # at a time bounds the memory.
     shares = [array("q") for _ in range(-(-len(values) // _MOST_AT_ONCE) * 2)]
     count = len(shares)
     for value in values:

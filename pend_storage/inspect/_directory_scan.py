@@ -1,4 +1,4 @@
-"""Looking at all JSON files of a directory. Nothing is written, and nothing is changed."""
+"""Directory scan: inspect all JSON files of a directory, which is only read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pend_storage._shown import listed
 from pend_storage.errors import ConfigError
 from pend_storage.events import Progress
 from pend_storage.inspect._directory_walk import Found, find_files
-from pend_storage.inspect._file_scan import Looked, look
+from pend_storage.inspect._file_scan import ScannedFile, scan_file
 from pend_storage.inspect._key_inference import references
 from pend_storage.inspect._model import DirectoryReport, Shape
-from pend_storage.inspect._record_folders import folder_name, gathered, record_folders
+from pend_storage.inspect._record_folders import folder_name, merged, record_folders
 
 __all__ = ["inspect_directory"]
 
@@ -31,15 +31,15 @@ def inspect_directory(
     keys: Mapping[str, tuple[str, ...]] = _NO_KEYS,
     progress: Progress | None = None,
 ) -> DirectoryReport:
-    """Look at the JSON files of a directory, and below.
+    """Inspect the JSON files of a directory and its folders.
 
     Args:
-        directory: it is only read.
-        patterns: which files; if empty, all that are called as JSON files are.
-        shapes: file to shape, where a guess is not wanted; a folder of records is called
+        directory: the directory; it is only read.
+        patterns: patterns of names of files; if empty, the usual endings of JSON files.
+        shapes: shapes that are not guessed, by file; a folder of records is called
             ``folder/*.json``.
-        keys: file to the fields that identify its records.
-        progress: called with the bytes looked at, and all.
+        keys: fields that identify the records of a list, by file.
+        progress: called with the bytes that were inspected, and all bytes.
 
     Raises:
         ConfigError: there is no such directory, or no such file in it.
@@ -50,52 +50,54 @@ def inspect_directory(
         raise ConfigError(f"{directory} {what}. Correct the path.")
     found, hazards = find_files(directory, patterns)
     _require_known({*shapes, *keys}, found)
-    looked = _look_at(found, shapes, keys, progress)
-    every = _with_folders(looked, shapes)
-    keyed = [part for seen in every for part in seen.keyed]
+    scanned = _scan_files(found, shapes, keys, progress)
+    every = _with_folders(scanned, shapes)
+    keyed = [part for file in every for part in file.keyed]
     return DirectoryReport(
         directory=str(directory),
-        files=tuple(seen.report for seen in every),
+        files=tuple(file.report for file in every),
         references=references(keyed),
         hazards=tuple(hazards),
         seconds=time.monotonic() - started,
     )
 
 
-def _look_at(
+def _scan_files(
     found: Sequence[Found],
     shapes: Mapping[str, Shape],
     keys: Mapping[str, tuple[str, ...]],
     progress: Progress | None,
-) -> list[tuple[Found, Looked]]:
+) -> list[tuple[Found, ScannedFile]]:
     total, done = sum(file.size for file in found), 0
-    looked = []
+    scanned = []
     for file in found:
-        said = shapes.get(file.name, shapes.get(folder_name(file.name)))
-        shape = None if said is Shape.FILES else said
-        seen = look(file, shape=shape, key=keys.get(file.name, ()))
-        looked.append((file, seen))
+        given = shapes.get(file.name, shapes.get(folder_name(file.name)))
+        # FILES is the shape of a folder; of one file in it, it says nothing.
+        shape = None if given is Shape.FILES else given
+        result = scan_file(file, shape=shape, key=keys.get(file.name, ()))
+        scanned.append((file, result))
         done += file.size
         if progress is not None:
             progress(done, total)
-    return looked
+    return scanned
 
 
 def _with_folders(
-    looked: list[tuple[Found, Looked]], shapes: Mapping[str, Shape]
-) -> list[Looked]:
-    """Folders of records become one report each, in the place of their files."""
-    free = [pair for pair in looked if pair[0].name not in shapes]
-    taken: set[str] = set()
-    every: list[Looked] = []
-    for folder, (sure, files) in record_folders(free).items():
+    scanned: list[tuple[Found, ScannedFile]], shapes: Mapping[str, Shape]
+) -> list[ScannedFile]:
+    """Merge the files of each folder of records into one report."""
+    # A file with a given shape is no record of a folder.
+    candidates = [pair for pair in scanned if pair[0].name not in shapes]
+    merged_names: set[str] = set()
+    every: list[ScannedFile] = []
+    for folder, (confidence, files) in record_folders(candidates).items():
         name = folder_name(f"{folder}/-".removeprefix("./"))
-        said = shapes.get(name)
-        if said is None or said is Shape.FILES:
-            every.append(gathered(1.0 if said else sure, files))
-            taken.update(file.name for file, _ in files)
-    every.extend(seen for file, seen in looked if file.name not in taken)
-    return sorted(every, key=lambda seen: seen.report.file)
+        given = shapes.get(name)
+        if given is None or given is Shape.FILES:
+            every.append(merged(1.0 if given else confidence, files))
+            merged_names.update(file.name for file, _ in files)
+    every.extend(result for file, result in scanned if file.name not in merged_names)
+    return sorted(every, key=lambda result: result.report.file)
 
 
 def _require_known(names: set[str], found: Sequence[Found]) -> None:

@@ -1,4 +1,4 @@
-"""Which files of a directory are looked at. Nothing is changed, and no link leads out."""
+"""Directory walk: find the JSON files to inspect, without a link out of the directory."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _TOOLS: Final = frozenset(
         "tsconfig.json",
     }
 )
-"""Files of build tools. They are data only where ``--files`` says so."""
+"""Files of build tools. They are data only where ``--files`` names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file that is to be looked at."""
+    """Regular file to inspect."""
 
     path: Path
     name: str
-    """Relative to the directory, with ``/``."""
+    """Path relative to the directory, with ``/``."""
     size: int
 
 
 @dataclass(slots=True)
 class _Walk:
-    """A walk through a directory: what was in the way, by the kind of trouble."""
+    """Walk through a directory, with the paths that were skipped, by hazard code."""
 
     root: Path
     patterns: Sequence[str]
     visited: set[tuple[int, int]] = field(default_factory=set)
-    trouble: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, code: str, path: Path) -> None:
-        self.trouble.setdefault(code, []).append(self.name(path))
+    def skip(self, code: str, path: Path) -> None:
+        self.skipped.setdefault(code, []).append(self.name(path))
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -78,10 +78,13 @@ _SENTENCES: Final = {
 def find_files(
     directory: Path, patterns: Sequence[str] = ()
 ) -> tuple[list[Found], list[Hazard]]:
-    """The JSON files below a directory, by name, and what was in the way.
+    """Find the JSON files below a directory.
+
+    Returns:
+        The files, by name, and a hazard for each reason why paths were skipped.
 
     Args:
-        directory: where to begin.
+        directory: the root of the walk.
         patterns: only files whose name or path below the directory matches one of
             these; if empty, files that end with ``.json``, ``.jsonl`` or ``.ndjson``
             and do not belong to a build tool.
@@ -96,7 +99,7 @@ def find_files(
             f"{sentence}: {listed(map(name_text, sorted(names)))}",
         )
         for code, (severity, sentence) in _SENTENCES.items()
-        if (names := walk.trouble.get(code))
+        if (names := walk.skipped.get(code))
     ]
     return found, hazards
 
@@ -107,12 +110,13 @@ def _files(walk: _Walk, folder: Path) -> Iterator[Found]:
         here = folders.pop()
         try:
             status = here.stat()
+            # Two links may lead to one folder; its files are one.
             if (status.st_dev, status.st_ino) in walk.visited:
                 continue
             walk.visited.add((status.st_dev, status.st_ino))
             entries = sorted(here.iterdir())
         except OSError:
-            walk.note("no-permission", here)
+            walk.skip("no-permission", here)
             continue
         for path in entries:
             if _is_folder(path):
@@ -144,10 +148,10 @@ def _may_be_followed(walk: _Walk, path: Path) -> bool:
         return True
     target, root = path.resolve(), walk.root.resolve()
     if path.parent.resolve().is_relative_to(target):
-        walk.note("link-loop", path)
+        walk.skip("link-loop", path)
         return False
     if not target.is_relative_to(root):
-        walk.note("link-outside", path)
+        walk.skip("link-outside", path)
         return False
     return True
 
@@ -173,15 +177,15 @@ def _regular(walk: _Walk, path: Path) -> Found | None:
     except OSError as error:
         loop = isinstance(error, RuntimeError) or "loop" in str(error.strerror or "")
         code = "link-loop" if loop or "symbolic" in str(error) else "broken-link"
-        walk.note("no-permission" if isinstance(error, PermissionError) else code, path)
+        walk.skip("no-permission" if isinstance(error, PermissionError) else code, path)
         return None
     if path.is_symlink() and not path.resolve().is_relative_to(walk.root.resolve()):
-        walk.note("link-outside", path)
+        walk.skip("link-outside", path)
         return None
     if not stat.S_ISREG(status.st_mode):
-        walk.note("not-a-file", path)
+        walk.skip("not-a-file", path)
         return None
     if not os.access(path, os.R_OK):
-        walk.note("no-permission", path)
+        walk.skip("no-permission", path)
         return None
     return Found(path, walk.name(path), status.st_size)

@@ -1,6 +1,6 @@
-"""One file's bytes, and what is wrong with them as a whole.
+"""File reader: the bytes of a file, or the hazard that makes it unreadable as a whole.
 
-No sentence here holds a piece of the file: it may be a secret.
+No sentence of a hazard quotes the file: the quoted text may be a secret.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _Stamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The bytes of a file."""
+    """Bytes of a file, which are UTF-8."""
 
     raw: bytes
     encoding: str
     stamp: _Stamp
-    """What the system said of the file when it was opened."""
+    """Device, inode, size and time of change of the file when it was opened."""
 
 
 def read_text(path: Path) -> Text | Hazard:
-    """The bytes of a file, or why they are not looked at."""
+    """Read a file; returns a hazard where it cannot be read, or is not UTF-8."""
     try:
         with path.open("rb") as stream:
             status = os.fstat(stream.fileno())
@@ -68,7 +68,7 @@ def read_text(path: Path) -> Text | Hazard:
 
 
 def changed_since(path: Path, text: Text) -> Hazard | None:
-    """Whether a file was written, replaced or removed while it was looked at."""
+    """Return a hazard where a file was written, replaced or removed during the scan."""
     try:
         same = _stamp(path.stat()) == text.stamp
     except OSError:
@@ -85,7 +85,10 @@ def changed_since(path: Path, text: Text) -> Hazard | None:
 
 
 def broken(text: Text, error: BrokenFileError) -> Hazard:
-    """What to say of a file that cannot be divided into records."""
+    """Diagnose a file that cannot be divided into records.
+
+    The order of the checks matters: a half-written file has the faults of the others, too.
+    """
     raw = text.raw
     if not raw.strip(b" \t\r\n" + _BOM):
         return _file(
@@ -154,7 +157,7 @@ def _decoded(raw: bytes, stamp: _Stamp) -> Text | Hazard:
 
 
 def _relaxed(raw: bytes) -> str | None:
-    """What makes it JSON5, if anything."""
+    """Return the feature of JSON5 that a text has, or None."""
     for pattern, kind in (
         (_COMMENT, "comments"),
         (_SINGLE_QUOTED, "single quotes"),
@@ -171,7 +174,7 @@ def _ends_within_comment(raw: bytes) -> bool:
 
 
 def _first_fault(raw: bytes) -> str:
-    """Where a parser would stop, in lines and columns."""
+    """Return the line and column at which a parser stops."""
     try:
         _CHECK(raw)
         for _ in each(raw, value_start(raw)):

@@ -1,4 +1,4 @@
-"""Looking at one file: its shape, its records, its hazards."""
+"""File scan: shape, records and hazards of one file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pend_storage.inspect._record_profile import Profile, Record, members, one
 from pend_storage.inspect._shape_inference import Place, guesses_of, places_of
 from pend_storage.legacy._scan import BrokenFileError, each, value_start
 
-__all__ = ["Looked", "is_lines", "look", "part_of"]
+__all__ = ["ScannedFile", "is_lines", "part_of", "scan_file"]
 
 _LINE_ENDINGS: Final = (".jsonl", ".ndjson")
 _OPENING: Final = b"[{"
@@ -33,8 +33,8 @@ _LINES: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A file that was looked at."""
+class ScannedFile:
+    """Result of the scan of one file, or of a folder of records."""
 
     report: FileReport
     keyed: tuple[Keyed, ...] = ()
@@ -42,33 +42,34 @@ class Looked:
     """Member names of a file that is one object: folders are recognised by them."""
 
 
-def look(
+def scan_file(
     found: Found, *, shape: Shape | None = None, key: Sequence[str] = ()
-) -> Looked:
-    """Look at one file.
+) -> ScannedFile:
+    """Scan one file.
 
     Args:
         found: the file.
-        shape: as somebody says; guessed if None.
-        key: fields that identify its records, as somebody says.
+        shape: the shape that the user gives; guessed if None.
+        key: the fields that identify its records, by the user; guessed if empty.
     """
     text = read_text(found.path)
     if isinstance(text, Hazard):
         return _unread(found, text)
     try:
-        looked = _looked(found, text, shape, key)
+        scanned = _scan_text(found, text, shape, key)
     except BrokenFileError as error:
         return _unread(found, broken(text, error), text.encoding)
+    # The report is right for the content that was read, so the change is only a note.
     meanwhile = changed_since(found.path, text)
     if meanwhile is not None:
-        report = looked.report
+        report = scanned.report
         report = replace(report, hazards=(*report.hazards, meanwhile))
-        looked = replace(looked, report=report)
-    return looked
+        scanned = replace(scanned, report=report)
+    return scanned
 
 
-def _unread(found: Found, hazard: Hazard, encoding: str = "unknown") -> Looked:
-    return Looked(
+def _unread(found: Found, hazard: Hazard, encoding: str = "unknown") -> ScannedFile:
+    return ScannedFile(
         FileReport(
             file=found.name,
             size=found.size,
@@ -81,9 +82,9 @@ def _unread(found: Found, hazard: Hazard, encoding: str = "unknown") -> Looked:
     )
 
 
-def _looked(
+def _scan_text(
     found: Found, text: Text, shape: Shape | None, key: Sequence[str]
-) -> Looked:
+) -> ScannedFile:
     raw, start = text.raw, value_start(text.raw)
     if start == len(raw):
         raise BrokenFileError("half-written", "there is nothing but white space")
@@ -100,9 +101,9 @@ def _looked(
     profiles = [
         _profiled(raw, place, top) for place in places_of(top, guesses[0].shape)
     ]
-    looked = _result(found, text, guesses, profiles, key)
+    scanned = _result(found, text, guesses, profiles, key)
     is_object = not top.is_list and top.count
-    return replace(looked, names=frozenset(top.names())) if is_object else looked
+    return replace(scanned, names=frozenset(top.names())) if is_object else scanned
 
 
 def _profiled(raw: bytes, place: Place, top: Outline) -> tuple[Place, Profile]:
@@ -132,7 +133,7 @@ def _result(
     guesses: Sequence[Guess],
     profiles: Sequence[tuple[Place, Profile]],
     key: Sequence[str],
-) -> Looked:
+) -> ScannedFile:
     parts = [part_of(place, profile, key) for place, profile in profiles]
     hazards = [
         hazard
@@ -162,17 +163,17 @@ def _result(
         keyed_of(found.name, part, profile)
         for part, (_, profile) in zip(parts, profiles, strict=True)
     )
-    return Looked(report, keyed)
+    return ScannedFile(report, keyed)
 
 
 def keyed_of(file: str, part: Part, profile: Profile) -> Keyed:
-    """A part with what its columns hold, for finding references."""
+    """Combine a part with the values of its columns, to find references."""
     tracked = {name: column.tracked for name, column in profile.columns.items()}
     return Keyed(file, part, tracked, profile.names)
 
 
 def part_of(place: Place, profile: Profile, key: Sequence[str] = ()) -> Part:
-    """What a profile says of the records that stand in one place."""
+    """Report on the records at one place of a file, by their profile."""
     fields = profile.fields()
     is_list = place.shape in {Shape.LIST, Shape.JSON_LINES}
     keys = key_candidates(fields, profile.records) if is_list else ()
@@ -196,11 +197,13 @@ def part_of(place: Place, profile: Profile, key: Sequence[str] = ()) -> Part:
 
 
 def is_lines(name: str, raw: bytes, start: int) -> bool:
-    """Whether a file has one JSON value on each line."""
+    """Return whether a file has one JSON value on each line."""
     if name.lower().endswith(_LINE_ENDINGS):
         return True
     if raw[start : start + 1] != b"{":
         return False
+    # A pretty-printed object has its first line break inside of the braces; of JSON lines,
+    # the first line ends with a brace, and the next one begins with a brace.
     first = raw.find(b"\n", start)
     if first < 0 or raw[start:first].rstrip()[-1:] != b"}":
         return False
@@ -208,7 +211,7 @@ def is_lines(name: str, raw: bytes, start: int) -> bool:
     return rest == b"{"
 
 
-def _lines(found: Found, text: Text, key: Sequence[str]) -> Looked:
+def _lines(found: Found, text: Text, key: Sequence[str]) -> ScannedFile:
     profile = Profile()
     profile.add(_each_line(text.raw))
     objects = profile.kinds["object"] / max(profile.records, 1)
@@ -232,7 +235,7 @@ def _each_line(raw: bytes) -> Iterator[Record]:
         place = end + 1
 
 
-def _scalar(found: Found, text: Text, start: int) -> Looked:
+def _scalar(found: Found, text: Text, start: int) -> ScannedFile:
     profile = Profile()
     profile.add(one(text.raw[start:].strip(_SPACE)))
     if profile.faults["not-json"]:

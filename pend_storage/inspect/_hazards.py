@@ -1,4 +1,4 @@
-"""What is said of everything that deserves a look. Never with a value of a record."""
+"""Hazards of records and fields, with their sentences, which quote no value of a record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REGULAR: Final = 0.5
 
 
 def hazards_of(profile: Profile, part: Part) -> list[Hazard]:
-    """The hazards of one part of a file, the worst first."""
+    """List the hazards of one part of a file, the worst first."""
     where = f" (in {shown('.'.join(part.path))})" if part.path else ""
     found = [
         Hazard(code, Severity.RECORD, profile.faults[code], f"{sentence}{where}")
@@ -71,7 +71,7 @@ def _doubles(profile: Profile, part: Part, where: str) -> Iterator[Hazard]:
 
 
 def _mixtures(profile: Profile, part: Part, where: str) -> Iterator[Hazard]:
-    """Records and fields that are of several types."""
+    """Yield the hazards of records and fields of several types."""
     if part.shape is not Shape.OBJECT and len(part.values) > 1:
         odd = sum(
             count
@@ -87,12 +87,12 @@ def _mixtures(profile: Profile, part: Part, where: str) -> Iterator[Hazard]:
             )
     mixed = [field for field in part.fields if len(field.types) > 1]
     if mixed:
-        told = listed((_told(field) for field in mixed), most=5)
+        fields = listed((_with_types(field) for field in mixed), most=5)
         yield Hazard(
             "mixed-types",
             Severity.NOTE,
             len(mixed),
-            f"fields have values of several types: {told}{where}",
+            f"fields have values of several types: {fields}{where}",
         )
     nested = part.more_fields
     if nested:
@@ -105,7 +105,7 @@ def _mixtures(profile: Profile, part: Part, where: str) -> Iterator[Hazard]:
         )
 
 
-def _told(field: FieldReport) -> str:
+def _with_types(field: FieldReport) -> str:
     return f"{name_text(field.name, 40)} ({_shares(field.types)})"
 
 

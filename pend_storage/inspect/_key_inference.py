@@ -1,4 +1,4 @@
-"""Which fields identify a record, and which refer to the records of another file."""
+"""Key inference: fields that identify a record, and fields that refer to another file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LONGEST: Final = 160
 
 
 def key_candidates(fields: Sequence[FieldReport], records: int) -> tuple[str, ...]:
-    """The fields that may identify the records of a list, the best first.
+    """List the fields that may identify the records of a list, the best first.
 
-    A field that is called as keys are may have a few duplicates: they are mistakes.
-    Others must be unique, and look like an identity.
+    A field with the name of a key may have a few duplicates: they are mistakes. Other
+    fields must be unique, and have the format of an identity.
     """
     ranked = [
         (rank, place, field.name)
@@ -38,7 +38,7 @@ def key_candidates(fields: Sequence[FieldReport], records: int) -> tuple[str, ..
 
 
 def _rank(field: FieldReport, place: int, records: int) -> int | None:
-    """How good a key a field is; 0 is the best, None where it cannot be one."""
+    """Rank a field as a key; 0 is the best, None where it cannot be one."""
     filled = field.present - field.nulls
     if not _may_identify(field, filled, records):
         return None
@@ -55,7 +55,7 @@ def _rank(field: FieldReport, place: int, records: int) -> int | None:
 
 
 def _may_identify(field: FieldReport, filled: int, records: int) -> bool:
-    """Whether nearly all records have a value of their own in a field."""
+    """Return whether nearly all records have a unique value in a field."""
     if not field.types or field.format in _NO_KEYS:
         return False
     kind, share = field.types[0]
@@ -70,7 +70,7 @@ def _may_identify(field: FieldReport, filled: int, records: int) -> bool:
 
 
 def key_duplicates(fields: Sequence[FieldReport], key: Sequence[str]) -> int:
-    """How many records share the value of the key with another, at least."""
+    """Count the records that share the value of the key with another, at least."""
     if len(key) != 1:
         return 0
     field = next(field for field in fields if field.name == key[0])
@@ -79,24 +79,24 @@ def key_duplicates(fields: Sequence[FieldReport], key: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """One part of a file, with what its columns hold."""
+    """Part of a file, with the values of its columns as numbers."""
 
     file: str
     part: Part
     tracked: Mapping[str, array[int]]
-    """Values of each column, told apart by numbers."""
+    """Values of each column as numbers; see ``Column.tracked``."""
     names: array[int]
-    """Of the member names of a map."""
+    """Hashes of the member names of a map."""
 
     def keys(self) -> array[int] | None:
-        """The values that identify its records."""
+        """Return the values that identify its records; None where none do."""
         if self.part.shape in {Shape.MAP, Shape.FILES}:
             return self.names
         return self.tracked.get(self.part.key[0]) if len(self.part.key) == 1 else None
 
 
 def references(parts: Sequence[Keyed]) -> tuple[Reference, ...]:
-    """Fields of which nearly all values are keys of another part."""
+    """Find the fields of which nearly all values are keys of another part."""
     found: list[Reference] = []
     for target in parts:
         keys = target.keys()
@@ -118,6 +118,7 @@ def _into(target: Keyed, known: set[int], part: Keyed) -> Iterator[Reference]:
         if not values or is_own_key or not _may_refer(field, target):
             continue
         share = _share(values, known)
+        # A map often repeats its member names in a field: that refers to nothing.
         if share >= _INCLUDED and not (same and _is_copy_of_name(part, field)):
             yield Reference(
                 file=part.file,
@@ -141,23 +142,26 @@ def _into(target: Keyed, known: set[int], part: Keyed) -> Iterator[Reference]:
 
 
 def _is_copy_of_name(part: Keyed, field: FieldReport) -> bool:
-    """Whether a field of a map repeats the member name."""
+    """Return whether a field of a map repeats the member name."""
     return part.part.shape is Shape.MAP and field.is_unique
 
 
 def _share(values: array[int], known: set[int]) -> float:
     if values[0] not in known and values[-1] not in known:
-        return 0.0  # as nearly always
+        return (
+            0.0  # nearly every pair of columns ends here, without a set of its values
+        )
     distinct = set(values)
     return len(distinct & known) / len(distinct)
 
 
 def _may_refer(field: FieldReport, target: Keyed) -> bool:
-    """Small numbers are among any keys: there the name must say so as well."""
+    """Return whether a field may refer to a target, by its type, format and name."""
     if field.kind not in {"text", "integer"} or field.format in {"seconds", "time"}:
         return False
     if field.kind == "text" and field.distinct >= _FEW:
         return True
+    # Small numbers are among any keys, so the name must mention the target as well.
     called = {singular(word) for word in words(target.file.split("/")[-1])} | {
         singular(word) for name in target.part.path for word in words(name)
     }

@@ -1,4 +1,4 @@
-"""The report of an inspection, in Markdown: for people, and for the file of a ticket."""
+"""Markdown report of an inspection, for people and tickets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_FIELDS: Final = 100
 
 
 def render_report(report: DirectoryReport) -> str:
-    """The whole report. The same directory gives the same text."""
+    """Render the whole report. The same directory gives the same text."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -87,7 +87,7 @@ def _file_row(file: FileReport) -> tuple[str, ...]:
 
 
 def runner_up_text(file: FileReport) -> str:
-    """The next guess in a cell."""
+    """Render the second guess of a shape."""
     other = file.runner_up
     return "" if other is None else f"{other.shape.value} {other.confidence:.0%}"
 
@@ -140,7 +140,7 @@ def _field_text(reference: Reference) -> str:
 
 
 def place_text(file: str, path: tuple[str, ...]) -> str:
-    """A file, and the member in it whose records are meant."""
+    """Render a file, and the path of the member with the records."""
     return cut(f"{file} {'.'.join(path)}".rstrip(), 100)
 
 
@@ -164,17 +164,17 @@ def _file(file: FileReport) -> Iterator[str]:
 
 
 def _part_sentence(file: FileReport, part: Part) -> str:
-    said = f"{part.records:,} records, {file.encoding}."
+    counted = f"{part.records:,} records, {file.encoding}."
     if part.shape in {Shape.MAP, Shape.FILES}:
-        return f"{said} The key is the name."
+        return f"{counted} The key is the name."
     if part.key:
         names = ", ".join(_code(name) for name in part.key)
         others = [_code(name) for name in part.keys if name not in part.key]
         more = f" {listed(others, 5)} would do as well." if others else ""
-        return f"{said} The key is {names}.{more}"
+        return f"{counted} The key is {names}.{more}"
     if part.shape in {Shape.LIST, Shape.JSON_LINES}:
-        return f"{said} No field identifies a record."
-    return said
+        return f"{counted} No field identifies a record."
+    return counted
 
 
 def _field_row(field: FieldReport, part: Part) -> tuple[str, ...]:
@@ -195,30 +195,30 @@ def _share(count: int, total: int) -> str:
 
 
 def described(field: FieldReport) -> str:
-    """What a field holds, in a few words; nothing of a sensitive one but its length."""
-    said = []
+    """Describe the values of a field; of a sensitive one, only format and length."""
+    words = []
     if field.is_sensitive:
-        said.append("sensitive")
+        words.append("sensitive")
     if field.format is not None:
-        said.append(field.format)
+        words.append(field.format)
     if field.low is not None and field.high is not None:
-        said.append(f"{field.low} to {field.high}")
+        words.append(f"{field.low} to {field.high}")
     if field.longest is not None and field.shortest is not None:
         spread = (
             f"{field.shortest}"
             if field.shortest == field.longest
             else f"{field.shortest} to {field.longest}"
         )
-        said.append(f"{spread} long")
+        words.append(f"{spread} long")
     if field.is_unique:
-        said.append("unique")
+        words.append("unique")
     if field.choices:
-        said.append(f"one of {listed(map(shown, field.choices))}")
-    return ", ".join(said)
+        words.append(f"one of {listed(map(shown, field.choices))}")
+    return ", ".join(words)
 
 
 def _code(text: str) -> str:
-    """A name as Markdown shows it, whatever is in it."""
+    """Render a name as Markdown code; a backquote in it would end the code."""
     return f"`{name_text(text).replace('`', chr(39))}`"
 
 
@@ -230,7 +230,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 
 def bytes_text(size: float) -> str:
-    """A size for people."""
+    """Format a size in bytes, for people."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= least:
             return f"{size / least:.1f} {unit}"

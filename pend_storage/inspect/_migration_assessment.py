@@ -1,4 +1,4 @@
-"""How ready a directory is, and what a migration of it takes."""
+"""Migration assessment: readiness score of each file, time and memory of a migration."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pend_storage.inspect._model import (
 __all__ = ["Expected", "FileHazard", "expected", "ranked_hazards", "score"]
 
 _RECORDS_A_SECOND: Final = 7_800
-"""``migrate json``, as docs/explanation/benchmarks.md has it: on two cores, of the Pend
-server's records, which have 450 bytes each."""
+"""Rate of ``migrate json`` by docs/explanation/benchmarks.md: on two cores, with the
+records of a Pend server, which have 450 bytes each."""
 _BYTES_A_SECOND: Final = 3_500_000
 _MEMORY_A_RECORD: Final = 5_000
 _MEMORY_A_BYTE: Final = 4
 _JSON_FACTOR: Final = 1.3
-"""What a store's own files are beside the JSON files: a snapshot and a journal."""
+"""Bytes of snapshot and journal for each byte of the JSON files."""
 _POSTGRES_FACTOR: Final = 1.6
-"""What tables with their indexes and the change log are: beside the JSON files."""
+"""Bytes of tables, indexes and change log for each byte of the JSON files."""
 _POSTGRES_LEAST: Final = 10_000_000
-"""An empty database with its tables."""
+"""Bytes of an empty database with its tables."""
 _ORDER: Final = (Severity.FILE, Severity.RECORD, Severity.NOTE)
 _DOUBT: Final = 30
 _NOTE: Final = 3
@@ -38,7 +38,7 @@ _ALL_FAULTS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class FileHazard:
-    """A hazard, and the file that has it; the directory itself as None."""
+    """Hazard with its file; None stands for the directory itself."""
 
     file: str | None
     hazard: Hazard
@@ -46,19 +46,19 @@ class FileHazard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What a migration takes, by rates that were measured elsewhere."""
+    """Estimate of a migration, by rates that were measured on another machine."""
 
     seconds: float
-    """Of ``migrate json``, without the copy of the directory."""
+    """Duration of ``migrate json``, without the copy of the directory."""
     json_bytes: int
-    """What the JSON store adds to the directory."""
+    """Bytes that the JSON store adds to the directory."""
     postgres_bytes: int
     memory_bytes: int
-    """At the peak, of the command that migrates."""
+    """Peak memory of the command that migrates."""
 
 
 def score(file: FileReport) -> int:
-    """How ready a file is, from 0 to 100: 100 where nobody needs to look at it."""
+    """Score the readiness of a file, from 0 to 100: 100 where nothing needs a decision."""
     if file.shape is Shape.BROKEN:
         return 0
     points = 100 if file.is_sure else 100 - _DOUBT
@@ -74,7 +74,7 @@ def score(file: FileReport) -> int:
 
 
 def ranked_hazards(report: DirectoryReport) -> list[FileHazard]:
-    """All hazards, the worst first."""
+    """List all hazards, the worst first."""
     every: Iterable[FileHazard] = [
         *(FileHazard(None, hazard) for hazard in report.hazards),
         *(FileHazard(f.file, hazard) for f in report.files for hazard in f.hazards),
@@ -90,7 +90,7 @@ def ranked_hazards(report: DirectoryReport) -> list[FileHazard]:
 
 
 def expected(report: DirectoryReport) -> Expected:
-    """What a migration of the readable files takes."""
+    """Estimate a migration of the readable files."""
     files = [file for file in report.files if file.shape is not Shape.BROKEN]
     size = sum(file.size for file in files)
     records = sum(file.records for file in files)

@@ -1,4 +1,4 @@
-"""What an inspection finds: files, shapes, fields, keys, references, hazards."""
+"""Inspection report: files, shapes, fields, keys, references, hazards."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 SURE = 0.75
-"""A guess below this confidence is a doubt: somebody should look at it."""
+"""Confidence below which a guess is doubtful, and should be checked by a person."""
 
 
 class Shape(StrEnum):
-    """How the records stand in a file."""
+    """Shape of a file: the arrangement of its records."""
 
     LIST = "list"
     """A list of objects."""
@@ -48,7 +48,7 @@ class Shape(StrEnum):
     SCALARS = "scalars"
     """A list of values that are not objects."""
     EMPTY = "empty"
-    """An empty list or object: it does not tell what will be in it."""
+    """An empty list or object: its later content is unknown."""
     DOCUMENTS = "documents"
     """Anything: chosen by ``--set``, never guessed."""
     BROKEN = "broken"
@@ -56,19 +56,19 @@ class Shape(StrEnum):
 
 
 class Severity(StrEnum):
-    """What a hazard means for a migration."""
+    """Severity of a hazard: its effect on a migration."""
 
     FILE = "file"
     """None of the records of the file is served: it cannot be read, as a rule."""
     RECORD = "record"
-    """Each record that has it waits in quarantine, in its place in the file."""
+    """Each record that has it waits in quarantine, and stays at its place in the file."""
     NOTE = "note"
-    """Nothing is lost; somebody should know."""
+    """No record is affected; the server's developers should know of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A shape, and how sure it is."""
+    """Guessed shape, with its confidence."""
 
     shape: Shape
     confidence: float
@@ -77,27 +77,27 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """Something about a file that deserves a look. It never holds a value of a record."""
+    """Hazard for a migration. It never contains a value of a record."""
 
     code: str
     severity: Severity
     count: int
     sentence: str
-    """What was found, and what to do."""
+    """Finding and remedy, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldReport:
-    """What the records of one part say under one member name."""
+    """Statistics of one member in the records of one part."""
 
     name: str
     present: int
     """Records that have the member, null or not."""
     nulls: int
     types: tuple[tuple[str, float], ...]
-    """JSON types of what is not null, the commonest first, with their shares."""
+    """JSON types of the values that are not null, with their shares, the commonest first."""
     distinct: int
-    """Different texts and integers."""
+    """Number of different texts and integers."""
     distinct_is_exact: bool
     low: int | float | None
     """The smallest number; None where there is none, and for sensitive fields."""
@@ -106,11 +106,11 @@ class FieldReport:
     """Characters of the shortest text, or items of the shortest container."""
     longest: int | None
     format: str | None
-    """What nearly all texts look like, or what the numbers count."""
+    """Format of nearly all texts, or unit of the numbers."""
     choices: tuple[str, ...]
-    """All texts, where they are few and stand often: perhaps an enumeration."""
+    """All texts, where they are few and frequent: perhaps an enumeration."""
     is_sensitive: bool
-    """Looks like a telephone number, an address of mail or a secret."""
+    """Whether the values may be telephone numbers, mail addresses or secrets."""
     is_unique: bool
 
     @property
@@ -126,40 +126,40 @@ class Part:
     path: tuple[str, ...]
     """Member names from the top of the file to the list or map."""
     shape: Shape
-    """How the records stand there: a list, a map, one object or values."""
+    """Arrangement of the records there: a list, a map, one object or values."""
     records: int
     values: tuple[tuple[str, float], ...]
     """JSON types of the records with their shares, the commonest first."""
     value: FieldReport | None
-    """What the records hold that are no objects."""
+    """Statistics of the records that are no objects."""
     fields: tuple[FieldReport, ...]
-    """In the order in which they were first seen."""
+    """Members, in the order of their first occurrence."""
     more_fields: int
-    """Member names that were counted and not looked at, because there were too many."""
+    """Number of further member names without statistics, because there were too many."""
     key: tuple[str, ...]
-    """The fields that identify a record in a list; empty where none do."""
+    """Fields that identify a record in a list; empty where none do."""
     keys: tuple[str, ...]
-    """All fields that could."""
+    """All fields that could identify a record."""
     duplicate_keys: int
 
     @property
     def are_objects(self) -> bool:
-        """Whether the records are objects, but for a few that are irregular."""
+        """True where the records are objects, except for a few irregular ones."""
         return bool(self.values) and self.values[0][0] == "object"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One file, or one folder with a file for each record."""
+    """Report on one file, or on one folder with a file for each record."""
 
     file: str
-    """Relative to the directory, with ``/``; a folder of records as ``folder/*.json``."""
+    """Path relative to the directory, with ``/``; of a folder ``folder/*.json``."""
     size: int
     files: int
-    """How many files it is."""
+    """Number of files."""
     encoding: str
     guesses: tuple[Guess, ...]
-    """The best first; a shape given by ``--set`` has the confidence 1."""
+    """Guessed shapes, the best first; a shape given by ``--set`` has the confidence 1."""
     parts: tuple[Part, ...]
     hazards: tuple[Hazard, ...]
 
@@ -170,12 +170,12 @@ class FileReport:
 
     @property
     def confidence(self) -> float:
-        """How sure the best guess is."""
+        """Confidence of the best guess, from 0 to 1."""
         return self.guesses[0].confidence
 
     @property
     def runner_up(self) -> Guess | None:
-        """The guess that would be next."""
+        """The second guess; None where there is one guess only."""
         return self.guesses[1] if len(self.guesses) > 1 else None
 
     @property
@@ -185,7 +185,7 @@ class FileReport:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the shape needs nobody's look."""
+        """True where the shape needs no check by a person."""
         return self.confidence >= SURE
 
     @property
@@ -196,32 +196,32 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A field whose values are nearly all keys of another collection."""
+    """Reference: a field whose values are nearly all keys of another collection."""
 
     file: str
     path: tuple[str, ...]
     field: str | None
-    """None: the member names of the map."""
+    """Name of the field; None: the member names of the map."""
     target: str
     target_path: tuple[str, ...]
     share: float
-    """Of the different values, those that are keys there."""
+    """Share of the different values that are keys of the target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryReport:
-    """All that was found in a directory."""
+    """Report on a directory."""
 
     directory: str
     files: tuple[FileReport, ...]
     references: tuple[Reference, ...]
     hazards: tuple[Hazard, ...]
-    """Of the directory itself: loops of links, folders that may not be read."""
+    """Hazards of the directory itself: loops of links, folders without permission."""
     seconds: float
 
     @property
     def has_doubts(self) -> bool:
-        """Whether somebody should look before anything is migrated."""
+        """True where a person should decide something before a migration."""
         hazards = [*self.hazards, *(h for f in self.files for h in f.hazards)]
         return (
             not self.files

@@ -1,4 +1,4 @@
-"""What names say: whether they are data or fields, and whether they hint at a secret."""
+"""Name heuristics: distinguish data from field names, and recognise times and secrets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pend_storage._shown import cut, shown
 __all__ = [
     "class_name",
     "data_share",
+    "is_amount_name",
     "is_sensitive_name",
+    "is_time_name",
     "name_text",
     "settings_share",
     "singular",
     "snake",
-    "tells_amount",
-    "tells_time",
     "words",
 ]
 
@@ -62,7 +62,7 @@ _AMOUNT: Final = frozenset(
     """.split()  # noqa: SIM905 - with one word a line it would fill pages
 )
 _STORES: Final = frozenset({"data", "database", "db", "json", "list", "map", "store"})
-"""Last words of file names that say nothing of the records."""
+"""Last words of file names that do not describe the records."""
 _SENSITIVE_ANYWHERE: Final = frozenset(
     """
     apikey cvv email emails iban mail mobile passphrase passwd password passwords phone
@@ -86,18 +86,18 @@ _SENSITIVE_PAIRS: Final = frozenset(
 
 
 def name_text(text: str, most: int = 60) -> str:
-    """A name as it may be shown: cut, and without characters that control a terminal."""
+    """Render a name for output: cut, and without characters that control a terminal."""
     shortened = cut(text, most)
     return shortened if shortened.isprintable() else shown(shortened)
 
 
 def words(name: str) -> list[str]:
-    """The words of a name, in lower case: of ``createdAt``, ``created`` and ``at``."""
+    """Split a name into words in lower case: ``createdAt`` into ``created`` and ``at``."""
     return [word.lower() for word in _WORD.findall(name)]
 
 
 def data_share(names: Iterable[str]) -> float:
-    """How much names look like data: 1 for hashes, 0 for words that a program wrote."""
+    """Estimate the share of names that are data: 1 for hashes, 0 for names of fields."""
     weights = [
         1.0
         if _DATA(name)
@@ -112,24 +112,24 @@ def data_share(names: Iterable[str]) -> float:
 
 
 def settings_share(names: Iterable[str]) -> float:
-    """How many of the names have a word that settings are often called by."""
+    """Return the share of names with a word that is usual in names of settings."""
     found = [not _SETTINGS.isdisjoint(words(name)) for name in names]
     return sum(found) / len(found) if found else 0.0
 
 
-def tells_time(name: str) -> bool:
-    """Whether a name says that its values are times."""
+def is_time_name(name: str) -> bool:
+    """Return whether a name is one of times."""
     found = words(name)
     return bool(found) and (found[-1] in _TIME or found[0] in {"last", "expires", "ts"})
 
 
-def tells_amount(name: str) -> bool:
-    """Whether a name says that its values are amounts of something."""
+def is_amount_name(name: str) -> bool:
+    """Return whether a name is one of amounts, of money or of tokens."""
     return not _AMOUNT.isdisjoint(words(name)[-2:])
 
 
 def is_sensitive_name(name: str) -> bool:
-    """Whether a name says that its values must not be shown."""
+    """Return whether a name hints at values that no report may contain."""
     found = words(name)
     if not found:
         return False
@@ -141,14 +141,14 @@ def is_sensitive_name(name: str) -> bool:
 
 
 def snake(name: str, most: int = 50) -> str:
-    """A name as Python and SQL spell it; ``field`` where it has no letters."""
+    """Convert a name to snake case; ``field`` where it has no letters."""
     ascii_words = [w for w in words(name) if w.isascii()]
     text = "_".join(ascii_words)[:most].strip("_") or "field"
     return text if text[0].isalpha() else f"field_{text}"
 
 
 def singular(name: str) -> str:
-    """One of what a collection is called by: ``user`` of ``users``."""
+    """Return the singular of a collection's name: ``user`` of ``users``."""
     for ending, instead, least in (
         ("ies", "y", 5),
         ("sses", "ss", 5),
@@ -164,7 +164,7 @@ def singular(name: str) -> str:
 
 
 def class_name(name: str) -> str:
-    """What a record of a collection is called by: ``AdminLog`` of ``admin_logs``."""
+    """Return the class name for the records of a collection: ``AdminLog``, ``admin_logs``."""
     found = snake(name).split("_")
     while len(found) > 1 and found[-1] in _STORES:
         found.pop()

@@ -1,7 +1,7 @@
-"""The outer structure of a value, from a sample of what is in it: shapes are guessed by it.
+"""Outline of a container: a bounded sample of its items, from which shapes are guessed.
 
-A container of millions of items is gone through once and not kept: as many items as fit a
-bound are remembered, evenly spread.
+A container of millions of items is read once, and its items are not kept: a sample of them
+is, evenly spread and of bounded size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pend_storage.legacy._scan import each, name_at
 __all__ = ["Item", "Outline", "kind_at", "outline"]
 
 _MOST: Final = 512
-"""Items that are remembered, and twice as many for a moment."""
+"""Items of a sample at least, where there are as many; twice as many at most."""
 _SMALL: Final = 1 << 16
 """Bytes of an item that is decoded as a whole."""
 _KINDS: Final = {
@@ -39,14 +39,14 @@ class Item:
 
     name: str | None
     start: int
-    """Where its value begins."""
+    """Offset of its value."""
     end: int
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """An object or a list, seen from outside."""
+    """Outline of an object or a list."""
 
     raw: bytes
     start: int
@@ -54,26 +54,26 @@ class Outline:
     is_list: bool
     count: int
     items: tuple[Item, ...]
-    """All of them, or a sample evenly spread."""
+    """All items, or an evenly spread sample."""
     _inner: dict[int, Outline] = field(default_factory=dict, compare=False, repr=False)
 
     def kinds(self) -> Counter[str]:
-        """How often each JSON type occurs in the sample."""
+        """Count the JSON types in the sample."""
         return Counter(item.kind for item in self.items)
 
     def names(self) -> list[str]:
-        """Member names of the sample."""
+        """List the member names of the sample."""
         return [item.name for item in self.items if item.name is not None]
 
     def inner(self, item: Item) -> Outline:
-        """The outline of a container in it."""
+        """Return the outline of a container in it, which is read once."""
         found = self._inner.get(item.start)
-        if found is None:  # a large one is gone through once, however often it is asked
+        if found is None:
             found = self._inner[item.start] = outline(self.raw, item.start)
         return found
 
     def member_names(self, item: Item) -> frozenset[str]:
-        """The member names of an object in it; empty where it cannot be read."""
+        """Return the member names of an object in it; empty where it cannot be read."""
         if item.end - item.start > _SMALL:
             return frozenset(self.inner(item).names())
         value = _value(self.raw[item.start : item.end])
@@ -81,23 +81,25 @@ class Outline:
 
 
 def outline(raw: bytes, start: int) -> Outline:
-    """The outline of the object or list that begins here.
+    """Read the outline of the object or list at an offset.
 
     Raises:
-        BrokenFileError: it is neither, or it is not sound.
+        BrokenFileError: the value is neither, or it is not JSON.
     """
     is_list = raw[start : start + 1] == b"["
-    kept: list[tuple[int, int, int]] = []
+    sample: list[tuple[int, int, int]] = []
     count, step, end = 0, 1, start + 1
     for name, value, end in each(raw, start):
         if count % step == 0:
-            kept.append((name, value, end))
-            if len(kept) == 2 * _MOST:
-                kept, step = kept[::2], step * 2
+            sample.append((name, value, end))
+            # Every second item is dropped when the sample is full, and the step doubled:
+            # the sample stays evenly spread, though the number of items is not known.
+            if len(sample) == 2 * _MOST:
+                sample, step = sample[::2], step * 2
         count += 1
     end = raw.index(b"]" if is_list else b"}", end) + 1
     return Outline(
-        raw, start, end, is_list, count, tuple(_items(raw, kept, is_list=is_list))
+        raw, start, end, is_list, count, tuple(_items(raw, sample, is_list=is_list))
     )
 
 
@@ -111,7 +113,7 @@ def _items(
 
 
 def kind_at(raw: bytes, start: int) -> str:
-    """The JSON type of the value that begins here."""
+    """Return the JSON type of the value at an offset, by its first byte."""
     return _KINDS.get(raw[start], "number")
 
 

@@ -1,4 +1,4 @@
-"""Folders with one file for each record, recognised by files that are alike."""
+"""Record folders: folders with one file for each record, recognised by similar files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pend_storage.inspect._directory_walk import Found
-from pend_storage.inspect._file_scan import Looked, keyed_of, part_of
+from pend_storage.inspect._file_scan import ScannedFile, keyed_of, part_of
 from pend_storage.inspect._hazards import hazards_of
 from pend_storage.inspect._model import FileReport, Guess, Hazard, Severity, Shape
 from pend_storage.inspect._name_heuristics import data_share
 from pend_storage.inspect._record_profile import Profile, Record
 from pend_storage.inspect._shape_inference import Place, likeness
 
-__all__ = ["folder_name", "gathered", "record_folders"]
+__all__ = ["folder_name", "merged", "record_folders"]
 
 _LEAST: Final = 3
 _ALIKE: Final = 0.6
@@ -34,71 +34,73 @@ def _not_served(name: str) -> Hazard:
 
 
 def folder_name(file: str) -> str:
-    """What the folder of a file is called, if its files are records."""
+    """Return the name of a file's folder in a report: ``folder/*.json``."""
     folder = file.rpartition("/")[0]
     return f"{folder}/*.json" if folder else "*.json"
 
 
 def record_folders(
-    looked: Sequence[tuple[Found, Looked]],
-) -> dict[str, tuple[float, list[tuple[Found, Looked]]]]:
-    """Folders whose files are records: how sure that is, and their files.
-
-    In the directory itself the names must look like data as well: there other files of a
-    server lie, which may be alike by chance.
-    """
-    by_folder: dict[str, list[tuple[Found, Looked]]] = {}
-    for found, seen in looked:
+    scanned: Sequence[tuple[Found, ScannedFile]],
+) -> dict[str, tuple[float, list[tuple[Found, ScannedFile]]]]:
+    """Find the folders whose files are records; returns the confidence and their files."""
+    by_folder: dict[str, list[tuple[Found, ScannedFile]]] = {}
+    for found, file in scanned:
         path = PurePosixPath(found.name)
         if path.suffix == ".json":
-            by_folder.setdefault(path.parent.as_posix(), []).append((found, seen))
+            by_folder.setdefault(path.parent.as_posix(), []).append((found, file))
     result = {}
     for folder, files in by_folder.items():
-        sure = _certainty(folder, files)
-        if sure is not None:
-            result[folder] = (sure, files)
+        confidence = _confidence(folder, files)
+        if confidence is not None:
+            result[folder] = (confidence, files)
     return result
 
 
-def _certainty(folder: str, files: Sequence[tuple[Found, Looked]]) -> float | None:
-    sets = [seen.names for _, seen in files if seen.names][:_SAMPLE]
+def _confidence(
+    folder: str, files: Sequence[tuple[Found, ScannedFile]]
+) -> float | None:
+    sets = [file.names for _, file in files if file.names][:_SAMPLE]
     if len(sets) < _LEAST or len(sets) < 0.8 * len(files[:_SAMPLE]):
         return None
     alike = likeness(sets)
     names = data_share(PurePosixPath(found.name).stem for found, _ in files[:_SAMPLE])
+    # In the directory itself the names must be data as well: other files of the server
+    # lie there, which may be similar by chance.
     if alike < _ALIKE or (folder == "." and names < _DATA):
         return None
     return min(0.99, 0.4 + 0.4 * alike + 0.15 * names + 0.1 * (len(files) >= _MANY))
 
 
-def gathered(sure: float, files: Sequence[tuple[Found, Looked]]) -> Looked:
-    """One report for a folder of records."""
+def merged(
+    confidence: float, files: Sequence[tuple[Found, ScannedFile]]
+) -> ScannedFile:
+    """Merge the files of a folder of records into one report."""
     profile = Profile()
-    profile.add(_records(found for found, seen in files if _is_read(seen)))
+    profile.add(_records(found for found, file in files if _is_readable(file)))
     part = part_of(Place((), Shape.FILES, 0), profile)
     name = folder_name(files[0][0].name)
     hazards = [
         *([] if "/" in name else [_not_served(name)]),
         *hazards_of(profile, part),
-        *_of_files(seen for _, seen in files),
+        *_file_hazards(file for _, file in files),
     ]
-    guesses = [Guess(Shape.FILES, round(sure, 2))]
-    if sure < 1.0:
-        guesses.append(Guess(Shape.OBJECT, round(1.0 - sure, 2)))
+    guesses = [Guess(Shape.FILES, round(confidence, 2))]
+    if confidence < 1.0:
+        guesses.append(Guess(Shape.OBJECT, round(1.0 - confidence, 2)))
     report = FileReport(
         file=name,
-        size=sum(seen.report.size for _, seen in files),
+        size=sum(file.report.size for _, file in files),
         files=len(files),
-        encoding=_encoding({seen.report.encoding for _, seen in files}),
+        encoding=_encoding({file.report.encoding for _, file in files}),
         guesses=tuple(guesses),
         parts=(part,),
         hazards=tuple(hazards),
     )
-    return Looked(report, (keyed_of(name, part, profile),))
+    return ScannedFile(report, (keyed_of(name, part, profile),))
 
 
-def _is_read(seen: Looked) -> bool:
-    return seen.report.shape is not Shape.BROKEN
+def _is_readable(file: ScannedFile) -> bool:
+    return file.report.shape is not Shape.BROKEN
 
 
 def _records(files: Iterable[Found]) -> Iterable[Record]:
@@ -106,26 +108,26 @@ def _records(files: Iterable[Found]) -> Iterable[Record]:
         try:
             text = found.path.read_bytes()
         except OSError:
-            continue  # removed since it was looked at
+            continue  # removed since the scan
         yield PurePosixPath(found.name).stem, text.removeprefix(b"\xef\xbb\xbf").strip()
 
 
-def _of_files(looked: Iterable[Looked]) -> list[Hazard]:
-    """What is wrong with whole files: there a file is a record."""
+def _file_hazards(files: Iterable[ScannedFile]) -> list[Hazard]:
+    """Collect the hazards of whole files, each of which is one record of the folder."""
     found: dict[str, Hazard] = {}
     counts: dict[str, int] = {}
-    for seen in looked:
-        for hazard in seen.report.hazards:
+    for file in files:
+        for hazard in file.report.hazards:
             if hazard.severity is Severity.FILE or hazard.code == "written-meanwhile":
                 found.setdefault(hazard.code, hazard)
                 counts[hazard.code] = counts.get(hazard.code, 0) + 1
     return [
-        Hazard(code, hazard.severity, counts[code], _of_one(hazard, counts))
+        Hazard(code, hazard.severity, counts[code], _sentence(hazard, counts))
         for code, hazard in found.items()
     ]
 
 
-def _of_one(hazard: Hazard, counts: Mapping[str, int]) -> str:
+def _sentence(hazard: Hazard, counts: Mapping[str, int]) -> str:
     count = counts[hazard.code]
     return f"of {count:,} of its files: {hazard.sentence}"
 

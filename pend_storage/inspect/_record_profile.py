@@ -1,4 +1,4 @@
-"""Looking at every record of one part of a file: its fields, and what is wrong with it."""
+"""Record profile: fields and faults of all records of one part of a file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pend_storage.legacy._scan import each, name_at
 __all__ = ["Profile", "Record", "members", "one"]
 
 Record = tuple[str | None, bytes]
-"""A member name, or None in a list; and the text of the value."""
+"""Record in a file: its member name, or None in a list; and the text of its value."""
 
 UNREAD: Final = object()
-"""Stands for a record whose text cannot be read."""
+"""Placeholder of a record whose text cannot be parsed."""
 _BATCH: Final = 1_000
 _BATCH_BYTES: Final = 1 << 20
 _MOST_FIELDS: Final = 400
@@ -44,10 +44,10 @@ _KINDS: Final = {
 
 
 def members(raw: bytes, start: int) -> Iterator[Record]:
-    """The records of the object or list that begins here.
+    """Yield the records of the object or list at an offset.
 
     Raises:
-        BrokenFileError: it is not sound.
+        BrokenFileError: the value is not JSON.
     """
     is_list = raw[start : start + 1] == b"["
     for name, value, end in each(raw, start):
@@ -55,51 +55,52 @@ def members(raw: bytes, start: int) -> Iterator[Record]:
 
 
 def _name(raw: bytes, start: int) -> str:
-    """The member name that begins here; most have no escapes in them."""
+    """Return the member name at an offset."""
+    # Most names have no escapes; decoding these by hand avoids a parser for each record.
     text = raw[start + 1 : raw.index(b'"', start + 1)]
     return name_at(raw, start) if b"\\" in text else text.decode()
 
 
 def one(text: bytes) -> Iterator[Record]:
-    """A value that is one record, such as settings."""
+    """Yield a value that is one record, such as settings."""
     yield None, text
 
 
 class Profile:
-    """What all records of one part say together."""
+    """Profile of the records of one part: counts, columns, faults."""
 
     def __init__(self) -> None:
         self.records = 0
         self.faults: Counter[str] = Counter()
-        """Records that cannot be placed, by what is wrong with them."""
+        """Number of records that cannot be placed, by the code of the fault."""
         self.notes: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.columns: dict[str, Column] = {}
         self.values = Column("value")
-        """Of the records that are no objects."""
+        """Column of the records that are no objects."""
         self.more_fields: set[str] = set()
         self.names = array("q")
         """Hashes of the member names of a map."""
 
     def add(self, records: Iterable[Record]) -> None:
-        """Look at records, however many there are."""
+        """Add records, in batches: any number of them may come."""
         texts: list[bytes] = []
         size = 0
         for name, text in records:
             if name is not None:
-                self._note_name(name)
+                self._add_name(name)
             texts.append(text)
             size += len(text)
             if len(texts) == _BATCH or size > _BATCH_BYTES:
-                self._take(texts)
+                self._add_batch(texts)
                 texts, size = [], 0
-        self._take(texts)
+        self._add_batch(texts)
 
-    def _take(self, texts: list[bytes]) -> None:
-        """Look at a batch: read as one text if it can be, else each for itself."""
+    def _add_batch(self, texts: list[bytes]) -> None:
+        """Add a batch: parsed as one text where that is possible, else one by one."""
         self.records += len(texts)
         values = None
-        if len(texts) > 1:  # one alone may be long, and would be copied
+        if len(texts) > 1:  # a single record may be long, and would be copied
             values = self._read_all(b"[%b]" % b",".join(texts), len(texts))
         if values is None:
             read_one = map(self._read, texts)
@@ -108,7 +109,9 @@ class Profile:
         self.values.add([value for value in values if type(value) is not dict])
 
     def _read_all(self, text: bytes, count: int) -> list[Any] | None:
-        """The values of a batch without anything odd in it; else None."""
+        """Parse a batch without special cases; None where a record may have one."""
+        # Byte searches are cheap; a batch with a possible fault is parsed one by one, so
+        # that the fault is counted for its record.
         if _NUL in text or _LONG_NUMBER.search(text) or _HALF_CHARACTER.search(text):
             return None
         try:
@@ -122,22 +125,22 @@ class Profile:
         return list(values)
 
     def fields(self) -> tuple[FieldReport, ...]:
-        """The fields, in the order in which they were first seen."""
+        """Return the fields, in the order of their first occurrence."""
         return tuple(column.report() for column in self.columns.values())
 
     def types(self) -> tuple[tuple[str, float], ...]:
-        """JSON types of the records with their shares, the commonest first."""
+        """Return the JSON types of the records with their shares, the commonest first."""
         ranked = sorted(self.kinds.items(), key=lambda pair: (-pair[1], pair[0]))
         total = self.kinds.total()
         return tuple((kind, count / total) for kind, count in ranked)
 
     def repeated_names(self) -> int:
-        """Member names that a map has more than once: how many are too many."""
+        """Count the member names of a map that repeat an earlier one."""
         return len(self.names) - len(set(self.names))
 
     # -- one record ---------------------------------------------------------------------
 
-    def _note_name(self, name: str) -> None:
+    def _add_name(self, name: str) -> None:
         self.names.append(hash(name))
         if not name:
             self.notes["empty-name"] += 1
@@ -186,13 +189,13 @@ class Profile:
 
 
 def _text_fault(text: bytes, value: Any) -> str | None:
-    """Whether a text in a value cannot be stored: it has half a character, or NUL."""
+    """Return the fault of a text that cannot be stored: half a character, or NUL."""
     if _HALF_CHARACTER.search(text):
         try:
             _ENCODE(value)
         except UnicodeEncodeError:
             return "half-character"
-        except TypeError:  # a number with all its digits
+        except TypeError:  # the encoder does not know an exact number
             if any(map(_has_half, _texts(value))):
                 return "half-character"
     if _NUL in text and any("\0" in found for found in _texts(value)):

@@ -1,9 +1,9 @@
-"""What a schema module declares for each file: records of a type, or documents.
+"""Schema plan: the declaration of each file, as records of a type or as documents.
 
-The declarations never refuse what the server may write tomorrow. A member that was always
-there becomes a field with a default, others become optional; a value of another type than
-its field's stays beside it; a file of doubtful or uneven records is kept as documents, which
-take anything.
+The declarations never refuse what the server may write later. A member that was present in
+every record becomes a field with a default, others become optional; a value of another
+type than its field's is kept beside it; a file of doubtful or uneven records is kept as
+documents, which accept any JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pend_storage.inspect._model import (
     Reference,
     Shape,
 )
-from pend_storage.inspect._name_heuristics import class_name, snake, tells_amount
+from pend_storage.inspect._name_heuristics import class_name, is_amount_name, snake
 
 __all__ = [
     "DocumentFile",
@@ -49,22 +49,22 @@ _RECORD_SHAPES: Final = frozenset(
 )
 _PLAIN: Final = frozenset({"text", "integer", "number", "bool"})
 _UNREADABLE: Final = frozenset({"json5", "no-permission", "too-large"})
-"""Hazards of broken files that no store should claim: it would have them repaired."""
-_TAKEN_FIELDS: Final = frozenset(
+"""Hazards of broken files that no layout should claim: a store would ask for a repair."""
+_RESERVED_FIELDS: Final = frozenset(
     {"extra", "legacy_position", "content_hash", "occurrence", "key", "record_key"}
     | {"bool", "date", "datetime", "dict", "field", "float", "int", "list", "ps", "str"}
 )
-"""Names of what the library keeps beside the fields; and names that a class body uses,
-where a field of the same name would stand in their way."""
-_TAKEN_CLASSES: Final = frozenset(
+"""Names of values that the library keeps beside the fields; and names that a class body
+uses, which a field of the same name would shadow."""
+_RESERVED_CLASSES: Final = frozenset(
     {"Annotated", "BigInt", "Decimal", "TypeAlias", *dir(builtins)}
 )
-_TAKEN_COLLECTIONS: Final = frozenset(
+_RESERVED_COLLECTIONS: Final = frozenset(
     {"changes", "documents", "legacy_files", "meta", "quarantine"}
 )
 _MOST_FIELDS: Final = 60
 _RARE: Final = 0.01
-"""Of many fields, those in fewer records than this are not declared."""
+"""Share of the records below which a field is not declared, where there are many."""
 _REGULAR: Final = 0.95
 """Share of the values that must have the type of their field."""
 _LONGEST: Final = 60
@@ -73,7 +73,7 @@ _LONGEST_MEMBER: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field of a record type."""
+    """Field of a record type."""
 
     name: str
     member: str
@@ -84,7 +84,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordFile:
-    """A file whose records are of a type."""
+    """File whose records are of a type."""
 
     file: FileReport
     part: Part
@@ -97,13 +97,13 @@ class RecordFile:
     is_plain: bool
     """Whether the records are no objects, but the values of the only field."""
     undeclared: int
-    """Members that are left to what is kept beside the fields."""
+    """Number of members that are kept beside the fields."""
     references: tuple[Reference, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentFile:
-    """A file that is kept as documents."""
+    """File that is kept as documents, with the reason."""
 
     file: FileReport
     reason: str
@@ -111,20 +111,20 @@ class DocumentFile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a module declares."""
+    """Declarations of a schema module."""
 
     records: tuple[RecordFile, ...]
     documents: tuple[DocumentFile, ...]
     left_out: tuple[DocumentFile, ...]
-    """Files that cannot be declared, and why."""
+    """Files that cannot be declared, with the reasons."""
 
 
 def plan_of(report: DirectoryReport) -> Plan:
-    """What a schema module for a directory declares."""
+    """Plan the declarations of a schema module for a directory."""
     records: list[RecordFile] = []
     documents: list[DocumentFile] = []
     left_out: list[DocumentFile] = []
-    taken = _Taken(set(_TAKEN_COLLECTIONS), set(_TAKEN_CLASSES))
+    used = _UsedNames(set(_RESERVED_COLLECTIONS), set(_RESERVED_CLASSES))
     for file in report.files:
         codes = {hazard.code for hazard in file.hazards}
         reason = _reason_against(file)
@@ -137,28 +137,28 @@ def plan_of(report: DirectoryReport) -> Plan:
         else:
             about = [r for r in report.references if r.file == file.file]
             records += [
-                _record_file(file, part, about, taken)
+                _record_file(file, part, about, used)
                 for part in file.parts
-                if _reason_of_part(file, part) is None or _is_loose(file, part)
+                if _reason_of_part(file, part) is None or _is_untyped(file, part)
             ]
     return Plan(tuple(records), tuple(documents), tuple(left_out))
 
 
 def _is_top(file: FileReport) -> bool:
-    """Whether the records are files of the directory itself."""
+    """Return whether the records are files of the directory itself."""
     return "/" not in file.file
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """Names that are in use."""
+class _UsedNames:
+    """Names that are reserved or used already."""
 
     collections: set[str]
     classes: set[str]
 
 
 def _reason_against(file: FileReport) -> str | None:
-    """Why the records of a file are not of a type; None where some are."""
+    """Return the reason why a file cannot be declared as records, or None."""
     if file.shape is Shape.BROKEN:
         return (
             f"it cannot be read ({file.hazards[0].code}): in quarantine till repaired"
@@ -168,21 +168,19 @@ def _reason_against(file: FileReport) -> str | None:
     if not file.is_sure:
         other = file.runner_up
         perhaps = "" if other is None else f" or {other.shape.value}"
-        return f"{file.shape.value}{perhaps}: nobody can tell"
+        return f"{file.shape.value}{perhaps}: the shape is uncertain"
     if file.shape not in _RECORD_SHAPES or not file.parts:
         return file.shape.value
     reasons = [_reason_of_part(file, part) for part in file.parts]
-    if None in reasons or any(_is_loose(file, part) for part in file.parts):
+    if None in reasons or any(_is_untyped(file, part) for part in file.parts):
         return None
     return reasons[0]
 
 
-def _is_loose(file: FileReport, part: Part) -> bool:
-    """Whether records are kept whole, each as one value of any JSON.
-
-    Documents would be the members of the file, of which one has all these records.
-    """
-    if not part.path or not part.records or not _may_be_noted(part.path[-1]):
+def _is_untyped(file: FileReport, part: Part) -> bool:
+    """Return whether records are declared untyped, each as one value of any JSON."""
+    # As documents, all these records would be one: the member of the file that has them.
+    if not part.path or not part.records or not _is_storable_name(part.path[-1]):
         return False
     is_unnamed = any(hazard.code == "empty-name" for hazard in file.hazards)
     return _reason_of_part(file, part) is not None and not is_unnamed
@@ -192,7 +190,7 @@ def _reason_of_part(file: FileReport, part: Part) -> str | None:
     what = file.shape.value
     if not part.values or any(h.code == "empty-name" for h in file.hazards):
         return f"{what} {'with an empty name' if part.values else 'without records'}"
-    if part.path and not _may_be_noted(part.path[-1]):
+    if part.path and not _is_storable_name(part.path[-1]):
         return f"{what} whose records stand under an odd name"
     if len(part.values) > 1:
         return f"{what} whose records are of several types"
@@ -206,7 +204,7 @@ def _reason_of_part(file: FileReport, part: Part) -> str | None:
 
 
 def _key_of(part: Part) -> tuple[str, ...]:
-    """The members that identify the records of a list; empty where none do in all."""
+    """Return the members that identify all records of a list; empty where none do."""
     named = {field.name: field for field in part.fields}
     is_list = part.shape not in {Shape.MAP, Shape.FILES}
     if is_list and all(_is_whole(named[name], part) for name in part.key):
@@ -224,37 +222,37 @@ def _is_whole(field: FieldReport, part: Part) -> bool:
 
 
 def _record_file(
-    file: FileReport, part: Part, references: Iterable[Reference], taken: _Taken
+    file: FileReport, part: Part, references: Iterable[Reference], used: _UsedNames
 ) -> RecordFile:
     stem = part.path[-1] if part.path else PurePosixPath(file.file).stem
     if part.shape is Shape.FILES:
         stem = PurePosixPath(file.file).parent.name
-    if part.path == ("_default",):  # as TinyDB calls its only table
+    if part.path == ("_default",):  # TinyDB's name of its default table
         stem = PurePosixPath(file.file).stem
-    collection = _free(snake(stem), taken.collections)
+    collection = _unused(snake(stem), used.collections)
     is_named = part.shape in {Shape.MAP, Shape.FILES}
-    is_loose = _is_loose(file, part)
-    declared = [_whole(part)] if is_loose else [*_declared(part)]
+    is_untyped = _is_untyped(file, part)
+    declared = [_untyped_field(part)] if is_untyped else [*_declared(part)]
     names = {"id"} if is_named else set()
-    key = () if is_loose else _key_of(part)
+    key = () if is_untyped else _key_of(part)
     fields = [*_fields(part, declared, key, names)]
     by_member = {field.member: field.name for field in fields}
     return RecordFile(
         file=file,
         part=part,
         collection=collection,
-        type_name=_type_name(stem, taken.classes),
+        type_name=_type_name(stem, used.classes),
         fields=tuple(fields),
         key=tuple(by_member[name] for name in key),
         is_named=is_named,
-        is_plain=is_loose or not part.are_objects,
-        undeclared=0 if is_loose else max(0, len(part.fields) - len(declared)),
+        is_plain=is_untyped or not part.are_objects,
+        undeclared=0 if is_untyped else max(0, len(part.fields) - len(declared)),
         references=tuple(r for r in references if r.path == part.path),
     )
 
 
-def _whole(part: Part) -> FieldReport:
-    """A field for records of any kind."""
+def _untyped_field(part: Part) -> FieldReport:
+    """Return the only field of an untyped record."""
     return FieldReport(
         name="body",
         present=part.records,
@@ -274,22 +272,23 @@ def _whole(part: Part) -> FieldReport:
 
 
 def _declared(part: Part) -> Iterator[FieldReport]:
-    """The fields that are worth a column: all, unless there are very many."""
+    """Yield the fields to declare: all of them, unless there are very many."""
     if not part.are_objects:
         assert part.value is not None  # noqa: S101 - of plain values
         yield part.value
         return
+    # A table of hundreds of columns is unwieldy; undeclared members are kept in ``extra``.
     many = len(part.fields) > _MOST_FIELDS
     for number, field in enumerate(part.fields):
         is_rare = field.present < _RARE * part.records or number >= 2 * _MOST_FIELDS
         if field.name in part.key or (
-            _may_be_noted(field.name) and not (many and is_rare)
+            _is_storable_name(field.name) and not (many and is_rare)
         ):
             yield field
 
 
-def _may_be_noted(member: str) -> bool:
-    """Whether a store may note the name of a member, as it does where it is absent."""
+def _is_storable_name(member: str) -> bool:
+    """Return whether a store can record a member's name, as it does for an absent one."""
     return len(member) <= _LONGEST_MEMBER and is_storable(member)
 
 
@@ -308,16 +307,17 @@ def _fields(
 
 
 def is_regular(field: FieldReport) -> bool:
-    """Whether nearly all values of a field have one type."""
+    """Return whether nearly all values of a field have one type."""
     return bool(field.types) and field.types[0][1] >= _REGULAR
 
 
 def meaning(field: FieldReport) -> str:
-    """What the values of a field mean: ``any`` where they are of several types."""
+    """Infer the meaning of a field's values; ``any`` where they are of several types."""
     if not is_regular(field):
         return "any"
     kind = field.types[0][0]
-    if kind in {"integer", "number"} and not field.format and tells_amount(field.name):
+    is_number = kind in {"integer", "number"} and not field.format
+    if is_number and is_amount_name(field.name):
         return "decimal"  # whole numbers today, and perhaps not tomorrow
     if kind == "integer":
         low, high = field.low or 0, field.high or 0
@@ -330,22 +330,23 @@ def meaning(field: FieldReport) -> str:
 
 def _field_name(member: str, names: set[str]) -> str:
     name = snake(member, _LONGEST)
-    if name in _TAKEN_FIELDS or keyword.iskeyword(name) or keyword.issoftkeyword(name):
+    is_keyword = keyword.iskeyword(name) or keyword.issoftkeyword(name)
+    if is_keyword or name in _RESERVED_FIELDS:
         name = f"{name}_"
-    return _free(name, names)
+    return _unused(name, names)
 
 
-def _type_name(stem: str, taken: set[str]) -> str:
+def _type_name(stem: str, used: set[str]) -> str:
     name = class_name(stem)
-    return _free(
-        f"{name}Record" if name in _TAKEN_CLASSES else name, taken, separator=""
+    return _unused(
+        f"{name}Record" if name in _RESERVED_CLASSES else name, used, separator=""
     )
 
 
-def _free(name: str, taken: set[str], separator: str = "_") -> str:
-    """The name, or the next one that nothing is called; it is taken then."""
+def _unused(name: str, used: set[str], separator: str = "_") -> str:
+    """Return the name, or the first numbered one that is unused, and mark it as used."""
     found, number = name, 2
-    while found in taken:
+    while found in used:
         found, number = f"{name}{separator}{number}", number + 1
-    taken.add(found)
+    used.add(found)
     return found

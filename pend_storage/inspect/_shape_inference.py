@@ -1,8 +1,8 @@
-"""Guessing how the records stand in a file.
+"""Shape inference: guess the arrangement of the records in a file.
 
-An object is either a map, whose member names are data, or it has fields. Nothing in JSON
-says which: names, sizes and the likeness of the values do, each with a weight. The sum is a
-logit, so that several weak signs make a strong one, and a few members never do.
+An object is either a map, whose member names are data, or it has fields. JSON does not
+distinguish them: names, sizes and the similarity of the values do, each with a weight. The
+sum is a logit, so that several weak signs make a strong one, and a few members never do.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["Place", "guesses_of", "likeness", "places_of"]
 _FEW: Final = 3
 _MANY: Final = 20
 _DOUBTFUL: Final = 0.8
-"""The most that signs can weigh where there are less than a few members: 69 percent."""
+"""Bound of the logit where there are less than a few members: 69 percent."""
 _MOST_PARTS: Final = 40
 _HALF: Final = 0.5
 _ALIKE: Final = 0.85
-"""Share of the values that must have one type, so that they are alike."""
+"""Share of the values that must have one type, so that they are similar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where records stand in a file."""
+    """Place of records in a file."""
 
     path: tuple[str, ...]
     shape: Shape
@@ -40,19 +40,19 @@ class Place:
 
 
 def guesses_of(top: Outline) -> list[Guess]:
-    """The shapes that a file may have, the most likely first."""
+    """List the shapes that a file may have, the most likely first."""
     if not top.count:
         return [Guess(Shape.EMPTY, 1.0)]
     if top.is_list:
         objects = top.kinds()["object"] / len(top.items)
         found = {Shape.LIST: objects, Shape.SCALARS: 1.0 - objects}
     else:
-        found = _of_object(top)
+        found = _object_shapes(top)
     ranked = sorted(found.items(), key=lambda pair: -pair[1])
     return [Guess(shape, round(share, 2)) for shape, share in ranked if share >= 0.005]  # noqa: PLR2004 - it would be shown as 0
 
 
-def _of_object(top: Outline) -> dict[Shape, float]:
+def _object_shapes(top: Outline) -> dict[Shape, float]:
     sure = _sigmoid(_map_signs(top))
     nested = sure * _nested_maps(top)
     found = {Shape.MAP: sure - nested, Shape.MAP_OF_MAPS: nested}
@@ -73,7 +73,7 @@ def _of_object(top: Outline) -> dict[Shape, float]:
 
 
 def places_of(top: Outline, shape: Shape) -> list[Place]:
-    """Where the records of a file of this shape stand."""
+    """List the places of the records in a file of this shape."""
     if shape in {Shape.LIST, Shape.SCALARS, Shape.MAP, Shape.MAP_OF_MAPS, Shape.OBJECT}:
         return [Place((), shape, top.start)]
     if shape not in {Shape.WRAPPED_LIST, Shape.WRAPPED_MAP, Shape.COLLECTIONS}:
@@ -86,7 +86,7 @@ def places_of(top: Outline, shape: Shape) -> list[Place]:
         return found
     wanted = Shape.LIST if shape is Shape.WRAPPED_LIST else Shape.MAP
     fitting = [place for place in found if place.shape is wanted]
-    if not fitting:  # by --set: the first member of that kind
+    if not fitting:  # the shape was given by --set: take the first member of its kind
         kind = "list" if wanted is Shape.LIST else "object"
         fitting = [
             Place((str(item.name),), wanted, item.start)
@@ -97,7 +97,7 @@ def places_of(top: Outline, shape: Shape) -> list[Place]:
 
 
 def likeness(sets: list[frozenset[str]]) -> float:
-    """How alike objects are by their member names, from 0 to 1."""
+    """Return the similarity of objects by their member names, from 0 to 1."""
     counted = Counter(name for names in sets for name in names)
     usual = {name for name, n in counted.items() if 2 * n >= len(sets)}
     shares = [
@@ -112,12 +112,13 @@ def _sigmoid(weight: float) -> float:
 
 
 def _map_signs(top: Outline) -> float:
-    """The logit of an object being a map."""
+    """Return the logit of an object being a map."""
     names = top.names()
     data = data_share(names)
     weight = 4.0 * data - 1.0 + _size_sign(top.count) + _value_sign(top)
     if top.count < _MANY:
         weight -= 2.0 * settings_share(names)
+    # A member that holds records speaks for fields, more than all other signs for a map.
     if data < _HALF and (sure := _surest_collection(top)):
         return min(weight, 0.0) - 3.0 * sure
     if top.count < _FEW and data < _HALF:
@@ -126,7 +127,7 @@ def _map_signs(top: Outline) -> float:
 
 
 def _surest_collection(top: Outline) -> float:
-    """How sure it is that a member is a list of records, or a map by its names."""
+    """Return the confidence that a member is a list of records, or a map by its names."""
     if top.count > _MOST_PARTS:
         return 0.0
     found = [0.0]
@@ -148,7 +149,7 @@ def _size_sign(count: int) -> float:
 
 
 def _value_sign(top: Outline) -> float:
-    """How much the values speak for a map: they are alike there."""
+    """Weigh the similarity of the values: those of a map are similar."""
     kinds = top.kinds()
     kind, count = kinds.most_common(1)[0]
     if count < _ALIKE * len(top.items):
@@ -158,7 +159,7 @@ def _value_sign(top: Outline) -> float:
         if top.count == 1:
             return 0.0
         if data_share(frozenset().union(*sets)) >= _HALF:
-            return 1.0  # maps themselves: their names are different
+            return 1.0  # the values are maps, whose names differ
         alike = likeness(sets)
         return -2.0 + 5.0 * alike if alike < 0.8 else 2.0  # noqa: PLR2004 - a slope, then level
     if kind == "list":
@@ -167,7 +168,7 @@ def _value_sign(top: Outline) -> float:
 
 
 def _list_sign(top: Outline) -> float:
-    """Of an object of lists: alike ones are values of a map, others are collections."""
+    """Weigh an object of lists: similar ones are values of a map, others collections."""
     objects = [
         names
         for item in top.items
@@ -189,7 +190,7 @@ def _objects_share(inner: Outline) -> float:
 
 
 def _nested_maps(top: Outline) -> float:
-    """How sure the values of a map are maps of records themselves."""
+    """Return the confidence that the values of a map are maps of records."""
     chosen = [item for item in top.items if item.kind == "object"][:32]
     inner = [
         found for item in chosen if (found := _readable(top, item)) and found.count
@@ -199,7 +200,7 @@ def _nested_maps(top: Outline) -> float:
     names = [frozenset(found.names()) for found in inner]
     data = data_share(frozenset().union(*names))
     if data < _HALF < likeness(names):
-        return 0.05  # the same names everywhere are fields
+        return 0.05  # names that every value has are fields
     objects = sum(_objects_share(found) for found in inner) / len(inner)
     if max(data, objects) < _HALF:
         return 0.05
@@ -214,7 +215,7 @@ def _readable(top: Outline, item: Item) -> Outline | None:
 
 
 def _collections(top: Outline) -> Iterator[tuple[Item, Shape, float]]:
-    """Members that are collections of records, what they are, and how sure that is."""
+    """Yield the members that are collections, with their shapes and confidences."""
     if top.count > _MOST_PARTS:
         return
     for item in top.items:

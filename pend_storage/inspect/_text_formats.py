@@ -1,4 +1,4 @@
-"""What texts look like: times, hashes, amounts, addresses."""
+"""Text formats: times, hashes, amounts, addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SENSITIVE_FORMATS: Final = frozenset({"email", "phone"})
 
 
 def format_of(text: str) -> str | None:
-    """What a text looks like; None where it is like no other."""
+    """Return the format of a text; None where it has none of the known ones."""
     if len(text) > _LONGEST:
         return None
     found = _MATCH(text)

@@ -1,4 +1,8 @@
-"""What Alembic runs: migrations on the connection that ``PostgresStore.migrate`` gives."""
+"""Alembic environment: runs the revisions on the connection of ``PostgresStore.migrate``.
+
+The connection comes from outside, because the revisions and the tables of the collections
+are changed in one transaction, under one lock.
+"""
 
 from alembic import context
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "check"]
 
-_LOOKS: Final = 5
-"""Comparisons of files that others write meanwhile, before they count as different."""
+_ATTEMPTS: Final = 5
+"""Comparisons of files that servers write meanwhile, before they count as different."""
 _PAUSE: Final = 0.2
+"""Seconds between two comparisons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +39,21 @@ class Check:
     """The primary on the left: JSON, but for the phase ``postgres-primary``."""
     primary: Side
     is_pair: bool
-    """Whether one of the stores follows the other; then a repair can be made."""
+    """Whether one of the stores is secondary; then a repair can be made."""
     files: tuple[FileCheck, ...]
-    """Each legacy file, made from PostgreSQL, against the original."""
+    """Each legacy file, rendered from PostgreSQL and compared with the original."""
     seconds: float
     unclaimed: tuple[Path, ...] = ()
     """Files of the JSON directory that are data and that no layout claims."""
 
     @property
     def compared_nothing(self) -> bool:
-        """Whether there is no record, though the directory has files with some."""
+        """True where there is no record, though the directory has unclaimed files."""
         return not self.records.checked and bool(self.unclaimed)
 
     @property
     def ok(self) -> bool:
-        """Whether both sides are equal, and every file can be made again."""
+        """True where both stores are equal, and every legacy file can be rendered."""
         return self.records.ok and all(file.ok for file in self.files)
 
 
@@ -63,28 +64,30 @@ def check(
     files: bool | None = None,
     stage: Stage = silent,
 ) -> Check:
-    """Compare every record by value, and every legacy file made from the database.
+    """Compare every record by value, and every legacy file rendered from the database.
 
-    Where the stores are a pair of which one follows the other, what is on its way does
-    not count, and a comparison of all records is remembered: it is what makes the
-    blocker ``validation`` go away.
+    Where the stores are a pair with a secondary, commits that the relay has not applied
+    yet do not count, and a comparison of all records is recorded: it removes the blocker
+    ``validation``.
 
     Args:
         settings: of the environment.
         sample: compare only this share of the records, 0 to 1.
-        files: make the legacy files from the database, and compare them, too; None:
+        files: also render the legacy files from the database, and compare them; None:
             unless the stores are a pair, whose files are written all the time.
         stage: gets the progress.
 
     Raises:
-        ConfigError: a side is not configured, or not there.
+        ConfigError: a store is not configured, or the directory does not exist.
         SchemaOutOfDate: the database must be migrated first.
-        StoreUnavailable: a side cannot be reached.
+        StoreUnavailable: a store cannot be reached.
     """
     started = time.monotonic()
     settings.require_json()
     with open_postgres(settings) as database:
-        database.role()  # fails here, before a JSON file is touched
+        # An unreachable database must fail before the JSON directory is opened, which
+        # would adopt its files.
+        database.role()
         is_live = has_begun(settings)
         primary: Side = "json"
         with open_json(settings) as source:
@@ -100,8 +103,8 @@ def check(
                     )
             rendered: list[FileCheck] = []
             if files or (files is None and not is_live):
-                looks = _LOOKS if is_live else 1
-                rendered = _check_files(settings, source, database, stage, looks)
+                attempts = _ATTEMPTS if is_live else 1
+                rendered = _check_files(settings, source, database, stage, attempts)
             unclaimed = source.unclaimed_files()
     return Check(
         records=records,
@@ -118,13 +121,16 @@ def _is_following(json: Store, postgres: Store) -> bool:
 
 
 def _check_files(
-    settings: Settings, source: JsonStore, database: Store, stage: Stage, looks: int
+    settings: Settings, source: JsonStore, database: Store, stage: Stage, attempts: int
 ) -> list[FileCheck]:
-    """Compare the legacy files; those that others write meanwhile again, while they differ."""
+    """Compare the legacy files; again while they differ, up to a number of attempts.
+
+    A server may write a commit to its file between the checkpoint and the comparison.
+    """
     wanted = settings.require_json()
     rendered: list[FileCheck] = []
-    for look in range(looks):
-        if look:
+    for attempt in range(attempts):
+        if attempt:
             time.sleep(_PAUSE)
         source.checkpoint()
         with stage("making the legacy files", unit="files") as progress:

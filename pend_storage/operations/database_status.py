@@ -31,20 +31,20 @@ class ServerFacts:
     major: int
     encoding: str
     read_only: bool
-    """Whether it refuses writes."""
+    """Whether the server refuses writes."""
     database: str
     user: str
     size: int
     """Bytes on disk."""
     latency: float
-    """Seconds of a round trip, the shortest of a few."""
+    """Seconds of a round trip, the shortest of five."""
     clock_ahead: float
     """Seconds by which its clock is ahead of this machine's, give or take the latency."""
     pooled: bool
-    """Whether a connection pooler stands between: it makes up process ids."""
+    """Whether there is a connection pooler before the server: it invents process ids."""
     max_connections: int
     has_trigrams: bool
-    """Whether the extension for searching parts of texts can be had."""
+    """Whether the extension ``pg_trgm``, for searches of substrings, is available."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,38 +52,38 @@ class DatabaseStatus:
     """Role, schema, backfill and records of a database."""
 
     url: str
-    """Without its password."""
+    """URL of the database, without its password."""
     server: ServerFacts
     schema_current: bool
     schema_problem: str | None
-    """Why it is not current."""
+    """Reason why the schema is not current."""
     environment: str | None = None
     role: str | None = None
     """None: the database stands alone."""
     epoch: int | None = None
     backfill: BackfillState | None = None
-    """None where the schema is not current, or where JSON has the answer and cannot be
-    opened."""
+    """None where the schema is not current, or where the JSON store is needed for the
+    answer and cannot be opened."""
     records: Mapping[str, int]
-    """How many, by collection; empty where the schema is not current."""
+    """Number of records by collection; empty where the schema is not current."""
     waiting: int | None = None
     """Quarantined records that need a decision; None where the schema is not current."""
 
     @property
     def ready(self) -> bool:
-        """Whether the schema is current and everything was copied."""
+        """True where the schema is current and the backfill is complete."""
         return self.schema_current and self.backfill == "complete"
 
 
 def database_status(settings: Settings) -> DatabaseStatus:
     """Probe the database of an environment; changes nothing.
 
-    Whether the backfill is complete is asked of the JSON store as well: a note in the
-    database cannot know of a gap in the change log.
+    The state of the backfill is probed in the JSON store as well: the meta entry in the
+    database was written before a gap in the change log could arise.
 
     Raises:
         ConfigError: no database is configured.
-        StoreUnavailable: it cannot be reached.
+        StoreUnavailable: the database cannot be reached.
     """
     wanted = settings.require_postgres()
     facts = server_facts(wanted)
@@ -118,8 +118,8 @@ def server_facts(settings: PostgresSettings) -> ServerFacts:
     """Probe a database server over a connection of its own.
 
     Raises:
-        StoreUnavailable: the server cannot be reached, or does not let this user in.
-        ConfigError: the address is wrong by itself.
+        StoreUnavailable: the server cannot be reached, or refuses the user.
+        ConfigError: the URL is malformed.
     """
     try:
         with psycopg.connect(
@@ -144,6 +144,7 @@ def _probe(connection: psycopg.Connection[Any]) -> ServerFacts:
         started, here = time.monotonic(), datetime.now(UTC)
         there = one("select clock_timestamp()")
         took = time.monotonic() - started
+        # The shortest round trip bounds the error of the clock's offset best.
         if took < latency:
             latency, ahead = took, (there - here).total_seconds() - took / 2
     version = connection.info.server_version

@@ -1,10 +1,10 @@
 """Emergency rollback: back to JSON alone, from any phase, in five steps.
 
-Each step looks at what is before it does anything, so that the procedure can be
-interrupted anywhere and called again: it then passes quickly over what is done.
+Each step checks the present state first, so that the procedure can be interrupted
+anywhere and called again: steps that are done already end at once.
 
-JSON gets what it lacks before it takes over, and it takes over by a switch as any other,
-so nothing that was acknowledged is lost, and writers wait for milliseconds.
+JSON is caught up before it becomes primary, and it becomes primary by an ordinary switch,
+so no acknowledged commit is lost, and writers wait for milliseconds.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class StepReport:
     number: int
     name: str
     at: datetime
-    """When it ended, UTC."""
+    """Time of its end, UTC."""
     seconds: float
     result: str
-    """What it did, in a sentence."""
+    """Result of the step, in a sentence."""
     ok: bool = True
 
 
@@ -88,12 +88,12 @@ class Rollback:
     after: Phase
     steps: tuple[StepReport, ...]
     divergences: int | None
-    """Records that the validation found to differ; None: nothing was compared."""
+    """Records that differ by the validation; None: nothing was compared."""
     seconds: float
 
     @property
     def ok(self) -> bool:
-        """Whether it was completed."""
+        """True where the procedure was completed."""
         return self.after is Phase.JSON_ONLY and all(step.ok for step in self.steps)
 
 
@@ -104,7 +104,7 @@ class PlannedStep:
     number: int
     name: str
     what: str
-    """What it would do, in a sentence."""
+    """Effect of the step, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class RollbackPlan:
 
 
 class _Stopped(Exception):
-    """A step cannot go on; the message says why."""
+    """Stop of the procedure in a step; the message is the reason."""
 
 
 def roll_back(
@@ -127,25 +127,26 @@ def roll_back(
     on_step: StepCallback = lambda _: None,
     stage: Stage = silent,
 ) -> Rollback:
-    """Go back to JSON alone.
+    """Roll back to JSON alone; the report is not ``ok`` where a step has stopped it.
 
     Args:
-        settings: of the environment; both sides must be configured.
+        settings: of the environment; both stores must be configured.
         quick: without the two comparisons of all records.
         timeout: seconds that one change of phase may take.
-        on_step: called with the report of each step that is done.
+        on_step: called with the report of each completed step.
         stage: gets the progress within a step.
 
     Raises:
         ConfigError: the servers follow a flag that cannot be changed from here.
-        StoreUnavailable: PostgreSQL is primary and out of reach, so that going on would
-            lose what only it has; nothing was changed.
+        StoreUnavailable: PostgreSQL is primary and unreachable, so that commits which
+            only it has would be lost; nothing was changed.
         SwitchTimeout: a switch did not finish in time; nothing is lost, call it again.
     """
     started = time.monotonic()
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
+            # What is written then gets a version above all that the pair has followed.
             flag = source.remembering(pair)
             work = _Procedure(settings, pair, flag, stage, quick=quick, timeout=timeout)
             before = work.before
@@ -182,13 +183,14 @@ class _Procedure:
         self._by = f"rollback by {current_actor()}"
         self.divergences: int | None = None
         require_primary(pair)
+        # A switch whose process died may have left no store that takes writes.
         pair.recover()
         self.before = pair.phase
         self._flag = read_flag(source)
         require_changeable(settings, self._flag, Phase.JSON_ONLY)
 
     def run(self, on_step: StepCallback) -> tuple[StepReport, ...]:
-        """Make all steps, or as many as can be made."""
+        """Execute the steps, until one stops the procedure."""
         done: list[StepReport] = []
         steps = (
             self._stop,
@@ -224,36 +226,38 @@ class _Procedure:
             self._pair, self._source, self._flag, Phase.JSON_ONLY, by=self._by
         )
         if changed.note:
-            said = changed.note
+            result = changed.note
         elif changed.written:
-            said = f"{changed.place} says {Phase.JSON_ONLY.value} now"
+            result = f"{changed.place} says {Phase.JSON_ONLY.value} now"
         else:
-            said = f"{changed.place} says {Phase.JSON_ONLY.value} already"
+            result = f"{changed.place} says {Phase.JSON_ONLY.value} already"
+        # The writes of a primary cannot be stopped before JSON is caught up: there would
+        # be no store that takes them.
         if self._pair.phase in _POSTGRES_FIRST:
-            return (
-                f"{said}; PostgreSQL takes its last writes until JSON has all (step 3)"
-            )
-        return f"{said}; PostgreSQL takes no writes of its own"
+            return f"{result}; PostgreSQL takes its last writes until JSON has all (step 3)"
+        return f"{result}; PostgreSQL takes no writes of its own"
 
     def _restore(self) -> str:
-        """Attach JSON again."""
+        """Attach JSON as secondary, where it was detached."""
         if self._pair.phase is Phase.POSTGRES_ONLY:
             with self._stage("bringing JSON up to date"):
-                self._go_back(Phase.POSTGRES_PRIMARY)
+                self._switch_back(Phase.POSTGRES_PRIMARY)
             return "JSON follows PostgreSQL again"
         if self._pair.phase is Phase.POSTGRES_PRIMARY:
             return "JSON follows PostgreSQL already"
         return "JSON is primary already"
 
     def _sync(self) -> str:
-        """Apply to JSON what it lacks; then make it primary."""
+        """Catch JSON up with the change log and repair it; then make it primary."""
         if self._pair.phase not in _POSTGRES_FIRST:
             return "JSON was primary, and has everything"
         with self._stage("bringing missing data to JSON"):
+            # Before the switch: writers wait only for the commits that come after this.
+            # The repair needs PostgreSQL as primary; later JSON's divergences would count.
             commits = self._pair.catch_up()
             repaired = 0 if self._is_quick else self._repair()
         _CAUGHT_UP()
-        pause = self._go_back(Phase.PARALLEL)
+        pause = self._switch_back(Phase.PARALLEL)
         return (
             f"{commits:,} commits and {repaired:,} repaired records were brought to JSON; "
             f"JSON is primary now; writes waited {pause * 1000:.0f} ms"
@@ -266,11 +270,14 @@ class _Procedure:
         except ConfigError:
             if not self._is_alone():
                 raise
-            return 0  # a server that follows the flag has made all the switches already
+            return (
+                0  # a server that follows the flag has completed the rollback already
+            )
         return sum(repair.action in {"write", "delete"} for repair in found)
 
     def _validate(self) -> str:
-        """Compare both stores while PostgreSQL still follows."""
+        """Compare both stores while PostgreSQL is still secondary."""
+        # Programs without this library read the legacy files from now on.
         self._pair.json.checkpoint()
         written = "the legacy files have every record"
         if self._is_quick:
@@ -297,22 +304,20 @@ class _Procedure:
 
     def _resume(self) -> str:
         """Detach PostgreSQL."""
-        self._go_back(Phase.JSON_ONLY)
+        self._switch_back(Phase.JSON_ONLY)
         if self._pair.roles().is_whole:
             return "JSON works alone; PostgreSQL is detached"
         return "JSON works alone; PostgreSQL is detached as soon as it is back"
 
-    def _go_back(self, phase: Phase) -> float:
-        """Go back to a phase; returns the seconds for which writes waited.
-
-        Servers that follow the flag are on the same way, and may be ahead: a switch
-        forward to that phase is none of ours.
-        """
+    def _switch_back(self, phase: Phase) -> float:
+        """Switch back to a phase; returns the seconds for which writes waited."""
+        # Servers that follow the flag make the same switches, and may be ahead of this
+        # process. Then the phase would be a step forward, which the procedure never makes.
         if not self._is_after(phase):
             return 0.0
         try:
             done = self._pair.switch(phase, timeout=self._timeout, by=self._by)
-        except SwitchRefused:
+        except SwitchRefused:  # also where a server was quicker in the meantime
             if self._is_after(phase):
                 raise
             return 0.0
@@ -329,17 +334,7 @@ class _Procedure:
 
 
 def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
-    """Describe what :func:`roll_back` would do from the present phase.
-
-    Args:
-        settings: of the environment; both sides must be configured.
-        quick: without the two comparisons of all records.
-
-    Raises:
-        ConfigError: the servers follow a flag that cannot be changed from here.
-        StoreUnavailable: PostgreSQL is primary and out of reach, so that it would be
-            refused.
-    """
+    """Plan :func:`roll_back` from the present phase; arguments and errors are the same."""
     source = flag_source(settings)
     try:
         with open_pair(settings) as pair:
@@ -361,7 +356,7 @@ def plan_rollback(settings: Settings, *, quick: bool = False) -> RollbackPlan:
 def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[str]:
     """Describe each of the five steps."""
     phase = pair.phase
-    yield _flagged(flag)
+    yield _flag_description(flag)
     if phase is Phase.POSTGRES_ONLY:
         yield "JSON follows PostgreSQL again, once it has what it missed"
     elif phase is Phase.POSTGRES_PRIMARY:
@@ -369,7 +364,7 @@ def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[
     else:
         yield "JSON is primary already"
     if phase in _POSTGRES_FIRST:
-        yield f"{_missing(pair, phase)} brought to JSON; then JSON takes over"
+        yield f"{_backlog(pair, phase)} brought to JSON; then JSON takes over"
     else:
         yield "JSON is primary, and has everything"
     if quick:
@@ -381,7 +376,7 @@ def _descriptions(pair: ConfiguredPair, flag: Flag, *, quick: bool) -> Iterator[
     yield "PostgreSQL is detached; JSON works alone"
 
 
-def _flagged(flag: Flag) -> str:
+def _flag_description(flag: Flag) -> str:
     word = Phase.JSON_ONLY.value
     if flag.wanted is Phase.JSON_ONLY:
         return f"{flag.place} says {word} already"
@@ -390,7 +385,7 @@ def _flagged(flag: Flag) -> str:
     return f"{flag.place} cannot be changed from here: set it to {word} by hand"
 
 
-def _missing(pair: ConfiguredPair, phase: Phase) -> str:
+def _backlog(pair: ConfiguredPair, phase: Phase) -> str:
     if phase is Phase.POSTGRES_ONLY:
         return "what JSON missed is"
     count = pair.lag().commits

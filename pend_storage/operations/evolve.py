@@ -1,4 +1,4 @@
-"""Schema migration of the stores of an environment."""
+"""Schema migration of the JSON directory and of the database."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ def migrate_directory(
 
     Args:
         settings: of the environment.
-        drop: whether what the schema does not have any more may be deleted.
-        dry_run: whether only to say what would be done.
+        drop: allow to delete fields and collections that the schema does not have.
+        dry_run: only report the changes.
         hook: gets the events.
 
+    Returns:
+        The changes that were made, or would be.
+
     Raises:
-        ConfigError: no directory is configured, or it is not there.
-        SchemaOutOfDate: something would be lost, or stored values do not fit.
+        ConfigError: no directory is configured, or it does not exist.
+        SchemaOutOfDate: records would be lost, or stored values do not fit.
         LockTimeout: another process holds the directory for too long.
     """
     wanted = settings.require_json()
@@ -62,15 +65,18 @@ def migrate_database(
 
     Args:
         settings: of the environment.
-        wait: seconds for which it tries to have the locks.
-        drop: whether what the schema does not have any more may be deleted.
-        drop_empty: whether empty tables of another schema may be dropped.
-        dry_run: whether only to find out what would be run.
+        wait: seconds for which the locks are tried.
+        drop: allow to delete fields and collections that the schema does not have.
+        drop_empty: allow to drop empty tables of another schema.
+        dry_run: only find the statements that would be run.
+
+    Returns:
+        The changes that were made, or would be.
 
     Raises:
         ConfigError: no database is configured.
-        SchemaOutOfDate: something would be lost, or stored values do not fit.
-        StoreUnavailable: it cannot be reached.
+        SchemaOutOfDate: records would be lost, or stored values do not fit.
+        StoreUnavailable: the database cannot be reached.
     """
     with open_postgres(settings) as store:
         return store.migrate(

@@ -1,8 +1,8 @@
 """Facts about one environment: its stores, its phase flag, the blockers of a phase.
 
-``status``, ``db status``, ``doctor`` and the commands that move the phase render what is
-probed here, so that two of them cannot answer one question differently. A fact that
-cannot be known now is None; probing changes nothing.
+``status``, ``db status``, ``doctor`` and the commands that change the phase render the
+facts of this module, so that two of them cannot answer one question differently. A fact
+that cannot be known now is None; probing changes nothing.
 """
 
 from __future__ import annotations
@@ -60,27 +60,27 @@ T = TypeVar("T")
 BackfillState: TypeAlias = Literal["never", "interrupted", "complete"]
 
 _SWITCHES: Final = 5
-"""Number of the latest switches that are reported."""
+"""Number of the latest switches in the facts of a pair."""
 
 # -- one store ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
-    """Role of one store, or the reason why it cannot be asked."""
+    """Role of one store, or the reason why the store cannot be probed."""
 
     place: str
     role: Role | None = None
-    """None: it has none yet, or cannot be asked."""
+    """None: the store has no role yet, or cannot be probed."""
     epoch: int | None = None
     problem: str | None = None
-    """Why it cannot be asked."""
+    """Reason why the store cannot be probed."""
     files: tuple[FileLag, ...] = ()
-    """Of JSON: the legacy files that do not show every commit yet."""
+    """Legacy files of the JSON store that do not show every commit yet."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether it has a role in a pair; at epoch 0 it waits for one."""
+        """True where the store has a role in a pair; at epoch 0 it waits for one."""
         return bool(self.epoch)
 
 
@@ -109,7 +109,7 @@ def json_facts(store: JsonStore, place: str) -> StoreFacts:
 
 
 def known(probe: Callable[[], T]) -> T | None:
-    """Return what a probe finds; None where a store cannot answer now."""
+    """Return the result of a probe; None where a store cannot answer now."""
     try:
         return probe()
     except PendStorageError:
@@ -120,16 +120,19 @@ def known(probe: Callable[[], T]) -> T | None:
 
 
 _HOLDS_EVERYTHING: Final = (Role.PRIMARY, Role.FENCED)
-"""Roles of a store that is primary, or was until a moment ago: only one that holds
-everything becomes primary."""
+"""Roles of a store that is primary, or was until a switch fenced it: only a store that
+holds every record becomes primary."""
 
 
 def backfill_state(primary: Store, follower: Store) -> BackfillState:
-    """Whether a store holds what was in the other one before it followed its change log.
+    """Return the state of the backfill from one store to the other.
+
+    It is complete where the secondary holds what was in the primary before it began to
+    follow the change log.
 
     Args:
-        primary: what is, or would be, followed.
-        follower: what was, or would be, filled.
+        primary: the store that is, or would be, copied.
+        follower: the store that was, or would be, filled.
 
     Raises:
         ConfigError: the primary's log was rewound.
@@ -138,21 +141,21 @@ def backfill_state(primary: Store, follower: Store) -> BackfillState:
     if is_complete_when_resumed(primary, follower):
         return "complete"
     mark = follower.meta(BACKFILL_META)
-    # One that was complete before a gap in the change log proves nothing: what was
-    # written in the gap is neither in the log nor in the copy.
+    # A backfill that was complete before a gap in the change log proves nothing: commits
+    # in the gap are neither in the log nor in the copy.
     if not isinstance(mark, Mapping) or mark.get("complete"):
         return "never"
     return "interrupted"
 
 
 def backfill_of_database(settings: Settings, database: Store) -> BackfillState | None:
-    """Whether the database holds what was in the JSON directory before it followed.
+    """Return the state of the backfill of the database from the JSON directory.
 
-    None where JSON has the answer and cannot be opened.
+    None where the JSON store is needed for the answer and cannot be opened.
 
     Args:
         settings: of the environment.
-        database: its store, which has the present schema.
+        database: its store, with the present schema.
 
     Raises:
         StoreUnavailable: the database cannot be reached.
@@ -162,7 +165,7 @@ def backfill_of_database(settings: Settings, database: Store) -> BackfillState |
         return "complete"
     if settings.json is None or not has_store(settings.json.directory):
         # Opening the directory would adopt its files. Nothing was copied from it yet,
-        # unless it was lost, or is out of sight from here.
+        # unless its store was lost, or is on another machine.
         return "never" if database.meta(BACKFILL_META) is None else None
     try:
         with open_json(settings) as source:
@@ -176,17 +179,17 @@ def backfill_of_database(settings: Settings, database: Store) -> BackfillState |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """The phase that the flag wants now."""
+    """Phase that the flag wants now, or the reason why it cannot be read."""
 
     wanted: Phase | None
-    """None: it is set nowhere, or cannot be read."""
+    """None: the flag is set nowhere, or cannot be read."""
     place: str
-    """Where it is, or where it may be."""
+    """Name of the source that decides, or of all sources where none is set."""
     version: int = 0
     writable: bool
-    """Whether a command can change it."""
+    """Whether a command can change the flag."""
     problem: str | None = None
-    """Why it cannot be read."""
+    """Reason why the flag cannot be read."""
     is_reachable: bool = True
 
 
@@ -203,7 +206,7 @@ def read_flag(source: FlagSource) -> Flag:
             problem=str(error),
             is_reachable=False,
         )
-    except ConfigError as error:  # a wrong word can be replaced by a right one
+    except ConfigError as error:  # an invalid word can be overwritten
         return Flag(
             wanted=None,
             place=source.place,
@@ -226,7 +229,7 @@ def read_flag_of(pair: PairValues, source: FlagSource) -> Flag:
     if flag.problem is not None:
         return flag
     try:
-        source.remembering(pair).read()
+        source.remembering(pair).read()  # refuses a version older than the one followed
     except ConfigError as error:
         return replace(flag, wanted=None, version=0, problem=str(error))
     except PendStorageError:
@@ -257,17 +260,19 @@ _COMMAND: Final = re.compile(r"pend-storage (?:db|json)(?: --?[a-z-]+| [a-z]+)+"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
-    """A blocker, and the command that removes it."""
+    """Blocker of a phase, with the command that removes it."""
 
     code: str
     sentence: str
     remedy: str
-    """A command."""
+    """Command that removes the blocker."""
     can_be_accepted: bool
 
 
 def readiness(pair: DualWriteStore, phase: Phase) -> Readiness:
-    """Return the pair's readiness; a database that is not migrated is a blocker like others.
+    """Return the readiness of a pair for a phase.
+
+    A database whose schema is not current is the blocker ``schema``, not an error.
 
     Raises:
         StoreUnavailable: one of the stores cannot be reached.
@@ -281,7 +286,7 @@ def readiness(pair: DualWriteStore, phase: Phase) -> Readiness:
 
 
 def obstacles(blockers: Iterable[Blocker]) -> tuple[Obstacle, ...]:
-    """Add to blockers the commands that remove them."""
+    """Combine blockers with the commands that remove them."""
     return tuple(
         Obstacle(
             code=blocker.code,
@@ -296,7 +301,7 @@ def obstacles(blockers: Iterable[Blocker]) -> tuple[Obstacle, ...]:
 def _remedy(blocker: Blocker) -> str:
     if blocker.code != "schema":
         return _REMEDIES.get(blocker.code, _DOCTOR)
-    # A database of another schema needs the command that its sentence names.
+    # The sentence names the command: it depends on which of the two schemas is older.
     named = _COMMAND.search(blocker.sentence)
     return _DOCTOR if named is None else named[0]
 
@@ -325,16 +330,16 @@ class NextPhase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairFacts:
-    """Replication between the two stores; None is what cannot be known now."""
+    """Replication between the two stores; a fact that cannot be known now is None."""
 
     lag: Lag | None
-    """None: no store follows, or it cannot be asked."""
+    """None: no store is secondary, or it cannot be probed."""
     backfill: BackfillState | None
-    """Whether the store that follows has what was there before it did."""
+    """State of the backfill of the secondary."""
     validation: JSON
-    """What the last comparison of all records found, and when; None: there was none."""
+    """Result and time of the last comparison of all records; None: there was none."""
     divergences: int | None
-    """Records that any process has found to differ, and that are not repaired yet."""
+    """Divergences that any process has found, and that are not repaired yet."""
     waiting: int | None
     """Quarantined records that need a decision."""
     ahead: NextPhase | None
@@ -347,8 +352,9 @@ def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
 
     Args:
         pair: both stores.
-        phase: the present one; None: it cannot be known now.
+        phase: the present phase; None: it cannot be known now.
     """
+    # Each fact is probed by itself: an unreachable store hides its own facts only.
     source, follower = _primary_and_follower(pair)
     lag, backfill, validation = None, None, None
     if follower is not None:
@@ -367,7 +373,7 @@ def pair_facts(pair: ConfiguredPair, phase: Phase | None) -> PairFacts:
 
 
 def _primary_and_follower(pair: ConfiguredPair) -> tuple[Store, Store | None]:
-    """The primary, and the store that follows it, if there is one and it answers."""
+    """Return the primary, and the secondary, if there is one and it can be probed."""
     view = known(pair.roles)
     side = None if view is None else view.primary
     if view is None or side is None:

@@ -1,7 +1,8 @@
-"""Creation of a configuration file for a server whose files are nearby.
+"""Creation of a configuration file for a server whose JSON directory is nearby.
 
-What is in the directory decides which schema the file names. Pend's is named only for the
-directory of a Pend server: over any other it would claim no file, and move nothing.
+The files of the directory decide the schema that the configuration names. Pend's schema is
+named only for the directory of a Pend server: in any other it would claim no file, and a
+migration would move nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = [
 _VARIABLE: Final = "PEND_DATABASE_URL"
 _DATABASE: Final = "postgresql://localhost:5432/pend"
 _DEPTH: Final = 3
-"""How far below the current directory a server's files are looked for."""
+"""Levels of folders below the current directory in which legacy files are searched."""
 _SKIPPED: Final = frozenset({"node_modules", "__pycache__", "backups"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -92,19 +93,19 @@ directory = {directory}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewConfig:
-    """A configuration file that was written."""
+    """Result of writing a configuration file."""
 
     file: Path
     environment: str
     directory: Path
     schema: str
-    """The module with the schema."""
+    """Name of the schema module."""
     legacy_files: tuple[str, ...]
-    """Files in the directory that the schema's layouts claim, and folders of such."""
+    """Files and folders in the directory that the schema's layouts claim."""
     unclaimed: tuple[str, ...]
-    """JSON files in the directory that no layout of it claims."""
+    """JSON files in the directory that no layout claims."""
     url_from: str | None
-    """The environment variable that has the database's URL, if one has."""
+    """Environment variable with the database's URL, if it is set."""
     password_left_out: bool
 
 
@@ -120,18 +121,19 @@ def write_config(
     """Write a commented configuration file with one environment.
 
     Args:
-        file: where.
-        environment: its name; ``development`` if None.
-        directory: the JSON directory, which must be there; if None it is looked for below
-            the file's.
-        database: its URL, without a password; if None, ``PEND_DATABASE_URL`` where set.
-        schema: the module with the schema, which must be importable; if None it is
-            Pend's, and the directory must be a Pend server's.
-        replace: write over a file that is there.
+        file: path of the new file.
+        environment: name of the environment; ``development`` if None.
+        directory: the JSON directory, which must exist; if None it is searched below the
+            folder of the file.
+        database: URL of the database, without a password; if None, ``PEND_DATABASE_URL``
+            where it is set.
+        schema: name of the schema module, which must be importable; if None it is Pend's,
+            and the directory must be a Pend server's.
+        replace: overwrite an existing file.
 
     Raises:
-        ConfigError: the file is there already, a name or a URL is not fit, there is no
-            such directory, or it is not a Pend server's and no schema is given.
+        ConfigError: the file exists already, a name or a URL is invalid, there is no such
+            directory, or it is not a Pend server's and no schema is given.
     """
     name = environment or DEFAULT_ENVIRONMENT
     _require_fit(name, file, replace=replace)
@@ -147,7 +149,7 @@ def write_config(
         environment=name,
         directory=found.absolute(),
         schema=module,
-        legacy_files=tuple(n for n in known if _is_there(found / n)),
+        legacy_files=tuple(n for n in known if _exists(found / n)),
         unclaimed=tuple(n for n in names if not is_claimed(n, known)),
         url_from=url_from,
         password_left_out=password_left_out,
@@ -166,10 +168,10 @@ def _require_fit(name: str, file: Path, *, replace: bool) -> None:
 
 
 def _directory(given: Path | None, base: Path) -> Path:
-    """Choose the JSON directory: the one that is given, or found, or the usual one.
+    """Choose the JSON directory: the given one, or one that is found, or ``data``.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: there is no such directory.
     """
     found = given or find_directory(base) or base / "data"
     if found.is_dir():
@@ -189,7 +191,7 @@ def json_files(directory: Path) -> list[str]:
 
 
 def is_claimed(name: str, known: Collection[str]) -> bool:
-    """Whether a file is among the claimed ones, by its name or by its folder."""
+    """Return whether a file is claimed, by its name or by its folder."""
     return name in known or folder_name(name) in known
 
 
@@ -201,8 +203,8 @@ def claimed_names(schema: Schema, layouts: Iterable[Layout]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(layout.source for layout in given), *others]))
 
 
-def _is_there(file: Path) -> bool:
-    """Whether a file exists, or one of those that match a pattern."""
+def _exists(file: Path) -> bool:
+    """Return whether a file exists, or any file that matches a pattern."""
     if is_pattern(file.name):
         return file.parent.is_dir() and any(files_in(file))
     return file.is_file()
@@ -211,7 +213,10 @@ def _is_there(file: Path) -> bool:
 def _schema(
     given: str | None, environment: str, file: Path, directory: Path, names: list[str]
 ) -> tuple[str, tuple[str, ...]]:
-    """Choose the schema module of a directory; returns it with the files that it claims.
+    """Choose the schema module of a directory.
+
+    Returns:
+        Its name, and the files that it claims.
 
     Raises:
         ConfigError: there is no such module; or none is given, and the directory is not
@@ -224,12 +229,13 @@ def _schema(
         return module, claimed_names(found.schema, found.layouts)
     pends = tuple(layout.source for layout in LAYOUTS)
     claimed = sum(is_claimed(name, pends) for name in names)
+    # Half of the files: one of a common name, such as users.json, proves nothing.
     if claimed and claimed * 2 >= len(names):
         return DEFAULT_SCHEMA, pends
-    raise ConfigError(_not_pends(directory, names, claimed))
+    raise ConfigError(_unknown_server_message(directory, names, claimed))
 
 
-def _not_pends(directory: Path, names: list[str], claimed: int) -> str:
+def _unknown_server_message(directory: Path, names: list[str], claimed: int) -> str:
     if not names:
         return (
             f"{directory} has no JSON file, so nothing says whose records will be in it. "
@@ -257,7 +263,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def find_directory(base: Path) -> Path | None:
-    """Find the directory with the most files of a Pend server, not far below; or None."""
+    """Find the directory with the most files of a Pend server, up to three levels below."""
     counted = [(len(list(_legacy_files(d))), d) for d in _directories(base, _DEPTH)]
     best = max(counted, key=lambda pair: pair[0])
     return best[1] if best[0] else None
@@ -278,7 +284,7 @@ def _directories(base: Path, depth: int) -> Iterator[Path]:
                 and "-backup-" not in entry.name
             ]
     except OSError:
-        return  # not ours to look into
+        return  # no permission to read it
     for name in sorted(names):
         yield from _directories(base / name, depth - 1)
 
@@ -290,9 +296,10 @@ def _legacy_files(directory: Path) -> Iterator[str]:
 
 
 def _database_line(given: str | None) -> tuple[str, str | None, bool]:
-    """Line of the file that names the database, with what was found out for it.
+    """Return the line of the file for the database.
 
-    That is the variable that has its URL, if one has, and whether a password was left out.
+    With it comes the environment variable that has the URL, if it is set, and whether a
+    password was left out.
     """
     if given is None and os.environ.get(_VARIABLE):
         return f'url_env = "{_VARIABLE}"', _VARIABLE, False
@@ -320,7 +327,7 @@ def _without_password(url: str) -> tuple[str, bool]:
 
 
 def _shown(directory: Path, base: Path) -> str:
-    """Path relative to the file where that is shorter."""
+    """Return the path relative to the file where the directory is below it."""
     absolute = directory.absolute()
     if absolute.is_relative_to(base):
         return str(absolute.relative_to(base))
@@ -328,6 +335,6 @@ def _shown(directory: Path, base: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as a TOML string."""
+    """Return a text as a TOML string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,4 +1,4 @@
-"""Trial of a schema module on a copy of the JSON files of any server."""
+"""Check of a schema module: a trial migration of a copy of the JSON files."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class CheckedFile:
     placed: int
     quarantined: int
     reasons: Mapping[str, int]
-    """Why records wait in quarantine, and how many each."""
+    """Number of quarantined records by the code of the reason."""
     result: str
-    """How the file made again from PostgreSQL compares with the original: identical,
-    equal (by value), different or missing."""
+    """Comparison of the file rendered from PostgreSQL with the original: identical, equal
+    (by value), different or missing."""
 
     @property
     def lost(self) -> int:
@@ -59,7 +59,7 @@ class CheckedFile:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is lost, and the file can be made again."""
+        """True where no record is lost, and the file can be rendered again."""
         return self.result in {"identical", "equal"} and not self.lost
 
 
@@ -71,7 +71,7 @@ class InspectCheck:
     undeclared: tuple[str, ...]
     """JSON files that no layout of the module claims."""
     postgres: str
-    """Which PostgreSQL it was."""
+    """Name and version of the PostgreSQL that was used."""
     database_bytes: int
     seconds: float
 
@@ -87,12 +87,12 @@ class InspectCheck:
 
     @property
     def lost(self) -> int:
-        """Records that are neither."""
+        """Records that are neither placed nor in quarantine."""
         return sum(file.lost for file in self.files)
 
     @property
     def ok(self) -> bool:
-        """Whether every file comes back equal by value, and every file is declared."""
+        """True where every file is declared, and is rendered equal by value."""
         return all(file.ok for file in self.files) and not self.undeclared
 
 
@@ -100,7 +100,7 @@ def write_new(path: Path, text: str) -> None:
     """Write a file that does not exist yet.
 
     Raises:
-        ConfigError: it is there, or cannot be written.
+        ConfigError: the file exists, or cannot be written.
     """
     try:
         with path.open("x", encoding="utf-8", newline="\n") as stream:
@@ -124,20 +124,20 @@ def check_module(
     database: str | None = None,
     stage: Stage = silent,
 ) -> InspectCheck:
-    """Adopt a copy of a directory, migrate it to PostgreSQL, and make its files again.
+    """Check a schema module: adopt a copy of a directory, migrate it, render its files.
 
     The directory itself is only read.
 
     Args:
-        module: the schema module's file.
-        directory: that was inspected.
-        report: of its inspection, for the files.
-        database: URL of a PostgreSQL, on which a database is made and removed; None: a
-            server is started for it.
+        module: file of the schema module.
+        directory: the inspected directory.
+        report: report of the inspection, for the names of the files.
+        database: URL of a PostgreSQL, on which a database is created and dropped; None: a
+            server is started for the trial.
         stage: gets the progress.
 
     Raises:
-        ConfigError: the module is not fit.
+        ConfigError: the module cannot be imported, or declares no schema.
         StoreUnavailable: there is no PostgreSQL.
     """
     started = time.monotonic()
@@ -148,10 +148,12 @@ def check_module(
         names = _names(directory, report)
         with stage("copying the files", unit="files"):
             originals, work = place / "originals", place / "work"
+            # The second copy is adopted and rewritten; the first one stays to compare
+            # with, since a server may write to the directory meanwhile.
             _copy(directory, originals, names)
             _copy(originals, work, names)
         url, version = stack.enter_context(_database(database))
-        files, size = _tried((schema, layouts), (originals, work), url, stage)
+        files, size = _run_trial((schema, layouts), (originals, work), url, stage)
     known = claimed_names(schema, layouts)
     return InspectCheck(
         files=tuple(files),
@@ -170,7 +172,7 @@ def _load(path: Path) -> tuple[Schema, tuple[Layout, ...]]:
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python module.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[_NAME] = module  # annotations are looked up there
+    sys.modules[_NAME] = module  # dataclasses resolve their annotations there
     try:
         spec.loader.exec_module(module)
         return _declared(module, path)
@@ -192,7 +194,7 @@ def _declared(module: ModuleType, path: Path) -> tuple[Schema, tuple[Layout, ...
 
 
 def _names(directory: Path, report: DirectoryReport) -> list[str]:
-    """Names of the files of the report; of a folder of records, each."""
+    """List the files of a report, and every file of a folder of records."""
     wanted = {file.file for file in report.files}
     folders = {
         name.removesuffix("*.json") for name in wanted if name.endswith("*.json")
@@ -220,7 +222,7 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
 
 @contextmanager
 def _database(url: str | None) -> Iterator[tuple[str, str]]:
-    """Make a database for the trial, which is dropped afterwards; yields what it is, too."""
+    """Create a database for the trial, and drop it afterwards; yields its URL and name."""
     if url is None:
         from pend_storage.testing.servers import (  # noqa: PLC0415 - optional
             temporary_postgres,
@@ -257,13 +259,13 @@ def _run(url: str, statement: Any, name: str) -> None:
         ) from error
 
 
-def _tried(
+def _run_trial(
     declared: tuple[Schema, Sequence[Layout]],
     places: tuple[Path, Path],
     url: str,
     stage: Stage,
 ) -> tuple[list[CheckedFile], int]:
-    """Try each file; returns the results, and the size of the database."""
+    """Migrate the copy; returns the result of each file, and the size of the database."""
     from pend_storage.stores.json import JsonStore  # noqa: PLC0415 - as the factory
     from pend_storage.stores.postgres import PostgresStore  # noqa: PLC0415
 
@@ -287,7 +289,7 @@ def _tried(
 
 
 def _quiet(event: Event) -> None:
-    """Drop the events of a trial: its result has all that counts."""
+    """Drop the events of a trial: its result reports the same."""
     del event
 
 

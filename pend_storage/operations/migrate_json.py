@@ -1,4 +1,4 @@
-"""Migration of a JSON directory to PostgreSQL: copy, adopt, backfill, account for all."""
+"""Migration of a JSON directory to PostgreSQL: backup, adoption, backfill, accounting."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class FileResult:
 
     file: str
     read: int
-    """Records that are in the file."""
+    """Records in the file."""
     written: int
     unchanged: int
     quarantined: int
 
     @property
     def adds_up(self) -> bool:
-        """Whether each record that was read is accounted for."""
+        """True where each record that was read was placed or is in quarantine."""
         return self.read == self.written + self.unchanged + self.quarantined
 
 
@@ -80,33 +80,33 @@ class JsonMigration:
     """Report of a migration."""
 
     backup: DirectoryCopy | None
-    """The copy that was made now; None where there was to be none, or one was reused."""
+    """Copy that was made now; None where none was wanted, or one was reused."""
     no_backup: str | None
-    """Why none could be made of a directory in use."""
+    """Reason why a directory in use could not be copied."""
     reused_backup: Path | None
-    """The copy of the migration that was interrupted and is continued by this one."""
+    """Copy of the interrupted migration that this one continues."""
     files: tuple[FileResult, ...]
     backfill: BackfillReport
     waiting: int
     """Quarantined records that need a decision."""
     broken: tuple[BrokenFile, ...]
-    """Legacy files that are broken as a whole: what is in them is not in the database, and
+    """Legacy files that are broken as a whole: their records are not in the database, and
     not known."""
     unclaimed: tuple[Path, ...]
-    """Files of the directory that no layout knows; left alone."""
+    """Files of the directory that no layout claims; they were not touched."""
     is_live: bool
-    """Whether the stores are in use as a pair. Then others may have written meanwhile, and
-    the numbers of a file need not add up; a validation tells whether anything is missing."""
+    """Whether the stores are in use as a pair. Then servers may have written meanwhile, and
+    the numbers of a file need not add up; a validation finds what is missing."""
     seconds: float
     seeds: int = 0
-    """Records that the schema module has the store begin with."""
+    """Records of the schema module's ``SEED``."""
 
     @property
     def moved_nothing(self) -> bool:
-        """Whether there was no record at all, as in a directory that is another's.
+        """True where there was no record at all, as in the directory of another server.
 
-        Records that the module brings are not of the directory: where it has files that
-        no layout claims, they do not count.
+        Records of ``SEED`` are not of the directory: where it has files that no layout
+        claims, they do not count.
         """
         if self.is_live or any(file.read for file in self.files):
             return False
@@ -115,7 +115,7 @@ class JsonMigration:
 
     @property
     def collections(self) -> Mapping[str, Tally]:
-        """Counts of the records of each collection, the store's own left out."""
+        """Counts of the records of each collection, without the system collections."""
         return {
             name: tally
             for name, tally in self.backfill.collections.items()
@@ -124,7 +124,7 @@ class JsonMigration:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every record of every file is accounted for, as far as that is known."""
+        """True where every record of every file is accounted for, as far as is known."""
         return self.is_live or all(result.adds_up for result in self.files)
 
 
@@ -136,44 +136,49 @@ def migrate_json(
     rate: float | None = None,
     stage: Stage = silent,
 ) -> JsonMigration:
-    """Copy the JSON directory, adopt its legacy files, and fill the database from them.
+    """Migrate a JSON directory: back it up, adopt its legacy files, backfill the database.
 
-    May be killed at any moment and called again: it goes on where it was. Called again
-    after its end it looks for what is new, and changes nothing where nothing is.
+    The migration may be killed at any moment and called again: it continues where it was.
+    Called again after its end, it copies new records only.
 
-    Stores that are in use as a pair are filled in the phase ``parallel``, under live
-    writes; that is what makes PostgreSQL ready to become primary.
+    Stores that are in use as a pair are migrated in the phase ``parallel``, under live
+    writes; without this backfill, PostgreSQL is not ready to become primary.
 
     Args:
         settings: of the environment.
         backup: make a complete, verified copy of the directory first; None: for stores
-            in use as a pair, only if the directory holds still for long enough.
-        backup_into: in this folder; beside the directory if None.
+            in use as a pair, only if the directory is at rest for long enough.
+        backup_into: folder for the copy; beside the directory if None.
         rate: records per second at most.
         stage: gets the progress.
 
     Raises:
-        ConfigError: a side is not configured, the directory is not there, or the
-            database is not one that follows.
+        ConfigError: a store is not configured, the directory does not exist, or the
+            database must not be filled from it.
         SchemaOutOfDate: the database must be migrated first.
-        StoreUnavailable: a side cannot be reached.
+        StoreUnavailable: a store cannot be reached.
     """
     started, module = time.monotonic(), load_schema(settings)
     wanted = settings.require_json()
     require_directory(settings, wanted.directory)
     with open_postgres(settings) as database:
+        # Both are refused before the copy of the directory, which may take long.
         _require_follower(database)
         _require_own_folder(wanted.directory, database)
         is_live = has_begun(settings)
         made, reused, problem = None, None, None
         try:
             if backup is not False:
-                made, reused = _secured(module, database, wanted, backup_into, stage)
+                made, reused = _back_up(module, database, wanted, backup_into, stage)
         except StoreUnavailable as error:
+            # A directory in use may never be at rest: then the migration continues
+            # without a copy, unless one was asked for.
             if backup or not is_live:
                 raise
             problem = error.reason
         verified = None if made is None else datetime.now(UTC)
+        # Before the backfill: if the migration is interrupted, the next one reuses the
+        # copy.
         _record(
             database,
             reused if made is None else made.path,
@@ -198,19 +203,20 @@ def _fill(
     *,
     is_live: bool,
 ) -> JsonMigration:
-    """Adopt and backfill; returns the report, as far as the two stores know it."""
+    """Adopt the files and backfill the database; returns the report without the backup."""
     with ExitStack() as opened:
         pair = opened.enter_context(open_pair(settings)) if is_live else None
         with stage("adopting the files"):
             source = pair.json if pair else opened.enter_context(open_json(settings))
         _require_comparable(source, database)
+        # Written to the primary, so that the backfill copies them like other records.
         seeds = seeds_of(module, settings)
         write_missing(pair or source, seeds)
         _ADOPTED()
         with stage("filling the database") as progress:
-            if (
-                pair is not None
-            ):  # at its epoch, and caught up with the change log first
+            if pair is not None:
+                # The pair's backfill is made at its epoch, and catches up with the change
+                # log first.
                 filled = pair.backfill(rate=rate, progress=progress)
             else:
                 filled = backfill(source, database, rate=rate, progress=progress)
@@ -230,7 +236,7 @@ def _fill(
         )
 
 
-def _secured(
+def _back_up(
     module: SchemaModule,
     database: Store,
     wanted: JsonSettings,
@@ -257,12 +263,12 @@ def require_fit(directory: Path, source: Store, database: Store) -> None:
 
     Args:
         directory: the directory.
-        source: the store of it, or of a copy.
-        database: what is to be filled.
+        source: the store in the directory, or in a copy of it.
+        database: the store to be filled.
 
     Raises:
-        ConfigError: it may not.
-        SchemaOutOfDate: it must be migrated first.
+        ConfigError: the database has another role, or was filled from another directory.
+        SchemaOutOfDate: the database must be migrated first.
     """
     _require_follower(database)
     _require_own_folder(directory, database)
@@ -270,7 +276,7 @@ def require_fit(directory: Path, source: Store, database: Store) -> None:
 
 
 def _require_follower(database: Store) -> None:
-    """Refuse a database that must not take over what JSON holds."""
+    """Refuse a database that is primary, fenced or detached in a pair."""
     state = database.role()
     if database.meta(ROLE_META) is None or state.role is Role.SECONDARY:
         return
@@ -287,7 +293,7 @@ def _require_follower(database: Store) -> None:
 
 
 def _require_own_folder(directory: Path, database: Store) -> None:
-    """Refuse a directory that cannot be the one which the database was filled from."""
+    """Refuse a directory without a store where the database was filled from a store."""
     if _filled_from(database) is not None and not has_store(directory):
         raise ConfigError(_ANOTHER)
 
@@ -295,8 +301,8 @@ def _require_own_folder(directory: Path, database: Store) -> None:
 def _require_comparable(source: Store, database: Store) -> None:
     """Refuse a database that was filled from another directory.
 
-    The versions of the two have nothing to do with each other, so neither could tell what
-    is newer. A directory that was itself made from this database is not another one.
+    The versions of two directories are unrelated, so the newer of two records could not be
+    found. A directory that was itself made from this database is not another one.
     """
     known = {None, source.identity()}
     if _filled_from(database) in known or _filled_from(source) == database.identity():
@@ -305,13 +311,13 @@ def _require_comparable(source: Store, database: Store) -> None:
 
 
 def _filled_from(store: Store) -> str | None:
-    """Identity of the store from which a backfill has filled this one."""
+    """Return the identity of the store from which a backfill has filled this one."""
     mark = store.meta(BACKFILL_META)
     return str(mark["source"]) if isinstance(mark, Mapping) else None
 
 
 def _interrupted_copy(database: Store) -> Path | None:
-    """Copy of a migration that was interrupted, if the copy is complete."""
+    """Return the copy of an interrupted migration, if the copy is complete."""
     noted = database.meta(MIGRATION_META)
     if not isinstance(noted, Mapping) or noted.get("complete") or not noted.get("copy"):
         return None
@@ -330,7 +336,7 @@ def _record(
     complete: bool,
     verified: datetime | None = None,
 ) -> None:
-    """Record in the database how far the migration is, and when a copy was verified."""
+    """Record the progress of the migration, and the time of a verified copy."""
     before = database.meta(MIGRATION_META)
     known = before.get("verified_at") if isinstance(before, Mapping) else None
     value = {
@@ -338,6 +344,8 @@ def _record(
         "complete": complete,
         "verified_at": known if verified is None else verified.isoformat(),
     }
+    # Compared, not overwritten: two migrations into one database would report each
+    # other's records.
     if not database.compare_and_set_meta(MIGRATION_META, before, value):
         raise ConfigError(
             "another process migrates into this database at the same time. Let one of "
@@ -351,13 +359,13 @@ def _results(
     tallies: Mapping[str, FileTally],
     places: Mapping[str, Path],
 ) -> Iterator[FileResult]:
-    """Compare the records that each file had with those that were placed."""
+    """Compare the records of each file with those that were placed."""
     counted = {adopted.file: adopted.read for adopted in source.adoption_report()}
     for layout in module.layouts:
         tally = tallies.get(layout.file, FileTally())
         read = counted.get(layout.file, 0)
-        if read != tally.read:  # the file was changed since it was first read
-            read = _count_again(source, layout, places)
+        if read != tally.read:  # the file was changed since its adoption
+            read = _count_records(source, layout, places)
         if read or tally.read or layout.file in counted:
             yield FileResult(
                 file=layout.file,
@@ -368,8 +376,10 @@ def _results(
             )
 
 
-def _count_again(source: JsonStore, layout: Layout, places: Mapping[str, Path]) -> int:
-    """Count the records that a legacy file has now."""
+def _count_records(
+    source: JsonStore, layout: Layout, places: Mapping[str, Path]
+) -> int:
+    """Count the records in a legacy file now."""
     source.checkpoint()
     path = places.get(layout.source, source.directory / layout.source)
     if layout.is_folder:

@@ -43,15 +43,15 @@ class FileTrial:
     file: str
     read: int
     quarantined: int
-    """Also those that were accepted before."""
+    """Quarantined records, with those that were accepted before."""
     reasons: Mapping[str, int]
-    """How many records would wait for a decision, by the reason."""
+    """Number of records that would wait for a decision, by the reason."""
     is_broken: bool
     """Whether the file is broken as a whole."""
 
     @property
     def placed(self) -> int:
-        """Records that would get into the database."""
+        """Records that would be copied to the database."""
         return self.read - self.quarantined
 
 
@@ -61,20 +61,20 @@ class JsonTrial:
 
     files: tuple[FileTrial, ...]
     quarantined: tuple[QuarantinedRecord, ...]
-    """The records that would wait, by file and place."""
+    """Records that would wait for a decision, by file and place."""
     unclaimed: tuple[Path, ...]
     problem: str | None
-    """Why the database cannot be filled now; None where it can."""
+    """Reason why the database cannot be filled now; None where it can."""
     seconds: float
 
     @property
     def moves_nothing(self) -> bool:
-        """Whether there is no record at all."""
+        """True where there is no record at all."""
         return not any(file.read for file in self.files)
 
     @property
     def ok(self) -> bool:
-        """Whether the migration would succeed; quarantined records are no failure."""
+        """True where the migration would succeed; quarantined records are no failure."""
         broken = any(file.is_broken for file in self.files)
         return self.problem is None and not broken and not self.moves_nothing
 
@@ -82,16 +82,16 @@ class JsonTrial:
 def try_migration(
     settings: Settings, *, work_in: Path | None = None, stage: Stage = silent
 ) -> JsonTrial:
-    """Adopt a copy of the directory, and see whether the database can be filled.
+    """Try a migration: adopt a copy of the directory, and check the database.
 
     Args:
         settings: of the environment.
-        work_in: folder for the copy, which is removed; the system's if None.
+        work_in: folder for the copy, which is removed; the system's temporary one if None.
         stage: gets the progress.
 
     Raises:
-        ConfigError: no directory is configured, or it is not there.
-        StoreUnavailable: there is no room for the copy.
+        ConfigError: no directory is configured, or it does not exist.
+        StoreUnavailable: the disk has no space for the copy.
         CorruptFile: a file of the store is damaged.
     """
     started, module = time.monotonic(), load_schema(settings)
@@ -106,14 +106,15 @@ def try_migration(
                 keeps=kept_files(module, wanted),
                 progress=progress,
             )
-        there = replace(settings, json=_in_copy(wanted, copy.path))
+        trial = replace(settings, json=_in_copy(wanted, copy.path))
         with (
             stage("adopting the copy"),
-            open_json(there, hook=_silent) as store,
+            open_json(trial, hook=_silent) as store,
         ):
-            store.checkpoint()  # what others edited since is taken in
+            # A directory that is a store already may have edits that were not adopted yet.
+            store.checkpoint()
             found = tuple(list_quarantined(store))
-            files = tuple(_files(store, module, there.require_json(), found))
+            files = tuple(_files(store, module, trial.require_json(), found))
             problem = _problem(settings, wanted.directory, store)
     return JsonTrial(
         files=files,
@@ -125,7 +126,7 @@ def try_migration(
 
 
 def _silent(event: Event) -> None:
-    """Drop the events of the copy: the report has all that counts."""
+    """Drop the events of the copy: the report has the same facts."""
     del event
 
 
@@ -158,7 +159,7 @@ def _files(
 
 
 def _problem(settings: Settings, directory: Path, store: JsonStore) -> str | None:
-    """Why the database cannot be filled from this directory now."""
+    """Return the reason why the database cannot be filled from this directory now."""
     try:
         with open_postgres(settings) as database:
             require_fit(directory, store, database)

@@ -1,4 +1,4 @@
-"""Changes of the phase of an environment: readiness, then the flag, then the switch."""
+"""Phase changes of an environment: check the readiness, write the flag, switch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FlagChange:
     after: Phase | None
     written: bool
     note: str = ""
-    """What to do by hand; empty where nothing is."""
+    """Instruction for a person; empty where there is nothing to do by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +74,18 @@ class PhaseChange:
     wanted: Phase
     after: Phase
     steps: tuple[Phase, ...]
-    """The phases on the way, the wanted one included."""
+    """Phases to pass, with the wanted one at the end."""
     is_forward: bool
     dry_run: bool
     blockers: tuple[Obstacle, ...]
-    """Everything in the way; on the way back, what would be lost."""
+    """All blockers; of a rollback, what would be lost."""
     refused: tuple[Obstacle, ...]
-    """Those that were not accepted: nothing was changed then."""
+    """Blockers that were not accepted: nothing was changed then."""
     flag: FlagChange | None
-    """None where nothing was to be changed."""
+    """None for a dry run, and where the change was refused."""
     switch: SwitchReport | None
     ahead: tuple[Obstacle, ...] = ()
-    """What stands in the way of the phase after."""
+    """Blockers of the phase after the new one."""
 
 
 def change_phase(
@@ -96,18 +96,18 @@ def change_phase(
     dry_run: bool = False,
     timeout: float = 30.0,
 ) -> PhaseChange:
-    """Move to a phase, through those between: the flag first, then the switch.
+    """Change the phase, through the phases between: the flag first, then the switch.
 
     Args:
-        settings: of the environment; both sides must be configured.
-        wanted: where to.
-        accept: codes of blockers to let pass.
-        dry_run: say what would happen, and change nothing.
-        timeout: seconds after which to give up.
+        settings: of the environment; both stores must be configured.
+        wanted: the new phase.
+        accept: codes of blockers to accept.
+        dry_run: only report what would happen.
+        timeout: seconds that the switch may take.
 
     Raises:
-        ConfigError: a side is not configured, there is no such code, or the servers follow
-            a flag that cannot be changed from here.
+        ConfigError: a store is not configured, there is no such code, or the servers
+            follow a flag that cannot be changed from here.
         StoreUnavailable: a store that is needed cannot be reached.
         SwitchTimeout: not finished in time; nothing is lost, call it again.
     """
@@ -139,17 +139,17 @@ def go_back(
 
 
 def promote(settings: Settings, side: Side) -> ForcedPromotion:
-    """Make one store primary, whatever the other one holds: the last way out.
+    """Promote one store to primary by force, whatever the other one holds.
 
-    No switch leads there, because a switch needs both stores. Every server must have
-    ended before.
+    A switch needs both stores; this is for an environment that has lost one, or whose
+    store was restored from a backup. Every server must have ended before.
 
     Args:
-        settings: of the environment; both sides must be configured.
-        side: the store that holds the truth from now on.
+        settings: of the environment; both stores must be configured.
+        side: the store to promote.
 
     Raises:
-        ConfigError: a side is not configured.
+        ConfigError: a store is not configured.
         StoreUnavailable: the store that is to be primary cannot be reached.
         Conflict: roles are changing at this moment: a server still runs.
     """
@@ -222,7 +222,10 @@ class _Change:
         return readiness(self._pair, self._wanted)
 
     def _abandons_secondary(self) -> bool:
-        """Whether it abandons a secondary that is out of reach and that is not needed."""
+        """Return whether the change detaches a secondary that is unreachable.
+
+        Its readiness cannot be known, and is not needed.
+        """
         view = self._pair.roles()
         alone = Phase.JSON_ONLY if view.primary == "json" else Phase.POSTGRES_ONLY
         return not view.is_whole and view.primary is not None and alone is self._wanted
@@ -235,6 +238,8 @@ class _Change:
         """Write the flag and make the switch, unless a blocker refuses it."""
         if self._refused:
             return self._report(self._before, None, None)
+        # The flag before the switch: if this process is killed between them, servers that
+        # follow the flag complete the change. In the other order, one that starts undoes it.
         flag = change_flag(
             self._pair, self._source, self._flag, self._wanted, by=self._by
         )
@@ -251,7 +256,7 @@ class _Change:
         return self._report(switch.after, flag, switch)
 
     def _restore(self, flag: FlagChange) -> None:
-        """Set the flag back: a blocker appeared between the first look and the switch."""
+        """Set the flag back: a blocker arose between the readiness check and the switch."""
         if flag.written and flag.before is not None:
             self._source.write(flag.before, by=self._by)
 
@@ -284,19 +289,20 @@ class _Change:
         try:
             return obstacles(readiness(self._pair, after).blockers)
         except PendStorageError:
-            return ()  # the switch is made; this was only to say what comes next
+            return ()  # the switch succeeded; the next blockers are only a hint
 
 
 # -- preconditions ------------------------------------------------------------------------
 
 
 def require_primary(pair: ConfiguredPair) -> None:
-    """Refuse to go back without the primary, which alone has the latest writes.
+    """Refuse a rollback without the primary, which alone has the latest commits.
 
     Raises:
-        StoreUnavailable: it cannot be reached.
+        StoreUnavailable: PostgreSQL cannot be reached, and may be primary.
     """
     view = pair.roles()
+    # With JSON as primary, PostgreSQL has no commit that JSON lacks.
     if view.is_whole or (view.json is not None and view.json.role is Role.PRIMARY):
         return
     mark = None if view.json is None else ReplicationPosition.load(pair.json)
@@ -316,8 +322,8 @@ def require_changeable(settings: Settings, flag: Flag, phase: Phase) -> None:
     """Refuse a change that running servers would undo, because they follow the flag.
 
     Raises:
-        ConfigError: they follow a flag that cannot be changed from here.
-        StoreUnavailable: they follow a flag that cannot be reached.
+        ConfigError: the servers follow a flag that cannot be changed from here.
+        StoreUnavailable: the servers follow a flag that cannot be reached.
     """
     if not settings.auto_switch or flag.wanted is phase or flag.writable:
         return
@@ -346,19 +352,20 @@ def change_flag(
     The pair remembers the version that it follows, so that no older one moves it later.
 
     Args:
-        pair: what is moved.
-        source: where the flag may be, compared with what the pair remembers.
-        flag: what was read there.
-        phase: the wanted one.
-        by: who wants it, for the record.
+        pair: the stores that follow the flag.
+        source: the flag, with its words checked against the memory of the pair.
+        flag: the flag as it was read before.
+        phase: the wanted phase.
+        by: name of the writer, for the record.
 
     Raises:
-        ConfigError: it cannot be written after all.
-        StoreUnavailable: its place cannot be reached any more.
+        ConfigError: the flag cannot be written after all.
+        StoreUnavailable: the source of the flag cannot be reached any more.
     """
     before = flag.wanted
     if before is phase:
-        _note(pair, source, phase)
+        # Nothing is written, but a server may not have followed this version yet.
+        _remember_version(pair, source, phase)
     if before is phase or not flag.writable:
         return FlagChange(
             place=flag.place,
@@ -371,10 +378,10 @@ def change_flag(
     return FlagChange(place=written.place, before=before, after=phase, written=True)
 
 
-def _note(pair: PairValues, source: FlagSource, phase: Phase) -> None:
+def _remember_version(pair: PairValues, source: FlagSource, phase: Phase) -> None:
     wanted = source.read()
     if wanted is not None and wanted.phase is phase:
-        FlagMemory(pair).note(wanted)
+        FlagMemory(pair).record(wanted)
 
 
 def _by_hand(flag: Flag, phase: Phase) -> str:

@@ -12,16 +12,16 @@ __all__ = ["Stage", "silent"]
 
 
 class Stage(Protocol):
-    """Context of one stage of a command, which may return a callback for its progress."""
+    """Context of one stage of a long command; it may yield a callback for the progress."""
 
     def __call__(
         self, label: str, /, *, unit: str = "records"
     ) -> AbstractContextManager[Progress | None]:
-        """Begin a stage; it lasts as long as the context.
+        """Begin a stage, which ends with the context.
 
         Args:
-            label: the stage, for people.
-            unit: of what its progress counts.
+            label: name of the stage, for people.
+            unit: unit of the numbers of its progress.
         """
 
 

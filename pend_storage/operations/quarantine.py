@@ -1,4 +1,4 @@
-"""Quarantined records: list them, try them again, accept them."""
+"""Quarantine: list, retry and accept the records in it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pend_storage.events import Event
 from pend_storage.operations.quarantine_placement import (
     Placement,
     Retried,
-    bring_back,
     is_lost_edit,
+    restore_lost_edit,
 )
 from pend_storage.query import field
 from pend_storage.schema import QUARANTINE
@@ -53,10 +53,11 @@ class BrokenFile:
 
     file: str
     id: str
-    """Of its entry in quarantine."""
+    """Id of its entry in quarantine."""
     reason: str
     unread: bool
-    """Whether nothing of it could ever be read, so that what rests on it is refused."""
+    """Whether no content of the file could ever be read. Then commits and look-ups that
+    depend on its records are refused."""
 
 
 def broken_files(store: Store) -> tuple[BrokenFile, ...]:
@@ -89,15 +90,16 @@ def list_quarantined(
 
 
 def find(store: Store, text: str) -> QuarantinedRecord:
-    """Find the quarantined record with an id, or with the only id that begins so.
+    """Find a quarantined record by its id, or by an unambiguous beginning of it.
 
     Raises:
-        ConfigError: there is none, or more than one.
+        ConfigError: no record matches, or more than one.
     """
     records = store.collection(QuarantinedRecord)
     found = records.get(text)
     if found is not None:
         return found
+    # Two are enough to know that the beginning is ambiguous.
     items = records.find(field("id").starts_with(text), limit=2).items if text else ()
     if len(items) == 1:
         return items[0]
@@ -112,7 +114,7 @@ def require_file(store: Store, name: str) -> None:
     """Refuse a name of a file that no layout claims and no quarantined record has.
 
     Raises:
-        ConfigError: neither is so; the message suggests a name.
+        ConfigError: the name is unknown; the message suggests one.
     """
     known = [layout.file for layout in store.layouts]
     where = field("file").in_([name, f"{name}{EDIT_MARK}"])
@@ -126,8 +128,13 @@ def require_file(store: Store, name: str) -> None:
 def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRecord:
     """Accept a quarantined record: it stays in quarantine, and in its file, for good.
 
+    Args:
+        store: the primary store.
+        record: the quarantined record.
+        note: reason of the decision, which is stored with the record.
+
     Raises:
-        Conflict: it was changed meanwhile.
+        Conflict: the record was changed meanwhile.
     """
     known = _versioned(store, record)
     accepted = replace(known.record, status="accepted", note=note)
@@ -138,25 +145,25 @@ def accept(store: Store, record: QuarantinedRecord, note: str) -> QuarantinedRec
 def retry(
     store: Store, record: QuarantinedRecord, *, text: bytes | None = None
 ) -> Retried:
-    """Parse a quarantined record again, and move it to its collection if it now fits.
+    """Retry a quarantined record: parse it again, and place it in its collection if it fits.
 
-    A value that lost against an edit, or against a commit, takes the place of what the
-    store holds instead of it.
+    A value that lost against an edit, or against a commit, replaces the value that the
+    store holds now.
 
-    It is one transaction: what it reads is checked at its commit, and where a commit to
-    that came between, it is done again on top of it.
+    The retry is one transaction: its reads are checked at the commit, and where another
+    commit has changed them, the retry is repeated on top of that commit.
 
     Args:
         store: the primary store, with the layouts.
-        record: what to try.
+        record: the quarantined record.
         text: repaired text in its place: of one record as it stands in the file (in a
             map with its name), or of the whole file.
 
     Raises:
-        ConfigError: no layout claims its file, it is not in quarantine any more, or it
-            comes back by itself.
-        Conflict: it was decided about, or changed, meanwhile; or what it must read is
-            changed all the time. Look at it, and try again.
+        ConfigError: no layout claims its file, the record is not in quarantine any more,
+            or it will be placed together with another one.
+        Conflict: the record was decided or changed meanwhile; or the records that it
+            depends on are changed all the time. Read it again, and retry.
     """
     layout = _layout_of(store, record)
     known = _versioned(store, record)
@@ -164,11 +171,13 @@ def retry(
 
     def attempt(tx: Transaction) -> Retried | Conflict:
         changed = _changed(tx, known)
-        if changed is not None:  # reading again would pass over a decision about it
+        # Returned, not raised: an exception would make ``store.run`` repeat the attempt,
+        # and that would overrule a decision about the record.
+        if changed is not None:
             return changed
         if is_lost_edit(known.record):
             value = known.record if text is None else replace(known.record, raw=text)
-            return _brought_back(store, tx, layout, value, outcome)
+            return _restored(store, tx, layout, value, outcome)
         placement = Placement(
             store, tx, layout, known.record, text=text, refused=refused
         )
@@ -179,7 +188,8 @@ def retry(
     events: list[Event] = []
     refused: dict[tuple[str, str], str] = {}
     whole = as_stored(record.file) if is_whole_file(record) else nullcontext()
-    with whole:  # what is in that file is what is found out here
+    # An unread file refuses reads of its records; this retry is what reads it.
+    with whole:
         while True:
             try:
                 result = store.run(attempt)
@@ -187,15 +197,17 @@ def retry(
                 place = (error.collection, error.key)
                 if place in refused or not is_whole_file(record):
                     return replace(outcome, reason=str(error))
-                refused[place] = str(error)  # the others of the file need not wait
+                # That record stays in quarantine by itself, and the others of the file
+                # are placed in the next attempt.
+                refused[place] = str(error)
             except (InvalidRecord, ReferenceViolation) as error:
                 return replace(outcome, reason=str(error))
             else:
-                return _settled(store, result, events)
+                return _finish(store, result, events)
 
 
-def _settled(store: Store, result: Retried | Conflict, events: list[Event]) -> Retried:
-    """Emit the events of a result; raises the result where it is an error."""
+def _finish(store: Store, result: Retried | Conflict, events: list[Event]) -> Retried:
+    """Emit the events of a committed retry; raises a result that is an error."""
     if isinstance(result, Conflict):
         raise result
     for event in events:
@@ -203,21 +215,21 @@ def _settled(store: Store, result: Retried | Conflict, events: list[Event]) -> R
     return result
 
 
-def _brought_back(
+def _restored(
     store: Store,
     tx: Transaction,
     layout: Layout,
     value: QuarantinedRecord,
     outcome: Retried,
 ) -> Retried:
-    """Place a value that lost over what the store holds instead."""
-    reason = bring_back(store, tx, layout, value)
+    """Restore a value that lost, and return the outcome."""
+    reason = restore_lost_edit(store, tx, layout, value)
     placed = reason is None
     return replace(outcome, placed=placed, records=int(placed), reason=reason or "")
 
 
 def _changed(tx: Transaction, known: Versioned[QuarantinedRecord]) -> Conflict | None:
-    """Error for a quarantined record that was changed meanwhile; None where it was not."""
+    """Return the conflict of a quarantined record that was changed meanwhile, or None."""
     key = known.record.id
     found = tx.collection(QuarantinedRecord).versioned(key)
     actual = 0 if found is None else found.version
@@ -257,17 +269,16 @@ def _versioned(store: Store, record: QuarantinedRecord) -> Versioned[Quarantined
 
 
 def rehearsal_of(store: Store) -> MemoryStore:
-    """Copy every record of a store, with its version, into one in memory.
+    """Copy every record of a store, with its version, into a store in memory: for a dry run.
 
-    What is refused there, the store refuses as well: types, uniqueness and references
-    are the same. It takes as much memory as the records.
+    A retry that fails there fails in the store as well: types, uniqueness and references
+    are the same. The copy needs as much memory as the records.
 
     Raises:
         StoreUnavailable: the store cannot be reached.
     """
     copy = MemoryStore(store.schema, layouts=store.layouts)
-    with (
-        as_stored()
-    ):  # files that could not be read are copied as what is known of them
+    # Without this, the records of unread files would be refused to the copy.
+    with as_stored():
         backfill(store, copy, hook=lambda _: None)
     return copy

@@ -1,7 +1,7 @@
 """Placement of quarantined records: the record moves to the collection of its file.
 
-A value that lost against an edit of its file, or against a commit, is placed over what
-the store holds instead of it (:func:`bring_back`).
+A value that lost against an edit of its file, or against a commit, replaces the value that
+the store holds now (:func:`restore_lost_edit`).
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from pend_storage.schema import QUARANTINE
 from pend_storage.store import Store
 from pend_storage.stores._inmemory.table import index_value
 
-__all__ = ["Placement", "Retried", "bring_back", "is_lost_edit"]
+__all__ = ["Placement", "Retried", "is_lost_edit", "restore_lost_edit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """Result of trying to place a quarantined record again."""
+    """Result of the retry of a quarantined record."""
 
     id: str
     file: str
     place: str
     placed: bool
     records: int = 0
-    """Records that it became; a whole file becomes many."""
+    """Number of records that it became; a whole file becomes many."""
     quarantined: int = 0
-    """Of a whole file: records that cannot be placed one by one."""
+    """Records of a whole file that stay in quarantine one by one."""
     reason: str = ""
-    """Why it stays in quarantine."""
+    """Reason why it stays in quarantine."""
 
 
 class Placement:
@@ -71,19 +71,19 @@ class Placement:
     ) -> None:
         self._store = store
         self._refused = refused
-        """Records of a whole file that the store has refused, and why."""
+        """Records of a whole file that the store has refused, with the reasons."""
         self._schema = store.schema
         self._tx = tx
         self._layout = layout
         self._record = record
-        # Another text has not been judged yet, so it has no code.
+        # The code belongs to the old text; a repaired one was not parsed yet.
         other = text is not None and text != record.raw
         self._trial = replace(record, raw=text or b"", code="") if other else record
         self.event: Event | None = None
-        """Event to emit when it is committed."""
+        """Event to emit after the commit."""
         self._present: dict[tuple[str, str], Row] = {}
         """Records of a whole file that the store holds. They are compared with the file,
-        and only those that are written are checked."""
+        and only the versions of those that are written are checked at the commit."""
 
     def place(self, outcome: Retried) -> Retried:
         """Write the records that the quarantined one becomes.
@@ -91,15 +91,20 @@ class Placement:
         Args:
             outcome: the result so far, of which the returned one is a copy.
 
+        Returns:
+            The result; it has a reason where the record stays in quarantine.
+
         Raises:
-            InvalidRecord: the text cannot be read.
-            ReferenceViolation: it names a record that is not there.
+            InvalidRecord: the text cannot be parsed.
+            ReferenceViolation: the record refers to one that does not exist.
             UniqueViolation: another record has a value that must be unique.
         """
         layout, record = self._layout, self._record
         if is_whole_file(record):
             parsed = layout.parse(self._schema, self._trial.raw)
             entries = list(parsed.entries)
+            # Scanned outside of the transaction: reads in it are checked at the commit,
+            # and any commit to a large file would make the retry start again.
             self._present = {
                 (name, row.key): row
                 for name in (layout.collection, QUARANTINE)
@@ -110,19 +115,19 @@ class Placement:
         else:
             parsed = ParsedFile(self._header(), ())
             entries, present = [layout.retry(self._schema, self._trial)], [record]
-        if (reason := self._why_not(entries)) is not None:
+        if (reason := self._refusal(entries)) is not None:
             return replace(outcome, reason=reason)
         parsed = replace(parsed, entries=entries)
         adopted = layout.adopt(self._schema, parsed, present, self._find)
         if is_whole_file(record):
-            operations = list(self._as_a_first_adoption(parsed.header, adopted))
+            operations = list(self._claim_unique_values(parsed.header, adopted))
         else:
             operations = [self._in_place(operation) for operation in adopted]
-            aside = next(filter(None, map(_aside, operations)), None)
-            if aside is not None:  # it refers to nothing
+            aside = next(filter(None, map(_as_quarantined, operations)), None)
+            if aside is not None:  # its reference has no record
                 return replace(outcome, reason=aside.reason)
-        looks = _Looks(self._store, self._tx, self._find)
-        removal = Removal(self._schema, self._store.layouts, layout, looks)
+        lookups = _FileLookups(self._store, self._tx, self._find)
+        removal = Removal(self._schema, self._store.layouts, layout, lookups)
         complete = removal.settle(self._with_derived_by_others(operations))
         for operation in complete.values():
             self._write(operation)
@@ -135,12 +140,13 @@ class Placement:
             outcome, placed=True, records=len(entries) - waiting, quarantined=waiting
         )
 
-    def _as_a_first_adoption(
+    def _claim_unique_values(
         self, header: LegacyFile, operations: Iterable[Put | Delete]
     ) -> Iterator[Put | Delete]:
-        """Operations of a whole file; a record whose unique value is taken is quarantined.
+        """Yield the operations of a whole file; quarantine a record with a claimed value.
 
-        Of records that claim one value, the first in the file has it.
+        Of several records with one unique value, the first in the file claims it, as in a
+        first adoption.
         """
         layout, spec = self._layout, self._schema[self._layout.collection]
         claims: dict[tuple[Any, ...], str] = {}
@@ -162,11 +168,11 @@ class Placement:
                 yield operation
                 continue
             aside = layout.set_aside(self._schema, header, operation.record, reason)
-            seen = replace(aside.record, seen_at=datetime.now(UTC))
-            yield self._schema.put(QUARANTINE, seen)
+            dated = replace(aside.record, seen_at=datetime.now(UTC))
+            yield self._schema.put(QUARANTINE, dated)
 
     def _write(self, operation: Put | Delete) -> None:
-        """Write, if at the commit the store still has what was compared."""
+        """Write an operation, on the condition that the compared version is still present."""
         verbs = self._tx.collection(operation.collection)
         row = self._present.get((operation.collection, operation.key))
         version = None if row is None else row.version
@@ -184,7 +190,7 @@ class Placement:
         return self._layout.missing() if found is None else found
 
     def _in_place(self, operation: Put | Delete) -> Put | Delete:
-        """Give the operation's record the position of the quarantined one in the file."""
+        """Place the record at the position of the quarantined one in the file."""
         layout, position = self._layout, self._record.position
         if position is None or operation.collection != layout.collection:
             return operation
@@ -193,10 +199,11 @@ class Placement:
         placed = layout.placed(operation.record, position)
         return self._schema.put(operation.collection, placed)
 
-    def _why_not(self, entries: Sequence[Entry]) -> str | None:
-        """Return why these entries cannot replace the quarantined record; None: they can."""
+    def _refusal(self, entries: Sequence[Entry]) -> str | None:
+        """Return the reason why entries cannot replace the quarantined record, or None."""
         homes = [entry.home for entry in entries]
         waiting = [put.record for put in homes if put.collection == QUARANTINE]
+        # Records of a whole file may go to quarantine one by one; the file itself may not.
         if is_whole_file(self._record):
             waiting = [found for found in waiting if is_whole_file(found)]
         if waiting:
@@ -204,19 +211,20 @@ class Placement:
         if is_whole_file(self._record):
             return None
         for put in homes:
-            there = self._find(put.collection, put.key)
-            if there is not None and self._layout.owns(there):
+            present = self._find(put.collection, put.key)
+            if present is not None and self._layout.owns(present):
                 return f"another record of the file has its key, {shown(put.key)}"
         return None
 
-    # -- what other files say -----------------------------------------------------------
+    # -- records derived by other files -------------------------------------------------
 
     def _with_derived_by_others(
         self, operations: Sequence[Put | Delete]
     ) -> Iterator[Put | Delete]:
-        """Add to derived records what the records of other files say of them.
+        """Complete new derived records by the values that other files derive for them.
 
-        When those files were adopted there was nothing yet of which they could say anything.
+        When those files were adopted, the derived record did not exist, so their values
+        for it were not stored.
         """
         own = {self._layout.collection, QUARANTINE}
         fresh = {
@@ -226,7 +234,7 @@ class Placement:
             and put.collection not in own
             and self._find(put.collection, put.key) is None
         }
-        with as_stored():  # what is known of them: those files may be unread
+        with as_stored():  # those files may be unread; their last known records count
             derived = list(self._derived_by_others(fresh)) if fresh else []
         for put in derived:
             place = (put.collection, put.key)
@@ -240,17 +248,17 @@ class Placement:
                 yield self._schema.put(operation.collection, record)
 
     def _derived_by_others(self, places: Collection[tuple[str, str]]) -> Iterator[Put]:
-        """Find what the placed records of other files say of these places.
+        """Yield the derived records of other files for these keys.
 
-        All of them are looked at; those with a say are read once more, by the
-        transaction.
+        All records are scanned outside of the transaction. Those that derive one of the
+        keys are read once more in it, so that the commit checks them, and only them.
         """
         for layout in self._store.layouts:
             if layout.file == self._layout.file:
                 continue
             for row in self._store.scan(layout.collection):
                 derived = self._derived(layout, row.record)
-                if derived is None:
+                if derived is None:  # nor do the other records of this layout
                     break
                 if any((put.collection, put.key) in places for put in derived):
                     record = self._tx.collection(layout.collection).get(row.key)
@@ -259,26 +267,26 @@ class Placement:
                             yield put
 
     def _derived(self, layout: Layout, record: Any) -> list[Put] | None:
-        """Records that a record derives; None where no record of its file ever does."""
+        """List the records that a record derives; None where its layout derives none."""
         if record is None or not layout.owns(record):
             return []
         derived = layout.told(self._schema, record)
         return None if derived is None else list(derived)
 
 
-class _Looks(TransactionLookups):
-    """Look-ups that use what was read of a whole file."""
+class _FileLookups(TransactionLookups):
+    """Look-ups that use the records of a whole file which were read already."""
 
-    def __init__(self, store: Store, tx: Transaction, look: Find) -> None:
+    def __init__(self, store: Store, tx: Transaction, find: Find) -> None:
         super().__init__(store, tx)
-        self._look = look
+        self._find_record = find
 
     @override
     def find(self, collection: str, key: str) -> Any:
-        return self._look(collection, key)
+        return self._find_record(collection, key)
 
 
-def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
+def _as_quarantined(operation: Put | Delete) -> QuarantinedRecord | None:
     record = operation.record if isinstance(operation, Put) else None
     return record if isinstance(record, QuarantinedRecord) else None
 
@@ -287,27 +295,27 @@ def _aside(operation: Put | Delete) -> QuarantinedRecord | None:
 
 
 def is_lost_edit(record: QuarantinedRecord) -> bool:
-    """Whether a quarantined record is a value that lost, and so is not in its file."""
+    """Return whether a quarantined record is a value that lost, and is not in its file."""
     return record.code == EDITED and record.file.endswith(EDIT_MARK)
 
 
-def bring_back(
+def restore_lost_edit(
     store: Store, tx: Transaction, layout: Layout, record: QuarantinedRecord
 ) -> str | None:
-    """Write a value that lost over what the store holds instead.
+    """Restore a value that lost against an edit or a commit, over the present one.
 
     Args:
         store: the primary store.
-        tx: writes; what it reads is checked.
-        layout: of the file.
-        record: the value; its text may be a corrected one.
+        tx: the transaction; its reads are checked at the commit.
+        layout: layout of the file.
+        record: the quarantined value; its text may be a corrected one.
 
     Returns:
-        Why that cannot be done; None where it is done.
+        The reason why the value cannot be restored; None where it is.
 
     Raises:
-        Conflict: what is there instead was changed meanwhile.
-        InvalidRecord: the text cannot be read.
+        Conflict: the present value was changed meanwhile.
+        InvalidRecord: the text cannot be parsed.
     """
     header = tx.collection(LegacyFile).get(layout.file) or layout.missing()
     if record.position == BESIDE:
@@ -329,7 +337,7 @@ def bring_back(
 def _puts(
     store: Store, tx: Transaction, layout: Layout, parsed: ParsedFile
 ) -> Iterator[tuple[Put, int | None]]:
-    """Puts that place the value, each with the version it replaces; the rest stays."""
+    """Yield the puts that restore the value, each with the version that it replaces."""
     name = layout.collection
     present = {r.key: r for r in store.scan(name) if layout.owns(r.record)}
 
@@ -341,7 +349,7 @@ def _puts(
     rows = [row.record for row in present.values()]
     for operation in layout.adopt(store.schema, parsed, rows, find):
         if not isinstance(operation, Put):
-            continue  # of a record that the text says nothing of
+            continue  # the text is one record; the others of the file stay
         row = present.get(operation.key) if operation.collection == name else None
         if row is not None:
             record = layout.merged(row.record, operation.record)

@@ -37,14 +37,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedReport:
-    """Report of a seed; it is empty where everything was there already."""
+    """Report of a seed; it is empty where everything was present already."""
 
     environment: str
     phase: str
     role: RoleState
-    """Of the database, afterwards."""
+    """Role of the database, afterwards."""
     changed: tuple[str, ...]
-    """What was written, in words."""
+    """Descriptions of the meta entries that were written."""
     records: int
     """Records of the schema module's ``SEED`` that were written."""
     sample: Sample | None
@@ -53,14 +53,14 @@ class SeedReport:
 def seed(
     settings: Settings, *, sample: int | None = None, stage: Stage = silent
 ) -> SeedReport:
-    """Write what a fresh database needs: its environment, its role, its first records.
+    """Seed a fresh database: write its environment, its role, its first records.
 
-    Harmless to repeat. Records of ``SEED`` belong to the store that is primary: while
-    that is JSON, ``migrate json`` writes them there, and they come here with the rest.
+    Idempotent. Records of ``SEED`` belong to the primary: while that is JSON, ``migrate
+    json`` writes them there, and the backfill copies them here.
 
     Args:
         settings: of the environment.
-        sample: invent the data of so many users in the JSON directory, which must be
+        sample: generate the data of so many users in the JSON directory, which must be
             empty.
         stage: gets the progress.
 
@@ -68,21 +68,21 @@ def seed(
         ConfigError: the database belongs to another environment, or the directory is
             not empty; nothing was written then.
         SchemaOutOfDate: the database must be migrated first.
-        StoreUnavailable: it cannot be reached.
+        StoreUnavailable: the database cannot be reached.
     """
     if sample is not None:
         check_sample(settings)
     module = load_schema(settings)
     with open_postgres(settings) as store:
-        changed = [*_belong(store, settings), *_take_role(store, settings)]
+        changed = [*_claim_database(store, settings), *_claim_role(store, settings)]
         role = store.role()
-        # Once there is a role, it says what the configured phase only wants.
+        # A role is a fact; the configured phase is only what is wanted.
         has_role = store.meta(ROLE_META) is not None
         first = (
             role.role if has_role else settings.phase.postgres_role
         ) is Role.PRIMARY
         written = write_missing(store, module.seed) if first else 0
-    made = None if sample is None else _invent(settings, sample, stage)
+    made = None if sample is None else _generate_sample(settings, sample, stage)
     return SeedReport(
         environment=settings.environment,
         phase=settings.phase.value,
@@ -94,16 +94,17 @@ def seed(
 
 
 def write_missing(store: Store, records: Iterable[Any]) -> int:
-    """Write the records whose keys the store does not have; returns how many.
+    """Write the records whose keys the store does not have; returns their number.
 
-    What was there and is deleted stays so. Others may do the same at the same time. Records
-    of a file that is unread are left out, since it may have them.
+    Deleted records stay deleted. Other processes may do the same at the same time. Records
+    of an unread file are left out, because the file may contain them.
     """
     puts = [store.schema.put(type(record), record) for record in records]
     unknown = {file.collection for file in store.unread_files()}
     puts = [put for put in puts if put.collection not in unknown]
 
     def write(tx: Transaction) -> int:
+        # Tombstones are read, too: a record of SEED that was deleted stays deleted.
         missing = [
             put
             for put in puts
@@ -117,8 +118,8 @@ def write_missing(store: Store, records: Iterable[Any]) -> int:
     return store.run(write)
 
 
-def _belong(store: Store, settings: Settings) -> list[str]:
-    """Record the environment of the database, once and for all."""
+def _claim_database(store: Store, settings: Settings) -> list[str]:
+    """Record the environment that the database belongs to; it never changes."""
     name = settings.environment
     if store.compare_and_set_meta(ENVIRONMENT_META, None, name):
         return [f"environment {name}"]
@@ -131,10 +132,10 @@ def _belong(store: Store, settings: Settings) -> list[str]:
     return []
 
 
-def _take_role(store: Store, settings: Settings) -> list[str]:
-    """Make a database that follows JSON secondary, so that it refuses other writers.
+def _claim_role(store: Store, settings: Settings) -> list[str]:
+    """Make the database secondary in the phase ``parallel``, so that it refuses commits.
 
-    In the other phases a database without a role stands alone, which serves as well.
+    In the other phases a database needs no role yet.
     """
     role = settings.phase.postgres_role
     if role is not Role.SECONDARY or store.meta(ROLE_META) is not None:
@@ -146,10 +147,10 @@ def _take_role(store: Store, settings: Settings) -> list[str]:
 
 
 def check_sample(settings: Settings) -> None:
-    """Refuse to invent data for another schema, or in a directory that has files.
+    """Refuse to generate data for another schema, or in a directory that has files.
 
     Raises:
-        ConfigError: it may not.
+        ConfigError: the schema is not Pend's, or the directory is not empty.
     """
     if settings.schema != _SAMPLE_SCHEMA:
         raise ConfigError(
@@ -164,7 +165,7 @@ def check_sample(settings: Settings) -> None:
         )
 
 
-def _invent(settings: Settings, users: int, stage: Stage) -> Sample:
+def _generate_sample(settings: Settings, users: int, stage: Stage) -> Sample:
     directory = settings.require_json().directory
     with stage("inventing data") as progress:
         try:
@@ -175,5 +176,5 @@ def _invent(settings: Settings, users: int, stage: Stage) -> Sample:
 
 
 def seeds_of(module: SchemaModule, settings: Settings) -> tuple[Any, ...]:
-    """Records of ``SEED`` that the JSON store must have in this phase."""
+    """Return the records of ``SEED`` that belong to the JSON store in this phase."""
     return module.seed if settings.phase.json_role is Role.PRIMARY else ()

@@ -1,6 +1,6 @@
-"""Status of an environment: phase, flag, roles, lag, and what is left to do.
+"""Status of an environment: phase, flag, roles, lag, blockers of the next phase.
 
-Works with one store out of reach, and never gives a fresh pair its first roles.
+The probe works with one store unreachable, and never assigns the first roles of a pair.
 """
 
 from __future__ import annotations
@@ -46,35 +46,35 @@ class EnvironmentStatus:
 
     environment: str
     configuration: str
-    """Where the settings stand."""
+    """Place of the settings: a table of a file, or the environment variables."""
     flag: Flag
     phase: Phase | None
-    """None: the stores are no pair yet, or what would decide it cannot be asked."""
+    """None: the stores are no pair yet, or the store that decides cannot be probed."""
     json: StoreFacts | None
     """None: not configured."""
     postgres: StoreFacts | None
     problem: str | None
-    """Why the stores cannot be used as a pair."""
+    """Reason why the stores cannot be opened as a pair."""
     details: PairFacts | None = None
     broken: tuple[BrokenFile, ...] = ()
     """Legacy files that are broken as a whole, and that need a decision."""
 
     @property
     def differs(self) -> bool:
-        """Whether another phase is wanted than the one that is."""
+        """True where the stores are not in the wanted phase."""
         return None not in {self.phase, self.flag.wanted} and (
             self.phase is not self.flag.wanted
         )
 
     @property
     def is_fresh(self) -> bool:
-        """Whether no store has a role yet, but the one that ``db seed`` gives."""
+        """True where no store has a role yet, except for the one that ``db seed`` writes."""
         sides = [side for side in (self.json, self.postgres) if side is not None]
         return all(not side.has_begun and side.problem is None for side in sides)
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is out of reach, wrong, stuck, or other than wanted."""
+        """True where the phase is the wanted one, and no store, file or record needs care."""
         sides = [side for side in (self.json, self.postgres) if side is not None]
         found = 0 if self.details is None else self.details.divergences
         lag = None if self.details is None else self.details.lag
@@ -89,13 +89,13 @@ class EnvironmentStatus:
 
 
 class StatusProbe:
-    """Probe of an environment, once or again and again; keeps its stores open."""
+    """Status probe: asks for the facts of an environment, and keeps its stores open."""
 
     def __init__(self, settings: Settings) -> None:
         """Args: settings: of the environment.
 
         Raises:
-            ConfigError: the place of the flag cannot be used.
+            ConfigError: the configuration of the flag's source is unusable.
         """
         self._settings = settings
         self._source: FlagSource = flag_source(settings)
@@ -110,14 +110,14 @@ class StatusProbe:
         self.close()
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the stores and the flag."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._source.close)
             if self._pair is not None:
                 stack.callback(self._pair.close)
 
     def status(self, *, details: bool = True) -> EnvironmentStatus:
-        """Probe now; what cannot be known is part of the result, and raises nothing.
+        """Probe the environment now; a store that cannot be reached raises nothing.
 
         Args:
             details: also probe the replication between the stores.
@@ -148,8 +148,9 @@ class StatusProbe:
         )
 
     def _open(self, sides: Mapping[Side, StoreFacts]) -> None:
-        """Open the pair if it is one."""
+        """Open the pair, if the stores have roles."""
         self._problem = None
+        # Opening a fresh pair would assign its first roles.
         begun = any(side.has_begun for side in sides.values())
         if len(sides) < len(SIDES) or not begun:
             return
@@ -174,7 +175,7 @@ class StatusProbe:
             require_directory(self._settings, directory)
         except ConfigError as error:
             return StoreFacts(place=place, problem=str(error))
-        if not has_store(directory):  # opening it would adopt its files
+        if not has_store(directory):  # opening the directory would adopt its files
             return StoreFacts(place=place)
         try:
             with open_json(self._settings) as store:
@@ -199,11 +200,11 @@ _BY_OTHER_ROLE: Final[Mapping[tuple[Side, Role | None], Phase]] = {
     ("postgres", Role.SECONDARY): Phase.PARALLEL,
     ("postgres", Role.DETACHED): Phase.JSON_ONLY,
 }
-"""The phase that a store which is not primary knows of."""
+"""Phase by the side and the role of a store that is not primary."""
 
 
 def _phase_by_roles(sides: Mapping[Side, StoreFacts]) -> Phase | None:
-    """The phase by the only store that answers, where the primary does not."""
+    """Return the phase by the role of the secondary, where the primary is unreachable."""
     answering = [side for side, at in sides.items() if at.has_begun]
     if len(answering) != 1:
         return None

@@ -272,7 +272,7 @@ def test_a_command_writes_above_what_was_followed_into_an_empty_redis(
     assert written.version == 3
     running.comes_to(PAR)
     running.stop()
-    assert FlagMemory(servers.store).of(f"redis {KEY}") is not None
+    assert FlagMemory(servers.store).last_followed(f"redis {KEY}") is not None
     servers.start().comes_to(PAR)
 
 
@@ -469,14 +469,14 @@ def word(phase: Phase, version: int, at: str = "") -> DesiredPhase:
 def test_another_server_may_be_quicker_to_remember() -> None:
     values = Values()
     memory = FlagMemory(values)
-    values.before_setting = lambda: memory.note(word(PG, 2, LATE))
+    values.before_setting = lambda: memory.record(word(PG, 2, LATE))
 
     with pytest.raises(ConfigError, match="stale"):
-        memory.note(word(PAR, 1, EARLY))
-    memory.note(word(PG, 2, LATE))
-    memory.note(word(P, 3, LATER))
+        memory.record(word(PAR, 1, EARLY))
+    memory.record(word(PG, 2, LATE))
+    memory.record(word(P, 3, LATER))
 
-    followed = memory.of("it")
+    followed = memory.last_followed("it")
     assert followed is not None
     assert (followed.phase, followed.highest) == ("postgres-only", 3)
 
@@ -488,7 +488,7 @@ def test_a_write_that_another_one_overtakes_is_no_error(servers: Servers) -> Non
 
     written = flag.remembering(values).write(PAR, by="ann")
 
-    followed = FlagMemory(values).of(f"redis {KEY}")
+    followed = FlagMemory(values).last_followed(f"redis {KEY}")
     assert followed is not None
     assert (written.version, followed.version, followed.phase) == (1, 2, PG.value)
 
@@ -520,10 +520,10 @@ def test_what_is_newer_than_what_was_followed(
 ) -> None:
     memory = FlagMemory(Values())
     for one in followed:
-        memory.note(word(*one))
+        memory.record(word(*one))
 
     try:
-        memory.note(word(*next_one))
+        memory.record(word(*next_one))
     except ConfigError as error:
         assert not is_new, error
     else:

@@ -247,7 +247,7 @@ def test_a_doubtful_file_is_kept_as_documents_and_said_so(tmp_path: Path) -> Non
     text = render_module(inspect_directory(data))
     decided = render_module(inspect_directory(data, shapes={"alice.json": Shape.MAP}))
 
-    assert "nobody can tell" in text
+    assert "the shape is uncertain" in text
     assert "ps.documents(" in text
     assert "key=ps.MEMBER_NAME" in decided
 

@@ -298,11 +298,14 @@ KNOWN_WRITERS: Final = {
     "legacy/views/_file_records.py": {"FileRecords.move"},
     "legacy/views/_envelope.py": {"LegacyEnvelope._write"},
     "legacy/views/_parts.py": {"LegacyParts._mark_present"},
-    "operations/flag.py": {"_note"},
-    "operations/quarantine.py": {"accept", "_Trial.place", "_Trial._write"},
+    "operations/quarantine.py": {"accept"},
+    "operations/quarantine_placement.py": {
+        "Placement.place",
+        "Placement._write",
+        "restore_lost_edit",
+    },
     "operations/seed.py": {"write_missing"},
     "pend/_investments.py": {"_write"},
-    "operations/lost_edits.py": {"bring_back"},
     "stores/json/_legacy_sync/edit_commit.py": {"EditCommit.run", "_add"},
     "stores/json/_legacy_sync/edits_on_secondary.py": {
         "SecondaryEdit.run",

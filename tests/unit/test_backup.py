@@ -13,7 +13,7 @@ import pytest
 
 from pend_storage.backup import _directory_copy as directory_copy
 from pend_storage.backup import copy_directory, verify_copy
-from pend_storage.backup._tree import Keeps, Tree, look_at
+from pend_storage.backup._tree import Keeps, Tree, scan_tree
 from pend_storage.errors import ConfigError, CorruptFile, StoreUnavailable
 
 
@@ -203,11 +203,11 @@ def test_a_directory_that_never_holds_still_is_given_up(
     monkeypatch.setattr(directory_copy, "_PAUSE", 0)
 
     def changing(place: Path, extra: dict[str, Path], keeps: Keeps) -> Tree:
-        seen = look_at(place, extra, keeps)
+        seen = scan_tree(place, extra, keeps)
         (source / f"n{len(list(source.iterdir()))}").touch()
         return seen
 
-    monkeypatch.setattr(directory_copy, "look_at", changing)
+    monkeypatch.setattr(directory_copy, "scan_tree", changing)
 
     with pytest.raises(StoreUnavailable, match="changes all the time"):
         copy_directory(source)

@@ -1,4 +1,4 @@
-"""Change log, meta and tombstones."""
+"""Core tables: change log, meta entries and tombstones."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,10 +1,11 @@
 """Sequence numbers with room for many commits in each transaction.
 
-The functions of before wrote the bare transaction id; those of today write far larger
-numbers, so the log goes on above what it has. A call of an old function that began before
-this, and waits for the store's lock, must not go on with a small number after it: readers
-of the log would have passed it already. What it would add to its number is made unreadable,
-so that it fails, and changes nothing.
+The functions of the former revision wrote the bare transaction id; the present ones write
+far larger numbers, so the change log continues above its last entry. A call of an old
+function that began before this revision, and waits for the store's lock, must not continue
+with a small number after it: readers of the log would have passed it already. The meta
+entry that the old function adds to its number is made unreadable, so that the call fails,
+and changes nothing.
 """
 
 from alembic import op
@@ -23,7 +24,7 @@ def upgrade() -> None:
     old = connection.scalar(text(f"select to_regprocedure('{OLD_COMMIT}')::text"))
     if old is None:
         return
-    # Before any table is locked, which commits lock after this.
+    # Before any table is locked: commits lock in this order, so no deadlock can arise.
     connection.execute(text(f"select pg_advisory_xact_lock({STORE_LOCK})"))
     connection.execute(
         text(

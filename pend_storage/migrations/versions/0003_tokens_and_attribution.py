@@ -1,9 +1,10 @@
-"""Commits carry a token, who wrote and why; numbers are compared with the log's end.
+"""Tokens and attribution of commits; sequences are compared with the end of the log.
 
-The functions of before would enter commits without a token, and with a number that nobody
-has compared. They are dropped, so that a program of before is refused. A call of theirs
-that began before this, and waits for a lock, must not go on after it: what it would add to
-its number is made unreadable, so that it fails, and changes nothing.
+The functions of the former revision would write commits without a token, and with a
+sequence that was not compared with the end of the log. They are dropped, so that a program
+of the former version is refused. A call of an old function that began before this revision,
+and waits for a lock, must not continue after it: the meta entry that it adds to its number
+is made unreadable, so that the call fails, and changes nothing.
 """
 
 from collections.abc import Sequence
@@ -33,16 +34,16 @@ def upgrade() -> None:
     connection = op.get_bind()
     old = connection.scalars(text(OLD_FUNCTIONS)).all()
     if old:
-        # Before any table is locked, which commits lock after this.
+        # Before any table is locked: commits lock in this order, so no deadlock can arise.
         connection.execute(text(f"select pg_advisory_xact_lock({STORE_LOCK})"))
-        _leave_the_old_behind(connection, old)
+        _drop_old_functions(connection, old)
     op.add_column("changes", sa.Column("token", sa.Uuid))
     op.add_column("changes", sa.Column("by", sa.Text))
     op.add_column("changes", sa.Column("reason", sa.Text))
     op.create_unique_constraint("changes_token_key", "changes", ["token"])
 
 
-def _leave_the_old_behind(connection: sa.Connection, old: Sequence[str]) -> None:
+def _drop_old_functions(connection: sa.Connection, old: Sequence[str]) -> None:
     connection.execute(
         text(
             "insert into store_meta (name, value) select 'postgres.numbers', value "

@@ -1,6 +1,6 @@
-"""Diagnosis of an environment: every known cause of trouble is checked before it hurts.
+"""Diagnosis of an environment: checks for every known cause of a failure.
 
-Changes nothing, except that a switch whose process died is finished or undone.
+The checks change nothing, except that a switch whose process died is finished or undone.
 """
 
 from pend_storage.operations.doctor._findings import Finding, State

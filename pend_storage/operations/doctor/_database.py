@@ -1,4 +1,4 @@
-"""Checks of the database."""
+"""Checks of the database: server, schema, role, backfill."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["database_findings"]
 _OLDEST: Final = 15
 _ENCODING: Final = "UTF8"
 _SKEW: Final = 1.0
-"""Seconds of difference between two clocks that make logs hard to compare."""
+"""Seconds between two clocks that make their logs hard to compare."""
 _SLOW: Final = 0.05
-"""Seconds of a round trip that make a server feel far away."""
+"""Seconds of a round trip to a server that is too far away."""
 _UNFINISHED: Final = {
     "never": "the database lacks what JSON holds",
     "interrupted": "not complete",
 }
 _RESERVED: Final = 10
-"""Connections that should be left to others."""
+"""Connections of the server that the pool should leave to other programs."""
 
 
 def database_findings(
@@ -47,12 +47,12 @@ def database_findings(
     yield _connection(wanted, facts)
     yield from _server(wanted, facts)
     if facts.major < _OLDEST or facts.encoding != _ENCODING:
-        return
+        return  # opening the store would fail for the reason that is reported already
     with open_postgres(settings) as store:
         try:
             store.role()
         except PendStorageError as error:
-            # The error says what to do; it depends on which of the two is older.
+            # The error names the remedy: it depends on which of the two schemas is older.
             yield fail("database schema", str(error), error=error)
             return
         yield ok("database schema", "current")

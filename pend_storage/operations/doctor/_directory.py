@@ -1,4 +1,4 @@
-"""Checks of the JSON directory."""
+"""Checks of the JSON directory: permissions, disk, legacy files, store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pend_storage._layouts.broken_files import is_whole_file
 from pend_storage._layouts.folders import files_in, read_folder
 from pend_storage._layouts.layout import Layout
 from pend_storage._model.records import QuarantinedRecord
-from pend_storage.backup._tree import look_at
+from pend_storage.backup._tree import scan_tree
 from pend_storage.config import JsonSettings, Settings
 from pend_storage.dualwrite._readiness import count_waiting
 from pend_storage.errors import PendStorageError
@@ -33,7 +33,7 @@ __all__ = ["directory_findings"]
 _REMOTE: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
 )
-"""File systems on which locks and syncs cannot be relied on."""
+"""Network file systems, on which locks and syncs are not reliable."""
 _SHOWN: Final = 5
 
 
@@ -60,14 +60,14 @@ def directory_findings(
     found = list(place_findings(directory, {x.source: p for x, p in paths.items()}))
     yield from found
     if any(finding.state is State.FAIL for finding in found):
-        return
-    there = sorted({file for x, path in paths.items() for file in _files_of(x, path)})
-    yield memory_finding(directory / OWN_DIRECTORY, there)
-    unreadable = [str(path) for path in there if not _may_use(path)]
+        return  # the checks below read the files
+    files = sorted({file for x, path in paths.items() for file in _files_of(x, path)})
+    yield memory_finding(directory / OWN_DIRECTORY, files)
+    unreadable = [str(path) for path in files if not _is_accessible(path)]
     if unreadable:
         yield fail(
             "legacy files",
-            f"may not be read and written: {_some(unreadable)}",
+            f"may not be read and written: {_first_names(unreadable)}",
             "Correct their owner or their rights.",
         )
         return
@@ -84,7 +84,7 @@ def _files_of(layout: Layout, path: Path) -> list[Path]:
     return [file.path for file in files_in(path)] if path.parent.is_dir() else []
 
 
-def _may_use(path: Path) -> bool:
+def _is_accessible(path: Path) -> bool:
     return os.access(path, os.R_OK | os.W_OK)
 
 
@@ -110,7 +110,7 @@ def _file_system(directory: Path) -> Finding:
 
 
 def _kind_of_file_system(directory: Path) -> str:
-    """Type of the file system of a directory; empty where it is not known."""
+    """Return the type of the file system of a directory; empty where it is not known."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -122,11 +122,11 @@ def _kind_of_file_system(directory: Path) -> str:
         for where, kind in mounts
         if place.is_relative_to(where.replace("\\040", " "))
     ]
-    return max(fitting, default=(0, ""))[1]
+    return max(fitting, default=(0, ""))[1]  # the longest mount point is the nearest
 
 
 def _space(module: SchemaModule, wanted: JsonSettings) -> Finding:
-    size = look_at(wanted.directory, {}, kept_files(module, wanted)).size
+    size = scan_tree(wanted.directory, {}, kept_files(module, wanted)).size
     free = shutil.disk_usage(wanted.directory).free
     message = f"{size:,} bytes in the server's files, {free:,} free"
     if free < 2 * size + (64 << 20):
@@ -141,12 +141,14 @@ def _space(module: SchemaModule, wanted: JsonSettings) -> Finding:
 def _not_adopted(
     module: SchemaModule, wanted: JsonSettings, paths: dict[Layout, Path]
 ) -> Iterator[Finding]:
-    there = {layout: path for layout, path in paths.items() if _files_of(layout, path)}
-    strangers = unclaimed_files(module, wanted)
-    counted = f"{len({*there.values()})} of {len({*paths.values()})} are there"
-    if there or not paths:
+    existing = {
+        layout: path for layout, path in paths.items() if _files_of(layout, path)
+    }
+    unclaimed = unclaimed_files(module, wanted)
+    counted = f"{len({*existing.values()})} of {len({*paths.values()})} are there"
+    if existing or not paths:
         yield ok("legacy files", f"{counted}, not adopted yet (migrate json does)")
-    elif strangers:
+    elif unclaimed:
         yield fail(
             "legacy files",
             f"{counted}, and the directory has other JSON files: it may be another one, "
@@ -160,10 +162,10 @@ def _not_adopted(
             f"{counted}",
             "Correct json.directory, unless this is a new server.",
         )
-    if strangers:
-        yield _unclaimed([str(path) for path in strangers])
+    if unclaimed:
+        yield _unclaimed([str(path) for path in unclaimed])
     broken = []
-    for layout, path in there.items():
+    for layout, path in existing.items():
         raw = (read_folder(path) or b"") if layout.is_folder else path.read_bytes()
         entry = next(iter(layout.parse(module.schema, raw).entries), None)
         record = None if entry is None else entry.home.record
@@ -172,7 +174,7 @@ def _not_adopted(
     if broken:
         yield fail(
             "broken files",
-            _some(broken),
+            _first_names(broken),
             "Repair them before they are adopted; look-ups and writes that rest on them "
             "will be refused.",
         )
@@ -195,7 +197,7 @@ def _adopted(settings: Settings) -> Iterator[Finding]:
         what = f"; what rests on {unread:,} of them is refused" if unread else ""
         yield fail(
             "broken files",
-            f"quarantined as a whole: {_some(shown)}{what}",
+            f"quarantined as a whole: {_first_names(shown)}{what}",
             "Repair the file in its place, or: pend-storage quarantine retry ID --with "
             "FILE, or: pend-storage quarantine accept ID --reason ...",
         )
@@ -214,13 +216,13 @@ def _adopted(settings: Settings) -> Iterator[Finding]:
 def _unclaimed(names: list[str]) -> Finding:
     return warn(
         "unclaimed files",
-        f"no layout knows: {_some(names)}",
+        f"no layout knows: {_first_names(names)}",
         "Nothing of them gets into PostgreSQL. Declare them in the schema module, or leave "
         'them out by json.include, or set json.unclaimed = "ignore".',
     )
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     more = len(names) - _SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown

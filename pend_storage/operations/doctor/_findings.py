@@ -1,4 +1,4 @@
-"""Findings: the results of single checks."""
+"""Findings: the results of the single checks of a diagnosis."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class State(StrEnum):
 
     OK = "ok"
     WARN = "warn"
-    """It works, and needs attention."""
+    """The checked thing works, and needs attention."""
     FAIL = "fail"
-    """It does not work, or not for long."""
+    """The checked thing does not work, or not for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,9 @@ class Finding:
     state: State
     message: str
     remedy: str = ""
-    """What to do; empty where nothing is to be done."""
+    """Remedy, for people; empty where nothing is to be done."""
     error: PendStorageError | None = None
-    """What the check ran into, where that is what it found."""
+    """Error that the check has raised, where the error is the finding."""
 
 
 def ok(check: str, message: str) -> Finding:

@@ -1,4 +1,4 @@
-"""Check of the memory that opening and using the JSON directory needs."""
+"""Memory check: the memory that a process needs to open and use the JSON directory."""
 
 from __future__ import annotations
 
@@ -25,26 +25,29 @@ def memory_finding(own: Path, files: Iterable[Path]) -> Finding:
     """Compare the memory that is needed with the memory that is free.
 
     Args:
-        own: the store's own directory, which need not be there yet.
-        files: the legacy files, of which some need not be there.
+        own: the store's own directory, which need not exist yet.
+        files: the legacy files, of which some need not exist.
     """
     needed, free = needed_memory(own, files), available_memory()
-    says = f"about {needed / _MIB:,.0f} MiB are needed to open and use the directory"
+    message = f"about {needed / _MIB:,.0f} MiB are needed to open and use the directory"
     if free is None:
-        return ok("memory", f"{says}; how much is free is not known on this system")
-    says += f", {free / _MIB:,.0f} MiB are free"
+        return ok("memory", f"{message}; how much is free is not known on this system")
+    message += f", {free / _MIB:,.0f} MiB are free"
     if needed <= free:
-        return ok("memory", says)
+        return ok("memory", message)
     return warn(
         "memory",
-        says,
+        message,
         "Give the machine or the container more memory, or end other programs; each "
         "process that opens the directory needs as much.",
     )
 
 
 def needed_memory(own: Path, files: Iterable[Path]) -> int:
-    """Bytes that a process needs to open the directory, read it all, and write a file.
+    """Estimate the memory for opening the directory, reading it all, and writing a file.
+
+    Returns:
+        Bytes.
 
     Args:
         own: the store's own directory.
@@ -58,23 +61,23 @@ def needed_memory(own: Path, files: Iterable[Path]) -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes that can be had without swapping, by the machine and by the container.
+    """Return the bytes that are available without swapping, in machine and container.
 
-    None where the system does not tell.
+    None where the system does not report them.
     """
-    found = [*_of_machine(), *_of_container()]
+    found = [*_machine_memory(), *_container_memory()]
     return min(found) if found else None
 
 
-def _of_machine() -> Iterator[int]:
+def _machine_memory() -> Iterator[int]:
     for line in _text(_MEMINFO).splitlines():
         name, _, rest = line.partition(":")
         if name == "MemAvailable":
             yield int(rest.split()[0]) * 1024
 
 
-def _of_container() -> Iterator[int]:
-    """Free memory of the control group that a container sees as its own."""
+def _container_memory() -> Iterator[int]:
+    """Yield the free memory of the control group, if the container has a limit."""
     most, used = _text(_CGROUP / "memory.max"), _text(_CGROUP / "memory.current")
     if most.strip().isdigit() and used.strip().isdigit():
         yield max(0, int(most) - int(used))

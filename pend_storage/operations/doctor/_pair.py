@@ -1,4 +1,4 @@
-"""Checks of both stores as a pair; a switch whose process died is finished or undone."""
+"""Checks of the pair: roles, flag, lag; a dead switch is finished or undone."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pend_storage.operations.facts import read_flag_of
 __all__ = ["pair_findings"]
 
 _PATIENCE: Final = 5.0
-"""Seconds that a switch gets to end by itself, or to prove dead."""
+"""Seconds that a running switch has to end by itself, or to be found dead."""
 _PAUSE: Final = 0.1
-_MUCH: Final = 1_000
+_LAG_LIMIT: Final = 1_000
 """Commits of lag that need attention."""
 
 
 def pair_findings(settings: Settings) -> Iterator[Finding]:
-    """Check the roles, the flag and the lag of the pair, if the stores are one."""
+    """Check the roles, the flag and the lag, if the stores are a pair."""
     try:
         if not has_begun(settings) and not _is_database_of_a_pair(settings):
             yield ok("pair", "the stores were not used as a pair yet")
@@ -44,7 +44,7 @@ def pair_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_database_of_a_pair(settings: Settings) -> bool:
-    """Whether the database has a role in a pair, whose JSON store may be lost."""
+    """Return whether the database has a role in a pair, whose JSON store may be lost."""
     try:
         with open_postgres(settings) as database:
             return database.role().epoch > 0
@@ -75,7 +75,8 @@ def _recovered(pair: ConfiguredPair, before: RolePair) -> Finding:
     """Wait for a live switch to end; finish or undo one that is dead."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        _ = pair.phase  # heals what is abandoned, and leaves alone what is alive
+        # Reading the phase recovers a switch without a heartbeat, and leaves a live one.
+        _ = pair.phase
         if pair.roles().is_settled:
             break
         time.sleep(_PAUSE)
@@ -84,7 +85,7 @@ def _recovered(pair: ConfiguredPair, before: RolePair) -> Finding:
         return fail(
             "switch",
             f"a switch is under way, and does not come to an end; {_roles(after)}",
-            "Somebody is at it: see who, or call doctor again.",
+            "Another process is making it: find that process, or call doctor again.",
         )
     return warn(
         "switch",
@@ -133,6 +134,6 @@ def _lag(pair: ConfiguredPair) -> Finding:
             f"{message}; the secondary does not get on: {lag.blocked}",
             "Remove what stands in the way; for a refused commit: pend-storage repair",
         )
-    if lag.commits > _MUCH:
+    if lag.commits > _LAG_LIMIT:
         return warn("lag", message, "Start a server, or run: pend-storage relay")
     return ok("lag", message)

@@ -1,4 +1,4 @@
-"""Checks of the paths of the legacy files: links, mounts, owners."""
+"""File checks: links, mounts and owners of the legacy files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CHECK = "place of a file"
 
 
 def place_findings(directory: Path, paths: Mapping[str, Path]) -> Iterator[Finding]:
-    """Check whether legacy files can be read, and replaced where they are.
+    """Check that the legacy files can be read, and replaced atomically at their paths.
 
     Args:
-        directory: of the store.
-        paths: file to where it is.
+        directory: directory of the store.
+        paths: paths of the legacy files, by name.
     """
     found = [p for path in paths.values() for p in problems_of(path)]
     found += same_files(paths)
@@ -33,14 +33,14 @@ def place_findings(directory: Path, paths: Mapping[str, Path]) -> Iterator[Findi
             yield warn(_CHECK, message, problem.remedy)
     odd = {problem.path for problem in found}
     whole = [path for path in paths.values() if path not in odd and path.exists()]
-    lost = list(_lost(directory, whole))
-    yield from lost
-    if not found and not lost:
+    losses = list(_replacement_losses(directory, whole))
+    yield from losses
+    if not found and not losses:
         yield ok(_CHECK, "every file can be replaced where it is")
 
 
-def _lost(directory: Path, paths: Iterable[Path]) -> Iterator[Finding]:
-    """Find what a file would lose by being replaced: links, its owner."""
+def _replacement_losses(directory: Path, paths: Iterable[Path]) -> Iterator[Finding]:
+    """Find what a file would lose by an atomic replacement: hard links, its owner."""
     device = directory.stat().st_dev
     for path in paths:
         status = path.stat()
@@ -51,7 +51,7 @@ def _lost(directory: Path, paths: Iterable[Path]) -> Iterator[Finding]:
                 "content when the file is written anew",
                 "Use a symbolic link, or let the other programs read this name.",
             )
-        if not _may_give(status):
+        if not _can_change_owner(status):
             yield warn(
                 _CHECK,
                 f"{path} belongs to {status.st_uid}:{status.st_gid}, which user "
@@ -67,8 +67,8 @@ def _lost(directory: Path, paths: Iterable[Path]) -> Iterator[Finding]:
             )
 
 
-def _may_give(status: os.stat_result) -> bool:
-    """Whether a new file can be given to the owner and group of an old one."""
+def _can_change_owner(status: os.stat_result) -> bool:
+    """Return whether a new file can have the owner and group of the old one."""
     me = os.geteuid()
     groups = {os.getegid(), *os.getgroups()}
     return me == 0 or (status.st_uid == me and status.st_gid in groups)

@@ -1,4 +1,4 @@
-"""Run of all checks, in the order in which their findings should be read."""
+"""Run of all checks of a diagnosis, in the order of their findings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing fails; warnings are not failures."""
+        """True where no check fails; warnings are not failures."""
         return self.worst is not State.FAIL
 
     @property
@@ -41,7 +41,10 @@ class Diagnosis:
 
 
 def examine(settings: Settings) -> Diagnosis:
-    """Check the configuration, the JSON directory and the database."""
+    """Examine an environment: run every check, and return all findings.
+
+    An error of a check is a finding; nothing is raised.
+    """
     return Diagnosis(
         environment=settings.environment,
         phase=settings.phase.value,
@@ -85,6 +88,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         return
     exposed = settings.file.stat().st_mode & _OTHERS_MAY_READ
     text = settings.file.read_text(encoding="utf-8")
+    # The URL may come from the environment; only a password in the file is exposed.
     hidden = settings.postgres.shown_url != settings.postgres.url
     if hidden and settings.postgres.url in text and exposed:
         yield warn(
