@@ -144,16 +144,16 @@ class Address(Proxy):
         if manner is Manner.CUT:
             self.cut()
         else:
-            self._tell(lambda: self._hold(manner))
+            self._run_in_loop(lambda: self._hold(manner))
             self._wait_for_rest()
-            self._tell(self._end_restless)
+            self._run_in_loop(self._end_restless)
         try:
             yield
         finally:
             if manner is Manner.CUT:
                 time.sleep(_OUTAGE)
                 self.restore()
-            self._tell(self._let_go)
+            self._run_in_loop(self._let_go)
 
     def trap(self, way: TrappedWay, skip: int, spring: Callable[[], None]) -> None:
         """Call ``spring`` when the next piece is on its way, and lose that piece.
@@ -163,17 +163,17 @@ class Address(Proxy):
             skip: pieces to let pass before.
             spring: called once, in a thread of its own; may exchange the server.
         """
-        self._tell(lambda: setattr(self, "_trap", _Trap(way, skip, spring)))
+        self._run_in_loop(lambda: setattr(self, "_trap", _Trap(way, skip, spring)))
 
     def disarm(self) -> None:
         """Let everything pass again."""
-        self._tell(lambda: setattr(self, "_trap", None))
+        self._run_in_loop(lambda: setattr(self, "_trap", None))
 
     def _wait_for_rest(self) -> None:
         deadline = time.monotonic() + _REST
         while time.monotonic() < deadline:
             found: list[bool] = []
-            self._tell(lambda found=found: found.append(self._is_quiet()))  # type: ignore[misc]
+            self._run_in_loop(lambda found=found: found.append(self._is_quiet()))  # type: ignore[misc]
             if found[0]:
                 return
             time.sleep(_PAUSE)
