@@ -102,7 +102,7 @@ def test_it_dies_at_the_point_after_so_many_passes() -> None:
 
 
 def test_never_to_reach_the_point_is_a_failure_of_the_test() -> None:
-    with pytest.raises(AssertionError, match="never got there"):
+    with pytest.raises(AssertionError, match="point was not reached"):
         run_until_crash(count_to, 3, point="kit.point", skip=3)
 
 
