@@ -28,7 +28,7 @@ from pend_storage.testing.hostile._ledger import Contents, Fate, Ledger, Verdict
 from pend_storage.testing.hostile._plans import Call, Plan, Verb
 from pend_storage.testing.hostile._servers import Servers
 
-__all__ = ["Verdict", "run"]
+__all__ = ["run"]
 
 _ATTEMPTS: Final = 12
 _PAUSE: Final = 0.25
