@@ -126,6 +126,7 @@ class Scenario:
     # -- steps that acts share ----------------------------------------------------------
 
     def _switch(self, phase: Phase) -> str:
+        # The flag first, so that it never names a phase that was left.
         self.flag.write(phase, by=_ACTOR)
         report = self.store.switch(phase, accept=_ACCEPTED, by=_ACTOR)
         self._run_traffic()

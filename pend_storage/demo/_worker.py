@@ -98,6 +98,7 @@ class Client:
             try:
                 work()
             except StoreUnavailable as error:
+                # A restart of PostgreSQL takes seconds, and any client would retry.
                 if time.monotonic() - begun < _PATIENCE:
                     self.tally.repeated += 1
                     time.sleep(0.05)
@@ -145,6 +146,7 @@ class Writer(Client):
             return transaction
 
         def write() -> None:
+            # The counter is one record that all writers change: conflicts are the rule.
             done = self.store.run(changed, attempts=1_000)
             self._ledger.record(done.versions)
 
@@ -244,6 +246,7 @@ def _emit(client: Client) -> None:
 def _work(client: Writer | Reader) -> None:
     """Make calls until SIGTERM, and report the counters five times a second."""
     ended: list[int] = []
+    # Only a flag: the call under way is finished and reported.
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     emitted = 0.0
     while not ended:

@@ -70,6 +70,7 @@ class Workers:
             )
         client = _Client(kind, process)
         self._clients.append(client)
+        # Read all the time: a full pipe would block the client.
         threading.Thread(target=client.watch, daemon=True).start()
         if not client.has_begun.wait(_START_TIMEOUT):
             said = self._log.read_text(errors="replace").strip().splitlines()

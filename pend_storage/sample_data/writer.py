@@ -216,6 +216,7 @@ class _GeneratorRun:
 
     def _record(self, occurrence: Occurrence) -> None:
         self._irregular[occurrence.irregularity] += 1
+        # Memory must not grow with the number of records.
         if self._occurrences_left:
             self._occurrences_left -= 1
             self._occurrences.append(occurrence)
@@ -279,5 +280,6 @@ def _deck(file: LegacyFile, rng: Random) -> Iterator[Irregularity]:
     """Yield the file's irregularities without end, each once before any repeats."""
     cards = [each for each in IRREGULARITIES.values() if each.file == file.name]
     while True:
+        # Small samples have as many different irregularities as possible.
         rng.shuffle(cards)
         yield from cards

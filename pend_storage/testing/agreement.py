@@ -136,6 +136,7 @@ class Side:
 
     def _record_version(self, place: Place, version: int) -> None:
         history = self.history.setdefault(place, [])
+        # Also above tombstones: a version never returns.
         assert version > max(history, default=0), f"{history}, then {version}"
         history.append(version)
 
@@ -249,6 +250,7 @@ class Side:
         facts = {
             k: v for k, v in vars(error).items() if k not in {"store", "__notes__"}
         }
+        # Versions of two stores differ; the writes that they mean must not.
         if isinstance(error, Conflict):
             place = (error.collection, error.key)
             for name in ("expected", "actual"):
@@ -267,6 +269,7 @@ def _satisfies_constraints(
                 return False
     for group in spec.unique:
         values = [tuple(getattr(record, name) for name in group) for record in living]
+        # As in SQL, a group with a null is never equal to another.
         whole = [value for value in values if None not in value]
         if len(whole) != len(set(whole)):
             return False

@@ -29,6 +29,7 @@ def write_frame(descriptor: int, body: bytes) -> None:
     """Send a message; once this returns, it arrives even if the process dies."""
     rest = memoryview(len(body).to_bytes(_LENGTH) + body)
     while rest:
+        # write() may take a part of it where the pipe is full.
         rest = rest[os.write(descriptor, rest) :]
 
 

@@ -114,6 +114,7 @@ class Child(Generic[P]):
 
     def start(self) -> None:
         """Start the process; return at once."""
+        # By pipe, not by argument: arguments have a limited length.
         payload = pickle.dumps((self._target, self._arguments))
         read_end, write_end = os.pipe()
         stdin_end, ours = os.pipe()
@@ -130,6 +131,7 @@ class Child(Generic[P]):
                 path=path,
             )
         finally:
+            # Our copy would keep the pipe open after the child has ended.
             os.close(write_end)
             os.close(stdin_end)
         self._reader = threading.Thread(
@@ -191,6 +193,7 @@ class Child(Generic[P]):
         assert self._reader is not None
         assert errors is not None
         self._stdin.close()
+        # The reader ends with the pipe; every report sent before the kill has arrived.
         self._reader.join()
         with errors:
             errors.seek(0)

@@ -55,6 +55,7 @@ class Databases:
             RuntimeError: sessions use the template; PostgreSQL copies it only without
                 any.
         """
+        # PostgreSQL refuses to copy a database that has sessions.
         if template != "template0":
             with psycopg.connect(self._server, autocommit=True) as connection:
                 _await_end_of_sessions(connection, template)
@@ -69,6 +70,7 @@ class Databases:
         if mark not in self._fresh:
             self._fresh[mark] = self._migrate(schema)
         free = self._free.setdefault(mark, [])
+        # A copy of a migrated database takes a fraction of a migration.
         url = free.pop() if free else self.make(self._fresh[mark][0])
         self._lent[url] = mark
         return url
@@ -150,6 +152,7 @@ def _contents(url: str) -> Contents:
 def _restore(connection: psycopg.Connection, contents: Contents) -> None:
     with connection.transaction():
         # DELETE of a test's few rows is faster than TRUNCATE of the tables.
+        # Tables refer to each other, and are emptied one by one.
         connection.execute("set constraints all deferred")
         for name in _tables_with_rows(connection):
             connection.execute(sql.SQL("delete from {}").format(sql.Identifier(name)))

@@ -189,6 +189,7 @@ class FaultyStore(InterceptingStore):
     def around(self, verb: Verb, call: Callable[[], T]) -> T:
         with self._lock:
             self.calls[verb] = self.calls.get(verb, 0) + 1
+            # Counted under the lock, so that concurrent calls skip the right number.
             fault = self._due(verb)
         if fault is None:
             return call()
@@ -267,6 +268,7 @@ class SlowStore(InterceptingStore):
             yield gate
         finally:
             for verb in verbs:
+                # Removed first: later calls find no gate.
                 self._gates.pop(verb, None)
             gate.open()
 

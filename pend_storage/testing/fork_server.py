@@ -149,6 +149,7 @@ class ForkServer:
         )
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
+            # Under the lock: descriptors and marker of two requests must not mix.
             socket.send_fds(self._control, [b"+"], [theirs.fileno(), *descriptors])
         body = pickle.dumps(request)
         ours.sendall(len(body).to_bytes(_NUMBER_BYTES) + body)
@@ -174,6 +175,7 @@ def fork_server() -> ForkServer:
     return server
 
 
+# A forked child must not share the connection of its parent.
 os.register_at_fork(after_in_child=fork_server.cache_clear)
 
 
@@ -193,6 +195,7 @@ class _Server:
         self._control = control
         self._running: dict[int, socket.socket] = {}
         self._ended, self._wakeup = os.pipe()
+        # Signals only wake select(): children are reaped outside of the handler.
         os.set_blocking(self._wakeup, False)
         signal.set_wakeup_fd(self._wakeup)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -217,6 +220,7 @@ class _Server:
                 )
                 if not word:
                     return None
+                # Its own connection, for the request, the pid and the exit code.
                 line = socket.socket(fileno=descriptors.pop(0))
                 pid = os.fork()
                 if not pid:
@@ -258,6 +262,7 @@ def _read_request(line: socket.socket) -> _Request:
 def _set_up(request: _Request, descriptors: list[int]) -> Any:
     """Set up the process as a program would find it; return the function to call."""
     for target, descriptor in enumerate(descriptors[:3]):
+        # dup2 also makes the copy inheritable, as standard streams have to be.
         os.dup2(descriptor, target)
         os.close(descriptor)
     sys.argv = [request.function]
@@ -268,6 +273,7 @@ def _set_up(request: _Request, descriptors: list[int]) -> Any:
     os.environ.update(request.environment)
     os.chdir(request.directory)
     sys.path[:0] = request.path
+    # Finders of the server have cached directories without the new paths.
     importlib.invalidate_caches()
     module, _, name = request.function.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -108,11 +108,13 @@ def interrupted_at(
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
         name = frame.f_code.co_filename
+        # Other modules are not traced at all, which keeps the run fast.
         if "pend_storage/" not in name or not name.endswith(modules):
             return None
         if event == "line":
             count += 1
             if count == line:
+                # Before the signal: its handler must not be traced.
                 sys.settrace(None)
                 signal.raise_signal(signal_number)
         return trace

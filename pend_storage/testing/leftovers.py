@@ -200,6 +200,7 @@ def cuts_of(record: Record, samples: int, seed: int) -> Iterator[Cut]:
                 tree.apply(part)
             where = f"after operation {place} of {count}: {what}"
             cut = Cut(where, acknowledged, tree, record.root, record.inodes)
+            # Equal states with more acknowledgements demand more.
             key = f"{cut.digest} {len(acknowledged)}"
             if key not in seen:
                 seen.add(key)
@@ -237,6 +238,8 @@ def _possible_subsets(
     everything = list(pending)
     yield "nothing unsynced is there", []
     yield "all is there", everything
+    # The latest operations are the likeliest to be missing, and all subsets of
+    # the rest would be too many.
     for place in range(max(0, len(everything) - _LEFT_OUT_SINGLY), len(everything)):
         one, before = everything[place], everything[:place]
         yield f"{one} is missing", [*before, *everything[place + 1 :]]

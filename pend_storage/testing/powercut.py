@@ -199,6 +199,7 @@ class Recorder:
         if before is None:
             number = self._retain_inode(path, dir_fd, os.fstat(fd), new=True)
             self.operations.append(Names(((name, number),)))
+        # Truncation is an operation of its own, which may be missing after the cut.
         elif number and flags & os.O_TRUNC and before.st_size:
             self.operations.append(Length(number, 0))
         return fd
@@ -209,6 +210,7 @@ class Recorder:
 
     def _write(self, real: Callable[..., int], fd: int, data: bytes) -> int:
         number = self._opened(fd)
+        # write() moves the position, so it has to be read before.
         offset = os.lseek(fd, 0, os.SEEK_CUR) if number is not None else 0
         done = real(fd, data)
         if number is not None:
@@ -294,6 +296,7 @@ class Recorder:
         real(path, mode, dir_fd=dir_fd)
         if name is not None:
             status = os.stat(path, dir_fd=dir_fd)
+            # Known as a directory from now on, so names in it are recorded too.
             number = self._numbered(status, new=True)
             self._directories.add(number)
             self.operations.append(Names(((name, number),)))

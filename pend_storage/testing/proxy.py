@@ -196,6 +196,7 @@ class Proxy:
             do()
             done.set()
 
+        # State of the proxy is changed only in its own thread, so it needs no lock.
         loop.call_soon_threadsafe(work)
         assert done.wait(_THREAD_TIMEOUT), "the proxy's thread does not respond"
 
@@ -258,6 +259,7 @@ class Line:
         """Abort both sockets at once, without an orderly shutdown."""
         for writer in self._writers:
             writer.transport.abort()
+        # A task that aborts itself ends on its own; to cancel it would hide why.
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 

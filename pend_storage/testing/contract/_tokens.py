@@ -194,9 +194,9 @@ class AttributionContract(Harness):
             store.collection(Log).delete("a")
         store.collection(Log).put(a_log("c"))
 
-        told = [(change.by, change.reason) for change in store.changes()]
+        attributed = [(change.by, change.reason) for change in store.changes()]
 
-        assert told == [("ann", "a request")] * 3 + [(None, None)]
+        assert attributed == [("ann", "a request")] * 3 + [(None, None)]
 
     def test_an_inner_block_says_more_and_ends(self, store: Store) -> None:
         with store.acting(by="ann"):
@@ -206,9 +206,9 @@ class AttributionContract(Harness):
                 store.collection(Log).put(a_log("b"))
             store.collection(Log).put(a_log("c"))
 
-        told = [(change.by, change.reason) for change in store.changes()]
+        attributed = [(change.by, change.reason) for change in store.changes()]
 
-        assert told == [("ann", 'näher: "so"'), ("bob", None), ("ann", None)]
+        assert attributed == [("ann", 'näher: "so"'), ("bob", None), ("ann", None)]
 
     def test_threads_do_not_share_it(self, store: Store) -> None:
         def write(name: str) -> None:

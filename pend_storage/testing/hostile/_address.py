@@ -148,6 +148,7 @@ class Address(Proxy):
         if manner is Manner.CUT:
             self.cut()
         else:
+            # Hold new requests first: else busy sessions would never come to rest.
             self._run_in_loop(lambda: self._pause(manner))
             self._await_rest()
             self._run_in_loop(self._abort_busy)
@@ -204,6 +205,7 @@ class Address(Proxy):
     def _resume(self) -> None:
         self._generation += 1
         for session in self._sessions():
+            # A session in the middle of a request cannot be moved: its answer is lost.
             survives = self._manner is Manner.MOVED and session.is_at_rest
             if session.server is not None and not survives:
                 session.abort()
@@ -226,6 +228,7 @@ class Address(Proxy):
             while piece := await reader.read(_PIECE):
                 if session.is_at_rest:
                     await self._gate.wait()
+                # The client kept its connection; its next request meets the new server.
                 if session.generation != self._generation:
                     await self._connect(session)
                 await self._request(session, piece)
@@ -239,6 +242,7 @@ class Address(Proxy):
         session.is_at_rest = False
         if not session.tail:
             session.greeting += piece
+        # Not during the greeting: a client without a session has asked nothing yet.
         elif self._is_trapped("asked"):
             await self._trigger_trap(session)
         if session.server is not None:
@@ -273,6 +277,7 @@ class Address(Proxy):
                     continue  # last message of a former server, sent without a request
                 if session.tail and self._is_trapped("answered"):
                     await self._trigger_trap(session)
+                # A message may be split over two pieces.
                 tail = (session.tail + piece)[-16:]
                 session.client.write(piece)
                 await session.client.drain()
@@ -303,6 +308,7 @@ class Address(Proxy):
         Raises:
             ConnectionResetError: always, after the trap's function has run.
         """
+        # Disarmed first, so that no other session triggers it too.
         trap, self._trap = self._trap, None
         # Without a server the session counts as at rest, so the exchange does not wait
         # for it.
@@ -310,6 +316,7 @@ class Address(Proxy):
         if server is not None:
             server.transport.abort()
         if trap is not None:
+            # In another thread: the exchange waits for this loop to pause and resume.
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, trap.spring)
         raise ConnectionResetError

@@ -247,8 +247,10 @@ class PostgresServers(Servers):
         if exchange is Exchange.YOUNGER_CLUSTER:
             self._restore(following)
         elif exchange is Exchange.READ_ONLY:
+            # Nothing is lost by this exchange, so the standby must have everything.
             self._await_replay(following)
             self._promote(following)
+            # The former primary stays up and refuses writes: a managed failover.
             former.sql("alter system set default_transaction_read_only = on")
             former.sql("select pg_reload_conf()")
             self._second.target = following.socket
@@ -259,6 +261,7 @@ class PostgresServers(Servers):
 
     @override
     def retire(self, exchange: Exchange) -> None:
+        # Killed, not stopped: a lost primary does not shut down cleanly.
         if self._former is not None and exchange is not Exchange.READ_ONLY:
             self._former.kill()
         self._former = None
@@ -280,6 +283,7 @@ class PostgresServers(Servers):
     def _copy(self, to: _Cluster, *options: str) -> None:
         host = self._current.sockets
         login = ("-h", host, "-U", "postgres")
+        # No sync and an immediate checkpoint: only the speed of the test matters.
         speed = ("-c", "fast", "-X", "fetch", "--no-sync")
         to.tool("pg_basebackup", *login, "-D", to.data, *speed, *options)
 

@@ -125,6 +125,7 @@ class Driver:
         """
         self.json: Store = self.open_json()
         self.postgres: Store = self.open_postgres()
+        # Between pair and store: cuts the JSON store off, as an address does a server.
         self._line = FaultyStore(self.json)
         try:
             self.pair: DualWriteStore = DualWriteStore(
@@ -259,6 +260,7 @@ class Driver:
             versions = make()
             fate = Fate.DONE
         except StoreUnavailable as error:
+            # Without a known outcome the write may be found later, or never.
             fate = Fate.REFUSED if error.outcome_known else Fate.OPEN
             self.ledger.counts["unavailable"] += 1
         except PASSING:

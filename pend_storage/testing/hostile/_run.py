@@ -107,6 +107,7 @@ class _Run:
             address.trap("asked", plan.skip, self._exchange)
         elif plan.point == "server.answered":
             address.trap("answered", plan.skip, self._exchange)
+        # The exchange happens inside one of these calls, or after all of them.
         with self._background_writer(), crashpoints.handled(self._on_crash_point):
             for call in plan.during:
                 driver.call(call)
@@ -150,6 +151,7 @@ class _Run:
 
     def _exchange(self) -> None:
         """Exchange the server once, at the first call from any thread."""
+        # A crash point, a trap and the end of the calls may all ask for the exchange.
         with self._exchanging:
             if self._ledger.is_exchanged:
                 return
@@ -265,6 +267,7 @@ class _Run:
         if shrunk := self._ledger.shrunk():
             raise _Violation(f"versions do not grow: {shrunk[:3]}")
         forgotten = self._ledger.forgotten(found)
+        # A loss may be unavoidable. To be silent about it is not.
         deadline = time.monotonic() + _REPORT_TIMEOUT
         while forgotten and not self._driver.reported and time.monotonic() < deadline:
             time.sleep(_PAUSE)  # background checks run at intervals
