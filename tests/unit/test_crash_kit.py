@@ -168,7 +168,7 @@ def test_waiting_for_reports_ends_when_the_child_does() -> None:
 
 
 def test_a_child_that_hangs_is_killed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pend_storage.testing.crash._PATIENCE", 1.0)
+    monkeypatch.setattr("pend_storage.testing.crash._HANG_TIMEOUT", 1.0)
 
     with Child(count_up) as child:
         with pytest.raises(AssertionError, match="the child hung"):
